@@ -1,0 +1,199 @@
+"""The reader: the origin of all batches. Reads ahead within the window, holds what is open, commits positions.
+
+    source ──chunk──▶ ledger (boundary) ──▶ origin ──▶ workers
+    source ◀─rename── ledger (position, counts, verdict) ◀── origin (closed, in order) ◀── acknowledgements
+
+A unit (file) is finished when every range of it is closed, which happens in the order of input; then it gets its
+verdict, the verdict is committed, and only then is the file put away.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from actors.runtime.actor import Post
+from actors.runtime.ledger import Ledger
+from actors.runtime.manifest import Manifest
+from actors.runtime.messages import Ack, AnyMessage, Credit, Failed, InputDone, Member, Outage
+from actors.runtime.origin import Origin
+from actors.runtime.ports import Chunk, Source, Unit
+from actors.runtime.topology import fixed_destinations
+
+#: Seconds between two commits of positions while batches are under way.
+COMMIT_S = 0.25
+#: Seconds until a commit that failed (disk full) is tried again.
+RETRY_S = 0.5
+#: Seconds between two looks at a source that had nothing.
+POLL_S = 0.1
+
+
+class Reader:
+    """The role of a reader.
+
+    Args:
+        post: the way out.
+        manifest: window, budget, and who must be there before a batch is worth delivering.
+        ledger: positions and counts.
+        source: the opened source.
+    """
+
+    def __init__(self, post: Post, manifest: Manifest, ledger: Ledger, source: Source) -> None:
+        self._post = post
+        self._flow = manifest.flow
+        self._max_error_rate = manifest.budget.max_error_rate
+        self._ledger = ledger
+        self._source = source
+        self._fixed = fixed_destinations(manifest)
+        self._present: dict[str, Member] = {}
+        self._generations: dict[str, int] = {}
+        self._origin = Origin("", 0, post.generation, self._flow.window_batches, self._flow.window_bytes)
+        self._next: Chunk | None = None
+        self._tip = 0
+        self._draining = False
+        self._told = False
+        self._commit_at = 0.0
+        self._retry_at = 0.0
+        self._down_since = 0.0
+
+    def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
+        """Take credit or an answer."""
+        if isinstance(message, Credit):
+            self._origin.grant(sender, message.batches)
+        elif isinstance(message, Ack):
+            self._origin.ack(message.id, message.epoch, message.counts)
+        elif isinstance(message, Failed):
+            self._origin.failed(message.id, message.epoch, sender)
+
+    def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
+        """Deliver again what the dead had in hand; everything open, when an ordered consumer has a new generation."""
+        for member in gone:
+            self._origin.lost(member.address)
+            if self._present.get(member.name) == member:
+                del self._present[member.name]
+        for member in come:
+            self._present[member.name] = member
+            if member.ordered:
+                before = self._generations.get(member.name, member.generation)
+                self._generations[member.name] = member.generation
+                if before != member.generation:
+                    self._origin.new_epoch()
+
+    def work(self, now: float) -> float | None:
+        """Close what is acknowledged, read one chunk, deliver, commit when it is time."""
+        if self._retry_at > now:
+            return self._retry_at - now
+        slot = self._post.slot
+        try:
+            self._close(now)
+            issued = self._issue()
+        except sqlite3.OperationalError as error:
+            return self._retry(str(error), now)
+        self._recovered(now)
+        self._deliver()
+        slot.open = len(self._origin)
+        slot.bytes_done, slot.bytes_total = self._source.progress()
+        if issued:
+            return 0.0
+        if self._is_done():
+            self._finish()
+            return None
+        slot.phase("WAIT_CREDIT" if len(self._origin) else "IDLE")
+        return self._wait(now)
+
+    def drain(self) -> None:
+        """Take no new input; what was read and not issued stays unread."""
+        self._draining = True
+        self._next = None
+
+    def close(self) -> None:
+        """Commit the last positions and close everything."""
+        self._ledger.close_file()
+        self._source.close()
+
+    def _close(self, now: float) -> None:
+        closed = self._origin.advance()
+        for chunk, counts in closed:
+            self._ledger.close(chunk, counts)
+            self._post.slot.batches += 1
+            self._post.slot.records += counts.get("read", 0)
+        self._finish_units()
+        if now >= self._commit_at:
+            self._ledger.commit()
+            self._commit_at = now + COMMIT_S
+
+    def _finish_units(self) -> None:
+        for unit in self._ledger.taken_up():
+            if unit.status == "reading":
+                if unit.end is None or unit.low < unit.end:
+                    return
+                self._ledger.settle(unit, self._verdict(unit))
+            if unit.status == "loaded" and not self._ledger.is_stuck(unit):
+                self._source.finished(unit)
+                if not self._ledger.is_stuck(unit):
+                    self._ledger.settle(unit, "done")
+
+    def _verdict(self, unit: Unit) -> str:
+        errors = unit.counts.get("dead_lettered", 0)
+        records = errors + sum(unit.counts.get(name, 0) for name in ("written", "folded", "filtered"))
+        return "failed" if records and errors / records > self._max_error_rate else "loaded"
+
+    def _issue(self) -> bool:
+        if self._draining or not self._origin.has_room():
+            return False
+        if self._next is None:
+            if self._source.exhausted:
+                return False
+            self._post.slot.phase("WORK")
+            self._next = self._source.read()
+            if self._next is None:
+                return False
+        chunk = self._next
+        partition = self._ledger.partition(chunk.unit)
+        if partition != self._origin.partition or chunk.start != self._tip:
+            if len(self._origin):
+                return False  # order across partitions: the one before is finished first
+            self._origin.begin(partition, chunk.start)
+        self._ledger.issue(chunk)
+        self._ledger.flush()
+        self._origin.issue(chunk)
+        self._tip = chunk.end
+        self._next = None
+        return True
+
+    def _deliver(self) -> None:
+        if self._fixed <= self._present.keys():
+            for worker, header, data in self._origin.assign():
+                self._post.send(worker, header, [data])
+
+    def _is_done(self) -> bool:
+        return (self._draining or self._source.exhausted) and not len(self._origin) and self._next is None
+
+    def _finish(self) -> None:
+        if not self._told:
+            self._told = True
+            self._ledger.commit()
+            self._post.slot.phase("DRAINED")
+            self._post.tell(InputDone(not self._source.exhausted or bool(self._ledger.taken_up())))
+
+    def _wait(self, now: float) -> float | None:
+        pending = [self._commit_at - now] if self._ledger.has_changes() else []
+        if not len(self._origin) and not self._draining and not self._source.exhausted:
+            pending.append(POLL_S)
+        return max(0.0, min(pending)) if pending else None
+
+    def _retry(self, problem: str, now: float) -> float:
+        slot = self._post.slot
+        problem = f"positions: {problem}"
+        if slot.note != problem:
+            self._down_since = now
+            self._post.tell(Outage(problem, 0.0))
+        slot.note = problem
+        slot.phase("RETRY")
+        self._retry_at = now + RETRY_S
+        return RETRY_S
+
+    def _recovered(self, now: float) -> None:
+        if self._post.slot.note:
+            self._post.slot.note = ""
+            self._post.tell(Outage("", now - self._down_since))

@@ -1,0 +1,123 @@
+"""Which role an actor's name means, and what it needs: imported before it is told to start, opened after.
+
+``prepare`` imports, so that a missing module is noticed at boot; the function it returns opens resources.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from actors.runtime.actor import Post, Role
+from actors.runtime.manifest import Manifest
+from actors.runtime.pipeline import Pipeline
+from actors.runtime.topology import DEAD_LETTERS, aggregator_names, stage_of, writer_name
+
+if TYPE_CHECKING:
+    from actors.checker import Check
+
+MakeRole = Callable[[Post], Role]
+
+
+def prepare(name: str, manifest: Manifest) -> MakeRole:
+    """Return what builds the role of the actor called ``name``."""
+    which = name.partition(".")[2]
+    stage = stage_of(name)
+    if stage == "reader":
+        return _reader(manifest)
+    if stage == "parser":
+        return _parser(manifest)
+    if stage == "checker":
+        return _checker(manifest)
+    if stage == "aggregator":
+        return _aggregator(manifest, int(which))
+    return _writer(manifest, which)
+
+
+def _reader(manifest: Manifest) -> MakeRole:
+    from actors.reader import Reader
+    from actors.runtime.ledger import Ledger
+
+    options = manifest.source.load()
+
+    def make(post: Post) -> Role:
+        ledger = Ledger(Path(manifest.state) / "positions.db", manifest.run)
+        return Reader(post, manifest, ledger, options.open(ledger, manifest.flow.batch_bytes))
+
+    return make
+
+
+def _parser(manifest: Manifest) -> MakeRole:
+    from actors import parser
+    from actors.runtime.lift import bind, lift
+    from actors.runtime.worker import PoolWorker
+
+    pipeline, options = _application(manifest)
+    parse = lift(bind(pipeline.parse, options), "parse")
+    if manifest.parser.fuse:
+        work = parser.fused(parse, _check(manifest, pipeline, options))
+    else:
+        work = parser.forwarding(parse)
+    return lambda post: PoolWorker(post, work, manifest.flow.credit)
+
+
+def _checker(manifest: Manifest) -> MakeRole:
+    from actors import checker
+    from actors.runtime.worker import PoolWorker
+
+    pipeline, options = _application(manifest)
+    work = checker.checking(_check(manifest, pipeline, options))
+    return lambda post: PoolWorker(post, work, manifest.flow.credit)
+
+
+def _aggregator(manifest: Manifest, shard: int) -> MakeRole:
+    from actors.aggregator import Aggregator
+    from actors.runtime.state import FoldState, add_each
+
+    fold = _application(manifest)[0].fold
+    merge = add_each if fold is None or fold.merge is None else fold.merge
+
+    def make(post: Post) -> Role:
+        path = Path(manifest.state) / f"aggregator.{shard}.db"
+        return Aggregator(post, FoldState(path, manifest.aggregator.shards, merge))
+
+    return make
+
+
+def _writer(manifest: Manifest, sink: str) -> MakeRole:
+    from actors.writer import Writer
+
+    letters = manifest.dead_letters.load()
+    options = letters if sink == DEAD_LETTERS else manifest.sinks[sink].load()
+    opened = options
+    if manifest.dry:
+        from actors.sinks.discard import Discard
+
+        opened = Discard()
+
+    def make(post: Post) -> Role:
+        return Writer(post, sink, opened.open(sink, Path(manifest.state)), options.ordered, letters)
+
+    return make
+
+
+def _application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:
+    pipeline: Pipeline = importlib.import_module(manifest.app).PIPELINE
+    if manifest.options is None or pipeline.options is None:
+        return pipeline, pipeline.options
+    return pipeline, msgspec.convert(manifest.options, type(pipeline.options))
+
+
+def _check(manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | None) -> Check:
+    from actors.checker import Check, Destinations
+
+    return Check(pipeline, options, Destinations(
+        writers={sink: writer_name(sink) for sink in manifest.sinks},
+        sinks={sink: component.load() for sink, component in manifest.sinks.items()},
+        dead_letters=writer_name(DEAD_LETTERS),
+        dead_letter_options=manifest.dead_letters.load(),
+        shards=aggregator_names(manifest)))

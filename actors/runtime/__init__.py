@@ -1,0 +1,1 @@
+"""The core: links, acknowledgement, order, supervision. Knows no role's work and no application."""

@@ -1,0 +1,197 @@
+"""The process loop of an actor: one thread, one poll, a role that does the work.
+
+    boot ──Booted──▶ (wait for Start) ──open role, bind──▶ Ready ──▶ loop: receive, dispatch, work ──Stop──▶ close, exit 0
+
+The loop owns the sockets; the role never blocks in them. A role's ``work`` does one piece (one batch, one write) and
+says when it wants to be called again: at once (0), after some seconds, or when a message comes (None).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from actors.runtime.board import Slot
+from actors.runtime.mailbox import SUPERVISOR, Mailbox
+from actors.runtime.messages import (
+    AnyMessage,
+    Booted,
+    Drain,
+    Hello,
+    Member,
+    Message,
+    Ready,
+    Roster,
+    Start,
+    Stop,
+)
+from actors.runtime.rundir import BOARD
+
+
+class SlotView(Protocol):
+    """What a role writes on the board about itself."""
+
+    batches: int
+    records: int
+    bytes_done: int
+    bytes_total: int
+    open: int
+    note: str
+
+    def phase(self, phase: str) -> None:
+        """Enter a phase."""
+        ...
+
+
+class Post(Protocol):
+    """What a role may do to the world: send, and write its slot."""
+
+    #: ``name#generation`` of this actor.
+    address: str
+    generation: int
+    #: The ready actors of the stages downstream, by name.
+    members: dict[str, Member]
+
+    @property
+    def slot(self) -> SlotView:
+        """This actor's slot on the board."""
+        ...
+
+    def send(self, address: str, message: Message, frames: Sequence[bytes] = ()) -> bool:
+        """Send to an address; False when it is not there (any more), which needs no answer."""
+        ...
+
+    def tell(self, message: Message) -> None:
+        """Send to the supervisor."""
+        ...
+
+
+class Role(Protocol):
+    """What an actor does. Built when everything downstream is ready."""
+
+    def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
+        """A message from a producer or a consumer."""
+        ...
+
+    def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
+        """Actors have become ready, or have died, anywhere. ``post.members`` (downstream) is already up to date."""
+        ...
+
+    def work(self, now: float) -> float | None:
+        """Do one piece of work; return the seconds until the next one, None if only a message can bring it."""
+        ...
+
+    def drain(self) -> None:
+        """Take no new input."""
+        ...
+
+    def close(self) -> None:
+        """Give the resources back."""
+        ...
+
+
+class Actor:
+    """One actor's process, and the ``Post`` of its role.
+
+    Args:
+        name: e.g. ``parser.1``.
+        generation: how many times an actor of this name was started.
+        run_dir: the run directory.
+        downstream: the stages that it sends to.
+        run: identity of the run.
+    """
+
+    def __init__(self, name: str, generation: int, run_dir: Path, downstream: tuple[str, ...], run: str) -> None:
+        self.address = f"{name}#{generation}"
+        self.generation = generation
+        self.members: dict[str, Member] = {}
+        self._slot = Slot(run_dir / BOARD, name, generation)
+        self._downstream = downstream
+        self._run = run
+        self._everyone: dict[str, Member] = {}
+        self._mailbox = Mailbox(self.address, run_dir)
+        self._role: Role | None = None
+        self._stopping = False
+
+    @property
+    def slot(self) -> SlotView:
+        """This actor's slot on the board."""
+        return self._slot
+
+    def send(self, address: str, message: Message, frames: Sequence[bytes] = ()) -> bool:
+        """Send to an address; False when it is not there (any more)."""
+        return self._mailbox.send(address, message, frames)
+
+    def tell(self, message: Message) -> None:
+        """Send to the supervisor."""
+        self._mailbox.send(SUPERVISOR, message)
+
+    def run(self, pid: int, make_role: Callable[[Post], Role]) -> int:
+        """Boot, wait for the start, work until told to stop; return the exit code."""
+        self._slot.start_heartbeat()
+        self.tell(Booted(pid))
+        while not self._starts():
+            pass
+        if self._stopping:
+            self._mailbox.close()
+            return 0
+        role = self._role = make_role(self)
+        self.tell(Ready(self._mailbox.bind()))
+        self.slot.phase("IDLE")
+        wait: float | None = 0.0
+        while not self._stopping:
+            for sender, message, frames in self._mailbox.receive(wait):
+                self._dispatch(role, sender, message, frames)
+            wait = role.work(time.monotonic())
+        role.close()
+        self.slot.phase("DRAINED")
+        self._mailbox.close()
+        return 0
+
+    def _starts(self) -> bool:
+        for _, message, _ in self._mailbox.receive(None):
+            if isinstance(message, Stop):
+                self._stopping = True
+            if isinstance(message, Start | Stop):
+                return True
+        return False
+
+    def _dispatch(self, role: Role, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
+        if sender != SUPERVISOR:
+            if not self._is_dead(sender):
+                role.message(sender, message, frames)
+        elif isinstance(message, Roster):
+            self._meet(role, message)
+        elif isinstance(message, Drain):
+            role.drain()
+        elif isinstance(message, Stop):
+            self._stopping = True
+
+    def _is_dead(self, sender: str) -> bool:
+        """Whether the sender is an older generation of someone on the roster: what it says is void.
+
+        A newer one than known is no stranger: its first message may overtake the roster.
+        """
+        name, _, generation = sender.rpartition("#")
+        member = self._everyone.get(name)
+        return member is not None and generation.isdigit() and int(generation) < member.generation
+
+    def _meet(self, role: Role, roster: Roster) -> None:
+        now = {member.name: member for member in roster.members}
+        gone = [old for old in self._everyone.values() if now.get(old.name) != old]
+        new = [member for member in roster.members if self._everyone.get(member.name) != member]
+        self._everyone = now
+        for member in gone:
+            self._mailbox.disconnect(member.address)
+            if self.members.get(member.name) == member:
+                del self.members[member.name]
+        for member in new:
+            if member.stage not in self._downstream:
+                continue
+            self._mailbox.connect(member.address, member.endpoint)
+            self._mailbox.send(member.address, Hello(self._run))
+            self.members[member.name] = member
+        if new or gone:
+            role.roster(new, gone)

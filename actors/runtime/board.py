@@ -1,0 +1,217 @@
+"""The board: one shared file, one fixed slot per actor, written by the actor, read by anyone at no cost to it.
+
+    header   magic, slots                          written once, by the supervisor
+    slot     name | supervisor's word | actor's word | heartbeat
+             each of the last three has one writer, so no lock is needed and no death can leave one held
+
+The actor's word is written by its own loop under a sequence number that is odd while it is being written; a reader
+that sees an odd or a changed number reads again. The file outlives a crash: what it says then is what the actor was
+doing when it died. All times are CLOCK_MONOTONIC, which is one clock for all processes of a machine.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from actors.runtime.events import ActorView
+
+MAGIC = b"THRESHB1"
+_HEADER = struct.Struct("<8sI")
+_HEADER_BYTES = 64
+_NAME = struct.Struct("<48s")
+_SUPERVISOR = struct.Struct("<16sQ")  # state, generation
+_ACTOR = struct.Struct("<QQ16s16sdQQQQQQdd160s")
+_BEAT = struct.Struct("<d")
+_SUPERVISOR_AT = _NAME.size
+_ACTOR_AT = _SUPERVISOR_AT + _SUPERVISOR.size
+_BEAT_AT = 496
+_SLOT_BYTES = 512
+_SEQUENCE = struct.Struct("<Q")
+_NOTE_BYTES = 160
+#: Seconds between two heartbeats.
+HEARTBEAT_S = 0.5
+_PAGE_BYTES = os.sysconf("SC_PAGESIZE")
+#: Phases in which an actor works, and in which it waits for room downstream.
+BUSY, STARVED = frozenset({"WORK", "WRITE"}), "WAIT_CREDIT"
+
+assert _ACTOR_AT + _ACTOR.size <= _BEAT_AT
+
+
+def create_board(path: Path, names: Sequence[str]) -> None:
+    """Make the board's file with a slot for each actor."""
+    data = bytearray(_HEADER_BYTES + _SLOT_BYTES * len(names))
+    _HEADER.pack_into(data, 0, MAGIC, len(names))
+    for index, name in enumerate(names):
+        _NAME.pack_into(data, _HEADER_BYTES + index * _SLOT_BYTES, name.encode())
+    path.touch(mode=0o600)
+    path.write_bytes(data)
+
+
+class BoardFile:
+    """The mapped file."""
+
+    def __init__(self, path: Path, writable: bool) -> None:
+        with path.open("r+b" if writable else "rb") as file:
+            self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
+        magic, count = _HEADER.unpack_from(self.map, 0)
+        if magic != MAGIC:
+            raise ValueError(f"{path}: not a board")
+        self.offsets = {
+            _NAME.unpack_from(self.map, at)[0].rstrip(b"\0").decode(): at
+            for at in range(_HEADER_BYTES, _HEADER_BYTES + count * _SLOT_BYTES, _SLOT_BYTES)
+        }
+
+    def close(self) -> None:
+        """Unmap."""
+        self.map.close()
+
+
+class SupervisorBoard:
+    """The supervisor's side: its word on each actor, and everybody's view."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = BoardFile(path, writable=True)
+
+    def say(self, name: str, state: str, generation: int) -> None:
+        """Set what the supervisor knows of an actor: STARTING, READY, DRAINING, BACKOFF, FATAL or STOPPED."""
+        _SUPERVISOR.pack_into(self._file.map, self._file.offsets[name] + _SUPERVISOR_AT, state.encode(), generation)
+
+    def views(self) -> list[ActorView]:
+        """Every slot, now."""
+        return _views(self._file)
+
+    def close(self) -> None:
+        """Unmap."""
+        self._file.close()
+
+
+class Slot:
+    """An actor's own slot. Counters are plain attributes; ``phase`` and ``publish`` write them down."""
+
+    def __init__(self, path: Path, name: str, generation: int) -> None:
+        self._file = BoardFile(path, writable=True)
+        self._at = self._file.offsets[name] + _ACTOR_AT
+        self._beat_at = self._file.offsets[name] + _BEAT_AT
+        self._generation = generation
+        self._pid = os.getpid()
+        self._sequence = 0
+        self._phase = "BOOT"
+        self._since = time.monotonic()
+        self._rss_bytes = 0
+        self._rss_next = 0.0
+        self.batches = 0
+        self.records = 0
+        self.bytes_done = 0
+        self.bytes_total = 0
+        self.open = 0
+        self.busy_s = 0.0
+        self.starved_s = 0.0
+        self.note = ""
+        self.publish()
+
+    def start_heartbeat(self) -> None:
+        """Beat from a thread of its own, which shows that the process can run Python at all, and no more than that."""
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    @contextmanager
+    def working(self, phase: str) -> Iterator[None]:
+        """Show a phase for the length of a block, then what was shown before."""
+        before = self._phase
+        self.phase(phase)
+        try:
+            yield
+        finally:
+            self.phase(before)
+
+    def phase(self, phase: str) -> None:
+        """Enter a phase and write the slot."""
+        if phase == self._phase:
+            return
+        now = time.monotonic()
+        if self._phase in BUSY:
+            self.busy_s += now - self._since
+        elif self._phase == STARVED:
+            self.starved_s += now - self._since
+        self._phase, self._since = phase, now
+        if now >= self._rss_next:
+            self._rss_bytes, self._rss_next = _own_rss(), now + HEARTBEAT_S
+        self.publish()
+
+    def publish(self) -> None:
+        """Write the slot."""
+        state = "STARTING" if self._phase == "BOOT" else "BUSY" if self._phase in BUSY else "READY"
+        board, at = self._file.map, self._at
+        self._sequence += 1
+        _SEQUENCE.pack_into(board, at, self._sequence)
+        _ACTOR.pack_into(
+            board, at, self._sequence, self._pid, state.encode(), self._phase.encode(), self._since, self._generation,
+            self.batches, self.records, self.bytes_done, self.bytes_total, self.open << 40 | self._rss_bytes >> 10,
+            self.busy_s, self.starved_s, self.note.encode()[:_NOTE_BYTES])
+        self._sequence += 1
+        _SEQUENCE.pack_into(board, at, self._sequence)
+
+    def _beat(self) -> None:
+        while True:
+            _BEAT.pack_into(self._file.map, self._beat_at, time.monotonic())
+            time.sleep(HEARTBEAT_S)
+
+
+def _own_rss() -> int:
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * _PAGE_BYTES
+
+
+def _views(file: BoardFile) -> list[ActorView]:
+    now = time.monotonic()
+    return [_view(file.map, name, at, now) for name, at in file.offsets.items()]
+
+
+def _view(board: mmap.mmap, name: str, at: int, now: float) -> ActorView:
+    said, said_generation = _SUPERVISOR.unpack_from(board, at + _SUPERVISOR_AT)
+    (_, pid, state, phase, since, generation, batches, records, done, total, packed, busy, starved, note) = _stable(
+        board, at + _ACTOR_AT)
+    (beat,) = _BEAT.unpack_from(board, at + _BEAT_AT)
+    word = _text(said)
+    alive = generation == said_generation and word == "READY"
+    return ActorView(
+        actor=name, generation=said_generation, pid=pid if generation == said_generation else 0,
+        state=_text(state) if alive else word, phase=_text(phase), phase_s=max(0.0, now - since) if since else 0.0,
+        batches=batches, records=records, bytes_done=done, bytes_total=total, open=packed >> 40,
+        rss_bytes=(packed & (1 << 40) - 1) << 10, busy_s=busy, starved_s=starved,
+        heartbeat_s=max(0.0, now - beat) if beat else 0.0, note=_text(note))
+
+
+def _stable(board: mmap.mmap, at: int) -> tuple[int, int, bytes, bytes, float, int, int, int, int, int, int, float,
+                                                float, bytes]:
+    # An actor killed in the middle of a write leaves an odd number for good: after a few tries, take what is there.
+    for _ in range(100):
+        values = _ACTOR.unpack_from(board, at)
+        (after,) = _SEQUENCE.unpack_from(board, at)
+        if values[0] == after and not after & 1:
+            break
+    return values
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode(errors="replace")
+
+
+def read_views(path: Path) -> list[ActorView]:
+    """Return every actor's view from a board's file, of a run that is going on or has crashed.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is not a board.
+    """
+    file = BoardFile(path, writable=False)
+    try:
+        return _views(file)
+    finally:
+        file.close()

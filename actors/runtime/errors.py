@@ -1,0 +1,45 @@
+"""The exception tree. The class of an error, not its text, tells a loop what to do with it."""
+
+from __future__ import annotations
+
+
+class ThresherError(Exception):
+    """Base of all errors that Thresher raises on purpose."""
+
+
+class ConfigError(ThresherError):
+    """The configuration is wrong: the process ends with exit code 78 and this text, no traceback.
+
+    The text says what is wrong, what was expected, what was found, where, and how to mend it.
+    """
+
+
+class Reject(ThresherError):
+    """This record is bad data: it goes to the dead-letter store, everything else goes on.
+
+    Raised by a per-record function, or put in a record's place by a per-chunk one.
+
+    Args:
+        reason: a short stable word, counted in the report (``columns``, ``latitude``).
+        detail: what exactly was found, for a person; may be empty.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class Retryable(ThresherError):
+    """An outside system cannot be used now. Retry the same call with backoff; nothing is lost.
+
+    The text names the system and what it answered: it is shown to the person who waits.
+    """
+
+
+class Fatal(ThresherError):
+    """Going on would break a promise: the actor ends at once and its supervisor decides."""
+
+
+class DecodeError(ThresherError):
+    """A frame on the wire is not a message of this protocol: it is counted and dropped."""

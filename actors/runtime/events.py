@@ -1,0 +1,173 @@
+"""What happens in a run, as values: a sentence for people, a map for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, tag=True):
+    """Base of all events."""
+
+    def text(self) -> str:
+        """Say it in one sentence, for people."""
+        raise NotImplementedError
+
+    def fields(self) -> dict[str, Any]:
+        """Say it as a map, for machines; the key ``event`` names the kind."""
+        data: dict[str, Any] = msgspec.to_builtins(self)
+        return {"event": data.pop("type"), **data}
+
+
+class RunStarted(Event, frozen=True, tag="started"):
+    """The supervisor has begun to start actors."""
+
+    run: str
+    name: str
+    state: str
+    actors: int
+
+    def text(self) -> str:
+        return f"{self.name}: starting {self.actors} actors, state in {self.state}"
+
+
+class RunReady(Event, frozen=True, tag="ready"):
+    """All actors are ready; ``seconds`` after the start."""
+
+    actors: int
+    seconds: float
+
+    def text(self) -> str:
+        return f"{self.actors} actors ready after {self.seconds:.2f} s"
+
+
+class ActorDied(Event, frozen=True, tag="died"):
+    """An actor ended and nobody had asked it to.
+
+    ``how`` is e.g. ``signal SIGKILL`` or ``exit code 1``; ``restart_s`` is the delay before it is started again,
+    None when it is not.
+    """
+
+    actor: str
+    generation: int
+    how: str
+    phase: str
+    restart_s: float | None
+
+    def text(self) -> str:
+        then = "not restarted" if self.restart_s is None else (
+            "restarting now" if self.restart_s == 0 else f"restarting in {self.restart_s:.1f} s")
+        return f"{self.actor} died ({self.how}) while {self.phase.lower()}: {then}"
+
+
+class OutageBegan(Event, frozen=True, tag="outage"):
+    """A sink cannot be used; its writer retries, the pipeline waits behind it."""
+
+    actor: str
+    problem: str
+    max_outage_s: float
+
+    def text(self) -> str:
+        return f"{self.actor} waits: {self.problem} (for at most {self.max_outage_s:.0f} s)"
+
+
+class OutageEnded(Event, frozen=True, tag="recovered"):
+    """The sink answers again, after ``seconds``."""
+
+    actor: str
+    seconds: float
+
+    def text(self) -> str:
+        return f"{self.actor} works again after {self.seconds:.1f} s"
+
+
+class Draining(Event, frozen=True, tag="draining"):
+    """No new input is taken; what is under way is finished."""
+
+    reason: str
+
+    def text(self) -> str:
+        return f"draining: {self.reason}"
+
+
+class RunEnded(Event, frozen=True, tag="ended"):
+    """Every process of the run has ended."""
+
+    code: int
+    reason: str
+    seconds: float
+
+    def text(self) -> str:
+        return f"ended with exit code {self.code} after {self.seconds:.1f} s: {self.reason}"
+
+
+class ActorView(msgspec.Struct, frozen=True):
+    """One actor as the board shows it.
+
+    Attributes:
+        actor: name, e.g. ``parser.1``.
+        state: STARTING, READY, BUSY, SUSPECT, DRAINING, BACKOFF, FATAL or STOPPED.
+        phase: BOOT, IDLE, RECV, WORK, WAIT_CREDIT, WRITE, RETRY or DRAINED.
+        phase_s: seconds since the phase began.
+        batches: batches finished by this generation.
+        records: records finished by this generation.
+        bytes_done: for a reader: bytes of input read, as they lie on disk; else payload bytes handled.
+        bytes_total: for a reader: bytes of input in all, 0 when not known.
+        open: batches open (reader), waiting for acks (worker), or held (writer, aggregator).
+        rss_bytes: resident memory at the last look.
+        busy_s: seconds spent working.
+        starved_s: seconds spent waiting for credit.
+        heartbeat_s: age of the last heartbeat.
+        note: what it waits for, for a person; may be empty.
+    """
+
+    actor: str
+    generation: int
+    pid: int
+    state: str
+    phase: str
+    phase_s: float
+    batches: int
+    records: int
+    bytes_done: int
+    bytes_total: int
+    open: int
+    rss_bytes: int
+    busy_s: float
+    starved_s: float
+    heartbeat_s: float
+    note: str
+
+
+class Observer(Protocol):
+    """Who is told what happens: the console, a log, a test."""
+
+    #: Seconds between two calls of ``refresh``; 0 for never (the supervisor then never wakes for it).
+    refresh_s: float
+
+    def event(self, event: Event) -> None:
+        """Something happened."""
+        ...
+
+    def refresh(self, actors: Sequence[ActorView]) -> None:
+        """The board, now."""
+        ...
+
+
+class RunResult(msgspec.Struct, frozen=True):
+    """How a run ended: the exit code (DONE, FAILED, RESUMABLE), why, and how long it took.
+
+    ``outages`` are the problems of the sinks that were still down at the end, by writer.
+    """
+
+    code: int
+    reason: str
+    seconds: float
+    ready_s: float
+    outages: dict[str, str]
+
+
+#: Exit codes of ``thresher run``.
+DONE, FAILED, USAGE, RESUMABLE, OVER_BUDGET, BAD_CONFIG = 0, 1, 2, 3, 4, 78

@@ -1,0 +1,209 @@
+"""The reader's ledger: input units, committed positions, issued boundaries, outcome counts. One SQLite file.
+
+A *unit* is a piece of input with a name and a content (for files: a file). The units that one run takes up, one behind
+the other, are a *partition*: positions count its bytes. A unit that an earlier run left unfinished goes on in the
+partition it began in, because consumers with durable state know its ranges by that name.
+
+Guarantees:
+
+* ``low`` of a unit moves only to a position below which everything is acknowledged, in one transaction with the
+  outcome counts up to there: a resumed run's totals are right.
+* A range is recorded before it is issued and until it is committed, so another batch size or a restart does not cut
+  it anew.
+* A commit survives SIGKILL of any process at once.
+
+What does not work: one partition for ever (an unfinished file that is given again after another was read would lie
+below what consumers have applied); a partition per file (the order of two values for one key in two files is lost).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from actors.runtime.database import open_database, open_for_reading
+from actors.runtime.messages import Counts, merge
+from actors.runtime.ports import Chunk, Unit
+
+VERSION = 1
+SCHEMA = """
+CREATE TABLE units (
+    id INTEGER PRIMARY KEY, run TEXT NOT NULL, partition TEXT NOT NULL, name TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    base INTEGER NOT NULL, low INTEGER NOT NULL, lines INTEGER NOT NULL, "end" INTEGER, status TEXT NOT NULL,
+    counts TEXT NOT NULL, problem TEXT NOT NULL);
+CREATE INDEX units_by_name ON units (name, fingerprint, status);
+CREATE TABLE issued (unit INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
+    PRIMARY KEY (unit, start)) WITHOUT ROWID;
+"""
+_COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem'
+
+
+def _unit(row: tuple[object, ...]) -> Unit:
+    names = Unit.__struct_fields__
+    values = dict(zip(names, row, strict=True))
+    values["counts"] = msgspec.json.decode(str(values["counts"]))
+    return Unit(**values)  # type: ignore[arg-type]
+
+
+class Ledger:
+    """The ledger of one reader, opened by that reader alone.
+
+    Args:
+        path: the database file.
+        run: identity of this run; also the name of the partition of the units that begin in it.
+    """
+
+    def __init__(self, path: Path, run: str) -> None:
+        self._run = run
+        self._connection = open_database(path, SCHEMA, VERSION)
+        self._connection.execute("BEGIN IMMEDIATE")  # one long transaction at a time: commit() ends it
+        self._units: dict[int, Unit] = {}
+        self._partitions: dict[int, str] = {}
+        self._dirty: set[int] = set()
+        self._stuck: set[int] = set()
+
+    def begin(self, name: str, fingerprint: str) -> Unit:
+        """Return the unit to read under this name: the unfinished one of the same content, or a new one.
+
+        A unit that this very run has finished is returned as it is: a restarted reader is given everything again,
+        and must not load again what only its predecessor knew to be loaded.
+        """
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM units WHERE name=? AND fingerprint=? AND (status IN ('reading', 'loaded') OR run=?) "
+            "ORDER BY id DESC LIMIT 1", (name, fingerprint, self._run)).fetchone()
+        if row is None:
+            return self._new(name, fingerprint, "reading", "")
+        unit = _unit(row)
+        (partition,) = self._connection.execute("SELECT partition FROM units WHERE id=?", (unit.id,)).fetchone()
+        self._connection.execute("UPDATE units SET run=? WHERE id=?", (self._run, unit.id))
+        self._units[unit.id] = unit
+        self._partitions[unit.id] = partition
+        return unit
+
+    def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
+        """Ranges issued beyond ``unit.low`` and not committed, in order."""
+        return self._connection.execute(
+            'SELECT start, "end" FROM issued WHERE unit=? AND start>=? ORDER BY start', (unit.id, unit.low)).fetchall()
+
+    def end(self, unit: Unit, position: int) -> None:
+        """The unit was read to its end, which is at ``position``."""
+        unit.end = position
+        self._dirty.add(unit.id)
+
+    def broken(self, name: str, problem: str) -> None:
+        """This unit cannot be read (or put away): the report says so, and the exit code is 1."""
+        for unit in self._units.values():
+            if unit.name == name:
+                unit.problem = problem
+                self._dirty.add(unit.id)
+                self._stuck.add(unit.id)
+                return
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM units WHERE run=? AND name=? AND status='broken'", (self._run, name)).fetchone()
+        if row is None:
+            self._new(name, "", "broken", problem)
+            self.commit()
+
+    def is_stuck(self, unit: Unit) -> bool:
+        """Whether the source has said that it cannot read on, or put away, this unit."""
+        return unit.id in self._stuck
+
+    def partition(self, unit: int) -> str:
+        """The partition that a unit of this run belongs to."""
+        return self._partitions[unit]
+
+    def taken_up(self) -> list[Unit]:
+        """The units of this run that are not finished or not put away, in the order of input."""
+        return [unit for unit in self._units.values() if unit.status in ("reading", "loaded")]
+
+    def has_changes(self) -> bool:
+        """Whether anything waits for a commit."""
+        return bool(self._dirty)
+
+    def issue(self, chunk: Chunk) -> None:
+        """Record the range of a chunk; call ``flush`` before anything can come of it."""
+        self._connection.execute("INSERT OR IGNORE INTO issued VALUES (?, ?, ?)", (chunk.unit, chunk.start, chunk.end))
+
+    def close(self, chunk: Chunk, counts: Counts) -> None:
+        """All up to the end of this chunk is durable; these are its outcomes. Call in order."""
+        unit = self._units[chunk.unit]
+        unit.low = chunk.end
+        unit.lines += chunk.data.count(b"\n")
+        if chunk.fault and not unit.problem:
+            unit.problem = chunk.detail or chunk.fault
+        merge(unit.counts, counts)
+        self._dirty.add(unit.id)
+
+    def settle(self, unit: Unit, status: str) -> None:
+        """Give a unit its new status and commit."""
+        unit.status = status
+        self._dirty.add(unit.id)
+        self.commit()
+
+    def commit(self) -> None:
+        """Make all that was said durable, in one transaction.
+
+        Raises:
+            sqlite3.OperationalError: the disk is full; nothing is lost, call again.
+        """
+        for key in self._dirty:
+            unit = self._units[key]
+            self._connection.execute(
+                'UPDATE units SET low=?, lines=?, "end"=?, status=?, counts=?, problem=? WHERE id=?',
+                (unit.low, unit.lines, unit.end, unit.status, msgspec.json.encode(unit.counts).decode(),
+                 unit.problem, unit.id))
+            self._connection.execute('DELETE FROM issued WHERE unit=? AND "end"<=?', (unit.id, unit.low))
+        self.flush()
+        self._dirty.clear()
+
+    def flush(self) -> None:
+        """Make the recorded boundaries durable, before the first message about them leaves."""
+        if self._connection.in_transaction:
+            self._connection.execute("COMMIT")
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def close_file(self) -> None:
+        """Commit and close."""
+        self.commit()
+        self._connection.execute("ROLLBACK")
+        self._connection.close()
+
+    def _new(self, name: str, fingerprint: str, status: str, problem: str) -> Unit:
+        (base,) = self._connection.execute(
+            'SELECT coalesce(max(coalesce("end", low)), 0) FROM units WHERE partition=?', (self._run,)).fetchone()
+        pending = [unit.end for unit in self._units.values()
+                   if unit.end is not None and self._partitions[unit.id] == self._run]
+        base = max([base, *pending])
+        cursor = self._connection.execute(
+            "INSERT INTO units (run, partition, name, fingerprint, base, low, lines, status, counts, problem) "
+            "VALUES (?, ?, ?, ?, ?, ?, 0, ?, '{}', ?)",
+            (self._run, self._run, name, fingerprint, base, base, status, problem))
+        unit = Unit(int(cursor.lastrowid or 0), name, fingerprint, base, base, 0, None, status, {}, problem)
+        self._units[unit.id] = unit
+        self._partitions[unit.id] = self._run
+        return unit
+
+
+def read_units(path: Path, run: str | None = None) -> list[Unit]:
+    """Return the units touched by a run (by default the last one), in the order of input.
+
+    Raises:
+        sqlite3.Error: there is no ledger at this path.
+    """
+    connection = open_for_reading(path)
+    try:
+        if run is None:
+            row = connection.execute("SELECT run FROM units ORDER BY id DESC LIMIT 1").fetchone()
+            if row is None:
+                return []
+            (run,) = row
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM units WHERE run=? ORDER BY id", (run,)).fetchall()
+        return [_unit(row) for row in rows]
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return []
+        raise
+    finally:
+        connection.close()

@@ -1,0 +1,80 @@
+"""Application functions over lists: one bad record never takes its neighbours with it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from actors.runtime.errors import Reject
+
+#: A list in, a list of the same length out; a ``Reject`` in the place of each record that was rejected.
+Lifted = Callable[[list[Any]], list[Any]]
+_TRACEBACK_FRAMES = 3
+
+
+def bind(function: Callable[..., Any], options: msgspec.Struct | None) -> Callable[..., Any]:
+    """Give the application's options to a function that has a parameter called ``options``."""
+    if options is None or "options" not in _parameters(function):
+        return function
+    bound = functools.partial(function, options=options)
+    if getattr(function, "__per_chunk__", False):
+        bound.__per_chunk__ = True  # type: ignore[attr-defined]
+    return bound
+
+
+def lift(function: Callable[..., Any], name: str) -> Lifted:
+    """Return ``function`` as a function over lists, in which any exception rejects one record alone.
+
+    ``name`` is the stage, for the reason of records that an unexpected exception rejects: ``parse_error``.
+    """
+    if getattr(function, "__per_chunk__", False):
+        return functools.partial(_per_chunk, function, f"{name}_error")
+    return functools.partial(_per_record, function, f"{name}_error")
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    try:
+        return tuple(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # a built-in without a signature
+        return ()
+
+
+def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) -> list[Any]:
+    try:
+        return [function(value) for value in values]  # the usual case: no exception at all
+    except Exception:
+        return [_one(function, reason, value) for value in values]
+
+
+def _per_chunk(function: Callable[[list[Any]], list[Any]], reason: str, values: list[Any]) -> list[Any]:
+    try:
+        results = function(values)
+        if len(results) == len(values):
+            return results
+        problem = f"returned {len(results)} results for {len(values)} records"
+    except Exception as error:
+        if len(values) == 1:
+            return [_rejected(error, reason)]
+        problem = ""
+    if len(values) == 1:
+        return [Reject(reason, problem)]
+    return [_per_chunk(function, reason, [value])[0] for value in values]
+
+
+def _one(function: Callable[[Any], Any], reason: str, value: Any) -> Any:
+    try:
+        return function(value)
+    except Exception as error:
+        return _rejected(error, reason)
+
+
+def _rejected(error: Exception, reason: str) -> Reject:
+    if isinstance(error, Reject):
+        return error
+    frames = traceback.format_exception(error, limit=-_TRACEBACK_FRAMES)
+    return Reject(reason, "".join(frames).strip())

@@ -1,0 +1,82 @@
+"""What one run is: the effective configuration, written by the supervisor, read by each actor.
+
+An actor loads only the components it needs: a writer never imports the application, a reader no sink.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.runtime.pipeline import (
+    AggregatorOptions,
+    BudgetOptions,
+    CheckerOptions,
+    FlowOptions,
+    ParserOptions,
+    RestartOptions,
+    RunOptions,
+)
+
+
+class Component(msgspec.Struct, frozen=True):
+    """A source or sink by name: ``type`` is ``module:class`` of its options, ``values`` their fields."""
+
+    type: str
+    values: dict[str, Any]
+
+    def load(self) -> Any:
+        """Import the options class and build it from the values."""
+        module, _, name = self.type.partition(":")
+        return msgspec.convert(self.values, getattr(importlib.import_module(module), name))
+
+
+def component_of(options: Any) -> Component:
+    """Return the component that ``load`` turns back into these options (a frozen struct)."""
+    cls = type(options)
+    return Component(f"{cls.__module__}:{cls.__qualname__}", msgspec.to_builtins(options))
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The effective configuration of a run.
+
+    Attributes:
+        run: identity of this run, new at each start.
+        name: the pipeline's name, shown in process titles.
+        app: dotted module that holds ``PIPELINE``.
+        state: absolute path of the state directory.
+        dry: write nothing to sinks, keep no position, rename nothing.
+        folds: whether the application has a ``fold``.
+        options: the application's own options, or None.
+    """
+
+    run: str
+    name: str
+    app: str
+    state: str
+    dry: bool = False
+    source: Component
+    sinks: dict[str, Component]
+    dead_letters: Component
+    folds: bool
+    options: dict[str, Any] | None = None
+    parser: ParserOptions = ParserOptions()
+    checker: CheckerOptions = CheckerOptions()
+    aggregator: AggregatorOptions = AggregatorOptions()
+    flow: FlowOptions = FlowOptions()
+    budget: BudgetOptions = BudgetOptions()
+    restart: RestartOptions = RestartOptions()
+    limits: RunOptions = RunOptions()
+
+    def save(self, path: Path) -> None:
+        """Write the manifest, readable by this user alone."""
+        path.touch(mode=0o600)
+        path.write_bytes(msgspec.json.encode(self))
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read a manifest that ``save`` wrote."""
+    return msgspec.json.decode(path.read_bytes(), type=Manifest)

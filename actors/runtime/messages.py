@@ -1,0 +1,234 @@
+"""Every message of the wire protocol, and the one place that encodes and decodes them. See docs/protocol.md.
+
+A message is a list of frames: one header frame, then payload frames, which are never looked at here. The header is a
+version byte and a msgpack array whose first element is the type's tag. Nothing is ever unpickled; what is not a
+message of this version raises ``DecodeError``.
+
+    link     producer ──▶ consumer   Hello  Batch  Part
+             consumer ──▶ producer   Credit  Ack  Failed
+    control  actor ──▶ supervisor    Booted  Ready  Outage  InputDone
+             supervisor ──▶ actor    Start  Roster  Drain  Stop
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from actors.runtime.errors import DecodeError
+
+VERSION = 1
+#: No header is ever near this long; anything longer is not ours.
+MAX_HEADER_BYTES = 1 << 20
+
+#: Outcome counts: ``read``, ``written``, ``folded``, ``filtered``, ``dead_lettered``, ``written.SINK``,
+#: ``rejected.REASON``.
+Counts = dict[str, int]
+
+#: What a batch is known by: partition, start and end position. All that is made from it keeps it.
+BatchId = tuple[str, int, int]
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """Base of all messages."""
+
+
+class Hello(Message, frozen=True, tag="hello"):
+    """The first thing a producer says to a consumer; a pool worker answers with ``Credit``."""
+
+    run: str
+
+
+class Batch(Message, frozen=True, tag="batch"):
+    """A batch for any one worker of a pool. Payload: the raw lines; between parser and checker also the rows.
+
+    Attributes:
+        epoch: the origin's count of deaths among its ordered consumers; answers to older epochs are void.
+        low: the origin's lowest open position: everything below it is durable everywhere.
+        fault: when not empty, the whole payload is one dead letter with this reason.
+    """
+
+    partition: str
+    start: int
+    end: int
+    epoch: int
+    low: int
+    unit: int
+    source: str
+    offset: int
+    line: int
+    fault: str = ""
+    detail: str = ""
+
+    @property
+    def id(self) -> BatchId:
+        """What the batch is known by."""
+        return (self.partition, self.start, self.end)
+
+
+class Part(Message, frozen=True, tag="part"):
+    """What a batch holds for one fixed destination, be it nothing. Payload: the packed items, or none.
+
+    Attributes:
+        count: number of items in the payload.
+        claims: the outcome counts that become true once this part is durable; they come back in the ``Ack``.
+    """
+
+    partition: str
+    start: int
+    end: int
+    epoch: int
+    low: int
+    count: int
+    claims: Counts
+    source: str = ""
+
+    @property
+    def id(self) -> BatchId:
+        """The id of the batch it was made from."""
+        return (self.partition, self.start, self.end)
+
+
+class Credit(Message, frozen=True, tag="credit"):
+    """The consumer can take ``batches`` more from this producer."""
+
+    batches: int
+
+
+class Ack(Message, frozen=True, tag="ack"):
+    """Everything made from this range is durable; ``counts`` says what became of its records."""
+
+    partition: str
+    start: int
+    end: int
+    epoch: int
+    counts: Counts
+
+    @property
+    def id(self) -> BatchId:
+        """The id of the batch."""
+        return (self.partition, self.start, self.end)
+
+
+class Failed(Message, frozen=True, tag="failed"):
+    """Something made from this range was lost with a consumer: the origin has to deliver it again."""
+
+    partition: str
+    start: int
+    end: int
+    epoch: int
+    cause: str
+
+    @property
+    def id(self) -> BatchId:
+        """The id of the batch."""
+        return (self.partition, self.start, self.end)
+
+
+class Booted(Message, frozen=True, tag="booted"):
+    """The process runs and has imported what it needs; it waits for ``Start``."""
+
+    pid: int
+
+
+class Ready(Message, frozen=True, tag="ready"):
+    """Resources are open, the socket is bound at ``endpoint``."""
+
+    endpoint: str
+
+
+class Outage(Message, frozen=True, tag="outage"):
+    """The writer's sink cannot be used since ``seconds``: ``problem``; empty: it works again."""
+
+    problem: str
+    seconds: float
+
+
+class InputDone(Message, frozen=True, tag="input_done"):
+    """The reader has nothing under way any more: input is at its end, or it was told to drain.
+
+    ``left`` is true when input is left, for a later run to resume.
+    """
+
+    left: bool
+
+
+class Start(Message, frozen=True, tag="start"):
+    """All consumers downstream are ready: open your resources and say ``Ready``."""
+
+
+class Member(msgspec.Struct, frozen=True, array_like=True):
+    """A living, ready actor: its address is ``name#generation``."""
+
+    name: str
+    generation: int
+    stage: str
+    endpoint: str
+    ordered: bool
+
+    @property
+    def address(self) -> str:
+        """What it is called on the wire; an old generation's address is never used again."""
+        return f"{self.name}#{self.generation}"
+
+
+class Roster(Message, frozen=True, tag="roster"):
+    """Who is ready now. A member that is missing, or has another generation, has died."""
+
+    version: int
+    members: tuple[Member, ...]
+
+
+class Drain(Message, frozen=True, tag="drain"):
+    """Take no new input; finish what is under way; then say ``InputDone``."""
+
+
+class Stop(Message, frozen=True, tag="stop"):
+    """Nothing is under way any more: close your resources and end."""
+
+
+AnyMessage = (
+    Hello | Batch | Part | Credit | Ack | Failed
+    | Booted | Ready | Outage | InputDone | Start | Roster | Drain | Stop
+)
+
+_PREFIX = bytes([VERSION])
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
+
+
+def encode(message: Message) -> bytes:
+    """Return the header frame of a message."""
+    return _PREFIX + _encoder.encode(message)
+
+
+def decode(header: bytes | memoryview) -> AnyMessage:
+    """Return the message of a header frame.
+
+    Raises:
+        DecodeError: another version, too long, or not a message.
+    """
+    if not 2 <= len(header) <= MAX_HEADER_BYTES:
+        raise DecodeError(f"a header of {len(header)} bytes")
+    if header[0] != VERSION:
+        raise DecodeError(f"protocol version {header[0]}, expected {VERSION}")
+    try:
+        return _decoder.decode(memoryview(header)[1:])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(f"not a message: {error}") from error
+
+
+def merge(total: Counts, more: Counts) -> Counts:
+    """Add ``more`` to ``total``, in place, and return it."""
+    for name, number in more.items():
+        total[name] = total.get(name, 0) + number
+    return total
+
+
+def merged(many: Iterable[Counts]) -> Counts:
+    """Return the sum of all counts."""
+    total: Counts = {}
+    for counts in many:
+        merge(total, counts)
+    return total

@@ -1,0 +1,182 @@
+"""The origin of batches: holds payloads until they are acknowledged, delivers, redelivers, moves the low position.
+
+    issue ──▶ queued ──assign──▶ sent ──ack──▶ acked ──advance──▶ closed (payload let go, position committed)
+                 ▲                │              │
+                 └──failed, worker lost──────────┴── an ordered consumer died: a new epoch
+
+Guarantees, given that whoever delivers a message delivers it once or dies:
+
+* A batch is closed only when it and all before it are acknowledged in the current epoch, and then exactly once.
+* Whatever dies, an open batch is queued again; nothing outside this object has to remember it.
+* No more than a window of batches is open, so every consumer can hold all of them and nothing can fill up.
+
+Why epochs. An ordered consumer applies parts in source order. Its new generation knows nothing, so it must see every
+range from ``low`` on, also ranges that the old one had acknowledged. It is not enough to deliver again what failed: a
+range acknowledged by the old generation would close, its successor would wait at the new one for a range that never
+comes, and with a full window nothing would ever tell it so. So the death of an ordered consumer begins a new epoch:
+every open batch is delivered again, acked ones as well, and an answer that names an older epoch is void. Epochs are
+unique across generations of the origin, or an answer meant for the dead one could pass for a new one.
+
+What does not work: closing batches as they are acked, not in order (the low position then has holes that a restart
+forgets); waiting for a time-out instead of the roster (a slow writer is not a dead one); giving each worker a fixed
+share (one slow batch then idles the others).
+
+Pure: no clock, no socket, no file.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from enum import Enum
+
+from actors.runtime.messages import Batch, BatchId, Counts
+from actors.runtime.ports import Chunk
+
+#: Room for 2^32 deaths of consumers in each generation of the origin.
+_EPOCHS_PER_GENERATION = 1 << 32
+
+
+class _State(Enum):
+    QUEUED = "queued"
+    SENT = "sent"
+    ACKED = "acked"
+
+
+class _Open:
+    """One open batch."""
+
+    __slots__ = ("chunk", "counts", "state", "worker")
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+        self.state = _State.QUEUED
+        self.worker = ""
+        self.counts: Counts = {}
+
+
+class Origin:
+    """The open batches of one partition, in source order.
+
+    Args:
+        partition: what the partition is called on the wire.
+        low: position to go on from.
+        generation: the origin's own generation.
+        window_batches: most batches open at a time.
+        window_bytes: most payload bytes open at a time; one batch is always allowed.
+    """
+
+    def __init__(self, partition: str, low: int, generation: int, window_batches: int, window_bytes: int) -> None:
+        self.partition = partition
+        self.low = low
+        self.epoch = generation * _EPOCHS_PER_GENERATION
+        self._window_batches = window_batches
+        self._window_bytes = window_bytes
+        self._open: dict[BatchId, _Open] = {}
+        self._bytes = 0
+        self._queue: list[tuple[int, BatchId]] = []
+        self._credit: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def has_room(self) -> bool:
+        """Whether another batch may be issued."""
+        if not self._open:
+            return True
+        return len(self._open) < self._window_batches and self._bytes < self._window_bytes
+
+    def has_queued(self) -> bool:
+        """Whether a batch waits for a worker with credit."""
+        return bool(self._queue)
+
+    def begin(self, partition: str, low: int) -> None:
+        """Go on with another partition, or at another position of this one; nothing may be open."""
+        assert not self._open
+        self.partition, self.low = partition, low
+
+    def issue(self, chunk: Chunk) -> None:
+        """Open a batch; it must begin where the last one ended."""
+        batch = _Open(chunk)
+        key = (self.partition, chunk.start, chunk.end)
+        self._open[key] = batch
+        self._bytes += len(chunk.data)
+        heapq.heappush(self._queue, (chunk.start, key))
+
+    def grant(self, worker: str, batches: int) -> None:
+        """A worker can take more."""
+        self._credit[worker] = self._credit.get(worker, 0) + batches
+
+    def lost(self, worker: str) -> None:
+        """A worker died: what it had in hand is queued again."""
+        self._credit.pop(worker, None)
+        for key, batch in self._open.items():
+            if batch.state is _State.SENT and batch.worker == worker:
+                self._requeue(key, batch)
+
+    def new_epoch(self) -> None:
+        """An ordered consumer died and its successor is ready: deliver every open batch again."""
+        self.epoch += 1
+        self._queue = [(key[1], key) for key in self._open]  # in source order: a sorted list is a heap
+        for batch in self._open.values():
+            batch.state = _State.QUEUED
+            batch.worker = ""
+            batch.counts = {}
+
+    def assign(self) -> Iterator[tuple[str, Batch, bytes]]:
+        """Yield (worker, header, payload) to send now: lowest range first, to the worker with most free credit."""
+        while self._queue and self._credit:
+            worker = max(self._credit, key=self._credit.__getitem__)
+            if self._credit[worker] <= 0:
+                return
+            _, key = heapq.heappop(self._queue)
+            batch = self._open.get(key)
+            if batch is None or batch.state is not _State.QUEUED:
+                continue
+            self._credit[worker] -= 1
+            batch.state = _State.SENT
+            batch.worker = worker
+            yield worker, self._header(batch.chunk), batch.chunk.data
+
+    def ack(self, key: BatchId, epoch: int, counts: Counts) -> bool:
+        """Take an acknowledgement; return whether it was news."""
+        batch = self._open.get(key)
+        if batch is None or epoch != self.epoch or batch.state is _State.ACKED:
+            return False
+        batch.state = _State.ACKED
+        batch.counts = counts
+        return True
+
+    def failed(self, key: BatchId, epoch: int, worker: str) -> bool:
+        """A worker says that what it made of a batch was lost; return whether that was news."""
+        batch = self._open.get(key)
+        if batch is None or epoch != self.epoch or batch.state is not _State.SENT or batch.worker != worker:
+            return False
+        self._requeue(key, batch)
+        return True
+
+    def advance(self) -> list[tuple[Chunk, Counts]]:
+        """Close the acknowledged batches at the low end, in order, and move ``low`` behind them."""
+        closed: list[tuple[Chunk, Counts]] = []
+        while self._open:
+            key = next(iter(self._open))
+            batch = self._open[key]
+            if batch.state is not _State.ACKED:
+                break
+            del self._open[key]
+            self._bytes -= len(batch.chunk.data)
+            self.low = batch.chunk.end
+            closed.append((batch.chunk, batch.counts))
+        return closed
+
+    def _requeue(self, key: BatchId, batch: _Open) -> None:
+        batch.state = _State.QUEUED
+        batch.worker = ""
+        heapq.heappush(self._queue, (key[1], key))
+
+    def _header(self, chunk: Chunk) -> Batch:
+        return Batch(
+            partition=self.partition, start=chunk.start, end=chunk.end, epoch=self.epoch, low=self.low,
+            unit=chunk.unit, source=chunk.source, offset=chunk.offset, line=chunk.line,
+            fault=chunk.fault, detail=chunk.detail,
+        )

@@ -1,0 +1,181 @@
+"""The PIPELINE value: what an application is, besides its pure functions.
+
+    line ──parse──▶ value ──check──▶ value ──route──▶ sink name
+                                           ├─encode─▶ item, packed by that sink, written by its writer
+                                           └─fold───▶ partial aggregates, merged by the aggregators
+
+``parse``, ``check`` and ``encode`` take one record, or, marked ``@per_chunk``, a list and return one of equal length:
+a call for each record costs about 0.1 µs, so a hot application works on lists.
+
+Outcomes: ``parse`` returning None means "no record here" (a blank line) and counts as nothing; ``check`` returning
+None means ``filtered``; raising ``Reject`` (or, per chunk, putting one in the list) means ``dead_lettered``; any
+other exception dead-letters the one record that caused it, with its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from actors.runtime.ports import SinkOptions, SourceOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+Bytes = Annotated[int, Meta(ge=1)]
+
+
+def per_chunk(function: F) -> F:
+    """Mark a function as working on lists: it returns a list of the same length, Rejects in their places."""
+    function.__per_chunk__ = True  # type: ignore[attr-defined]
+    return function
+
+
+class ParserOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The pool that parses.
+
+    Attributes:
+        workers: number of processes.
+        fuse: run ``check`` in the parsers too: one hop less, the same results.
+    """
+
+    workers: Count = 2
+    fuse: bool = True
+
+
+class CheckerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The pool that checks, when it is not fused with the parsers.
+
+    Attributes:
+        workers: number of processes.
+    """
+
+    workers: Count = 2
+
+
+class AggregatorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The aggregators, when the application folds.
+
+    Attributes:
+        shards: number of processes; keys are spread over them by hash. State made with another number is refused.
+    """
+
+    shards: Count = 1
+
+
+class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much is under way at once. Memory is bounded by the window, whatever the size of the input.
+
+    Attributes:
+        batch_bytes: size of a batch, about; cut at newlines.
+        window_batches: most batches open (issued, not acknowledged) at a time.
+        window_bytes: most bytes open at a time; one batch is always allowed.
+        credit: batches a worker may hold before it has finished one.
+    """
+
+    batch_bytes: Bytes = 256 * 1024
+    window_batches: Count = 64
+    window_bytes: Bytes = 32 * 1024 * 1024
+    credit: Count = 2
+
+
+class BudgetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a file has too many bad records.
+
+    Attributes:
+        max_error_rate: most ``errors / (processed + errors)`` of an input unit; above it the load failed (exit code 4).
+    """
+
+    max_error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.01
+
+
+class RestartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often processes may die before the run gives up.
+
+    Attributes:
+        intensity: most restarts of one pool within ``period_s``; one more and the whole pool is restarted.
+        period_s: see ``intensity``.
+        tree_intensity: most restarts of whole pools within ``tree_period_s``; one more ends the run (exit code 1).
+        tree_period_s: see ``tree_intensity``.
+        backoff_s: base of the delay before a restart; the first restart is at once, then full jitter, doubling.
+        max_backoff_s: longest such delay.
+        boot_failures: most deaths in a row before an actor was ever ready.
+        ready_s: longest time from spawn to ready.
+    """
+
+    intensity: Count = 5
+    period_s: Seconds = 30.0
+    tree_intensity: Count = 3
+    tree_period_s: Seconds = 60.0
+    backoff_s: Seconds = 0.1
+    max_backoff_s: Seconds = 30.0
+    boot_failures: Count = 3
+    ready_s: Seconds = 30.0
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The run as a whole.
+
+    Attributes:
+        max_outage_s: longest time a sink may be down; then the run stops, resumable, with exit code 3.
+        drain_s: longest time for work under way to finish after SIGTERM or Ctrl-C.
+        stop_s: longest time for an idle actor to end before it is killed.
+    """
+
+    max_outage_s: Seconds = 30.0
+    drain_s: Seconds = 10.0
+    stop_s: Seconds = 5.0
+
+
+class Fold(msgspec.Struct, frozen=True, kw_only=True):
+    """Partial aggregates: made from each batch in the workers, merged by key in the aggregators, exactly once.
+
+    Attributes:
+        partials: ``(values, chunk_unit) -> {key: numbers}``; keys are tuples of str and int, numbers a list.
+        keys: names of the key's members, for the report; a member named ``unit`` is shown as the unit's name.
+        fields: names of the numbers, for the report.
+        merge: ``(numbers, numbers) -> numbers``, associative and commutative; by default the sum of each.
+    """
+
+    partials: Callable[[list[Any], int], dict[tuple[Any, ...], list[Any]]]
+    keys: tuple[str, ...]
+    fields: tuple[str, ...]
+    merge: Callable[[list[Any], list[Any]], list[Any]] | None = None
+
+
+class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
+    """An application: its functions, where it reads, where it writes, and its defaults.
+
+    Attributes:
+        name: what ``thresher run NAME`` and process titles say.
+        source: options of the source, e.g. ``Files(pattern=...)``.
+        parse: ``bytes -> value | None``, or per chunk.
+        check: ``value -> value | None``, or per chunk.
+        route: ``value -> sink name``.
+        encode: ``value -> item`` in the form that the sinks take, e.g. ``(key, value)`` bytes.
+        sinks: options of each sink, by the name that ``route`` returns.
+        fold: partial aggregates, or None.
+        options: the application's own options (a frozen struct), given to functions that have a parameter ``options``.
+    """
+
+    name: str
+    source: SourceOptions
+    parse: Callable[..., Any]
+    check: Callable[..., Any] | None = None
+    route: Callable[[Any], str]
+    encode: Callable[[Any], Any]
+    sinks: dict[str, SinkOptions]
+    dead_letters: SinkOptions
+    fold: Fold | None = None
+    options: msgspec.Struct | None = None
+    parser: ParserOptions = ParserOptions()
+    checker: CheckerOptions = CheckerOptions()
+    aggregator: AggregatorOptions = AggregatorOptions()
+    flow: FlowOptions = FlowOptions()
+    budget: BudgetOptions = BudgetOptions()
+    restart: RestartOptions = RestartOptions()
+    run: RunOptions = RunOptions()

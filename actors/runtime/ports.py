@@ -1,0 +1,211 @@
+"""The ports: what a source and a sink must offer, and the values that cross them.
+
+Options are frozen ``msgspec`` structs declared beside the code that reads them. An options struct is cheap to
+import and to build; its ``open`` makes the thing that holds a resource, in the one process that uses it. Modules of
+sources and sinks import their heavy client libraries inside ``open``, for pool workers import them only to ``pack``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """A run of whole lines of one input unit (for files: of one file), the payload of a batch.
+
+    Positions count bytes of the partition: the units of a reader, one behind the other, uncompressed.
+
+    Attributes:
+        unit: the ledger's number of the input unit.
+        source: the unit's name for people and dead letters, e.g. its path.
+        start: position of the first byte in the partition.
+        end: position after the last byte; always greater than ``start``.
+        offset: byte offset of the first byte in the (uncompressed) unit.
+        line: number of the first line in the unit, from 1.
+        data: the raw bytes; may lack the newline at the very end of the unit.
+        fault: ``""``, or a reason for which the whole payload is one dead letter (``truncated_gzip``).
+        detail: for a fault: what happened, for a person.
+    """
+
+    unit: int
+    source: str
+    start: int
+    end: int
+    offset: int
+    line: int
+    data: bytes
+    fault: str = ""
+    detail: str = ""
+
+
+class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
+    """A record that cannot go on, as it is stored. ``raw`` is the rejecting stage's input, byte for byte."""
+
+    stage: str
+    reason: str
+    detail: str
+    source: str
+    partition: str
+    position: int
+    offset: int
+    line: int
+    raw: bytes
+    index: int = 0
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """What one batch holds for one sink: ``count`` items, packed by the sink's own ``pack``."""
+
+    partition: str
+    start: int
+    end: int
+    count: int
+    data: bytes | memoryview
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An item that the outside system refuses for good, whatever the number of retries.
+
+    Attributes:
+        payload: index of the payload in the call to ``write``.
+        item: index of the item in that payload.
+        reason: a short stable word (``sink_rejected``, ``too_large``).
+        detail: the system's answer.
+        raw: the item as it was sent.
+    """
+
+    payload: int
+    item: int
+    reason: str
+    detail: str
+    raw: bytes
+
+
+class Sink(Protocol):
+    """An opened sink, in its writer's process."""
+
+    def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
+        """Write all payloads, in order; on return they are durable as far as this sink can promise.
+
+        Called again with the same payloads after a ``Retryable``: writing twice must be harmless.
+
+        Raises:
+            Retryable: the outside system is down, full or slow; the text names it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the resource back. Never raises for a system that is gone."""
+        ...
+
+
+class SinkOptions(Protocol):
+    """A sink's options (a frozen struct): how to pack items in the pool, how to open the sink in its writer."""
+
+    #: True: the parts of all batches arrive in source order. False: in any order, empty parts are not sent.
+    ordered: ClassVar[bool]
+    #: One line for ``explain``: what a crash can do to what is written here.
+    guarantee: ClassVar[str]
+
+    def pack(self, items: Sequence[Any]) -> bytes:
+        """Encode the items of one batch, in order, into one payload. Runs in the worker pool."""
+        ...
+
+    def open(self, name: str, state: Path) -> Sink:
+        """Open the sink called ``name``; relative paths are below ``state``. Does not wait for a server."""
+        ...
+
+    def describe(self) -> str:
+        """Say where this writes, for people: ``memcached 127.0.0.1:33013``. No secrets."""
+        ...
+
+
+class Unit(msgspec.Struct):
+    """An input unit (for files: a file) as the ledger knows it.
+
+    Attributes:
+        id: number in the ledger; a file that is given again after it was finished is a new unit.
+        name: path or address.
+        fingerprint: what its content is known by.
+        base: position of its first byte in the partition.
+        low: position below which everything is acknowledged and committed.
+        lines: number of lines below ``low``.
+        end: position after its last byte, once it was read to the end, else None.
+        status: ``reading``; ``loaded`` (all durable, within the budget, to be put away); ``done`` (put away);
+            ``failed`` (all durable, over the error budget); ``broken`` (could not be read).
+        counts: outcomes so far, by name.
+        problem: for a broken unit, or one with a fault: what happened.
+    """
+
+    id: int
+    name: str
+    fingerprint: str
+    base: int
+    low: int
+    lines: int
+    end: int | None
+    status: str
+    counts: dict[str, int]
+    problem: str = ""
+
+
+class UnitLedger(Protocol):
+    """What a source may ask of the reader's ledger."""
+
+    def begin(self, name: str, fingerprint: str) -> Unit:
+        """Return the unit to read under this name: the unfinished one of the same content, or a new one."""
+        ...
+
+    def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
+        """Ranges issued beyond ``unit.low`` and not committed, in order: they must be cut the same again."""
+        ...
+
+    def end(self, unit: Unit, position: int) -> None:
+        """The unit was read to its end, which is at ``position``."""
+        ...
+
+    def broken(self, name: str, problem: str) -> None:
+        """This unit cannot be read at all; it is in the report and the run's exit code is 1."""
+        ...
+
+
+class Source(Protocol):
+    """An opened source, in its reader's process."""
+
+    #: True once all input was read; for a source without end: never.
+    exhausted: bool
+
+    def read(self) -> Chunk | None:
+        """Return the next chunk, or None when there is none now."""
+        ...
+
+    def finished(self, unit: Unit) -> None:
+        """All of ``unit`` is durable and within its budget: put it away (rename). Called in input order."""
+        ...
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes of input read so far, and in all (0 when not known), both as they lie on disk."""
+        ...
+
+    def close(self) -> None:
+        """Give the resource back."""
+        ...
+
+
+class SourceOptions(Protocol):
+    """A source's options (a frozen struct)."""
+
+    #: One line for ``explain``: what a crash can do to what is read here.
+    guarantee: ClassVar[str]
+
+    def open(self, ledger: UnitLedger, batch_bytes: int) -> Source:
+        """Open the source; chunks are about ``batch_bytes`` long, cut at newlines."""
+        ...
+
+    def describe(self) -> str:
+        """Say where this reads, for people. No secrets."""
+        ...

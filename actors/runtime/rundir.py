@@ -1,0 +1,100 @@
+"""The run directory: sockets, board and manifest of one run, private to the user, with a short path.
+
+It lies in ``$XDG_RUNTIME_DIR`` or ``/tmp/thresher-UID``, because an ipc path has 107 bytes at most and a state
+directory may lie anywhere. Its name is made from the state directory's, so anyone who knows the one finds the other,
+and the next run finds (and clears) what a killed one left. Two runs on one state directory are kept apart by a lock on
+``STATE/lock``: ZeroMQ would let a second run steal the first one's sockets without a word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from actors.runtime.errors import ConfigError
+
+MANIFEST, BOARD, CONTROL = "manifest.json", "board", "control"
+
+
+def path_for(state: Path) -> Path:
+    """Where the run directory of this state directory is, whether it exists or not."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime and len(runtime) <= 50 and os.access(runtime, os.W_OK):
+        base = Path(runtime) / "thresher"
+    else:
+        base = Path("/tmp") / f"thresher-{os.getuid()}"  # not $TMPDIR: it may be long
+    return base / hashlib.blake2b(os.fsencode(state.resolve()), digest_size=6).hexdigest()
+
+
+def find(state: Path) -> Path | None:
+    """Return the run directory of a run that is going on with this state directory, or None."""
+    path = path_for(state)
+    if not (path / BOARD).exists():
+        return None
+    try:
+        with (state / "lock").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return path
+    except OSError:
+        pass
+    return None
+
+
+class RunDirectory:
+    """The run directory of this process's run, with the lock that makes it ours.
+
+    Args:
+        state: the state directory; made when it is missing.
+
+    Raises:
+        ConfigError: it cannot be made, or another run holds it.
+    """
+
+    def __init__(self, state: Path) -> None:
+        try:
+            state.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"state directory {state}: {error.strerror}: give another with --state DIR") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._lock)
+            raise ConfigError(
+                f"state directory {state}: another run uses it (process {holder}): "
+                "wait for it, stop it, or give another with --state DIR") from error
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        self.path = path_for(state)
+        _make_private(self.path.parent)
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(mode=0o700)
+
+    def close(self) -> None:
+        """Remove the directory and let go of the lock."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.close(self._lock)
+
+
+def _make_private(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise ConfigError(f"{path}: expected a directory of user {os.getuid()}: remove it, or set XDG_RUNTIME_DIR")
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        path.chmod(0o700)
+
+
+def scratch_directory() -> Path:
+    """Make an empty private directory, for the state of a dry run."""
+    return Path(tempfile.mkdtemp(prefix="thresher-dry-"))

@@ -1,0 +1,131 @@
+"""Source order at a keyed consumer: which part to apply next, and what is a repetition.
+
+    offered ──▶ held ──(all before it applied)──▶ ready ──▶ applied ──▶ durable ──▶ acknowledged, to all who sent it
+
+Per partition the consumer knows ``applied``, the position up to which it has applied every range, and ``durable``, up
+to which that is safe. A part that begins at ``applied`` is next. A part that ends at or below it is a repetition: it is
+acknowledged again (when the first is durable) with the same counts, and not applied. Everything below the ``low``
+position in a part's header is durable everywhere, so a new generation that knows nothing begins there.
+
+Ranges nest: once a batch has been split, its halves travel and the whole never again. So a part that begins below
+``applied`` and ends above it is a straggler from before the split: it is dropped without an answer.
+
+What does not work: a sequence number per batch (a split or a restart with another batch size renumbers them); the set
+of all applied ids (it grows with the input; ``low`` bounds it here to the window).
+
+Pure: no clock, no socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.runtime.messages import Ack, BatchId, Counts, Part
+
+#: The payload frames of a part.
+Frames = Sequence[bytes]
+
+
+class Held:
+    """A part that waits, or is applied and not yet durable, with everyone who sent it (or a half of it)."""
+
+    __slots__ = ("frames", "part", "senders")
+
+    def __init__(self, part: Part, frames: Frames) -> None:
+        self.part = part
+        self.frames = frames
+        self.senders: dict[tuple[str, BatchId, int], Part] = {}
+
+    def add_sender(self, sender: str, part: Part) -> None:
+        """This sender, too, gets an answer: one for each epoch, for an old delivery may arrive after a newer one."""
+        self.senders[sender, part.id, part.epoch] = part
+
+
+class _Partition:
+    """The parts of one partition."""
+
+    def __init__(self, applied: int | None) -> None:
+        self.applied = applied
+        self.waiting: dict[int, Held] = {}  # by start
+        self.undurable: dict[BatchId, Held] = {}  # applied, in order
+        self.done: dict[BatchId, Counts] = {}  # durable and above low, in order
+
+
+class Sequencer:
+    """The parts that one keyed consumer was offered, by partition.
+
+    Args:
+        applied: for a consumer with durable state: the committed position of each partition.
+    """
+
+    def __init__(self, applied: dict[str, int] | None = None) -> None:
+        self._partitions = {name: _Partition(position) for name, position in (applied or {}).items()}
+
+    def __len__(self) -> int:
+        return sum(len(p.waiting) + len(p.undurable) for p in self._partitions.values())
+
+    def offer(self, sender: str, part: Part, frames: Frames) -> Ack | None:
+        """Take a part; return its acknowledgement at once when it is a durable repetition."""
+        partition = self._partitions.setdefault(part.partition, _Partition(None))
+        self._learn_low(partition, part.low)
+        assert partition.applied is not None
+        if part.end <= partition.applied:
+            return self._repetition(partition, sender, part)
+        if part.start < partition.applied:
+            return None
+        held = partition.waiting.get(part.start)
+        if held is None or held.part.end > part.end:  # a half takes the place of the whole it was cut from
+            held = partition.waiting[part.start] = Held(part, frames)
+        if held.part.end == part.end:
+            held.add_sender(sender, part)
+        return None
+
+    def ready(self) -> list[Held]:
+        """Take out the parts that can be applied now, in source order; they count as applied from here on."""
+        result: list[Held] = []
+        for partition in self._partitions.values():
+            while partition.applied is not None and (held := partition.waiting.pop(partition.applied, None)):
+                partition.applied = held.part.end
+                partition.undurable[held.part.id] = held
+                result.append(held)
+        return result
+
+    def durable(self, held: Held, counts: Counts | None = None) -> list[tuple[str, Ack]]:
+        """An applied part is safe; return (sender, acknowledgement) for all who sent it.
+
+        ``counts`` replaces the part's claims, when the outcome was another (a sink refused an item).
+        """
+        partition = self._partitions[held.part.partition]
+        partition.undurable.pop(held.part.id, None)
+        whole = held.part.claims if counts is None else counts
+        partition.done[held.part.id] = whole
+        held.frames = ()
+        return [
+            (sender, Ack(*part.id, part.epoch, whole if part.id == held.part.id else part.claims))
+            for (sender, _, _), part in held.senders.items()
+        ]
+
+    def positions(self) -> dict[str, int]:
+        """The position up to which everything is applied, by partition."""
+        return {name: p.applied for name, p in self._partitions.items() if p.applied is not None}
+
+    @staticmethod
+    def _learn_low(partition: _Partition, low: int) -> None:
+        if partition.applied is None or low > partition.applied:
+            # A new generation begins here; for an old one nothing above its own work can be durable everywhere.
+            partition.applied = low
+            for start in [start for start in partition.waiting if start < low]:
+                del partition.waiting[start]
+        while partition.done:
+            key = next(iter(partition.done))
+            if key[2] > low:
+                break
+            del partition.done[key]
+
+    @staticmethod
+    def _repetition(partition: _Partition, sender: str, part: Part) -> Ack | None:
+        for held in partition.undurable.values():
+            if held.part.start <= part.start and part.end <= held.part.end:
+                held.add_sender(sender, part)
+                return None
+        return Ack(*part.id, part.epoch, partition.done.get(part.id, part.claims))

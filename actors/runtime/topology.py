@@ -1,0 +1,107 @@
+"""A manifest expanded to child specs: who runs, in which order, who talks to whom. All of it pure.
+
+    layer 0  writer.dead_letters                        started first, stopped last
+    layer 1  writer.NAME …  aggregator.N …
+    layer 2  checker.N …        (none when fused)
+    layer 3  parser.N …
+    layer 4  reader.1                                   started last, stopped first
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.runtime.manifest import Component, Manifest
+
+DEAD_LETTERS = "dead_letters"
+
+#: Which stages an actor of each stage sends to.
+DOWNSTREAM: dict[str, tuple[str, ...]] = {
+    "reader": ("parser",),
+    "parser": ("checker",),
+    "fused": ("writer", "aggregator", DEAD_LETTERS),
+    "checker": ("writer", "aggregator", DEAD_LETTERS),
+    "writer": (DEAD_LETTERS,),
+    "aggregator": (),
+    DEAD_LETTERS: (),
+}
+
+
+class ChildSpec(msgspec.Struct, frozen=True):
+    """One actor, as its supervisor sees it.
+
+    Attributes:
+        name: ``reader.1``, ``parser.2``, ``writer.idfa``.
+        stage: what the members of its pool have in common: ``reader``, ``parser``, ``checker``, ``writer``,
+            ``aggregator`` or ``dead_letters``.
+        pool: the restart budget it shares.
+        layer: order of start; stop is the other way round.
+        restart: ``permanent`` (always), ``transient`` (when it crashes) or ``temporary`` (never).
+        ordered: a fixed destination that applies parts in source order.
+    """
+
+    name: str
+    stage: str
+    pool: str
+    layer: int
+    restart: str = "permanent"
+    ordered: bool = False
+
+
+def process_name(role: str, which: str | int) -> str:
+    """The one place where actors get their names."""
+    return f"{role}.{which}"
+
+
+def process_title(name: str, pipeline: str) -> str:
+    """What ``ps`` shows."""
+    return f"thresher: {name} {pipeline}"
+
+
+def expand(manifest: Manifest) -> tuple[ChildSpec, ...]:
+    """Return every actor of a run, in the order of start."""
+    fused = manifest.parser.fuse
+    specs = [ChildSpec(writer_name(DEAD_LETTERS), DEAD_LETTERS, writer_name(DEAD_LETTERS), 0)]
+    for sink in manifest.sinks:
+        name = writer_name(sink)
+        specs.append(ChildSpec(name, "writer", name, 1, ordered=component_ordered(manifest.sinks[sink])))
+    for name in aggregator_names(manifest):
+        specs.append(ChildSpec(name, "aggregator", name, 1, ordered=True))
+    for index in range(1, 1 + (0 if fused else manifest.checker.workers)):
+        specs.append(ChildSpec(process_name("checker", index), "checker", "checker", 2))
+    for index in range(1, 1 + manifest.parser.workers):
+        specs.append(ChildSpec(process_name("parser", index), "parser", "parser", 3))
+    specs.append(ChildSpec(process_name("reader", 1), "reader", "reader", 4, restart="transient"))
+    return tuple(specs)
+
+
+def stage_of(name: str) -> str:
+    """The stage of an actor, by its name."""
+    return DEAD_LETTERS if name == writer_name(DEAD_LETTERS) else name.partition(".")[0]
+
+
+def writer_name(sink: str) -> str:
+    """The writer of a sink."""
+    return process_name("writer", sink)
+
+
+def aggregator_names(manifest: Manifest) -> list[str]:
+    """The aggregator shards, in order of shard."""
+    shards = manifest.aggregator.shards if manifest.folds else 0
+    return [process_name("aggregator", index) for index in range(1, 1 + shards)]
+
+
+def component_ordered(component: Component) -> bool:
+    """Whether a sink wants its parts in source order."""
+    module, _, name = component.type.partition(":")
+    return bool(getattr(__import__(module, fromlist=[name]), name).ordered)
+
+
+def downstream(manifest: Manifest, stage: str) -> tuple[str, ...]:
+    """The stages that an actor of this stage sends to."""
+    return DOWNSTREAM["fused" if stage == "parser" and manifest.parser.fuse else stage]
+
+
+def fixed_destinations(manifest: Manifest) -> frozenset[str]:
+    """The actors that must be there before a batch is worth delivering: every writer and aggregator shard."""
+    return frozenset(spec.name for spec in expand(manifest) if spec.layer <= 1)

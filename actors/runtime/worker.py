@@ -1,0 +1,147 @@
+"""A worker of a pool: takes batches on credit, makes outputs, sends them on, keeps no payload.
+
+    Batch ──▶ queue ──work──▶ outputs ──▶ fixed destinations (a Part for each, be it empty)
+                                     └──▶ or the next pool: to the worker there with most free credit
+
+Credit goes back when a batch has left the worker's hands, not when it is acknowledged: credit balances the load, the
+acknowledgement says that all is durable. Outputs to fixed destinations need no credit: the origin's window bounds them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from actors.runtime.actor import Post
+from actors.runtime.messages import Ack, AnyMessage, Batch, Counts, Credit, Failed, Hello, Member, Part
+from actors.runtime.relay import Relay
+
+
+class Output(msgspec.Struct, frozen=True):
+    """What a batch holds for one fixed destination; ``claims`` come back in its acknowledgement."""
+
+    destination: str
+    count: int
+    claims: Counts
+    frames: list[bytes]
+
+
+class Made(msgspec.Struct, frozen=True):
+    """What a worker made of a batch: parts for every fixed destination, or frames for any worker of the next pool.
+
+    ``counts`` is what the worker itself adds to the acknowledgement (``read``, ``filtered``).
+    """
+
+    counts: Counts
+    parts: list[Output] = []
+    forward: list[bytes] | None = None
+
+
+Work = Callable[[Batch, list[bytes]], Made]
+
+
+class PoolWorker:
+    """The role of parsers and checkers.
+
+    Args:
+        post: the way out.
+        make: the work itself, a pure function of a batch.
+        credit: batches that each producer may have here at a time.
+    """
+
+    def __init__(self, post: Post, make: Work, credit: int) -> None:
+        self._post = post
+        self._make = make
+        self._credit = credit
+        self._relay = Relay()
+        self._queue: deque[tuple[str, Batch, list[bytes]]] = deque()
+        self._stalled: tuple[str, Batch, Made] | None = None
+        self._free: dict[str, int] = {}
+
+    def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
+        """Take a batch, an answer or credit."""
+        if isinstance(message, Ack):
+            self._pass_up(self._relay.ack(sender, message))
+        elif isinstance(message, Batch):
+            self._queue.append((sender, message, frames))
+        elif isinstance(message, Credit):
+            self._free[sender] = self._free.get(sender, 0) + message.batches
+        elif isinstance(message, Failed):
+            self._pass_up(self._relay.failed(sender, message))
+        elif isinstance(message, Hello):
+            self._post.send(sender, Credit(self._credit))
+
+    def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
+        """Forget the dead; say upstream what was lost with them."""
+        for member in gone:
+            address = member.address
+            self._free.pop(address, None)
+            self._queue = deque(item for item in self._queue if item[0] != address)
+            if self._stalled is not None and self._stalled[0] == address:
+                self._stalled = None
+            self._pass_up(self._relay.gone(address))
+
+    def work(self, now: float) -> float | None:
+        """Make one batch, or send one that waited for credit."""
+        slot = self._post.slot
+        if self._stalled is not None:
+            if not self._send_on(*self._stalled):
+                slot.phase("WAIT_CREDIT")
+                return None
+            self._stalled = None
+        if not self._queue:
+            slot.phase("IDLE")
+            return None
+        producer, batch, frames = self._queue.popleft()
+        slot.phase("WORK")
+        made = self._make(batch, frames)
+        slot.batches += 1
+        slot.records += made.counts.get("read", 0)
+        slot.bytes_done += len(frames[0]) if frames else 0
+        slot.open = len(self._relay)
+        if not self._send(producer, batch, made):
+            self._stalled = (producer, batch, made)
+        return 0.0
+
+    def drain(self) -> None:
+        """Nothing to do: no input comes once the reader has stopped."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _send(self, producer: str, batch: Batch, made: Made) -> bool:
+        if made.forward is not None:
+            return self._send_on(producer, batch, made)
+        self._send_parts(producer, batch, made)
+        return True
+
+    def _send_parts(self, producer: str, batch: Batch, made: Made) -> None:
+        members = self._post.members
+        missing = [part.destination for part in made.parts if part.destination not in members]
+        if missing:
+            self._post.send(producer, Failed(*batch.id, batch.epoch, f"{missing[0]} is not there"))
+        else:
+            addresses = [members[part.destination].address for part in made.parts]
+            self._relay.sent(producer, batch.id, batch.epoch, addresses, made.counts)
+            for address, part in zip(addresses, made.parts, strict=True):
+                header = Part(*batch.id, batch.epoch, batch.low, part.count, part.claims, batch.source)
+                self._post.send(address, header, part.frames)
+            if not addresses:  # nothing was made of it: done
+                self._post.send(producer, Ack(*batch.id, batch.epoch, made.counts))
+        self._post.send(producer, Credit(1))
+
+    def _send_on(self, producer: str, batch: Batch, made: Made) -> bool:
+        worker = max(self._free, key=self._free.__getitem__, default=None)
+        if worker is None or self._free[worker] <= 0:
+            return False
+        self._free[worker] -= 1
+        self._relay.sent(producer, batch.id, batch.epoch, [worker], made.counts)
+        self._post.send(worker, batch, made.forward or ())
+        self._post.send(producer, Credit(1))
+        return True
+
+    def _pass_up(self, answers: Sequence[tuple[str, Ack | Failed]]) -> None:
+        for producer, answer in answers:
+            self._post.send(producer, answer)

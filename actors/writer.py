@@ -1,0 +1,183 @@
+"""The writer: one sink, its parts in source order, written in groups, retried through outages, acknowledged when durable.
+
+While one group is being written the next ones gather, so groups grow with the load by themselves: no timer decides.
+A sink that is down blocks its writer and, through the window, the pipeline; its data stays where it is. Items that the
+sink refuses for good go to the dead-letter store from here; the part is acknowledged when they are stored.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Sequence
+
+import msgspec
+
+from actors.runtime.actor import Post
+from actors.runtime.errors import Retryable
+from actors.runtime.messages import Ack, AnyMessage, BatchId, Counts, Member, Outage, Part
+from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink, SinkOptions
+from actors.runtime.restart import full_jitter
+from actors.runtime.sequencer import Held, Sequencer
+from actors.runtime.topology import DEAD_LETTERS, writer_name
+
+#: Most parts in a group: what is written in one call before messages are looked at again.
+GROUP_PARTS = 32
+RETRY_BASE_S, RETRY_MAX_S = 0.05, 2.0
+
+
+class _Parked(msgspec.Struct, frozen=True):
+    """A written part whose refused items are on their way to the dead-letter store."""
+
+    held: Held
+    part: Part
+    frame: bytes
+    counts: Counts
+
+
+class Writer:
+    """The role of a writer.
+
+    Args:
+        post: the way out.
+        name: the sink's name.
+        sink: the opened sink.
+        ordered: apply parts in source order; else as they come.
+        dead_letters: options of the dead-letter store, to pack refused items with.
+    """
+
+    def __init__(self, post: Post, name: str, sink: Sink, ordered: bool, dead_letters: SinkOptions) -> None:
+        self._post = post
+        self._name = name
+        self._sink = sink
+        self._ordered = ordered
+        self._dead_letters = dead_letters
+        self._sequencer = Sequencer()
+        self._ready: deque[Held] = deque()
+        self._group: list[Held] = []
+        self._parked: dict[BatchId, _Parked] = {}
+        self._random = random.Random()
+        self._failures = 0
+        self._down_since = 0.0
+        self._retry_at = 0.0
+
+    def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
+        """Take a part, or the dead-letter store's acknowledgement."""
+        if isinstance(message, Part):
+            self._offer(sender, message, frames)
+        elif isinstance(message, Ack) and (parked := self._parked.pop(message.id, None)) is not None:
+            self._answer(parked.held, {**parked.counts, **message.counts})
+
+    def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
+        """A new dead-letter store gets what the old one had not acknowledged."""
+        for member in come:
+            if member.name != writer_name(DEAD_LETTERS):
+                continue
+            for parked in self._parked.values():
+                self._post.send(member.address, parked.part, [parked.frame])
+
+    def work(self, now: float) -> float | None:
+        """Write one group."""
+        if self._retry_at > now:
+            return self._retry_at - now
+        if not self._group:
+            self._ready.extend(self._sequencer.ready())
+            self._group = [self._ready.popleft() for _ in range(min(GROUP_PARTS, len(self._ready)))]
+        slot = self._post.slot
+        slot.open = len(self._sequencer) + len(self._ready)
+        if not self._group:
+            slot.phase("IDLE")
+            return None
+        slot.phase("WRITE")
+        written = [held for held in self._group if held.part.count]
+        try:
+            refusals = self._sink.write([_payload(held) for held in written]) if written else []
+        except Retryable as error:
+            return self._retry(str(error), now)
+        self._recovered(now)
+        self._settle(written, refusals)
+        return 0.0
+
+    def drain(self) -> None:
+        """Nothing to do: no input comes once the reader has stopped."""
+
+    def close(self) -> None:
+        """Close the sink."""
+        self._sink.close()
+
+    def _offer(self, sender: str, part: Part, frames: list[bytes]) -> None:
+        if self._ordered:
+            ack = self._sequencer.offer(sender, part, frames)
+            if ack is not None:
+                self._post.send(sender, ack)
+            return
+        held = Held(part, frames)
+        held.add_sender(sender, part)
+        self._ready.append(held)
+
+    def _settle(self, written: list[Held], refusals: list[Refusal]) -> None:
+        slot = self._post.slot
+        refused: dict[int, list[Refusal]] = {}
+        for refusal in refusals:
+            refused.setdefault(id(written[refusal.payload]), []).append(refusal)
+        for held in self._group:
+            slot.batches += 1
+            slot.records += held.part.count
+            slot.bytes_done += len(held.frames[0]) if held.frames else 0
+            if id(held) in refused:
+                self._park(held, refused[id(held)])
+            else:
+                self._answer(held, held.part.claims)
+        self._group = []
+
+    def _answer(self, held: Held, counts: Counts) -> None:
+        if self._ordered:
+            for sender, ack in self._sequencer.durable(held, counts):
+                self._post.send(sender, ack)
+            return
+        for (sender, _, _), part in held.senders.items():
+            self._post.send(sender, Ack(*part.id, part.epoch, counts))
+
+    def _park(self, held: Held, refusals: list[Refusal]) -> None:
+        part = held.part
+        letters = [
+            DeadLetter(writer_name(self._name), refusal.reason, refusal.detail, part.source, part.partition,
+                       part.start, -1, -1, refusal.raw, refusal.item)
+            for refusal in refusals
+        ]
+        counts = dict(part.claims)
+        for name in ("written", f"written.{self._name}"):
+            counts[name] = counts.get(name, 0) - len(letters)
+        claims = {"dead_lettered": len(letters)}
+        for reason, number in Counter(letter.reason for letter in letters).items():
+            claims[f"rejected.{reason}"] = number
+        header = Part(*part.id, part.epoch, part.low, len(letters), claims, part.source)
+        frame = self._dead_letters.pack(letters)
+        self._parked[part.id] = _Parked(held, header, frame, counts)
+        store = self._post.members.get(writer_name(DEAD_LETTERS))
+        if store is not None:
+            self._post.send(store.address, header, [frame])
+
+    def _retry(self, problem: str, now: float) -> float:
+        slot = self._post.slot
+        if not self._failures:
+            self._down_since = now
+        if slot.note != problem:
+            self._post.tell(Outage(problem, now - self._down_since))
+        slot.note = problem
+        slot.phase("RETRY")
+        delay = full_jitter(self._failures, RETRY_BASE_S, RETRY_MAX_S, self._random)
+        self._failures += 1
+        self._retry_at = now + delay
+        return delay
+
+    def _recovered(self, now: float) -> None:
+        if self._failures:
+            self._failures = 0
+            self._post.slot.note = ""
+            self._post.tell(Outage("", now - self._down_since))
+
+
+def _payload(held: Held) -> Payload:
+    part = held.part
+    return Payload(part.partition, part.start, part.end, part.count, held.frames[0])
