@@ -1,0 +1,264 @@
+"""The supervision tree, tested by replaying histories of events: no process, no clock."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Iterable
+
+import pytest
+
+from actors.runtime import tree
+from actors.runtime.events import DONE, FAILED, RESUMABLE, ActorDied
+from actors.runtime.messages import Drain, Roster, Start, Stop
+from actors.runtime.pipeline import RestartOptions, RunOptions
+from actors.runtime.restart import Exit
+from actors.runtime.topology import ChildSpec
+
+SPECS = (
+    ChildSpec("writer.dead_letters", "dead_letters", "writer.dead_letters", 0),
+    ChildSpec("writer.a", "writer", "writer.a", 1, ordered=True),
+    ChildSpec("parser.1", "parser", "parser", 3),
+    ChildSpec("parser.2", "parser", "parser", 3),
+    ChildSpec("reader.1", "reader", "reader", 4, restart="transient"),
+)
+KILLED = Exit(-signal.SIGKILL)
+
+
+class History:
+    """A tree under test, with everything it has asked for so far."""
+
+    def __init__(self, restart: RestartOptions | None = None, limits: RunOptions | None = None) -> None:
+        self.tree = tree.Tree(SPECS, restart or RestartOptions(), limits or RunOptions(), random.Random(0))
+        self.now = 0.0
+        self.actions: list[tree.Action] = []
+        self.take(self.tree.begin(self.now))
+
+    def take(self, actions: Iterable[tree.Action]) -> list[tree.Action]:
+        new = list(actions)
+        self.actions += new
+        return new
+
+    def address(self, name: str) -> str:
+        return [f"{a.name}#{a.generation}" for a in self.actions if isinstance(a, tree.Spawn) and a.name == name][-1]
+
+    def boot(self, name: str) -> list[tree.Action]:
+        return self.take(self.tree.booted(self.address(name), self.now))
+
+    def ready(self, name: str) -> list[tree.Action]:
+        return self.take(self.tree.ready(self.address(name), f"ipc://{name}", self.now))
+
+    def up(self) -> History:
+        for spec in SPECS:
+            self.boot(spec.name)
+        for spec in SPECS:
+            self.ready(spec.name)
+        assert self.tree.mode is tree.Mode.RUNNING
+        return self
+
+    def exit(self, name: str, ended: Exit = KILLED) -> list[tree.Action]:
+        return self.take(self.tree.exited(name, ended, "WORK", self.now))
+
+    def tick(self, now: float) -> list[tree.Action]:
+        self.now = now
+        return self.take(self.tree.tick(now))
+
+    def die_and_return(self, name: str, after: float = 1.0) -> list[tree.Action]:
+        """Die, be spawned again when it is due, and get ready."""
+        self.now += after
+        actions = self.exit(name)
+        due = self.tree.next_deadline()
+        if self.tree.mode is tree.Mode.RUNNING and due is not None:
+            actions += self.tick(max(self.now, due))
+            if spawned(actions, name):
+                self.boot(name)
+                self.ready(name)
+        return actions
+
+
+def spawned(actions: Iterable[tree.Action], name: str) -> bool:
+    return any(isinstance(action, tree.Spawn) and action.name == name for action in actions)
+
+
+def sent(actions: Iterable[tree.Action], kind: type) -> list[str]:
+    return [action.address.partition("#")[0] for action in actions
+            if isinstance(action, tree.Send) and isinstance(action.message, kind)]
+
+
+def ended(actions: Iterable[tree.Action]) -> tree.End | None:
+    return next((action for action in actions if isinstance(action, tree.End)), None)
+
+
+def test_everyone_is_spawned_at_once_and_starts_when_all_downstream_is_ready() -> None:
+    history = History()
+    assert all(spawned(history.actions, spec.name) for spec in SPECS)
+    for name in ("reader.1", "parser.1", "parser.2", "writer.a"):
+        assert sent(history.boot(name), Start) == []
+    assert sent(history.boot("writer.dead_letters"), Start) == ["writer.dead_letters"]
+    assert sent(history.ready("writer.dead_letters"), Start) == ["writer.a"]
+    assert sent(history.ready("writer.a"), Start) == ["parser.1", "parser.2"]
+    assert sent(history.ready("parser.1"), Start) == []
+    assert sent(history.ready("parser.2"), Start) == ["reader.1"]
+    history.ready("reader.1")
+    assert history.tree.mode is tree.Mode.RUNNING
+
+
+def test_when_all_input_is_loaded_everyone_stops_and_the_run_ends_with_success() -> None:
+    history = History().up()
+    actions = history.take(history.tree.input_done("reader.1#1", False, 1.0))
+    assert sorted(sent(actions, Stop)) == sorted(spec.name for spec in SPECS)
+    for spec in SPECS:
+        actions = history.exit(spec.name, Exit(0))
+    assert ended(actions) == tree.End(DONE, "all input is loaded")
+
+
+def test_with_input_left_the_layers_stop_one_after_the_other_from_the_source_down() -> None:
+    history = History().up()
+    actions = history.take(history.tree.signalled("SIGTERM", 1.0))
+    assert sent(actions, Drain) == ["reader.1"]
+    assert sent(history.take(history.tree.input_done("reader.1#1", True, 2.0)), Stop) == ["reader.1"]
+    assert sorted(sent(history.exit("reader.1", Exit(0)), Stop)) == ["parser.1", "parser.2"]
+    assert sent(history.exit("parser.1", Exit(0)), Stop) == []
+    assert sent(history.exit("parser.2", Exit(0)), Stop) == ["writer.a"]
+    assert sent(history.exit("writer.a", Exit(0)), Stop) == ["writer.dead_letters"]
+    end = ended(history.exit("writer.dead_letters", Exit(0)))
+    assert end is not None and (end.code, end.reason) == (RESUMABLE, "stopped by SIGTERM")
+
+
+def test_a_drain_that_does_not_finish_in_time_stops_all_the_same() -> None:
+    history = History(limits=RunOptions(drain_s=10)).up()
+    history.take(history.tree.signalled("SIGTERM", 1.0))
+    assert history.tree.next_deadline() == 11.0
+    assert sent(history.tick(11.0), Stop) == ["reader.1"]
+    assert "not all was finished in 10 s" in history.tree.reason
+
+
+def test_a_second_signal_kills_everyone_at_once() -> None:
+    history = History().up()
+    history.take(history.tree.signalled("SIGINT", 1.0))
+    actions = history.take(history.tree.signalled("SIGINT", 1.1))
+    assert sorted(a.name for a in actions if isinstance(a, tree.Kill)) == sorted(spec.name for spec in SPECS)
+    for spec in SPECS:
+        actions = history.exit(spec.name)
+    end = ended(actions)
+    assert end is not None and end.code == RESUMABLE
+
+
+def test_what_dies_while_draining_is_started_again_to_finish_what_is_under_way() -> None:
+    history = History().up()
+    history.take(history.tree.signalled("SIGTERM", 1.0))
+    history.exit("parser.1")
+    assert spawned(history.tick(1.0), "parser.1")
+
+
+def test_a_reader_that_dies_while_draining_is_told_to_drain_again() -> None:
+    history = History().up()
+    history.take(history.tree.signalled("SIGTERM", 1.0))
+    history.exit("reader.1")
+    history.tick(1.0)
+    history.boot("reader.1")
+    assert sent(history.ready("reader.1"), Drain) == ["reader.1"]
+
+
+def test_the_first_restart_is_at_once_and_the_roster_tells_everyone_alive() -> None:
+    history = History().up()
+    actions = history.exit("writer.a")
+    rosters = [a.message for a in actions if isinstance(a, tree.Send) and isinstance(a.message, Roster)]
+    assert len(rosters) == 4
+    assert all("writer.a" not in [member.name for member in roster.members] for roster in rosters)
+    assert spawned(history.tick(0.0), "writer.a")
+    assert history.address("writer.a") == "writer.a#2"
+
+
+def test_a_message_of_an_old_generation_is_void() -> None:
+    history = History().up()
+    history.exit("reader.1")
+    history.tick(0.0)
+    assert history.take(history.tree.input_done("reader.1#1", False, 1.0)) == []
+    assert history.tree.mode is tree.Mode.RUNNING
+
+
+def test_a_pool_may_restart_five_times_in_thirty_seconds_then_it_is_restarted_as_a_whole() -> None:
+    history = History().up()
+    for _ in range(5):
+        actions = history.die_and_return("parser.1")
+        assert not any(isinstance(action, tree.Kill) for action in actions)
+    actions = history.die_and_return("parser.1")
+    assert [action.name for action in actions if isinstance(action, tree.Kill)] == ["parser.2"]
+    assert history.tree.mode is tree.Mode.RUNNING
+
+
+def test_more_than_three_restarts_of_whole_pools_in_a_minute_end_the_run() -> None:
+    history = History(RestartOptions(intensity=1, backoff_s=0.0)).up()
+    for _ in range(20):
+        history.die_and_return("writer.a", after=0.1)
+        if history.tree.mode is not tree.Mode.RUNNING:
+            break
+    assert history.tree.code == FAILED
+    assert history.tree.reason == "writer.a: more than 1 restarts of its pool in 30 s"
+    deaths = [a.event for a in history.actions if isinstance(a, tree.Emit) and isinstance(a.event, ActorDied)]
+    assert len(deaths) == 8  # each pool restart takes two deaths, and the fourth is one too many
+    assert deaths[-1].restart_s is None
+
+
+def test_deaths_far_apart_never_end_the_run() -> None:
+    history = History().up()
+    for _ in range(50):
+        history.die_and_return("parser.1", after=31.0)
+    assert history.tree.mode is tree.Mode.RUNNING
+
+
+def test_a_child_that_dies_three_times_before_it_was_ready_ends_the_run() -> None:
+    history = History()
+    for now in (1.0, 2.0):
+        history.now = now
+        history.exit("writer.a", Exit(1))
+        assert spawned(history.tick(now + 1.0), "writer.a")
+    history.exit("writer.a", Exit(1))
+    assert (history.tree.code, history.tree.reason) == (FAILED, "writer.a died 3 times before it was ready")
+
+
+def test_a_wrong_configuration_ends_the_run_at_the_first_death() -> None:
+    history = History().up()
+    history.exit("writer.a", Exit(78))
+    assert history.tree.code == FAILED
+    assert history.tree.mode is tree.Mode.STOPPING
+
+
+def test_an_actor_that_is_not_ready_in_time_is_killed() -> None:
+    history = History(RestartOptions(ready_s=30.0))
+    assert tree.Kill("writer.a", signal.SIGKILL) in history.tick(30.0)
+
+
+def test_an_actor_that_does_not_stop_in_time_is_killed() -> None:
+    history = History(limits=RunOptions(stop_s=5.0)).up()
+    history.take(history.tree.input_done("reader.1#1", True, 1.0))
+    assert history.tick(5.9) == []
+    assert history.tick(6.0) == [tree.Kill("reader.1", signal.SIGKILL)]
+
+
+def test_a_sink_that_is_down_for_too_long_stops_the_run_and_is_named() -> None:
+    history = History(limits=RunOptions(max_outage_s=30.0)).up()
+    history.take(history.tree.outage("writer.a#1", "memcached 127.0.0.1:1: connection refused", 0.0, 10.0))
+    assert sent(history.tick(39.9), Stop) == []
+    assert sent(history.tick(40.0), Stop) == ["reader.1"]
+    assert history.tree.code == RESUMABLE
+    assert history.tree.reason == "writer.a: memcached 127.0.0.1:1: connection refused, for more than 30 s"
+    assert list(history.tree.lasting_outages) == ["writer.a"]
+
+
+def test_a_sink_that_comes_back_in_time_is_forgotten() -> None:
+    history = History().up()
+    history.take(history.tree.outage("writer.a#1", "down", 0.0, 10.0))
+    history.take(history.tree.outage("writer.a#1", "", 5.0, 15.0))
+    assert history.tick(100.0) == []
+    assert history.tree.mode is tree.Mode.RUNNING
+
+
+@pytest.mark.parametrize("name", ["reader.1", "parser.1"])
+def test_a_signal_during_the_start_ends_the_run_without_waiting_for_the_rest(name: str) -> None:
+    history = History()
+    history.take(history.tree.signalled("SIGINT", 0.1))
+    assert history.tree.mode is tree.Mode.DRAINING
+    history.take(history.tree.signalled("SIGINT", 0.2))
+    assert tree.Kill(name, signal.SIGKILL) in history.actions
