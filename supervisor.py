@@ -67,6 +67,8 @@ class _Run:
         self._observer = observer
         self._control = ControlBox(run_dir)
         self._board = SupervisorBoard(run_dir / BOARD)
+        # Whoever looks for the processes of a run finds them by this, whatever their titles say.
+        self._environment = {**os.environ, "THRESHER_RUN_DIR": str(run_dir)}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._pidfds: dict[int, str] = {}
         self._began = time.monotonic()
@@ -172,7 +174,7 @@ class _Run:
         process = subprocess.Popen(
             [sys.executable, "-m", "actors", name, "--generation", str(generation), "--run", str(self._run_dir),
              "--parent", str(os.getpid())],
-            stdin=subprocess.DEVNULL, process_group=0)
+            stdin=subprocess.DEVNULL, process_group=0, env=self._environment)
         self._processes[name] = process
         fd = os.pidfd_open(process.pid)
         self._pidfds[fd] = name

@@ -1,0 +1,42 @@
+"""Accepts everything and keeps nothing: what writers write to in a dry run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+
+from actors.runtime.ports import Payload, Refusal, Sink
+
+
+class Discard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nothing is kept."""
+
+    ordered: ClassVar[bool] = True
+    guarantee: ClassVar[str] = "nothing is kept"
+
+    def pack(self, items: Sequence[Any]) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def open(self, name: str, state: Path) -> Sink:
+        """Open the sink."""
+        return _Nothing()
+
+    def describe(self) -> str:
+        """Say where this writes."""
+        return "nowhere"
+
+
+OPTIONS = Discard
+
+
+class _Nothing:
+    def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
+        """Accept everything."""
+        return []
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,123 @@
+"""LMDB: keys and values in a local file, the embedded default. It needs no server.
+
+All that gathered while the last transaction ran is one transaction, in order; with ``sync`` it is on disk when
+``write`` returns. Any number of other processes may read at the same time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from actors.runtime.errors import Retryable
+from actors.runtime.ports import Payload, Refusal, Sink
+
+if TYPE_CHECKING:
+    import lmdb
+
+_Items = list[tuple[bytes, bytes]]
+_MIN_MAP_BYTES = 1 << 20
+
+
+class Lmdb(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An LMDB environment in a directory of its own.
+
+    Attributes:
+        path: the directory, relative to the state directory; empty for ``NAME.lmdb``.
+        map_bytes: size of the memory map to begin with; it doubles when it is full.
+        sync: wait for the disk at each transaction; without it what was written survives the death of any process,
+            not that of the machine.
+    """
+
+    ordered: ClassVar[bool] = True
+    guarantee: ClassVar[str] = "idempotent by key: effectively once"
+
+    path: str = ""
+    map_bytes: Annotated[int, Meta(ge=_MIN_MAP_BYTES)] = 1 << 28
+    sync: bool = True
+
+    def pack(self, items: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """Return the (key, value) items as one payload."""
+        return msgspec.msgpack.encode(items)
+
+    def open(self, name: str, state: Path) -> Sink:
+        """Open the environment, made when it is missing."""
+        return _Environment(self, state / (self.path or f"{name}.lmdb"))
+
+    def describe(self) -> str:
+        """Say where this writes."""
+        return f"lmdb {self.path}" if self.path else "lmdb"
+
+
+OPTIONS = Lmdb
+
+
+class _Environment:
+    """The opened environment."""
+
+    def __init__(self, options: Lmdb, path: Path) -> None:
+        import lmdb
+
+        self._lmdb = lmdb
+        self._options = options
+        self._path = path
+        self._decoder = msgspec.msgpack.Decoder(_Items)
+        self._environment: lmdb.Environment | None = None
+
+    def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
+        """Put all items in one transaction."""
+        try:
+            return self._write([self._decoder.decode(payload.data) for payload in payloads])
+        except self._lmdb.MapFullError:
+            environment = self._opened()
+            environment.set_mapsize(2 * environment.info()["map_size"])
+            return self.write(payloads)
+        except (self._lmdb.Error, OSError) as error:
+            self.close()  # a failed write may leave the handle unusable; opening it again is cheap
+            raise Retryable(f"lmdb {self._path}: {error}") from error
+
+    def close(self) -> None:
+        """Close the environment."""
+        if self._environment is not None:
+            self._environment.close()
+            self._environment = None
+
+    def _write(self, groups: Sequence[_Items]) -> list[Refusal]:
+        environment = self._opened()
+        longest = environment.max_key_size()
+        refusals = [
+            Refusal(index, item, "key", f"a key of {len(key)} bytes, expected 1 to {longest}", key + b"\0" + value)
+            for index, items in enumerate(groups)
+            for item, (key, value) in enumerate(items)
+            if not 0 < len(key) <= longest
+        ]
+        refused = {(refusal.payload, refusal.item) for refusal in refusals}
+        with environment.begin(write=True) as transaction, transaction.cursor() as cursor:
+            for index, items in enumerate(groups):
+                if refused:
+                    items = [pair for item, pair in enumerate(items) if (index, item) not in refused]
+                cursor.putmulti(items)
+        return refusals
+
+    def _opened(self) -> lmdb.Environment:
+        if self._environment is None:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            present = self._path / "data.mdb"
+            size = max(self._options.map_bytes, present.stat().st_size if present.exists() else 0)
+            self._environment = self._lmdb.open(
+                os.fspath(self._path), map_size=size, sync=self._options.sync, mode=0o600, max_readers=512)
+        return self._environment
+
+
+def read_lmdb(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Yield every (key, value) of an environment, in order of key, also while its writer runs."""
+    import lmdb
+
+    with lmdb.open(os.fspath(path), readonly=True, lock=(path / "lock.mdb").exists()) as environment, \
+            environment.begin() as transaction:
+        yield from transaction.cursor()

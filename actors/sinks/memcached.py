@@ -1,0 +1,185 @@
+"""memcached: keys and values to one server, pipelined, every reply counted.
+
+The pool packs ready-made ``set`` commands, so the writer only moves bytes: a payload goes out and the replies come in
+at the same time, over one persistent connection. Reading while writing is no refinement: a server that cannot get rid
+of its replies stops reading, and two sides that only write wait for each other for ever.
+
+A ``set`` is idempotent, so after any doubt (time-out, connection lost, an answer that is none) the connection is closed
+and the whole payload written again. Only an answer that names the item as the culprit is final: it is refused, alone.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from actors.runtime.errors import ConfigError, Retryable
+from actors.runtime.ports import Payload, Refusal, Sink
+
+if TYPE_CHECKING:
+    from pymemcache.client.base import Client
+
+_STORED = b"STORED\r\n"
+_RECEIVE_BYTES = 256 * 1024
+_SEND_BYTES = 256 * 1024
+#: Answers that name one item as impossible; the connection stays in step.
+_FINAL = {b"SERVER_ERROR object too large for cache": "too_large", b"NOT_STORED": "sink_rejected"}
+#: Answers after which nothing is known about the items that follow on this connection.
+_OUT_OF_STEP = (b"CLIENT_ERROR", b"ERROR")
+
+
+class Memcached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A memcached server.
+
+    Attributes:
+        server: ``host:port``, ``[ipv6]:port`` or ``unix:/path``.
+        connect_timeout_s: longest time to connect.
+        timeout_s: longest time without any progress of a write.
+        expire_s: seconds until an item expires; 0 for never.
+    """
+
+    ordered: ClassVar[bool] = True
+    guarantee: ClassVar[str] = (
+        "idempotent by key: effectively once; what the server itself forgets (restart, eviction) is gone")
+
+    server: str
+    connect_timeout_s: Annotated[float, Meta(gt=0)] = 1.0
+    timeout_s: Annotated[float, Meta(gt=0)] = 3.0
+    expire_s: Annotated[int, Meta(ge=0)] = 0
+
+    def pack(self, items: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """Return the ``set`` commands of (key, value) items."""
+        expire = self.expire_s
+        return b"".join([b"set %b 0 %d %d\r\n%b\r\n" % (key, expire, len(value), value) for key, value in items])
+
+    def open(self, name: str, state: Path) -> Sink:
+        """Open the sink; the connection is made with the first write."""
+        return _Server(self)
+
+    def describe(self) -> str:
+        """Say where this writes."""
+        return f"memcached {self.server}"
+
+
+OPTIONS = Memcached
+
+
+class _Server:
+    """One server and the connection to it."""
+
+    def __init__(self, options: Memcached) -> None:
+        from pymemcache.client.base import Client
+
+        self._name = options.describe()
+        self._timeout_s = options.timeout_s
+        self._client: Client = Client(
+            _address(options.server), connect_timeout=options.connect_timeout_s, timeout=options.timeout_s,
+            no_delay=True)
+
+    def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
+        """Write every payload and count every reply."""
+        refusals: list[Refusal] = []
+        try:
+            for index, payload in enumerate(payloads):
+                replies = self._exchange(payload.data, payload.count)
+                if replies != _STORED * payload.count:
+                    refusals += self._refusals(index, payload, replies)
+        except OSError as error:
+            self._client.close()
+            raise Retryable(f"{self._name}: {_reason(error)}") from error
+        except Retryable:
+            self._client.close()
+            raise
+        return refusals
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def _exchange(self, data: bytes | memoryview, count: int) -> bytes:
+        """Send commands and return ``count`` reply lines, or fewer when the connection got out of step."""
+        if self._client.sock is None:
+            self._client._connect()
+        connection = self._client.sock
+        assert connection is not None
+        view, sent, lines = memoryview(data), 0, 0
+        replies = bytearray()
+        poll = select.poll()
+        poll.register(connection, select.POLLIN | select.POLLOUT)
+        while lines < count:
+            if not (ready := poll.poll(self._timeout_s * 1000)):
+                raise TimeoutError(f"no answer for {self._timeout_s:g} s")
+            if ready[0][1] & ~select.POLLOUT:
+                received = connection.recv(_RECEIVE_BYTES)
+                if not received:
+                    raise ConnectionResetError("the connection was closed by the server")
+                replies += received
+                lines += received.count(b"\n")
+                if b"ERROR" in received and any(line.startswith(_OUT_OF_STEP) for line in replies.splitlines()):
+                    break
+            if ready[0][1] & select.POLLOUT and sent < len(view):
+                sent += connection.send(view[sent:sent + _SEND_BYTES], socket.MSG_DONTWAIT)
+                if sent == len(view):
+                    poll.modify(connection, select.POLLIN)
+        return bytes(replies)
+
+    def _refusals(self, index: int, payload: Payload, replies: bytes) -> list[Refusal]:
+        """Which items were refused, from replies that are not all well."""
+        lines = replies.split(b"\r\n")
+        if lines.pop() or len(lines) != payload.count:
+            if not any(line.startswith(_OUT_OF_STEP) for line in lines):
+                raise Retryable(f"{self._name}: {len(lines)} answers to {payload.count} commands")
+            return self._one_by_one(index, payload)
+        if any(line.startswith(_OUT_OF_STEP) for line in lines):
+            return self._one_by_one(index, payload)
+        refusals: list[Refusal] = []
+        for item, (line, command) in enumerate(zip(lines, _commands(payload.data), strict=True)):
+            if line in _FINAL:
+                refusals.append(Refusal(index, item, _FINAL[line], line.decode(), command))
+            elif line != b"STORED":
+                raise Retryable(f"{self._name}: {line[:100].decode(errors='replace')}")
+        return refusals
+
+    def _one_by_one(self, index: int, payload: Payload) -> list[Refusal]:
+        """Write each item for itself, on a new connection after each that the server does not understand."""
+        refusals: list[Refusal] = []
+        for item, command in enumerate(_commands(payload.data)):
+            reply = self._exchange(command, 1).partition(b"\r\n")[0]
+            if reply in _FINAL:
+                refusals.append(Refusal(index, item, _FINAL[reply], reply.decode(), command))
+            elif reply.startswith(_OUT_OF_STEP):
+                self._client.close()
+                refusals.append(Refusal(index, item, "sink_rejected", reply[:100].decode(errors="replace"), command))
+            elif reply != b"STORED":
+                raise Retryable(f"{self._name}: {reply[:100].decode(errors='replace')}")
+        return refusals
+
+
+def _commands(data: bytes | memoryview) -> Iterator[bytes]:
+    """Take a payload apart into its commands again."""
+    data, at = bytes(data), 0
+    while at < len(data):
+        end = data.index(b"\r\n", at)
+        length = int(data[at:end].rpartition(b" ")[2])
+        after = end + 2 + length + 2
+        yield data[at:after]
+        at = after
+
+
+def _address(server: str) -> str | tuple[str, int]:
+    if server.startswith("unix:"):
+        return server.removeprefix("unix:")
+    host, colon, port = server.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigError(f"server: expected host:port, [ipv6]:port or unix:/path, got {server!r}")
+    return host.strip("[]"), int(port)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

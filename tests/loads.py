@@ -1,0 +1,160 @@
+"""Runs of the main job as users start it, with someone who watches, kills and checks. Used by many tests.
+
+A load is a real process with all its actors. What it does is watched on its board, which is shared memory: it can only
+be looked at, so ``until`` looks every few milliseconds, under a watchdog.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from actors.runtime.board import read_views
+from actors.runtime.events import ActorView
+from actors.runtime.ledger import read_units
+from actors.runtime.rundir import BOARD, path_for
+from actors.sinks.lmdb import read_lmdb
+from protos.appsinstalled_pb2 import UserApps
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+DEVICE_TYPES = ("idfa", "gaid", "adid", "dvid")
+WATCHDOG_S = 120.0
+Views = Mapping[str, ActorView]
+Stores = dict[str, dict[bytes, bytes]]
+
+
+class Load:
+    """One run of ``thresher run appsinstalled``.
+
+    Args:
+        logs: a glob pattern of input files.
+        state: the state directory.
+        sets: ``--set`` options.
+        command: another command that takes the same options.
+    """
+
+    def __init__(self, logs: str | Path, state: Path, *sets: str, target: str = "appsinstalled") -> None:
+        self.state = state
+        self.events: list[dict[str, Any]] = []
+        self._output = state.parent / f"{state.name}.out"
+        self._file = self._output.open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "actors.cli", "run", target, "--state", str(state), "--format", "json",
+             "--set", f"source.pattern={logs}", *(word for item in sets for word in ("--set", item))],
+            cwd=ROOT, stdout=self._file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._file.close()
+
+    def views(self) -> Views:
+        """The board now; empty before there is one and after it has gone."""
+        try:
+            return {view.actor: view for view in read_views(path_for(self.state) / BOARD)}
+        except (OSError, ValueError):
+            return {}
+
+    def until(self, condition: Callable[[Views], bool], what: str) -> Views:
+        """Wait until the board shows something; fail when the run ends first."""
+        deadline = time.monotonic() + WATCHDOG_S
+        while time.monotonic() < deadline:
+            views = self.views()
+            if views and condition(views):
+                return views
+            assert self.process.poll() is None, f"the run ended before {what}:\n{self.output()}"
+            time.sleep(0.002)
+        raise AssertionError(f"no {what} within {WATCHDOG_S} s:\n{self.output()}")
+
+    def kill(self, name: str, after_batches: int, number: int = signal.SIGKILL) -> None:
+        """Signal an actor once this generation of it has finished so many batches."""
+        views = self.until(
+            lambda views: bool(views[name].pid) and views[name].batches >= after_batches, f"{after_batches} batches")
+        os.kill(views[name].pid, number)
+
+    def wait(self) -> int:
+        """Wait for the end; return the exit code."""
+        code = self.process.wait(WATCHDOG_S)
+        for line in self._output.read_text().splitlines():
+            if line.startswith("{"):
+                self.events.append(json.loads(line))
+        return code
+
+    def output(self) -> str:
+        """Everything printed so far."""
+        return self._output.read_text()
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The events of one kind, after ``wait``."""
+        return [event for event in self.events if event.get("event") == kind]
+
+
+def load(logs: str | Path, state: Path, *sets: str) -> Load:
+    """Run to the end."""
+    with Load(logs, state, *sets) as running:
+        running.wait()
+    return running
+
+
+def encode(apps: Sequence[int], lat: float, lon: float) -> bytes:
+    """protobuf's own encoding."""
+    return bytes(UserApps(apps=apps, lat=lat, lon=lon).SerializeToString())
+
+
+def expected_stores(lines: Iterable[bytes]) -> Stores:
+    """What the stores must hold after these lines, as one program would store them one after the other."""
+    stores: Stores = {name: {} for name in DEVICE_TYPES}
+    for line in lines:
+        columns = line.strip().split(b"\t")
+        if len(columns) != 5 or columns[0].decode() not in stores or not re.fullmatch(rb"[^\x00-\x20]+", columns[1]):
+            continue
+        kind, device, lat, lon, apps = columns
+        if not all(re.fullmatch(rb"-?\d+\.\d+", number) for number in (lat, lon)):
+            continue
+        ids = [int(app) for app in apps.split(b",") if app.isdigit() and int(app) < 2**32]
+        stores[kind.decode()][kind + b":" + device] = encode(ids, float(lat), float(lon))
+    return stores
+
+
+def lmdb_stores(state: Path) -> Stores:
+    """What the embedded stores hold."""
+    return {name: dict(read_lmdb(state / f"{name}.lmdb")) for name in DEVICE_TYPES}
+
+
+def assert_counts_add_up(state: Path) -> dict[str, int]:
+    """Every record read has exactly one outcome; return the sums over the units of the last run."""
+    total: dict[str, int] = {}
+    for unit in read_units(state / "positions.db"):
+        for name, number in unit.counts.items():
+            total[name] = total.get(name, 0) + number
+    outcomes = sum(total.get(name, 0) for name in ("written", "folded", "filtered", "dead_lettered"))
+    assert total.get("read", 0) == outcomes
+    return total
+
+
+def processes_of(state: Path) -> list[int]:
+    """The pids of all actors of the run that uses this state directory."""
+    needle = str(path_for(state)).encode()
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                environment = (entry / "environ").read_bytes()
+                if b"THRESHER_RUN_DIR=" + needle in environment and (entry / "stat").read_text().split()[2] != "Z":
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
