@@ -68,7 +68,8 @@ class _Run:
         self._control = ControlBox(run_dir)
         self._board = SupervisorBoard(run_dir / BOARD)
         # Whoever looks for the processes of a run finds them by this, whatever their titles say.
-        self._environment = {**os.environ, "THRESHER_RUN_DIR": str(run_dir)}
+        # SPT_NOENV keeps setproctitle from writing titles over it.
+        self._environment = {**os.environ, "THRESHER_RUN_DIR": str(run_dir), "SPT_NOENV": "1"}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._pidfds: dict[int, str] = {}
         self._began = time.monotonic()

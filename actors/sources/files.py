@@ -1,0 +1,446 @@
+"""The files source: files, plain or gzip, in name order; each is put away (renamed) when all of it is durable.
+
+    match ──▶ [name order] ──▶ take up: open, fingerprint, ledger.begin ──▶ Cutter ──▶ chunks ──▶ ledger.end
+                                                                 ▲ skip to ``low``         finished: x/NAME ─▶ x/.NAME
+
+Guarantees:
+
+* The chunks of a file, one behind the other, are the file (less a byte order mark): what is fit to parse, and what is
+  not as chunks with a fault. Lines are never split, but those longer than ``max_line_bytes``.
+* After a crash the ranges that were on their way are cut exactly as before, whatever ``batch_bytes`` is now. A file
+  that no longer has them gives them as faults, so a consumer that knows them by position is never told otherwise.
+* Only that file is put away that was read: one that was replaced, or written to, meanwhile keeps its name.
+* A file that cannot be opened is reported, and the rest goes on. When the disk fails in the middle of a file the input
+  ends there for this run: a later file must not overtake the rest of an earlier one.
+
+What does not work: positions in compressed bytes (a decoder cannot start there); knowing a file by its inode (copies
+and editors change it, and numbers come again); reading on to the next file while the end of this one is not known
+(its positions would be given twice).
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import stat
+from collections import deque
+from hashlib import blake2b
+from io import FileIO
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from actors.runtime.errors import ConfigError
+from actors.runtime.ports import Chunk, Unit, UnitLedger
+from actors.sources.inflate import ByteStream, Fault, byte_stream
+
+BOM = b"\xef\xbb\xbf"
+_NEWLINE = 10
+#: Bytes at either end of a file that, with its size, make its fingerprint.
+FINGERPRINT_BYTES = 64 * 1024
+#: Files and patterns that ``describe`` names before it only counts.
+_NAMED = 3
+
+
+class Files(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Read files, plain or gzip, in the order of their names.
+
+    Names that begin with a dot are never matched: those files are finished.
+
+    Attributes:
+        pattern: which files, e.g. ``data/appsinstalled/*.tsv.gz``; ``**`` stands for any number of folders.
+        paths: more files or patterns. A file that is named here and does not exist is reported.
+        rename: what becomes of a finished file: ``dot`` puts a dot before its name, ``none`` leaves it.
+        max_line_bytes: longest line, its newline included; a longer one goes to the dead letters, in pieces.
+    """
+
+    guarantee: ClassVar[str] = (
+        "resumes at the last committed position; a file is put away only when all of it is durable")
+
+    pattern: str = ""
+    paths: list[str] = []
+    rename: Literal["dot", "none"] = "dot"
+    max_line_bytes: Annotated[int, Meta(ge=1)] = 16 * 1024 * 1024
+
+    def open(self, ledger: UnitLedger, batch_bytes: int) -> FilesSource:
+        """Match the files; they are opened one at a time, when their turn comes.
+
+        Raises:
+            ConfigError: neither a pattern nor paths are given.
+        """
+        if not self.pattern and not self.paths:
+            raise ConfigError("the files source has nothing to read: pattern is empty and so is paths; "
+                              "expected e.g. pattern = \"data/*.tsv.gz\"")
+        return FilesSource(self, ledger, batch_bytes)
+
+    def describe(self) -> str:
+        """Say where this reads: ``files data/*.tsv.gz``."""
+        names = [name for name in (self.pattern, *self.paths) if name]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return f"files {', '.join(names[:_NAMED])}{more}"
+
+
+OPTIONS = Files
+
+
+def matching_files(options: Files) -> list[str]:
+    """Return the paths of all files to read, each once, by name (not by folder): in chronological order for stamps."""
+    found: dict[str, str] = {}
+    for pattern in (options.pattern, *options.paths):
+        for path in _expand(pattern, pattern in options.paths):
+            found.setdefault(os.path.abspath(path), path)
+    return sorted(found.values(), key=lambda path: (os.path.basename(path), path))
+
+
+def _expand(pattern: str, named: bool) -> list[str]:
+    """The files of one pattern. ``named``: given by the user as a file, so to be reported when there is none."""
+    if os.path.lexists(pattern):
+        paths = [pattern]  # also a name with brackets in it
+    elif glob.has_magic(pattern):
+        paths = glob.glob(pattern, recursive=True)
+    else:
+        # Put away by the generation of this reader that died, the file is not missing.
+        paths = [pattern] if named and not os.path.lexists(_dotted(pattern)) else []
+    if "**" in pattern:
+        paths = [path for path in paths if not os.path.isdir(path)]
+    return [path for path in paths if not os.path.basename(path).startswith(".")]
+
+
+def _dotted(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}")
+
+
+class _Identity(NamedTuple):
+    """What tells that a path still leads to the file that was read, and that nobody has written to it."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+
+def _identity(status: os.stat_result) -> _Identity:
+    return _Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _change(before: _Identity, now: _Identity) -> str:
+    if now == before:
+        return ""
+    if (now.device, now.inode) != (before.device, before.inode):
+        return "was replaced by another file"
+    if now.size == before.size:
+        return "was written to"
+    return f"{'grew' if now.size > before.size else 'became shorter'} (from {before.size} to {now.size} bytes)"
+
+
+def fingerprint(file: FileIO) -> str:
+    """Return what a file's content is known by: a hash of its first and last 64 KiB, as on disk, and of its size."""
+    size = os.fstat(file.fileno()).st_size
+    digest = blake2b(size.to_bytes(8, "big"), digest_size=16)
+    digest.update(os.pread(file.fileno(), FINGERPRINT_BYTES, 0))
+    digest.update(os.pread(file.fileno(), FINGERPRINT_BYTES, max(0, size - FINGERPRINT_BYTES)))
+    return digest.hexdigest()
+
+
+def _open(path: str) -> FileIO:
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "Is a directory")
+    if not stat.S_ISREG(mode):  # to open a pipe would wait for its writer
+        raise OSError(errno.ESPIPE, "Not a regular file")
+    return open(path, "rb", buffering=0)
+
+
+def _why_unreadable(name: str, error: OSError) -> str:
+    hints = {
+        errno.EACCES: "permission denied (run as a user who may read it)",
+        errno.EPERM: "permission denied (run as a user who may read it)",
+        errno.EISDIR: f"it is a directory (for the files in it, give {os.path.join(name, '*')})",
+        errno.ENOENT: "there is no such file (check the name; it may have been moved or deleted)",
+        errno.ESPIPE: "it is a pipe or a device, which cannot be read again after a crash (write it to a file first)",
+    }
+    return f"cannot read {name}: {hints.get(error.errno or 0, _plain(error))}"
+
+
+def _plain(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+class Cutter:
+    """Cuts the bytes of one unit into chunks of whole lines, from ``unit.low`` on.
+
+    Args:
+        stream: the unit's bytes, at their beginning.
+        unit: where the unit begins and how far it is committed.
+        recorded: ranges that were issued beyond ``low``; they come first, exactly so.
+        batch_bytes: size of a chunk, about.
+        max_line_bytes: longest line that stays whole, with its newline; also the longest chunk.
+
+    Attributes:
+        position: end of the last chunk.
+        finished: there is no further chunk.
+    """
+
+    def __init__(
+        self, stream: ByteStream, unit: Unit, recorded: list[tuple[int, int]], batch_bytes: int, max_line_bytes: int
+    ) -> None:
+        self.position = unit.low
+        self.finished = False
+        self._stream = stream
+        self._unit = unit
+        self._recorded = deque(recorded)
+        self._batch_bytes = min(batch_bytes, max_line_bytes)
+        self._max_line_bytes = max_line_bytes
+        self._line = unit.lines + 1
+        self._buffer = bytearray()
+        self._at_end = False  # the stream has no more than what is in the buffer
+        self._mark_bytes = 0  # of the byte order mark: it counts for the next position and is not data
+        self._inside = False  # within a line that is too long
+        self._is_started = False
+
+    def next(self) -> Chunk | None:
+        """Return the next chunk, or None at the end of the unit.
+
+        Raises:
+            OSError: the file cannot be read on.
+        """
+        if not self._is_started:
+            self._start()
+        if self._recorded:
+            return self._again(self._recorded.popleft()[1])
+        return None if self.finished else self._fresh()
+
+    def _start(self) -> None:
+        self._is_started = True
+        done = self._unit.low - self._unit.base
+        if done:  # the byte before tells whether a line begins here
+            self._stream.skip(done - 1)
+            self._fill(1)
+            self._inside = self._buffer[:1] != b"\n"
+            self.finished = not self._buffer  # a fault without data takes up a position of its own
+            del self._buffer[:1]
+        else:
+            self._fill(len(BOM))
+            if self._buffer.startswith(BOM):
+                self._mark_bytes = len(BOM)
+                del self._buffer[:len(BOM)]
+
+    def _fill(self, size: int) -> None:
+        while len(self._buffer) < size and not self._at_end:
+            block = self._stream.read()
+            self._buffer += block
+            self._at_end = not block
+
+    def _again(self, end: int) -> Chunk:
+        """Cut the range that ends at ``end`` once more."""
+        size = end - self.position - self._mark_bytes
+        self._fill(size + 1)
+        if 0 < size <= len(self._buffer):
+            is_whole = self._buffer[size - 1] == _NEWLINE
+            is_last = size == len(self._buffer)  # the buffer was filled beyond it
+            if is_whole or not is_last or self._stream.fault is None or self._recorded:
+                return self._cut(size, is_too_long=self._inside or not (is_whole or is_last), ends_line=is_whole)
+        fault = self._stream.fault or Fault(
+            "file_changed", f"{size} bytes were read here before and {len(self._buffer)} are left: "
+            "the file was changed between two runs")
+        self.finished = True
+        return self._chunk(min(size, len(self._buffer)), fault, end)
+
+    def _fresh(self) -> Chunk | None:
+        """Cut behind the last newline within a batch, or else behind the next one."""
+        cut = start = 0
+        if not self._inside:
+            start = self._batch_bytes
+            self._fill(start)
+            if self._at_end and len(self._buffer) <= start and self._stream.fault is None:
+                return self._last()
+            cut = self._buffer.rfind(b"\n", 0, start) + 1
+        cut = cut or self._line_end(start)
+        if cut:
+            return self._cut(cut, is_too_long=self._inside, ends_line=True)
+        if len(self._buffer) > self._max_line_bytes:
+            return self._cut(self._max_line_bytes, is_too_long=True, ends_line=False)
+        return self._last()
+
+    def _line_end(self, start: int) -> int:
+        """Return the offset behind the first newline from ``start`` on, or 0 if the line is too long or the last."""
+        while True:
+            found = self._buffer.find(b"\n", start, self._max_line_bytes)
+            if found >= 0:
+                return found + 1
+            if self._at_end or len(self._buffer) > self._max_line_bytes:
+                return 0
+            start = len(self._buffer)
+            self._fill(start + 1)
+
+    def _last(self) -> Chunk | None:
+        """Cut all that is left, which may lack its newline, or is the part of a line that could be had."""
+        self.finished = True
+        size = len(self._buffer)
+        if self._stream.fault is not None:
+            end = self.position + max(1, self._mark_bytes + size)
+            return self._chunk(size, self._stream.fault, end)
+        return self._cut(size, is_too_long=self._inside, ends_line=False) if size else None
+
+    def _cut(self, size: int, is_too_long: bool, ends_line: bool) -> Chunk:
+        self._inside = is_too_long and not ends_line
+        fault = Fault("", "")
+        if is_too_long:
+            offset = self.position - self._unit.base + self._mark_bytes
+            fault = Fault("line_too_long", f"line {self._line} is longer than {self._max_line_bytes} bytes "
+                          f"(max_line_bytes): this piece of {size} bytes begins at byte {offset} of the content")
+        return self._chunk(size, fault, self.position + self._mark_bytes + size)
+
+    def _chunk(self, size: int, fault: Fault, end: int) -> Chunk:
+        with memoryview(self._buffer) as view:  # one copy, not two
+            data = bytes(view[:size])
+        del self._buffer[:size]
+        start, offset = self.position, self.position - self._unit.base + self._mark_bytes
+        chunk = Chunk(self._unit.id, self._unit.name, start, end, offset, self._line, data, fault.reason, fault.detail)
+        self._line += data.count(b"\n")
+        self.position = end
+        self._mark_bytes = 0
+        return chunk
+
+
+class _Reading(NamedTuple):
+    """The file that is read now."""
+
+    path: str
+    size: int
+    file: FileIO
+    identity: _Identity
+    unit: Unit
+    stream: ByteStream
+    cutter: Cutter
+
+
+class FilesSource:
+    """The opened source. Reads one file after the other.
+
+    Args:
+        options: which files.
+        ledger: what is known about them.
+        batch_bytes: size of a chunk, about.
+    """
+
+    def __init__(self, options: Files, ledger: UnitLedger, batch_bytes: int) -> None:
+        self._options = options
+        self._ledger = ledger
+        self._batch_bytes = batch_bytes
+        self._queue = deque((path, _size(path)) for path in matching_files(options))
+        self._total = sum(size for _, size in self._queue)
+        self._passed = 0
+        self._reading: _Reading | None = None
+        self._read: dict[int, tuple[str, _Identity]] = {}
+        self._put_away: set[int] = set()
+        self.exhausted = not self._queue
+
+    def read(self) -> Chunk | None:
+        """Return the next chunk, or None: all is read, or (with the problem in the ledger) the disk has failed."""
+        while not self.exhausted:
+            reading = self._reading
+            if reading is not None:
+                try:
+                    chunk = reading.cutter.next()
+                except OSError as error:
+                    self._stop(reading, error)
+                    return None
+                if reading.cutter.finished:
+                    self._end(reading)
+                if chunk is not None:
+                    return chunk
+            elif self._queue:
+                self._take_up(*self._queue.popleft())
+            else:
+                self.exhausted = True
+        return None
+
+    def finished(self, unit: Unit) -> None:
+        """Put a dot before the name of the unit's file, unless it is no longer the file that was read."""
+        if self._options.rename == "none" or unit.id in self._put_away:
+            return
+        path, identity = self._read.get(unit.id, (unit.name, None))
+        try:
+            change = _change(identity, _identity(os.stat(path))) if identity else ""
+            if change:
+                self._ledger.broken(unit.name, _keeps_its_name(unit.name, change))
+                return
+            os.replace(path, _dotted(path))
+        except OSError as error:
+            self._ledger.broken(unit.name, f"{unit.name} is loaded but cannot be renamed to {_dotted(path)}: "
+                                f"{_plain(error)} (rename it by hand, or make its folder writable and run again)")
+            return
+        self._put_away.add(unit.id)
+        self._read.pop(unit.id, None)
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes on disk read so far, files that needed no reading included, and in all at the start of the run."""
+        reading = self._reading
+        here = min(reading.stream.consumed, reading.size) if reading is not None else 0
+        return self._passed + here, self._total
+
+    def close(self) -> None:
+        """Close the open file."""
+        if self._reading is not None:
+            self._reading.file.close()
+            self._reading = None
+
+    def _take_up(self, path: str, size: int) -> None:
+        name = os.fsencode(path).decode(errors="backslashreplace")  # a name in the ledger is text
+        try:
+            file = _open(path)
+            try:
+                identity = _identity(os.fstat(file.fileno()))
+                known_by = fingerprint(file)
+                stream = byte_stream(file, name)
+            except OSError:
+                file.close()
+                raise
+        except OSError as error:
+            self._ledger.broken(name, _why_unreadable(name, error))
+            self._passed += size
+            return
+        unit = self._ledger.begin(name, known_by)
+        self._read[unit.id] = (path, identity)
+        if unit.status == "reading" and (unit.end is None or unit.low < unit.end):
+            recorded = self._ledger.boundaries(unit)
+            cutter = Cutter(stream, unit, recorded, self._batch_bytes, self._options.max_line_bytes)
+            self._reading = _Reading(path, size, file, identity, unit, stream, cutter)
+            return
+        file.close()
+        self._passed += size
+        if unit.status == "loaded":
+            self.finished(unit)
+
+    def _end(self, reading: _Reading) -> None:
+        unit = reading.unit
+        self._ledger.end(unit, reading.cutter.position)
+        change = _change(reading.identity, _identity(os.fstat(reading.file.fileno())))
+        if change:
+            self._ledger.broken(unit.name, _keeps_its_name(unit.name, change))
+        self._passed += reading.size
+        self.close()
+
+    def _stop(self, reading: _Reading, error: OSError) -> None:
+        """Leave the rest of this file, and what comes after it, to the next run."""
+        name = reading.unit.name
+        self._ledger.broken(name, f"cannot read {name} beyond byte {reading.stream.consumed}: {_plain(error)}; "
+                            "the input ends here for now, run again to read the rest")
+        self.close()
+        self.exhausted = True
+
+
+def _keeps_its_name(name: str, change: str) -> str:
+    return (f"{name} {change} while it was read: what was read is loaded, the file keeps its name; "
+            "run again to load it as it is now")
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0  # reported when its turn comes
