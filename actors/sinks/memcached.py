@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _STORED = b"STORED\r\n"
 _RECEIVE_BYTES = 256 * 1024
 _SEND_BYTES = 256 * 1024
+#: Replies that are worth waking up for, far below any socket buffer.
+_WAKE_BYTES = 16 * 1024
 #: Answers that name one item as impossible; the connection stays in step.
 _FINAL = {b"SERVER_ERROR object too large for cache": "too_large", b"NOT_STORED": "sink_rejected"}
 #: Answers after which nothing is known about the items that follow on this connection.
@@ -113,21 +115,32 @@ class _Server:
         poll = select.poll()
         poll.register(connection, select.POLLIN | select.POLLOUT)
         while lines < count:
-            if not (ready := poll.poll(self._timeout_s * 1000)):
-                raise TimeoutError(f"no answer for {self._timeout_s:g} s")
-            if ready[0][1] & ~select.POLLOUT:
-                received = connection.recv(_RECEIVE_BYTES)
-                if not received:
-                    raise ConnectionResetError("the connection was closed by the server")
+            # Wake up when everything can be there, not for every few replies. All answers but ERROR are longer than
+            # STORED, so only a server that does not know `set` makes us wait for the time-out.
+            missing = (count - lines) * len(_STORED)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, min(missing, _WAKE_BYTES))
+            ready = poll.poll(self._timeout_s * 1000)
+            events = ready[0][1] if ready else select.POLLIN
+            if events & select.POLLOUT:
+                sent += connection.send(view[sent:sent + _SEND_BYTES], socket.MSG_DONTWAIT)
+                if sent == len(view):
+                    poll.modify(connection, select.POLLIN)
+            if events & ~select.POLLOUT:
+                received = self._receive(connection)
                 replies += received
                 lines += received.count(b"\n")
                 if b"ERROR" in received and any(line.startswith(_OUT_OF_STEP) for line in replies.splitlines()):
                     break
-            if ready[0][1] & select.POLLOUT and sent < len(view):
-                sent += connection.send(view[sent:sent + _SEND_BYTES], socket.MSG_DONTWAIT)
-                if sent == len(view):
-                    poll.modify(connection, select.POLLIN)
         return bytes(replies)
+
+    def _receive(self, connection: socket.socket) -> bytes:
+        try:
+            received = connection.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            raise TimeoutError(f"no answer for {self._timeout_s:g} s") from None
+        if not received:
+            raise ConnectionResetError("the connection was closed by the server")
+        return received
 
     def _refusals(self, index: int, payload: Payload, replies: bytes) -> list[Refusal]:
         """Which items were refused, from replies that are not all well."""

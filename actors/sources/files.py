@@ -20,12 +20,10 @@ and editors change it, and numbers come again); reading on to the next file whil
 
 from __future__ import annotations
 
-import errno
 import glob
 import os
-import stat
 from collections import deque
-from hashlib import blake2b
+from contextlib import ExitStack
 from io import FileIO
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
@@ -34,12 +32,11 @@ from msgspec import Meta
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.ports import Chunk, Unit, UnitLedger
-from actors.sources.inflate import ByteStream, Fault, byte_stream
+from actors.sources import inflate
+from actors.sources.inflate import ByteStream, Fault, Identity
 
 BOM = b"\xef\xbb\xbf"
 _NEWLINE = 10
-#: Bytes at either end of a file that, with its size, make its fingerprint.
-FINGERPRINT_BYTES = 64 * 1024
 #: Files and patterns that ``describe`` names before it only counts.
 _NAMED = 3
 
@@ -97,76 +94,23 @@ def matching_files(options: Files) -> list[str]:
 def _expand(pattern: str, named: bool) -> list[str]:
     """The files of one pattern. ``named``: given by the user as a file, so to be reported when there is none."""
     if os.path.lexists(pattern):
-        paths = [pattern]  # also a name with brackets in it
-    elif glob.has_magic(pattern):
-        paths = glob.glob(pattern, recursive=True)
-    else:
-        # Put away by the generation of this reader that died, the file is not missing.
-        paths = [pattern] if named and not os.path.lexists(_dotted(pattern)) else []
-    if "**" in pattern:
+        return [pattern] if named or not _is_dotted(pattern) else []  # also a name with brackets in it
+    if not glob.has_magic(pattern):
+        # Put away by the generation of this reader that died, a file is not missing.
+        return [pattern] if named and not os.path.lexists(_dotted(pattern)) else []
+    paths = glob.glob(pattern, recursive=True)
+    if "**" in pattern:  # it walks through folders, and finds them too
         paths = [path for path in paths if not os.path.isdir(path)]
-    return [path for path in paths if not os.path.basename(path).startswith(".")]
+    return [path for path in paths if not _is_dotted(path)]
+
+
+def _is_dotted(path: str) -> bool:
+    return os.path.basename(path).startswith(".")
 
 
 def _dotted(path: str) -> str:
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{name}")
-
-
-class _Identity(NamedTuple):
-    """What tells that a path still leads to the file that was read, and that nobody has written to it."""
-
-    device: int
-    inode: int
-    size: int
-    modified_ns: int
-
-
-def _identity(status: os.stat_result) -> _Identity:
-    return _Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def _change(before: _Identity, now: _Identity) -> str:
-    if now == before:
-        return ""
-    if (now.device, now.inode) != (before.device, before.inode):
-        return "was replaced by another file"
-    if now.size == before.size:
-        return "was written to"
-    return f"{'grew' if now.size > before.size else 'became shorter'} (from {before.size} to {now.size} bytes)"
-
-
-def fingerprint(file: FileIO) -> str:
-    """Return what a file's content is known by: a hash of its first and last 64 KiB, as on disk, and of its size."""
-    size = os.fstat(file.fileno()).st_size
-    digest = blake2b(size.to_bytes(8, "big"), digest_size=16)
-    digest.update(os.pread(file.fileno(), FINGERPRINT_BYTES, 0))
-    digest.update(os.pread(file.fileno(), FINGERPRINT_BYTES, max(0, size - FINGERPRINT_BYTES)))
-    return digest.hexdigest()
-
-
-def _open(path: str) -> FileIO:
-    mode = os.stat(path).st_mode
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "Is a directory")
-    if not stat.S_ISREG(mode):  # to open a pipe would wait for its writer
-        raise OSError(errno.ESPIPE, "Not a regular file")
-    return open(path, "rb", buffering=0)
-
-
-def _why_unreadable(name: str, error: OSError) -> str:
-    hints = {
-        errno.EACCES: "permission denied (run as a user who may read it)",
-        errno.EPERM: "permission denied (run as a user who may read it)",
-        errno.EISDIR: f"it is a directory (for the files in it, give {os.path.join(name, '*')})",
-        errno.ENOENT: "there is no such file (check the name; it may have been moved or deleted)",
-        errno.ESPIPE: "it is a pipe or a device, which cannot be read again after a crash (write it to a file first)",
-    }
-    return f"cannot read {name}: {hints.get(error.errno or 0, _plain(error))}"
-
-
-def _plain(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 class Cutter:
@@ -181,14 +125,12 @@ class Cutter:
 
     Attributes:
         position: end of the last chunk.
-        finished: there is no further chunk.
     """
 
     def __init__(
         self, stream: ByteStream, unit: Unit, recorded: list[tuple[int, int]], batch_bytes: int, max_line_bytes: int
     ) -> None:
         self.position = unit.low
-        self.finished = False
         self._stream = stream
         self._unit = unit
         self._recorded = deque(recorded)
@@ -200,6 +142,12 @@ class Cutter:
         self._mark_bytes = 0  # of the byte order mark: it counts for the next position and is not data
         self._inside = False  # within a line that is too long
         self._is_started = False
+        self._is_complete = False  # nothing follows but what is recorded
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is no further chunk."""
+        return self._is_complete and not self._recorded
 
     def next(self) -> Chunk | None:
         """Return the next chunk, or None at the end of the unit.
@@ -220,7 +168,7 @@ class Cutter:
             self._stream.skip(done - 1)
             self._fill(1)
             self._inside = self._buffer[:1] != b"\n"
-            self.finished = not self._buffer  # a fault without data takes up a position of its own
+            self._is_complete = not self._buffer  # a fault without data takes up a position of its own
             del self._buffer[:1]
         else:
             self._fill(len(BOM))
@@ -236,17 +184,17 @@ class Cutter:
 
     def _again(self, end: int) -> Chunk:
         """Cut the range that ends at ``end`` once more."""
-        size = end - self.position - self._mark_bytes
+        size = max(0, end - self.position - self._mark_bytes)
         self._fill(size + 1)
         if 0 < size <= len(self._buffer):
             is_whole = self._buffer[size - 1] == _NEWLINE
-            is_last = size == len(self._buffer)  # the buffer was filled beyond it
-            if is_whole or not is_last or self._stream.fault is None or self._recorded:
+            is_last = size == len(self._buffer) and not self._recorded
+            if is_whole or not is_last or self._stream.fault is None:
                 return self._cut(size, is_too_long=self._inside or not (is_whole or is_last), ends_line=is_whole)
         fault = self._stream.fault or Fault(
             "file_changed", f"{size} bytes were read here before and {len(self._buffer)} are left: "
             "the file was changed between two runs")
-        self.finished = True
+        self._is_complete = True
         return self._chunk(min(size, len(self._buffer)), fault, end)
 
     def _fresh(self) -> Chunk | None:
@@ -278,7 +226,7 @@ class Cutter:
 
     def _last(self) -> Chunk | None:
         """Cut all that is left, which may lack its newline, or is the part of a line that could be had."""
-        self.finished = True
+        self._is_complete = True
         size = len(self._buffer)
         if self._stream.fault is not None:
             end = self.position + max(1, self._mark_bytes + size)
@@ -309,10 +257,8 @@ class Cutter:
 class _Reading(NamedTuple):
     """The file that is read now."""
 
-    path: str
     size: int
     file: FileIO
-    identity: _Identity
     unit: Unit
     stream: ByteStream
     cutter: Cutter
@@ -335,7 +281,7 @@ class FilesSource:
         self._total = sum(size for _, size in self._queue)
         self._passed = 0
         self._reading: _Reading | None = None
-        self._read: dict[int, tuple[str, _Identity]] = {}
+        self._read: dict[int, tuple[str, Identity]] = {}
         self._put_away: set[int] = set()
         self.exhausted = not self._queue
 
@@ -354,7 +300,7 @@ class FilesSource:
                 if chunk is not None:
                     return chunk
             elif self._queue:
-                self._take_up(*self._queue.popleft())
+                self._take_up(*self._queue[0])
             else:
                 self.exhausted = True
         return None
@@ -365,14 +311,15 @@ class FilesSource:
             return
         path, identity = self._read.get(unit.id, (unit.name, None))
         try:
-            change = _change(identity, _identity(os.stat(path))) if identity else ""
+            change = inflate.change_of(identity, inflate.identity_of(os.stat(path))) if identity else ""
             if change:
                 self._ledger.broken(unit.name, _keeps_its_name(unit.name, change))
                 return
             os.replace(path, _dotted(path))
         except OSError as error:
-            self._ledger.broken(unit.name, f"{unit.name} is loaded but cannot be renamed to {_dotted(path)}: "
-                                f"{_plain(error)} (rename it by hand, or make its folder writable and run again)")
+            why = inflate.plain_reason(error)
+            self._ledger.broken(unit.name, f"{unit.name} is loaded but cannot be renamed to {_dotted(path)}: {why} "
+                                "(rename it by hand, or make its folder writable and run again)")
             return
         self._put_away.add(unit.id)
         self._read.pop(unit.id, None)
@@ -391,51 +338,57 @@ class FilesSource:
 
     def _take_up(self, path: str, size: int) -> None:
         name = os.fsencode(path).decode(errors="backslashreplace")  # a name in the ledger is text
-        try:
-            file = _open(path)
+        with ExitStack() as stack:
             try:
-                identity = _identity(os.fstat(file.fileno()))
-                known_by = fingerprint(file)
-                stream = byte_stream(file, name)
-            except OSError:
-                file.close()
-                raise
-        except OSError as error:
-            self._ledger.broken(name, _why_unreadable(name, error))
-            self._passed += size
-            return
-        unit = self._ledger.begin(name, known_by)
-        self._read[unit.id] = (path, identity)
-        if unit.status == "reading" and (unit.end is None or unit.low < unit.end):
-            recorded = self._ledger.boundaries(unit)
-            cutter = Cutter(stream, unit, recorded, self._batch_bytes, self._options.max_line_bytes)
-            self._reading = _Reading(path, size, file, identity, unit, stream, cutter)
-            return
-        file.close()
-        self._passed += size
+                file = stack.enter_context(inflate.open_regular(path))
+                identity = inflate.identity_of(os.fstat(file.fileno()))
+                known_by = inflate.fingerprint(file)
+                stream = inflate.byte_stream(file, name)
+            except OSError as error:
+                self._ledger.broken(name, inflate.why_unreadable(name, error))
+                self._pass(size)
+                return
+            unit = self._ledger.begin(name, known_by)
+            self._read[unit.id] = (path, identity)
+            if unit.status == "reading" and (unit.end is None or unit.low < unit.end):
+                recorded = self._ledger.boundaries(unit)
+                cutter = Cutter(stream, unit, recorded, self._batch_bytes, self._options.max_line_bytes)
+                self._reading = _Reading(size, file, unit, stream, cutter)
+                stack.pop_all()
+                return
         if unit.status == "loaded":
             self.finished(unit)
+        self._pass(size)
+
+    def _pass(self, size: int) -> None:
+        self._queue.popleft()  # not before: a ledger on a full disk raises, and then the same file is tried again
+        self._passed += size
 
     def _end(self, reading: _Reading) -> None:
         unit = reading.unit
         self._ledger.end(unit, reading.cutter.position)
-        change = _change(reading.identity, _identity(os.fstat(reading.file.fileno())))
+        path, identity = self._read[unit.id]
+        try:
+            now = os.stat(path)
+        except OSError:  # moved or deleted: all of it was read, and to put it away will fail
+            now = os.fstat(reading.file.fileno())
+        change = inflate.change_of(identity, inflate.identity_of(now))
         if change:
             self._ledger.broken(unit.name, _keeps_its_name(unit.name, change))
-        self._passed += reading.size
+        self._pass(reading.size)
         self.close()
 
     def _stop(self, reading: _Reading, error: OSError) -> None:
         """Leave the rest of this file, and what comes after it, to the next run."""
-        name = reading.unit.name
-        self._ledger.broken(name, f"cannot read {name} beyond byte {reading.stream.consumed}: {_plain(error)}; "
+        name, why = reading.unit.name, inflate.plain_reason(error)
+        self._ledger.broken(name, f"cannot read {name} beyond byte {reading.stream.consumed}: {why}; "
                             "the input ends here for now, run again to read the rest")
         self.close()
         self.exhausted = True
 
 
 def _keeps_its_name(name: str, change: str) -> str:
-    return (f"{name} {change} while it was read: what was read is loaded, the file keeps its name; "
+    return (f"{name} {change} while it was loaded: what was read is loaded, the file keeps its name; "
             "run again to load it as it is now")
 
 

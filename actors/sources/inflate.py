@@ -1,4 +1,4 @@
-"""The bytes of a file, block by block, be it plain or gzip: what can be had, and then what is wrong with the rest.
+"""A file as it lies on disk, and its bytes, be it plain or gzip: what can be had, and what is wrong with the rest.
 
     file ──64 KiB──▶ ISA-L decoder ──at most 256 KiB──▶ read()
                         │ bad block, bad checksum
@@ -25,8 +25,11 @@ block at once (64 KiB of zip bomb are 64 MiB).
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
+from hashlib import blake2b
 from io import FileIO
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
@@ -41,6 +44,8 @@ BLOCK_BYTES = 256 * 1024
 #: Compressed bytes before the failing input that salvage takes one at a time. A decoder keeps at most some ten bytes
 #: that it has taken in and not yet used; arbitrary above that.
 _MARGIN_BYTES = 256
+#: Bytes at either end of a file that, with its size, make its fingerprint.
+FINGERPRINT_BYTES = 64 * 1024
 #: window bits 15, with gzip header and trailer
 _GZIP = 31
 
@@ -74,6 +79,71 @@ class ByteStream(Protocol):
     def skip(self, count: int) -> int:
         """Pass over ``count`` bytes; return how many there were to pass over, fewer only at the end."""
         ...
+
+
+def open_regular(path: str) -> FileIO:
+    """Open a file, unbuffered.
+
+    Raises:
+        OSError: it cannot be opened, or is not one that can be read again after a crash; the text says why.
+    """
+    if os.path.basename(path).startswith("."):
+        raise OSError("names that begin with a dot are finished files (rename it to load it again)")
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise OSError(f"it is a directory (for the files in it, give {os.path.join(path, '*')})")
+    if not stat.S_ISREG(mode):  # to open a pipe would wait for its writer
+        raise OSError("it is a pipe or a device, which cannot be read again after a crash (write it to a file first)")
+    return open(path, "rb", buffering=0)
+
+
+def why_unreadable(name: str, error: OSError) -> str:
+    """Say why a file could not be opened, and how to mend it."""
+    why = plain_reason(error)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        why = "permission denied (run as a user who may read it)"
+    elif error.errno == errno.ENOENT:
+        why = "there is no such file (check the name; it may have been moved or deleted)"
+    return f"cannot read {name}: {why}"
+
+
+def plain_reason(error: OSError) -> str:
+    """Return the system's words for an error, to go into a sentence."""
+    return (error.strerror or str(error)).lower()
+
+
+def fingerprint(file: FileIO) -> str:
+    """Return what a file's content is known by: a hash of its first and last 64 KiB, as on disk, and of its size."""
+    size = os.fstat(file.fileno()).st_size
+    digest = blake2b(size.to_bytes(8, "big"), digest_size=16)
+    digest.update(os.pread(file.fileno(), FINGERPRINT_BYTES, 0))
+    digest.update(os.pread(file.fileno(), FINGERPRINT_BYTES, max(0, size - FINGERPRINT_BYTES)))
+    return digest.hexdigest()
+
+
+class Identity(NamedTuple):
+    """What tells that a path still leads to the file that was opened, and that nobody has written to it."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    """Return the identity of a file now."""
+    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def change_of(before: Identity, now: Identity) -> str:
+    """Say what happened to a file: ``grew (from 10 to 20 bytes)``; ``""`` if nothing did."""
+    if now == before:
+        return ""
+    if (now.device, now.inode) != (before.device, before.inode):
+        return "was replaced by another file"
+    if now.size == before.size:
+        return "was written to"
+    return f"{'grew' if now.size > before.size else 'became shorter'} (from {before.size} to {now.size} bytes)"
 
 
 def byte_stream(file: FileIO, name: str) -> ByteStream:

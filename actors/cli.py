@@ -1,0 +1,190 @@
+"""The ``thresher`` command. Thin: reads the command line, calls what does the work, returns the exit code.
+
+Exit codes: 0 done; 1 failure; 2 usage; 3 stopped with work left, resumable; 4 error budget exceeded; 78 invalid
+configuration. When several apply: 1 goes before 3, 3 before 4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import actors
+from actors.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from actors.console.progress import JsonObserver, TerminalObserver, TextObserver
+    from actors.settings import Settings
+
+FAILURE, USAGE, BAD_CONFIG, INTERRUPTED = 1, 2, 78, 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    options = _parser().parse_args(argv)
+    verb: Callable[[argparse.Namespace], int] = options.verb
+    try:
+        return verb(options)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return BAD_CONFIG
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has gone
+        return FAILURE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="thresher", description="Record pipelines on all cores of a machine.",
+        epilog="TARGET is an application's name, a TOML file whose `app` names one, or a dotted module with a PIPELINE.")
+    parser.add_argument("--version", action="version", version=f"thresher {actors.__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    run = _verb(verbs, "run", _run, "run a pipeline to its end")
+    _target_options(run)
+    run.add_argument("files", nargs="*", metavar="FILE", help="read these files instead of the configured ones")
+    run.add_argument("--dry-run", action="store_true", help="do everything but write, keep no position, rename nothing")
+    run.add_argument("--format", choices=("auto", "text", "json"), default="auto",
+                     help="auto: text on a terminal, JSON lines otherwise")
+    run.add_argument("-q", "--quiet", action="store_true", help="print nothing but the report")
+
+    lint = _verb(verbs, "lint", _lint, "check configurations without running anything")
+    lint.add_argument("targets", nargs="+", metavar="TARGET")
+    lint.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    lint.add_argument("--json", action="store_true")
+
+    for name, function, text in (
+            ("explain", _explain, "say what a configuration promises, who would run, and what a crash would cost"),
+            ("echo", _echo, "print the effective configuration, secrets as references"),
+            ("status", _status, "show the actors of a run that is going on, or how the last one ended"),
+            ("report", _report, "print the report of the last run again")):
+        verb = _verb(verbs, name, function, text)
+        _target_options(verb)
+        verb.add_argument("--json", action="store_true")
+    return parser
+
+
+def _verb(verbs: Any, name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(verb=function)
+    return parser
+
+
+def _target_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. parser.workers=4")
+    parser.add_argument("--state", metavar="DIR", help="positions, dead letters, embedded stores; default: var/NAME")
+
+
+def _settings(options: argparse.Namespace, dry: bool = False) -> Settings:
+    from actors.settings import load
+
+    sets = list(options.set)
+    files = getattr(options, "files", [])
+    if files:
+        sets += ['source.pattern=""', f"source.paths={json.dumps(files)}"]
+    return load(options.target, sets=sets, state=options.state, dry=dry)
+
+
+def _run(options: argparse.Namespace) -> int:
+    scratch: Path | None = None
+    if options.dry_run:
+        from actors.runtime.rundir import scratch_directory
+
+        scratch = scratch_directory()
+        options.state = str(scratch)
+    try:
+        return _run_settings(options, _settings(options, dry=options.dry_run))
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _run_settings(options: argparse.Namespace, settings: Settings) -> int:
+    import supervisor
+    from actors.console import report
+
+    as_json = options.format == "json" or (options.format == "auto" and not sys.stdout.isatty())
+    observer = _observer(as_json, options.quiet)
+    try:
+        result = supervisor.run(settings.manifest, observer)
+    finally:
+        observer.close()
+    final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run)
+    print(json.dumps(final.fields()) if as_json else report.render(final), flush=True)
+    return final.code
+
+
+def _observer(as_json: bool, quiet: bool) -> JsonObserver | TextObserver | TerminalObserver:
+    from actors.console import progress
+
+    if quiet:
+        return progress.QuietObserver()
+    if as_json:
+        return progress.JsonObserver()
+    return progress.TerminalObserver() if sys.stderr.isatty() else progress.TextObserver()
+
+
+def _lint(options: argparse.Namespace) -> int:
+    from actors.settings import load
+
+    problems: dict[str, str] = {}
+    for target in options.targets:
+        try:
+            load(target, sets=options.set)
+        except ConfigError as error:
+            problems[target] = str(error)
+    if options.json:
+        print(json.dumps([{"target": target, "ok": target not in problems, "problem": problems.get(target, "")}
+                          for target in options.targets]))
+    else:
+        for target in options.targets:
+            if target in problems:
+                print(problems[target], file=sys.stderr)
+            else:
+                print(f"{target}: ok")
+    return BAD_CONFIG if problems else 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from actors.console import explain
+
+    return _show(explain.explain(_settings(options).manifest), explain.render, options.json)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from actors.console import status
+
+    return _show(status.status(Path(_settings(options).manifest.state)), status.render, options.json)
+
+
+def _echo(options: argparse.Namespace) -> int:
+    from actors.console.echo import render
+
+    return _show(_settings(options).shown, render, options.json)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from actors.console import report
+
+    settings = _settings(options)
+    last = report.build(settings.manifest, settings.pipeline, None, None)
+    print(json.dumps(last.fields()) if options.json else report.render(last))
+    return 0
+
+
+def _show(data: dict[str, Any], render: Callable[[dict[str, Any]], str], as_json: bool) -> int:
+    print(json.dumps(data) if as_json else render(data))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Who watches a run: a progress bar for a terminal, JSON lines for everything else."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from actors.runtime.events import ActorView, Event, RunEnded, RunReady
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Rates:
+    """Records per second and the time left, from what the readers show on the board."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self.records = 0
+        self.bytes_done = 0
+        self.bytes_total = 0
+
+    def update(self, actors: Sequence[ActorView]) -> None:
+        """Take the figures of now; a restarted reader counts from where it resumed."""
+        readers = [view for view in actors if view.actor.startswith("reader.")]
+        workers = [view for view in actors if view.actor.startswith("parser.")]
+        self.records = max(self.records, sum(view.records for view in readers + workers if view in readers))
+        self.bytes_done = sum(view.bytes_done for view in readers)
+        self.bytes_total = sum(view.bytes_total for view in readers)
+
+    def restart(self) -> None:
+        """All actors are ready: time runs from here."""
+        self._began = time.monotonic()
+
+    @property
+    def per_second(self) -> float:
+        """Records per second since the start."""
+        seconds = time.monotonic() - self._began
+        return self.records / seconds if seconds > 0 else 0.0
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds left, None when nobody can know."""
+        if not self.bytes_done or not self.bytes_total:
+            return None
+        seconds = time.monotonic() - self._began
+        return seconds * max(0.0, self.bytes_total / self.bytes_done - 1.0)
+
+
+class JsonObserver:
+    """One JSON object a line: every event, and the progress once a second."""
+
+    refresh_s = 1.0
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = sys.stdout if out is None else out
+        self._rates = Rates()
+
+    def event(self, event: Event) -> None:
+        """Print an event."""
+        if isinstance(event, RunReady):
+            self._rates.restart()
+        self._print(event.fields())
+
+    def refresh(self, actors: Sequence[ActorView]) -> None:
+        """Print the progress."""
+        rates = self._rates
+        rates.update(actors)
+        eta = rates.eta_s
+        waits = {view.actor: view.note for view in actors if view.note}
+        self._print({
+            "event": "progress", "records": rates.records, "records_per_s": round(rates.per_second),
+            "bytes": rates.bytes_done, "bytes_total": rates.bytes_total,
+            "eta_s": None if eta is None else round(eta, 1), **({"waiting": waits} if waits else {})})
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _print(self, fields: dict[str, Any]) -> None:
+        print(json.dumps(fields), file=self._out, flush=True)
+
+
+class TextObserver:
+    """Events as plain lines on standard error; for text output that is not a terminal."""
+
+    refresh_s = 0.0
+
+    def event(self, event: Event) -> None:
+        """Print an event."""
+        if not isinstance(event, RunEnded):
+            print(event.text(), file=sys.stderr, flush=True)
+
+    def refresh(self, actors: Sequence[ActorView]) -> None:
+        """Nothing to show."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class QuietObserver(TextObserver):
+    """Says nothing."""
+
+    def event(self, event: Event) -> None:
+        """Say nothing."""
+
+
+class TerminalObserver:
+    """A progress bar, with the events as lines above it."""
+
+    refresh_s = 0.25
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True)
+        self._rates = Rates()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def event(self, event: Event) -> None:
+        """Print an event above the bar."""
+        if isinstance(event, RunEnded):
+            self.close()
+            return
+        if isinstance(event, RunReady):
+            self._rates.restart()
+            self._start()
+        self._console.print(event.text(), highlight=False, markup=False)
+
+    def refresh(self, actors: Sequence[ActorView]) -> None:
+        """Move the bar."""
+        if self._progress is None or self._task is None:
+            return
+        self._rates.update(actors)
+        waits = next((f"{view.actor} waits: {view.note}" for view in actors if view.note), "")
+        self._progress.update(
+            self._task, completed=self._rates.bytes_done, total=self._rates.bytes_total or None,
+            rate=f"{self._rates.per_second:,.0f} records/s", waits=waits)
+        self._progress.refresh()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _start(self) -> None:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        # No refresh thread: the supervisor's loop says when to draw.
+        self._progress = Progress(
+            BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"), TextColumn("ETA"),
+            TimeRemainingColumn(), TextColumn("[yellow]{task.fields[waits]}"), console=self._console,
+            auto_refresh=False, transient=True)
+        self._task = self._progress.add_task("load", total=None, rate="", waits="")
+        self._progress.start()

@@ -1,0 +1,235 @@
+"""The closing report: what became of every file, by reason and by group, from what is durable in the state directory.
+
+First a struct (``build``), then text or JSON: what a person reads and what a machine reads are the same figures.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.runtime.events import DONE, FAILED, OVER_BUDGET, RESUMABLE, RunResult
+from actors.runtime.ledger import read_units
+from actors.runtime.manifest import Manifest
+from actors.runtime.pipeline import Pipeline
+from actors.runtime.ports import Unit
+from actors.runtime.state import add_each, read_state
+
+ACCEPTABLE = "acceptable error rate, successful load"
+HIGH = "high error rate, failed load"
+UNFINISHED = "not finished: kept its name, run again to resume"
+_OUTCOMES = ("written", "folded", "filtered", "dead_lettered")
+_MEANING = {
+    DONE: "done",
+    FAILED: "failure",
+    RESUMABLE: "stopped with work left: run the same command again to resume",
+    OVER_BUDGET: "error budget exceeded: see the rejected records, mend or raise budget.max_error_rate, run again",
+}
+
+
+class Group(msgspec.Struct, frozen=True):
+    """One row of the folded statistics: what they are grouped by, and the numbers."""
+
+    keys: dict[str, str]
+    numbers: dict[str, float]
+
+
+class UnitReport(msgspec.Struct, frozen=True):
+    """What became of one file."""
+
+    name: str
+    status: str
+    verdict: str
+    read: int
+    processed: int
+    errors: int
+    error_rate: float
+    rejected: dict[str, int]
+    written: dict[str, int]
+    groups: list[Group]
+    problem: str
+    balanced: bool
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The whole report; ``groups`` are those of all units together."""
+
+    name: str
+    dry: bool
+    units: list[UnitReport]
+    groups: list[Group]
+    read: int
+    outcomes: dict[str, int]
+    seconds: float
+    records_per_s: float
+    outages: dict[str, str]
+    places: dict[str, str]
+    state: str
+    code: int
+    reason: str
+
+    def fields(self) -> dict[str, Any]:
+        """As a map, for machines."""
+        return {"event": "report", **msgspec.to_builtins(self), "meaning": _MEANING.get(self.code, "")}
+
+
+def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run: str | None) -> Report:
+    """Read the state directory and return the report of a run; of the last one when ``run`` is None."""
+    state = Path(manifest.state)
+    try:
+        units = read_units(state / "positions.db", run)
+    except sqlite3.Error:
+        units = []
+    folded = _folded(manifest, pipeline)
+    reports = [_unit_report(unit, _groups(pipeline, folded, [unit])) for unit in units]
+    outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in _OUTCOMES}
+    read = sum(unit.counts.get("read", 0) for unit in units)
+    seconds = 0.0 if result is None else result.seconds
+    code, reason = _verdict(result, reports)
+    return Report(
+        name=manifest.name, dry=manifest.dry, units=reports, groups=_groups(pipeline, folded, units), read=read,
+        outcomes=outcomes, seconds=seconds, records_per_s=read / seconds if seconds else 0.0,
+        outages={} if result is None else result.outages, places=_places(manifest), state=manifest.state,
+        code=code, reason=reason)
+
+
+def _verdict(result: RunResult | None, units: Sequence[UnitReport]) -> tuple[int, str]:
+    unbalanced = [unit.name for unit in units if not unit.balanced]
+    broken = [unit.name for unit in units if unit.status == "broken" or (unit.status == "loaded" and unit.problem)]
+    if unbalanced:
+        return FAILED, f"the outcomes of {unbalanced[0]} do not add up to what was read: please report this"
+    if result is not None and result.code == FAILED:
+        return FAILED, result.reason
+    if broken:
+        return FAILED, f"{len(broken)} of {len(units)} files could not be read or put away, the first is {broken[0]}"
+    if result is not None and result.code != DONE:
+        return result.code, result.reason
+    failed = [unit.name for unit in units if unit.status == "failed"]
+    if failed:
+        return OVER_BUDGET, f"{len(failed)} of {len(units)} files had too many errors, the first is {failed[0]}"
+    if not units:
+        return DONE, "nothing to do: no file matches"
+    return DONE, "all input is loaded"
+
+
+def _unit_report(unit: Unit, groups: list[Group]) -> UnitReport:
+    counts = unit.counts
+    outcomes = {name: counts.get(name, 0) for name in _OUTCOMES}
+    errors = outcomes["dead_lettered"]
+    processed = sum(outcomes.values()) - errors
+    return UnitReport(
+        name=unit.name, status=unit.status, verdict=_verdict_of(unit), read=counts.get("read", 0),
+        processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
+        rejected=_with_prefix(counts, "rejected."), written=_with_prefix(counts, "written."), groups=groups,
+        problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()))
+
+
+def _verdict_of(unit: Unit) -> str:
+    if unit.status == "broken":
+        return f"could not be read: {unit.problem}"
+    if unit.status == "loaded" and unit.problem:
+        return f"{ACCEPTABLE}; {unit.problem}"
+    return {"failed": HIGH, "reading": UNFINISHED}.get(unit.status, ACCEPTABLE)
+
+
+def _with_prefix(counts: dict[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): number for name, number in sorted(counts.items()) if name.startswith(prefix)}
+
+
+def _folded(manifest: Manifest, pipeline: Pipeline) -> dict[tuple[Any, ...], list[Any]]:
+    if pipeline.fold is None:
+        return {}
+    folded: dict[tuple[Any, ...], list[Any]] = {}
+    for shard in range(1, manifest.aggregator.shards + 1):
+        folded |= read_state(Path(manifest.state) / f"aggregator.{shard}.db")
+    return folded
+
+
+def _groups(pipeline: Pipeline, folded: dict[tuple[Any, ...], list[Any]], units: Sequence[Unit]) -> list[Group]:
+    """The folded numbers of these units, merged over them."""
+    fold = pipeline.fold
+    if fold is None:
+        return []
+    merge = fold.merge or add_each
+    wanted = {unit.id for unit in units}
+    position = fold.keys.index("unit") if "unit" in fold.keys else None
+    groups: dict[tuple[Any, ...], list[Any]] = {}
+    for key, numbers in folded.items():
+        if position is not None:
+            if key[position] not in wanted:
+                continue
+            key = key[:position] + key[position + 1:]
+        groups[key] = merge(groups[key], numbers) if key in groups else numbers
+    names = [name for name in fold.keys if name != "unit"]
+    return [Group(dict(zip(names, map(str, key), strict=True)), dict(zip(fold.fields, numbers, strict=True)))
+            for key, numbers in sorted(groups.items())]
+
+
+def _places(manifest: Manifest) -> dict[str, str]:
+    state = Path(manifest.state)
+    places: dict[str, str] = {}
+    for name, component in [*manifest.sinks.items(), ("dead letters", manifest.dead_letters)]:
+        options = component.load()
+        path = getattr(options, "path", None)
+        text = options.describe()
+        if path is not None:
+            text = f"{text.split(' ')[0]} {state / (path or f'{name}.lmdb')}"
+        places[name] = text
+    return places
+
+
+# Text -------------------------------------------------------------------------------------------------------------
+
+
+def render(report: Report) -> str:
+    """The report as plain text, at most some 100 columns wide."""
+    lines = [f"{report.name}: dry run, nothing was written" if report.dry else f"{report.name}: report", ""]
+    for unit in report.units:
+        lines += [*_unit_lines(unit), ""]
+    if len(report.units) > 1 and report.groups:
+        lines += ["all files", *_group_lines(report.groups), ""]
+    if report.read or report.units:
+        outcomes = ", ".join(f"{number:,} {name.replace('_', '-')}" for name, number in report.outcomes.items() if number)
+        rate = f" in {report.seconds:.1f} s ({report.records_per_s:,.0f} records/s)" if report.seconds else ""
+        lines.append(f"read {report.read:,} records{rate}: {outcomes or 'nothing'}")
+    lines += [f"still down: {writer}: {problem}" for writer, problem in report.outages.items()]
+    if not report.dry:
+        lines += [f"{name + ':':<14}{place}" for name, place in report.places.items()]
+    lines.append(f"exit code {report.code} ({_MEANING.get(report.code, '')}): {report.reason}")
+    return "\n".join(lines)
+
+
+def _unit_lines(unit: UnitReport) -> list[str]:
+    lines = [unit.name]
+    if unit.status != "broken":
+        lines.append(f"  processed {unit.processed:,}, errors {unit.errors:,}, error rate {unit.error_rate:.4f}")
+        if unit.rejected:
+            lines.append("  rejected: " + ", ".join(f"{name} {number:,}" for name, number in unit.rejected.items()))
+        lines += _group_lines(unit.groups) or [
+            "  written: " + ", ".join(f"{name} {number:,}" for name, number in unit.written.items())]
+        if unit.problem and unit.problem not in unit.verdict:
+            lines.append(f"  note: {unit.problem}")
+        if not unit.balanced:
+            lines.append(f"  THE OUTCOMES DO NOT ADD UP: read {unit.read:,}")
+    lines.append(f"  {unit.verdict}")
+    return lines
+
+
+def _group_lines(groups: Sequence[Group]) -> list[str]:
+    if not groups:
+        return []
+    header = [*groups[0].keys, *groups[0].numbers]
+    rows = [[*group.keys.values(), *(f"{number:,}" for number in group.numbers.values())] for group in groups]
+    return list(_table(header, rows, len(groups[0].keys)))
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Iterable[str]:
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    for row in [header, *rows]:
+        cells = [cell.ljust(width) if column < left else cell.rjust(width)
+                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        yield ("  " + "  ".join(cells)).rstrip()

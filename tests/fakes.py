@@ -1,0 +1,63 @@
+"""In-memory stand-ins for the runtime's ports, as faithful as the tests that use them need."""
+
+from __future__ import annotations
+
+import copy
+
+from actors.runtime.ports import Chunk, Unit
+
+
+class MemoryLedger:
+    """The reader's ledger without a disk: what was closed is committed at once.
+
+    Attributes:
+        units: all units, in the order in which they began.
+        problems: what was reported as broken, by name.
+    """
+
+    def __init__(self) -> None:
+        self.units: list[Unit] = []
+        self.problems: dict[str, str] = {}
+        self._issued: dict[int, list[tuple[int, int]]] = {}
+
+    def begin(self, name: str, fingerprint: str) -> Unit:
+        """Return the unfinished unit of this name and content, or a new one behind the last."""
+        for unit in reversed(self.units):
+            if (unit.name, unit.fingerprint) == (name, fingerprint) and unit.status in ("reading", "loaded"):
+                return unit
+        base = max((unit.low if unit.end is None else unit.end for unit in self.units), default=0)
+        unit = Unit(len(self.units) + 1, name, fingerprint, base, base, 0, None, "reading", {})
+        self.units.append(unit)
+        return unit
+
+    def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
+        """Ranges issued beyond ``unit.low``, in order."""
+        return sorted(range_ for range_ in self._issued.get(unit.id, []) if range_[0] >= unit.low)
+
+    def end(self, unit: Unit, position: int) -> None:
+        """The unit was read to its end."""
+        unit.end = position
+
+    def broken(self, name: str, problem: str) -> None:
+        """This unit cannot be read or put away."""
+        self.problems[name] = problem
+
+    def issue(self, chunk: Chunk) -> None:
+        """Record the range of a chunk, once."""
+        ranges = self._issued.setdefault(chunk.unit, [])
+        if (chunk.start, chunk.end) not in ranges:
+            ranges.append((chunk.start, chunk.end))
+
+    def close(self, chunk: Chunk, counts: dict[str, int]) -> None:
+        """All up to the end of this chunk is durable; these are its outcomes."""
+        unit = self.units[chunk.unit - 1]
+        unit.low = chunk.end
+        unit.lines += chunk.data.count(b"\n")
+        for name, count in counts.items():
+            unit.counts[name] = unit.counts.get(name, 0) + count
+
+    def reopened(self) -> MemoryLedger:
+        """What the reader's next generation finds: a copy, with the reports of the last one gone."""
+        ledger = copy.deepcopy(self)
+        ledger.problems = {}
+        return ledger
