@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="thresher", description="Record pipelines on all cores of a machine.",
-        epilog="TARGET is an application's name, a TOML file whose `app` names one, or a dotted module with a PIPELINE.")
+        epilog="TARGET: an application's name, a TOML file whose `app` names one, or a dotted module with a PIPELINE.")
     parser.add_argument("--version", action="version", version=f"thresher {actors.__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 

@@ -119,8 +119,9 @@ def _import_application(name: str, where: str) -> tuple[str, Pipeline]:
     except ModuleNotFoundError as error:
         if error.name is not None and module.startswith(error.name):
             raise ConfigError(
-                f"{where}: no application and no module is called {name!r}\n  applications: "
-                f"{', '.join(applications())}\n  a module is looked for in this folder and where Python looks") from error
+                f"{where}: no application and no module is called {name!r}\n"
+                f"  applications: {', '.join(applications())}\n"
+                "  a module is looked for in this folder and where Python looks") from error
         raise ConfigError(f"{where}: {module} cannot be imported: {error}") from error
     except AttributeError as error:
         raise ConfigError(f"{where}: module {module} has no PIPELINE") from error

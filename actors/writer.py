@@ -1,4 +1,4 @@
-"""The writer: one sink, its parts in source order, written in groups, retried through outages, acknowledged when durable.
+"""The writer: one sink; parts in source order, written in groups, retried through outages, acknowledged when durable.
 
 While one group is being written the next ones gather, so groups grow with the load by themselves: no timer decides.
 A sink that is down blocks its writer and, through the window, the pipeline; its data stays where it is. Items that the

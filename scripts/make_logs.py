@@ -57,10 +57,12 @@ def write_logs(
 def main() -> None:
     """Make logs as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("data/appsinstalled"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument(
+        "--out", type=Path, default=Path("data/appsinstalled"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--files", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--records", type=int, default=30_000, help="in all files together; default: %(default)s")
-    parser.add_argument("--bad", type=float, default=0.0, metavar="RATE", help="share of bad lines; default: %(default)s")
+    parser.add_argument(
+        "--bad", type=float, default=0.0, metavar="RATE", help="share of bad lines; default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args()
     for path in write_logs(options.out, options.files, options.records, options.seed, options.bad):

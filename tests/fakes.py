@@ -8,7 +8,7 @@ from actors.runtime.ports import Chunk, Unit
 
 
 class MemoryLedger:
-    """The reader's ledger without a disk: what was closed is committed at once.
+    """The reader's ledger in one run, without a disk: what was closed is committed at once.
 
     Attributes:
         units: all units, in the order in which they began.
@@ -21,9 +21,9 @@ class MemoryLedger:
         self._issued: dict[int, list[tuple[int, int]]] = {}
 
     def begin(self, name: str, fingerprint: str) -> Unit:
-        """Return the unfinished unit of this name and content, or a new one behind the last."""
+        """Return the unit of this name and content, finished or not (it is all one run), or a new one."""
         for unit in reversed(self.units):
-            if (unit.name, unit.fingerprint) == (name, fingerprint) and unit.status in ("reading", "loaded"):
+            if (unit.name, unit.fingerprint) == (name, fingerprint):
                 return unit
         base = max((unit.low if unit.end is None else unit.end for unit in self.units), default=0)
         unit = Unit(len(self.units) + 1, name, fingerprint, base, base, 0, None, "reading", {})

@@ -1,4 +1,4 @@
-"""``thresher explain``: what a configuration means, before it runs: the guarantee of each path, who runs, what where."""
+"""``thresher explain``: what a configuration means, before it runs: the guarantee of each path, and who runs."""
 
 from __future__ import annotations
 

@@ -158,11 +158,10 @@ def _groups(pipeline: Pipeline, folded: dict[tuple[Any, ...], list[Any]], units:
     wanted = {unit.id for unit in units}
     position = fold.keys.index("unit") if "unit" in fold.keys else None
     groups: dict[tuple[Any, ...], list[Any]] = {}
-    for key, numbers in folded.items():
-        if position is not None:
-            if key[position] not in wanted:
-                continue
-            key = key[:position] + key[position + 1:]
+    for full, numbers in folded.items():
+        if position is not None and full[position] not in wanted:
+            continue
+        key = full if position is None else full[:position] + full[position + 1:]
         groups[key] = merge(groups[key], numbers) if key in groups else numbers
     names = [name for name in fold.keys if name != "unit"]
     return [Group(dict(zip(names, map(str, key), strict=True)), dict(zip(fold.fields, numbers, strict=True)))
@@ -177,7 +176,7 @@ def _places(manifest: Manifest) -> dict[str, str]:
         path = getattr(options, "path", None)
         text = options.describe()
         if path is not None:
-            text = f"{text.split(' ')[0]} {state / (path or f'{name}.lmdb')}"
+            text = str(state / (path or f"{name}.lmdb"))
         places[name] = text
     return places
 
@@ -193,7 +192,8 @@ def render(report: Report) -> str:
     if len(report.units) > 1 and report.groups:
         lines += ["all files", *_group_lines(report.groups), ""]
     if report.read or report.units:
-        outcomes = ", ".join(f"{number:,} {name.replace('_', '-')}" for name, number in report.outcomes.items() if number)
+        outcomes = ", ".join(
+            f"{number:,} {name.replace('_', '-')}" for name, number in report.outcomes.items() if number)
         rate = f" in {report.seconds:.1f} s ({report.records_per_s:,.0f} records/s)" if report.seconds else ""
         lines.append(f"read {report.read:,} records{rate}: {outcomes or 'nothing'}")
     lines += [f"still down: {writer}: {problem}" for writer, problem in report.outages.items()]

@@ -1,6 +1,6 @@
 """The process loop of an actor: one thread, one poll, a role that does the work.
 
-    boot ──Booted──▶ (wait for Start) ──open role, bind──▶ Ready ──▶ loop: receive, dispatch, work ──Stop──▶ close, exit 0
+    boot ──Booted──▶ (wait for Start) ──open role, bind──▶ Ready ──▶ receive, dispatch, work ──Stop──▶ close, exit 0
 
 The loop owns the sockets; the role never blocks in them. A role's ``work`` does one piece (one batch, one write) and
 says when it wants to be called again: at once (0), after some seconds, or when a message comes (None).

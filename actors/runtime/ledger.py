@@ -71,8 +71,8 @@ class Ledger:
         and must not load again what only its predecessor knew to be loaded.
         """
         row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM units WHERE name=? AND fingerprint=? AND (status IN ('reading', 'loaded') OR run=?) "
-            "ORDER BY id DESC LIMIT 1", (name, fingerprint, self._run)).fetchone()
+            f"SELECT {_COLUMNS} FROM units WHERE name=? AND fingerprint=? "
+            "AND (status IN ('reading', 'loaded') OR run=?) ORDER BY id DESC LIMIT 1", (name, fingerprint, self._run)).fetchone()
         if row is None:
             return self._new(name, fingerprint, "reading", "")
         unit = _unit(row)

@@ -99,9 +99,8 @@ class _Environment:
         refused = {(refusal.payload, refusal.item) for refusal in refusals}
         with environment.begin(write=True) as transaction, transaction.cursor() as cursor:
             for index, items in enumerate(groups):
-                if refused:
-                    items = [pair for item, pair in enumerate(items) if (index, item) not in refused]
-                cursor.putmulti(items)
+                cursor.putmulti([pair for item, pair in enumerate(items) if (index, item) not in refused]
+                                if refused else items)
         return refusals
 
     def _opened(self) -> lmdb.Environment:

@@ -18,7 +18,7 @@ Why salvage. A decoder that meets a damaged block raises and takes with it all t
 the failing input, and from there with one byte of input and one byte of output a call: then the call that raises has
 nothing in hand. That costs one more pass over a damaged file, and nothing for a sound one.
 
-What does not work: ``gzip.open`` (three times the time of ISA-L, and it raises away the buffered good bytes too);
+What does not work: ``gzip.open`` (more than twice the time of ISA-L, and it raises away the buffered good bytes too);
 zlib's ``copy()`` before each call (a copy of 40 KiB for each block of every sound file); decoding a whole compressed
 block at once (64 KiB of zip bomb are 64 MiB).
 """

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.ledger import Ledger
-from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
+from actors.runtime.ports import Chunk, Source, UnitLedger
 from actors.sources.files import OPTIONS, Files
 from actors.sources.inflate import MAGIC, fingerprint
 from tests.fakes import MemoryLedger
@@ -527,18 +527,10 @@ def test_a_file_of_which_all_is_committed_is_not_read_again(tmp_path: Path) -> N
     assert read_all(open_files(known(path, "reading", 8, None), path)) == []
 
 
-class SameRunLedger(MemoryLedger):
-    """A ledger that gives a unit back that this run has settled."""
-
-    def begin(self, name: str, fingerprint: str) -> Unit:
-        return self.units[0] if self.units else super().begin(name, fingerprint)
-
-
 @pytest.mark.parametrize("status", ["done", "failed"])
 def test_a_file_that_this_run_has_settled_is_neither_read_nor_renamed(tmp_path: Path, status: str) -> None:
     path = write(tmp_path / "x.tsv", b"12345678")
-    ledger = SameRunLedger()
-    ledger.units = known(path, status, 8, 8).units
+    ledger = known(path, status, 8, 8)
     assert read_all(open_files(ledger, path)) == []
     assert path.exists() and ledger.problems == {}
 

@@ -216,7 +216,7 @@ class World:
         store = Component(f"{__name__}:StoreOptions", {})
         self.manifest = Manifest(
             run="run", name="simulated", app="", state=str(folder), source=store,
-            sinks={name: store for name in self.stores}, dead_letters=Component(f"{__name__}:LetterOptions", {}),
+            sinks=dict.fromkeys(self.stores, store), dead_letters=Component(f"{__name__}:LetterOptions", {}),
             folds=True, parser=ParserOptions(workers=3, fuse=fuse), checker=CheckerOptions(workers=2),
             flow=FlowOptions(window_batches=6))
         self.specs = {spec.name: spec for spec in expand(self.manifest)}
