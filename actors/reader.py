@@ -91,6 +91,8 @@ class Reader:
             return self._retry(str(error), now)
         self._recovered(now)
         self._deliver()
+        if not issued:
+            self._finish_units()  # the end of a unit may have become known only now
         slot.open = len(self._origin)
         slot.bytes_done, slot.bytes_total = self._source.progress()
         if issued:

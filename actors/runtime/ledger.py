@@ -101,7 +101,8 @@ class Ledger:
                 self._stuck.add(unit.id)
                 return
         row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM units WHERE run=? AND name=? AND status='broken'", (self._run, name)).fetchone()
+            f"SELECT {_COLUMNS} FROM units WHERE run=? AND name=? AND status='broken'",
+            (self._run, name)).fetchone()
         if row is None:
             self._new(name, "", "broken", problem)
             self.commit()

@@ -415,7 +415,7 @@ def half_read(tmp_path: Path, ledger: MemoryLedger) -> tuple[Path, bytes, Source
     return path, content, source, [chunk]
 
 
-@pytest.mark.parametrize("change, words, kept", [
+@pytest.mark.parametrize(("change", "words", "kept"), [
     (lambda path: os.truncate(path, 400_000), "became shorter (from 800000 to 400000 bytes)", 400_000),
     (lambda path: os.truncate(path, 100), "became shorter (from 800000 to 100 bytes)", 262_144),
     (lambda path: path.write_bytes(path.read_bytes() + b"more\n"), "grew (from 800000 to 800005 bytes)", 800_005),

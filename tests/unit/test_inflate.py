@@ -240,7 +240,7 @@ def test_a_fingerprint_is_of_the_first_and_last_bytes_and_the_size(tmp_path: Pat
     assert len({known, of(b"b" + middle + b"z"), of(b"a" + middle + b"y"), of(b"a" + middle[1:] + b"z"), of(b"")}) == 5
 
 
-@pytest.mark.parametrize("change, words", [
+@pytest.mark.parametrize(("change", "words"), [
     (lambda path: path.write_bytes(b"longer than it was"), "grew (from 10 to 18 bytes)"),
     (lambda path: path.write_bytes(b"short"), "became shorter (from 10 to 5 bytes)"),
     (lambda path: os.utime(path, ns=(1, 1)), "was written to"),
