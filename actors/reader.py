@@ -87,12 +87,12 @@ class Reader:
         try:
             self._close(now)
             issued = self._issue()
+            if not issued:
+                self._finish_units()  # the end of a unit may have become known only now
         except sqlite3.OperationalError as error:
             return self._retry(str(error), now)
         self._recovered(now)
         self._deliver()
-        if not issued:
-            self._finish_units()  # the end of a unit may have become known only now
         slot.open = len(self._origin)
         slot.bytes_done, slot.bytes_total = self._source.progress()
         if issued:

@@ -27,7 +27,8 @@ def make_lines(records: int, seed: int, bad_rate: float = 0.0, keys: int = 0) ->
     """
     rng = random.Random(seed)
     ids = [b"%d" % number for number in range(10_000)]
-    devices = [b"%032x" % rng.getrandbits(128) for _ in range(keys)]
+    pool = random.Random(keys)  # the same ids whatever the seed: keys come again in other files too
+    devices = [b"%032x" % pool.getrandbits(128) for _ in range(keys)]
     for _ in range(records):
         if bad_rate and rng.random() < bad_rate:
             yield rng.choice(BAD_LINES)
