@@ -41,6 +41,7 @@ class Reader:
     def __init__(self, post: Post, manifest: Manifest, ledger: Ledger, source: Source) -> None:
         self._post = post
         self._flow = manifest.flow
+        self._dry = manifest.dry
         self._max_error_rate = manifest.budget.max_error_rate
         self._ledger = ledger
         self._source = source
@@ -131,7 +132,8 @@ class Reader:
                     return
                 self._ledger.settle(unit, self._verdict(unit))
             if unit.status == "loaded" and not self._ledger.is_stuck(unit):
-                self._source.finished(unit)
+                if not self._dry:
+                    self._source.finished(unit)
                 if not self._ledger.is_stuck(unit):
                     self._ledger.settle(unit, "done")
 

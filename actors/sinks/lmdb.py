@@ -6,6 +6,7 @@ All that gathered while the last transaction ran is one transaction, in order; w
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -68,6 +69,8 @@ class _Environment:
         self._path = path
         self._decoder = msgspec.msgpack.Decoder(_Items)
         self._environment: lmdb.Environment | None = None
+        with contextlib.suppress(lmdb.Error, OSError):  # `write` says what is wrong, and tries again
+            self._opened()  # a store that nothing is written to exists all the same
 
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Put all items in one transaction."""

@@ -108,6 +108,7 @@ class _Server:
         """Send commands and return ``count`` reply lines, or fewer when the connection got out of step."""
         if self._client.sock is None:
             self._client._connect()
+            self._client.sock.setblocking(False)  # from here on `poll` does the waiting, for both directions
         connection = self._client.sock
         assert connection is not None
         view, sent, lines = memoryview(data), 0, 0
@@ -122,7 +123,7 @@ class _Server:
             ready = poll.poll(self._timeout_s * 1000)
             events = ready[0][1] if ready else select.POLLIN
             if events & select.POLLOUT:
-                sent += connection.send(view[sent:sent + _SEND_BYTES], socket.MSG_DONTWAIT)
+                sent += connection.send(view[sent:sent + _SEND_BYTES])
                 if sent == len(view):
                     poll.modify(connection, select.POLLIN)
             if events & ~select.POLLOUT:
@@ -135,7 +136,7 @@ class _Server:
 
     def _receive(self, connection: socket.socket) -> bytes:
         try:
-            received = connection.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+            received = connection.recv(_RECEIVE_BYTES)
         except BlockingIOError:
             raise TimeoutError(f"no answer for {self._timeout_s:g} s") from None
         if not received:

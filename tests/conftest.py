@@ -1,0 +1,23 @@
+"""Fixtures that more than one folder uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.loads import DEVICE_TYPES
+from tests.servers import Memcached
+
+
+@pytest.fixture
+def servers() -> Iterator[dict[str, Memcached]]:
+    """A real memcached for each device type."""
+    started = {name: Memcached() for name in DEVICE_TYPES}
+    try:
+        for server in started.values():
+            server.start()
+        yield started
+    finally:
+        for server in started.values():
+            server.stop()
