@@ -2,28 +2,36 @@
 
 It sleeps until a pidfd, its control socket, a signal or a deadline wakes it, asks ``actors.runtime.tree`` what that
 means, and does what the answer says. It runs no user code and decides nothing.
+
+The first generation of actors is forked, before this process has a ZeroMQ context, a socket or a thread: nine
+interpreters that import the same modules at once were a fifth of a small load's time. Later generations are executed,
+because by then there is a context, and a child that inherits one hangs without an error.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
+import importlib
 import os
 import random
 import signal
 import socket
-import subprocess
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import actors.__main__ as actor_main
 from actors.runtime import messages, tree
 from actors.runtime.board import SupervisorBoard, create_board
 from actors.runtime.events import Observer, RunEnded, RunReady, RunResult, RunStarted
 from actors.runtime.mailbox import ControlBox
 from actors.runtime.manifest import Manifest
-from actors.runtime.restart import Exit
+from actors.runtime.restart import exit_of
 from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory
 from actors.runtime.topology import expand
 
@@ -43,9 +51,9 @@ def run(manifest: Manifest, observer: Observer) -> RunResult:
         specs = expand(manifest)
         create_board(directory.path / BOARD, [spec.name for spec in specs])
         decisions = tree.Tree(specs, manifest.restart, manifest.limits, random.Random())
+        _preload(manifest)
         with contextlib.closing(_Run(directory.path, decisions, observer)) as supervised:
-            observer.event(RunStarted(manifest.run, manifest.name, manifest.state, len(specs)))
-            return supervised.until_ended()
+            return supervised.until_ended(RunStarted(manifest.run, manifest.name, manifest.state, len(specs)))
     finally:
         directory.close()
 
@@ -65,27 +73,33 @@ class _Run:
         self._run_dir = run_dir
         self._tree = decisions
         self._observer = observer
-        self._control = ControlBox(run_dir)
         self._board = SupervisorBoard(run_dir / BOARD)
-        # Whoever looks for the processes of a run finds them by this, whatever their titles say.
-        # SPT_NOENV keeps setproctitle from writing titles over it.
-        self._environment = {**os.environ, "THRESHER_RUN_DIR": str(run_dir), "SPT_NOENV": "1"}
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._pids: dict[str, int] = {}
         self._pidfds: dict[int, str] = {}
         self._began = time.monotonic()
         self._ready_s = 0.0
         self._ended: tree.End | None = None
         self._wakeup, self._signals = _signal_pipe()
-        self._control.watch(self._signals.fileno())
         self._old_handlers = {number: signal.signal(number, _noted) for number in _SIGNALS}
         self._old_wakeup = signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        self._control: ControlBox | None = None
+        self._fork_gate: int | None = None
 
-    def until_ended(self) -> RunResult:
-        """Run the loop until no process is left."""
+    def until_ended(self, started: RunStarted) -> RunResult:
+        """Start everyone and run the loop until no process is left."""
+        gate, opened = os.pipe()
+        self._fork_gate = gate if threading.active_count() == 1 else None  # forking threads away is asking for it
         self._do(self._tree.begin(time.monotonic()))
+        self._fork_gate = None
+        control = self._control = ControlBox(self._run_dir)
+        for fd in (self._signals.fileno(), *self._pidfds):
+            control.watch(fd)
+        os.close(gate)
+        os.close(opened)  # there is somebody to talk to: the forked go on
+        self._observer.event(started)
         refresh_at = time.monotonic() + self._observer.refresh_s
         while self._ended is None:
-            received, fds = self._control.wait(self._timeout(refresh_at))
+            received, fds = control.wait(self._timeout(refresh_at))
             for sender, message, _ in received:
                 self._do(self._heard(sender, message))
             for fd in fds:
@@ -104,10 +118,9 @@ class _Run:
 
     def close(self) -> None:
         """Leave nothing behind, whatever happened: no process, no handler, no descriptor."""
-        for name, process in self._processes.items():
-            process.kill()
-            process.wait()
-            self._board.say(name, "STOPPED", 0)
+        for pid in self._pids.values():
+            os.kill(pid, signal.SIGKILL)  # not reaped yet, so the number is still theirs
+            os.waitpid(pid, 0)
         signal.set_wakeup_fd(self._old_wakeup)
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
@@ -116,7 +129,8 @@ class _Run:
         self._wakeup.close()
         self._signals.close()
         self._board.close()
-        self._control.close()
+        if self._control is not None:
+            self._control.close()
 
     def _timeout(self, refresh_at: float) -> float | None:
         times = [t for t in (self._tree.next_deadline(), refresh_at if self._observer.refresh_s else None)
@@ -144,11 +158,12 @@ class _Run:
                     yield from self._tree.signalled(signal.Signals(number).name, time.monotonic())
             return
         name = self._pidfds.pop(fd)
-        self._control.unwatch(fd)
+        if self._control is not None:
+            self._control.unwatch(fd)
         os.close(fd)
-        status = self._processes.pop(name).wait()
+        _, wait_status = os.waitpid(self._pids.pop(name), 0)
         phase = next((view.phase for view in self._board.views() if view.actor == name), "")
-        yield from self._tree.exited(name, Exit(status), phase, time.monotonic())
+        yield from self._tree.exited(name, exit_of(wait_status), phase, time.monotonic())
 
     def _do(self, actions: Iterable[tree.Action]) -> None:
         for action in actions:
@@ -156,10 +171,11 @@ class _Run:
                 case tree.Spawn(name, generation):
                     self._spawn(name, generation)
                 case tree.Send(address, message):
-                    self._control.send(address, message)
+                    if self._control is not None:
+                        self._control.send(address, message)
                 case tree.Kill(name, number):
-                    if name in self._processes:
-                        self._processes[name].send_signal(number)
+                    if name in self._pids:
+                        os.kill(self._pids[name], number)
                 case tree.Say(name, state, generation):
                     self._board.say(name, state, generation)
                 case tree.Emit(event):
@@ -170,16 +186,67 @@ class _Run:
                     self._ended = action
 
     def _spawn(self, name: str, generation: int) -> None:
-        # Always from the main thread: the kernel's parent-death signal goes by the thread that spawned. A process
-        # group of its own: Ctrl-C at the terminal is for the supervisor alone.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "actors", name, "--generation", str(generation), "--run", str(self._run_dir),
-             "--parent", str(os.getpid())],
-            stdin=subprocess.DEVNULL, process_group=0, env=self._environment)
-        self._processes[name] = process
-        fd = os.pidfd_open(process.pid)
+        # Always from the main thread: the kernel's parent-death signal goes by the thread that spawned.
+        pid = self._execute(name, generation) if self._fork_gate is None else self._fork(name, generation)
+        self._pids[name] = pid
+        fd = os.pidfd_open(pid)
         self._pidfds[fd] = name
-        self._control.watch(fd)
+        if self._control is not None:
+            self._control.watch(fd)
+
+    def _execute(self, name: str, generation: int) -> int:
+        arguments = [sys.executable, "-m", "actors", name, "--generation", str(generation),
+                     "--run", str(self._run_dir), "--parent", str(os.getpid())]
+        # A process group of its own: Ctrl-C at the terminal is for the supervisor alone.
+        return os.posix_spawn(
+            sys.executable, arguments, os.environ, setpgroup=0,
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)])
+
+    def _fork(self, name: str, generation: int) -> int:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 1
+        try:
+            self._become_a_child()
+            code = actor_main.run(name, generation, self._run_dir, parent)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _become_a_child(self) -> None:
+        """Leave behind what is the supervisor's: handlers, descriptors, the terminal."""
+        signal.set_wakeup_fd(-1)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        os.setpgid(0, 0)
+        gate = self._fork_gate
+        assert gate is not None
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.closerange(3, gate)
+        os.closerange(gate + 1, os.sysconf("SC_OPEN_MAX"))  # the lock, the pipe's other end, everything
+        os.read(gate, 1)  # ends when the supervisor has bound its socket, or has died
+        os.close(gate)
+
+
+def _preload(manifest: Manifest) -> None:
+    """Import what the forked will need, once."""
+    names = ["setproctitle", "actors.roles", "actors.reader", "actors.parser", "actors.checker", "actors.writer",
+             "actors.aggregator", "actors.runtime.ledger", "actors.runtime.state", "actors.runtime.worker"]
+    for component in (manifest.source, manifest.dead_letters, *manifest.sinks.values()):
+        module, _, cls = component.type.partition(":")
+        names += getattr(getattr(importlib.import_module(module), cls), "imports", ())
+    for name in names:
+        with contextlib.suppress(ImportError):  # the actor that misses it says so
+            importlib.import_module(name)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    gc.collect()
+    gc.freeze()  # what everybody shares is not touched by anybody's collector, so it stays shared
 
 
 def _signal_pipe() -> tuple[socket.socket, socket.socket]:

@@ -1,4 +1,4 @@
-"""Run ONE actor: ``python -m actors NAME --generation N --run DIR --parent PID``, the argv the supervisor uses.
+"""Run ONE actor: ``python -m actors NAME --generation N --run DIR --parent PID``.
 
 Exit codes: 0 told to stop; 78 wrong configuration, or something that cannot be imported; anything else is a crash.
 """
@@ -16,49 +16,60 @@ _PR_SET_PDEATHSIG = 1
 _BAD_CONFIG = 78
 
 
-def _die_with(parent: int) -> None:
-    """Make the kernel kill this process when its supervisor dies, however it dies."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
-        os._exit(1)
-
-
 def main(argv: list[str]) -> int:
-    """Run the actor; return its exit code."""
-    name, generation, run_dir, parent = argv[0], int(argv[2]), Path(argv[4]), int(argv[6])
+    """Run the actor of a command line; return its exit code."""
+    return run(argv[0], int(argv[2]), Path(argv[4]), int(argv[6]))
+
+
+def run(name: str, generation: int, run_dir: Path, parent: int) -> int:
+    """Run an actor in this process, which is its own; return its exit code.
+
+    Args:
+        name: e.g. ``parser.1``.
+        generation: how many times an actor of this name was started.
+        run_dir: the run directory.
+        parent: pid of the supervisor.
+    """
     _die_with(parent)
     # Ctrl-C goes to everyone at the terminal; the supervisor decides what it means. SIGTERM keeps its meaning: an
     # operator who kills one actor sees it restarted.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Actors wake each other up all the time. As batch processes they do not push one another off the processor for it:
+    # a fifth less time in all, since what a worker has in its cache stays there.
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     try:
-        from actors.runtime.actor import Actor
-        from actors.runtime.errors import ConfigError
-        from actors.runtime.manifest import load_manifest
-        from actors.runtime.rundir import MANIFEST
-        from actors.runtime.topology import downstream, process_title, stage_of
+        return _run(name, generation, run_dir)
     except ImportError:
         traceback.print_exc()
         return _BAD_CONFIG
+
+
+def _run(name: str, generation: int, run_dir: Path) -> int:
+    from setproctitle import setproctitle
+
+    from actors import roles
+    from actors.runtime.actor import Actor
+    from actors.runtime.errors import ConfigError
+    from actors.runtime.manifest import load_manifest
+    from actors.runtime.rundir import MANIFEST
+    from actors.runtime.topology import downstream, process_title, stage_of
+
     try:
         manifest = load_manifest(run_dir / MANIFEST)
-        _set_title(process_title(name, manifest.name))
-        from actors import roles
-
+        setproctitle(process_title(name, manifest.name))
         make_role = roles.prepare(name, manifest)
         actor = Actor(name, generation, run_dir, downstream(manifest, stage_of(name)), manifest.run)
         return actor.run(os.getpid(), make_role)
     except ConfigError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return _BAD_CONFIG
-    except ImportError:
-        traceback.print_exc()
-        return _BAD_CONFIG
 
 
-def _set_title(title: str) -> None:
-    from setproctitle import setproctitle
-
-    setproctitle(title)
+def _die_with(parent: int) -> None:
+    """Make the kernel kill this process when its supervisor dies, however it dies."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ brings it back in its acknowledgement when it is true.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -18,9 +18,10 @@ from actors.runtime.errors import Reject
 from actors.runtime.lift import bind, lift
 from actors.runtime.messages import Batch, Counts
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import SinkOptions
+from actors.runtime.ports import DeadLetter, SinkOptions
 from actors.runtime.rows import Rows, unpack_rows
-from actors.runtime.worker import Made, Output, Work
+from actors.runtime.state import add_each
+from actors.runtime.worker import Checking, Made, Output, Work
 
 STAGE = "checker"
 _Rejects = list[tuple[int, Reject, str]]
@@ -36,11 +37,12 @@ class Destinations(msgspec.Struct, frozen=True):
     shards: Sequence[str]
 
 
-def checking(check: Callable[[Rows], Made]) -> Work:
+def checking(check: Checking) -> Work:
     """The work of a checker that gets its rows from a parser in another process."""
 
     def make(batch: Batch, frames: list[bytes]) -> Made:
-        return check(unpack_rows(batch, frames))
+        rows = unpack_rows(batch, frames)
+        return check(batch, lambda: [rows])
 
     return make
 
@@ -59,28 +61,88 @@ class Check:
         self._route = lift(bind(pipeline.route, options), "route")
         self._encode = lift(bind(pipeline.encode, options), "encode")
         self._fold = pipeline.fold
+        self._merge = add_each if pipeline.fold is None or pipeline.fold.merge is None else pipeline.fold.merge
         self._to = destinations
 
-    def __call__(self, rows: Rows) -> Made:
-        """Return the parts and the counts of a batch."""
+    def __call__(self, batch: Batch, slices: Callable[[], Iterable[Rows]]) -> Made:
+        """Return the parts and the counts of a batch, given slice by slice (called again for a second look)."""
+        try:
+            return self._make(batch, slices(), careful=False)
+        except _CannotPack:
+            return self._make(batch, slices(), careful=True)
+
+    def _make(self, batch: Batch, slices: Iterable[Rows], careful: bool) -> Made:
+        made = _Making({name: [] for name in self._to.sinks})
+        for rows in slices:
+            self._add(made, rows, careful)
+        parts = [self._part(name, items) for name, items in made.items.items()]
+        folded = made.unrouted if self._fold is not None else 0
+        parts += self._shard_parts(made.partials, folded)
+        if made.letters:
+            parts.append(self._dead_letter_part(made.letters))
+        filtered = made.filtered + made.unrouted - folded
+        counts = {"read": made.read, "filtered": filtered} if filtered else {"read": made.read}
+        return Made(counts, [p for p in parts if p.count or p.claims or self._is_ordered(p.destination)])
+
+    def _add(self, made: _Making, rows: Rows, careful: bool) -> None:
+        """Take one slice of a batch through check, fold, route and encode."""
         rejects: _Rejects = []
         values, indices, _ = _split(rows.values, range(len(rows.values)), rejects, rows.stage)
-        read = len(values) + len(rejects)
-        filtered = 0
+        made.read += len(values) + len(rejects)
         if self._check is not None:
             values, indices, filtered = _split(self._check(values), indices, rejects, STAGE)
-        partials, values, indices = self._partials(values, indices, rejects, rows.batch.unit)
-        groups, unrouted = self._group(values, indices, rejects)
-        folded = unrouted if self._fold is not None else 0
-        parts = [self._part(name, groups.get(name, []), rejects) for name in self._to.sinks]
-        parts += self._shard_parts(partials, folded)
+            made.filtered += filtered
+        values, indices = self._add_partials(made, values, indices, rejects, rows.batch.unit)
+        names, kept, unrouted = _split(self._route(values), indices, rejects, STAGE)
+        made.unrouted += unrouted
+        if len(kept) != len(values):
+            chosen = set(kept)
+            values = [value for value, index in zip(values, indices, strict=True) if index in chosen]
+        encoded = self._encode(values)
+        if careful or set(map(type, encoded)) & {Reject} or not set(names) <= made.items.keys():
+            self._add_carefully(made, names, encoded, kept, rejects)
+        else:
+            items = made.items
+            for name, item in zip(names, encoded, strict=True):
+                items[name].append(item)
         if rejects:
             rejects.sort(key=lambda reject: reject[0])
-            parts.append(self._dead_letter_part(rows, rejects))
-        counts = {"read": read}
-        if filtered + unrouted - folded:
-            counts["filtered"] = filtered + unrouted - folded
-        return Made(counts, [p for p in parts if p.count or p.claims or self._is_ordered(p.destination)])
+            made.letters += rows.dead_letters(rejects)
+
+    def _add_carefully(
+        self, made: _Making, names: list[str], encoded: list[Any], kept: Sequence[int], rejects: _Rejects
+    ) -> None:
+        """Take over each item that its sink can pack; reject the others, each for itself."""
+        for name, item, index in zip(names, encoded, kept, strict=True):
+            problem = item
+            if name not in self._to.sinks:
+                problem = Reject("route", f"no sink is called {name!r}")
+            elif not isinstance(item, Reject):
+                (problem,) = lift(lambda each, sink=name: self._to.sinks[sink].pack([each]), "encode")([item])
+            if isinstance(problem, Reject):
+                rejects.append((index, problem, STAGE))
+            else:
+                made.items[name].append(item)
+
+    def _add_partials(
+        self, made: _Making, values: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
+    ) -> tuple[list[Any], Sequence[int]]:
+        fold = self._fold
+        if fold is None or not values:
+            return values, indices
+        try:
+            partials = fold.partials(values, unit)
+        except Exception:
+            results = lift(lambda value: fold.partials([value], unit), "fold")(values)
+            rejects += [(index, result, STAGE) for index, result in zip(indices, results, strict=True)
+                        if isinstance(result, Reject)]
+            good = [position for position, result in enumerate(results) if not isinstance(result, Reject)]
+            values, indices = [values[position] for position in good], [indices[position] for position in good]
+            partials = fold.partials(values, unit)
+        for key, numbers in partials.items():
+            before = made.partials.get(key)
+            made.partials[key] = numbers if before is None else self._merge(before, numbers)
+        return values, indices
 
     def _is_ordered(self, destination: str) -> bool:
         for name, writer in self._to.writers.items():
@@ -88,56 +150,15 @@ class Check:
                 return self._to.sinks[name].ordered
         return destination != self._to.dead_letters
 
-    def _group(
-        self, values: list[Any], indices: Sequence[int], rejects: _Rejects
-    ) -> tuple[dict[str, list[tuple[int, Any]]], int]:
-        """Route and encode; return (index, item) by sink, and how many go to no sink."""
-        names, kept, unrouted = _split(self._route(values), indices, rejects, STAGE)
-        if len(kept) != len(values):
-            chosen = set(kept)
-            values = [value for value, index in zip(values, indices, strict=True) if index in chosen]
-        items = self._encode(values)
-        groups: dict[str, list[tuple[int, Any]]] = {name: [] for name in self._to.sinks}
-        for name, item, index in zip(names, items, kept, strict=True):
-            if isinstance(item, Reject):
-                rejects.append((index, item, STAGE))
-            elif name in groups:
-                groups[name].append((index, item))
-            else:
-                rejects.append((index, Reject("route", f"no sink is called {name!r}"), STAGE))
-        return groups, unrouted
-
-    def _part(self, sink: str, entries: list[tuple[int, Any]], rejects: _Rejects) -> Output:
+    def _part(self, sink: str, items: list[Any]) -> Output:
         writer = self._to.writers[sink]
-        if not entries:
+        if not items:
             return Output(writer, 0, {}, [])
-        options = self._to.sinks[sink]
         try:
-            frame = options.pack([item for _, item in entries])
-        except Exception:
-            entries = _packable(options, entries, rejects)
-            frame = options.pack([item for _, item in entries])
-        count = len(entries)
-        return Output(writer, count, {"written": count, f"written.{sink}": count} if count else {}, [frame])
-
-    def _partials(
-        self, values: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
-    ) -> tuple[dict[tuple[Any, ...], list[Any]], list[Any], Sequence[int]]:
-        fold = self._fold
-        if fold is None or not values:
-            return {}, values, indices
-        try:
-            return fold.partials(values, unit), values, indices
-        except Exception:
-            probe = lift(lambda value: fold.partials([value], unit), "fold")
-            good: list[int] = []
-            for position, result in enumerate(probe(values)):
-                if isinstance(result, Reject):
-                    rejects.append((indices[position], result, STAGE))
-                else:
-                    good.append(position)
-            values = [values[position] for position in good]
-            return fold.partials(values, unit), values, [indices[position] for position in good]
+            frame = self._to.sinks[sink].pack(items)
+        except Exception as error:
+            raise _CannotPack from error
+        return Output(writer, len(items), {"written": len(items), f"written.{sink}": len(items)}, [frame])
 
     def _shard_parts(self, partials: Mapping[tuple[Any, ...], list[Any]], folded: int) -> list[Output]:
         shards = self._to.shards
@@ -154,12 +175,25 @@ class Check:
             for shard, entries, claim in zip(shards, by_shard, claims, strict=True)
         ]
 
-    def _dead_letter_part(self, rows: Rows, rejects: _Rejects) -> Output:
-        letters = rows.dead_letters(rejects)
+    def _dead_letter_part(self, letters: list[DeadLetter]) -> Output:
         claims = {"dead_lettered": len(letters)}
         for reason, number in Counter(letter.reason for letter in letters).items():
             claims[f"rejected.{reason}"] = number
         return Output(self._to.dead_letters, len(letters), claims, [self._to.dead_letter_options.pack(letters)])
+
+
+class _CannotPack(Exception):
+    """A sink cannot pack the items of a batch: some of them are not in its form."""
+
+
+class _Making:
+    """What has been made of the slices of a batch so far."""
+
+    def __init__(self, items: dict[str, list[Any]]) -> None:
+        self.items = items
+        self.partials: dict[tuple[Any, ...], list[Any]] = {}
+        self.letters: list[DeadLetter] = []
+        self.read = self.filtered = self.unrouted = 0
 
 
 def shard_of(key: tuple[Any, ...], shards: int) -> int:
@@ -186,14 +220,3 @@ def _split(
             good.append(value)
             kept.append(index)
     return good, kept, nones
-
-
-def _packable(
-    options: SinkOptions, entries: list[tuple[int, Any]], rejects: _Rejects
-) -> list[tuple[int, Any]]:
-    """Leave out the items that this sink cannot pack, each rejected for itself."""
-    probe = lift(lambda item: options.pack([item]), "encode")
-    results = probe([item for _, item in entries])
-    rejects += [(entry[0], result, STAGE) for entry, result in zip(entries, results, strict=True)
-                if isinstance(result, Reject)]
-    return [entry for entry, result in zip(entries, results, strict=True) if not isinstance(result, Reject)]

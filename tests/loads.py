@@ -145,16 +145,14 @@ def assert_counts_add_up(state: Path) -> dict[str, int]:
     return total
 
 
-def processes_of(state: Path) -> list[int]:
-    """The pids of all actors of the run that uses this state directory."""
-    needle = str(path_for(state)).encode()
+def living(pids: Iterable[int]) -> list[int]:
+    """Those of these processes that still live."""
     found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                environment = (entry / "environ").read_bytes()
-                if b"THRESHER_RUN_DIR=" + needle in environment and (entry / "stat").read_text().split()[2] != "Z":
-                    found.append(int(entry.name))
-            except OSError:
-                continue
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if state not in "ZX":
+            found.append(pid)
     return found

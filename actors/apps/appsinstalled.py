@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from actors.runtime.errors import Reject
-from actors.runtime.pipeline import Fold, Pipeline, per_chunk
+from actors.runtime.pipeline import FlowOptions, Fold, Pipeline, per_chunk
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.lmdb import Lmdb
 from actors.sources.files import Files
@@ -183,4 +183,5 @@ PIPELINE = Pipeline(
     dead_letters=DeadLetters(),
     fold=Fold(partials=partials, keys=("unit", "device type"), fields=("records", "apps", "apps dropped")),
     options=Options(),
+    flow=FlowOptions(batch_bytes=2 * 1024 * 1024),  # measured: larger gains nothing, smaller costs hops
 )

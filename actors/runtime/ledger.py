@@ -72,7 +72,8 @@ class Ledger:
         """
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM units WHERE name=? AND fingerprint=? "
-            "AND (status IN ('reading', 'loaded') OR run=?) ORDER BY id DESC LIMIT 1", (name, fingerprint, self._run)).fetchone()
+            "AND (status IN ('reading', 'loaded') OR run=?) ORDER BY id DESC LIMIT 1",
+            (name, fingerprint, self._run)).fetchone()
         if row is None:
             return self._new(name, fingerprint, "reading", "")
         unit = _unit(row)

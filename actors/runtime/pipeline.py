@@ -77,7 +77,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         credit: batches a worker may hold before it has finished one.
     """
 
-    batch_bytes: Bytes = 256 * 1024
+    batch_bytes: Bytes = 1024 * 1024
     window_batches: Count = 64
     window_bytes: Bytes = 32 * 1024 * 1024
     credit: Count = 2

@@ -10,13 +10,14 @@ acknowledgement says that all is durable. Outputs to fixed destinations need no 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from actors.runtime.actor import Post
 from actors.runtime.messages import Ack, AnyMessage, Batch, Counts, Credit, Failed, Hello, Member, Part
 from actors.runtime.relay import Relay
+from actors.runtime.rows import Rows
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -39,7 +40,10 @@ class Made(msgspec.Struct, frozen=True):
     forward: list[bytes] | None = None
 
 
+#: The work of a pool: a pure function of a batch.
 Work = Callable[[Batch, list[bytes]], Made]
+#: What checks: it is given the rows of a batch slice by slice, and may ask for them again.
+Checking = Callable[[Batch, Callable[[], Iterable[Rows]]], Made]
 
 
 class PoolWorker:

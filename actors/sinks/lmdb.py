@@ -38,6 +38,9 @@ class Lmdb(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ordered: ClassVar[bool] = True
     guarantee: ClassVar[str] = "idempotent by key: effectively once"
 
+    #: What opening it imports, for the supervisor to import once.
+    imports: ClassVar[tuple[str, ...]] = ("lmdb",)
+
     path: str = ""
     map_bytes: Annotated[int, Meta(ge=_MIN_MAP_BYTES)] = 1 << 28
     sync: bool = True

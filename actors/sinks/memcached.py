@@ -50,6 +50,9 @@ class Memcached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     guarantee: ClassVar[str] = (
         "idempotent by key: effectively once; what the server itself forgets (restart, eviction) is gone")
 
+    #: What opening it imports, for the supervisor to import once.
+    imports: ClassVar[tuple[str, ...]] = ("pymemcache.client.base",)
+
     server: str
     connect_timeout_s: Annotated[float, Meta(gt=0)] = 1.0
     timeout_s: Annotated[float, Meta(gt=0)] = 3.0
@@ -108,9 +111,9 @@ class _Server:
         """Send commands and return ``count`` reply lines, or fewer when the connection got out of step."""
         if self._client.sock is None:
             self._client._connect()
+            assert self._client.sock is not None
             self._client.sock.setblocking(False)  # from here on `poll` does the waiting, for both directions
         connection = self._client.sock
-        assert connection is not None
         view, sent, lines = memoryview(data), 0, 0
         replies = bytearray()
         poll = select.poll()

@@ -17,9 +17,9 @@ from tests.loads import (
     Load,
     assert_counts_add_up,
     expected_stores,
+    living,
     lmdb_stores,
     load,
-    processes_of,
 )
 from tests.servers import Memcached
 
@@ -92,14 +92,15 @@ def test_when_the_supervisor_is_killed_nobody_is_left_and_the_next_run_completes
     pattern, lines = _logs(tmp_path / "logs")
     state = tmp_path / "state"
     with Load(pattern, state, *SMALL) as running:
-        running.until(lambda views: views["reader.1"].batches >= 40, "40 batches")
-        assert len(processes_of(state)) == len(ACTORS)
+        views = running.until(lambda views: views["reader.1"].batches >= 40, "40 batches")
+        pids = [view.pid for view in views.values()]
+        assert len(living(pids)) == len(ACTORS)
         running.process.kill()
         running.process.wait()
     deadline = time.monotonic() + 1.0
-    while processes_of(state) and time.monotonic() < deadline:
+    while living(pids) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert processes_of(state) == []
+    assert living(pids) == []
     again = load(pattern, state, "flow.batch_bytes=50000")  # other batches: what was issued is not cut anew
     assert again.process.returncode == 0, again.output()
     assert lmdb_stores(state) == expected_stores(lines)
@@ -143,14 +144,14 @@ def test_ctrl_c_twice_ends_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
     pattern, lines = _logs(tmp_path / "logs")
     state = tmp_path / "state"
     with Load(pattern, state, *SMALL) as running:
-        running.until(lambda views: views["reader.1"].batches >= 20, "20 batches")
+        views = running.until(lambda views: views["reader.1"].batches >= 20, "20 batches")
         for name in ("writer.idfa", "writer.gaid"):  # so that the drain cannot be over before the second signal
-            os.kill(running.views()[name].pid, signal.SIGSTOP)
+            os.kill(views[name].pid, signal.SIGSTOP)
         running.process.send_signal(signal.SIGINT)
         running.until(lambda views: bool(running.output().count('"draining"')), "a drain")
         running.process.send_signal(signal.SIGINT)
         assert running.wait() == 3, running.output()
-    assert processes_of(state) == []
+    assert living([view.pid for view in views.values()]) == []
     again = load(pattern, state, *SMALL)
     assert again.process.returncode == 0
     assert lmdb_stores(state) == expected_stores(lines)
