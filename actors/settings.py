@@ -224,7 +224,7 @@ def _by_section(
         top, *rest = assignment.key
         name = ".".join(assignment.key)
         if top not in _TOP:
-            problems.append(unknown_key(assignment.where, name if rest else top, "valid sections", _TOP))
+            problems.append(unknown_key(assignment.where, top, "valid sections", _TOP))
         elif top in ("app", "state") and not rest:
             pass
         elif top == "sinks" and rest and rest[0] not in pipeline.sinks:
@@ -244,15 +244,17 @@ def _component(
     """Lay values over a source's or sink's options; another ``type`` begins from that type's own defaults."""
     package = "sources" if section == "source" else "sinks"
     kind, base = type(default), msgspec.to_builtins(default)
+    where = assignments[0].where if assignments else section
     for assignment in assignments:
         if assignment.key[-1] == "type":
+            where = assignment.where
             chosen = _component_type(package, section, assignment, problems)
             if chosen is not None and chosen is not kind:
                 kind, base = chosen, {}
     values = [a for a in assignments if a.key[-1] != "type"]
     resolved = [Assignment(a.key, _resolve_references(a, problems), a.where) for a in values]
     before = len(problems)
-    options = build(section, kind, base, resolved, problems)
+    options = build(section, kind, base, resolved, problems, where)
     if options is None or len(problems) > before:
         return None
     written = {a.key[-1]: a.value for a in values}

@@ -67,8 +67,8 @@ def _round(folder: Path, paths: list[Path], servers: Servers, expected: Stores, 
     state = folder / f"state-{time.monotonic_ns()}"
     sets = [word for name in DEVICE_TYPES for word in ("--set", f"sinks.{name}.server={servers[name].address}")]
     thresher_s, output = _timed([
-        sys.executable, "-m", "actors.cli", "run", str(ROOT / "config/appsinstalled-memcached.toml"), "--format", "json",
-        "--state", str(state), "--set", f"source.pattern={paths[0].parent}/*.tsv.gz", "--set",
+        sys.executable, "-m", "actors.cli", "run", str(ROOT / "config/appsinstalled-memcached.toml"),
+        "--format", "json", "--state", str(state), "--set", f"source.pattern={paths[0].parent}/*.tsv.gz", "--set",
         f"parser.workers={workers}", *sets])
     right = _check(servers, expected) and right
     for path in paths:

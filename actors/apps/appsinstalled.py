@@ -77,7 +77,7 @@ def check(rows: list[list[bytes]], options: Options) -> list[Value | Reject]:
             y, x = float(lat), float(lon)
             fields = decode(b"[%b]" % apps)
             if (
-                geo_check or not fields or b" " in apps or b"\r" in apps  # JSON allows blanks, we do not
+                geo_check or not fields or b" " in apps or b"\r" in apps or b"-" in apps  # JSON has blanks and -0
                 or not device.isalnum() or len(device) > _USUAL_ID_BYTES
                 or y - y or x - x or b"_" in lat or b"_" in lon  # y - y is not 0 for nan and infinity
             ):

@@ -36,16 +36,19 @@ def overlay(section: str, default: S, assignments: Iterable[Assignment], problem
 
 
 def build(
-    section: str, kind: type[S], base: dict[str, Any], assignments: Iterable[Assignment], problems: list[str]
+    section: str, kind: type[S], base: dict[str, Any], assignments: Iterable[Assignment], problems: list[str],
+    where: str = "",
 ) -> S | None:
-    """Return a ``kind`` from base values and assignments, or None when something required is missing."""
+    """Return a ``kind`` from base values and assignments, or None when something required is missing.
+
+    ``where`` is where the section itself was said, for what is missing in it.
+    """
     hints = get_type_hints(kind, include_extras=True)
     valid = kind.__struct_fields__  # type: ignore[attr-defined]
     values = dict(base)
-    where = section
     for assignment in assignments:
         name = assignment.key[-1]
-        where = assignment.where
+        where = where or assignment.where
         if name not in valid:
             problems.append(unknown_key(assignment.where, f"{section}.{name}", f"valid keys in [{section}]", valid))
             continue
@@ -55,6 +58,10 @@ def build(
             problems.append(wrong_value(assignment.where, f"{section}.{name}", str(error), assignment.value))
             continue
         values[name] = assignment.value
+    missing = [field.name for field in msgspec.structs.fields(kind) if field.required and field.name not in values]
+    problems += [f"{where}: {section}.{name}: expected a value, got nothing" for name in missing]
+    if missing:
+        return None
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
@@ -65,8 +72,7 @@ def build(
 def unknown_key(where: str, key: str, what: str, valid: Sequence[str]) -> str:
     """The text for a key that does not exist."""
     lines = [f"{where}: unknown key '{key}'", f"  {what}: {', '.join(sorted(valid)) or '(none)'}"]
-    name = key.rpartition(".")[2]
-    close = difflib.get_close_matches(name, valid, 1)
+    close = [found for part in key.split(".") for found in difflib.get_close_matches(part, valid, 1)]
     if close:
         lines.append(f"  did you mean '{close[0]}'?")
     return "\n".join(lines)

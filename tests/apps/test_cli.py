@@ -1,0 +1,156 @@
+"""The command line as a person meets it: real processes, and the exact words of its errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.loads import ROOT
+
+
+def thresher(*words: str, cwd: Path = ROOT, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "actors.cli", *words], cwd=cwd, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environ})
+
+
+def _config(folder: Path, text: str) -> Path:
+    path = folder / "bad.toml"
+    path.write_text(text)
+    return path
+
+
+def test_lint_of_a_misspelt_key_says_file_line_key_and_what_is_valid(tmp_path: Path) -> None:
+    path = _config(tmp_path, 'app = "appsinstalled"\n\n[parser]\nwrokers = 4\n')
+    done = thresher("lint", str(path))
+    assert done.returncode == 78
+    assert done.stderr == (
+        f"{path}:4: unknown key 'parser.wrokers'\n"
+        "  valid keys in [parser]: fuse, workers\n"
+        "  did you mean 'workers'?\n")
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("[parser]\nworkers = 0", ":3: parser.workers: expected int >= 1, got 0"),
+    ("[parser]\nworkers = \"two\"", ":3: parser.workers: expected int, got 'two'"),
+    ("[parsers]\nworkers = 2",
+     ":3: unknown key 'parsers'\n  valid sections: aggregator, app, budget, checker, "
+     "dead_letters, flow, options, parser, restart, run, sinks, source, state\n  did you mean 'parser'?"),
+    ("[sinks.iphone]\ntype = \"lmdb\"",
+     ":3: unknown key 'sinks.iphone'\n  sinks of appsinstalled: adid, dvid, gaid, idfa"),
+    ("[sinks.idfa]\ntype = \"memcache\"", ":3: sinks.idfa.type: expected dead_letters, discard, lmdb, memcached or "
+     "module:class, got 'memcache'"),
+    ("[sinks.idfa]\ntype = \"memcached\"", ":3: sinks.idfa.server: expected a value, got nothing"),
+    ("[source]\npatern = \"x\"", ":3: unknown key 'source.patern'\n  valid keys in [source]: max_line_bytes, paths, "
+     "pattern, rename\n  did you mean 'pattern'?"),
+    ("[options]\ngeo_check = 1", ":3: options.geo_check: expected bool, got 1"),
+    ("[budget]\nmax_error_rate = 2", ":3: budget.max_error_rate: expected float <= 1.0, got 2"),
+    ("x = ", "not TOML: Invalid value (at line 2, column 5)"),
+])
+def test_each_mistake_in_a_file_is_named_with_what_was_expected(tmp_path: Path, text: str, message: str) -> None:
+    path = _config(tmp_path, f'app = "appsinstalled"\n{text}\n')
+    done = thresher("run", str(path))
+    assert done.returncode == 78
+    assert message in done.stderr
+    assert done.stderr.startswith(str(path))
+    assert "Traceback" not in done.stderr
+
+
+def test_all_mistakes_are_found_at_once(tmp_path: Path) -> None:
+    path = _config(tmp_path, 'app = "appsinstalled"\n[parser]\nworkers = 0\n[flow]\nbatch_byte = 1\n')
+    done = thresher("lint", str(path), "--set", "run.drain_s=-1")
+    assert done.returncode == 78
+    for part in ("parser.workers", "flow.batch_byte'", "--set run.drain_s: run.drain_s"):
+        assert part in done.stderr
+
+
+def test_mistakes_in_the_environment_and_in_set_say_where_they_were_made() -> None:
+    assert "environment THRESHER_PARSER__WORKERS: parser.workers: expected int >= 1, got 0" in thresher(
+        "lint", "appsinstalled", THRESHER_PARSER__WORKERS="0").stderr
+    assert "--set parser.worker: unknown key 'parser.worker'" in thresher(
+        "lint", "appsinstalled", "--set", "parser.worker=3").stderr
+    assert "--set nonsense: expected KEY=VALUE" in thresher("lint", "appsinstalled", "--set", "nonsense").stderr
+
+
+def test_set_goes_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
+    path = _config(tmp_path, 'app = "appsinstalled"\n[parser]\nworkers = 3\n[flow]\ncredit = 7\n')
+    done = thresher("echo", str(path), "--set", "parser.workers=5", "--json",
+                    THRESHER_PARSER__WORKERS="4", THRESHER_FLOW__WINDOW_BATCHES="9")
+    shown = json.loads(done.stdout)
+    assert shown["parser"] == {"workers": 5, "fuse": True}
+    assert (shown["flow"]["window_batches"], shown["flow"]["credit"]) == (9, 7)
+
+
+def test_secrets_are_shown_as_references_and_a_missing_one_is_named() -> None:
+    word = "sinks.idfa.path=${env:STORE}"
+    echoed = thresher("echo", "appsinstalled", "--set", word, "--json", STORE="secret").stdout
+    assert '"path": "${env:STORE}"' in echoed
+    assert "sinks.idfa.path: ${env:STORE}: STORE is not set" in thresher("lint", "appsinstalled", "--set", word).stderr
+
+
+def test_what_is_no_target_lists_the_applications() -> None:
+    done = thresher("run", "appinstalled")
+    assert done.returncode == 78
+    assert "no application and no module is called 'appinstalled'\n  applications: appsinstalled\n" in done.stderr
+
+
+def test_usage_errors_end_with_two() -> None:
+    assert thresher("fly").returncode == 2
+    assert thresher("run").returncode == 2
+
+
+def test_lint_of_what_ships_is_clean() -> None:
+    done = thresher("lint", "appsinstalled", *map(str, sorted((ROOT / "config").glob("*.toml"))))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": ok\n") == 3
+
+
+def test_explain_says_what_each_path_promises() -> None:
+    text = thresher("explain", "config/appsinstalled-memcached.toml").stdout
+    assert "writes  idfa: memcached 127.0.0.1:33013, in source order\n        idempotent by key: effectively" in text
+    assert "keyed by position: exactly once" in text
+    assert "writer.dead_letters, writer.idfa" in text
+
+
+def test_status_of_nothing_says_so(tmp_path: Path) -> None:
+    done = thresher("status", "appsinstalled", "--state", str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, f"nothing is running in {tmp_path}\n")
+
+
+def test_the_supervisor_is_the_same_command() -> None:
+    done = subprocess.run([sys.executable, "supervisor.py", "--version"], cwd=ROOT, capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.stdout == thresher("--version").stdout
+
+
+def test_a_pipeline_of_ones_own_in_the_current_folder_runs(tmp_path: Path) -> None:
+    (tmp_path / "words.py").write_text(
+        "from actors.runtime.errors import Reject\n"
+        "from actors.runtime.pipeline import Pipeline\n"
+        "from actors.sinks.dead_letters import DeadLetters\n"
+        "from actors.sinks.lmdb import Lmdb, read_lmdb\n"
+        "from actors.sources.files import Files\n\n"
+        "def parse(line):\n"
+        "    word, _, number = line.partition(b' ')\n"
+        "    if not number.isdigit():\n"
+        "        raise Reject('number', repr(number))\n"
+        "    if number == b'13':\n"
+        "        raise RuntimeError('a bug')\n"
+        "    return word, number\n\n"
+        "PIPELINE = Pipeline(name='words', source=Files(rename='none'), parse=parse, route=lambda word: 'words',\n"
+        "                    encode=lambda word: word, sinks={'words': Lmdb()}, dead_letters=DeadLetters())\n")
+    (tmp_path / "in.txt").write_text("one 1\ntwo 2\nthree x\nfour 13\none 11\n")
+    done = thresher("run", "words", "in.txt", "--set", "budget.max_error_rate=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["units"][0]["rejected"] == {"number": 1, "parse_error": 1}
+    shown = subprocess.run(
+        [sys.executable, "-c", "from words import *; from pathlib import Path; "
+         "print(sorted(read_lmdb(Path('var/words/words.lmdb'))))"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert shown.stdout == "[(b'one', b'11'), (b'two', b'2')]\n", shown.stderr
