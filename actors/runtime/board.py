@@ -50,8 +50,10 @@ def create_board(path: Path, names: Sequence[str]) -> None:
     _HEADER.pack_into(data, 0, MAGIC, len(names))
     for index, name in enumerate(names):
         _NAME.pack_into(data, _HEADER_BYTES + index * _SLOT_BYTES, name.encode())
-    path.touch(mode=0o600)
-    path.write_bytes(data)
+    unfinished = path.with_suffix(".new")
+    unfinished.touch(mode=0o600)
+    unfinished.write_bytes(data)
+    unfinished.rename(path)  # who finds a board finds a whole one
 
 
 class BoardFile:

@@ -161,7 +161,11 @@ class ControlBox(_Postbox):
 
     def __init__(self, run_dir: Path) -> None:
         super().__init__()
-        self._bind(run_dir / CONTROL)
+        try:
+            self._bind(run_dir / CONTROL)
+        except Fatal:
+            self.close()
+            raise
 
     def watch(self, fd: int) -> None:
         """Wake up when this descriptor can be read."""

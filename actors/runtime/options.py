@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
-S = TypeVar("S")
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ def build(
     ``where`` is where the section itself was said, for what is missing in it.
     """
     hints = get_type_hints(kind, include_extras=True)
-    valid = kind.__struct_fields__  # type: ignore[attr-defined]
+    valid = kind.__struct_fields__
     values = dict(base)
     for assignment in assignments:
         name = assignment.key[-1]
