@@ -168,7 +168,8 @@ class Reader:
     def _deliver(self) -> None:
         if self._fixed <= self._present.keys():
             for worker, header, data in self._origin.assign():
-                self._post.send(worker, header, [data])
+                if not self._post.send(worker, header, [data]):
+                    self._origin.lost(worker)  # it is gone, and the roster will say so
 
     def _is_done(self) -> bool:
         return (self._draining or self._source.exhausted) and not len(self._origin) and self._next is None

@@ -90,6 +90,8 @@ def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run:
     read = sum(unit.counts.get("read", 0) for unit in units)
     seconds = 0.0 if result is None else result.seconds
     code, reason = _verdict(result, reports)
+    if not units and code == DONE:
+        reason = f"nothing to do: no input in {manifest.source.load().describe()}"
     return Report(
         name=manifest.name, dry=manifest.dry, units=reports, groups=_groups(pipeline, folded, units), read=read,
         outcomes=outcomes, seconds=seconds, records_per_s=read / seconds if seconds else 0.0,
@@ -111,8 +113,6 @@ def _verdict(result: RunResult | None, units: Sequence[UnitReport]) -> tuple[int
     failed = [unit.name for unit in units if unit.status == "failed"]
     if failed:
         return OVER_BUDGET, f"{len(failed)} of {len(units)} files had too many errors, the first is {failed[0]}"
-    if not units:
-        return DONE, "nothing to do: no file matches"
     return DONE, "all input is loaded"
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from actors.runtime.board import Slot
 from actors.runtime.mailbox import SUPERVISOR, Mailbox
+from actors.runtime.membership import Membership
 from actors.runtime.messages import (
     AnyMessage,
     Booted,
@@ -110,7 +111,7 @@ class Actor:
         self._slot = Slot(run_dir / BOARD, name, generation)
         self._downstream = downstream
         self._run = run
-        self._everyone: dict[str, Member] = {}
+        self._membership = Membership()
         self._mailbox = Mailbox(self.address, run_dir)
         self._role: Role | None = None
         self._stopping = False
@@ -160,7 +161,7 @@ class Actor:
 
     def _dispatch(self, role: Role, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         if sender != SUPERVISOR:
-            if not self._is_dead(sender):
+            if not self._membership.is_dead(sender):
                 role.message(sender, message, frames)
         elif isinstance(message, Roster):
             self._meet(role, message)
@@ -169,29 +170,17 @@ class Actor:
         elif isinstance(message, Stop):
             self._stopping = True
 
-    def _is_dead(self, sender: str) -> bool:
-        """Whether the sender is an older generation of someone on the roster: what it says is void.
-
-        A newer one than known is no stranger: its first message may overtake the roster.
-        """
-        name, _, generation = sender.rpartition("#")
-        member = self._everyone.get(name)
-        return member is not None and generation.isdigit() and int(generation) < member.generation
-
     def _meet(self, role: Role, roster: Roster) -> None:
-        now = {member.name: member for member in roster.members}
-        gone = [old for old in self._everyone.values() if now.get(old.name) != old]
-        new = [member for member in roster.members if self._everyone.get(member.name) != member]
-        self._everyone = now
+        come, gone = self._membership.meet(roster)
         for member in gone:
             self._mailbox.disconnect(member.address)
             if self.members.get(member.name) == member:
                 del self.members[member.name]
-        for member in new:
+        for member in come:
             if member.stage not in self._downstream:
                 continue
             self._mailbox.connect(member.address, member.endpoint)
             self._mailbox.send(member.address, Hello(self._run))
             self.members[member.name] = member
-        if new or gone:
-            role.roster(new, gone)
+        if come or gone:
+            role.roster(come, gone)

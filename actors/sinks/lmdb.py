@@ -77,12 +77,14 @@ class _Environment:
 
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Put all items in one transaction."""
+        groups = [self._decoder.decode(payload.data) for payload in payloads]
         try:
-            return self._write([self._decoder.decode(payload.data) for payload in payloads])
-        except self._lmdb.MapFullError:
-            environment = self._opened()
-            environment.set_mapsize(2 * environment.info()["map_size"])
-            return self.write(payloads)
+            while True:
+                try:
+                    return self._write(groups)
+                except self._lmdb.MapFullError:
+                    environment = self._opened()
+                    environment.set_mapsize(2 * environment.info()["map_size"])
         except (self._lmdb.Error, OSError) as error:
             self.close()  # a failed write may leave the handle unusable; opening it again is cheap
             raise Retryable(f"lmdb {self._path}: {error}") from error

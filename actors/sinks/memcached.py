@@ -6,6 +6,11 @@ of its replies stops reading, and two sides that only write wait for each other 
 
 A ``set`` is idempotent, so after any doubt (time-out, connection lost, an answer that is none) the connection is closed
 and the whole payload written again. Only an answer that names the item as the culprit is final: it is refused, alone.
+
+A key that memcached does not understand must never be sent: it would take the value that follows for commands, so that
+a value of ``flush_all`` empties the server, or close the connection without a word, at each retry. ``pack`` rejects it.
+After an answer that says "out of step" nothing more is read or sent on that connection: what is still under way in it
+belongs to other items.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from actors.runtime.errors import ConfigError, Retryable
+from actors.runtime.errors import ConfigError, Reject, Retryable
 from actors.runtime.ports import Payload, Refusal, Sink
 
 if TYPE_CHECKING:
@@ -34,6 +39,10 @@ _WAKE_BYTES = 16 * 1024
 _FINAL = {b"SERVER_ERROR object too large for cache": "too_large", b"NOT_STORED": "sink_rejected"}
 #: Answers after which nothing is known about the items that follow on this connection.
 _OUT_OF_STEP = (b"CLIENT_ERROR", b"ERROR")
+#: How much of an ``ERROR`` can have come with the bytes before.
+_OVERLAP_BYTES = len(b"ERROR") - 1
+_MAX_KEY_BYTES = 250
+_NOT_IN_KEYS = bytes((*range(0x21), 0x7F))
 
 
 class Memcached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,9 +68,18 @@ class Memcached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     expire_s: Annotated[int, Meta(ge=0)] = 0
 
     def pack(self, items: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """Return the ``set`` commands of (key, value) items."""
-        expire = self.expire_s
-        return b"".join([b"set %b 0 %d %d\r\n%b\r\n" % (key, expire, len(value), value) for key, value in items])
+        """Return the ``set`` commands of (key, value) items.
+
+        Raises:
+            Reject: a key is none to memcached: empty, over 250 bytes, with blanks or control characters.
+        """
+        keys = [key for key, _ in items]
+        joined = b"".join(keys)
+        if keys and (b"" in keys or max(map(len, keys)) > _MAX_KEY_BYTES
+                     or len(joined.translate(None, _NOT_IN_KEYS)) != len(joined)):
+            raise _bad_key(keys)
+        command = b"set %%b 0 %d %%d\r\n%%b\r\n" % self.expire_s
+        return b"".join([command % (key, len(value), value) for key, value in items])
 
     def open(self, name: str, state: Path) -> Sink:
         """Open the sink; the connection is made with the first write."""
@@ -131,9 +149,10 @@ class _Server:
                     poll.modify(connection, select.POLLIN)
             if events & ~select.POLLOUT:
                 received = self._receive(connection)
+                unseen = max(0, len(replies) - _OVERLAP_BYTES)
                 replies += received
                 lines += received.count(b"\n")
-                if b"ERROR" in received and any(line.startswith(_OUT_OF_STEP) for line in replies.splitlines()):
+                if replies.find(b"ERROR", unseen) >= 0 and _out_of_step(replies.splitlines()):
                     break
         return bytes(replies)
 
@@ -149,12 +168,10 @@ class _Server:
     def _refusals(self, index: int, payload: Payload, replies: bytes) -> list[Refusal]:
         """Which items were refused, from replies that are not all well."""
         lines = replies.split(b"\r\n")
+        if _out_of_step(lines):
+            return self._one_by_one(index, payload)
         if lines.pop() or len(lines) != payload.count:
-            if not any(line.startswith(_OUT_OF_STEP) for line in lines):
-                raise Retryable(f"{self._name}: {len(lines)} answers to {payload.count} commands")
-            return self._one_by_one(index, payload)
-        if any(line.startswith(_OUT_OF_STEP) for line in lines):
-            return self._one_by_one(index, payload)
+            raise Retryable(f"{self._name}: {len(lines)} answers to {payload.count} commands")
         refusals: list[Refusal] = []
         for item, (line, command) in enumerate(zip(lines, _commands(payload.data), strict=True)):
             if line in _FINAL:
@@ -164,18 +181,36 @@ class _Server:
         return refusals
 
     def _one_by_one(self, index: int, payload: Payload) -> list[Refusal]:
-        """Write each item for itself, on a new connection after each that the server does not understand."""
+        """Write each item for itself, on a new connection at first and after each that the server does not understand.
+
+        Keys are checked when they are packed, so ERROR means a server that knows no ``set``, and no item's fault.
+        """
+        self._client.close()
         refusals: list[Refusal] = []
         for item, command in enumerate(_commands(payload.data)):
             reply = self._exchange(command, 1).partition(b"\r\n")[0]
             if reply in _FINAL:
                 refusals.append(Refusal(index, item, _FINAL[reply], reply.decode(), command))
-            elif reply.startswith(_OUT_OF_STEP):
+            elif reply.startswith(b"CLIENT_ERROR") and b"authent" not in reply:
                 self._client.close()
                 refusals.append(Refusal(index, item, "sink_rejected", reply[:100].decode(errors="replace"), command))
             elif reply != b"STORED":
                 raise Retryable(f"{self._name}: {reply[:100].decode(errors='replace')}")
         return refusals
+
+
+def _bad_key(keys: Sequence[bytes]) -> Reject:
+    """The reason for the first key that memcached cannot take."""
+    for key in keys:
+        if not 0 < len(key) <= _MAX_KEY_BYTES:
+            return Reject("key", f"expected 1 to {_MAX_KEY_BYTES} bytes, got {len(key)}: {key[:60]!r}")
+        if len(key.translate(None, _NOT_IN_KEYS)) != len(key):
+            return Reject("key", f"expected no blanks and no control characters, got {key!r}")
+    raise AssertionError("all keys are good")
+
+
+def _out_of_step(lines: Sequence[bytes | bytearray]) -> bool:
+    return any(line.startswith(_OUT_OF_STEP) for line in lines)
 
 
 def _commands(data: bytes | memoryview) -> Iterator[bytes]:

@@ -32,7 +32,8 @@ def test_the_pipeline_of_the_readme_runs(tmp_path: Path) -> None:
 
 def test_every_file_that_the_documents_name_exists() -> None:
     for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        for name in re.findall(r"`((?:actors|tests|docs|scripts|config|benchmarks|protos)/[\w./-]*)`", document.read_text()):
+        folders = "actors|tests|docs|scripts|config|benchmarks|protos"
+        for name in re.findall(rf"`((?:{folders})/[\w./-]*)`", document.read_text()):
             assert (ROOT / name).exists(), f"{document.name} names {name}"
 
 

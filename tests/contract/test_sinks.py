@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import resource
 import socket
 import subprocess
 import sys
@@ -51,7 +53,8 @@ def read_elsewhere(path: Path) -> dict[bytes, bytes]:
     """What another process reads in an LMDB store that is open here."""
     program = ("import sys; from pathlib import Path; from actors.sinks.lmdb import read_lmdb; "
                "print(dict(read_lmdb(Path(sys.argv[1]))))")
-    done = subprocess.run([sys.executable, "-c", program, str(path)], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], cwd=ROOT, capture_output=True, text=True, check=True)
     contents: dict[bytes, bytes] = ast.literal_eval(done.stdout)
     return contents
 
@@ -132,16 +135,6 @@ def test_memcached_takes_a_hundred_thousand_tiny_items_without_a_deadlock(tmp_pa
         assert server.items() == 100_000
 
 
-def test_memcached_refuses_a_key_it_does_not_understand_alone(tmp_path: Path) -> None:
-    with Server() as server:
-        options = Memcached(server=server.address)
-        with closing(options.open("store", tmp_path)) as sink:
-            refusals = sink.write([payload(options, [(b"a", b"1"), (b"k" * 300, b"2"), (b"b", b"3")])])
-            assert [(refusal.item, refusal.reason) for refusal in refusals] == [(1, "sink_rejected")]
-            assert sink.write([payload(options, [(b"c", b"4")])]) == []
-        assert server.get_many([b"a", b"b", b"c"]) == {b"a": b"1", b"b": b"3", b"c": b"4"}
-
-
 def test_memcached_that_went_away_is_said_by_name_and_works_when_it_is_back(tmp_path: Path) -> None:
     with Server() as server:
         options = Memcached(server=server.address, timeout_s=0.3)
@@ -201,6 +194,26 @@ def test_a_dead_letter_store_that_cannot_be_written_is_waited_for(tmp_path: Path
             sink.write([payload(options, [letter(b"x")])])
         (tmp_path / "dead-letters.db").rmdir()
         assert sink.write([payload(options, [letter(b"x")])]) == []
+
+
+@pytest.mark.parametrize(("options", "items"), [
+    (Lmdb(), [(b"key%d" % number, b"x" * 1000) for number in range(3000)]),
+    (DeadLetters(), [letter(b"x" * 1000, position) for position in range(3000)])], ids=["lmdb", "dead_letters"])
+def test_a_full_disk_is_waited_for(tmp_path: Path, options: SinkOptions, items: list[Any]) -> None:
+    with closing(options.open("store", tmp_path)) as sink:
+        assert sink.write([payload(options, items[:1])]) == []
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+        try:
+            with pytest.raises(Retryable, match=re.escape(str(tmp_path))):
+                sink.write([payload(options, items)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert sink.write([payload(options, items)]) == []
+    if isinstance(options, Lmdb):
+        assert read_elsewhere(tmp_path / "store.lmdb") == dict(items)
+    else:
+        assert len(list(read_letters(tmp_path / "dead-letters.db"))) == len(items)
 
 
 def test_discard_takes_everything(tmp_path: Path) -> None:

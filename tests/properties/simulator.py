@@ -25,6 +25,7 @@ from actors.runtime.errors import Reject, Retryable
 from actors.runtime.ledger import Ledger
 from actors.runtime.lift import lift
 from actors.runtime.manifest import Component, Manifest
+from actors.runtime.membership import Membership
 from actors.runtime.messages import (
     Ack,
     AnyMessage,
@@ -337,11 +338,13 @@ class SimulatedActor:
         self.member = Member(name, generation, spec.stage, "", spec.ordered)
         self.slot = _Slot()
         self.members: dict[str, Member] = {}
-        self._everyone: dict[str, Member] = {}
+        self._membership = Membership()
         self._downstream = downstream(world.manifest, spec.stage)
         self.role = _make_role(world, name, self)
 
     def send(self, address: str, message: Message, frames: Sequence[bytes] = ()) -> bool:
+        if self._membership.is_dead(address):
+            return False  # its socket is closed
         self.world.queues[self.address, address].append([encode(message), *frames])
         return True
 
@@ -352,26 +355,23 @@ class SimulatedActor:
     def receive(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         if isinstance(message, Roster):
             self._meet(message)
-            return
-        name, _, generation = sender.rpartition("#")
-        member = self._everyone.get(name)
-        if member is None or int(generation) >= member.generation:
+        elif not self._membership.is_dead(sender):
             self.role.message(sender, message, frames)
 
     def _meet(self, roster: Roster) -> None:
-        now = {member.name: member for member in roster.members}
-        gone = [old for old in self._everyone.values() if now.get(old.name) != old]
-        new = [member for member in roster.members if self._everyone.get(member.name) != member]
-        self._everyone = now
+        come, gone = self._membership.meet(roster)
         for member in gone:
-            self.world.queues[member.address, self.address].clear()  # its socket is closed
+            # Its socket is closed; but what had been read from it by then is still handed over.
+            queue = self.world.queues[member.address, self.address]
+            for _ in range(self.world.rng.randint(0, len(queue))):
+                queue.pop()
             if self.members.get(member.name) == member:
                 del self.members[member.name]
-        for member in new:
+        for member in come:
             if member.stage in self._downstream:
                 self.send(member.address, Hello("run"))
                 self.members[member.name] = member
-        self.role.roster(new, gone)
+        self.role.roster(come, gone)
 
 
 def _make_role(world: World, name: str, post: Post) -> Role:

@@ -1,0 +1,108 @@
+"""Application functions over lists: one bad record never takes its neighbours with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from actors.runtime.errors import Reject
+from actors.runtime.lift import bind, lift
+from actors.runtime.pipeline import per_chunk
+
+
+class Options(msgspec.Struct, frozen=True):
+    factor: int = 10
+
+
+def inverse(value: int) -> float:
+    if value < 0:
+        raise Reject("negative", f"got {value}")
+    return 1 / value
+
+
+@per_chunk
+def inverses(values: list[int]) -> list[Any]:
+    return [Reject("negative", f"got {value}") if value < 0 else 1 / value for value in values]
+
+
+def times(value: int, options: Options) -> int:
+    return value * options.factor
+
+
+@per_chunk
+def all_times(values: list[int], options: Options) -> list[int]:
+    return [value * options.factor for value in values]
+
+
+def shapes(results: list[Any]) -> list[Any]:
+    return [(result.reason, result.detail.splitlines()[-1]) if isinstance(result, Reject) else result
+            for result in results]
+
+
+@pytest.mark.parametrize("function", [inverse, inverses])
+def test_one_bad_record_is_rejected_alone_in_its_place(function: Any) -> None:
+    assert shapes(lift(function, "parse")([1, 0, -1, 2])) == [
+        1.0, ("parse_error", "ZeroDivisionError: division by zero"), ("negative", "got -1"), 0.5]
+
+
+@pytest.mark.parametrize("function", [inverse, inverses])
+def test_no_records_give_no_results(function: Any) -> None:
+    assert lift(function, "parse")([]) == []
+
+
+def test_the_detail_of_an_unexpected_error_ends_with_the_traceback_of_the_function() -> None:
+    (result,) = lift(inverse, "check")([0])
+    assert result.reason == "check_error"
+    assert "in inverse" in result.detail
+    assert result.detail.endswith("ZeroDivisionError: division by zero")
+
+
+def test_a_reject_that_is_returned_by_a_function_over_records_stays_in_its_place() -> None:
+    reject = Reject("odd")
+    assert lift(lambda value: reject if value % 2 else value, "check")([1, 2]) == [reject, 2]
+
+
+def test_a_function_over_chunks_that_loses_records_is_called_record_by_record() -> None:
+    @per_chunk
+    def drops_odd(values: list[int]) -> list[int]:
+        return [value for value in values if value % 2 == 0]
+
+    assert shapes(lift(drops_odd, "parse")([2, 3, 4])) == [
+        2, ("parse_error", "returned 0 results for 1 records"), 4]
+
+
+def test_a_function_over_chunks_that_returns_no_list_rejects_everything() -> None:
+    @per_chunk
+    def nothing(values: list[int]) -> Any:
+        return None
+
+    results = lift(nothing, "parse")([1, 2])
+    assert [result.reason for result in results] == ["parse_error", "parse_error"]
+
+
+def test_values_that_are_none_stay_none() -> None:
+    assert lift(lambda value: None, "parse")([1, 2]) == [None, None]
+
+
+@pytest.mark.parametrize("function", [times, all_times])
+def test_a_function_with_a_parameter_called_options_gets_them(function: Any) -> None:
+    assert lift(bind(function, Options(3)), "parse")([1, 2]) == [3, 6]
+
+
+def test_a_function_without_such_a_parameter_is_left_alone() -> None:
+    assert bind(inverse, Options()) is inverse
+    assert bind(times, None) is times
+    assert bind(int, Options()) is int
+    assert bind(dict.fromkeys, Options()) is not None
+
+
+def test_running_out_of_the_stack_rejects_one_record() -> None:
+    def deep(value: int) -> int:
+        return deep(value) if value else 0
+
+    first, second = lift(deep, "parse")([0, 1])
+    assert first == 0
+    assert second.reason == "parse_error"
+    assert "RecursionError" in second.detail

@@ -1,0 +1,123 @@
+"""Every message over the wire and back, and what is not a message."""
+
+from __future__ import annotations
+
+import pickle
+from typing import get_args
+
+import msgspec
+import pytest
+
+from actors.runtime.errors import DecodeError
+from actors.runtime.messages import (
+    MAX_HEADER_BYTES,
+    VERSION,
+    Ack,
+    AnyMessage,
+    Batch,
+    Booted,
+    Credit,
+    Drain,
+    Failed,
+    Hello,
+    InputDone,
+    Member,
+    Message,
+    Outage,
+    Part,
+    Ready,
+    Roster,
+    Start,
+    Stop,
+    decode,
+    encode,
+    merge,
+    merged,
+)
+
+EVERY: list[Message] = [
+    Hello("run"), Batch("p", 0, 10, 2**33, 0, 7, "ä.tsv", 0, 1, "truncated_gzip", "why"),
+    Part("p", 0, 10, 1, 0, 3, {"written": 3}, "ä.tsv"), Credit(2), Ack("p", 0, 10, 1, {"read": 1}),
+    Failed("p", 0, 10, 1, "writer.a#1 died"), Booted(77), Ready("ipc:///x"), Outage("down", 1.5), InputDone(True),
+    Start(), Roster(3, (Member("writer.a", 2, "writer", "ipc:///y", True),)), Drain(), Stop(),
+]
+
+
+@pytest.mark.parametrize("message", EVERY, ids=lambda message: type(message).__name__)
+def test_every_message_comes_back_as_it_was(message: Message) -> None:
+    assert decode(encode(message)) == message
+    assert decode(memoryview(encode(message))) == message
+
+
+def test_every_kind_of_message_is_tested_here() -> None:
+    assert {type(message) for message in EVERY} == set(get_args(AnyMessage))
+
+
+@pytest.mark.parametrize("message", EVERY, ids=lambda message: type(message).__name__)
+def test_no_beginning_of_a_message_is_a_message(message: Message) -> None:
+    header = encode(message)
+    for length in range(len(header)):
+        with pytest.raises(DecodeError):
+            decode(header[:length])
+
+
+@pytest.mark.parametrize("message", EVERY, ids=lambda message: type(message).__name__)
+def test_a_message_with_something_behind_it_is_not_a_message(message: Message) -> None:
+    with pytest.raises(DecodeError):
+        decode(encode(message) + b"\x00")
+
+
+def test_another_version_is_refused_by_name() -> None:
+    with pytest.raises(DecodeError, match=f"protocol version 9, expected {VERSION}"):
+        decode(b"\x09" + encode(Start())[1:])
+
+
+@pytest.mark.parametrize("header", [
+    b"", b"\x01", b"\x01\xc0", b"\x01\x90", b"\x01\x91\xa7unknown", b"\x01\x92\xa6credit\xa1x",
+    b"\x01" + msgspec.msgpack.encode(["ack", "p", 0, 10, 1, {"read": "many"}]),
+    b"\x01" + msgspec.msgpack.encode(["hello", b"\xff\xfe"]),
+    b"\x01\x92\xa5hello\xa2\xff\xfe",
+    b"\x01" + b"\x91" * 100_000,
+    b"\x01" + msgspec.msgpack.encode({"type": "start"}),
+], ids=repr)
+def test_what_is_not_a_message_is_one_kind_of_error(header: bytes) -> None:
+    with pytest.raises(DecodeError):
+        decode(header)
+
+
+def test_a_header_that_is_too_long_is_not_even_looked_at() -> None:
+    with pytest.raises(DecodeError, match=f"a header of {MAX_HEADER_BYTES + 1} bytes"):
+        decode(b"\x01" * (MAX_HEADER_BYTES + 1))
+
+
+class Exploding:
+    """What a pickle can do to who opens it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (pytest.fail, ("it was unpickled",))
+
+
+def test_nothing_is_ever_unpickled() -> None:
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        data = pickle.dumps(Exploding(), protocol)
+        for header in (data, bytes([VERSION]) + data):
+            with pytest.raises(DecodeError):
+                decode(header)
+
+
+def test_what_is_made_from_a_batch_keeps_its_id() -> None:
+    batch = Batch("p", 5, 10, 1, 0, 1, "s", 0, 1)
+    assert batch.id == ("p", 5, 10)
+    assert Part(*batch.id, 1, 0, 0, {}).id == Ack(*batch.id, 1, {}).id == Failed(*batch.id, 1, "").id == batch.id
+
+
+def test_an_address_names_the_generation() -> None:
+    assert Member("parser.1", 3, "parser", "", False).address == "parser.1#3"
+
+
+def test_counts_are_added_by_name() -> None:
+    total = {"read": 1}
+    assert merge(total, {"read": 2, "written": 3}) is total
+    assert total == {"read": 3, "written": 3}
+    assert merged([]) == {}
+    assert merged([{"a": 1}, {"b": 1}, {"a": 1}]) == {"a": 2, "b": 1}

@@ -1,0 +1,265 @@
+"""The origin of batches: what is open, who has it, what is delivered again, what is closed."""
+
+from __future__ import annotations
+
+from actors.runtime.messages import Batch, BatchId
+from actors.runtime.origin import Origin
+from actors.runtime.ports import Chunk
+
+
+def chunk(start: int, end: int, unit: int = 1) -> Chunk:
+    return Chunk(unit, "in.tsv", start, end, start, 1 + start, b"x" * (end - start))
+
+
+def key(start: int, end: int) -> BatchId:
+    return ("p", start, end)
+
+
+def origin_with(batches: int, window_batches: int = 10, window_bytes: int = 1000, generation: int = 1) -> Origin:
+    """An origin that has issued ranges of ten bytes."""
+    origin = Origin("p", 0, generation, window_batches, window_bytes)
+    for number in range(batches):
+        origin.issue(chunk(10 * number, 10 * number + 10))
+    return origin
+
+
+def assigned(origin: Origin) -> list[tuple[str, int]]:
+    """Who was given which range now."""
+    return [(worker, header.start) for worker, header, _ in origin.assign()]
+
+
+def test_batches_go_out_in_source_order_one_for_each_credit() -> None:
+    origin = origin_with(3)
+    origin.grant("a#1", 2)
+    assert assigned(origin) == [("a#1", 0), ("a#1", 10)]
+    assert assigned(origin) == []
+    assert origin.has_queued()
+    origin.grant("a#1", 1)
+    assert assigned(origin) == [("a#1", 20)]
+    assert not origin.has_queued()
+
+
+def test_nothing_goes_to_a_worker_without_credit() -> None:
+    origin = origin_with(1)
+    assert assigned(origin) == []
+    origin.grant("a#1", 0)
+    assert assigned(origin) == []
+
+
+def test_the_worker_with_most_free_credit_gets_the_next_batch() -> None:
+    origin = origin_with(4)
+    origin.grant("a#1", 1)
+    origin.grant("b#1", 3)
+    workers = [worker for worker, _ in assigned(origin)]
+    assert workers[:2] == ["b#1", "b#1"]
+    assert sorted(workers) == ["a#1", "b#1", "b#1", "b#1"]
+
+
+def test_the_header_says_everything_about_the_chunk_and_the_payload_is_its_bytes() -> None:
+    origin = Origin("p", 7, 3, 1, 1)
+    origin.issue(Chunk(4, "in.tsv", 7, 9, 107, 12, b"ab", "truncated_gzip", "ends early"))
+    origin.grant("a#1", 1)
+    ((worker, header, data),) = origin.assign()
+    assert (worker, data) == ("a#1", b"ab")
+    assert header == Batch("p", 7, 9, origin.epoch, 7, 4, "in.tsv", 107, 12, "truncated_gzip", "ends early")
+
+
+def test_the_window_is_full_after_so_many_batches() -> None:
+    origin = origin_with(1, window_batches=2)
+    assert origin.has_room()
+    origin.issue(chunk(10, 20))
+    assert not origin.has_room()
+    assert len(origin) == 2
+
+
+def test_the_window_is_full_after_so_many_bytes() -> None:
+    assert origin_with(1, window_bytes=11).has_room()
+    assert not origin_with(2, window_bytes=20).has_room()
+
+
+def test_one_batch_is_allowed_however_small_the_window() -> None:
+    assert origin_with(0, window_batches=1, window_bytes=1).has_room()
+    assert not origin_with(1, window_batches=1, window_bytes=1).has_room()
+
+
+def test_acknowledged_batches_are_closed_in_order_and_only_up_to_the_first_gap() -> None:
+    origin = origin_with(3)
+    origin.grant("a#1", 3)
+    assigned(origin)
+    assert origin.ack(key(10, 20), origin.epoch, {"read": 2})
+    assert origin.advance() == []
+    assert origin.low == 0
+    assert origin.ack(key(0, 10), origin.epoch, {"read": 1})
+    assert [(c.start, counts) for c, counts in origin.advance()] == [(0, {"read": 1}), (10, {"read": 2})]
+    assert (origin.low, len(origin)) == (20, 1)
+    assert origin.advance() == []
+
+
+def test_closing_makes_room() -> None:
+    origin = origin_with(1, window_batches=1)
+    origin.ack(key(0, 10), origin.epoch, {})
+    assert not origin.has_room()
+    origin.advance()
+    assert origin.has_room()
+
+
+def test_an_acknowledgement_counts_once() -> None:
+    origin = origin_with(2)
+    assert origin.ack(key(10, 20), origin.epoch, {"read": 1})
+    assert not origin.ack(key(10, 20), origin.epoch, {"read": 9})
+    origin.ack(key(0, 10), origin.epoch, {})
+    assert origin.advance()[1][1] == {"read": 1}
+    assert not origin.ack(key(10, 20), origin.epoch, {"read": 9})
+
+
+def test_an_acknowledgement_of_what_was_never_issued_is_no_news() -> None:
+    origin = origin_with(1)
+    assert not origin.ack(key(0, 9), origin.epoch, {})
+    assert not origin.ack(("other", 0, 10), origin.epoch, {})
+    assert origin.advance() == []
+
+
+def test_what_a_dead_worker_had_in_hand_goes_to_another_before_anything_new() -> None:
+    origin = origin_with(3)
+    origin.grant("a#1", 2)
+    assigned(origin)
+    origin.lost("a#1")
+    origin.grant("b#1", 3)
+    assert assigned(origin) == [("b#1", 0), ("b#1", 10), ("b#1", 20)]
+
+
+def test_a_dead_worker_takes_its_credit_with_it() -> None:
+    origin = origin_with(1)
+    origin.grant("a#1", 5)
+    origin.lost("a#1")
+    assert assigned(origin) == []
+
+
+def test_what_a_dead_worker_had_finished_is_not_delivered_again() -> None:
+    origin = origin_with(2)
+    origin.grant("a#1", 2)
+    assigned(origin)
+    origin.ack(key(0, 10), origin.epoch, {})
+    origin.lost("a#1")
+    origin.grant("b#1", 2)
+    assert assigned(origin) == [("b#1", 10)]
+
+
+def test_the_death_of_a_stranger_changes_nothing() -> None:
+    origin = origin_with(1)
+    origin.grant("a#1", 1)
+    assigned(origin)
+    origin.lost("z#1")
+    origin.grant("a#1", 1)
+    assert assigned(origin) == []
+
+
+def test_a_failed_batch_is_delivered_again() -> None:
+    origin = origin_with(1)
+    origin.grant("a#1", 2)
+    assigned(origin)
+    assert origin.failed(key(0, 10), origin.epoch, "a#1")
+    assert assigned(origin) == [("a#1", 0)]
+
+
+def test_only_the_worker_that_has_a_batch_can_say_that_it_failed() -> None:
+    origin = origin_with(1)
+    origin.grant("a#1", 1)
+    assigned(origin)
+    assert not origin.failed(key(0, 10), origin.epoch, "b#1")
+    origin.lost("a#1")
+    assert not origin.failed(key(0, 10), origin.epoch, "a#1"), "it is queued again already"
+    origin.grant("b#1", 1)
+    assert assigned(origin) == [("b#1", 0)]
+    assert not origin.failed(key(0, 10), origin.epoch, "a#1"), "it is another's now"
+
+
+def test_a_failure_after_the_acknowledgement_is_no_news() -> None:
+    origin = origin_with(1)
+    origin.grant("a#1", 1)
+    assigned(origin)
+    origin.ack(key(0, 10), origin.epoch, {})
+    assert not origin.failed(key(0, 10), origin.epoch, "a#1")
+    assert len(origin.advance()) == 1
+
+
+def test_an_acknowledgement_of_an_earlier_delivery_counts_while_a_later_one_is_under_way() -> None:
+    origin = origin_with(1)
+    origin.grant("a#1", 1)
+    assigned(origin)
+    origin.lost("a#1")
+    assert origin.ack(key(0, 10), origin.epoch, {"read": 1}), "what it wrote is written, alive or dead"
+    origin.grant("b#1", 1)
+    assert assigned(origin) == [], "it is not delivered again for nothing"
+
+
+def test_a_new_epoch_delivers_every_open_batch_again_also_acknowledged_ones() -> None:
+    origin = origin_with(3)
+    origin.grant("a#1", 2)
+    assigned(origin)
+    origin.ack(key(10, 20), origin.epoch, {"read": 1})
+    origin.new_epoch()
+    origin.grant("a#1", 3)
+    assert assigned(origin) == [("a#1", 0), ("a#1", 10), ("a#1", 20)]
+
+
+def test_a_new_epoch_does_not_open_again_what_is_closed() -> None:
+    origin = origin_with(2)
+    origin.ack(key(0, 10), origin.epoch, {})
+    origin.advance()
+    origin.new_epoch()
+    origin.grant("a#1", 2)
+    assert assigned(origin) == [("a#1", 10)]
+    assert origin.low == 10
+
+
+def test_answers_of_an_old_epoch_are_void() -> None:
+    origin = origin_with(1)
+    origin.grant("a#1", 2)
+    old = origin.epoch
+    assigned(origin)
+    origin.new_epoch()
+    assigned(origin)
+    assert not origin.ack(key(0, 10), old, {})
+    assert not origin.failed(key(0, 10), old, "a#1")
+    assert origin.ack(key(0, 10), origin.epoch, {})
+
+
+def test_the_epochs_of_two_generations_of_an_origin_are_never_the_same() -> None:
+    first, second = origin_with(0, generation=1), origin_with(0, generation=2)
+    epochs = set()
+    for _ in range(100):
+        first.new_epoch()
+        epochs.add(first.epoch)
+    assert second.epoch not in epochs
+    assert second.epoch > max(epochs)
+
+
+def test_a_fault_without_data_is_a_batch_like_another() -> None:
+    origin = Origin("p", 0, 1, 1, 1)
+    origin.issue(Chunk(1, "in.gz", 0, 1, 0, 1, b"", "truncated_gzip"))
+    assert len(origin) == 1
+    origin.ack(("p", 0, 1), origin.epoch, {"dead_lettered": 1})
+    assert origin.advance()[0][0].fault == "truncated_gzip"
+    assert origin.low == 1
+
+
+def test_another_partition_begins_at_its_own_position() -> None:
+    origin = origin_with(1)
+    origin.ack(key(0, 10), origin.epoch, {})
+    origin.advance()
+    origin.begin("q", 500)
+    origin.issue(chunk(500, 510))
+    origin.grant("a#1", 1)
+    ((_, header, _),) = origin.assign()
+    assert (header.partition, header.low, header.start) == ("q", 500, 500)
+
+
+def test_a_batch_that_was_queued_twice_is_delivered_once() -> None:
+    origin = origin_with(2)
+    origin.grant("a#1", 2)
+    assigned(origin)
+    origin.failed(key(0, 10), origin.epoch, "a#1")
+    origin.lost("a#1")
+    origin.grant("b#1", 9)
+    assert sorted(assigned(origin)) == [("b#1", 0), ("b#1", 10)]
