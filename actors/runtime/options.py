@@ -7,8 +7,10 @@ file format. A value comes as an ``Assignment``: a dotted key, the value, and wh
 from __future__ import annotations
 
 import difflib
+import enum
+import math
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -22,11 +24,21 @@ class Assignment(msgspec.Struct, frozen=True):
         key: path of the option, e.g. ``("parser", "workers")``.
         value: plain data.
         where: ``config/x.toml:7``, ``environment THRESHER_PARSER__WORKERS`` or ``--set parser.workers``.
+        otherwise: the other reading of a text (``123`` is a number, or three characters), taken when ``value`` does
+            not fit.
+        written: what people are shown in its place, for a value that holds a secret.
     """
 
     key: tuple[str, ...]
     value: Any
     where: str
+    otherwise: Any = msgspec.UNSET
+    written: Any = msgspec.UNSET
+
+    @property
+    def shown(self) -> Any:
+        """The value as people may see it."""
+        return self.value if self.written is msgspec.UNSET else self.written
 
 
 def overlay(section: str, default: S, assignments: Iterable[Assignment], problems: list[str]) -> S:
@@ -45,28 +57,30 @@ def build(
     """
     hints = get_type_hints(kind, include_extras=True)
     valid = kind.__struct_fields__
-    values = dict(base)
+    values, said = dict(base), set[str]()
     for assignment in assignments:
         name = assignment.key[-1]
         where = where or assignment.where
         if name not in valid:
             problems.append(unknown_key(assignment.where, f"{section}.{name}", f"valid keys in [{section}]", valid))
             continue
+        said.add(name)
         try:
-            msgspec.convert(assignment.value, hints[name])
-        except msgspec.ValidationError as error:
-            problems.append(wrong_value(assignment.where, f"{section}.{name}", str(error), assignment.value))
-            continue
-        values[name] = assignment.value
+            values[name] = _fitting(assignment, hints[name])
+        except ValueError as error:
+            problems.append(f"{assignment.where}: {section}.{name}: {error}, got {assignment.shown!r}")
     missing = [field.name for field in msgspec.structs.fields(kind) if field.required and field.name not in values]
-    problems += [f"{where}: {section}.{name}: expected a value, got nothing" for name in missing]
+    problems += [f"{where}: {section}.{name}: expected a value, got nothing" for name in missing if name not in said]
     if missing:
         return None
     try:
-        return msgspec.convert(values, kind)
+        options = msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
         problems.append(f"{where}: [{section}]: {_plain(str(error))}")
         return None
+    problems += [f"default: {section}.{name}: {expected}, got {value!r}"
+                 for name, value in msgspec.to_builtins(options).items() if (expected := _unfit(value))]
+    return options
 
 
 def unknown_key(where: str, key: str, what: str, valid: Sequence[str]) -> str:
@@ -78,10 +92,57 @@ def unknown_key(where: str, key: str, what: str, valid: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def wrong_value(where: str, key: str, error: str, value: Any) -> str:
-    """The text for a value of the wrong type, or out of range."""
-    expected = _plain(error).partition(", got")[0].partition(" - at ")[0]
-    return f"{where}: {key}: {expected[:1].lower()}{expected[1:]}, got {value!r}"
+def _fitting(assignment: Assignment, hint: Any) -> Any:
+    """Return the reading of a value that has the type of this hint.
+
+    Raises:
+        ValueError: there is none; the text says what is expected, and never holds the value.
+    """
+    expected = ""
+    for reading in (assignment.value, assignment.otherwise):
+        if reading is not msgspec.UNSET:
+            try:
+                msgspec.convert(reading, hint)
+            except msgspec.ValidationError as error:
+                expected = expected or _expected(error, hint)
+                continue
+            if unfit := _unfit(reading):
+                raise ValueError(unfit)
+            return reading
+    raise ValueError(expected)
+
+
+def _expected(error: msgspec.ValidationError, hint: Any) -> str:
+    text = _plain(str(error))
+    if text.startswith("Invalid enum value") and (choices := _choices(hint)):
+        return f"expected {' or '.join(map(repr, choices))}"
+    text = text.partition(", got")[0].partition(" - at ")[0]
+    return text[:1].lower() + text[1:]
+
+
+def _choices(hint: Any) -> list[Any]:
+    """The values that a ``Literal`` or an enumeration allows, also within another type."""
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return [member.value for member in hint]
+    return [choice for part in get_args(hint) for choice in _choices(part)]
+
+
+def _unfit(value: Any) -> str:
+    """Say what keeps a value out of a manifest, which hands it on to the actors as JSON; or nothing."""
+    match value:
+        case float() if not math.isfinite(value):
+            return "expected a finite number"
+        case int() if not -(2**63) <= value < 2**64:
+            return "expected an integer of at most 64 bits"
+        case str() if any("\ud800" <= character <= "\udfff" for character in value):
+            return "expected text that UTF-8 can write"
+        case list() | tuple():
+            return next(filter(None, map(_unfit, value)), "")
+        case dict():
+            return next(filter(None, map(_unfit, (*value, *value.values()))), "")
+    return ""
 
 
 def _plain(error: str) -> str:
