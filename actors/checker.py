@@ -25,6 +25,7 @@ from actors.runtime.worker import Checking, Made, Output, Work
 
 STAGE = "checker"
 _Rejects = list[tuple[int, Reject, str]]
+_Partial = dict[tuple[Any, ...], list[Any]]
 
 
 class Destinations(msgspec.Struct, frozen=True):
@@ -37,11 +38,11 @@ class Destinations(msgspec.Struct, frozen=True):
     shards: Sequence[str]
 
 
-def checking(check: Checking) -> Work:
-    """The work of a checker that gets its rows from a parser in another process."""
+def checking(check: Checking, decoder: msgspec.msgpack.Decoder[Any]) -> Work:
+    """The work of a checker that gets its rows from a parser in another process; ``decoder`` is of one value."""
 
     def make(batch: Batch, frames: list[bytes]) -> Made:
-        rows = unpack_rows(batch, frames)
+        rows = unpack_rows(batch, frames, decoder)
         return check(batch, lambda: [rows])
 
     return make
@@ -68,7 +69,7 @@ class Check:
         """Return the parts and the counts of a batch, given slice by slice (called again for a second look)."""
         try:
             return self._make(batch, slices(), careful=False)
-        except _CannotPack:
+        except _NeedsCare:
             return self._make(batch, slices(), careful=True)
 
     def _make(self, batch: Batch, slices: Iterable[Rows], careful: bool) -> Made:
@@ -85,37 +86,60 @@ class Check:
         return Made(counts, [p for p in parts if p.count or p.claims or self._is_ordered(p.destination)])
 
     def _add(self, made: _Making, rows: Rows, careful: bool) -> None:
-        """Take one slice of a batch through check, fold, route and encode."""
+        """Take one slice of a batch through check, route, encode and fold."""
         rejects: _Rejects = []
         values, indices, _ = _split(rows.values, range(len(rows.values)), rejects, rows.stage)
         made.read += len(values) + len(rejects)
         if self._check is not None:
             values, indices, filtered = _split(self._check(values), indices, rejects, STAGE)
             made.filtered += filtered
-        values, indices = self._add_partials(made, values, indices, rejects, rows.batch.unit)
+        fold = self._fold_each if careful else self._fold_all
+        partials, values, indices = fold(values, indices, rejects, rows.batch.unit)
+        before = len(rejects)
+        made.unrouted += self._route_and_encode(made, values, indices, rejects, careful)
+        if len(rejects) > before and self._fold is not None:  # what is rejected is in no aggregate
+            if not careful:
+                raise _NeedsCare
+            bad = {index for index, _, _ in rejects[before:]}
+            partials = [each for each, index in zip(partials, indices, strict=True) if index not in bad]
+        for partial in partials:
+            for key, numbers in partial.items():
+                known = made.partials.get(key)
+                made.partials[key] = numbers if known is None else self._merge(known, numbers)
+        if rejects:
+            rejects.sort(key=lambda reject: reject[0])
+            made.letters += rows.dead_letters(rejects)
+
+    def _route_and_encode(
+        self, made: _Making, values: list[Any], indices: Sequence[int], rejects: _Rejects, careful: bool
+    ) -> int:
+        """Add the items of these values, or rejects in their places; return how many have no route."""
         names, kept, unrouted = _split(self._route(values), indices, rejects, STAGE)
-        made.unrouted += unrouted
         if len(kept) != len(values):
             chosen = set(kept)
             values = [value for value, index in zip(values, indices, strict=True) if index in chosen]
         encoded = self._encode(values)
-        if careful or set(map(type, encoded)) & {Reject} or not set(names) <= made.items.keys():
+        if careful or any(issubclass(kind, Reject) for kind in set(map(type, encoded))) or not self._are_sinks(names):
             self._add_carefully(made, names, encoded, kept, rejects)
         else:
             items = made.items
             for name, item in zip(names, encoded, strict=True):
                 items[name].append(item)
-        if rejects:
-            rejects.sort(key=lambda reject: reject[0])
-            made.letters += rows.dead_letters(rejects)
+        return unrouted
+
+    def _are_sinks(self, names: list[str]) -> bool:
+        try:
+            return set(names) <= self._to.sinks.keys()
+        except TypeError:  # something that is not even hashable
+            return False
 
     def _add_carefully(
-        self, made: _Making, names: list[str], encoded: list[Any], kept: Sequence[int], rejects: _Rejects
+        self, made: _Making, names: list[Any], encoded: list[Any], kept: Sequence[int], rejects: _Rejects
     ) -> None:
         """Take over each item that its sink can pack; reject the others, each for itself."""
         for name, item, index in zip(names, encoded, kept, strict=True):
             problem = item
-            if name not in self._to.sinks:
+            if not isinstance(name, str) or name not in self._to.sinks:
                 problem = Reject("route", f"no sink is called {name!r}")
             elif not isinstance(item, Reject):
                 (problem,) = lift(lambda each, sink=name: self._to.sinks[sink].pack([each]), "encode")([item])
@@ -124,25 +148,28 @@ class Check:
             else:
                 made.items[name].append(item)
 
-    def _add_partials(
-        self, made: _Making, values: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
-    ) -> tuple[list[Any], Sequence[int]]:
-        fold = self._fold
-        if fold is None or not values:
-            return values, indices
+    def _fold_all(
+        self, values: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
+    ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
+        """Fold the values of a slice at once."""
+        if self._fold is None or not values:
+            return [], values, indices
         try:
-            partials = fold.partials(values, unit)
-        except Exception:
-            results = lift(lambda value: fold.partials([value], unit), "fold")(values)
-            rejects += [(index, result, STAGE) for index, result in zip(indices, results, strict=True)
-                        if isinstance(result, Reject)]
-            good = [position for position, result in enumerate(results) if not isinstance(result, Reject)]
-            values, indices = [values[position] for position in good], [indices[position] for position in good]
-            partials = fold.partials(values, unit)
-        for key, numbers in partials.items():
-            before = made.partials.get(key)
-            made.partials[key] = numbers if before is None else self._merge(before, numbers)
-        return values, indices
+            return [self._fold.partials(values, unit)], values, indices
+        except Exception as error:
+            raise _NeedsCare from error
+
+    def _fold_each(
+        self, values: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
+    ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
+        """Fold each value for itself; reject those that cannot be folded."""
+        fold = self._fold
+        if fold is None:
+            return [], values, indices
+        partials, kept, _ = _split(lift(lambda value: fold.partials([value], unit), "fold")(values), indices, rejects,
+                                   STAGE)
+        chosen = set(kept)
+        return partials, [value for value, index in zip(values, indices, strict=True) if index in chosen], kept
 
     def _is_ordered(self, destination: str) -> bool:
         for name, writer in self._to.writers.items():
@@ -157,7 +184,7 @@ class Check:
         try:
             frame = self._to.sinks[sink].pack(items)
         except Exception as error:
-            raise _CannotPack from error
+            raise _NeedsCare from error
         return Output(writer, len(items), {"written": len(items), f"written.{sink}": len(items)}, [frame])
 
     def _shard_parts(self, partials: Mapping[tuple[Any, ...], list[Any]], folded: int) -> list[Output]:
@@ -182,8 +209,8 @@ class Check:
         return Output(self._to.dead_letters, len(letters), claims, [self._to.dead_letter_options.pack(letters)])
 
 
-class _CannotPack(Exception):
-    """A sink cannot pack the items of a batch: some of them are not in its form."""
+class _NeedsCare(Exception):
+    """Some record of the batch cannot be folded, routed, encoded or packed: look at each for itself."""
 
 
 class _Making:

@@ -68,6 +68,7 @@ class Reader:
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
         """Deliver again what the dead had in hand; everything open, when an ordered consumer has a new generation."""
+        self._origin.roster = self._post.roster_version
         for member in gone:
             self._origin.lost(member.address)
             if self._present.get(member.name) == member:

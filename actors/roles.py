@@ -67,10 +67,11 @@ def _parser(manifest: Manifest) -> MakeRole:
 
 def _checker(manifest: Manifest) -> MakeRole:
     from actors import checker
+    from actors.runtime.rows import traveller
     from actors.runtime.worker import PoolWorker
 
     pipeline, options = _application(manifest)
-    work = checker.checking(_check(manifest, pipeline, options))
+    work = checker.checking(_check(manifest, pipeline, options), traveller(pipeline.parse))
     return lambda post: PoolWorker(post, work, manifest.flow.credit)
 
 

@@ -54,6 +54,8 @@ class Post(Protocol):
     generation: int
     #: The ready actors of the stages downstream, by name.
     members: dict[str, Member]
+    #: Version of the last roster.
+    roster_version: int
 
     @property
     def slot(self) -> SlotView:
@@ -108,6 +110,7 @@ class Actor:
         self.address = f"{name}#{generation}"
         self.generation = generation
         self.members: dict[str, Member] = {}
+        self.roster_version = 0
         self._slot = Slot(run_dir / BOARD, name, generation)
         self._downstream = downstream
         self._run = run
@@ -152,12 +155,11 @@ class Actor:
         return 0
 
     def _starts(self) -> bool:
+        started = False
         for _, message, _ in self._mailbox.receive(None):
-            if isinstance(message, Stop):
-                self._stopping = True
-            if isinstance(message, Start | Stop):
-                return True
-        return False
+            self._stopping = self._stopping or isinstance(message, Stop)  # both can be there at once
+            started = started or isinstance(message, Start | Stop)
+        return started
 
     def _dispatch(self, role: Role, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         if sender != SUPERVISOR:
@@ -172,6 +174,7 @@ class Actor:
 
     def _meet(self, role: Role, roster: Roster) -> None:
         come, gone = self._membership.meet(roster)
+        self.roster_version = roster.version
         for member in gone:
             self._mailbox.disconnect(member.address)
             if self.members.get(member.name) == member:
@@ -182,5 +185,4 @@ class Actor:
             self._mailbox.connect(member.address, member.endpoint)
             self._mailbox.send(member.address, Hello(self._run))
             self.members[member.name] = member
-        if come or gone:
-            role.roster(come, gone)
+        role.roster(come, gone)

@@ -22,17 +22,17 @@ from pathlib import Path
 
 from actors.runtime.events import ActorView
 
-MAGIC = b"THRESHB1"
+MAGIC = b"THRESHB2"
 _HEADER = struct.Struct("<8sI")
 _HEADER_BYTES = 64
-_NAME = struct.Struct("<48s")
+_NAME = struct.Struct("<176s")
 _SUPERVISOR = struct.Struct("<16sQ")  # state, generation
 _ACTOR = struct.Struct("<QQ16s16sdQQQQQQdd160s")
 _BEAT = struct.Struct("<d")
 _SUPERVISOR_AT = _NAME.size
 _ACTOR_AT = _SUPERVISOR_AT + _SUPERVISOR.size
-_BEAT_AT = 496
-_SLOT_BYTES = 512
+_BEAT_AT = 624
+_SLOT_BYTES = 640
 _SEQUENCE = struct.Struct("<Q")
 _NOTE_BYTES = 160
 #: Seconds between two heartbeats.
@@ -49,6 +49,8 @@ def create_board(path: Path, names: Sequence[str]) -> None:
     data = bytearray(_HEADER_BYTES + _SLOT_BYTES * len(names))
     _HEADER.pack_into(data, 0, MAGIC, len(names))
     for index, name in enumerate(names):
+        if len(name.encode()) > _NAME.size:
+            raise ValueError(f"an actor's name has at most {_NAME.size} bytes, {name!r} has {len(name.encode())}")
         _NAME.pack_into(data, _HEADER_BYTES + index * _SLOT_BYTES, name.encode())
     unfinished = path.with_suffix(".new")
     unfinished.touch(mode=0o600)
@@ -62,8 +64,9 @@ class BoardFile:
     def __init__(self, path: Path, writable: bool) -> None:
         with path.open("r+b" if writable else "rb") as file:
             self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
-        magic, count = _HEADER.unpack_from(self.map, 0)
-        if magic != MAGIC:
+        magic, count = _HEADER.unpack_from(self.map, 0) if len(self.map) >= _HEADER_BYTES else (b"", 0)
+        if magic != MAGIC or len(self.map) != _HEADER_BYTES + count * _SLOT_BYTES:
+            self.map.close()
             raise ValueError(f"{path}: not a board")
         self.offsets = {
             _NAME.unpack_from(self.map, at)[0].rstrip(b"\0").decode(): at
@@ -155,7 +158,7 @@ class Slot:
         _ACTOR.pack_into(
             board, at, self._sequence, self._pid, state.encode(), self._phase.encode(), self._since, self._generation,
             self.batches, self.records, self.bytes_done, self.bytes_total, self.open << 40 | self._rss_bytes >> 10,
-            self.busy_s, self.starved_s, self.note.encode()[:_NOTE_BYTES])
+            self.busy_s, self.starved_s, self.note.encode(errors="backslashreplace")[:_NOTE_BYTES])
         self._sequence += 1
         _SEQUENCE.pack_into(board, at, self._sequence)
 

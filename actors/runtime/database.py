@@ -41,6 +41,6 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: there is no such file, or it is no database.
     """
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)
+    connection = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, timeout=5.0)
     connection.execute("PRAGMA query_only=1")
     return connection

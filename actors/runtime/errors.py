@@ -25,9 +25,18 @@ class Reject(ThresherError):
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-        self.detail = detail
+        super().__init__(reason, detail)
+        self.reason = _storable(reason)
+        self.detail = _storable(detail)
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+def _storable(text: object) -> str:
+    """Text that can be stored and sent, whatever it was made from."""
+    text = str(text)
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 class Retryable(ThresherError):

@@ -10,7 +10,9 @@ Guarantees:
   outcome counts up to there: a resumed run's totals are right.
 * A range is recorded before it is issued and until it is committed, so another batch size or a restart does not cut
   it anew.
-* A commit survives SIGKILL of any process at once.
+* A commit survives SIGKILL of any process at once; one that fails (disk full) loses nothing that was said.
+* Positions of a partition are given out once. A unit goes on in its partition only as long as nothing behind it went
+  on without it: consumers apply in order, and what lies below their position is a repetition to them.
 
 What does not work: one partition for ever (an unfinished file that is given again after another was read would lie
 below what consumers have applied); a partition per file (the order of two values for one key in two files is lost).
@@ -38,6 +40,11 @@ CREATE TABLE issued (unit INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGE
     PRIMARY KEY (unit, start)) WITHOUT ROWID;
 """
 _COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem'
+_SAVE = f"""
+INSERT INTO units (run, partition, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET run=excluded.run, low=excluded.low, lines=excluded.lines, "end"=excluded."end",
+    status=excluded.status, counts=excluded.counts, problem=excluded.problem
+"""
 
 
 def _unit(row: tuple[object, ...]) -> Unit:
@@ -58,9 +65,11 @@ class Ledger:
     def __init__(self, path: Path, run: str) -> None:
         self._run = run
         self._connection = open_database(path, SCHEMA, VERSION)
-        self._connection.execute("BEGIN IMMEDIATE")  # one long transaction at a time: commit() ends it
         self._units: dict[int, Unit] = {}
         self._partitions: dict[int, str] = {}
+        #: What the next transaction writes: units that the file does not know, ranges, units that have changed.
+        self._begun: set[int] = set()
+        self._issued: list[tuple[int, int, int]] = []
         self._dirty: set[int] = set()
         self._stuck: set[int] = set()
 
@@ -70,17 +79,24 @@ class Ledger:
         A unit that this very run has finished is returned as it is: a restarted reader is given everything again,
         and must not load again what only its predecessor knew to be loaded.
         """
+        for unit in self._units.values():
+            if (unit.name, unit.fingerprint) == (name, fingerprint):
+                return unit
         row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM units WHERE name=? AND fingerprint=? "
+            f"SELECT partition, {_COLUMNS} FROM units WHERE name=? AND fingerprint=? "
             "AND (status IN ('reading', 'loaded') OR run=?) ORDER BY id DESC LIMIT 1",
             (name, fingerprint, self._run)).fetchone()
         if row is None:
             return self._new(name, fingerprint, "reading", "")
-        unit = _unit(row)
-        (partition,) = self._connection.execute("SELECT partition FROM units WHERE id=?", (unit.id,)).fetchone()
-        self._connection.execute("UPDATE units SET run=? WHERE id=?", (self._run, unit.id))
-        self._units[unit.id] = unit
-        self._partitions[unit.id] = partition
+        unit = _unit(row[1:])
+        before = self._left_behind(row[0], unit)
+        broken = [other for other in before if self._is_broken(other.name)]
+        if broken:
+            return self._new(name, "", "broken", f"waits for {broken[0].name}, which was begun before it")
+        for other in before:  # nobody gives it any more
+            other.status = "abandoned"
+            self._take_up(other, row[0])
+        self._take_up(unit, row[0])
         return unit
 
     def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
@@ -101,10 +117,7 @@ class Ledger:
                 self._dirty.add(unit.id)
                 self._stuck.add(unit.id)
                 return
-        row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM units WHERE run=? AND name=? AND status='broken'",
-            (self._run, name)).fetchone()
-        if row is None:
+        if not self._is_broken(name):
             self._new(name, "", "broken", problem)
             self.commit()
 
@@ -126,7 +139,7 @@ class Ledger:
 
     def issue(self, chunk: Chunk) -> None:
         """Record the range of a chunk; call ``flush`` before anything can come of it."""
-        self._connection.execute("INSERT OR IGNORE INTO issued VALUES (?, ?, ?)", (chunk.unit, chunk.start, chunk.end))
+        self._issued.append((chunk.unit, chunk.start, chunk.end))
 
     def close(self, chunk: Chunk, counts: Counts) -> None:
         """All up to the end of this chunk is durable; these are its outcomes. Call in order."""
@@ -150,42 +163,83 @@ class Ledger:
         Raises:
             sqlite3.OperationalError: the disk is full; nothing is lost, call again.
         """
-        for key in self._dirty:
-            unit = self._units[key]
-            self._connection.execute(
-                'UPDATE units SET low=?, lines=?, "end"=?, status=?, counts=?, problem=? WHERE id=?',
-                (unit.low, unit.lines, unit.end, unit.status, msgspec.json.encode(unit.counts).decode(),
-                 unit.problem, unit.id))
-            self._connection.execute('DELETE FROM issued WHERE unit=? AND "end"<=?', (unit.id, unit.low))
-        self.flush()
+        self._write(self._begun | self._dirty)
         self._dirty.clear()
 
     def flush(self) -> None:
-        """Make the recorded boundaries durable, before the first message about them leaves."""
-        if self._connection.in_transaction:
-            self._connection.execute("COMMIT")
-        self._connection.execute("BEGIN IMMEDIATE")
+        """Make the recorded boundaries durable, before the first message about them leaves.
+
+        Raises:
+            sqlite3.OperationalError: the disk is full; nothing is lost, call again.
+        """
+        self._write(self._begun)
 
     def close_file(self) -> None:
         """Commit and close."""
         self.commit()
-        self._connection.execute("ROLLBACK")
         self._connection.close()
 
+    def _write(self, changed: set[int]) -> None:
+        """Write the rows of these units, and the recorded ranges, in one transaction."""
+        if not changed and not self._issued:
+            return
+        units = [self._units[key] for key in changed]
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(_SAVE, [
+                (self._run, self._partitions[unit.id], unit.id, unit.name, unit.fingerprint, unit.base, unit.low,
+                 unit.lines, unit.end, unit.status, msgspec.json.encode(unit.counts).decode(), unit.problem)
+                for unit in units])
+            self._connection.executemany("INSERT OR IGNORE INTO issued VALUES (?, ?, ?)", self._issued)
+            self._connection.executemany(
+                'DELETE FROM issued WHERE unit=? AND "end"<=?', [(unit.id, unit.low) for unit in units])
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        self._begun.clear()
+        self._issued.clear()
+
     def _new(self, name: str, fingerprint: str, status: str, problem: str) -> Unit:
-        (base,) = self._connection.execute(
-            'SELECT coalesce(max(coalesce("end", low)), 0) FROM units WHERE partition=?', (self._run,)).fetchone()
-        pending = [unit.end for unit in self._units.values()
-                   if unit.end is not None and self._partitions[unit.id] == self._run]
-        base = max([base, *pending])
-        cursor = self._connection.execute(
-            "INSERT INTO units (run, partition, name, fingerprint, base, low, lines, status, counts, problem) "
-            "VALUES (?, ?, ?, ?, ?, ?, 0, ?, '{}', ?)",
-            (self._run, self._run, name, fingerprint, base, base, status, problem))
-        unit = Unit(int(cursor.lastrowid or 0), name, fingerprint, base, base, 0, None, status, {}, problem)
-        self._units[unit.id] = unit
-        self._partitions[unit.id] = self._run
+        (key,) = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM units").fetchone()
+        base = self._tip(self._run)
+        unit = Unit(max([key, *(1 + known for known in self._units)]), name, fingerprint, base, base, 0, None,
+                    status, {}, problem)
+        self._take_up(unit, self._run)
         return unit
+
+    def _take_up(self, unit: Unit, partition: str) -> None:
+        """From here on this unit is one of this run's."""
+        self._units[unit.id] = unit
+        self._partitions[unit.id] = partition
+        self._begun.add(unit.id)
+
+    def _tip(self, partition: str) -> int:
+        """The position behind every range of a partition that anybody may have seen."""
+        ended: int
+        issued: int
+        (ended,) = self._connection.execute(
+            'SELECT coalesce(max(coalesce("end", low)), 0) FROM units WHERE partition=?', (partition,)).fetchone()
+        (issued,) = self._connection.execute(
+            'SELECT coalesce(max(issued."end"), 0) FROM issued JOIN units ON units.id=unit WHERE partition=?',
+            (partition,)).fetchone()
+        pending = [unit.low if unit.end is None else unit.end for unit in self._units.values()
+                   if self._partitions[unit.id] == partition]
+        return max(ended, issued, *pending, *(end for _, _, end in self._issued))
+
+    def _left_behind(self, partition: str, unit: Unit) -> list[Unit]:
+        """Unfinished units that lie before this one in its partition, and are not this run's (so far)."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM units WHERE partition=? AND id<? AND status='reading'", (partition, unit.id))
+        return [other for other in map(_unit, rows) if other.id not in self._units]
+
+    def _is_broken(self, name: str) -> bool:
+        """Whether this run could not read a unit of this name."""
+        if any(unit.name == name and unit.status == "broken" for unit in self._units.values()):
+            return True
+        return self._connection.execute("SELECT 1 FROM units WHERE run=? AND name=? AND status='broken'",
+                                        (self._run, name)).fetchone() is not None
 
 
 def read_units(path: Path, run: str | None = None) -> list[Unit]:

@@ -46,6 +46,7 @@ class Batch(Message, frozen=True, tag="batch"):
     Attributes:
         epoch: the origin's count of deaths among its ordered consumers; answers to older epochs are void.
         low: the origin's lowest open position: everything below it is durable everywhere.
+        roster: version of the roster that the origin knew: a fixed destination that is newer must not be given this.
         fault: when not empty, the whole payload is one dead letter with this reason.
     """
 
@@ -54,6 +55,7 @@ class Batch(Message, frozen=True, tag="batch"):
     end: int
     epoch: int
     low: int
+    roster: int
     unit: int
     source: str
     offset: int
@@ -159,13 +161,14 @@ class Start(Message, frozen=True, tag="start"):
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True):
-    """A living, ready actor: its address is ``name#generation``."""
+    """A living, ready actor: its address is ``name#generation``. ``since``: the first roster that it was on."""
 
     name: str
     generation: int
     stage: str
     endpoint: str
     ordered: bool
+    since: int = 0
 
     @property
     def address(self) -> str:

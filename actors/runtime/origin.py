@@ -17,6 +17,11 @@ comes, and with a full window nothing would ever tell it so. So the death of an 
 every open batch is delivered again, acked ones as well, and an answer that names an older epoch is void. Epochs are
 unique across generations of the origin, or an answer meant for the dead one could pass for a new one.
 
+Why rosters have versions. A worker can be slow for so long that what it still has of a closed range comes to the second
+generation of a consumer after; which knows nothing, begins there, and puts an old value over a newer one. So a batch
+says which roster its origin knew, and no worker gives anything of it to a fixed destination that is on a later one
+only: the origin, once it knows that one, delivers the range again or has closed it.
+
 What does not work: closing batches as they are acked, not in order (the low position then has holes that a restart
 forgets); waiting for a time-out instead of the roster (a slow writer is not a dead one); giving each worker a fixed
 share (one slow batch then idles the others).
@@ -70,6 +75,8 @@ class Origin:
         self.partition = partition
         self.low = low
         self.epoch = generation * _EPOCHS_PER_GENERATION
+        #: Version of the last roster that was taken note of.
+        self.roster = 0
         self._window_batches = window_batches
         self._window_bytes = window_bytes
         self._open: dict[BatchId, _Open] = {}
@@ -177,6 +184,6 @@ class Origin:
     def _header(self, chunk: Chunk) -> Batch:
         return Batch(
             partition=self.partition, start=chunk.start, end=chunk.end, epoch=self.epoch, low=self.low,
-            unit=chunk.unit, source=chunk.source, offset=chunk.offset, line=chunk.line,
+            roster=self.roster, unit=chunk.unit, source=chunk.source, offset=chunk.offset, line=chunk.line,
             fault=chunk.fault, detail=chunk.detail,
         )

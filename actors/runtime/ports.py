@@ -112,7 +112,12 @@ class SinkOptions(Protocol):
     guarantee: ClassVar[str]
 
     def pack(self, items: Sequence[Any]) -> bytes:
-        """Encode the items of one batch, in order, into one payload. Runs in the worker pool."""
+        """Encode the items of one batch, in order, into one payload. Runs in the worker pool.
+
+        Raises:
+            Reject: an item is impossible for this sink; the items are then packed one by one to find out which. Any
+                other exception does the same.
+        """
         ...
 
     def open(self, name: str, state: Path) -> Sink:

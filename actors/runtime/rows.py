@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import functools
+import types
+from collections.abc import Callable, Iterable
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from actors.runtime.errors import DecodeError, Reject
+from actors.runtime.errors import ConfigError, DecodeError, Reject
 from actors.runtime.messages import Batch
 from actors.runtime.ports import DeadLetter
 
@@ -48,32 +50,101 @@ class Rows:
         return letters
 
 
+def traveller(parse: Callable[..., Any]) -> msgspec.msgpack.Decoder[Any]:
+    """Return what decodes the values that ``parse`` makes, by its return annotation.
+
+    ``T | None`` per record, ``list[T | Reject | None]`` per chunk. Tuples and structs are what they were only when the
+    annotation says so; without one, or with ``Any``, values arrive as plain data: lists and dicts.
+
+    Raises:
+        ConfigError: the annotation names a type that cannot travel.
+    """
+    while isinstance(parse, functools.partial):
+        parse = parse.func
+    try:
+        kind = get_type_hints(parse).get("return", Any)
+    except (NameError, TypeError):  # an annotation that only a type checker sees
+        kind = Any
+    if getattr(parse, "__per_chunk__", False):
+        (kind,) = get_args(kind) or (Any,)
+    try:
+        return msgspec.msgpack.Decoder(_without_reject(kind))
+    except TypeError as error:
+        raise ConfigError(
+            f"parse: a value of type {kind} cannot travel from a parser to a checker ({error}): "
+            "set parser.fuse = true, or let parse return plain data or a msgspec.Struct") from error
+
+
+def _without_reject(kind: Any) -> Any:
+    if isinstance(kind, types.UnionType) or get_origin(kind) is Union:
+        kept = tuple(part for part in get_args(kind) if not (isinstance(part, type) and issubclass(part, Reject)))
+        return Union[kept]  # noqa: UP007 - made from a tuple
+    return kind
+
+
+_NONE = msgspec.msgpack.encode(None)
+_raw_values: msgspec.msgpack.Decoder[list[msgspec.Raw]] = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_envelope = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw, list[tuple[int, str, str]]])
+
+
 def pack_rows(slices: Iterable[Rows], encoder: msgspec.msgpack.Encoder) -> bytes:
-    """Encode the values for the wire; plain data and ``msgspec`` structs can travel."""
+    """Encode the values for the wire; one that cannot travel is rejected, alone."""
     stage = "parser"
     values: list[Any] = []
     rejects: list[tuple[int, str, str]] = []
     for rows in slices:
         stage = rows.stage
-        rejects += [(len(values) + i, v.reason, v.detail) for i, v in enumerate(rows.values) if type(v) is Reject]
-        values += [None if type(v) is Reject else v for v in rows.values]
-    return encoder.encode((stage, values, rejects))
+        rejects += [(len(values) + i, v.reason, v.detail) for i, v in enumerate(rows.values) if isinstance(v, Reject)]
+        values += [None if isinstance(v, Reject) else v for v in rows.values]
+    try:
+        return encoder.encode((stage, values, rejects))
+    except Exception:
+        values = [_encoded(value, index, encoder, rejects) for index, value in enumerate(values)]
+        return encoder.encode((stage, values, rejects))
 
 
-def unpack_rows(batch: Batch, frames: list[bytes]) -> Rows:
+def _encoded(
+    value: Any, index: int, encoder: msgspec.msgpack.Encoder, rejects: list[tuple[int, str, str]]
+) -> msgspec.Raw:
+    try:
+        return msgspec.Raw(encoder.encode(value))
+    except Exception as error:
+        reject = Reject("parse_error", f"a value that cannot travel to a checker: {error}")
+        rejects.append((index, reject.reason, reject.detail))
+        return msgspec.Raw(encoder.encode(None))
+
+
+def unpack_rows(batch: Batch, frames: list[bytes], decoder: msgspec.msgpack.Decoder[Any]) -> Rows:
     """Decode what ``pack_rows`` encoded, with the raw lines of the first frame.
+
+    Args:
+        batch: the header.
+        frames: raw lines, packed values.
+        decoder: of one value, see ``traveller``; a value that is of another type is rejected, alone.
 
     Raises:
         DecodeError: the frames are not a batch of rows.
     """
     try:
         data, packed = frames
-        stage, values, rejects = msgspec.msgpack.decode(packed)
-    except (ValueError, msgspec.MsgspecError) as error:
+        stage, raw, rejects = _envelope.decode(packed)
+        values = [_decoded(value, decoder) for value in _raw_values.decode(raw)]
+        lines = [data] if stage == "reader" else data.split(b"\n")
+        if stage != "reader" and not lines[-1]:
+            lines.pop()
+        for index, reason, detail in rejects:
+            values[index] = Reject(reason, detail)
+    except (ValueError, IndexError, msgspec.MsgspecError) as error:
         raise DecodeError(f"not a batch of rows: {error}") from error
-    lines = [data] if stage == "reader" else data.split(b"\n")
-    if stage != "reader" and not lines[-1]:
-        lines.pop()
-    for index, reason, detail in rejects:
-        values[index] = Reject(reason, detail)
+    if len(values) != len(lines):
+        raise DecodeError(f"not a batch of rows: {len(values)} values of {len(lines)} lines")
     return Rows(batch, lines, values, stage)
+
+
+def _decoded(value: msgspec.Raw, decoder: msgspec.msgpack.Decoder[Any]) -> Any:
+    if value == _NONE:
+        return None
+    try:
+        return decoder.decode(value)
+    except msgspec.ValidationError as error:
+        return Reject("parse_error", f"not of the type that parse is annotated with: {error}")

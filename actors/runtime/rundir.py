@@ -76,7 +76,7 @@ class RunDirectory:
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
         self.path = path_for(state)
         _make_private(self.path.parent)
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
         self.path.mkdir(mode=0o700)
 
     def close(self) -> None:
@@ -87,12 +87,21 @@ class RunDirectory:
 
 
 def _make_private(path: Path) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700, parents=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise ConfigError(f"{path}: expected a directory of user {os.getuid()}: remove it, or set XDG_RUNTIME_DIR")
     if stat.S_IMODE(found.st_mode) != 0o700:
         path.chmod(0o700)
+
+
+def _remove(path: Path) -> None:
+    """Remove what lies in the place of the run directory: a directory that a killed run has left, or anything."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def scratch_directory() -> Path:

@@ -105,6 +105,7 @@ class _Child:
         self.booted = False
         self.started = False  # was sent Start
         self.endpoint = ""
+        self.since = 0  # the first roster of this generation
         self.ready_since: float | None = None
         self.ever_ready = False
         self.stopping = False  # was sent Stop, or killed on purpose
@@ -169,6 +170,7 @@ class Tree:
         if child is None:
             return
         child.endpoint, child.ready_since, child.ever_ready, child.deadline = endpoint, now, True, None
+        child.since = self._version + 1
         if self.mode is Mode.STOPPING:
             yield from self._stop_layer(now)
             return
@@ -306,7 +308,8 @@ class Tree:
     def _publish(self) -> Iterator[Action]:
         self._version += 1
         roster = Roster(self._version, tuple(
-            Member(child.spec.name, child.generation, child.spec.stage, child.endpoint, child.spec.ordered)
+            Member(child.spec.name, child.generation, child.spec.stage, child.endpoint, child.spec.ordered,
+                   child.since)
             for child in self._children.values() if child.ready_since is not None))
         for child in self._children.values():
             if child.ready_since is not None:

@@ -123,8 +123,10 @@ class PoolWorker:
 
     def _send_parts(self, producer: str, batch: Batch, made: Made) -> None:
         members = self._post.members
-        missing = [part.destination for part in made.parts if part.destination not in members]
+        missing = [part.destination for part in made.parts
+                   if part.destination not in members or members[part.destination].since > batch.roster]
         if missing:
+            # Not there, or newer than all that the origin knew when it sent this: see runtime/origin.py.
             self._post.send(producer, Failed(*batch.id, batch.epoch, f"{missing[0]} is not there"))
         else:
             addresses = [members[part.destination].address for part in made.parts]

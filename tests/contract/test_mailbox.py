@@ -17,7 +17,7 @@ import zmq
 from actors.runtime.actor import Actor, Post
 from actors.runtime.board import create_board
 from actors.runtime.errors import Fatal
-from actors.runtime.mailbox import SUPERVISOR, ControlBox, Mailbox
+from actors.runtime.mailbox import SUPERVISOR, ControlBox, Mailbox, Received
 from actors.runtime.messages import (
     Ack,
     AnyMessage,
@@ -101,7 +101,7 @@ def test_garbage_is_counted_and_dropped_and_the_next_message_arrives(
         for frame in garbage:
             stranger.send_multipart([frame])
         stranger.send_multipart([encode(Hello("after"))])
-        received = []
+        received: list[Received] = []
         while not received:
             received = consumer.receive(WAIT_S)
     assert received == [("stranger#1", Hello("after"), [])]
@@ -271,7 +271,7 @@ def test_what_a_dead_actor_said_last_is_not_heard_after_its_death_is_known(
 def test_an_actor_that_is_told_to_start_and_to_stop_at_once_does_not_miss_the_stop(
     running: tuple[ControlBox, Actor, Recorder, threading.Thread]
 ) -> None:
-    control, actor, _, thread = running
+    control, _, _, thread = running
     send_all(control, Start(), Stop())
     thread.join(WAIT_S)
     assert not thread.is_alive()

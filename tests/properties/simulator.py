@@ -208,6 +208,8 @@ class World:
         self.now = 0.0
         self.done = False
         self.max_open = 0
+        self.version = 0
+        self.since: dict[str, int] = {}
         self.stores = {name: Store(self.rng, 0.01 if kills else 0.0) for name in ("even", "odd")}
         self.letters = Letters()
         self.pipeline = Pipeline(
@@ -260,6 +262,7 @@ class World:
         self.generations[name] += 1
         actor = SimulatedActor(self, name, self.generations[name])
         self.alive[name] = actor
+        self.since[name] = self.version + 1
         self.publish()
 
     def kill(self, name: str) -> None:
@@ -278,9 +281,11 @@ class World:
 
     def publish(self) -> None:
         """Tell everybody alive who is alive."""
-        members = tuple(actor.member for actor in self.alive.values())
+        self.version += 1
+        members = tuple(msgspec.structs.replace(actor.member, since=self.since[actor.name])
+                        for actor in self.alive.values())
         for actor in self.alive.values():
-            self.queues["supervisor", actor.address].append([encode(Roster(0, members))])
+            self.queues["supervisor", actor.address].append([encode(Roster(self.version, members))])
 
     def deliver(self) -> None:
         """Deliver the first message of a random queue; repeat it now and then."""
@@ -338,6 +343,7 @@ class SimulatedActor:
         self.member = Member(name, generation, spec.stage, "", spec.ordered)
         self.slot = _Slot()
         self.members: dict[str, Member] = {}
+        self.roster_version = 0
         self._membership = Membership()
         self._downstream = downstream(world.manifest, spec.stage)
         self.role = _make_role(world, name, self)
@@ -359,6 +365,7 @@ class SimulatedActor:
             self.role.message(sender, message, frames)
 
     def _meet(self, roster: Roster) -> None:
+        self.roster_version = roster.version
         come, gone = self._membership.meet(roster)
         for member in gone:
             # Its socket is closed; but what had been read from it by then is still handed over.
@@ -393,7 +400,7 @@ def _make_role(world: World, name: str, post: Post) -> Role:
         writer_name(DEAD_LETTERS), LetterOptions(), aggregator_names(manifest)))
     parse_lines = lift(pipeline.parse, "parse")
     if stage == "checker":
-        work = checking(checks)
+        work = checking(checks, msgspec.msgpack.Decoder())
     else:
         work = fused(parse_lines, checks) if manifest.parser.fuse else forwarding(parse_lines)
     return PoolWorker(post, work, manifest.flow.credit)

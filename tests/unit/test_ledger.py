@@ -286,3 +286,42 @@ def test_a_unit_that_was_passed_over_does_not_go_on_below_what_consumers_have_ap
     rest = Part(third.partition(again.id), again.low, 50, 1, again.low, 1, {"folded": 1})
     third.close_file()
     assert aggregator.offer("parser.1#1", rest, [b"x"]) is None, "acknowledged as a repetition, and never folded"
+
+
+def test_what_was_begun_behind_a_unit_that_cannot_be_read_waits_for_it(path: Path) -> None:
+    first = Ledger(path, "run-1")
+    a = first.begin("a.tsv", "f1")
+    issue(first, a, (0, 10), (10, 50))
+    first.close(chunk(a, 0, 10), {})
+    first.end(a, 50)
+    b = first.begin("b.tsv", "f2")
+    issue(first, b, (50, 90))
+    first.close_file()
+    second = Ledger(path, "run-2")
+    second.broken("a.tsv", "permission denied")
+    waits = second.begin("b.tsv", "f2")
+    assert (waits.status, waits.problem) == ("broken", "waits for a.tsv, which was begun before it")
+    second.close_file()
+    third = Ledger(path, "run-3")
+    again = [third.begin("a.tsv", "f1"), third.begin("b.tsv", "f2")]
+    assert [(unit.id, unit.low, unit.status) for unit in again] == [(a.id, 10, "reading"), (b.id, 50, "reading")]
+    third.close_file()
+
+
+def test_a_unit_that_nobody_gives_any_more_is_abandoned_and_a_new_one_when_it_comes_back(path: Path) -> None:
+    first = Ledger(path, "run-1")
+    a = first.begin("a.tsv", "f1")
+    issue(first, a, (0, 50))
+    first.end(a, 50)
+    b = first.begin("b.tsv", "f2")
+    first.close_file()
+    second = Ledger(path, "run-2")
+    assert second.begin("b.tsv", "f2").id == b.id
+    second.commit()
+    assert {unit.name: unit.status for unit in read_units(path)} == {"a.tsv": "abandoned", "b.tsv": "reading"}
+    back = second.begin("c.tsv", "f3"), second.begin("b.tsv", "f2")
+    assert back[1].id == b.id
+    second.close_file()
+    third = Ledger(path, "run-3")
+    assert third.begin("a.tsv", "f1").id > b.id
+    third.close_file()

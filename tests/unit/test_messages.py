@@ -36,7 +36,7 @@ from actors.runtime.messages import (
 )
 
 EVERY: list[Message] = [
-    Hello("run"), Batch("p", 0, 10, 2**33, 0, 7, "ä.tsv", 0, 1, "truncated_gzip", "why"),
+    Hello("run"), Batch("p", 0, 10, 2**33, 0, 3, 7, "ä.tsv", 0, 1, "truncated_gzip", "why"),
     Part("p", 0, 10, 1, 0, 3, {"written": 3}, "ä.tsv"), Credit(2), Ack("p", 0, 10, 1, {"read": 1}),
     Failed("p", 0, 10, 1, "writer.a#1 died"), Booted(77), Ready("ipc:///x"), Outage("down", 1.5), InputDone(True),
     Start(), Roster(3, (Member("writer.a", 2, "writer", "ipc:///y", True),)), Drain(), Stop(),
@@ -106,7 +106,7 @@ def test_nothing_is_ever_unpickled() -> None:
 
 
 def test_what_is_made_from_a_batch_keeps_its_id() -> None:
-    batch = Batch("p", 5, 10, 1, 0, 1, "s", 0, 1)
+    batch = Batch("p", 5, 10, 1, 0, 0, 1, "s", 0, 1)
     assert batch.id == ("p", 5, 10)
     assert Part(*batch.id, 1, 0, 0, {}).id == Ack(*batch.id, 1, {}).id == Failed(*batch.id, 1, "").id == batch.id
 

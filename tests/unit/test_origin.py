@@ -61,7 +61,7 @@ def test_the_header_says_everything_about_the_chunk_and_the_payload_is_its_bytes
     origin.grant("a#1", 1)
     ((worker, header, data),) = origin.assign()
     assert (worker, data) == ("a#1", b"ab")
-    assert header == Batch("p", 7, 9, origin.epoch, 7, 4, "in.tsv", 107, 12, "truncated_gzip", "ends early")
+    assert header == Batch("p", 7, 9, origin.epoch, 7, 0, 4, "in.tsv", 107, 12, "truncated_gzip", "ends early")
 
 
 def test_the_window_is_full_after_so_many_batches() -> None:

@@ -12,12 +12,12 @@ import pytest
 
 from actors.checker import Check, Destinations, checking, shard_of
 from actors.parser import SLICE_BYTES, forwarding, fused, slices_of
-from actors.runtime.errors import DecodeError, Reject
+from actors.runtime.errors import ConfigError, DecodeError, Reject
 from actors.runtime.lift import lift
 from actors.runtime.messages import Batch, merged
-from actors.runtime.pipeline import Fold, Pipeline
+from actors.runtime.pipeline import Fold, Pipeline, per_chunk
 from actors.runtime.ports import DeadLetter, Sink
-from actors.runtime.rows import Rows, unpack_rows
+from actors.runtime.rows import Rows, traveller, unpack_rows
 from actors.runtime.worker import Made, Output
 
 
@@ -86,7 +86,8 @@ def count(values: list[str], unit: int) -> dict[tuple[Any, ...], list[Any]]:
 
 
 FOLD = Fold(partials=count, keys=("unit", "letter"), fields=("records",))
-BATCH = Batch("p", 1000, 2000, 1, 0, 9, "in.tsv", 100, 11)
+PLAIN: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder()
+BATCH = Batch("p", 1000, 2000, 1, 0, 0, 9, "in.tsv", 100, 11)
 
 
 def make_check(shards: Sequence[str] = (), checks: Callable[..., Any] | None = check) -> Check:
@@ -242,7 +243,7 @@ def test_a_record_that_is_rejected_is_in_no_aggregate() -> None:
     b"\n".join(b"bad" if n % 500 == 0 else b"row %d" % n for n in range(20_000)),
 ], ids=["mixed", "no-newline", "blank", "empty", "rejects", "late", "slices"])
 def test_two_processes_make_what_one_makes(data: bytes) -> None:
-    parser, checker = forwarding(lift(parse, "parse")), checking(make_check(["aggregator.1"]))
+    parser, checker = forwarding(lift(parse, "parse")), checking(make_check(["aggregator.1"]), PLAIN)
     forward = parser(BATCH, [data]).forward
     assert forward is not None
     assert checker(BATCH, forward) == make(data, ["aggregator.1"])
@@ -252,20 +253,55 @@ def test_two_processes_make_what_one_makes_of_a_faulty_batch() -> None:
     batch = msgspec.structs.replace(BATCH, fault="line_too_long")
     forward = forwarding(lift(parse, "parse"))(batch, [b"a\nb"]).forward
     assert forward is not None
-    assert checking(make_check())(batch, forward) == make(b"a\nb", batch=batch)
+    assert checking(make_check(), PLAIN)(batch, forward) == make(b"a\nb", batch=batch)
 
 
-@pytest.mark.parametrize("value", [Point("a", (1, 2)), ("a", 1), {1: "a"}], ids=["struct", "tuple", "map"])
-def test_a_value_is_the_same_to_check_whether_it_travelled_or_not(value: Any) -> None:
-    forward = forwarding(lift(lambda line: value, "parse"))(BATCH, [b"x\n"]).forward
+@pytest.mark.parametrize(("value", "kind"), [
+    (Point("a", (1, 2)), Point), (("a", 1), tuple[str, int]), ({1: "a"}, dict[int, str]), ([b"x"], list[bytes]),
+    (Point("a", (1, 2)), Point | Reject | None), (("a", 1), tuple[str, int] | None), (None, int | None),
+], ids=str)
+@pytest.mark.parametrize("chunk", [False, True])
+def test_a_value_of_the_annotated_type_is_the_same_to_check_whether_it_travelled_or_not(
+    value: Any, kind: Any, chunk: bool
+) -> None:
+    def each(line: bytes) -> Any:
+        return value
+
+    def many(lines: list[bytes]) -> Any:
+        return [value for _ in lines]
+
+    function = per_chunk(many) if chunk else each
+    function.__annotations__["return"] = list[kind] if chunk else kind
+    forward = forwarding(lift(function, "parse"))(BATCH, [b"x\n"]).forward
     assert forward is not None
-    assert unpack_rows(BATCH, forward).values == [value]
+    assert unpack_rows(BATCH, forward, traveller(function)).values == [value]
+
+
+def test_values_that_cannot_travel_or_are_of_another_type_are_rejected_alone() -> None:
+    def parse(line: bytes) -> int:
+        return {b"x": object(), b"y": "text"}.get(line, 7)  # type: ignore[return-value]
+
+    forward = forwarding(lift(parse, "parse"))(BATCH, [b"x\n1\ny\n2\n"]).forward
+    assert forward is not None
+    first, *others = unpack_rows(BATCH, forward, traveller(parse)).values
+    assert (others[0], others[2]) == (7, 7)
+    assert [each.reason for each in (first, others[1])] == ["parse_error", "parse_error"]
+    assert "cannot travel" in first.detail
+    assert "expected `int`" in str(others[1].detail).lower()
+
+
+def test_a_type_that_cannot_travel_is_an_error_of_the_configuration() -> None:
+    def parse(line: bytes) -> Point | dict[str, int]:
+        return {}
+
+    with pytest.raises(ConfigError, match=r"set parser.fuse = true"):
+        traveller(parse)
 
 
 @pytest.mark.parametrize("frames", [[], [b"x"], [b"x", b"\xc1"], [b"x", b"\x91\x01"], [b"x", b"\x93", b""]])
 def test_frames_that_are_no_rows_are_one_kind_of_error(frames: list[bytes]) -> None:
     with pytest.raises(DecodeError, match="not a batch of rows"):
-        unpack_rows(BATCH, frames)
+        unpack_rows(BATCH, frames, PLAIN)
 
 
 def test_dead_letters_of_no_rejects_are_none() -> None:
