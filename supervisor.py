@@ -26,21 +26,34 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import actors.__main__ as actor_main
-from actors.runtime import messages, tree
+from actors.runtime import actions, messages, procfs, tree
 from actors.runtime.board import SupervisorBoard, create_board
-from actors.runtime.events import Observer, RunEnded, RunReady, RunResult, RunStarted
+from actors.runtime.deaths import Recorder
+from actors.runtime.desk import Desk, Reload
+from actors.runtime.events import LastWords, Observer, RunEnded, RunReady, RunResult, RunStarted
+from actors.runtime.health import Sample
 from actors.runtime.mailbox import ControlBox
 from actors.runtime.manifest import Manifest
+from actors.runtime.policy import policy_of
 from actors.runtime.restart import exit_of
-from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory
-from actors.runtime.topology import expand
+from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory, stack_file
+from actors.runtime.topology import expand, may_come
 
 _PR_SET_CHILD_SUBREAPER = 36
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: Seconds between two looks at the actors.
+LOOK_S = 0.5
+#: How much of a stack is kept: its end.
+_STACK_BYTES = 8192
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def run(manifest: Manifest, observer: Observer) -> RunResult:
+def run(manifest: Manifest, observer: Observer, reload: Reload | None = None) -> RunResult:
     """Run a pipeline to its end; return how it ended. Call from the main thread of a process.
+
+    Args:
+        manifest: what to run.
+        observer: who is told what happens.
+        reload: reads the configuration again, for SIGHUP and ``thresher reload``.
 
     Raises:
         ConfigError: the state directory cannot be used, or another run uses it.
@@ -49,10 +62,11 @@ def run(manifest: Manifest, observer: Observer) -> RunResult:
     try:
         manifest.save(directory.path / MANIFEST)
         specs = expand(manifest)
-        create_board(directory.path / BOARD, [spec.name for spec in specs])
-        decisions = tree.Tree(specs, manifest.restart, manifest.limits, random.Random())
+        create_board(directory.path / BOARD, [spec.name for spec in specs], may_come(manifest))
+        decisions = tree.Tree(specs, policy_of(manifest), random.Random())
         _preload(manifest)
-        with contextlib.closing(_Run(directory.path, decisions, observer)) as supervised:
+        desk = Desk(decisions, manifest, reload)
+        with contextlib.closing(_Run(directory.path, decisions, desk, Recorder(manifest, observer))) as supervised:
             return supervised.until_ended(RunStarted(manifest.run, manifest.name, manifest.state, len(specs)))
     finally:
         directory.close()
@@ -64,26 +78,29 @@ class _Run:
     Args:
         run_dir: the run directory, with manifest and board.
         decisions: the tree, which decides everything.
+        desk: where commands are carried out.
         observer: who is told.
     """
 
-    def __init__(self, run_dir: Path, decisions: tree.Tree, observer: Observer) -> None:
+    def __init__(self, run_dir: Path, decisions: tree.Tree, desk: Desk, observer: Observer) -> None:
         # Grandchildren of a child that dies come to us, and go when we go.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._run_dir = run_dir
         self._tree = decisions
+        self._desk = desk
         self._observer = observer
         self._board = SupervisorBoard(run_dir / BOARD)
         self._pids: dict[str, int] = {}
         self._pidfds: dict[int, str] = {}
         self._began = time.monotonic()
         self._ready_s = 0.0
-        self._ended: tree.End | None = None
+        self._ended: actions.End | None = None
         self._wakeup, self._signals = _signal_pipe()
         self._old_handlers = {number: signal.signal(number, _noted) for number in _SIGNALS}
         self._old_wakeup = signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         self._control: ControlBox | None = None
         self._fork_gate: int | None = None
+        self._look_at = 0.0
 
     def until_ended(self, started: RunStarted) -> RunResult:
         """Start everyone and run the loop until no process is left."""
@@ -106,6 +123,8 @@ class _Run:
                 self._do(self._woken(fd))
             now = time.monotonic()
             self._do(self._tree.tick(now))
+            if now >= self._look_at:
+                self._look(now)
             if self._observer.refresh_s and now >= refresh_at:
                 self._observer.refresh(self._board.views())
                 refresh_at = now + self._observer.refresh_s
@@ -133,11 +152,21 @@ class _Run:
             self._control.close()
 
     def _timeout(self, refresh_at: float) -> float | None:
-        times = [t for t in (self._tree.next_deadline(), refresh_at if self._observer.refresh_s else None)
-                 if t is not None]
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        times = [t for t in (self._tree.next_deadline(), refresh_at if self._observer.refresh_s else None,
+                             self._look_at) if t is not None]
+        return max(0.0, min(times) - time.monotonic())
 
-    def _heard(self, sender: str, message: messages.AnyMessage) -> Iterator[tree.Action]:
+    def _look(self, now: float) -> None:
+        """Look at every actor: what its slot says, and the kernel."""
+        self._look_at = now + LOOK_S
+        for view in self._board.views():
+            process = procfs.look(view.pid) if view.pid else None
+            if process is not None:
+                progress = (view.batches, view.signs, view.hand[1], view.hand[2])
+                sample = Sample(view.phase, progress, process.cpu_s, process.state, view.extended_s)
+                self._do(self._tree.observed(view.actor, view.generation, sample, view.rss_bytes, now))
+
+    def _heard(self, sender: str, message: messages.AnyMessage) -> Iterator[actions.Action]:
         now = time.monotonic()
         match message:
             case messages.Booted():
@@ -146,15 +175,21 @@ class _Run:
                 return self._tree.ready(sender, endpoint, now)
             case messages.Outage(problem, seconds):
                 return self._tree.outage(sender, problem, seconds, now)
-            case messages.InputDone(left):
-                return self._tree.input_done(sender, left, now)
+            case messages.InputDone(left, code, reason):
+                return self._tree.input_done(sender, left, now, code, reason)
+            case messages.Drained():
+                return self._tree.drained(sender, now)
+            case messages.Command():
+                return self._desk.command(sender, message, now)
             case _:
                 return iter(())
 
-    def _woken(self, fd: int) -> Iterator[tree.Action]:
+    def _woken(self, fd: int) -> Iterator[actions.Action]:
         if fd == self._signals.fileno():
             for number in self._signals.recv(64):
-                if number in _SIGNALS:
+                if number == signal.SIGHUP:
+                    yield from self._desk.reload("SIGHUP", time.monotonic())
+                elif number in _SIGNALS:
                     yield from self._tree.signalled(signal.Signals(number).name, time.monotonic())
             return
         name = self._pidfds.pop(fd)
@@ -162,27 +197,36 @@ class _Run:
             self._control.unwatch(fd)
         os.close(fd)
         _, wait_status = os.waitpid(self._pids.pop(name), 0)
-        phase = next((view.phase for view in self._board.views() if view.actor == name), "")
-        yield from self._tree.exited(name, exit_of(wait_status), phase, time.monotonic())
+        yield from self._tree.exited(name, exit_of(wait_status), self._last_words(name), time.monotonic())
 
-    def _do(self, actions: Iterable[tree.Action]) -> None:
-        for action in actions:
+    def _last_words(self, name: str) -> LastWords:
+        view = next((view for view in self._board.views() if view.actor == name), None)
+        if view is None:
+            return LastWords()
+        path, stack = stack_file(self._run_dir, name, view.generation), b""
+        with contextlib.suppress(OSError):
+            stack = path.read_bytes()[-_STACK_BYTES:]
+            path.unlink()
+        return LastWords(view.phase, view.hand, stack.decode(errors="replace"), view.rss_bytes)
+
+    def _do(self, wanted: Iterable[actions.Action]) -> None:
+        for action in wanted:
             match action:
-                case tree.Spawn(name, generation):
+                case actions.Spawn(name, generation):
                     self._spawn(name, generation)
-                case tree.Send(address, message):
+                case actions.Send(address, message):
                     if self._control is not None:
                         self._control.send(address, message)
-                case tree.Kill(name, number):
+                case actions.Kill(name, number):
                     if name in self._pids:
                         os.kill(self._pids[name], number)
-                case tree.Say(name, state, generation):
+                case actions.Say(name, state, generation):
                     self._board.say(name, state, generation)
-                case tree.Emit(event):
+                case actions.Emit(event):
                     if isinstance(event, RunReady):
                         self._ready_s = event.seconds
                     self._observer.event(event)
-                case tree.End():
+                case actions.End():
                     self._ended = action
 
     def _spawn(self, name: str, generation: int) -> None:

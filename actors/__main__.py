@@ -6,6 +6,7 @@ Exit codes: 0 told to stop; 78 wrong configuration, or something that cannot be 
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -38,6 +39,7 @@ def run(name: str, generation: int, run_dir: Path, parent: int) -> int:
     # operator who kills one actor sees it restarted.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _be_a_good_worker()
+    _leave_a_stack(run_dir, name, generation)
     try:
         return _run(name, generation, run_dir)
     except ImportError:
@@ -64,6 +66,15 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
     except ConfigError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return _BAD_CONFIG
+
+
+def _leave_a_stack(run_dir: Path, name: str, generation: int) -> None:
+    """Write the stack of every thread to a file, on SIGUSR1 and at a fatal fault; works while C code holds the GIL."""
+    from actors.runtime.rundir import stack_file
+
+    file = os.open(stack_file(run_dir, name, generation), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    faulthandler.enable(file)
+    faulthandler.register(signal.SIGUSR1, file, all_threads=True)
 
 
 def _be_a_good_worker() -> None:

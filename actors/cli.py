@@ -69,12 +69,26 @@ def _parser() -> argparse.ArgumentParser:
         verb = _verb(verbs, name, function, text)
         _target_options(verb)
         verb.add_argument("--json", action="store_true")
+    for name, function, text in (
+            ("reload", _command, "read the configuration again in a run that is going on; a bad one changes nothing"),
+            ("stop", _command, "let a run that is going on finish what is under way, and stop it")):
+        verb = _verb(verbs, name, function, text)
+        _running_options(verb)
+    scale = _verb(verbs, "scale", _scale, "change the number of workers of a run that is going on")
+    scale.add_argument("pool", metavar="POOL=N", help="e.g. parser=4")
+    _running_options(scale)
     return parser
+
+
+def _running_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET", nargs="?", help="whose run; not needed when only one is going on")
+    parser.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)
+    parser.add_argument("--state", metavar="DIR", help="the state directory of the run")
 
 
 def _verb(verbs: Any, name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    parser.set_defaults(verb=function)
+    parser.set_defaults(verb=function, command=name)
     return parser
 
 
@@ -115,7 +129,7 @@ def _run_settings(options: argparse.Namespace, settings: Settings) -> int:
     as_json = options.format == "json" or (options.format == "auto" and not sys.stdout.isatty())
     observer = _observer(as_json, options.quiet)
     try:
-        result = supervisor.run(settings.manifest, observer)
+        result = supervisor.run(settings.manifest, observer, lambda: _settings(options, dry=options.dry_run).manifest)
     finally:
         observer.close()
     final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run)
@@ -152,6 +166,30 @@ def _lint(options: argparse.Namespace) -> int:
             else:
                 print(f"{target}: ok")
     return BAD_CONFIG if problems else 0
+
+
+def _scale(options: argparse.Namespace) -> int:
+    pool, equals, workers = options.pool.partition("=")
+    if not equals:
+        print(f"thresher scale {options.pool}: expected POOL=N, e.g. parser=4", file=sys.stderr)
+        return USAGE
+    return _ask(options, "scale", pool, workers)
+
+
+def _command(options: argparse.Namespace) -> int:
+    return _ask(options, options.command)
+
+
+def _ask(options: argparse.Namespace, verb: str, *arguments: str) -> int:
+    from actors.console import command
+
+    if options.target is not None:
+        state = Path(_settings(options).manifest.state)
+    else:
+        state = command.only_run() if options.state is None else Path(options.state)
+    reply = command.ask(state, verb, *arguments)
+    print(reply.text, file=sys.stdout if reply.ok else sys.stderr)
+    return 0 if reply.ok else FAILURE
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -9,7 +9,8 @@ import msgspec
 from actors.runtime.errors import Reject
 from actors.runtime.lift import Lifted
 from actors.runtime.messages import Batch
-from actors.runtime.rows import Rows, pack_rows
+from actors.runtime.progress import progress
+from actors.runtime.rows import Rows, pack_rows, whole
 from actors.runtime.worker import Checking, Made, Work
 
 #: Lines are worked on in slices of about so many bytes: what becomes of them stays in the processor's cache.
@@ -19,7 +20,7 @@ SLICE_BYTES = 64 * 1024
 def slices_of(parse: Lifted, batch: Batch, data: bytes) -> Iterator[Rows]:
     """Yield the parsed rows of a batch, slice by slice. A faulty batch is one row, rejected whole."""
     if batch.fault:
-        yield Rows(batch, [data], [Reject(batch.fault, batch.detail)], stage="reader")
+        yield Rows(batch, [whole(data)], [Reject(batch.fault, batch.detail)], stage="reader")
         return
     start = count = 0
     while start < len(data):
@@ -28,6 +29,7 @@ def slices_of(parse: Lifted, batch: Batch, data: bytes) -> Iterator[Rows]:
         if not lines[-1]:
             lines.pop()  # what follows the last newline is no line
         yield Rows(batch, lines, parse(lines), at=(start, count))
+        progress()
         start, count = end, count + len(lines)
 
 

@@ -12,10 +12,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from actors.runtime import poison
 from actors.runtime.actor import Post
+from actors.runtime.events import FAILED
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
-from actors.runtime.messages import Ack, AnyMessage, Credit, Failed, InputDone, Member, Outage
+from actors.runtime.messages import (
+    Ack,
+    AnyMessage,
+    Credit,
+    Failed,
+    Hold,
+    InputDone,
+    Member,
+    Outage,
+    Suspect,
+)
 from actors.runtime.origin import Origin
 from actors.runtime.ports import Chunk, Source, Unit
 from actors.runtime.topology import fixed_destinations
@@ -24,6 +36,8 @@ from actors.runtime.topology import fixed_destinations
 COMMIT_S = 0.25
 #: Seconds until a commit that failed (disk full) is tried again.
 RETRY_S = 0.5
+#: So many records may kill their workers, or make them hang, whatever the error rate.
+FEW_RECORDS = 10
 #: Seconds between two looks at a source that had nothing.
 POLL_S = 0.1
 
@@ -53,6 +67,7 @@ class Reader:
         self._tip = 0
         self._draining = False
         self._told = False
+        self._given_up = 0
         self._commit_at = 0.0
         self._retry_at = 0.0
         self._down_since = 0.0
@@ -65,6 +80,10 @@ class Reader:
             self._origin.ack(message.id, message.epoch, message.counts)
         elif isinstance(message, Failed):
             self._origin.failed(message.id, message.epoch, sender)
+        elif isinstance(message, Hold):
+            self._origin.hold(message.address, message.on)
+        elif isinstance(message, Suspect):
+            self._blame(message)
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
         """Deliver again what the dead had in hand; everything open, when an ordered consumer has a new generation."""
@@ -91,6 +110,7 @@ class Reader:
             issued = self._issue()
             if not issued:
                 self._finish_units()  # the end of a unit may have become known only now
+            self._ledger.flush()  # what is delivered from here on is recorded
         except sqlite3.OperationalError as error:
             return self._retry(str(error), now)
         self._recovered(now)
@@ -114,6 +134,27 @@ class Reader:
         """Commit the last positions and close everything."""
         self._ledger.close_file()
         self._source.close()
+
+    def _blame(self, death: Suspect) -> None:
+        """A worker died with a batch in hand: mark it, split it, or give its one record up."""
+        suspect = self._origin.suspect(death.id)
+        if suspect is None:
+            return
+        chunk, before = suspect
+        instead = poison.blame(chunk, before, death.reason, death.detail)
+        self._ledger.blamed(instead)  # durable with the flush before the next delivery
+        self._origin.replace(death.id, instead)
+        if instead[0][0].fault and not chunk.fault:
+            self._given_up += 1
+            if self._given_up > max(FEW_RECORDS, self._max_error_rate * self._post.slot.records):
+                self._stop(FAILED, f"{self._given_up} records killed their workers or made them hang, of "
+                           f"{self._post.slot.records} that were finished; the last: {death.detail.splitlines()[0]}")
+
+    def _stop(self, code: int, reason: str) -> None:
+        """Give up: what is under way is not waited for, a later run resumes it."""
+        self.drain()
+        self._told = True
+        self._post.tell(InputDone(True, code, reason))
 
     def _close(self, now: float) -> None:
         closed = self._origin.advance()
@@ -159,9 +200,8 @@ class Reader:
             if len(self._origin):
                 return False  # order across partitions: the one before is finished first
             self._origin.begin(partition, chunk.start)
-        self._ledger.issue(chunk)
-        self._ledger.flush()
-        self._origin.issue(chunk)
+        blame = self._ledger.issue(chunk)
+        self._origin.issue(poison.given_up(chunk, blame), blame)
         self._tip = chunk.end
         self._next = None
         return True

@@ -26,7 +26,7 @@ from actors.runtime.options import Assignment, build, overlay, unknown_key
 from actors.runtime.pipeline import Pipeline
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
-_FIXED = ("parser", "checker", "aggregator", "flow", "budget", "restart", "run")
+_FIXED = ("parser", "checker", "aggregator", "flow", "budget", "restart", "watch", "run")
 _COMPONENTS = ("source", "dead_letters")
 _TOP = ("app", "state", *_FIXED, *_COMPONENTS, "sinks", "options")
 _PREFIX = "THRESHER_"

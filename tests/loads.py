@@ -45,6 +45,7 @@ class Load:
     def __init__(self, logs: str | Path, state: Path, *sets: str, target: str = "appsinstalled") -> None:
         self.state = state
         self.events: list[dict[str, Any]] = []
+        self._killed = {0}
         self._output = state.parent / f"{state.name}.out"
         self._file = self._output.open("wb")
         self.process = subprocess.Popen(
@@ -80,10 +81,15 @@ class Load:
         raise AssertionError(f"no {what} within {WATCHDOG_S} s:\n{self.output()}")
 
     def kill(self, name: str, after_batches: int, number: int = signal.SIGKILL) -> None:
-        """Signal an actor once this generation of it has finished so many batches."""
-        views = self.until(
-            lambda views: bool(views[name].pid) and views[name].batches >= after_batches, f"{after_batches} batches")
+        """Signal an actor once a generation of it that was not killed before has finished so many batches."""
+
+        def is_next(views: Views) -> bool:
+            view = views[name]
+            return view.batches >= after_batches and view.pid not in self._killed and bool(living([view.pid]))
+
+        views = self.until(is_next, f"{after_batches} batches of {name}")
         os.kill(views[name].pid, number)
+        self._killed.add(views[name].pid)
 
     def wait(self) -> int:
         """Wait for the end; return the exit code."""

@@ -18,16 +18,20 @@ from actors.runtime.mailbox import SUPERVISOR, Mailbox
 from actors.runtime.membership import Membership
 from actors.runtime.messages import (
     AnyMessage,
+    BatchId,
     Booted,
     Drain,
     Hello,
+    Hold,
     Member,
     Message,
     Ready,
     Roster,
     Start,
     Stop,
+    Suspect,
 )
+from actors.runtime.progress import listen
 from actors.runtime.rundir import BOARD
 
 
@@ -40,6 +44,10 @@ class SlotView(Protocol):
     bytes_total: int
     open: int
     note: str
+
+    def take(self, batch: BatchId) -> None:
+        """Have a batch in hand, or ``NOTHING``: what is in hand at a death is suspect."""
+        ...
 
     def phase(self, phase: str) -> None:
         """Enter a phase."""
@@ -135,6 +143,7 @@ class Actor:
     def run(self, pid: int, make_role: Callable[[Post], Role]) -> int:
         """Boot, wait for the start, work until told to stop; return the exit code."""
         self._slot.start_heartbeat()
+        listen(self._slot)
         self.tell(Booted(pid))
         while not self._starts():
             pass
@@ -169,6 +178,8 @@ class Actor:
             self._meet(role, message)
         elif isinstance(message, Drain):
             role.drain()
+        elif isinstance(message, Hold | Suspect):
+            role.message(sender, message, frames)
         elif isinstance(message, Stop):
             self._stopping = True
 

@@ -19,20 +19,23 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from actors.runtime.actions import ABSENT
 from actors.runtime.events import ActorView
+from actors.runtime.messages import NOTHING, BatchId
 
-MAGIC = b"THRESHB2"
+MAGIC = b"THRESHB3"
 _HEADER = struct.Struct("<8sI")
 _HEADER_BYTES = 64
 _NAME = struct.Struct("<176s")
 _SUPERVISOR = struct.Struct("<16sQ")  # state, generation
-_ACTOR = struct.Struct("<QQ16s16sdQQQQQQdd160s")
+_ACTOR = struct.Struct("<QQ16s16sdQQQQQQdd160s64sqqQd")
 _BEAT = struct.Struct("<d")
 _SUPERVISOR_AT = _NAME.size
 _ACTOR_AT = _SUPERVISOR_AT + _SUPERVISOR.size
-_BEAT_AT = 624
-_SLOT_BYTES = 640
+_BEAT_AT = 696
+_SLOT_BYTES = 704
 _SEQUENCE = struct.Struct("<Q")
 _NOTE_BYTES = 160
 #: Seconds between two heartbeats.
@@ -44,14 +47,17 @@ BUSY, STARVED = frozenset({"WORK", "WRITE"}), "WAIT_CREDIT"
 assert _ACTOR_AT + _ACTOR.size <= _BEAT_AT
 
 
-def create_board(path: Path, names: Sequence[str]) -> None:
-    """Make the board's file with a slot for each actor."""
+def create_board(path: Path, names: Sequence[str], absent: Sequence[str] = ()) -> None:
+    """Make the board's file with a slot for each actor; ``absent``: those that may come later."""
+    present, names = len(names), [*names, *absent]
     data = bytearray(_HEADER_BYTES + _SLOT_BYTES * len(names))
     _HEADER.pack_into(data, 0, MAGIC, len(names))
     for index, name in enumerate(names):
         if len(name.encode()) > _NAME.size:
             raise ValueError(f"an actor's name has at most {_NAME.size} bytes, {name!r} has {len(name.encode())}")
         _NAME.pack_into(data, _HEADER_BYTES + index * _SLOT_BYTES, name.encode())
+        if index >= present:
+            _SUPERVISOR.pack_into(data, _HEADER_BYTES + index * _SLOT_BYTES + _SUPERVISOR_AT, ABSENT.encode(), 0)
     unfinished = path.with_suffix(".new")
     unfinished.touch(mode=0o600)
     unfinished.write_bytes(data)
@@ -119,6 +125,11 @@ class Slot:
         self.busy_s = 0.0
         self.starved_s = 0.0
         self.note = ""
+        #: The batch it works on: partition, start, end. What is here when it dies is suspect.
+        self.hand: BatchId = NOTHING
+        #: Signs of progress within a batch.
+        self.signs = 0
+        self.extended_until = 0.0
         self.publish()
 
     def start_heartbeat(self) -> None:
@@ -134,6 +145,21 @@ class Slot:
             yield
         finally:
             self.phase(before)
+
+    def take(self, batch: BatchId) -> None:
+        """Have a batch in hand, or ``NOTHING``."""
+        self.hand = batch
+        self.publish()
+
+    def progress(self) -> None:
+        """Show that work goes on, within a batch."""
+        self.signs += 1
+        self.publish()
+
+    def extend(self, seconds: float) -> None:
+        """Ask not to be taken for hung for so long, whatever the signs."""
+        self.extended_until = time.monotonic() + seconds
+        self.publish()
 
     def phase(self, phase: str) -> None:
         """Enter a phase and write the slot."""
@@ -158,7 +184,8 @@ class Slot:
         _ACTOR.pack_into(
             board, at, self._sequence, self._pid, state.encode(), self._phase.encode(), self._since, self._generation,
             self.batches, self.records, self.bytes_done, self.bytes_total, self.open << 40 | self._rss_bytes >> 10,
-            self.busy_s, self.starved_s, self.note.encode(errors="backslashreplace")[:_NOTE_BYTES])
+            self.busy_s, self.starved_s, self.note.encode(errors="backslashreplace")[:_NOTE_BYTES],
+            self.hand[0].encode(), self.hand[1], self.hand[2], self.signs, self.extended_until)
         self._sequence += 1
         _SEQUENCE.pack_into(board, at, self._sequence)
 
@@ -175,13 +202,14 @@ def _own_rss() -> int:
 
 def _views(file: BoardFile) -> list[ActorView]:
     now = time.monotonic()
-    return [_view(file.map, name, at, now) for name, at in file.offsets.items()]
+    views = (_view(file.map, name, at, now) for name, at in file.offsets.items())
+    return [view for view in views if view.state != ABSENT]
 
 
 def _view(board: mmap.mmap, name: str, at: int, now: float) -> ActorView:
     said, said_generation = _SUPERVISOR.unpack_from(board, at + _SUPERVISOR_AT)
-    (_, pid, state, phase, since, generation, batches, records, done, total, packed, busy, starved, note) = _stable(
-        board, at + _ACTOR_AT)
+    (_, pid, state, phase, since, generation, batches, records, done, total, packed, busy, starved, note,
+     partition, start, end, signs, extended) = _stable(board, at + _ACTOR_AT)
     (beat,) = _BEAT.unpack_from(board, at + _BEAT_AT)
     word = _text(said)
     alive = generation == said_generation and word == "READY"
@@ -190,11 +218,12 @@ def _view(board: mmap.mmap, name: str, at: int, now: float) -> ActorView:
         state=_text(state) if alive else word, phase=_text(phase), phase_s=max(0.0, now - since) if since else 0.0,
         batches=batches, records=records, bytes_done=done, bytes_total=total, open=packed >> 40,
         rss_bytes=(packed & (1 << 40) - 1) << 10, busy_s=busy, starved_s=starved,
-        heartbeat_s=max(0.0, now - beat) if beat else 0.0, note=_text(note))
+        heartbeat_s=max(0.0, now - beat) if beat else 0.0, note=_text(note),
+        hand=(_text(partition), start, end) if end > start and generation == said_generation else NOTHING, signs=signs,
+        extended_s=max(0.0, extended - now))
 
 
-def _stable(board: mmap.mmap, at: int) -> tuple[int, int, bytes, bytes, float, int, int, int, int, int, int, float,
-                                                float, bytes]:
+def _stable(board: mmap.mmap, at: int) -> tuple[Any, ...]:
     # An actor killed in the middle of a write leaves an odd number for good: after a few tries, take what is there.
     for _ in range(100):
         values = _ACTOR.unpack_from(board, at)

@@ -8,6 +8,20 @@ from typing import Any, Protocol
 import msgspec
 
 
+def describe_batch(batch: tuple[str, int, int]) -> str:
+    """Say for people which batch it is: the bytes of its partition."""
+    return f"bytes {batch[1]}-{batch[2]}"
+
+
+class LastWords(msgspec.Struct, frozen=True):
+    """What the board and the run directory still say of an actor that has ended."""
+
+    phase: str = ""
+    hand: tuple[str, int, int] = ("", 0, 0)
+    stack: str = ""
+    rss_bytes: int = 0
+
+
 class Event(msgspec.Struct, frozen=True, tag=True):
     """Base of all events."""
 
@@ -46,8 +60,17 @@ class RunReady(Event, frozen=True, tag="ready"):
 class ActorDied(Event, frozen=True, tag="died"):
     """An actor ended and nobody had asked it to.
 
-    ``how`` is e.g. ``signal SIGKILL`` or ``exit code 1``; ``restart_s`` is the delay before it is started again,
-    None when it is not.
+    Attributes:
+        actor: name, e.g. ``parser.1``.
+        generation: how many times an actor of this name was started.
+        how: e.g. ``signal SIGKILL`` or ``exit code 1``; for a hang what the supervisor saw.
+        phase: what it was doing.
+        restart_s: the delay before it is started again, None when it is not.
+        cause: ``worker_died``, or ``timeout`` for a hang.
+        hand: the batch it worked on: partition, start, end.
+        stack: the last stack of each of its threads; empty when it died without a word.
+        rss_bytes: resident memory at the last look.
+        uptime_s: seconds since it was started.
     """
 
     actor: str
@@ -55,11 +78,72 @@ class ActorDied(Event, frozen=True, tag="died"):
     how: str
     phase: str
     restart_s: float | None
+    cause: str = "worker_died"
+    hand: tuple[str, int, int] = ("", 0, 0)
+    stack: str = ""
+    rss_bytes: int = 0
+    uptime_s: float = 0.0
 
     def text(self) -> str:
         then = "not restarted" if self.restart_s is None else (
             "restarting now" if self.restart_s == 0 else f"restarting in {self.restart_s:.1f} s")
-        return f"{self.actor} died ({self.how}) while {self.phase.lower()}: {then}"
+        batch = f" with {describe_batch(self.hand)} in hand" if self.hand[2] else ""
+        return f"{self.actor} died ({self.how}) while {self.phase.lower() or 'starting'}{batch}: {then}"
+
+
+class ActorSuspect(Event, frozen=True, tag="suspect"):
+    """An actor gives no sign of progress: nothing new is given to it. It is killed when its budget is used up."""
+
+    actor: str
+    generation: int
+    reason: str
+
+    def text(self) -> str:
+        return f"{self.actor} is suspect: {self.reason}; nothing new is given to it"
+
+
+class ActorHung(Event, frozen=True, tag="hung"):
+    """An actor is taken for hung: its stack is written down, then it is killed and started again."""
+
+    actor: str
+    generation: int
+    reason: str
+
+    def text(self) -> str:
+        return f"{self.actor} hangs: {self.reason}; it is killed"
+
+
+class Recycled(Event, frozen=True, tag="recycled"):
+    """A worker is replaced by a fresh one, after it has finished what it has."""
+
+    actor: str
+    generation: int
+    reason: str
+
+    def text(self) -> str:
+        return f"{self.actor} is replaced by a fresh one: {self.reason}"
+
+
+class Scaled(Event, frozen=True, tag="scaled"):
+    """A pool gets more or fewer workers."""
+
+    pool: str
+    before: int
+    workers: int
+
+    def text(self) -> str:
+        return f"{self.pool}: {self.before} workers before, {self.workers} from now on"
+
+
+class Reloaded(Event, frozen=True, tag="reloaded"):
+    """Somebody asked for the configuration to be read again: what came of it."""
+
+    who: str
+    ok: bool
+    outcome: str
+
+    def text(self) -> str:
+        return f"configuration read again ({self.who}): {self.outcome}"
 
 
 class OutageBegan(Event, frozen=True, tag="outage"):
@@ -121,6 +205,9 @@ class ActorView(msgspec.Struct, frozen=True):
         starved_s: seconds spent waiting for credit.
         heartbeat_s: age of the last heartbeat.
         note: what it waits for, for a person; may be empty.
+        hand: the batch it works on: partition, start, end.
+        signs: counter of progress within a batch.
+        extended_s: seconds for which it has asked not to be taken for hung.
     """
 
     actor: str
@@ -139,6 +226,9 @@ class ActorView(msgspec.Struct, frozen=True):
     starved_s: float
     heartbeat_s: float
     note: str
+    hand: tuple[str, int, int] = ("", 0, 0)
+    signs: int = 0
+    extended_s: float = 0.0
 
 
 class Observer(Protocol):

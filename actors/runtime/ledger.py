@@ -9,7 +9,7 @@ Guarantees:
 * ``low`` of a unit moves only to a position below which everything is acknowledged, in one transaction with the
   outcome counts up to there: a resumed run's totals are right.
 * A range is recorded before it is issued and until it is committed, so another batch size or a restart does not cut
-  it anew.
+  it anew. Who died with it in hand, and how it was split for that, is recorded with it.
 * A commit survives SIGKILL of any process at once; one that fails (disk full) loses nothing that was said.
 * Positions of a partition are given out once. A unit goes on in its partition only as long as nothing behind it went
   on without it: consumers apply in order, and what lies below their position is a repetition to them.
@@ -21,12 +21,14 @@ below what consumers have applied); a partition per file (the order of two value
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from actors.runtime.database import open_database, open_for_reading
 from actors.runtime.messages import Counts, merge
+from actors.runtime.poison import Blame
 from actors.runtime.ports import Chunk, Unit
 
 VERSION = 1
@@ -37,13 +39,18 @@ CREATE TABLE units (
     counts TEXT NOT NULL, problem TEXT NOT NULL);
 CREATE INDEX units_by_name ON units (name, fingerprint, status);
 CREATE TABLE issued (unit INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
-    PRIMARY KEY (unit, start)) WITHOUT ROWID;
+    marks INTEGER NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (unit, start)) WITHOUT ROWID;
 """
 _COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem'
 _SAVE = f"""
 INSERT INTO units (run, partition, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET run=excluded.run, low=excluded.low, lines=excluded.lines, "end"=excluded."end",
     status=excluded.status, counts=excluded.counts, problem=excluded.problem
+"""
+#: The first half of a split range takes the place of the whole.
+_RECORD = """
+INSERT INTO issued VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET "end"=excluded."end", marks=excluded.marks, reason=excluded.reason, detail=excluded.detail
 """
 
 
@@ -69,7 +76,8 @@ class Ledger:
         self._partitions: dict[int, str] = {}
         #: What the next transaction writes: units that the file does not know, ranges, units that have changed.
         self._begun: set[int] = set()
-        self._issued: list[tuple[int, int, int]] = []
+        self._issued: list[tuple[int, int, int, Blame]] = []
+        self._blamed: dict[tuple[int, int, int], Blame] = {}
         self._dirty: set[int] = set()
         self._stuck: set[int] = set()
 
@@ -97,6 +105,9 @@ class Ledger:
             other.status = "abandoned"
             self._take_up(other, row[0])
         self._take_up(unit, row[0])
+        for start, end, marks, reason, detail in self._connection.execute(
+                'SELECT start, "end", marks, reason, detail FROM issued WHERE unit=? AND marks>0', (unit.id,)):
+            self._blamed[unit.id, start, end] = Blame(marks, reason, detail)
         return unit
 
     def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
@@ -137,9 +148,17 @@ class Ledger:
         """Whether anything waits for a commit."""
         return bool(self._dirty)
 
-    def issue(self, chunk: Chunk) -> None:
-        """Record the range of a chunk; call ``flush`` before anything can come of it."""
-        self._issued.append((chunk.unit, chunk.start, chunk.end))
+    def issue(self, chunk: Chunk) -> Blame:
+        """Record the range of a chunk; call ``flush`` before anything can come of it. Return its blame so far."""
+        blame = self._blamed.get((chunk.unit, chunk.start, chunk.end), Blame())
+        self._issued.append((chunk.unit, chunk.start, chunk.end, blame))
+        return blame
+
+    def blamed(self, instead: Sequence[tuple[Chunk, Blame]]) -> None:
+        """Record what is delivered in the place of a range that somebody died with; call ``flush``, too."""
+        for chunk, blame in instead:
+            self._blamed[chunk.unit, chunk.start, chunk.end] = blame
+            self._issued.append((chunk.unit, chunk.start, chunk.end, blame))
 
     def close(self, chunk: Chunk, counts: Counts) -> None:
         """All up to the end of this chunk is durable; these are its outcomes. Call in order."""
@@ -165,6 +184,8 @@ class Ledger:
         """
         self._write(self._begun | self._dirty)
         self._dirty.clear()
+        if self._blamed:
+            self._blamed = {key: blame for key, blame in self._blamed.items() if key[2] > self._units[key[0]].low}
 
     def flush(self) -> None:
         """Make the recorded boundaries durable, before the first message about them leaves.
@@ -190,7 +211,9 @@ class Ledger:
                 (self._run, self._partitions[unit.id], unit.id, unit.name, unit.fingerprint, unit.base, unit.low,
                  unit.lines, unit.end, unit.status, msgspec.json.encode(unit.counts).decode(), unit.problem)
                 for unit in units])
-            self._connection.executemany("INSERT OR IGNORE INTO issued VALUES (?, ?, ?)", self._issued)
+            self._connection.executemany(_RECORD, [
+                (unit, start, end, blame.marks, blame.reason, blame.detail)
+                for unit, start, end, blame in self._issued])
             self._connection.executemany(
                 'DELETE FROM issued WHERE unit=? AND "end"<=?', [(unit.id, unit.low) for unit in units])
             self._connection.execute("COMMIT")
@@ -226,7 +249,7 @@ class Ledger:
             (partition,)).fetchone()
         pending = [unit.low if unit.end is None else unit.end for unit in self._units.values()
                    if self._partitions[unit.id] == partition]
-        return max(ended, issued, *pending, *(end for _, _, end in self._issued))
+        return max(ended, issued, *pending, *(end for _, _, end, _ in self._issued))
 
     def _left_behind(self, partition: str, unit: Unit) -> list[Unit]:
         """Unfinished units that lie before this one in its partition, and are not this run's (so far)."""

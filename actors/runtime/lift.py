@@ -11,10 +11,13 @@ from typing import Any
 import msgspec
 
 from actors.runtime.errors import Reject
+from actors.runtime.progress import progress
 
 #: A list in, a list of the same length out; a ``Reject`` in the place of each record that was rejected.
 Lifted = Callable[[list[Any]], list[Any]]
 _TRACEBACK_FRAMES = 3
+#: A sign of progress is given after so many calls for one record each.
+_SIGN_RECORDS = 64
 
 
 def bind(function: Callable[..., Any], options: msgspec.Struct | None) -> Callable[..., Any]:
@@ -45,10 +48,15 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) -> list[Any]:
-    try:
-        return [function(value) for value in values]  # the usual case: no exception at all
-    except Exception:
-        return [_one(function, reason, value) for value in values]
+    results: list[Any] = []
+    for start in range(0, len(values), _SIGN_RECORDS):
+        some = values[start:start + _SIGN_RECORDS]
+        try:
+            results += [function(value) for value in some]  # the usual case: no exception at all
+        except Exception:
+            results += [_one(function, reason, value) for value in some]
+        progress()
+    return results
 
 
 def _per_chunk(function: Callable[[list[Any]], list[Any]], reason: str, values: list[Any]) -> list[Any]:

@@ -19,6 +19,7 @@ from actors.runtime.pipeline import (
     ParserOptions,
     RestartOptions,
     RunOptions,
+    WatchOptions,
 )
 
 
@@ -69,6 +70,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     flow: FlowOptions = FlowOptions()
     budget: BudgetOptions = BudgetOptions()
     restart: RestartOptions = RestartOptions()
+    watch: WatchOptions = WatchOptions()
     limits: RunOptions = RunOptions()
 
     def save(self, path: Path) -> None:

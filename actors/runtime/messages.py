@@ -6,8 +6,9 @@ message of this version raises ``DecodeError``.
 
     link     producer ──▶ consumer   Hello  Batch  Part
              consumer ──▶ producer   Credit  Ack  Failed
-    control  actor ──▶ supervisor    Booted  Ready  Outage  InputDone
-             supervisor ──▶ actor    Start  Roster  Drain  Stop
+    control  actor ──▶ supervisor    Booted  Ready  Outage  Drained  InputDone
+             command ◀─▶ supervisor  Command  Reply
+             supervisor ──▶ actor    Start  Roster  Hold  Suspect  Drain  Stop
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ Counts = dict[str, int]
 
 #: What a batch is known by: partition, start and end position. All that is made from it keeps it.
 BatchId = tuple[str, int, int]
+#: No batch.
+NOTHING: BatchId = ("", 0, 0)
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -147,13 +150,36 @@ class Outage(Message, frozen=True, tag="outage"):
     seconds: float
 
 
-class InputDone(Message, frozen=True, tag="input_done"):
-    """The reader has nothing under way any more: input is at its end, or it was told to drain.
+class Drained(Message, frozen=True, tag="drained"):
+    """The worker was told to drain and has nothing in its hands any more."""
 
-    ``left`` is true when input is left, for a later run to resume.
+
+class InputDone(Message, frozen=True, tag="input_done"):
+    """The reader has nothing under way any more: input is at its end, or it was told to drain, or it gave up.
+
+    Attributes:
+        left: whether input is left, for a later run to resume.
+        code: exit code of the run when the reader gave up, else 0.
+        reason: why it gave up.
     """
 
     left: bool
+    code: int = 0
+    reason: str = ""
+
+
+class Command(Message, frozen=True, tag="command"):
+    """A person at a terminal asks for something: ``scale`` (pool, workers), ``reload``, ``stop``."""
+
+    verb: str
+    arguments: tuple[str, ...] = ()
+
+
+class Reply(Message, frozen=True, tag="reply"):
+    """The answer to a command: whether it is carried out, and what is to be said."""
+
+    ok: bool
+    text: str
 
 
 class Start(Message, frozen=True, tag="start"):
@@ -183,8 +209,35 @@ class Roster(Message, frozen=True, tag="roster"):
     members: tuple[Member, ...]
 
 
+class Hold(Message, frozen=True, tag="hold"):
+    """Give this worker nothing new for now (``on``), or again: it may hang, or is being replaced."""
+
+    address: str
+    on: bool
+
+
+class Suspect(Message, frozen=True, tag="suspect"):
+    """A worker died with this range in hand, and nobody had asked it to.
+
+    Attributes:
+        reason: ``worker_died`` or ``timeout``.
+        detail: how it ended, and its last stack.
+    """
+
+    partition: str
+    start: int
+    end: int
+    reason: str
+    detail: str
+
+    @property
+    def id(self) -> BatchId:
+        """The id of the batch."""
+        return (self.partition, self.start, self.end)
+
+
 class Drain(Message, frozen=True, tag="drain"):
-    """Take no new input; finish what is under way; then say ``InputDone``."""
+    """Take no new input; finish what is under way; then say ``InputDone`` (a reader) or ``Drained`` (a worker)."""
 
 
 class Stop(Message, frozen=True, tag="stop"):
@@ -193,7 +246,7 @@ class Stop(Message, frozen=True, tag="stop"):
 
 AnyMessage = (
     Hello | Batch | Part | Credit | Ack | Failed
-    | Booted | Ready | Outage | InputDone | Start | Roster | Drain | Stop
+    | Booted | Ready | Outage | Drained | InputDone | Command | Reply | Start | Roster | Hold | Suspect | Drain | Stop
 )
 
 _PREFIX = bytes([VERSION])

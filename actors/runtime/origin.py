@@ -36,6 +36,7 @@ from collections.abc import Iterator
 from enum import Enum
 
 from actors.runtime.messages import Batch, BatchId, Counts
+from actors.runtime.poison import Blame
 from actors.runtime.ports import Chunk
 
 #: Room for 2^32 deaths of consumers in each generation of the origin.
@@ -51,10 +52,11 @@ class _State(Enum):
 class _Open:
     """One open batch."""
 
-    __slots__ = ("chunk", "counts", "state", "worker")
+    __slots__ = ("blame", "chunk", "counts", "state", "worker")
 
-    def __init__(self, chunk: Chunk) -> None:
+    def __init__(self, chunk: Chunk, blame: Blame) -> None:
         self.chunk = chunk
+        self.blame = blame
         self.state = _State.QUEUED
         self.worker = ""
         self.counts: Counts = {}
@@ -83,6 +85,7 @@ class Origin:
         self._bytes = 0
         self._queue: list[tuple[int, BatchId]] = []
         self._credit: dict[str, int] = {}
+        self._held: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -102,11 +105,10 @@ class Origin:
         assert not self._open
         self.partition, self.low = partition, low
 
-    def issue(self, chunk: Chunk) -> None:
+    def issue(self, chunk: Chunk, blame: Blame = Blame()) -> None:  # noqa: B008 - frozen
         """Open a batch; it must begin where the last one ended."""
-        batch = _Open(chunk)
         key = (self.partition, chunk.start, chunk.end)
-        self._open[key] = batch
+        self._open[key] = _Open(chunk, blame)
         self._bytes += len(chunk.data)
         heapq.heappush(self._queue, (chunk.start, key))
 
@@ -114,9 +116,37 @@ class Origin:
         """A worker can take more."""
         self._credit[worker] = self._credit.get(worker, 0) + batches
 
+    def hold(self, worker: str, on: bool) -> None:
+        """Give this worker nothing new, or again."""
+        if on:
+            self._held.add(worker)
+        else:
+            self._held.discard(worker)
+
+    def suspect(self, key: BatchId) -> tuple[Chunk, Blame] | None:
+        """The open batch that somebody died with, and its blame so far; None when it is done in the meantime."""
+        batch = self._open.get(key)
+        return None if batch is None or batch.state is _State.ACKED else (batch.chunk, batch.blame)
+
+    def replace(self, key: BatchId, instead: list[tuple[Chunk, Blame]]) -> None:
+        """Deliver these in the place of an open batch; together they are its range."""
+        opened: dict[BatchId, _Open] = {}
+        for old, batch in self._open.items():
+            if old != key:
+                opened[old] = batch
+                continue
+            self._bytes -= len(batch.chunk.data)
+            for chunk, blame in instead:
+                new = (self.partition, chunk.start, chunk.end)
+                opened[new] = _Open(chunk, blame)
+                self._bytes += len(chunk.data)
+                heapq.heappush(self._queue, (chunk.start, new))
+        self._open = opened
+
     def lost(self, worker: str) -> None:
         """A worker died: what it had in hand is queued again."""
         self._credit.pop(worker, None)
+        self._held.discard(worker)
         for key, batch in self._open.items():
             if batch.state is _State.SENT and batch.worker == worker:
                 self._requeue(key, batch)
@@ -132,9 +162,9 @@ class Origin:
 
     def assign(self) -> Iterator[tuple[str, Batch, bytes]]:
         """Yield (worker, header, payload) to send now: lowest range first, to the worker with most free credit."""
-        while self._queue and self._credit:
-            worker = max(self._credit, key=self._credit.__getitem__)
-            if self._credit[worker] <= 0:
+        while self._queue:
+            worker = max(self._credit.keys() - self._held, key=self._credit.__getitem__, default=None)
+            if worker is None or self._credit[worker] <= 0:
                 return
             _, key = heapq.heappop(self._queue)
             batch = self._open.get(key)

@@ -25,6 +25,9 @@ from actors.runtime.ports import SinkOptions, SourceOptions
 F = TypeVar("F", bound=Callable[..., Any])
 
 Count = Annotated[int, Meta(ge=1)]
+#: Most workers of a pool: the board has a slot for each.
+MAX_WORKERS = 64
+Workers = Annotated[int, Meta(ge=1, le=MAX_WORKERS)]
 Seconds = Annotated[float, Meta(ge=0)]
 Bytes = Annotated[int, Meta(ge=1)]
 
@@ -35,26 +38,42 @@ def per_chunk(function: F) -> F:
     return function
 
 
-class ParserOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RecycleOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a worker is replaced by a fresh one: one at a time, after it has finished what it has.
+
+    Attributes:
+        max_rss_bytes: resident memory above which a worker is replaced; 0: never.
+        max_age_s: age above which a worker is replaced; 0: never.
+    """
+
+    max_rss_bytes: Annotated[int, Meta(ge=0)] = 0
+    max_age_s: Seconds = 0.0
+
+
+class ParserOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The pool that parses.
 
     Attributes:
         workers: number of processes.
         fuse: run ``check`` in the parsers too: one hop less, the same results.
+        max_rss_bytes: resident memory above which a worker is replaced; 0: never.
+        max_age_s: age above which a worker is replaced; 0: never.
     """
 
-    workers: Count = 2
+    workers: Workers = 2
     fuse: bool = True
 
 
-class CheckerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CheckerOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The pool that checks, when it is not fused with the parsers.
 
     Attributes:
         workers: number of processes.
+        max_rss_bytes: resident memory above which a worker is replaced; 0: never.
+        max_age_s: age above which a worker is replaced; 0: never.
     """
 
-    workers: Count = 2
+    workers: Workers = 2
 
 
 class AggregatorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,6 +134,24 @@ class RestartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_backoff_s: Seconds = 30.0
     boot_failures: Count = 3
     ready_s: Seconds = 30.0
+
+
+class WatchOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When an actor is taken for hung. Budgets begin anew with each sign of progress; see ``runtime/progress.py``.
+
+    Attributes:
+        suspect_s: silence while working after which nothing new is given to an actor.
+        hard_cpu_s: CPU seconds of silence after which it is killed: an endless loop.
+        hard_block_s: seconds of silence without using the CPU after which it is killed: a deadlock.
+        stopped_s: seconds after which a process that a signal has stopped is killed.
+        term_s: time between SIGTERM and SIGKILL.
+    """
+
+    suspect_s: Annotated[float, Meta(gt=0)] = 5.0
+    hard_cpu_s: Annotated[float, Meta(gt=0)] = 60.0
+    hard_block_s: Annotated[float, Meta(gt=0)] = 15.0
+    stopped_s: Annotated[float, Meta(gt=0)] = 60.0
+    term_s: Seconds = 2.0
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -178,4 +215,5 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     flow: FlowOptions = FlowOptions()
     budget: BudgetOptions = BudgetOptions()
     restart: RestartOptions = RestartOptions()
+    watch: WatchOptions = WatchOptions()
     run: RunOptions = RunOptions()

@@ -15,12 +15,15 @@ import signal
 import msgspec
 
 from actors.runtime.events import BAD_CONFIG
+from actors.runtime.messages import BatchId
 from actors.runtime.pipeline import RestartOptions
 
 #: A boot failure is tried again after this many seconds.
 BOOT_RETRY_S = 1.0
 #: READY for at least this long (or twice the last delay) makes the backoff begin anew.
 HEALTHY_S = 10.0
+#: So many suspect batches are remembered.
+_SUSPECTS = 256
 
 
 class RestartBudget:
@@ -65,6 +68,23 @@ class Backoff:
             self._restarts - 1, self._base_s, self._max_s, self._random)
         self._restarts += 1
         return self._last_s
+
+
+class KnownSuspects:
+    """The batches that somebody died with: a death with a part of one in hand is that batch's fault."""
+
+    def __init__(self) -> None:
+        self._ranges: list[BatchId] = []
+
+    def add(self, hand: BatchId) -> bool:
+        """Note what was in hand at a death; return whether it, or what it is a part of, is known already."""
+        partition, start, end = hand
+        if end <= start:
+            return False
+        if any(known == partition and at <= start and end <= until for known, at, until in self._ranges):
+            return True
+        self._ranges = [*self._ranges[1 - _SUSPECTS:], hand]
+        return False
 
 
 class Exit(msgspec.Struct, frozen=True):

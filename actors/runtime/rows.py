@@ -50,6 +50,11 @@ class Rows:
         return letters
 
 
+def whole(data: bytes) -> bytes:
+    """The payload of a faulty batch as one record: a single line is kept without its newline, as everywhere."""
+    return data[:-1] if data.find(b"\n") == len(data) - 1 else data
+
+
 def traveller(parse: Callable[..., Any]) -> msgspec.msgpack.Decoder[Any]:
     """Return what decodes the values that ``parse`` makes, by its return annotation.
 
@@ -129,7 +134,7 @@ def unpack_rows(batch: Batch, frames: list[bytes], decoder: msgspec.msgpack.Deco
         data, packed = frames
         stage, raw, rejects = _envelope.decode(packed)
         values = [_decoded(value, decoder) for value in _raw_values.decode(raw)]
-        lines = [data] if stage == "reader" else data.split(b"\n")
+        lines = [whole(data)] if stage == "reader" else data.split(b"\n")
         if stage != "reader" and not lines[-1]:
             lines.pop()
         for index, reason, detail in rejects:

@@ -22,14 +22,22 @@ from actors.runtime.errors import ConfigError
 MANIFEST, BOARD, CONTROL = "manifest.json", "board", "control"
 
 
-def path_for(state: Path) -> Path:
-    """Where the run directory of this state directory is, whether it exists or not."""
+def stack_file(run_dir: Path, name: str, generation: int) -> Path:
+    """Where an actor's last stack is written: by the signal for it, or by the fault that kills it."""
+    return run_dir / f"{name}.{generation}.stack"
+
+
+def base() -> Path:
+    """Where the run directories of this user are."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime and len(runtime) <= 50 and os.access(runtime, os.W_OK):
-        base = Path(runtime) / "thresher"
-    else:
-        base = Path("/tmp") / f"thresher-{os.getuid()}"  # not $TMPDIR: it may be long
-    return base / hashlib.blake2b(os.fsencode(state.resolve()), digest_size=6).hexdigest()
+        return Path(runtime) / "thresher"
+    return Path("/tmp") / f"thresher-{os.getuid()}"  # not $TMPDIR: it may be long
+
+
+def path_for(state: Path) -> Path:
+    """Where the run directory of this state directory is, whether it exists or not."""
+    return base() / hashlib.blake2b(os.fsencode(state.resolve()), digest_size=6).hexdigest()
 
 
 def find(state: Path) -> Path | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.runtime.manifest import Component, Manifest
+from actors.runtime.pipeline import MAX_WORKERS
 
 DEAD_LETTERS = "dead_letters"
 
@@ -25,6 +26,10 @@ DOWNSTREAM: dict[str, tuple[str, ...]] = {
     "aggregator": (),
     DEAD_LETTERS: (),
 }
+
+
+#: Which stages give work to an actor of each stage on credit: the pools.
+GIVERS: dict[str, tuple[str, ...]] = {"parser": ("reader",), "checker": ("reader", "parser")}
 
 
 class ChildSpec(msgspec.Struct, frozen=True):
@@ -51,6 +56,19 @@ class ChildSpec(msgspec.Struct, frozen=True):
 def process_name(role: str, which: str | int) -> str:
     """The one place where actors get their names."""
     return f"{role}.{which}"
+
+
+def pool_member(pool: str, number: int) -> str:
+    """The name of a worker of a pool."""
+    return process_name(pool, number)
+
+
+def may_come(manifest: Manifest) -> list[str]:
+    """The actors that ``scale`` may add to those of the start."""
+    pools = {"parser": manifest.parser.workers} if manifest.parser.fuse else {
+        "parser": manifest.parser.workers, "checker": manifest.checker.workers}
+    return [pool_member(pool, number) for pool, workers in pools.items()
+            for number in range(1 + workers, 1 + MAX_WORKERS)]
 
 
 def process_title(name: str, pipeline: str) -> str:

@@ -23,66 +23,27 @@ from enum import Enum
 
 import msgspec
 
+from actors.runtime import care
+from actors.runtime.actions import ABSENT, Action, Emit, End, Kill, Say, Send, Spawn
+from actors.runtime.child import Child
 from actors.runtime.events import (
     DONE,
     FAILED,
     RESUMABLE,
     ActorDied,
     Draining,
-    Event,
+    LastWords,
     OutageBegan,
     OutageEnded,
+    Recycled,
     RunReady,
+    Scaled,
 )
-from actors.runtime.messages import Drain, Member, Message, Roster, Start, Stop
-from actors.runtime.pipeline import RestartOptions, RunOptions
-from actors.runtime.restart import Exit, Pool, RestartBudget, wants_restart
-from actors.runtime.topology import ChildSpec
-
-
-class Spawn(msgspec.Struct, frozen=True):
-    """Start a process for this actor."""
-
-    name: str
-    generation: int
-
-
-class Send(msgspec.Struct, frozen=True):
-    """Send a message to an actor."""
-
-    address: str
-    message: Message
-
-
-class Kill(msgspec.Struct, frozen=True):
-    """Send a signal to an actor's process."""
-
-    name: str
-    signal: int
-
-
-class Say(msgspec.Struct, frozen=True):
-    """Write the supervisor's word about an actor on the board."""
-
-    name: str
-    state: str
-    generation: int
-
-
-class Emit(msgspec.Struct, frozen=True):
-    """Tell the observer."""
-
-    event: Event
-
-
-class End(msgspec.Struct, frozen=True):
-    """No process is left: the run is over."""
-
-    code: int
-    reason: str
-
-
-Action = Spawn | Send | Kill | Say | Emit | End
+from actors.runtime.health import Sample
+from actors.runtime.messages import Drain, Member, Roster, Start, Stop, Suspect
+from actors.runtime.policy import Policy
+from actors.runtime.restart import Exit, KnownSuspects, Pool, RestartBudget, wants_restart
+from actors.runtime.topology import GIVERS, ChildSpec, pool_member
 
 
 class Mode(Enum):
@@ -95,53 +56,27 @@ class Mode(Enum):
     ENDED = "ended"
 
 
-class _Child:
-    """What the tree knows of one actor."""
-
-    def __init__(self, spec: ChildSpec) -> None:
-        self.spec = spec
-        self.generation = 0
-        self.alive = False
-        self.booted = False
-        self.started = False  # was sent Start
-        self.endpoint = ""
-        self.since = 0  # the first roster of this generation
-        self.ready_since: float | None = None
-        self.ever_ready = False
-        self.stopping = False  # was sent Stop, or killed on purpose
-        self.due: float | None = None  # when it is to be spawned again
-        self.deadline: float | None = None  # when it is killed, unless it is ready, or has ended, by then
-
-    @property
-    def address(self) -> str:
-        return f"{self.spec.name}#{self.generation}"
-
-
 class Tree:
     """The state machine.
 
     Args:
         specs: the actors, in the order of start.
-        restart: intensities and delays.
-        limits: how long outages, drain and stop may take.
+        policy: the options.
         random_unit: source of jitter.
     """
 
-    def __init__(
-        self, specs: Sequence[ChildSpec], restart: RestartOptions, limits: RunOptions, random_unit: random.Random
-    ) -> None:
+    def __init__(self, specs: Sequence[ChildSpec], policy: Policy, random_unit: random.Random) -> None:
         self.mode = Mode.STARTING
         self.code, self.reason = DONE, "all input is loaded"
         #: Sinks that are down: problem and since when, by writer.
         self.outages: dict[str, tuple[str, float]] = {}
         #: Those that were down when the run began to stop: what the report has to name.
         self.lasting_outages: dict[str, tuple[str, float]] = {}
-        self._restart = restart
-        self._limits = limits
-        self._random = random_unit
-        self._children = {spec.name: _Child(spec) for spec in specs}
-        self._pools = {spec.pool: Pool(restart, random_unit) for spec in specs}
-        self._budget = RestartBudget(restart.tree_intensity, restart.tree_period_s)
+        self._policy = policy
+        self._children = {spec.name: Child(spec, policy.watch) for spec in specs}
+        self._pools = {spec.pool: Pool(policy.restart, random_unit) for spec in specs}
+        self._budget = RestartBudget(policy.restart.tree_intensity, policy.restart.tree_period_s)
+        self._suspects = KnownSuspects()
         self._began = 0.0
         self._drain_deadline: float | None = None
         self._version = 0
@@ -170,11 +105,11 @@ class Tree:
         if child is None:
             return
         child.endpoint, child.ready_since, child.ever_ready, child.deadline = endpoint, now, True, None
-        child.since = self._version + 1
+        child.since = self._version + 1  # the one that is published below
         if self.mode is Mode.STOPPING:
             yield from self._stop_layer(now)
             return
-        yield Say(child.spec.name, "READY", child.generation)
+        yield Say(child.name, "READY", child.generation)
         yield from self._publish()
         yield from self._release()
         if self.mode is Mode.STARTING and all(other.ever_ready for other in self._children.values()):
@@ -183,25 +118,32 @@ class Tree:
         if self.mode is Mode.DRAINING and child.spec.stage == "reader":
             yield Send(child.address, Drain())
 
-    def exited(self, name: str, ended: Exit, phase: str, now: float) -> Iterator[Action]:
+    def exited(self, name: str, ended: Exit, last: LastWords, now: float) -> Iterator[Action]:
         """A process has ended."""
         child = self._children[name]
         ready_for = None if child.ready_since is None else now - child.ready_since
         commanded = child.stopping or self.mode is Mode.STOPPING
-        was_on_roster = child.ready_since is not None
-        child.alive = child.booted = child.started = child.stopping = False
-        child.ready_since = child.deadline = None
+        died = ActorDied(
+            name, child.generation, f"{child.hung}; {ended.text()}" if child.hung else ended.text(), last.phase, None,
+            "timeout" if child.hung else "worker_died", last.hand, last.stack, last.rss_bytes,
+            now - child.spawned_at)
+        child.ended()
         self.outages.pop(name, None)
         if self.mode is Mode.STOPPING:
             yield Say(name, "STOPPED", child.generation)
             yield from self._stop_layer(now)
             return
-        if was_on_roster:
+        if not commanded:
+            yield from self._accuse(child, died)
+        if ready_for is not None:
             yield from self._publish()
-        if commanded:
+        if child.leaving == "remove":
+            yield from self._forgotten(child)
+        elif commanded or child.leaving:
+            child.leaving = ""
             yield from self._spawn(child, now)
         elif wants_restart(child.spec.restart, ended):
-            yield from self._crashed(child, ended, phase, ready_for, now)
+            yield from self._crashed(child, ended, died, ready_for, now)
         else:
             yield Say(name, "STOPPED", child.generation)
             yield from self._stop(FAILED, f"{name} ended ({ended.text()}) before its input did", now)
@@ -211,20 +153,68 @@ class Tree:
         child = self._by_address(address)
         if child is None:
             return
-        name = child.spec.name
+        name = child.name
         if problem:
             _, since = self.outages.get(name, ("", now - seconds))
             if name not in self.outages:
-                yield Emit(OutageBegan(name, problem, self._limits.max_outage_s))
+                yield Emit(OutageBegan(name, problem, self._policy.limits.max_outage_s))
             self.outages[name] = (problem, since)
         elif self.outages.pop(name, None) is not None:
             yield Emit(OutageEnded(name, seconds))
 
-    def input_done(self, address: str, left: bool, now: float) -> Iterator[Action]:
-        """The reader has nothing under way any more."""
+    def drained(self, address: str, now: float) -> Iterator[Action]:
+        """A worker that was asked to leave has nothing in its hands any more."""
+        child = self._by_address(address)
+        if child is not None and child.leaving and not child.stopping:
+            child.stopping = True
+            child.deadline = now + self._policy.limits.stop_s
+            yield Send(child.address, Stop())
+
+    def observed(self, name: str, generation: int, sample: Sample, rss_bytes: int, now: float) -> Iterator[Action]:
+        """An actor was looked at: what its slot and the kernel say of it."""
+        child = self._children.get(name)
+        if child is None or child.generation != generation or not child.is_up or self.mode is Mode.STOPPING:
+            return
+        yield from care.observed(child, sample, self._policy.watch.term_s, self._givers(child), now)
+        options = self._policy.recycle.get(child.spec.pool)
+        if options is None or child.leaving or child.suspect or not self._pool_is_whole(child.spec.pool):
+            return
+        why = care.is_worn(child, rss_bytes, options, now)
+        if why:
+            yield Emit(Recycled(name, generation, why))
+            yield from care.retire(child, "replace", self._policy.limits.drain_s, self._givers(child), now)
+
+    def scale(self, pool: str, workers: int, now: float) -> Iterator[Action]:
+        """So many workers are wanted in a pool: start new ones, or let the last ones finish and go."""
+        members = sorted((child for child in self._children.values() if child.spec.pool == pool),
+                         key=lambda child: int(child.name.partition(".")[2]))
+        staying = [child for child in members if child.leaving != "remove"]
+        if self.mode not in (Mode.STARTING, Mode.RUNNING) or not staying or workers == len(staying):
+            return
+        yield Emit(Scaled(pool, len(staying), workers))
+        for child in staying[workers:]:
+            if child.is_up:
+                yield from care.retire(child, "remove", self._policy.limits.drain_s, self._givers(child), now)
+            else:  # it holds nothing
+                child.leaving, child.stopping = "remove", True
+                yield from [Kill(child.name, signal.SIGKILL)] if child.alive else self._forgotten(child)
+        names = (pool_member(pool, number) for number in range(1, 1 + workers + len(members)))
+        for name in [name for name in names if name not in self._children][:max(0, workers - len(staying))]:
+            child = Child(msgspec.structs.replace(staying[0].spec, name=name), self._policy.watch)
+            self._children[name] = child
+            yield from self._spawn(child, now)
+
+    def adopt(self, policy: Policy) -> None:
+        """Go by another policy from here on; what has been counted stays counted."""
+        self._policy = policy
+
+    def input_done(self, address: str, left: bool, now: float, code: int = DONE, reason: str = "") -> Iterator[Action]:
+        """The reader has nothing under way any more, or (with a code and a reason) gives up."""
         if self._by_address(address) is None or self.mode is Mode.STOPPING:
             return
-        if left:
+        if code:
+            yield from self._stop(code, reason, now)
+        elif left:
             yield from self._stop(RESUMABLE, self.reason, now)
         else:
             yield from self._stop(DONE, "all input is loaded", now)
@@ -238,17 +228,17 @@ class Tree:
             for child in self._children.values():
                 if child.alive:
                     child.stopping = True
-                    yield Kill(child.spec.name, signal.SIGKILL)
+                    yield Kill(child.name, signal.SIGKILL)
             yield from self._stop_layer(now)
             return
         self.reason = f"stopped by {name}"
         self.code = RESUMABLE
-        yield Emit(Draining(f"{name}: finishing what is under way, for at most {self._limits.drain_s:g} s"))
+        yield Emit(Draining(f"{name}: finishing what is under way, for at most {self._policy.limits.drain_s:g} s"))
         self.mode = Mode.DRAINING
-        self._drain_deadline = now + self._limits.drain_s
+        self._drain_deadline = now + self._policy.limits.drain_s
         for child in self._children.values():
             if child.spec.stage == "reader" and child.ready_since is not None:
-                yield Say(child.spec.name, "READY", child.generation)
+                yield Say(child.name, "READY", child.generation)
                 yield Send(child.address, Drain())
 
     def tick(self, now: float) -> Iterator[Action]:
@@ -256,9 +246,12 @@ class Tree:
         for child in self._children.values():
             if child.due is not None and child.due <= now:
                 yield from self._spawn(child, now)
+            if child.term_at is not None and child.term_at <= now and child.alive:
+                child.term_at = None
+                yield Kill(child.name, signal.SIGTERM)
             if child.deadline is not None and child.deadline <= now and child.alive:
                 child.deadline = None
-                yield Kill(child.spec.name, signal.SIGKILL)
+                yield Kill(child.name, signal.SIGKILL)
         if self.mode is Mode.STOPPING or self.mode is Mode.ENDED:
             return
         why = self._overdue(now)
@@ -267,9 +260,10 @@ class Tree:
 
     def next_deadline(self) -> float | None:
         """When ``tick`` is wanted next."""
-        times = [t for child in self._children.values() for t in (child.due, child.deadline) if t is not None]
+        times = [t for child in self._children.values() for t in (child.due, child.term_at, child.deadline)
+                 if t is not None]
         if self.mode is not Mode.STOPPING:
-            times += [since + self._limits.max_outage_s for _, since in self.outages.values()]
+            times += [since + self._policy.limits.max_outage_s for _, since in self.outages.values()]
             if self._drain_deadline is not None:
                 times.append(self._drain_deadline)
         return min(times, default=None)
@@ -277,25 +271,44 @@ class Tree:
     def _overdue(self, now: float) -> str:
         """Why the run has to stop now, or nothing."""
         if self._drain_deadline is not None and self._drain_deadline <= now:
-            return f"{self.reason}; not all was finished in {self._limits.drain_s:g} s"
+            return f"{self.reason}; not all was finished in {self._policy.limits.drain_s:g} s"
         for name, (problem, since) in self.outages.items():
-            if now - since >= self._limits.max_outage_s:
-                return f"{name}: {problem}, for more than {self._limits.max_outage_s:g} s"
+            if now - since >= self._policy.limits.max_outage_s:
+                return f"{name}: {problem}, for more than {self._policy.limits.max_outage_s:g} s"
         return ""
 
     # Decisions ------------------------------------------------------------------------------------------------------
 
-    def _by_address(self, address: str) -> _Child | None:
+    def _by_address(self, address: str) -> Child | None:
         """The living child of this address; what an old generation says is void."""
         child = self._children.get(address.rpartition("#")[0])
         return child if child is not None and child.alive and child.address == address else None
 
-    def _spawn(self, child: _Child, now: float) -> Iterator[Action]:
-        child.generation += 1
-        child.alive, child.due = True, None
-        child.deadline = now + self._restart.ready_s
-        yield Say(child.spec.name, "STARTING", child.generation)
-        yield Spawn(child.spec.name, child.generation)
+    def _givers(self, child: Child) -> list[str]:
+        """The addresses of those who give work to this actor on credit."""
+        stages = GIVERS.get(child.spec.stage, ())
+        return [other.address for other in self._children.values() if other.is_up and other.spec.stage in stages]
+
+    def _pool_is_whole(self, pool: str) -> bool:
+        return all(child.is_up and not child.leaving for child in self._children.values() if child.spec.pool == pool)
+
+    def _forgotten(self, child: Child) -> Iterator[Action]:
+        del self._children[child.name]
+        yield Say(child.name, ABSENT, 0)
+
+    def _accuse(self, child: Child, died: ActorDied) -> Iterator[Action]:
+        """Tell the origins with what in hand a worker died; they hear of it before they hear of the death."""
+        if not died.hand[2] or child.spec.stage not in GIVERS:
+            return
+        detail = f"{died.actor}: {died.how}\n{died.stack}".strip()
+        for other in self._children.values():
+            if other.spec.stage == "reader" and other.is_up:
+                yield Send(other.address, Suspect(*died.hand, died.cause, detail))
+
+    def _spawn(self, child: Child, now: float) -> Iterator[Action]:
+        child.spawned(now, self._policy.restart.ready_s)
+        yield Say(child.name, "STARTING", child.generation)
+        yield Spawn(child.name, child.generation)
 
     def _release(self) -> Iterator[Action]:
         waiting = [child.spec.layer for child in self._children.values() if not child.ever_ready]
@@ -308,7 +321,7 @@ class Tree:
     def _publish(self) -> Iterator[Action]:
         self._version += 1
         roster = Roster(self._version, tuple(
-            Member(child.spec.name, child.generation, child.spec.stage, child.endpoint, child.spec.ordered,
+            Member(child.name, child.generation, child.spec.stage, child.endpoint, child.spec.ordered,
                    child.since)
             for child in self._children.values() if child.ready_since is not None))
         for child in self._children.values():
@@ -316,32 +329,34 @@ class Tree:
                 yield Send(child.address, roster)
 
     def _crashed(
-        self, child: _Child, ended: Exit, phase: str, ready_for: float | None, now: float
+        self, child: Child, ended: Exit, died: ActorDied, ready_for: float | None, now: float
     ) -> Iterator[Action]:
-        name = child.spec.name
+        name = child.name
         if ended.permanent:
-            yield from self._give_up(child, ended, phase, f"{name} cannot run (its message is above)", now)
+            yield from self._give_up(died, f"{name} cannot run (its message is above)", now)
             return
         pool = self._pools[child.spec.pool]
-        decision = pool.crashed(name, ready_for, now)
+        # A batch is charged to its pool once. How often its parts may kill is the origin's business, and bounded.
+        is_known = child.spec.stage in GIVERS and self._suspects.add(died.hand)
+        decision = 0.0 if is_known else pool.crashed(name, ready_for, now)
         if isinstance(decision, float):
             child.due = now + decision
             yield Say(name, "BACKOFF", child.generation)
-            yield Emit(ActorDied(name, child.generation, ended.text(), phase, decision))
+            yield Emit(msgspec.structs.replace(died, restart_s=decision))
         elif ready_for is None or not self._budget.add(now):
-            yield from self._give_up(child, ended, phase, decision, now)
+            yield from self._give_up(died, decision, now)
         else:
             pool.restarted()
             child.due = now
-            yield Emit(ActorDied(name, child.generation, ended.text(), phase, 0.0))
+            yield Emit(msgspec.structs.replace(died, restart_s=0.0))
             for other in self._children.values():
                 if other.spec.pool == child.spec.pool and other.alive:
                     other.stopping = True
-                    yield Kill(other.spec.name, signal.SIGKILL)
+                    yield Kill(other.name, signal.SIGKILL)
 
-    def _give_up(self, child: _Child, ended: Exit, phase: str, why: str, now: float) -> Iterator[Action]:
-        yield Say(child.spec.name, "FATAL", child.generation)
-        yield Emit(ActorDied(child.spec.name, child.generation, ended.text(), phase, None))
+    def _give_up(self, died: ActorDied, why: str, now: float) -> Iterator[Action]:
+        yield Say(died.actor, "FATAL", died.generation)
+        yield Emit(died)
         yield from self._stop(FAILED, why, now)
 
     # Stopping -------------------------------------------------------------------------------------------------------
@@ -369,9 +384,9 @@ class Tree:
             if child.spec.layer < highest or child.stopping:
                 continue
             child.stopping = True
-            child.deadline = now + self._limits.stop_s
-            yield Say(child.spec.name, "DRAINING", child.generation)
+            child.deadline = now + self._policy.limits.stop_s
+            yield Say(child.name, "DRAINING", child.generation)
             if child.booted:
                 yield Send(child.address, Stop())
             else:  # it holds nothing and could not hear
-                yield Kill(child.spec.name, signal.SIGKILL)
+                yield Kill(child.name, signal.SIGKILL)

@@ -15,7 +15,20 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from actors.runtime.actor import Post
-from actors.runtime.messages import Ack, AnyMessage, Batch, Counts, Credit, Failed, Hello, Member, Part
+from actors.runtime.messages import (
+    NOTHING,
+    Ack,
+    AnyMessage,
+    Batch,
+    Counts,
+    Credit,
+    Drained,
+    Failed,
+    Hello,
+    Hold,
+    Member,
+    Part,
+)
 from actors.runtime.relay import Relay
 from actors.runtime.rows import Rows
 
@@ -63,6 +76,8 @@ class PoolWorker:
         self._queue: deque[tuple[str, Batch, list[bytes]]] = deque()
         self._stalled: tuple[str, Batch, Made] | None = None
         self._free: dict[str, int] = {}
+        self._held: set[str] = set()
+        self._draining = False
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """Take a batch, an answer or credit."""
@@ -75,13 +90,16 @@ class PoolWorker:
         elif isinstance(message, Failed):
             self._pass_up(self._relay.failed(sender, message))
         elif isinstance(message, Hello):
-            self._post.send(sender, Credit(self._credit))
+            self._post.send(sender, Credit(0 if self._draining else self._credit))
+        elif isinstance(message, Hold):
+            (self._held.add if message.on else self._held.discard)(message.address)
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
         """Forget the dead; say upstream what was lost with them."""
         for member in gone:
             address = member.address
             self._free.pop(address, None)
+            self._held.discard(address)
             self._queue = deque(item for item in self._queue if item[0] != address)
             if self._stalled is not None and self._stalled[0] == address:
                 self._stalled = None
@@ -97,10 +115,15 @@ class PoolWorker:
             self._stalled = None
         if not self._queue:
             slot.phase("IDLE")
+            if self._draining and not len(self._relay):
+                self._draining = False
+                self._post.tell(Drained())
             return None
         producer, batch, frames = self._queue.popleft()
         slot.phase("WORK")
+        slot.take(batch.id)
         made = self._make(batch, frames)
+        slot.take(NOTHING)
         slot.batches += 1
         slot.records += made.counts.get("read", 0)
         slot.bytes_done += len(frames[0]) if frames else 0
@@ -110,7 +133,8 @@ class PoolWorker:
         return 0.0
 
     def drain(self) -> None:
-        """Nothing to do: no input comes once the reader has stopped."""
+        """Somebody else takes this worker's place: finish what is here, and say so."""
+        self._draining = True
 
     def close(self) -> None:
         """Nothing is held."""
@@ -139,7 +163,7 @@ class PoolWorker:
         self._post.send(producer, Credit(1))
 
     def _send_on(self, producer: str, batch: Batch, made: Made) -> bool:
-        worker = max(self._free, key=self._free.__getitem__, default=None)
+        worker = max(self._free.keys() - self._held, key=self._free.__getitem__, default=None)
         if worker is None or self._free[worker] <= 0:
             return False
         self._free[worker] -= 1

@@ -30,6 +30,7 @@ from actors.runtime.messages import (
     Ack,
     AnyMessage,
     Batch,
+    BatchId,
     Failed,
     Hello,
     InputDone,
@@ -329,6 +330,9 @@ class _Slot:
 
     def phase(self, phase: str) -> None:
         pass
+
+    def take(self, batch: BatchId) -> None:
+        self.hand = batch
 
 
 class SimulatedActor:

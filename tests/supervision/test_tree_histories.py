@@ -9,9 +9,11 @@ from collections.abc import Iterable
 import pytest
 
 from actors.runtime import tree
-from actors.runtime.events import DONE, FAILED, RESUMABLE, ActorDied
+from actors.runtime.actions import Action, Emit, End, Kill, Send, Spawn
+from actors.runtime.events import DONE, FAILED, RESUMABLE, ActorDied, LastWords
 from actors.runtime.messages import Drain, Roster, Start, Stop
 from actors.runtime.pipeline import RestartOptions, RunOptions
+from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit
 from actors.runtime.topology import ChildSpec
 
@@ -29,23 +31,23 @@ class History:
     """A tree under test, with everything it has asked for so far."""
 
     def __init__(self, restart: RestartOptions | None = None, limits: RunOptions | None = None) -> None:
-        self.tree = tree.Tree(SPECS, restart or RestartOptions(), limits or RunOptions(), random.Random(0))
+        self.tree = tree.Tree(SPECS, Policy(restart or RestartOptions(), limits or RunOptions()), random.Random(0))
         self.now = 0.0
-        self.actions: list[tree.Action] = []
+        self.actions: list[Action] = []
         self.take(self.tree.begin(self.now))
 
-    def take(self, actions: Iterable[tree.Action]) -> list[tree.Action]:
+    def take(self, actions: Iterable[Action]) -> list[Action]:
         new = list(actions)
         self.actions += new
         return new
 
     def address(self, name: str) -> str:
-        return [f"{a.name}#{a.generation}" for a in self.actions if isinstance(a, tree.Spawn) and a.name == name][-1]
+        return [f"{a.name}#{a.generation}" for a in self.actions if isinstance(a, Spawn) and a.name == name][-1]
 
-    def boot(self, name: str) -> list[tree.Action]:
+    def boot(self, name: str) -> list[Action]:
         return self.take(self.tree.booted(self.address(name), self.now))
 
-    def ready(self, name: str) -> list[tree.Action]:
+    def ready(self, name: str) -> list[Action]:
         return self.take(self.tree.ready(self.address(name), f"ipc://{name}", self.now))
 
     def up(self) -> History:
@@ -56,14 +58,14 @@ class History:
         assert self.tree.mode is tree.Mode.RUNNING
         return self
 
-    def exit(self, name: str, ended: Exit = KILLED) -> list[tree.Action]:
-        return self.take(self.tree.exited(name, ended, "WORK", self.now))
+    def exit(self, name: str, ended: Exit = KILLED) -> list[Action]:
+        return self.take(self.tree.exited(name, ended, LastWords("WORK"), self.now))
 
-    def tick(self, now: float) -> list[tree.Action]:
+    def tick(self, now: float) -> list[Action]:
         self.now = now
         return self.take(self.tree.tick(now))
 
-    def die_and_return(self, name: str, after: float = 1.0) -> list[tree.Action]:
+    def die_and_return(self, name: str, after: float = 1.0) -> list[Action]:
         """Die, be spawned again when it is due, and get ready."""
         self.now += after
         actions = self.exit(name)
@@ -76,17 +78,17 @@ class History:
         return actions
 
 
-def spawned(actions: Iterable[tree.Action], name: str) -> bool:
-    return any(isinstance(action, tree.Spawn) and action.name == name for action in actions)
+def spawned(actions: Iterable[Action], name: str) -> bool:
+    return any(isinstance(action, Spawn) and action.name == name for action in actions)
 
 
-def sent(actions: Iterable[tree.Action], kind: type) -> list[str]:
+def sent(actions: Iterable[Action], kind: type) -> list[str]:
     return [action.address.partition("#")[0] for action in actions
-            if isinstance(action, tree.Send) and isinstance(action.message, kind)]
+            if isinstance(action, Send) and isinstance(action.message, kind)]
 
 
-def ended(actions: Iterable[tree.Action]) -> tree.End | None:
-    return next((action for action in actions if isinstance(action, tree.End)), None)
+def ended(actions: Iterable[Action]) -> End | None:
+    return next((action for action in actions if isinstance(action, End)), None)
 
 
 def test_everyone_is_spawned_at_once_and_starts_when_all_downstream_is_ready() -> None:
@@ -109,7 +111,7 @@ def test_when_all_input_is_loaded_everyone_stops_and_the_run_ends_with_success()
     assert sorted(sent(actions, Stop)) == sorted(spec.name for spec in SPECS)
     for spec in SPECS:
         actions = history.exit(spec.name, Exit(0))
-    assert ended(actions) == tree.End(DONE, "all input is loaded")
+    assert ended(actions) == End(DONE, "all input is loaded")
 
 
 def test_with_input_left_the_layers_stop_one_after_the_other_from_the_source_down() -> None:
@@ -137,7 +139,7 @@ def test_a_second_signal_kills_everyone_at_once() -> None:
     history = History().up()
     history.take(history.tree.signalled("SIGINT", 1.0))
     actions = history.take(history.tree.signalled("SIGINT", 1.1))
-    assert sorted(a.name for a in actions if isinstance(a, tree.Kill)) == sorted(spec.name for spec in SPECS)
+    assert sorted(a.name for a in actions if isinstance(a, Kill)) == sorted(spec.name for spec in SPECS)
     for spec in SPECS:
         actions = history.exit(spec.name)
     end = ended(actions)
@@ -163,7 +165,7 @@ def test_a_reader_that_dies_while_draining_is_told_to_drain_again() -> None:
 def test_the_first_restart_is_at_once_and_the_roster_tells_everyone_alive() -> None:
     history = History().up()
     actions = history.exit("writer.a")
-    rosters = [a.message for a in actions if isinstance(a, tree.Send) and isinstance(a.message, Roster)]
+    rosters = [a.message for a in actions if isinstance(a, Send) and isinstance(a.message, Roster)]
     assert len(rosters) == 4
     assert all("writer.a" not in [member.name for member in roster.members] for roster in rosters)
     assert spawned(history.tick(0.0), "writer.a")
@@ -182,9 +184,9 @@ def test_a_pool_may_restart_five_times_in_thirty_seconds_then_it_is_restarted_as
     history = History().up()
     for _ in range(5):
         actions = history.die_and_return("parser.1")
-        assert not any(isinstance(action, tree.Kill) for action in actions)
+        assert not any(isinstance(action, Kill) for action in actions)
     actions = history.die_and_return("parser.1")
-    assert [action.name for action in actions if isinstance(action, tree.Kill)] == ["parser.2"]
+    assert [action.name for action in actions if isinstance(action, Kill)] == ["parser.2"]
     assert history.tree.mode is tree.Mode.RUNNING
 
 
@@ -196,7 +198,7 @@ def test_more_than_three_restarts_of_whole_pools_in_a_minute_end_the_run() -> No
             break
     assert history.tree.code == FAILED
     assert history.tree.reason == "writer.a: more than 1 restarts of its pool in 30 s"
-    deaths = [a.event for a in history.actions if isinstance(a, tree.Emit) and isinstance(a.event, ActorDied)]
+    deaths = [a.event for a in history.actions if isinstance(a, Emit) and isinstance(a.event, ActorDied)]
     assert len(deaths) == 8  # each pool restart takes two deaths, and the fourth is one too many
     assert deaths[-1].restart_s is None
 
@@ -227,14 +229,14 @@ def test_a_wrong_configuration_ends_the_run_at_the_first_death() -> None:
 
 def test_an_actor_that_is_not_ready_in_time_is_killed() -> None:
     history = History(RestartOptions(ready_s=30.0))
-    assert tree.Kill("writer.a", signal.SIGKILL) in history.tick(30.0)
+    assert Kill("writer.a", signal.SIGKILL) in history.tick(30.0)
 
 
 def test_an_actor_that_does_not_stop_in_time_is_killed() -> None:
     history = History(limits=RunOptions(stop_s=5.0)).up()
     history.take(history.tree.input_done("reader.1#1", True, 1.0))
     assert history.tick(5.9) == []
-    assert history.tick(6.0) == [tree.Kill("reader.1", signal.SIGKILL)]
+    assert history.tick(6.0) == [Kill("reader.1", signal.SIGKILL)]
 
 
 def test_a_sink_that_is_down_for_too_long_stops_the_run_and_is_named() -> None:
@@ -261,4 +263,4 @@ def test_a_signal_during_the_start_ends_the_run_without_waiting_for_the_rest(nam
     history.take(history.tree.signalled("SIGINT", 0.1))
     assert history.tree.mode is tree.Mode.DRAINING
     history.take(history.tree.signalled("SIGINT", 0.2))
-    assert tree.Kill(name, signal.SIGKILL) in history.actions
+    assert Kill(name, signal.SIGKILL) in history.actions

@@ -1,0 +1,59 @@
+"""``thresher scale``, ``reload`` and ``stop``: ask the supervisor of a run that is going on; say what it answers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from actors.runtime import rundir
+from actors.runtime.errors import ConfigError
+from actors.runtime.mailbox import SUPERVISOR, Mailbox
+from actors.runtime.manifest import load_manifest
+from actors.runtime.messages import Command, Reply
+
+#: The supervisor answers between two events, so at once.
+WAIT_S = 10.0
+
+
+def only_run() -> Path:
+    """Return the state directory of the one run of this user that is going on.
+
+    Raises:
+        ConfigError: there is none, or more than one.
+    """
+    states = [state for folder in rundir.base().glob("*") if (state := _state_of(folder)) is not None]
+    if len(states) == 1:
+        return states[0]
+    if not states:
+        raise ConfigError("no run is going on: start one with `thresher run`")
+    raise ConfigError("more than one run is going on, say which with --state DIR:\n"
+                      + "\n".join(f"  {state}" for state in sorted(states)))
+
+
+def _state_of(run_dir: Path) -> Path | None:
+    try:
+        state = Path(load_manifest(run_dir / rundir.MANIFEST).state)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return state if rundir.find(state) == run_dir else None
+
+
+def ask(state: Path, verb: str, *arguments: str) -> Reply:
+    """Send a command to the run of a state directory; return the answer.
+
+    Raises:
+        ConfigError: no run is going on there.
+    """
+    run_dir = rundir.find(state)
+    if run_dir is None:
+        raise ConfigError(f"no run is going on with the state directory {state}: start it with `thresher run`, "
+                          "or say with --state which one is meant")
+    mailbox = Mailbox(f"command.{os.getpid()}#1", run_dir)
+    try:
+        mailbox.send(SUPERVISOR, Command(verb, arguments))
+        answers = [message for _, message, _ in mailbox.receive(WAIT_S) if isinstance(message, Reply)]
+    finally:
+        mailbox.close()
+    return answers[0] if answers else Reply(False, f"the supervisor did not answer within {WAIT_S:g} s")

@@ -1,0 +1,71 @@
+"""What is done with an actor that lives: it is suspected, condemned, or asked to leave. Pure: actions come out.
+
+    observed ──silent──▶ SUSPECT, nothing new is given to it ──progress──▶ as before
+                            └──budget used up──▶ stack dump ──0.2 s──▶ SIGTERM ──term_s──▶ SIGKILL
+    retire   ──▶ nothing new is given to it ──Drain──▶ (it finishes what it has) ──Drained──▶ Stop
+
+A hung process cannot be asked anything, so it is killed; what it had in hand is suspect. One that retires (recycled
+for its age or size, or because fewer are wanted) has nothing in hand when it goes, and its going is no death.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+
+from actors.runtime.actions import Action, Emit, Kill, Say, Send
+from actors.runtime.child import Child
+from actors.runtime.events import ActorHung, ActorSuspect
+from actors.runtime.health import Sample, Verdict
+from actors.runtime.messages import Drain, Hold
+from actors.runtime.pipeline import RecycleOptions
+
+#: Time for the stacks to be written before the process is asked to go.
+STACK_S = 0.2
+
+
+def observed(child: Child, sample: Sample, term_s: float, givers: Sequence[str], now: float) -> Iterator[Action]:
+    """An actor that is up was looked at. ``givers``: the addresses of those who give it work on credit."""
+    verdict = child.health.observe(sample, now)
+    if verdict is Verdict.WELL:
+        if child.suspect:
+            child.suspect = False
+            yield Say(child.name, "READY", child.generation)
+            yield from hold(child, givers, bool(child.leaving))
+        return
+    if not child.suspect:
+        child.suspect = True
+        yield Say(child.name, "SUSPECT", child.generation)
+        yield Emit(ActorSuspect(child.name, child.generation, child.health.reason))
+        yield from hold(child, givers, True)
+    if verdict is Verdict.HUNG:
+        child.hung = child.health.reason
+        child.term_at = now + STACK_S
+        child.deadline = child.term_at + term_s
+        yield Emit(ActorHung(child.name, child.generation, child.hung))
+        yield Kill(child.name, signal.SIGUSR1)
+
+
+def hold(child: Child, givers: Sequence[str], on: bool) -> Iterator[Action]:
+    """Let nothing new be given to an actor, or again."""
+    for giver in givers:
+        yield Send(giver, Hold(child.address, on))
+
+
+def retire(child: Child, leaving: str, drain_s: float, givers: Sequence[str], now: float) -> Iterator[Action]:
+    """Ask an actor to finish what it has and go; ``leaving`` is ``replace`` or ``remove``."""
+    child.leaving = leaving
+    child.deadline = now + drain_s
+    yield Say(child.name, "DRAINING", child.generation)
+    yield from hold(child, givers, True)
+    yield Send(child.address, Drain())
+
+
+def is_worn(child: Child, rss_bytes: int, options: RecycleOptions, now: float) -> str:
+    """Why an actor is to be replaced by a fresh one; empty when it is not."""
+    age_s = now - child.spawned_at
+    if options.max_rss_bytes and rss_bytes > options.max_rss_bytes:
+        return f"resident memory {rss_bytes // 1024 // 1024} MiB, at most {options.max_rss_bytes // 1024 // 1024}"
+    if options.max_age_s and age_s > options.max_age_s:
+        return f"{age_s:.0f} s old, at most {options.max_age_s:g}"
+    return ""

@@ -1,0 +1,65 @@
+"""What the supervision tree knows of one actor."""
+
+from __future__ import annotations
+
+from actors.runtime.health import Health
+from actors.runtime.pipeline import WatchOptions
+from actors.runtime.topology import ChildSpec
+
+
+class Child:
+    """One actor, over all its generations.
+
+    Args:
+        spec: who it is.
+        watch: budgets of the hang detection.
+    """
+
+    def __init__(self, spec: ChildSpec, watch: WatchOptions) -> None:
+        self.spec = spec
+        self._watch = watch
+        self.generation = 0
+        self.ever_ready = False
+        self.due: float | None = None  # when it is to be spawned again
+        self.leaving = ""  # told to finish what it has: "replace" or "remove"
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self.alive = False
+        self.booted = False
+        self.started = False  # was sent Start
+        self.stopping = False  # was sent Stop, or killed on purpose
+        self.endpoint = ""
+        self.since = 0  # the first roster of this generation
+        self.spawned_at = 0.0
+        self.ready_since: float | None = None
+        self.deadline: float | None = None  # when it is killed, unless it is ready, or has ended, by then
+        self.term_at: float | None = None  # when it is asked to go, before that
+        self.suspect = False
+        self.hung = ""  # why it is being killed
+        self.health = Health(self._watch)
+
+    @property
+    def name(self) -> str:
+        """E.g. ``parser.1``."""
+        return self.spec.name
+
+    @property
+    def address(self) -> str:
+        """What this generation is called on the wire."""
+        return f"{self.spec.name}#{self.generation}"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is ready, and nobody has asked it to end."""
+        return self.alive and self.ready_since is not None and not (self.stopping or self.hung)
+
+    def spawned(self, now: float, ready_s: float) -> None:
+        """A new generation begins."""
+        self._begin_anew()
+        self.generation += 1
+        self.alive, self.due, self.spawned_at, self.deadline = True, None, now, now + ready_s
+
+    def ended(self) -> None:
+        """Its process is gone."""
+        self._begin_anew()

@@ -1,0 +1,26 @@
+"""What the kernel says of a process."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+_TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
+
+
+class Process(msgspec.Struct, frozen=True):
+    """State letter (R, S, D, T, Z), and CPU seconds used in user and kernel mode."""
+
+    state: str
+    cpu_s: float
+
+
+def look(pid: int) -> Process | None:
+    """Return what is known of a process; None when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return Process(fields[0].decode(), (int(fields[11]) + int(fields[12])) * _TICK_S)

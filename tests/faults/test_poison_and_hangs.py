@@ -1,0 +1,145 @@
+"""Records that kill their workers or never let them go: found among thousands, alone in the dead-letter store."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from actors.sinks.dead_letters import StoredLetter, read_letters
+from actors.sinks.lmdb import read_lmdb
+from tests.loads import Load, assert_counts_add_up
+
+TARGET = "tests.pipelines.treacherous"
+RECORDS = 6000
+#: So that a hang is noticed soon.
+EAGER = ("watch.suspect_s=0.5", "watch.hard_cpu_s=1.5", "watch.hard_block_s=1.0", "watch.stopped_s=1.5",
+         "watch.term_s=0.2")
+
+
+def _logs(folder: Path, trouble: dict[int, str]) -> list[bytes]:
+    folder.mkdir()
+    lines = [f"k{number} {trouble.get(number, f'value {number}')}".encode() for number in range(RECORDS)]
+    (folder / "a.txt").write_bytes(b"\n".join(lines) + b"\n")
+    return lines
+
+
+def _run(tmp_path: Path, *sets: str) -> Load:
+    logs, state = tmp_path / "logs", tmp_path / "state"
+    with Load(logs / "*.txt", state, "budget.max_error_rate=0.5", f"options.marks={tmp_path}", *sets,
+              target=TARGET) as running:
+        running.wait()
+    return running
+
+
+def _letters(tmp_path: Path) -> list[StoredLetter]:
+    path = tmp_path / "state" / "dead-letters.db"
+    return list(read_letters(path)) if path.exists() else []
+
+
+def _assert_all_but(tmp_path: Path, lines: Iterable[bytes], bad: Iterable[bytes]) -> None:
+    """Every line but the bad ones is stored and counted once; the bad ones are dead letters, byte for byte."""
+    expected = dict(line.split(b" ", 1) for line in lines if line not in set(bad))
+    assert dict(read_lmdb(tmp_path / "state" / "store.lmdb")) == expected
+    assert sorted(letter.raw for letter in _letters(tmp_path)) == sorted(bad)
+    counts = assert_counts_add_up(tmp_path / "state")
+    assert counts["read"] == RECORDS
+    assert counts["written"] == len(expected)
+
+
+@pytest.mark.parametrize("fuse", ["true", "false"])
+@pytest.mark.parametrize("value", ["segfault", "exit", "kill", "check-segfault"])
+def test_a_record_that_kills_its_worker_ends_alone_in_the_dead_letter_store(
+    tmp_path: Path, value: str, fuse: str
+) -> None:
+    lines = _logs(tmp_path / "logs", {3210: value})
+    running = _run(tmp_path, f"parser.fuse={fuse}")
+    assert running.process.returncode == 0, running.output()
+    _assert_all_but(tmp_path, lines, [lines[3210]])
+    (letter,) = _letters(tmp_path)
+    assert (letter.reason, letter.line) == ("worker_died", 3211)
+    how = {"segfault": "SIGSEGV", "exit": "exit code 7", "kill": "SIGKILL"}[value.removeprefix("check-")]
+    assert how in letter.detail
+    if "segfault" in value:
+        assert "in trouble" in letter.detail, "the stack says where"
+    assert len(running.of("died")) <= 6 + 20
+
+
+@pytest.mark.parametrize("value", ["loop", "deadlock", "stop"])
+def test_a_record_that_hangs_its_worker_ends_alone_in_the_dead_letter_store(tmp_path: Path, value: str) -> None:
+    lines = _logs(tmp_path / "logs", {3210: value})
+    running = _run(tmp_path, *EAGER, "flow.batch_bytes=600")  # of some 30 records: each try takes a second or two
+    assert running.process.returncode == 0, running.output()
+    _assert_all_but(tmp_path, lines, [lines[3210]])
+    (letter,) = _letters(tmp_path)
+    assert letter.reason == "timeout"
+    if value != "stop":  # a stopped process cannot write its stack down
+        assert "in trouble" in letter.detail
+    assert len(running.of("hung")) == len(running.of("died"))
+
+
+def test_several_records_that_kill_are_each_found(tmp_path: Path) -> None:
+    bad = {5: "segfault", 6: "exit", 2500: "exit", 5999: "segfault"}
+    lines = _logs(tmp_path / "logs", bad)
+    running = _run(tmp_path)
+    assert running.process.returncode == 0, running.output()
+    _assert_all_but(tmp_path, lines, [lines[number] for number in bad])
+
+
+def test_a_record_that_hangs_only_once_is_written_like_another(tmp_path: Path) -> None:
+    lines = _logs(tmp_path / "logs", {77: "once-deadlock", 4000: "once-exit", 5000: "once-loop"})
+    running = _run(tmp_path, *EAGER)
+    assert running.process.returncode == 0, running.output()
+    _assert_all_but(tmp_path, lines, [])
+    assert len(running.of("died")) == 3
+
+
+@pytest.mark.parametrize("value", ["regex", "json", "integers", "signs", "patience"])
+def test_work_that_holds_the_interpreter_or_takes_long_is_not_taken_for_a_hang(tmp_path: Path, value: str) -> None:
+    lines = _logs(tmp_path / "logs", {3000: value})
+    running = _run(tmp_path, "watch.suspect_s=0.5", "watch.hard_cpu_s=60", "watch.hard_block_s=1.0")
+    assert running.process.returncode == 0, running.output()
+    _assert_all_but(tmp_path, lines, [])
+    assert running.of("died") == []
+
+
+def test_a_suspect_is_given_nothing_new_and_gets_well_again(tmp_path: Path) -> None:
+    _logs(tmp_path / "logs", {3000: "regex"})
+    running = _run(tmp_path, "watch.suspect_s=0.5")
+    assert [event["actor"].partition(".")[0] for event in running.of("suspect")] == ["parser"]
+    assert running.of("died") == []
+
+
+def test_an_application_that_always_kills_its_workers_is_given_up_soon(tmp_path: Path) -> None:
+    _logs(tmp_path / "logs", dict.fromkeys(range(RECORDS), "exit"))
+    running = _run(tmp_path)
+    assert running.process.returncode == 1
+    reason = running.of("report")[0]["reason"]
+    assert "killed their workers" in reason or "restarts of its pool" in reason
+    assert len(running.of("died")) < 200
+
+
+def test_what_was_learned_of_a_suspect_batch_outlives_the_reader_and_the_run(tmp_path: Path) -> None:
+    lines = _logs(tmp_path / "logs", {3210: "exit"})
+    logs, state = tmp_path / "logs" / "*.txt", tmp_path / "state"
+    sets = ("budget.max_error_rate=0.5", f"options.marks={tmp_path}")
+    deaths = 0
+    for kills in range(1, 4):
+        with Load(logs, state, *sets, target=TARGET) as running:
+            running.until(lambda views: running.output().count('"died"') >= 4, "four deaths")  # noqa: B023
+            if kills == 2:
+                running.kill("reader.1", after_batches=0)
+            else:
+                running.process.kill()
+            if kills == 2:
+                running.until(lambda views: running.output().count('"died"') >= 8, "eight deaths")  # noqa: B023
+                running.process.send_signal(signal.SIGKILL)
+            running.wait()
+            deaths += len(running.of("died"))
+    running = _run(tmp_path)
+    assert running.process.returncode == 0, running.output()
+    deaths += len(running.of("died"))
+    _assert_all_but(tmp_path, lines, [lines[3210]])
+    assert deaths < 40, "each run went on where the one before it was killed"
