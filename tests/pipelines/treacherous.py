@@ -78,7 +78,7 @@ def trouble(what: str, options: Options) -> None:
         case "json":
             json.loads(json.dumps([1.5] * (options.megabytes * 200_000)))
         case "integers":
-            str(3 ** 400_000 % 7 ** 300_000)
+            (3 ** 3_000_000 % 7 ** 1_000_000).bit_length()
         case "signs":
             for _ in range(40):
                 wait(0.1)
