@@ -123,16 +123,21 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_settings(options: argparse.Namespace, settings: Settings) -> int:
+    import msgspec
+
     import supervisor
     from actors.console import report
+    from actors.console.history import Recorder
 
     as_json = options.format == "json" or (options.format == "auto" and not sys.stdout.isatty())
     observer = _observer(as_json, options.quiet)
+    recorder = Recorder(Path(settings.manifest.state), observer)
     try:
-        result = supervisor.run(settings.manifest, observer, lambda: _settings(options, dry=options.dry_run).manifest)
+        result = supervisor.run(settings.manifest, recorder, lambda: _settings(options, dry=options.dry_run).manifest)
     finally:
         observer.close()
     final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run)
+    recorder.ended(msgspec.structs.replace(result, code=final.code, reason=final.reason))
     print(json.dumps(final.fields()) if as_json else report.render(final), flush=True)
     return final.code
 
@@ -216,7 +221,7 @@ def _report(options: argparse.Namespace) -> int:
     settings = _settings(options)
     last = report.build(settings.manifest, settings.pipeline, None, None)
     print(json.dumps(last.fields()) if options.json else report.render(last))
-    return 0
+    return last.code
 
 
 def _show(data: dict[str, Any], render: Callable[[dict[str, Any]], str], as_json: bool) -> int:

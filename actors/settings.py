@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-import re
 import sys
 import tomllib
+import traceback
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from actors.assignments import flatten, from_environment, from_sets, lines_of, with_references
 from actors.runtime.errors import ConfigError
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.options import Assignment, build, overlay, unknown_key
@@ -29,8 +30,6 @@ from actors.runtime.pipeline import Pipeline
 _FIXED = ("parser", "checker", "aggregator", "flow", "budget", "restart", "watch", "run")
 _COMPONENTS = ("source", "dead_letters")
 _TOP = ("app", "state", *_FIXED, *_COMPONENTS, "sinks", "options")
-_PREFIX = "THRESHER_"
-_REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -65,10 +64,13 @@ def load(
         ConfigError: with every problem that was found, one after the other.
     """
     found = _resolve(target)
-    assignments = [*found.assignments, *_from_environment(os.environ if environ is None else environ),
-                   *_from_sets(sets)]
+    environ = os.environ if environ is None else environ
     problems: list[str] = []
-    settings = _apply(found, assignments, state, dry, problems)
+    said = [*found.assignments, *from_environment(environ, found.pipeline.sinks, problems), *from_sets(sets, problems)]
+    if state is not None:
+        said.append(Assignment(("state",), state, "--state"))
+    assignments = [with_references(assignment, environ, problems) for assignment in said]
+    settings = _apply(found, assignments, dry, problems)
     if problems or settings is None:
         raise ConfigError("\n".join(problems))
     return settings
@@ -85,7 +87,7 @@ def applications() -> list[str]:
 
 
 def _resolve(target: str) -> _Target:
-    if target.endswith(".toml") or "/" in target:
+    if target.endswith(".toml") or ("/" in target and not target.endswith(".py")):
         return _from_file(Path(target))
     module, pipeline = _import_application(target, f"target {target!r}")
     return _Target(module, pipeline, [])
@@ -93,126 +95,101 @@ def _resolve(target: str) -> _Target:
 
 def _from_file(path: Path) -> _Target:
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected a TOML file: {(error.strerror or str(error)).lower()}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
-    app = data.get("app")
+    lines = lines_of(text)
+    app = data.pop("app", None)
     if not isinstance(app, str):
-        raise ConfigError(f"{path}: expected app = \"NAME\", one of {', '.join(applications())} or a dotted module, "
+        where = f"{path}:{lines['app',]}" if ("app",) in lines else str(path)
+        raise ConfigError(f"{where}: expected app = \"NAME\", one of {', '.join(applications())} or a dotted module, "
                           f"got {'nothing' if app is None else repr(app)}")
     module, pipeline = _import_application(app, f"{path}: app")
-    lines = _lines_of(text)
     return _Target(module, pipeline, [
         Assignment(key, value, f"{path}:{lines[key]}" if key in lines else str(path))
-        for key, value in _flatten(data, ())])
+        for key, value in flatten(data)])
 
 
 def _import_application(name: str, where: str) -> tuple[str, Pipeline]:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a user's own module beside his configuration
     module = f"actors.apps.{name}" if "." not in name and name in applications() else name
+    unknown = (f"{where}: no application and no module is called {name!r}\n"
+               f"  applications: {', '.join(applications())}\n"
+               "  a module is looked for in this folder and where Python looks")
+    if name.endswith(".py"):
+        unknown += f"\n  did you mean '{name.removesuffix('.py').replace('/', '.')}'?"
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise ConfigError(unknown)
     try:
-        pipeline = importlib.import_module(module).PIPELINE
-    except ModuleNotFoundError as error:
-        if error.name is not None and module.startswith(error.name):
-            raise ConfigError(
-                f"{where}: no application and no module is called {name!r}\n"
-                f"  applications: {', '.join(applications())}\n"
-                "  a module is looked for in this folder and where Python looks") from error
-        raise ConfigError(f"{where}: {module} cannot be imported: {error}") from error
-    except AttributeError as error:
-        raise ConfigError(f"{where}: module {module} has no PIPELINE") from error
-    except Exception as error:
-        raise ConfigError(f"{where}: {module} cannot be imported: {type(error).__name__}: {error}") from error
+        found = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+            raise ConfigError(unknown) from error
+        raise ConfigError(f"{where}: {module} cannot be imported: {_told(error)}") from error
+    pipeline = getattr(found, "PIPELINE", None)
+    if pipeline is None:
+        raise ConfigError(f"{where}: module {module} has no PIPELINE")
     if not isinstance(pipeline, Pipeline):
         raise ConfigError(f"{where}: {module}.PIPELINE: expected a Pipeline, got {type(pipeline).__name__}")
     return module, pipeline
 
 
-def _lines_of(text: str) -> dict[tuple[str, ...], int]:
-    """The line of each ``key = value`` and table of a TOML file, as far as a look at the lines can tell."""
-    lines: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        if match := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
-            table = tuple(part.strip().strip("\"'") for part in match[1].split("."))
-            lines.setdefault(table, number)
-        elif match := re.match(r"\s*([\w.\"'-]+)\s*=", line):
-            key = tuple(part.strip("\"'") for part in match[1].split("."))
-            lines.setdefault((*table, *key), number)
-    return lines
-
-
-# Layers -----------------------------------------------------------------------------------------------------------
-
-
-def _flatten(data: Mapping[str, Any], prefix: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], Any]]:
-    for name, value in data.items():
-        if isinstance(value, dict) and len(prefix) < (2 if (prefix or (name,))[0] == "sinks" else 1):
-            yield from _flatten(value, (*prefix, name))
-        else:
-            yield (*prefix, name), value
-
-
-def _from_environment(environ: Mapping[str, str]) -> list[Assignment]:
-    return [
-        Assignment(tuple(name[len(_PREFIX):].lower().split("__")), _value(text), f"environment {name}")
-        for name, text in sorted(environ.items()) if name.startswith(_PREFIX) and "__" in name
-    ]
-
-
-def _from_sets(sets: Sequence[str]) -> list[Assignment]:
-    assignments: list[Assignment] = []
-    for text in sets:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"--set {text}: expected KEY=VALUE, e.g. --set parser.workers=4")
-        assignments.append(Assignment(tuple(key.strip().split(".")), _value(value), f"--set {key.strip()}"))
-    return assignments
-
-
-def _value(text: str) -> Any:
-    """A TOML value, or else the text itself."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+def _told(error: BaseException) -> str:
+    """What went wrong in somebody else's module, and on which line of it."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    at = f" ({frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
+    return f"{type(error).__name__}: {error}{at}"
 
 
 # Laying over ------------------------------------------------------------------------------------------------------
 
 
-def _apply(
-    found: _Target, assignments: list[Assignment], state: str | None, dry: bool, problems: list[str]
-) -> Settings | None:
+def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: list[str]) -> Settings | None:
     pipeline = found.pipeline
     sections = _by_section(assignments, pipeline, problems)
-    shown: dict[str, Any] = {"app": found.module.removeprefix("actors.apps.")}
-    fixed = {name: overlay(name, getattr(pipeline, name), sections.get((name,), []), problems) for name in _FIXED}
-    source = _component("source", pipeline.source, sections.get(("source",), []), problems, shown)
-    letters = _component("dead_letters", pipeline.dead_letters, sections.get(("dead_letters",), []), problems, shown)
-    sinks = {
-        name: _component(f"sinks.{name}", default, sections.get(("sinks", name), []), problems, shown)
-        for name, default in pipeline.sinks.items()
-    }
-    options = pipeline.options
-    if options is not None:
-        options = overlay("options", options, sections.get(("options",), []), problems)
-        shown["options"] = msgspec.to_builtins(options)
-    shown |= {name: msgspec.to_builtins(value) for name, value in fixed.items()}
-    where = state or next((str(a.value) for a in reversed(assignments) if a.key == ("state",)), f"var/{pipeline.name}")
-    shown["state"] = where
+    shown: dict[str, Any] = {"app": found.module.removeprefix("actors.apps."), "state": f"var/{pipeline.name}"}
+    state = _state(sections.pop((), []), shown, problems)
+    source = _component("source", pipeline.source, sections, problems, shown)
+    letters = _component("dead_letters", pipeline.dead_letters, sections, problems, shown)
+    sinks = {name: _component(f"sinks.{name}", default, sections, problems, shown)
+             for name, default in pipeline.sinks.items()}
+    fixed: dict[str, Any] = {}
+    for name in (*_FIXED, "options"):
+        default, said = getattr(pipeline, name), sections.get((name,), [])
+        if default is not None:
+            fixed[name] = overlay(name, default, said, problems)
+            shown[name] = {**msgspec.to_builtins(fixed[name]), **_written(said)}
     if problems or source is None or letters is None:
         return None
+    options = fixed.pop("options", None)
     manifest = Manifest(
-        run=uuid.uuid4().hex, name=pipeline.name, app=found.module, state=str(Path(where).absolute()), dry=dry,
+        run=uuid.uuid4().hex, name=pipeline.name, app=found.module, state=str(Path(state).absolute()), dry=dry,
         source=source, sinks={name: sink for name, sink in sinks.items() if sink is not None}, dead_letters=letters,
         folds=pipeline.fold is not None, options=None if options is None else msgspec.to_builtins(options),
         limits=fixed.pop("run"), **fixed)
     return Settings(manifest, pipeline, shown)
+
+
+def _written(said: Iterable[Assignment]) -> dict[str, Any]:
+    """What people are shown in place of values with secrets, by the last part of the key."""
+    last = {assignment.key[-1]: assignment for assignment in said}
+    return {name: one.written for name, one in last.items() if one.written is not msgspec.UNSET}
+
+
+def _state(said: list[Assignment], shown: dict[str, Any], problems: list[str]) -> str:
+    """The state directory; what goes before is not looked at."""
+    for one in said[-1:]:
+        path = next((text for text in (one.value, one.otherwise) if isinstance(text, str)), None)
+        if path and "\0" not in path:
+            shown["state"] = one.shown
+            return path
+        if one.value is not msgspec.UNSET:
+            problems.append(f"{one.where}: state: expected the path of a directory, got {one.shown!r}")
+    return str(shown["state"])
 
 
 def _by_section(
@@ -221,83 +198,114 @@ def _by_section(
     """Group assignments by section; what belongs to none is a problem."""
     sections: dict[tuple[str, ...], list[Assignment]] = {}
     for assignment in assignments:
-        top, *rest = assignment.key
-        name = ".".join(assignment.key)
-        if top not in _TOP:
-            problems.append(unknown_key(assignment.where, top, "valid sections", _TOP))
-        elif top in ("app", "state") and not rest:
-            pass
-        elif top == "sinks" and rest and rest[0] not in pipeline.sinks:
-            problems.append(unknown_key(
-                assignment.where, f"sinks.{rest[0]}", f"sinks of {pipeline.name}", list(pipeline.sinks)))
-        elif len(rest) != (2 if top == "sinks" else 1) or (top == "options" and pipeline.options is None):
-            problems.append(f"{assignment.where}: '{name}' is no option: expected a key in a section, "
-                            "e.g. parser.workers or sinks.NAME.type")
-        else:
+        problem = _misplaced(assignment, pipeline)
+        if problem:
+            problems.append(problem)
+        elif assignment.value != {} or len(assignment.key) > (2 if assignment.key[0] == "sinks" else 1):
             sections.setdefault(assignment.key[:-1], []).append(assignment)
     return sections
 
 
+def _misplaced(assignment: Assignment, pipeline: Pipeline) -> str:
+    """Why there is no option of this key, or nothing. A section without keys is in order."""
+    where, (top, *rest), name = assignment.where, assignment.key, ".".join(assignment.key)
+    depth = {"sinks": 2, "state": 0}.get(top, 1)
+    if top == "app":
+        return f"{where}: '{name}' is no option: the application is TARGET, or `app` in the file that is TARGET"
+    if top not in _TOP:
+        return unknown_key(where, top, "valid sections", _TOP)
+    if top == "sinks" and rest and rest[0] not in pipeline.sinks:
+        return unknown_key(where, f"sinks.{rest[0]}", f"sinks of {pipeline.name}", list(pipeline.sinks))
+    if top == "options" and pipeline.options is None:
+        return f"{where}: '{name}' is no option: {pipeline.name} has no options of its own"
+    if len(rest) < depth and assignment.value != {}:
+        return f"{where}: {name}: expected a section with keys, e.g. [parser], got {assignment.shown!r}"
+    if len(rest) > depth:
+        return f"{where}: '{name}' is no option: expected a key in a section, e.g. parser.workers or sinks.NAME.type"
+    return ""
+
+
+# Sources and sinks ------------------------------------------------------------------------------------------------
+
+
 def _component(
-    section: str, default: Any, assignments: list[Assignment], problems: list[str], shown: dict[str, Any]
+    section: str, default: Any, sections: Mapping[tuple[str, ...], list[Assignment]], problems: list[str],
+    shown: dict[str, Any]
 ) -> Component | None:
     """Lay values over a source's or sink's options; another ``type`` begins from that type's own defaults."""
-    package = "sources" if section == "source" else "sinks"
-    kind, base = type(default), msgspec.to_builtins(default)
-    where = assignments[0].where if assignments else section
-    for assignment in assignments:
-        if assignment.key[-1] == "type":
-            where = assignment.where
-            chosen = _component_type(package, section, assignment, problems)
-            if chosen is not None and chosen is not kind:
-                kind, base = chosen, {}
-    values = [a for a in assignments if a.key[-1] != "type"]
-    resolved = [Assignment(a.key, _resolve_references(a, problems), a.where) for a in values]
+    said = sections.get(tuple(section.split(".", 1)), [])
+    kind, base, where = type(default), msgspec.to_builtins(default), said[0].where if said else section
+    for chosen in [one for one in said if one.key[-1] == "type"][-1:]:
+        where = chosen.where
+        found = _component_type(section, chosen, problems)
+        if found is None:
+            return None
+        if found is not kind:
+            kind, base = found, {}
+    values = [one for one in said if one.key[-1] != "type"]
     before = len(problems)
-    options = build(section, kind, base, resolved, problems, where)
+    options = build(section, kind, base, values, problems, where)
     if options is None or len(problems) > before:
         return None
-    written = {a.key[-1]: a.value for a in values}
-    shown[section] = {"type": _type_name(kind, package), **msgspec.to_builtins(options), **written}
+    shown[section] = {"type": _type_name(kind, _package(section)), **msgspec.to_builtins(options), **_written(values)}
     return component_of(options)
 
 
-def _component_type(package: str, section: str, assignment: Assignment, problems: list[str]) -> type | None:
-    name = str(assignment.value)
-    module, colon, attribute = name.partition(":")
+def _package(section: str) -> str:
+    return "actors.sources" if section == "source" else "actors.sinks"
+
+
+def _component_type(section: str, assignment: Assignment, problems: list[str]) -> type | None:
+    name = next((text for text in (assignment.value, assignment.otherwise) if isinstance(text, str)), None)
     try:
+        if assignment.value is msgspec.UNSET:
+            return None
+        if name is None:
+            raise TypeError("expected a text")
+        module, colon, attribute = name.partition(":")
         if colon:
             kind = getattr(importlib.import_module(module), attribute)
         else:
-            kind = importlib.import_module(f"actors.{package}.{name}").OPTIONS
-    except (ImportError, AttributeError, ValueError) as error:
-        parent = importlib.import_module(f"actors.{package}")
-        valid = sorted(found.name for found in pkgutil.iter_modules(parent.__path__)
-                       if hasattr(importlib.import_module(f"actors.{package}.{found.name}"), "OPTIONS"))
-        problems.append(f"{assignment.where}: {section}.type: expected {', '.join(valid)} or module:class, "
-                        f"got {name!r} ({error})")
-        return None
-    return kind if isinstance(kind, type) else None
+            kind = importlib.import_module(f"{_package(section)}.{name}").OPTIONS
+        why = _unfit_for(section, kind)
+    except (Exception, SystemExit) as error:
+        why = str(error) if isinstance(error, (ImportError, AttributeError, ValueError, TypeError)) else _told(error)
+    if not why:
+        assert isinstance(kind, type)
+        return kind
+    why = "" if assignment.shown != assignment.value else f" ({why})"  # it may hold a secret
+    problems.append(f"{assignment.where}: {section}.type: expected {', '.join(_shipped(section))} or module:class, "
+                    f"got {assignment.shown!r}{why}")
+    return None
+
+
+def _unfit_for(section: str, kind: Any) -> str:
+    """Why this is not the options struct of a source, a sink or a dead-letter store, or nothing."""
+    if not isinstance(kind, type) or not issubclass(kind, msgspec.Struct):
+        return "expected a class that is a msgspec.Struct"
+    if vars(sys.modules[kind.__module__]).get(kind.__qualname__) != kind:
+        return "expected a class at the top of its module"
+    is_sink, wanted = hasattr(kind, "pack"), "source" if section == "source" else "sink"
+    if is_sink != (wanted == "sink") and hasattr(kind, "open"):
+        return f"{kind.__name__} is a {'sink' if is_sink else 'source'}, expected a {wanted}"
+    needed = ("open", "describe", "guarantee", *(("pack", "ordered") if wanted == "sink" else ()))
+    if missing := [name for name in needed if not hasattr(kind, name)]:
+        return f"{kind.__name__} is no {wanted}: it has no {', '.join(missing)}"
+    ships = kind.__module__.startswith("actors.")
+    takes = getattr(kind, "takes", ("items",) if ships else ("items", "letters"))
+    if wanted == "sink" and ("letters" if section == "dead_letters" else "items") not in takes:
+        return f"{kind.__name__} takes {' and '.join(takes)}"
+    return ""
+
+
+def _shipped(section: str) -> list[str]:
+    """The names of those sources or sinks that ship and fit here."""
+    package = _package(section)
+    kinds = {found.name: getattr(importlib.import_module(f"{package}.{found.name}"), "OPTIONS", None)
+             for found in pkgutil.iter_modules(importlib.import_module(package).__path__)}
+    return sorted(name for name, kind in kinds.items() if kind is not None and not _unfit_for(section, kind))
 
 
 def _type_name(kind: type, package: str) -> str:
-    prefix = f"actors.{package}."
     module = kind.__module__
-    return module.removeprefix(prefix) if module.startswith(prefix) else f"{module}:{kind.__qualname__}"
-
-
-def _resolve_references(assignment: Assignment, problems: list[str]) -> Any:
-    """Put in what ``${env:NAME}`` and ``${file:/path}`` stand for."""
-    if not isinstance(assignment.value, str):
-        return assignment.value
-
-    def resolve(match: re.Match[str]) -> str:
-        kind, name = match.groups()
-        try:
-            return os.environ[name] if kind == "env" else Path(name).read_text().strip()
-        except (KeyError, OSError) as error:
-            why = "is not set" if kind == "env" else str(getattr(error, "strerror", error)).lower()
-            problems.append(f"{assignment.where}: {'.'.join(assignment.key)}: {match[0]}: {name} {why}")
-            return ""
-
-    return _REFERENCE.sub(resolve, assignment.value)
+    return module.removeprefix(f"{package}.") if module.startswith(f"{package}.") else f"{module}:{kind.__qualname__}"

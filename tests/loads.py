@@ -51,7 +51,7 @@ class Load:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "actors.cli", "run", target, "--state", str(state), "--format", "json",
              "--set", f"source.pattern={logs}", *(word for item in sets for word in ("--set", item))],
-            cwd=ROOT, stdout=self._file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            cwd=ROOT, stdout=self._file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def __enter__(self) -> Load:
         return self
@@ -64,10 +64,7 @@ class Load:
 
     def views(self) -> Views:
         """The board now; empty before there is one and after it has gone."""
-        try:
-            return {view.actor: view for view in read_views(path_for(self.state) / BOARD)}
-        except (OSError, ValueError):
-            return {}
+        return views_of(self.state)
 
     def until(self, condition: Callable[[Views], bool], what: str) -> Views:
         """Wait until the board shows something; fail when the run ends first."""
@@ -106,6 +103,14 @@ class Load:
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The events of one kind, after ``wait``."""
         return [event for event in self.events if event.get("event") == kind]
+
+
+def views_of(state: Path) -> Views:
+    """What the board of a state directory's run shows now; empty before there is one and after it has gone."""
+    try:
+        return {view.actor: view for view in read_views(path_for(state) / BOARD)}
+    except (OSError, ValueError):
+        return {}
 
 
 def load(logs: str | Path, state: Path, *sets: str) -> Load:
@@ -149,6 +154,19 @@ def assert_counts_add_up(state: Path) -> dict[str, int]:
     outcomes = sum(total.get(name, 0) for name in ("written", "folded", "filtered", "dead_lettered"))
     assert total.get("read", 0) == outcomes
     return total
+
+
+def members(session: int) -> list[int]:
+    """The processes of a load that still live, by the session that its supervisor leads and none of them leaves."""
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, leader = path.read_text().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):
+            continue
+        if int(leader) == session and state not in "ZX":
+            found.append(int(path.parent.name))
+    return found
 
 
 def living(pids: Iterable[int]) -> list[int]:

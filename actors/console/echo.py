@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def render(shown: dict[str, Any]) -> str:
-    """Return TOML: first the plain keys, then the tables."""
+    """Return TOML: first the plain keys, then the tables. What is None is left out: TOML has no word for it."""
     lines = [f"{name} = {_value(value)}" for name, value in shown.items() if not isinstance(value, dict)]
     for name, table in shown.items():
         if isinstance(table, dict):
-            lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in table.items())]
+            section, dot, sink = name.partition(".")
+            lines += ["", f"[{section}{dot}{_key(sink) if dot else ''}]"]
+            lines += [f"{_key(key)} = {_value(value)}" for key, value in table.items() if value is not None]
     return "\n".join(lines)
 
 
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else _value(name)
+
+
 def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value) if isinstance(value, str) else str(value)
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return "[" + ", ".join(map(_value, value)) + "]"
+        case dict():
+            return "{" + ", ".join(f"{_key(str(key))} = {_value(part)}" for key, part in value.items()) + "}"
+        case str():
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value)

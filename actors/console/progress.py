@@ -19,17 +19,23 @@ class Rates:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self.records = 0
+        self._seen: dict[tuple[str, int], int] = {}
         self.bytes_done = 0
         self.bytes_total = 0
 
     def update(self, actors: Sequence[ActorView]) -> None:
-        """Take the figures of now; a restarted reader counts from where it resumed."""
+        """Take the figures of now."""
         readers = [view for view in actors if view.actor.startswith("reader.")]
-        workers = [view for view in actors if view.actor.startswith("parser.")]
-        self.records = max(self.records, sum(view.records for view in readers + workers if view in readers))
+        for view in readers:
+            if view.pid:  # else the figures are those of the generation before
+                self._seen[view.actor, view.generation] = view.records
         self.bytes_done = sum(view.bytes_done for view in readers)
         self.bytes_total = sum(view.bytes_total for view in readers)
+
+    @property
+    def records(self) -> int:
+        """Records so far, by all generations of the readers."""
+        return sum(self._seen.values())
 
     def restart(self) -> None:
         """All actors are ready: time runs from here."""

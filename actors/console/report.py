@@ -12,16 +12,19 @@ from typing import Any
 
 import msgspec
 
+from actors.console.history import read_record
 from actors.runtime.events import DONE, FAILED, OVER_BUDGET, RESUMABLE, RunResult
 from actors.runtime.ledger import read_units
 from actors.runtime.manifest import Manifest
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import Unit
+from actors.runtime.rundir import find
 from actors.runtime.state import add_each, read_state
 
 ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"
 UNFINISHED = "not finished: kept its name, run again to resume"
+NOT_PUT_AWAY = "not put away yet: run again to finish"
 _OUTCOMES = ("written", "folded", "filtered", "dead_lettered")
 _MEANING = {
     DONE: "done",
@@ -80,6 +83,9 @@ class Report(msgspec.Struct, frozen=True):
 def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run: str | None) -> Report:
     """Read the state directory and return the report of a run; of the last one when ``run`` is None."""
     state = Path(manifest.state)
+    last = read_record(state) if run is None else None
+    if last is not None:
+        result, run = last.result, last.run
     try:
         units = read_units(state / "positions.db", run)
     except sqlite3.Error:
@@ -90,7 +96,13 @@ def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run:
     read = sum(unit.counts.get("read", 0) for unit in units)
     seconds = 0.0 if result is None else result.seconds
     code, reason = _verdict(result, reports)
-    if not units and code == DONE:
+    if result is None and find(state) is not None:
+        code, reason = RESUMABLE, "the run is going on: thresher status shows it"
+    elif result is None and last is not None and code in (DONE, OVER_BUDGET):
+        code, reason = RESUMABLE, "the run was killed before its end"
+    elif result is None and not units:
+        code, reason = FAILED, f"nothing has run with the state directory {state}"
+    elif not units and code == DONE:
         reason = f"nothing to do: no input in {manifest.source.load().describe()}"
     return Report(
         name=manifest.name, dry=manifest.dry, units=reports, groups=_groups(pipeline, folded, units), read=read,
@@ -110,6 +122,9 @@ def _verdict(result: RunResult | None, units: Sequence[UnitReport]) -> tuple[int
         return FAILED, f"{len(broken)} of {len(units)} files could not be read or put away, the first is {broken[0]}"
     if result is not None and result.code != DONE:
         return result.code, result.reason
+    unfinished = [unit.name for unit in units if unit.status in ("reading", "loaded")]
+    if unfinished:
+        return RESUMABLE, f"{len(unfinished)} of {len(units)} files are not finished, the first is {unfinished[0]}"
     failed = [unit.name for unit in units if unit.status == "failed"]
     if failed:
         return OVER_BUDGET, f"{len(failed)} of {len(units)} files had too many errors, the first is {failed[0]}"
@@ -133,6 +148,8 @@ def _verdict_of(unit: Unit) -> str:
         return f"could not be read: {unit.problem}"
     if unit.status == "loaded" and unit.problem:
         return f"{ACCEPTABLE}; {unit.problem}"
+    if unit.status == "loaded":
+        return f"{ACCEPTABLE}; {NOT_PUT_AWAY}"
     return {"failed": HIGH, "reading": UNFINISHED}.get(unit.status, ACCEPTABLE)
 
 

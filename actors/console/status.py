@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from actors.console.history import read_record
 from actors.runtime.board import read_views
 from actors.runtime.ledger import read_units
 from actors.runtime.rundir import BOARD, find
@@ -15,25 +16,26 @@ from actors.runtime.rundir import BOARD, find
 
 def status(state: Path) -> dict[str, Any]:
     """What is known of this state directory, as a map."""
+    known: dict[str, Any] = {"running": False, "state": str(state), "exists": state.is_dir()}
     run_dir = find(state)
+    record = read_record(state)
+    known["last"] = msgspec.to_builtins(record)
     if run_dir is not None:
-        return {"running": True, "state": str(state), "actors": msgspec.to_builtins(read_views(run_dir / BOARD))}
+        try:
+            return known | {"running": True, "actors": msgspec.to_builtins(read_views(run_dir / BOARD))}
+        except (OSError, ValueError):  # it ended just now
+            known["last"] = msgspec.to_builtins(read_record(state))
     try:
         units = read_units(state / "positions.db")
     except sqlite3.Error:
         units = []
-    return {"running": False, "state": str(state),
-            "units": [{"name": unit.name, "status": unit.status, "counts": unit.counts} for unit in units]}
+    return known | {"units": [{"name": unit.name, "status": unit.status, "counts": unit.counts} for unit in units]}
 
 
 def render(data: dict[str, Any]) -> str:
     """The same as text."""
     if not data["running"]:
-        lines = [f"nothing is running in {data['state']}"]
-        if data["units"]:
-            lines.append("last run:")
-            lines += [f"  {unit['name']}: {unit['status']}" for unit in data["units"]]
-        return "\n".join(lines)
+        return "\n".join(_idle_lines(data))
     lines = [f"{'actor':<22}{'gen':>4} {'pid':>8}  {'state':<9}{'phase':<12}{'batches':>9}{'records':>12}{'open':>6}"
              f"{'rss MB':>8}  waits for"]
     for view in data["actors"]:
@@ -41,4 +43,30 @@ def render(data: dict[str, Any]) -> str:
             f"{view['actor']:<22}{view['generation']:>4} {view['pid']:>8}  {view['state']:<9}{view['phase']:<12}"
             f"{view['batches']:>9,}{view['records']:>12,}{view['open']:>6}{view['rss_bytes'] / 1e6:>8.1f}  "
             f"{view['note']}").rstrip())
-    return "\n".join(lines)
+    return "\n".join([*lines, *_death_lines(data["last"])])
+
+
+def _idle_lines(data: dict[str, Any]) -> list[str]:
+    last = data["last"]
+    if not data["exists"]:
+        return [f"nothing is running: there is no state directory {data['state']}"]
+    if last is None and not data["units"]:
+        return [f"nothing is running in {data['state']}, and nothing has run there yet"]
+    lines = [f"nothing is running in {data['state']}"]
+    if last is not None and last["result"] is None:
+        lines.append(f"the last run (process {last['pid']}, started {last['started']}) was killed before its end: "
+                     "run the same command again to resume")
+    elif last is not None:
+        result = last["result"]
+        lines.append(f"the last run (started {last['started']}) ended with exit code {result['code']} "
+                     f"after {result['seconds']:.1f} s: {result['reason']}")
+    for unit in data["units"]:
+        counts = unit["counts"]
+        lines.append(f"  {unit['name']}: {unit['status']}, read {counts.get('read', 0):,}, "
+                     f"errors {counts.get('dead_lettered', 0):,}")
+    return [*lines, *_death_lines(last)]
+
+
+def _death_lines(last: dict[str, Any] | None) -> list[str]:
+    deaths = [] if last is None else last["deaths"]
+    return ["", "last deaths:", *(f"  {death}" for death in deaths)] if deaths else []

@@ -1,7 +1,9 @@
 """Options: values laid over typed defaults, with errors that say what, expected, got, where, and how to mend it.
 
 Options are frozen ``msgspec`` structs declared beside the code that reads them; this module knows none of them, and no
-file format. A value comes as an ``Assignment``: a dotted key, the value, and where it was said.
+file format. A value comes as an ``Assignment``: a dotted key, the value, and where it was said. What a type cannot say,
+a struct's ``__post_init__`` checks: it raises ValueError or ConfigError with a text that begins with the field's name,
+as ``server: expected host:port, got 'x'``.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from actors.runtime.errors import ConfigError
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -22,7 +26,7 @@ class Assignment(msgspec.Struct, frozen=True):
 
     Attributes:
         key: path of the option, e.g. ``("parser", "workers")``.
-        value: plain data.
+        value: plain data; UNSET when a problem with it was reported already.
         where: ``config/x.toml:7``, ``environment THRESHER_PARSER__WORKERS`` or ``--set parser.workers``.
         otherwise: the other reading of a text (``123`` is a number, or three characters), taken when ``value`` does
             not fit.
@@ -57,14 +61,16 @@ def build(
     """
     hints = get_type_hints(kind, include_extras=True)
     valid = kind.__struct_fields__
-    values, said = dict(base), set[str]()
+    values, said = dict(base), dict[str, Assignment]()
     for assignment in assignments:
         name = assignment.key[-1]
         where = where or assignment.where
         if name not in valid:
             problems.append(unknown_key(assignment.where, f"{section}.{name}", f"valid keys in [{section}]", valid))
             continue
-        said.add(name)
+        said[name] = assignment
+        if assignment.value is msgspec.UNSET:
+            continue
         try:
             values[name] = _fitting(assignment, hints[name])
         except ValueError as error:
@@ -75,8 +81,8 @@ def build(
         return None
     try:
         options = msgspec.convert(values, kind)
-    except msgspec.ValidationError as error:
-        problems.append(f"{where}: [{section}]: {_plain(str(error))}")
+    except (msgspec.ValidationError, ConfigError) as error:
+        problems.append(_refused(section, error, where, said, valid))
         return None
     problems += [f"default: {section}.{name}: {expected}, got {value!r}"
                  for name, value in msgspec.to_builtins(options).items() if (expected := _unfit(value))]
@@ -92,6 +98,24 @@ def unknown_key(where: str, key: str, what: str, valid: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def _refused(
+    section: str, error: Exception, where: str, said: dict[str, Assignment], valid: Sequence[str]
+) -> str:
+    """The text for options that their own ``__post_init__`` refuses; it may begin with the name of the culprit."""
+    own = error.__cause__ if isinstance(error, msgspec.ValidationError) else error
+    text = str(own) if own is not None else _plain(str(error))
+    name = text.partition(":")[0]
+    culprit = said.get(name)
+    if culprit is not None and culprit.written is not msgspec.UNSET:
+        text = f"{text.partition(', got ')[0]}, got {culprit.written!r}"
+    for secret in (assignment for assignment in said.values() if assignment.written is not msgspec.UNSET):
+        for form in {str(secret.value), repr(str(secret.value))[1:-1]} - {""}:
+            text = text.replace(form, str(secret.written))
+    if name in valid:
+        return f"{where if culprit is None else culprit.where}: {section}.{text}"
+    return f"{where}: [{section}]: {text}"
+
+
 def _fitting(assignment: Assignment, hint: Any) -> Any:
     """Return the reading of a value that has the type of this hint.
 
@@ -103,7 +127,7 @@ def _fitting(assignment: Assignment, hint: Any) -> Any:
         if reading is not msgspec.UNSET:
             try:
                 msgspec.convert(reading, hint)
-            except msgspec.ValidationError as error:
+            except (msgspec.ValidationError, ConfigError) as error:
                 expected = expected or _expected(error, hint)
                 continue
             if unfit := _unfit(reading):
@@ -112,7 +136,7 @@ def _fitting(assignment: Assignment, hint: Any) -> Any:
     raise ValueError(expected)
 
 
-def _expected(error: msgspec.ValidationError, hint: Any) -> str:
+def _expected(error: Exception, hint: Any) -> str:
     text = _plain(str(error))
     if text.startswith("Invalid enum value") and (choices := _choices(hint)):
         return f"expected {' or '.join(map(repr, choices))}"

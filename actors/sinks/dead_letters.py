@@ -44,6 +44,7 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     ordered: ClassVar[bool] = False
     guarantee: ClassVar[str] = "keyed by position: exactly once"
+    takes: ClassVar[tuple[str, ...]] = ("letters",)
 
     path: str = "dead-letters.db"
 

@@ -16,6 +16,7 @@ class Discard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     ordered: ClassVar[bool] = True
     guarantee: ClassVar[str] = "nothing is kept"
+    takes: ClassVar[tuple[str, ...]] = ("items", "letters")
 
     def pack(self, items: Sequence[Any]) -> bytes:
         """Return nothing."""

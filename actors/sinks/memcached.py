@@ -15,6 +15,7 @@ belongs to other items.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ _OUT_OF_STEP = (b"CLIENT_ERROR", b"ERROR")
 #: How much of an ``ERROR`` can have come with the bytes before.
 _OVERLAP_BYTES = len(b"ERROR") - 1
 _MAX_KEY_BYTES = 250
+_MAX_SOCKET_PATH_BYTES = 107
 _NOT_IN_KEYS = bytes((*range(0x21), 0x7F))
 
 
@@ -66,6 +68,10 @@ class Memcached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     connect_timeout_s: Annotated[float, Meta(gt=0)] = 1.0
     timeout_s: Annotated[float, Meta(gt=0)] = 3.0
     expire_s: Annotated[int, Meta(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a server that cannot be one, before anything runs."""
+        _address(self.server)
 
     def pack(self, items: Sequence[tuple[bytes, bytes]]) -> bytes:
         """Return the ``set`` commands of (key, value) items.
@@ -225,10 +231,11 @@ def _commands(data: bytes | memoryview) -> Iterator[bytes]:
 
 
 def _address(server: str) -> str | tuple[str, int]:
-    if server.startswith("unix:"):
-        return server.removeprefix("unix:")
+    path = server.removeprefix("unix:")
+    if path != server and 0 < len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
+        return path
     host, colon, port = server.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not colon or not host or path != server or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ConfigError(f"server: expected host:port, [ipv6]:port or unix:/path, got {server!r}")
     return host.strip("[]"), int(port)
 

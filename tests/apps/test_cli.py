@@ -43,7 +43,7 @@ def test_lint_of_a_misspelt_key_says_file_line_key_and_what_is_valid(tmp_path: P
      "dead_letters, flow, options, parser, restart, run, sinks, source, state\n  did you mean 'parser'?"),
     ("[sinks.iphone]\ntype = \"lmdb\"",
      ":3: unknown key 'sinks.iphone'\n  sinks of appsinstalled: adid, dvid, gaid, idfa"),
-    ("[sinks.idfa]\ntype = \"memcache\"", ":3: sinks.idfa.type: expected dead_letters, discard, lmdb, memcached or "
+    ("[sinks.idfa]\ntype = \"memcache\"", ":3: sinks.idfa.type: expected discard, lmdb, memcached or "
      "module:class, got 'memcache'"),
     ("[sinks.idfa]\ntype = \"memcached\"", ":3: sinks.idfa.server: expected a value, got nothing"),
     ("[source]\npatern = \"x\"", ":3: unknown key 'source.patern'\n  valid keys in [source]: max_line_bytes, paths, "
@@ -119,7 +119,29 @@ def test_explain_says_what_each_path_promises() -> None:
 
 def test_status_of_nothing_says_so(tmp_path: Path) -> None:
     done = thresher("status", "appsinstalled", "--state", str(tmp_path))
-    assert (done.returncode, done.stdout) == (0, f"nothing is running in {tmp_path}\n")
+    assert (done.returncode, done.stdout) == (0, f"nothing is running in {tmp_path}, and nothing has run there yet\n")
+
+
+@pytest.mark.parametrize("verb", ["lint", "explain", "echo", "run"])
+def test_what_would_die_later_is_refused_by_every_verb_that_reads_the_configuration(tmp_path: Path, verb: str) -> None:
+    path = _config(tmp_path, 'app = "appsinstalled"\n[sinks.idfa]\ntype = "memcached"\nserver = "nonsense"\n')
+    done = thresher(verb, str(path))
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == (f"{path}:4: sinks.idfa.server: expected host:port, [ipv6]:port or unix:/path, "
+                           "got 'nonsense'\n")
+
+
+def test_report_says_with_its_exit_code_how_the_last_run_ended(tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    assert thresher("report", "appsinstalled", "--state", state).returncode == 1
+    (tmp_path / "in.tsv").write_text("idfa\tabc\t1.0\t2.0\t1,2\nbad\n")
+    ran = thresher("run", "appsinstalled", str(tmp_path / "in.tsv"), "--state", state)
+    again = thresher("report", "appsinstalled", "--state", state, "--json")
+    assert (ran.returncode, again.returncode) == (4, 4)
+    assert json.loads(again.stdout) == json.loads(ran.stdout.splitlines()[-1])
+    shown = thresher("status", "appsinstalled", "--state", state).stdout.splitlines()
+    assert shown[0] == f"nothing is running in {state}"
+    assert "ended with exit code 4" in shown[1]
 
 
 def test_the_supervisor_is_the_same_command() -> None:

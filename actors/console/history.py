@@ -1,0 +1,92 @@
+"""How the last run on a state directory went: ``last-run.json``, written when a run starts and again when it has ended.
+
+A record without an end, of a run that holds the lock no more, is that of a run whose supervisor was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from actors.runtime.events import ActorDied, ActorView, Event, Observer, RunResult, RunStarted
+
+FILE = "last-run.json"
+#: Deaths that are remembered.
+_DEATHS = 10
+
+
+class Record(msgspec.Struct):
+    """What is remembered of a run.
+
+    Attributes:
+        run: its identity.
+        pid: its supervisor.
+        started: when, in UTC.
+        deaths: the last actors that died, in words; ``result`` is None until the run has ended.
+    """
+
+    run: str
+    pid: int
+    started: str
+    deaths: list[str] = []
+    result: RunResult | None = None
+
+
+def read_record(state: Path) -> Record | None:
+    """Return the record of the last run, or None when there is none that can be read."""
+    try:
+        return msgspec.json.decode((state / FILE).read_bytes(), type=Record)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+class Recorder:
+    """An observer that keeps the record and passes everything on.
+
+    Args:
+        state: the state directory.
+        observer: who is told besides.
+    """
+
+    def __init__(self, state: Path, observer: Observer) -> None:
+        self.refresh_s = observer.refresh_s
+        self._state = state
+        self._observer = observer
+        self._record: Record | None = None
+
+    def event(self, event: Event) -> None:
+        """Remember starts and deaths."""
+        if isinstance(event, RunStarted):
+            self._record = Record(event.run, os.getpid(), _now())
+            self._save()
+        elif isinstance(event, ActorDied) and self._record is not None:
+            self._record.deaths = [*self._record.deaths, f"{_now()} {event.text()}"][-_DEATHS:]
+            self._save()
+        self._observer.event(event)
+
+    def refresh(self, actors: Sequence[ActorView]) -> None:
+        """Pass it on."""
+        self._observer.refresh(actors)
+
+    def ended(self, result: RunResult) -> None:
+        """Remember how the run ended, unless another has begun."""
+        last = read_record(self._state)
+        if self._record is not None and last is not None and last.run == self._record.run:
+            self._record.result = result
+            self._save()
+
+    def _save(self) -> None:
+        unfinished = self._state / f"{FILE}.new"
+        try:
+            unfinished.write_bytes(msgspec.json.encode(self._record))
+            unfinished.rename(self._state / FILE)
+        except OSError:  # a full disk: the run goes on without its record
+            unfinished.unlink(missing_ok=True)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,218 @@
+"""SIGKILL of the supervisor a hundred times: nobody is left, nothing stale stays. And how soon a death is noticed."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any, NamedTuple
+
+from actors.runtime.rundir import path_for
+from scripts.make_logs import write_logs
+from tests.loads import ROOT, WATCHDOG_S, Load, assert_counts_add_up, expected_stores, lmdb_stores, members, views_of
+
+RECORDS = 20_000
+SMALL = ("flow.batch_bytes=16384", "flow.window_batches=16")
+ROUNDS = 100
+ORPHANS_S = 1.0
+#: From SIGKILL to the `died` event. The promise is for a machine with a processor to spare; on one whose processors all
+#: have other work the supervisor waits for its turn like everybody, so there the bound is wider.
+NOTICED_S, NOTICED_LOADED_S = 0.05, 0.25
+DEATHS = 100
+
+
+def _logs(folder: Path) -> tuple[str, list[bytes]]:
+    paths = write_logs(folder, files=2, records=RECORDS, seed=3, bad_rate=0.003, keys=500)
+    return f"{folder}/*.tsv.gz", [line for path in paths for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
+def _assert_nobody_left(session: int) -> None:
+    deadline = time.monotonic() + ORPHANS_S
+    while (left := members(session)) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert left == []
+
+
+def _assert_lock_is_free(state: Path) -> None:
+    if (state / "lock").exists():
+        with (state / "lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _wait_for_a_moment(running: Load, rng: random.Random) -> None:
+    """Until some time after the start, or until so many batches are done: during start-up, work, or the end."""
+    deadline = time.monotonic() + rng.uniform(0.0, 0.6)
+    batches = rng.randint(1, 120) if rng.random() < 0.5 else 0
+    give_up = time.monotonic() + WATCHDOG_S
+    while running.process.poll() is None and time.monotonic() < (give_up if batches else deadline):
+        views = running.views()
+        if batches and "reader.1" in views and views["reader.1"].batches >= batches:
+            return
+        time.sleep(0.002)
+
+
+def test_a_hundred_kills_of_the_supervisor_leave_nobody_and_every_load_ends_right(tmp_path: Path) -> None:
+    rng = random.Random(20170929)
+    pattern, lines = _logs(tmp_path / "logs")
+    expected, kills, loads = expected_stores(lines), 0, 0
+    while kills < ROUNDS:
+        loads += 1
+        state = tmp_path / f"state-{loads}"
+        for path in (tmp_path / "logs").glob(".*.gz"):
+            path.rename(path.with_name(path.name[1:]))
+        code = -signal.SIGKILL
+        while code == -signal.SIGKILL:
+            with Load(pattern, state, *SMALL) as running:
+                if kills < ROUNDS:
+                    _wait_for_a_moment(running, rng)
+                    running.process.kill()
+                code = running.wait()
+            kills += code == -signal.SIGKILL
+            _assert_nobody_left(running.process.pid)
+            _assert_lock_is_free(state)
+        assert code == 0, running.output()
+        assert not path_for(state).exists()
+        assert lmdb_stores(state) == expected
+        assert sorted(path.name[0] for path in (tmp_path / "logs").iterdir()) == [".", "."]
+    assert loads >= 2
+
+
+def test_what_a_killed_one_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    pattern, lines = _logs(tmp_path / "logs")
+    state = tmp_path / "state"
+    with Load(pattern, state, *SMALL) as running:
+        running.until(lambda views: views["reader.1"].batches >= 10, "10 batches")
+        running.process.kill()
+        running.process.wait()
+    _assert_nobody_left(running.process.pid)
+    stale = path_for(state) / "stale"
+    stale.write_text("")
+    with Load(pattern, state, *SMALL) as running:
+        running.until(lambda views: not stale.exists() and views["reader.1"].batches >= 1, "a run directory of its own")
+        assert running.wait() == 0, running.output()
+    assert not path_for(state).exists()
+    assert lmdb_stores(state) == expected_stores(lines)
+    assert_counts_add_up(state)
+
+
+def test_a_second_supervisor_on_the_same_state_is_refused_and_the_first_not_disturbed(tmp_path: Path) -> None:
+    pattern, lines = _logs(tmp_path / "logs")
+    state = tmp_path / "state"
+    with Load(pattern, state, *SMALL) as first:
+        views = first.until(lambda views: views["reader.1"].batches >= 5, "5 batches")
+        os.kill(views["reader.1"].pid, signal.SIGSTOP)  # so that it is still there when the second has come
+        second = subprocess.run(
+            [sys.executable, "-m", "actors.cli", "run", "appsinstalled", "--state", str(state),
+             "--set", f"source.pattern={pattern}"],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        os.kill(views["reader.1"].pid, signal.SIGCONT)
+        assert (second.returncode, second.stdout) == (78, "")
+        assert second.stderr == (
+            f"state directory {state}: another run uses it (process {first.process.pid}): "
+            "wait for it, stop it, or give another with --state DIR\n")
+        assert first.wait() == 0, first.output()
+    assert lmdb_stores(state) == expected_stores(lines)
+
+
+# How soon a death is noticed --------------------------------------------------------------------------------------
+
+
+class Heard(NamedTuple):
+    """A line of the supervisor's, and when it came."""
+
+    at: float
+    event: dict[str, Any]
+
+
+class Watched:
+    """A load whose JSON lines are read as they come."""
+
+    def __init__(self, pattern: str, state: Path) -> None:
+        self.state = state
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "actors.cli", "run", "appsinstalled", "--state", str(state), "--format", "json",
+             *(word for item in (f"source.pattern={pattern}", *SMALL, "restart.intensity=100000",
+                                 "restart.boot_failures=100000", "restart.max_backoff_s=0.02")
+               for word in ("--set", item))],
+            cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
+        self._heard: Queue[Heard | None] = Queue()
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._heard.put(Heard(time.monotonic(), json.loads(line)))
+        self._heard.put(None)
+
+    def next(self, kind: str) -> Heard | None:
+        """The next event of a kind, None at the end."""
+        deadline = time.monotonic() + WATCHDOG_S
+        while True:
+            try:
+                heard = self._heard.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                raise AssertionError(f"no {kind} within {WATCHDOG_S} s") from None
+            if heard is None or heard.event["event"] == kind:
+                return heard
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._thread.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def _delays(pattern: str, state: Path, rng: random.Random) -> Iterator[float]:
+    """Kill one actor after the other while the load lasts; yield seconds until the supervisor said so."""
+    watched = Watched(pattern, state)
+    try:
+        if watched.next("ready") is None:
+            return
+        while watched.process.poll() is None:
+            ready = [view for view in views_of(state).values() if view.pid and view.state in ("READY", "BUSY")]
+            if not ready:
+                time.sleep(0.002)
+                continue
+            victim = rng.choice(ready)
+            killed_at = time.monotonic()
+            try:
+                os.kill(victim.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue  # it ended between two looks
+            heard = watched.next("died")
+            if heard is None:
+                return  # all was loaded just then: its end was not unexpected any more
+            assert (heard.event["actor"], heard.event["how"]) == (victim.actor, "signal SIGKILL")
+            yield heard.at - killed_at
+    finally:
+        watched.close()
+
+
+def test_a_death_is_noticed_within_50_ms(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    pattern, _ = _logs(tmp_path / "logs")
+    delays: list[float] = []
+    loads = 0
+    while len(delays) < DEATHS:
+        loads += 1
+        for path in (tmp_path / "logs").glob(".*.gz"):
+            path.rename(path.with_name(path.name[1:]))
+        delays += _delays(pattern, tmp_path / f"state-{loads}", rng)
+    p99, median = statistics.quantiles(delays, n=100)[98], statistics.median(delays)
+    busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+    print(f"{len(delays)} deaths: noticed after {median * 1000:.1f} ms (median), {p99 * 1000:.1f} ms (p99), "
+          f"{max(delays) * 1000:.1f} ms (most)")
+    assert p99 <= (NOTICED_LOADED_S if busy else NOTICED_S)

@@ -1,0 +1,211 @@
+"""The report and the status of a state directory whose run ended in any way, or has not ended; progress figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from actors.console import report, status
+from actors.console.history import FILE, Recorder, read_record
+from actors.console.progress import QuietObserver, Rates
+from actors.runtime.board import create_board
+from actors.runtime.events import (
+    DONE,
+    FAILED,
+    OVER_BUDGET,
+    RESUMABLE,
+    ActorDied,
+    ActorView,
+    RunResult,
+    RunStarted,
+)
+from actors.runtime.ledger import Ledger
+from actors.runtime.ports import Chunk, Unit
+from actors.runtime.rundir import BOARD, RunDirectory
+from actors.settings import Settings, load
+
+RUN = "run-1"
+COUNTS = {"read": 10, "written": 9, "dead_lettered": 1, "rejected.columns": 1}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load("appsinstalled", environ={}, state=str(tmp_path))
+
+
+def _ledger(state: Path, *units: str) -> None:
+    """Leave a ledger with one unit of each status."""
+    ledger = Ledger(state / "positions.db", RUN)
+    for index, how in enumerate(units):
+        name, (wanted, _, problem) = f"logs/{index}", how.partition(":")
+        if wanted == "broken":
+            ledger.broken(name, problem)
+            continue
+        unit = ledger.begin(name, str(index))
+        end = unit.base + 100
+        ledger.close(_chunk(unit, end, problem), COUNTS)
+        if wanted != "reading":
+            ledger.end(unit, end)
+        ledger.settle(unit, wanted)
+    ledger.close_file()
+
+
+def _chunk(unit: Unit, end: int, problem: str) -> Chunk:
+    return Chunk(unit.id, unit.name, unit.base, end, 0, 1, b"x\n", "fault" if problem else "", problem)
+
+
+def _started(state: Path) -> Recorder:
+    recorder = Recorder(state, QuietObserver())
+    recorder.event(RunStarted(RUN, "appsinstalled", str(state), 9))
+    return recorder
+
+
+def _ended(state: Path, code: int, reason: str) -> None:
+    _started(state).ended(RunResult(code, reason, 2.0, 0.1, {"writer.idfa": "refused"} if code == RESUMABLE else {}))
+
+
+def _report(settings: Settings) -> report.Report:
+    return report.build(settings.manifest, settings.pipeline, None, None)
+
+
+# The report -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("units", "code", "reason"), [
+    (["done", "done"], DONE, "all input is loaded"),
+    (["done", "reading"], RESUMABLE, "1 of 2 files are not finished, the first is logs/1"),
+    (["loaded", "reading"], RESUMABLE, "2 of 2 files are not finished, the first is logs/0"),
+    (["done", "failed"], OVER_BUDGET, "1 of 2 files had too many errors, the first is logs/1"),
+    (["failed", "reading"], RESUMABLE, "1 of 2 files are not finished, the first is logs/1"),
+    (["reading", "broken:no such file"], FAILED,
+     "1 of 2 files could not be read or put away, the first is logs/1"),
+])
+def test_without_a_record_the_report_goes_by_the_files(
+    tmp_path: Path, settings: Settings, units: list[str], code: int, reason: str
+) -> None:
+    _ledger(tmp_path, *units)
+    built = _report(settings)
+    assert (built.code, built.reason) == (code, reason)
+
+
+@pytest.mark.parametrize(("unit", "verdict"), [
+    ("done", "acceptable error rate, successful load"),
+    ("loaded", "acceptable error rate, successful load; not put away yet: run again to finish"),
+    ("reading", "not finished: kept its name, run again to resume"),
+    ("failed", "high error rate, failed load"),
+    ("broken:no such file", "could not be read: no such file"),
+])
+def test_each_file_gets_its_verdict(tmp_path: Path, settings: Settings, unit: str, verdict: str) -> None:
+    _ledger(tmp_path, unit)
+    built = _report(settings)
+    assert built.units[0].verdict == verdict
+    assert f"\n  {verdict}\n" in report.render(built)
+
+
+def test_a_run_that_was_killed_between_two_files_is_not_called_done(tmp_path: Path, settings: Settings) -> None:
+    _ledger(tmp_path, "done")
+    _started(tmp_path)
+    built = _report(settings)
+    assert (built.code, built.reason) == (RESUMABLE, "the run was killed before its end")
+
+
+def test_the_report_of_a_run_that_ended_is_printed_again_as_it_was(tmp_path: Path, settings: Settings) -> None:
+    _ledger(tmp_path, "done", "reading")
+    _ended(tmp_path, RESUMABLE, "stopped by SIGTERM")
+    built = _report(settings)
+    assert (built.code, built.reason, built.seconds) == (RESUMABLE, "stopped by SIGTERM", 2.0)
+    assert "read 20 records in 2.0 s (10 records/s)" in report.render(built)
+    assert "still down: writer.idfa: refused" in report.render(built)
+
+
+def test_the_report_of_a_run_that_goes_on_says_so(tmp_path: Path, settings: Settings) -> None:
+    _ledger(tmp_path, "done")
+    directory = RunDirectory(tmp_path)
+    try:
+        create_board(directory.path / BOARD, ["reader.1"])
+        _started(tmp_path)
+        built = _report(settings)
+        assert (built.code, built.reason) == (RESUMABLE, "the run is going on: thresher status shows it")
+    finally:
+        directory.close()
+
+
+def test_the_report_of_nothing_says_so(tmp_path: Path, settings: Settings) -> None:
+    assert (_report(settings).code, _report(settings).reason) == (
+        FAILED, f"nothing has run with the state directory {tmp_path}")
+    Ledger(tmp_path / "positions.db", RUN).close_file()
+    _ended(tmp_path, DONE, "all input is loaded")
+    assert (_report(settings).code, _report(settings).reason) == (
+        DONE, "nothing to do: no input in files data/appsinstalled/*.tsv.gz")
+
+
+# The status -------------------------------------------------------------------------------------------------------
+
+
+def test_the_status_of_a_state_directory_that_does_not_exist_says_so(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    assert status.render(status.status(gone)) == f"nothing is running: there is no state directory {gone}"
+
+
+def test_the_status_after_a_crash_says_what_to_do_and_who_died(tmp_path: Path) -> None:
+    _ledger(tmp_path, "done", "reading")
+    recorder = _started(tmp_path)
+    recorder.event(ActorDied("parser.1", 1, "signal SIGKILL", "WORK", 0.0))
+    record = read_record(tmp_path)
+    assert record is not None
+    assert status.render(status.status(tmp_path)).splitlines() == [
+        f"nothing is running in {tmp_path}",
+        f"the last run (process {record.pid}, started {record.started}) was killed before its end: "
+        "run the same command again to resume",
+        "  logs/0: done, read 10, errors 1",
+        "  logs/1: reading, read 10, errors 1",
+        "",
+        "last deaths:",
+        f"  {record.deaths[0]}"]
+    assert record.deaths[0].endswith("Z parser.1 died (signal SIGKILL) while work: restarting now")
+
+
+def test_the_status_after_an_end_says_how_it_was(tmp_path: Path) -> None:
+    _ledger(tmp_path, "failed")
+    _ended(tmp_path, FAILED, "parser.1 died too often")
+    text = status.render(status.status(tmp_path))
+    assert "ended with exit code 1 after 2.0 s: parser.1 died too often" in text
+
+
+def test_an_unreadable_record_is_no_record(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("{")
+    assert read_record(tmp_path) is None
+
+
+def test_the_end_of_a_run_does_not_overwrite_the_record_of_the_next(tmp_path: Path) -> None:
+    first = _started(tmp_path)
+    second = Recorder(tmp_path, QuietObserver())
+    second.event(RunStarted("run-2", "appsinstalled", str(tmp_path), 9))
+    first.ended(RunResult(DONE, "", 1.0, 0.1, {}))
+    record = read_record(tmp_path)
+    assert record is not None
+    assert (record.run, record.result) == ("run-2", None)
+
+
+# Progress ---------------------------------------------------------------------------------------------------------
+
+
+def _view(**values: Any) -> ActorView:
+    empty = {"actor": "reader.1", "generation": 1, "pid": 7, "state": "", "phase": "", "note": ""}
+    numbers = {name: 0 for name in ActorView.__struct_fields__ if name not in empty}
+    return msgspec.convert({**numbers, **empty, **values}, ActorView)
+
+
+def test_records_are_those_of_all_generations_of_the_readers() -> None:
+    rates = Rates()
+    rates.update([_view(records=100, bytes_done=5, bytes_total=10), _view(actor="parser.1", records=999)])
+    assert (rates.records, rates.bytes_done, rates.bytes_total) == (100, 5, 10)
+    rates.update([_view(records=100, generation=2, pid=0)])  # not there yet: the slot is that of the dead one
+    assert rates.records == 100
+    rates.update([_view(records=30, generation=2)])
+    assert rates.records == 130
+    rates.update([_view(records=40, generation=2)])
+    assert rates.records == 140
