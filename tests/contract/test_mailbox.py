@@ -456,7 +456,8 @@ class Recorder:
     def work(self, now: float) -> float | None:
         if self.come:
             self.is_busy.set()
-            self.busy()
+            busy, self.busy = self.busy, lambda: None
+            busy()
         return None
 
     def drain(self) -> None:
