@@ -37,7 +37,8 @@ PIECES = (
     b"", b"\t", b"\t\t", b",", b",,", b" ", b"\r", b"\0", b"\xff", b"\xc3\xa9", b"\xef\xbb\xbf", b"-", b"+", b".", b"_",
     b"0", b"1_0", b"00", b"4294967295", b"4294967296", b"99999999999999999999", b"9" * 5000, b"-0", b"1e5", b"1e999",
     b"nan", b"inf", b"-Infinity", b"0x10", b"\xd9\xa1", b"\xc2\xb2", b'"', b"[", b"]", b"{}", b"null", b"true", b"\\",
-    b"#", b"%s", b"%b", b"x" * 300, b"1," * 3000, b"idfa", b"gaid:", b"\x0b", b"\x0c", b"\x1c", b"\x85", b"\xe2\x80\xa8")
+    b"#", b"%s", b"%b", b"x" * 300, b"1," * 3000, b"idfa", b"gaid:", b"\x0b", b"\x0c", b"\x1c", b"\x85",
+    b"\xe2\x80\xa8")
 
 
 def fuzzed(count: int, seed: int) -> Iterator[bytes]:
