@@ -8,57 +8,140 @@ used by one process only: its generation is in it, in the socket's path as well,
 reach the living. High-water marks are off, because a ROUTER that reaches its mark drops without a word; the protocol's
 window bounds what is under way instead. ``linger`` is short: acknowledgements, not linger, make sure of delivery.
 A context is never shared with a child process: children are executed.
+
+Who may connect is decided before anything is read (``links``): libzmq asks each new connection's fate at an inproc
+socket of this same poll loop. A process that is busy lets newcomers wait, which they would have to anyway. What gets
+in is still not believed: a frame that is no message, or comes under a name that no actor can have (the supervisor's
+above all: it never writes to an actor's own socket), is counted as garbage and dropped.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import zmq
+from zmq.utils import z85
 
 from actors.runtime.errors import DecodeError, Fatal
+from actors.runtime.links import Links, is_of_this_run
 from actors.runtime.messages import AnyMessage, Message, decode, encode
 from actors.runtime.rundir import CONTROL
 
 SUPERVISOR = "supervisor"
 #: Frames at least this long are not copied on their way out.
 _ZERO_COPY_BYTES = 64 * 1024
+#: No frame is longer. A frame that claims to be is not read: its connection is closed.
+MAX_FRAME_BYTES = 256 * 1024 * 1024
 _LINGER_MS = 200
 #: An ipc path's limit is 107 bytes.
 _MAX_PATH_BYTES = 107
 #: Most messages taken from one socket at a time, so that none starves the others.
 _BURST = 64
+#: Where libzmq asks whether a connection is welcome (ZeroMQ RFC 27), and the domain we ask it to ask for.
+_ZAP_ENDPOINT, _ZAP_DOMAIN = "inproc://zeromq.zap.01", b"thresher"
+#: What an actor is called. ASCII digits only: to Python, others are digits too.
+_ADDRESS = re.compile(rb"[^#\x00-\x20\x7f-\xff]+#[0-9]{1,18}")
+
+#: The default.
+IPC = Links()
 
 Received = tuple[str, AnyMessage, list[bytes]]
 
 
 class _Postbox:
-    """What both sides have: a context, a poller, a router, counters."""
+    """What both sides have: a context, a poller, a router, a gate, counters.
 
-    def __init__(self) -> None:
+    Args:
+        links: the transport, with its keys.
+        head: pid of the supervisor.
+    """
+
+    def __init__(self, links: Links, head: int) -> None:
+        self._links = links
+        self._head = head
         self._context = zmq.Context()
         self._poller = zmq.Poller()
         self._router: zmq.Socket[bytes] | None = None
-        #: Frames that were not messages of this protocol, dropped.
+        self._gate: zmq.Socket[bytes] | None = None
+        #: Frames that were not messages of this protocol, or not from an actor, dropped.
         self.garbage = 0
+        #: Connections of strangers, refused.
+        self.refused = 0
 
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(kind)
         socket.linger = _LINGER_MS
         socket.set_hwm(0)
+        socket.maxmsgsize = MAX_FRAME_BYTES
         return socket
 
     def _bind(self, path: Path) -> str:
-        if len(str(path)) > _MAX_PATH_BYTES:
-            raise Fatal(f"socket path {path} has {len(str(path))} bytes, at most {_MAX_PATH_BYTES} are possible")
+        """Bind the router, at this path or at a free port; return its endpoint."""
+        links = self._links
+        endpoint = f"ipc://{path}" if links.transport == "ipc" else f"tcp://{links.host}:*"
+        if links.transport == "tcp":
+            links.require_keys(endpoint)
+        elif len(os.fsencode(path)) > _MAX_PATH_BYTES:
+            raise Fatal(f"socket path {path} has {len(os.fsencode(path))} bytes, at most {_MAX_PATH_BYTES} are "
+                        "possible: set XDG_RUNTIME_DIR to a shorter one")
+        self._open_gate()
         router = self._socket(zmq.ROUTER)
         router.router_mandatory = 1
-        router.bind(f"ipc://{path}")
-        path.chmod(0o600)
+        router.zap_domain = _ZAP_DOMAIN
+        if links.transport == "tcp":
+            router.curve_server = True
+            router.curve_secretkey = links.server_secret.encode()
+        before = os.umask(0o177)  # so that there is no moment in which others could connect
+        try:
+            router.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise Fatal(f"cannot bind {endpoint}: {error.strerror.lower()} (links.host has to be an address of this "
+                        "machine, the run directory writable)") from error
+        finally:
+            os.umask(before)
         self._router = router
         self._poller.register(router, zmq.POLLIN)
-        return f"ipc://{path}"
+        return str(router.getsockopt_string(zmq.LAST_ENDPOINT))
+
+    def _open_gate(self) -> None:
+        """Answer libzmq's questions about newcomers; without an answer it lets nobody in."""
+        gate = self._gate = self._context.socket(zmq.REP)
+        gate.linger = 0
+        gate.bind(_ZAP_ENDPOINT)
+        self._poller.register(gate, zmq.POLLIN)
+
+    def _guard(self) -> None:
+        """Let in who belongs to this run."""
+        assert self._gate is not None
+        while True:
+            try:
+                version, request, _, peer, _, mechanism, *credentials = self._gate.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            if mechanism == b"CURVE":
+                welcome = z85.encode(credentials[0]) == self._links.client_public.encode()
+            else:
+                welcome = self._links.transport == "ipc" and is_of_this_run(
+                    peer.decode(errors="replace"), os.getpid(), self._head)
+            self.refused += not welcome
+            answer = (b"200", b"OK") if welcome else (b"400", b"not of this run")
+            self._gate.send_multipart([version, request, *answer, b"", b""])
+
+    def _poll(self, timeout_s: float | None) -> list[tuple[zmq.Socket[bytes] | int, int]]:
+        """Wait for something that the caller wants to know; newcomers are dealt with here."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left = None if deadline is None else max(0, round((deadline - time.monotonic()) * 1000 + 0.49))
+            found = self._poller.poll(left)
+            events = [(source, flags) for source, flags in found if source is not self._gate]
+            if len(events) < len(found):
+                self._guard()
+            if events or not found:
+                return events
 
     def _route(self, address: str, message: Message, frames: Sequence[bytes]) -> bool:
         if self._router is None:
@@ -75,10 +158,13 @@ class _Postbox:
         assert self._router is not None
         for _ in range(_BURST):
             try:
-                frames = self._router.recv_multipart(zmq.DONTWAIT)
+                sender, *frames = self._router.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
-            self._take(frames[0].decode(errors="replace"), frames[1:], received)
+            if _ADDRESS.fullmatch(sender):
+                self._take(sender.decode(), frames, received)
+            else:
+                self.garbage += 1
 
     def _take(self, sender: str, frames: list[bytes], received: list[Received]) -> None:
         try:
@@ -97,24 +183,43 @@ class Mailbox(_Postbox):
     Args:
         address: ``name#generation``.
         run_dir: the run directory.
+        links: the transport, with its keys.
+        head: pid of the supervisor; by default the parent of this process.
+
+    Raises:
+        ConfigError: TCP without keys.
     """
 
-    def __init__(self, address: str, run_dir: Path) -> None:
-        super().__init__()
+    def __init__(self, address: str, run_dir: Path, links: Links = IPC, head: int | None = None) -> None:
+        super().__init__(links, os.getppid() if head is None else head)
         self._address = address
         self._run_dir = run_dir
         self._peers: dict[str, zmq.Socket[bytes]] = {}
         self._names: dict[zmq.Socket[bytes], str] = {}
-        self.connect(SUPERVISOR, f"ipc://{run_dir / CONTROL}")
+        try:
+            self.connect(SUPERVISOR, _control_endpoint(run_dir, links))
+        except BaseException:
+            self.close()
+            raise
 
     def bind(self) -> str:
         """Bind the socket for producers and return its endpoint."""
         return self._bind(self._run_dir / self._address.replace("#", "."))
 
     def connect(self, address: str, endpoint: str) -> None:
-        """Connect to a consumer (or the supervisor)."""
+        """Connect to a consumer (or the supervisor).
+
+        Raises:
+            ConfigError: TCP without keys.
+        """
+        if not endpoint.startswith("ipc://"):
+            self._links.require_keys(endpoint)
         socket = self._socket(zmq.DEALER)
         socket.identity = self._address.encode()
+        if not endpoint.startswith("ipc://"):
+            socket.curve_serverkey = self._links.server_public.encode()
+            socket.curve_publickey = self._links.client_public.encode()
+            socket.curve_secretkey = self._links.client_secret.encode()
         socket.connect(endpoint)
         self._peers[address] = socket
         self._names[socket] = address
@@ -129,21 +234,28 @@ class Mailbox(_Postbox):
             socket.close(linger=0)
 
     def send(self, address: str, message: Message, frames: Sequence[bytes] = ()) -> bool:
-        """Send to a consumer, the supervisor, or a producer that has written here; False when it is not there."""
+        """Send to a consumer, the supervisor, or a producer that has written here; False when it is not there.
+
+        Raises:
+            Fatal: a frame is longer than any consumer takes.
+        """
+        longest = max(map(len, frames), default=0)
+        if longest > MAX_FRAME_BYTES:  # its connection would be closed, and the batch delivered again for ever
+            raise Fatal(f"{type(message).__name__} for {address}: a frame of {longest} bytes, at most "
+                        f"{MAX_FRAME_BYTES} are possible: make flow.batch_bytes or source.max_line_bytes smaller")
         socket = self._peers.get(address)
         if socket is None:
             return self._route(address, message, frames)
-        large = any(len(frame) >= _ZERO_COPY_BYTES for frame in frames)
-        socket.send_multipart([encode(message), *frames], copy=not large)
+        socket.send_multipart([encode(message), *frames], copy=longest < _ZERO_COPY_BYTES)
         return True
 
     def receive(self, timeout_s: float | None) -> list[Received]:
         """Return the messages that are there, waiting for the first at most so long (None: for ever)."""
         received: list[Received] = []
-        for socket, _ in self._poller.poll(None if timeout_s is None else max(0, round(timeout_s * 1000 + 0.49))):
+        for socket, _ in self._poll(timeout_s):
             if socket is self._router:
                 self._drain_router(received)
-            else:
+            elif not isinstance(socket, int):
                 self._drain_dealer(socket, received)
         return received
 
@@ -157,13 +269,25 @@ class Mailbox(_Postbox):
 
 
 class ControlBox(_Postbox):
-    """The supervisor's mailbox, which also waits on file descriptors (pidfds, the signal pipe)."""
+    """The supervisor's mailbox, which also waits on file descriptors (pidfds, the signal pipe).
 
-    def __init__(self, run_dir: Path) -> None:
-        super().__init__()
+    Args:
+        run_dir: the run directory; over TCP, a file in it tells the children where to connect.
+        links: the transport, with its keys.
+
+    Raises:
+        ConfigError: TCP without keys.
+        Fatal: the socket cannot be bound.
+    """
+
+    def __init__(self, run_dir: Path, links: Links = IPC) -> None:
+        super().__init__(links, os.getpid())
         try:
-            self._bind(run_dir / CONTROL)
-        except Fatal:
+            endpoint = self._bind(run_dir / CONTROL)
+            if links.transport == "tcp":
+                (run_dir / CONTROL).touch(mode=0o600)
+                (run_dir / CONTROL).write_text(endpoint)
+        except BaseException:
             self.close()
             raise
 
@@ -183,9 +307,20 @@ class ControlBox(_Postbox):
         """Return messages and readable descriptors, waiting for the first at most so long (None: for ever)."""
         received: list[Received] = []
         fds: list[int] = []
-        for source, _ in self._poller.poll(None if timeout_s is None else max(0, round(timeout_s * 1000 + 0.49))):
+        for source, _ in self._poll(timeout_s):
             if isinstance(source, int):
                 fds.append(source)
             else:
                 self._drain_router(received)
         return received, fds
+
+
+def make_keys() -> dict[str, str]:
+    """Return new CURVE keys as the four options of ``Links``."""
+    (server_public, server_secret), (client_public, client_secret) = zmq.curve_keypair(), zmq.curve_keypair()
+    return {"server_public": server_public.decode(), "server_secret": server_secret.decode(),
+            "client_public": client_public.decode(), "client_secret": client_secret.decode()}
+
+
+def _control_endpoint(run_dir: Path, links: Links) -> str:
+    return f"ipc://{run_dir / CONTROL}" if links.transport == "ipc" else (run_dir / CONTROL).read_text()

@@ -68,7 +68,7 @@ class RunDirectory:
 
     def __init__(self, state: Path) -> None:
         try:
-            state.mkdir(parents=True, exist_ok=True)
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)  # dead letters are whatever the input was
             self._lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(f"state directory {state}: {error.strerror}: give another with --state DIR") from error

@@ -9,7 +9,8 @@ Guarantees:
   not as chunks with a fault. Lines are never split, but those longer than ``max_line_bytes``.
 * After a crash the ranges that were on their way are cut exactly as before, whatever ``batch_bytes`` is now. A file
   that no longer has them gives them as faults, so a consumer that knows them by position is never told otherwise.
-* Only that file is put away that was read: one that was replaced, or written to, meanwhile keeps its name.
+* Only that file is put away that was read: one that was replaced, or written to, meanwhile keeps its name. ``finished``
+  may be said again after a crash, for a file that was or was not renamed before it.
 * A file that cannot be opened is reported, and the rest goes on. When the disk fails in the middle of a file the input
   ends there for this run: a later file must not overtake the rest of an earlier one.
 
@@ -33,10 +34,9 @@ from msgspec import Meta
 from actors.runtime.errors import ConfigError
 from actors.runtime.ports import Chunk, Unit, UnitLedger
 from actors.sources import inflate
-from actors.sources.inflate import ByteStream, Fault, Identity
+from actors.sources.cutter import Cutter
+from actors.sources.inflate import ByteStream, Identity
 
-BOM = b"\xef\xbb\xbf"
-_NEWLINE = 10
 #: Files and patterns that ``describe`` names before it only counts.
 _NAMED = 3
 
@@ -113,147 +113,6 @@ def _dotted(path: str) -> str:
     return os.path.join(folder, f".{name}")
 
 
-class Cutter:
-    """Cuts the bytes of one unit into chunks of whole lines, from ``unit.low`` on.
-
-    Args:
-        stream: the unit's bytes, at their beginning.
-        unit: where the unit begins and how far it is committed.
-        recorded: ranges that were issued beyond ``low``; they come first, exactly so.
-        batch_bytes: size of a chunk, about.
-        max_line_bytes: longest line that stays whole, with its newline; also the longest chunk.
-
-    Attributes:
-        position: end of the last chunk.
-    """
-
-    def __init__(
-        self, stream: ByteStream, unit: Unit, recorded: list[tuple[int, int]], batch_bytes: int, max_line_bytes: int
-    ) -> None:
-        self.position = unit.low
-        self._stream = stream
-        self._unit = unit
-        self._recorded = deque(recorded)
-        self._batch_bytes = min(batch_bytes, max_line_bytes)
-        self._max_line_bytes = max_line_bytes
-        self._line = unit.lines + 1
-        self._buffer = bytearray()
-        self._at_end = False  # the stream has no more than what is in the buffer
-        self._mark_bytes = 0  # of the byte order mark: it counts for the next position and is not data
-        self._inside = False  # within a line that is too long
-        self._is_started = False
-        self._is_complete = False  # nothing follows but what is recorded
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is no further chunk."""
-        return self._is_complete and not self._recorded
-
-    def next(self) -> Chunk | None:
-        """Return the next chunk, or None at the end of the unit.
-
-        Raises:
-            OSError: the file cannot be read on.
-        """
-        if not self._is_started:
-            self._start()
-        if self._recorded:
-            return self._again(self._recorded.popleft()[1])
-        return None if self.finished else self._fresh()
-
-    def _start(self) -> None:
-        self._is_started = True
-        done = self._unit.low - self._unit.base
-        if done:  # the byte before tells whether a line begins here
-            self._stream.skip(done - 1)
-            self._fill(1)
-            self._inside = self._buffer[:1] != b"\n"
-            self._is_complete = not self._buffer  # a fault without data takes up a position of its own
-            del self._buffer[:1]
-        else:
-            self._fill(len(BOM))
-            if self._buffer.startswith(BOM):
-                self._mark_bytes = len(BOM)
-                del self._buffer[:len(BOM)]
-
-    def _fill(self, size: int) -> None:
-        while len(self._buffer) < size and not self._at_end:
-            block = self._stream.read()
-            self._buffer += block
-            self._at_end = not block
-
-    def _again(self, end: int) -> Chunk:
-        """Cut the range that ends at ``end`` once more."""
-        size = max(0, end - self.position - self._mark_bytes)
-        self._fill(size + 1)
-        if 0 < size <= len(self._buffer):
-            is_whole = self._buffer[size - 1] == _NEWLINE
-            is_last = size == len(self._buffer) and not self._recorded
-            if is_whole or not is_last or self._stream.fault is None:
-                return self._cut(size, is_too_long=self._inside or not (is_whole or is_last), ends_line=is_whole)
-        fault = self._stream.fault or Fault(
-            "file_changed", f"{size} bytes were read here before and {len(self._buffer)} are left: "
-            "the file was changed between two runs")
-        self._is_complete = True
-        return self._chunk(min(size, len(self._buffer)), fault, end)
-
-    def _fresh(self) -> Chunk | None:
-        """Cut behind the last newline within a batch, or else behind the next one."""
-        cut = start = 0
-        if not self._inside:
-            start = self._batch_bytes
-            self._fill(start)
-            if self._at_end and len(self._buffer) <= start and self._stream.fault is None:
-                return self._last()
-            cut = self._buffer.rfind(b"\n", 0, start) + 1
-        cut = cut or self._line_end(start)
-        if cut:
-            return self._cut(cut, is_too_long=self._inside, ends_line=True)
-        if len(self._buffer) > self._max_line_bytes:
-            return self._cut(self._max_line_bytes, is_too_long=True, ends_line=False)
-        return self._last()
-
-    def _line_end(self, start: int) -> int:
-        """Return the offset behind the first newline from ``start`` on, or 0 if the line is too long or the last."""
-        while True:
-            found = self._buffer.find(b"\n", start, self._max_line_bytes)
-            if found >= 0:
-                return found + 1
-            if self._at_end or len(self._buffer) > self._max_line_bytes:
-                return 0
-            start = len(self._buffer)
-            self._fill(start + 1)
-
-    def _last(self) -> Chunk | None:
-        """Cut all that is left, which may lack its newline, or is the part of a line that could be had."""
-        self._is_complete = True
-        size = len(self._buffer)
-        if self._stream.fault is not None:
-            end = self.position + max(1, self._mark_bytes + size)
-            return self._chunk(size, self._stream.fault, end)
-        return self._cut(size, is_too_long=self._inside, ends_line=False) if size else None
-
-    def _cut(self, size: int, is_too_long: bool, ends_line: bool) -> Chunk:
-        self._inside = is_too_long and not ends_line
-        fault = Fault("", "")
-        if is_too_long:
-            offset = self.position - self._unit.base + self._mark_bytes
-            fault = Fault("line_too_long", f"line {self._line} is longer than {self._max_line_bytes} bytes "
-                          f"(max_line_bytes): this piece of {size} bytes begins at byte {offset} of the content")
-        return self._chunk(size, fault, self.position + self._mark_bytes + size)
-
-    def _chunk(self, size: int, fault: Fault, end: int) -> Chunk:
-        with memoryview(self._buffer) as view:  # one copy, not two
-            data = bytes(view[:size])
-        del self._buffer[:size]
-        start, offset = self.position, self.position - self._unit.base + self._mark_bytes
-        chunk = Chunk(self._unit.id, self._unit.name, start, end, offset, self._line, data, fault.reason, fault.detail)
-        self._line += data.count(b"\n")
-        self.position = end
-        self._mark_bytes = 0
-        return chunk
-
-
 class _Reading(NamedTuple):
     """The file that is read now."""
 
@@ -282,7 +141,7 @@ class FilesSource:
         self._passed = 0
         self._reading: _Reading | None = None
         self._read: dict[int, tuple[str, Identity]] = {}
-        self._put_away: set[int] = set()
+        self._put_away: dict[int, str] = {}
         self.exhausted = not self._queue
 
     def read(self) -> Chunk | None:
@@ -306,13 +165,19 @@ class FilesSource:
         return None
 
     def finished(self, unit: Unit) -> None:
-        """Put a dot before the name of the unit's file, unless it is no longer the file that was read."""
+        """Put a dot before the name of the unit's file, unless it is no longer the file that was read.
+
+        A unit that this source has not read was loaded before a crash: if its file is no longer under its name, it was
+        put away already.
+        """
         if self._options.rename == "none" or unit.id in self._put_away:
             return
         path, identity = self._read.get(unit.id, (unit.name, None))
         try:
-            change = inflate.change_of(identity, inflate.identity_of(os.stat(path))) if identity else ""
-            if change:
+            if identity is None:
+                if not _is_still(path, unit.fingerprint):
+                    return
+            elif change := inflate.change_of(identity, inflate.identity_of(os.stat(path))):
                 self._ledger.broken(unit.name, _keeps_its_name(unit.name, change))
                 return
             os.replace(path, _dotted(path))
@@ -321,7 +186,7 @@ class FilesSource:
             self._ledger.broken(unit.name, f"{unit.name} is loaded but cannot be renamed to {_dotted(path)}: {why} "
                                 "(rename it by hand, or make its folder writable and run again)")
             return
-        self._put_away.add(unit.id)
+        self._put_away[unit.id] = os.path.abspath(path)
         self._read.pop(unit.id, None)
 
     def progress(self) -> tuple[int, int]:
@@ -345,7 +210,8 @@ class FilesSource:
                 known_by = inflate.fingerprint(file)
                 stream = inflate.byte_stream(file, name)
             except OSError as error:
-                self._ledger.broken(name, inflate.why_unreadable(name, error))
+                if os.path.abspath(path) not in self._put_away.values():
+                    self._ledger.broken(name, inflate.why_unreadable(name, error))
                 self._pass(size)
                 return
             unit = self._ledger.begin(name, known_by)
@@ -385,6 +251,15 @@ class FilesSource:
                             "the input ends here for now, run again to read the rest")
         self.close()
         self.exhausted = True
+
+
+def _is_still(path: str, fingerprint: str) -> bool:
+    """Whether the file at this path has the content that is known by this fingerprint."""
+    try:
+        with inflate.open_regular(path) as file:
+            return inflate.fingerprint(file) == fingerprint
+    except FileNotFoundError:
+        return False
 
 
 def _keeps_its_name(name: str, change: str) -> str:

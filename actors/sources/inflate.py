@@ -89,12 +89,22 @@ def open_regular(path: str) -> FileIO:
     """
     if os.path.basename(path).startswith("."):
         raise OSError("names that begin with a dot are finished files (rename it to load it again)")
-    mode = os.stat(path).st_mode
+    _require_regular(path, os.stat(path).st_mode)  # before it is opened: to open a device may do something to it
+    # It may be another by now, and to open a pipe would wait for its writer.
+    file = FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    try:
+        _require_regular(path, os.fstat(file.fileno()).st_mode)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _require_regular(path: str, mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise OSError(f"it is a directory (for the files in it, give {os.path.join(path, '*')})")
-    if not stat.S_ISREG(mode):  # to open a pipe would wait for its writer
+    if not stat.S_ISREG(mode):
         raise OSError("it is a pipe or a device, which cannot be read again after a crash (write it to a file first)")
-    return open(path, "rb", buffering=0)
 
 
 def why_unreadable(name: str, error: OSError) -> str:
@@ -285,8 +295,11 @@ class GzipStream:
                     had -= min(had, len(out))
         except self._error as error:
             problem = str(error)
-        self._end_at("corrupt_gzip", f"the gzip data are damaged at or shortly before compressed byte {offset} "
-                     f"({problem}); nothing behind it was read")
+        where = f"at or shortly before compressed byte {offset}"
+        if "checksum" in problem:  # all could be decoded, and is not what was encoded
+            where = (f"somewhere between the compressed bytes {self._member_at} and {offset}, so that records read from "
+                     "there may be wrong")
+        self._end_at("corrupt_gzip", f"the gzip data are damaged {where} ({problem}); nothing behind it was read")
         self.consumed = offset
         return bytes(good)
 

@@ -521,6 +521,49 @@ def test_a_file_that_was_loaded_before_a_crash_is_put_away_unread(tmp_path: Path
     assert ledger.problems == {}, "the reader may say so too"
 
 
+def test_a_file_that_was_put_away_before_a_crash_is_so_and_no_problem(tmp_path: Path) -> None:
+    path = write(tmp_path / "1.tsv", b"12345678")
+    ledger = known(path, "loaded", 8, 8)
+    path.rename(tmp_path / ".1.tsv")
+    source = open_files(ledger, tmp_path / "*")
+    source.finished(ledger.units[0])  # said by the reader, who cannot know
+    assert read_all(source) == []
+    assert ledger.problems == {}
+    assert [entry.name for entry in tmp_path.iterdir()] == [".1.tsv"]
+
+
+def test_a_new_file_under_the_name_of_one_put_away_before_a_crash_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "1.tsv", b"12345678")
+    ledger = known(path, "loaded", 8, 8)
+    path.rename(tmp_path / ".1.tsv")
+    write(path, b"another")
+    source = open_files(ledger, tmp_path / "*")
+    source.finished(ledger.units[0])
+    assert data_of(read_all(source)) == b"another"
+    assert path.exists() and ledger.problems == {}
+
+
+def test_a_loaded_file_may_be_put_away_before_its_turn_to_be_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "1.tsv", b"12345678")
+    write(tmp_path / "2.tsv", b"next")
+    ledger = known(path, "loaded", 8, 8)
+    source = open_files(ledger, tmp_path / "*")
+    source.finished(ledger.units[0])
+    assert not path.exists() and (tmp_path / ".1.tsv").exists()
+    assert data_of(read_all(source)) == b"next"
+    assert ledger.problems == {}
+
+
+def test_a_file_that_becomes_a_pipe_before_it_is_opened_is_not_waited_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "1.tsv", b"x")
+    ledger = MemoryLedger()
+    source = open_files(ledger, path)
+    path.unlink()
+    os.mkfifo(path)
+    assert source.read() is None
+    assert "it is a pipe or a device" in ledger.problems[str(path)]
+
+
 def test_a_file_of_which_all_is_committed_is_not_read_again(tmp_path: Path) -> None:
     path = write(tmp_path / "x.tsv", b"12345678")
     assert read_all(open_files(known(path, "reading", 8, 8), path)) == []

@@ -163,7 +163,7 @@ def test_damage_in_a_later_member_keeps_the_members_before_it_and_names_the_comp
     got, fault = read_all(first + bytes(second) + members_of(b"never looked for"))
     assert got == TEXT * 3 + TEXT
     assert fault is not None and fault.reason == "corrupt_gzip"
-    assert f"at or shortly before compressed byte {len(first) + len(second)} " in fault.detail
+    assert f"between the compressed bytes {len(first)} and {len(first) + len(second)}, so that" in fault.detail
     assert "Incorrect checksum" in fault.detail and fault.detail.endswith("nothing behind it was read")
 
 

@@ -37,6 +37,21 @@ def test_the_state_directory_is_made_with_its_parents(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "lock").exists()
 
 
+def test_a_state_directory_is_made_private_and_one_that_exists_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir(mode=0o755)
+    (tmp_path / "shared").chmod(0o755)
+    before = os.umask(0)
+    try:
+        for name, mode in (("own", 0o700), ("shared", 0o755)):
+            directory = RunDirectory(tmp_path / name)
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
+            assert stat.S_IMODE((tmp_path / name / "lock").stat().st_mode) == 0o600
+            assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
+            directory.close()
+    finally:
+        os.umask(before)
+
+
 def test_nothing_is_left_when_the_run_ends(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path / "state")
     (directory.path / "reader.1.1").touch()
