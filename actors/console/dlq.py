@@ -55,7 +55,8 @@ def retry(options: argparse.Namespace, settings: Settings, run: Run, observer: O
     except sqlite3.Error as error:
         return _failed(store, error)
     if options.json:
-        print(json.dumps({"event": "retry", **msgspec.to_builtins(outcome), "empty": prepared.empty}))
+        print(json.dumps({"event": "retry", **msgspec.to_builtins(outcome), "pieces": prepared.pieces,
+                          "empty": prepared.empty}))
     else:
         print(_result(outcome))
     return outcome.code
@@ -229,8 +230,11 @@ def _intention(prepared: Prepared, only_missing: bool) -> str:
     lines.append(f"{len(prepared.numbers):,} letters go in as new data of now: " + (
         "what is there under their keys stays" if only_missing else
         "a newer value of a key of theirs is overwritten (--only-missing leaves what is there)"))
+    if prepared.pieces:
+        lines.append(f"{prepared.pieces:,} of the reader are left out: a piece of a line may pass for a record "
+                     "(--stage reader sends them)")
     if prepared.empty:
-        lines.append(f"{prepared.empty:,} more hold no bytes: they say what could not be read, give that file again")
+        lines.append(f"{prepared.empty:,} hold no bytes and are left out: give the file again that could not be read")
     return "\n".join(lines)
 
 

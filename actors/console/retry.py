@@ -42,11 +42,14 @@ class Prepared(msgspec.Struct, frozen=True):
     Attributes:
         interrupted: an earlier retry that did not end; it is taken up first.
         numbers: the letters beyond it.
+        pieces: how many more match, but are pieces of input from the reader, and nobody asked for those: the first
+            half of a line may pass for a whole record.
         empty: how many more match, but hold no bytes: they say what could not be read, and nothing can go in.
     """
 
     interrupted: Plan | None
     numbers: list[int]
+    pieces: int
     empty: int
 
 
@@ -89,13 +92,15 @@ class Retry:
             interrupted = unfinished(connection)
             if self._only_missing or (interrupted is not None and interrupted.only_missing):
                 _keeping(self._manifest)
-            left_out = {number for (number,) in connection.execute("SELECT letter FROM planned")}
-            empty = {number for (number,) in connection.execute(
-                "SELECT id FROM letters WHERE stage = 'reader' AND length(raw) = 0")} - left_out
-            found = matching(connection, filters)
-            numbers = [number for number in found if number not in left_out and number not in empty]
+            found = set(matching(connection, filters))
+            if interrupted is not None:
+                found -= _numbers(connection, "id IN (SELECT letter FROM planned)")
+                found -= _numbers(connection, f"retry = {interrupted.retry}")  # it has rejected them already
+            pieces = set[int]() if filters.ids or filters.stages else found & _numbers(connection, "stage = 'reader'")
+            empty = (found - pieces) & _numbers(connection, "stage = 'reader' AND length(raw) = 0")
+            numbers = sorted(found - pieces - empty)
             self._check_sinks(connection, numbers)
-            return Prepared(interrupted, numbers, sum(number in empty for number in found))
+            return Prepared(interrupted, numbers, len(pieces), len(empty))
 
     def carry_out(self, prepared: Prepared) -> Outcome:
         """Send the letters; return how it ended. What was not sent stays open."""
@@ -161,6 +166,10 @@ class Retry:
             dead_letters=component_of(Returned(path=options.path, max_bytes=options.max_bytes, retry=plan.retry)),
             flow=msgspec.structs.replace(
                 flow, window_batches=max(flow.window_batches, _WINDOW_BATCHES), credit=max(flow.credit, _CREDIT)))
+
+
+def _numbers(connection: sqlite3.Connection, where: str) -> set[int]:
+    return {number for (number,) in connection.execute(f"SELECT id FROM letters WHERE {where}")}
 
 
 def _keeping(manifest: Manifest) -> Manifest:

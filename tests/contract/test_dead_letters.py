@@ -128,9 +128,11 @@ def old_store(path: Path, letters: int) -> None:
                 PRIMARY KEY (partition, position, stage, item));
             CREATE INDEX letters_by_reason ON letters (reason, status);
             PRAGMA user_version=1;""")
+        connection.execute("BEGIN")
         connection.executemany(
             "INSERT INTO letters VALUES ('reader.1', ?, 'parser', 3, 'then', 'columns', 'why', 'logs/a.tsv', 1024, 17, "
             "?, 0, 'open')", [(4096 + number, b"a\0\xff\n%d" % number) for number in range(letters)])
+        connection.execute("COMMIT")
 
 
 def test_a_store_of_version_1_is_upgraded_in_place_by_the_first_letter(tmp_path: Path) -> None:
