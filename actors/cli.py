@@ -117,10 +117,9 @@ def _dlq_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number, 0 for all, got {text!r}")
+    return int(text)
 
 
 def _settings(options: argparse.Namespace, dry: bool = False) -> Settings:

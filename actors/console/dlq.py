@@ -80,7 +80,7 @@ def _nothing(options: argparse.Namespace, store: Store) -> int:
 
 
 def _failed(store: Store, error: sqlite3.Error) -> int:
-    print(f"{store.path}: {error}: nothing was changed, try again", file=sys.stderr)
+    print(f"{store.path}: {error}: try again", file=sys.stderr)
     return FAILED
 
 
@@ -227,9 +227,10 @@ def _intention(prepared: Prepared, only_missing: bool) -> str:
     lines: list[str] = []
     if prepared.interrupted is not None:
         lines.append(f"a retry was interrupted: {prepared.interrupted.left:,} letters of it go in first")
-    lines.append(f"{len(prepared.numbers):,} letters go in as new data of now: " + (
-        "what is there under their keys stays" if only_missing else
-        "a newer value of a key of theirs is overwritten (--only-missing leaves what is there)"))
+    if prepared.numbers or prepared.interrupted is None:
+        lines.append(f"{len(prepared.numbers):,} letters go in as new data of now: " + (
+            "what is there under their keys stays" if only_missing else
+            "a newer value of a key of theirs is overwritten (--only-missing leaves what is there)"))
     if prepared.pieces:
         lines.append(f"{prepared.pieces:,} of the reader are left out: a piece of a line may pass for a record "
                      "(--stage reader sends them)")

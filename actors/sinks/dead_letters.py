@@ -23,6 +23,7 @@ shrink when rows go, and a writer that waits would never see room).
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,8 @@ from actors.runtime.errors import Retryable
 from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink
 
 _LEAST_MAX_BYTES = 1 << 20
+#: What the source of a retry calls its letters.
+_SOURCE = re.compile(r"dead letter (\d+)")
 VERSION = 2
 SCHEMA = """
 CREATE TABLE letters (
@@ -233,9 +236,9 @@ class _Store:
             if self._connection is None:
                 self._connection = open_letters(self._path)
             if self._max_bytes and used_bytes(self._connection) >= self._max_bytes:
-                raise Retryable(
-                    f"dead letters {self._path}: full (dead_letters.max_bytes = {self._max_bytes}): make room with "
-                    "`thresher dlq export` and `thresher dlq purge`, or stop and raise dead_letters.max_bytes")
+                raise Retryable(  # `status` shows no more of it than the first 160 bytes
+                    f"dead letters are full (dead_letters.max_bytes = {self._max_bytes}): export and purge them "
+                    f"(`thresher dlq`), or stop and raise dead_letters.max_bytes: {self._path}")
             self._connection.execute("BEGIN IMMEDIATE")
             self._put(self._connection, letters)
             self._connection.execute("COMMIT")
@@ -266,7 +269,11 @@ class _ReturnedStore(_Store):
 
     def _put(self, connection: sqlite3.Connection, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:
-            number = int(letter.source.rpartition(" ")[2])
+            match = _SOURCE.fullmatch(letter.source)
+            if match is None:
+                super()._put(connection, [letter])  # of no letter that we know: kept all the same
+                continue
+            number = int(match[1])
             row = connection.execute(
                 "SELECT coalesce(p.raw, l.raw), l.partition, l.position, l.source, l.\"offset\" FROM letters l "
                 "JOIN planned p ON p.letter=l.id AND p.retry=? WHERE l.id=?", (self._retry, number)).fetchone()

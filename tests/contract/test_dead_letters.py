@@ -170,8 +170,8 @@ def test_a_full_store_takes_nothing_says_what_to_do_and_goes_on_when_there_is_ro
         assert sink.write([payload(options, big[:3])]) == []
         for _ in range(2):
             with pytest.raises(Retryable, match=(
-                    r"full \(dead_letters\.max_bytes = 1048576\): make room with `thresher dlq export` and "
-                    r"`thresher dlq purge`, or stop and raise dead_letters\.max_bytes")):
+                    r"^dead letters are full \(dead_letters\.max_bytes = 1048576\): export and purge them "
+                    r"\(`thresher dlq`\), or stop and raise dead_letters\.max_bytes: /")):
                 sink.write([payload(options, big[3:])])
         assert len(stored(tmp_path)) == 3
         with closing(open_letters(tmp_path / NAME)) as connection:
