@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     scale = _verb(verbs, "scale", _scale, "change the number of workers of a run that is going on")
     scale.add_argument("pool", metavar="POOL=N", help="e.g. parser=4")
     _running_options(scale)
+    _dlq_options(_verb(verbs, "dlq", _dlq, "look at, export, retry or purge what was rejected"))
     return parser
 
 
@@ -96,6 +97,43 @@ def _target_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. parser.workers=4")
     parser.add_argument("--state", metavar="DIR", help="positions, dead letters, embedded stores; default: var/NAME")
+
+
+def _dlq_options(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(required=True, metavar="VERB", dest="what")
+    for name, text in (("ls", "count letters by reason and stage, and list the newest"),
+                       ("show", "print all that is known of one letter"),
+                       ("retry", "send letters in again, at the stage that rejected them, as new data of now"),
+                       ("export", "write letters out"), ("purge", "delete letters and free their space")):
+        verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        _target_options(verb)
+        if name == "show":
+            verb.add_argument("id", type=int, metavar="ID")
+            verb.add_argument("--raw", action="store_true", help="write its bytes, and nothing else")
+        else:
+            for word in ("reason", "stage", "source"):
+                verb.add_argument(f"--{word}", action="append", default=[], help="may be a pattern; may be repeated")
+            verb.add_argument("--id", type=int, action="append", default=[], help="may be repeated")
+            verb.add_argument("--limit", type=_count, default=20 if name == "ls" else 0, metavar="N",
+                              help="at most so many: the newest of them" if name == "ls" else "only the N oldest")
+        if name not in ("show", "retry"):
+            verb.add_argument("--status", choices=("open", "retried", "all"), default="open", help="default: open")
+        if name == "export":
+            verb.add_argument("--format", choices=("jsonl", "raw"), default="jsonl")
+            verb.add_argument("--out", metavar="FILE", help="a new file; default: standard output")
+        else:
+            verb.add_argument("--json", action="store_true")
+        if name == "retry":
+            verb.add_argument("--only-missing", action="store_true", help="store nothing under keys that are there")
+            verb.add_argument("-q", "--quiet", action="store_true", help="print nothing but the result")
+        if name == "purge":
+            verb.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number, 0 for all, got {text!r}")
+    return int(text)
 
 
 def _settings(options: argparse.Namespace, dry: bool = False) -> Settings:
@@ -222,6 +260,21 @@ def _report(options: argparse.Namespace) -> int:
     last = report.build(settings.manifest, settings.pipeline, None, None)
     print(json.dumps(last.fields()) if options.json else report.render(last))
     return last.code
+
+
+def _dlq(options: argparse.Namespace) -> int:
+    from actors.console import dlq
+
+    settings = _settings(options)
+    if options.what != "retry":
+        return dlq.main(options, settings)
+    import supervisor
+
+    observer = _observer(options.json, options.quiet)
+    try:
+        return dlq.retry(options, settings, supervisor.run, observer)
+    finally:
+        observer.close()
 
 
 def _show(data: dict[str, Any], render: Callable[[dict[str, Any]], str], as_json: bool) -> int:

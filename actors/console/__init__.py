@@ -1,1 +1,1 @@
-"""What a person at a terminal sees: progress, reports, status. Reads state; changes nothing."""
+"""What a person at a terminal sees: progress, reports, status. Reads state; only ``dlq`` changes it."""

@@ -1,38 +1,80 @@
 """The dead-letter store: records that could not go on, byte for byte, with reason and position. One SQLite file.
 
-A letter is known by where it came from, so a record that is rejected again after a death makes no second row. The
-store is a sink like another: a batch is acknowledged only when its dead letters are in it.
+    letters   one row a letter. (partition, position, origin, item) is where it came from and never changes, so a record
+              that is rejected again after a death makes no second row. Stage, reason and raw are those of the last try.
+    retries   one row a retry; its key is what the reader's ledger knows it by.
+    planned   what a retry has yet to send: a range of positions for each letter, in the order of sending.
+
+The store is a sink like another: a batch is acknowledged only when its dead letters are in it. In a retry ``Returned``
+takes its place: a letter that is rejected again keeps its row. A letter that held several records (a piece of input
+that was no good as a whole) has its rejected records become letters of their own, for the others are done.
+
+Guarantees:
+
+* Numbers of letters are never used twice, also when letters are purged.
+* Whatever is delivered again changes nothing: neither a second row nor a second attempt.
+* A retry that is taken up again sends the bytes that it began with, though the row may have others by now (a line
+  went through, and its packed item was refused): ``planned.raw`` keeps them.
+
+What does not work: knowing a letter by SQLite's own rowid (shrinking the file numbers the rows anew); changing the
+stage in the key (another letter of the same batch may have that key); a limit on the size of the file (it does not
+shrink when rows go, and a writer that waits would never see room).
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
+from msgspec import Meta
 
-from actors.runtime.database import open_database, open_for_reading
+from actors.runtime.database import open_database
 from actors.runtime.errors import Retryable
 from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink
 
-VERSION = 1
+_LEAST_MAX_BYTES = 1 << 20
+#: What the source of a retry calls its letters.
+_SOURCE = re.compile(r"dead letter (\d+)")
+VERSION = 2
 SCHEMA = """
 CREATE TABLE letters (
-    partition TEXT NOT NULL, position INTEGER NOT NULL, stage TEXT NOT NULL, item INTEGER NOT NULL,
-    time TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, source TEXT NOT NULL,
-    "offset" INTEGER NOT NULL, line INTEGER NOT NULL, raw BLOB NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0, status TEXT NOT NULL DEFAULT 'open',
-    PRIMARY KEY (partition, position, stage, item));
-CREATE INDEX letters_by_reason ON letters (reason, status);
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    partition TEXT NOT NULL, position INTEGER NOT NULL, origin TEXT NOT NULL, item INTEGER NOT NULL,
+    stage TEXT NOT NULL, time TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, source TEXT NOT NULL,
+    "offset" INTEGER NOT NULL, line INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+    status TEXT NOT NULL DEFAULT 'open', tried TEXT NOT NULL DEFAULT '', retry INTEGER NOT NULL DEFAULT 0,
+    raw BLOB NOT NULL, UNIQUE (partition, position, origin, item));
+CREATE INDEX letters_by_reason ON letters (status, reason, stage);
+CREATE TABLE retries (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, only_missing INTEGER NOT NULL);
+CREATE TABLE planned (
+    retry INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL, letter INTEGER NOT NULL,
+    piece INTEGER NOT NULL, raw BLOB, PRIMARY KEY (retry, start));
+CREATE INDEX planned_by_letter ON planned (letter)
+"""
+#: From version 1, whose letters had no number of their own.
+_UPGRADE = f"""
+DROP INDEX letters_by_reason;
+ALTER TABLE letters RENAME TO old_letters;
+{SCHEMA};
+INSERT INTO letters SELECT rowid, partition, position, stage, item, stage, time, reason, detail, source, "offset", line,
+    attempts, status, '', 0, raw FROM old_letters ORDER BY rowid;
+DROP TABLE old_letters;
+PRAGMA user_version = {VERSION}
 """
 _INSERT = """
-INSERT INTO letters (partition, position, stage, item, time, reason, detail, source, "offset", line, raw)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO letters (partition, position, origin, item, stage, time, reason, detail, source, "offset", line, retry, raw)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET reason=excluded.reason, detail=excluded.detail, raw=excluded.raw
+WHERE attempts=0 AND status='open'
 """
+_COLUMNS = ('id, partition, position, origin, item, stage, time, reason, detail, source, "offset", line, attempts, '
+            "status, tried, raw")
 
 
 class DeadLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +82,8 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Attributes:
         path: the file, relative to the state directory.
+        max_bytes: how much it may hold, at least 1 MiB; 0 for any amount. When so much is in it the pipeline waits
+            until ``thresher dlq purge`` has made room. A group of batches is taken whole, so there may be more by one.
     """
 
     ordered: ClassVar[bool] = False
@@ -47,14 +91,24 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     takes: ClassVar[tuple[str, ...]] = ("letters",)
 
     path: str = "dead-letters.db"
+    max_bytes: Annotated[int, Meta(ge=0)] = 1 << 30
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that an empty store would reach."""
+        if 0 < self.max_bytes < _LEAST_MAX_BYTES:
+            raise ValueError(f"max_bytes: expected 0 or at least {_LEAST_MAX_BYTES}, got {self.max_bytes}")
 
     def pack(self, items: Sequence[DeadLetter]) -> bytes:
         """Return the letters as one payload."""
         return msgspec.msgpack.encode(items)
 
     def open(self, name: str, state: Path) -> Sink:
-        """Open the store, made when it is missing."""
-        return _Store(state / self.path)
+        """Open the store; it is made with the first letter.
+
+        Raises:
+            ConfigError: it was made by a newer version.
+        """
+        return _Store(state / self.path, self.max_bytes)
 
     def describe(self) -> str:
         """Say where this writes."""
@@ -64,26 +118,130 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 OPTIONS = DeadLetters
 
 
+class Returned(DeadLetters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The dead-letter store in a retry, which knows each letter by its source: ``dead letter 17``.
+
+    Attributes:
+        retry: number of the retry.
+    """
+
+    guarantee: ClassVar[str] = "a letter that is rejected again keeps its number"
+
+    retry: int
+
+    def open(self, name: str, state: Path) -> Sink:
+        """Open the store. Its size is not limited: nearly all that comes replaces what is there."""
+        return _ReturnedStore(state / self.path, self.retry)
+
+
+class StoredLetter(msgspec.Struct, frozen=True):
+    """A row of the store.
+
+    Attributes:
+        id: its number, for people.
+        origin: the stage that rejected it first; with partition, position and item, where it came from.
+        item: for a writer: index of the item in its batch.
+        stage: the stage that rejected it last.
+        time: when it was first rejected, UTC.
+        offset: byte in the (uncompressed) source, -1 when not known.
+        line: line in the source, -1 when not known.
+        attempts: how many retries it has had.
+        status: ``open`` or ``retried``.
+        tried: when the last retry of it ended, or empty.
+        raw: the input of the stage that rejected it last, byte for byte; for a writer: the packed item.
+    """
+
+    id: int
+    partition: str
+    position: int
+    origin: str
+    item: int
+    stage: str
+    time: str
+    reason: str
+    detail: str
+    source: str
+    offset: int
+    line: int
+    attempts: int
+    status: str
+    tried: str
+    raw: bytes
+
+
+def open_letters(path: Path) -> sqlite3.Connection:
+    """Open (or make) a store, in autocommit; one of an older version is upgraded in place.
+
+    Raises:
+        ConfigError: it was made by a newer version.
+        sqlite3.Error: it cannot be opened or is no database.
+    """
+    if path.exists():
+        with closing(sqlite3.connect(path, timeout=5.0, isolation_level=None)) as connection:
+            if _version(connection) == 1:
+                connection.execute("BEGIN IMMEDIATE")
+                if _version(connection) == 1:  # nobody else was faster
+                    for statement in _UPGRADE.split(";"):
+                        connection.execute(statement)
+                connection.execute("COMMIT")
+    return open_database(path, SCHEMA, VERSION)
+
+
+def read_letters(path: Path) -> Iterator[StoredLetter]:
+    """Yield every letter, in order of partition and position, also while the store is written to.
+
+    Raises:
+        sqlite3.Error: there is no store at this path.
+    """
+    if not path.exists():
+        raise sqlite3.OperationalError(f"{path}: there is no such file")
+    with closing(open_letters(path)) as connection:
+        yield from select_letters(connection, "true ORDER BY partition, position, origin, item")
+
+
+def select_letters(
+    connection: sqlite3.Connection, where: str, values: Sequence[str | int] = ()
+) -> Iterator[StoredLetter]:
+    """Yield the letters that an SQL condition on their columns (and ORDER BY, and LIMIT) selects."""
+    for row in connection.execute(f"SELECT {_COLUMNS} FROM letters WHERE {where}", values):
+        yield StoredLetter(*row)
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """How much a store holds; pages that are free to be used again do not count."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
+    return int((pages - free) * size)
+
+
+def now() -> str:
+    """The time as letters have it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 class _Store:
     """The opened store."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
+        self._max_bytes = max_bytes
         self._decoder = msgspec.msgpack.Decoder(list[DeadLetter])
         self._connection: sqlite3.Connection | None = None
+        if path.exists():
+            _refuse_newer(path)
 
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Store all letters in one transaction."""
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        rows = [
-            (x.partition, x.position, x.stage, x.index, now, x.reason, x.detail, x.source, x.offset, x.line, x.raw)
-            for payload in payloads for x in self._decoder.decode(payload.data)
-        ]
+        letters = [letter for payload in payloads for letter in self._decoder.decode(payload.data)]
         try:
             if self._connection is None:
-                self._connection = open_database(self._path, SCHEMA, VERSION)
+                self._connection = open_letters(self._path)
+            if self._max_bytes and used_bytes(self._connection) >= self._max_bytes:
+                raise Retryable(  # `status` shows no more of it than the first 160 bytes
+                    f"dead letters are full (dead_letters.max_bytes = {self._max_bytes}): export and purge them "
+                    f"(`thresher dlq`), or stop and raise dead_letters.max_bytes: {self._path}")
             self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(_INSERT, rows)
+            self._put(self._connection, letters)
             self._connection.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
             self.close()
@@ -96,36 +254,68 @@ class _Store:
             self._connection.close()
             self._connection = None
 
-
-class StoredLetter(msgspec.Struct, frozen=True):
-    """A row of the store."""
-
-    partition: str
-    position: int
-    stage: str
-    item: int
-    time: str
-    reason: str
-    detail: str
-    source: str
-    offset: int
-    line: int
-    raw: bytes
-    attempts: int
-    status: str
+    def _put(self, connection: sqlite3.Connection, letters: Sequence[DeadLetter]) -> None:
+        time_now = now()
+        connection.executemany(_INSERT, [
+            (x.partition, x.position, x.stage, x.index, x.stage, time_now, x.reason, x.detail, x.source, x.offset,
+             x.line, 0, x.raw) for x in letters])
 
 
-def read_letters(path: Path) -> Iterator[StoredLetter]:
-    """Yield every letter, in order of partition and position, also while the store is written to.
+class _ReturnedStore(_Store):
+    """The opened store in a retry."""
 
-    Raises:
-        sqlite3.Error: there is no store at this path.
-    """
-    connection = open_for_reading(path)
+    def __init__(self, path: Path, retry: int) -> None:
+        super().__init__(path, 0)
+        self._retry = retry
+
+    def _put(self, connection: sqlite3.Connection, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            match = _SOURCE.fullmatch(letter.source)
+            if match is None:
+                super()._put(connection, [letter])  # of no letter that we know: kept all the same
+                continue
+            number = int(match[1])
+            row = connection.execute(
+                "SELECT coalesce(p.raw, l.raw), l.partition, l.position, l.source, l.\"offset\" FROM letters l "
+                "JOIN planned p ON p.letter=l.id AND p.retry=? WHERE l.id=?", (self._retry, number)).fetchone()
+            if row is None:
+                continue  # purged in the meantime
+            sent, *place = row
+            if b"\n" in sent[:-1]:
+                self._put_record(connection, letter, *place)
+            else:
+                self._put_back(connection, letter, number)
+
+    def _put_back(self, connection: sqlite3.Connection, letter: DeadLetter, number: int) -> None:
+        """The letter was rejected again: in its own row, once."""
+        connection.execute(
+            "UPDATE planned SET raw=(SELECT raw FROM letters WHERE id=?1) WHERE letter=?1 AND retry=?2 AND raw IS NULL "
+            "AND (SELECT raw FROM letters WHERE id=?1) != ?3", (number, self._retry, letter.raw))
+        connection.execute(
+            "UPDATE letters SET stage=?, reason=?, detail=?, raw=?, tried=?, status='open', "
+            "attempts=attempts + (retry != ?), retry=? WHERE id=?",
+            (letter.stage, letter.reason, letter.detail, letter.raw, now(), self._retry, self._retry, number))
+
+    def _put_record(
+        self, connection: sqlite3.Connection, letter: DeadLetter, partition: str, position: int, source: str, start: int
+    ) -> None:
+        """A record of a letter of several was rejected: it is a letter of its own from here on."""
+        within = max(0, letter.offset - start)
+        connection.execute(_INSERT, (
+            partition, position + within, letter.stage, letter.index, letter.stage, now(), letter.reason,
+            letter.detail, source, letter.offset, letter.line, self._retry, letter.raw))
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _refuse_newer(path: Path) -> None:
+    """Say at once what the first letter would come to; any other problem may have gone by then."""
     try:
-        for row in connection.execute(
-                'SELECT partition, position, stage, item, time, reason, detail, source, "offset", line, raw, '
-                "attempts, status FROM letters ORDER BY partition, position, stage, item"):
-            yield StoredLetter(*row)
-    finally:
-        connection.close()
+        with closing(sqlite3.connect(path, timeout=0.5)) as connection:
+            found = _version(connection)
+        if found > VERSION:
+            open_database(path, SCHEMA, VERSION).close()
+    except sqlite3.Error:
+        return

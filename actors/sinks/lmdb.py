@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from actors.runtime.errors import Retryable
+from actors.runtime.errors import Reject, Retryable
 from actors.runtime.ports import Payload, Refusal, Sink
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Lmdb(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         map_bytes: size of the memory map to begin with; it doubles when it is full.
         sync: wait for the disk at each transaction; without it what was written survives the death of any process,
             not that of the machine.
+        only_missing: store nothing under a key that is there already.
     """
 
     ordered: ClassVar[bool] = True
@@ -44,10 +45,22 @@ class Lmdb(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     path: str = ""
     map_bytes: Annotated[int, Meta(ge=_MIN_MAP_BYTES)] = 1 << 28
     sync: bool = True
+    only_missing: bool = False
 
     def pack(self, items: Sequence[tuple[bytes, bytes]]) -> bytes:
         """Return the (key, value) items as one payload."""
         return msgspec.msgpack.encode(items)
+
+    def unpack(self, data: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the items that ``pack`` made this of.
+
+        Raises:
+            Reject: this is no such payload.
+        """
+        try:
+            return msgspec.msgpack.decode(data, type=_Items)
+        except msgspec.MsgspecError as error:
+            raise Reject("format", f"expected a payload of LMDB items, got {data[:60]!r} ({error})") from error
 
     def open(self, name: str, state: Path) -> Sink:
         """Open the environment, made when it is missing."""
@@ -99,7 +112,8 @@ class _Environment:
         environment = self._opened()
         longest = environment.max_key_size()
         refusals = [
-            Refusal(index, item, "key", f"a key of {len(key)} bytes, expected 1 to {longest}", key + b"\0" + value)
+            Refusal(index, item, "key", f"a key of {len(key)} bytes, expected 1 to {longest}",
+                    self._options.pack([(key, value)]))
             for index, items in enumerate(groups)
             for item, (key, value) in enumerate(items)
             if not 0 < len(key) <= longest
@@ -108,7 +122,7 @@ class _Environment:
         with environment.begin(write=True) as transaction, transaction.cursor() as cursor:
             for index, items in enumerate(groups):
                 cursor.putmulti([pair for item, pair in enumerate(items) if (index, item) not in refused]
-                                if refused else items)
+                                if refused else items, overwrite=not self._options.only_missing)
         return refusals
 
     def _opened(self) -> lmdb.Environment:

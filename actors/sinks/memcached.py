@@ -16,6 +16,7 @@ belongs to other items.
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,7 @@ _OVERLAP_BYTES = len(b"ERROR") - 1
 _MAX_KEY_BYTES = 250
 _MAX_SOCKET_PATH_BYTES = 107
 _NOT_IN_KEYS = bytes((*range(0x21), 0x7F))
+_COMMAND = re.compile(rb"(?:set|add) ([^\x00-\x20\x7f]{1,250}) 0 \d{1,10} (\d{1,10})\r\n")
 
 
 class Memcached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +57,7 @@ class Memcached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         connect_timeout_s: longest time to connect.
         timeout_s: longest time without any progress of a write.
         expire_s: seconds until an item expires; 0 for never.
+        only_missing: store nothing under a key that is there already.
     """
 
     ordered: ClassVar[bool] = True
@@ -68,13 +71,14 @@ class Memcached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     connect_timeout_s: Annotated[float, Meta(gt=0)] = 1.0
     timeout_s: Annotated[float, Meta(gt=0)] = 3.0
     expire_s: Annotated[int, Meta(ge=0)] = 0
+    only_missing: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a server that cannot be one, before anything runs."""
         _address(self.server)
 
     def pack(self, items: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """Return the ``set`` commands of (key, value) items.
+        """Return the ``set`` (or ``add``) commands of (key, value) items.
 
         Raises:
             Reject: a key is none to memcached: empty, over 250 bytes, with blanks or control characters.
@@ -84,8 +88,25 @@ class Memcached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if keys and (b"" in keys or max(map(len, keys)) > _MAX_KEY_BYTES
                      or len(joined.translate(None, _NOT_IN_KEYS)) != len(joined)):
             raise _bad_key(keys)
-        command = b"set %%b 0 %d %%d\r\n%%b\r\n" % self.expire_s
+        command = b"%b %%b 0 %d %%d\r\n%%b\r\n" % (b"add" if self.only_missing else b"set", self.expire_s)
         return b"".join([command % (key, len(value), value) for key, value in items])
+
+    def unpack(self, data: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the items that ``pack`` made this of, whatever the options were.
+
+        Raises:
+            Reject: these are no such commands.
+        """
+        items: list[tuple[bytes, bytes]] = []
+        at = 0
+        while at < len(data):
+            match = _COMMAND.match(data, at)
+            after = 0 if match is None else match.end() + int(match[2]) + 2
+            if match is None or data[after - 2:after] != b"\r\n":
+                raise Reject("format", f"expected a memcached command, got {data[at:at + 60]!r}")
+            items.append((match[1], data[match.end():after - 2]))
+            at = after
+        return items
 
     def open(self, name: str, state: Path) -> Sink:
         """Open the sink; the connection is made with the first write."""
@@ -107,6 +128,7 @@ class _Server:
 
         self._name = options.describe()
         self._timeout_s = options.timeout_s
+        self._good = (b"STORED", b"NOT_STORED") if options.only_missing else (b"STORED",)
         self._client: Client = Client(
             _address(options.server), connect_timeout=options.connect_timeout_s, timeout=options.timeout_s,
             no_delay=True)
@@ -180,9 +202,11 @@ class _Server:
             raise Retryable(f"{self._name}: {len(lines)} answers to {payload.count} commands")
         refusals: list[Refusal] = []
         for item, (line, command) in enumerate(zip(lines, _commands(payload.data), strict=True)):
+            if line in self._good:
+                continue
             if line in _FINAL:
                 refusals.append(Refusal(index, item, _FINAL[line], line.decode(), command))
-            elif line != b"STORED":
+            else:
                 raise Retryable(f"{self._name}: {line[:100].decode(errors='replace')}")
         return refusals
 
@@ -195,12 +219,14 @@ class _Server:
         refusals: list[Refusal] = []
         for item, command in enumerate(_commands(payload.data)):
             reply = self._exchange(command, 1).partition(b"\r\n")[0]
+            if reply in self._good:
+                continue
             if reply in _FINAL:
                 refusals.append(Refusal(index, item, _FINAL[reply], reply.decode(), command))
             elif reply.startswith(b"CLIENT_ERROR") and b"authent" not in reply:
                 self._client.close()
                 refusals.append(Refusal(index, item, "sink_rejected", reply[:100].decode(errors="replace"), command))
-            elif reply != b"STORED":
+            else:
                 raise Retryable(f"{self._name}: {reply[:100].decode(errors='replace')}")
         return refusals
 

@@ -1,0 +1,246 @@
+"""``thresher dlq``: what was rejected, for people: look at it, take it out, send it in again, let it go."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from actors.console import letters
+from actors.console.letters import Count, Filters, Store, escaped
+from actors.console.retry import Outcome, Prepared, Retry, Run
+from actors.console.retry_plan import settle
+from actors.runtime.errors import ConfigError
+from actors.runtime.events import DONE, FAILED, USAGE, Observer
+from actors.settings import Settings
+from actors.sinks.dead_letters import StoredLetter, used_bytes
+
+#: Characters of a letter's bytes in a list.
+_RAW_WIDTH = 40
+
+
+def main(options: argparse.Namespace, settings: Settings) -> int:
+    """Run a verb other than ``retry``; return the exit code."""
+    store = letters.store_of(settings)
+    verbs: dict[str, Callable[[argparse.Namespace, Store, sqlite3.Connection], int]] = {
+        "ls": _ls, "show": _show, "export": _export, "purge": _purge}
+    if not store.path.exists():
+        return _nothing(options, store)
+    try:
+        with closing(store.connect()) as connection:
+            settle(connection, Path(settings.manifest.state))
+            return verbs[options.what](options, store, connection)
+    except sqlite3.Error as error:
+        return _failed(store, error)
+
+
+def retry(options: argparse.Namespace, settings: Settings, run: Run, observer: Observer) -> int:
+    """Send letters in again; return the exit code: 0, or 4 when some were rejected again, 3 when a sink was down."""
+    store = letters.store_of(settings)
+    if not store.path.exists():
+        return _nothing(options, store)
+    try:
+        retrying = Retry(settings.manifest, store, run, observer, options.only_missing)
+        prepared = retrying.prepare(_filters(options))
+        if not options.json and not options.quiet:
+            print(_intention(prepared, options.only_missing), flush=True)
+        outcome = retrying.carry_out(prepared)
+    except sqlite3.Error as error:
+        return _failed(store, error)
+    if options.json:
+        print(json.dumps({"event": "retry", **msgspec.to_builtins(outcome), "pieces": prepared.pieces,
+                          "empty": prepared.empty}))
+    else:
+        print(_result(outcome))
+    return outcome.code
+
+
+def _filters(options: argparse.Namespace) -> Filters:
+    return Filters(ids=options.id, reasons=options.reason, stages=options.stage, sources=options.source,
+                   status=getattr(options, "status", "open"), limit=options.limit)
+
+
+def _nothing(options: argparse.Namespace, store: Store) -> int:
+    if options.what == "show":
+        raise ConfigError(f"{store.path}: no such file: nothing was rejected here, or --state is another")
+    if options.what == "export":
+        print(f"no dead letters: there is no {store.path}", file=sys.stderr)
+    elif options.json:
+        print(json.dumps({"path": str(store.path), "letters": []}))
+    else:
+        print(f"no dead letters: there is no {store.path}")
+    return DONE
+
+
+def _failed(store: Store, error: sqlite3.Error) -> int:
+    print(f"{store.path}: {error}: try again", file=sys.stderr)
+    return FAILED
+
+
+# Looking ----------------------------------------------------------------------------------------------------------
+
+
+def _ls(options: argparse.Namespace, store: Store, connection: sqlite3.Connection) -> int:
+    filters = _filters(options)
+    groups = letters.counts(connection, filters)
+    listed = letters.newest(connection, filters)
+    held, limit = used_bytes(connection), store.options.max_bytes
+    if options.json:
+        print(json.dumps({
+            "path": str(store.path), "bytes": held, "max_bytes": limit, "counts": msgspec.to_builtins(groups),
+            "letters": [letters.fields(letter) for letter in listed]}))
+    else:
+        print("\n".join(_list(filters, store, groups, listed, f"{held:,} bytes" + (f" of {limit:,}" if limit else ""))))
+    return DONE
+
+
+def _list(
+    filters: Filters, store: Store, groups: Sequence[Count], listed: Sequence[StoredLetter], size: str
+) -> Iterator[str]:
+    total = sum(group.letters for group in groups)
+    yield f"{_how_many(total, filters)} in {store.path} ({size})"
+    if not total:
+        return
+    yield ""
+    yield from _table(
+        ["reason", "stage", "status", "last", "letters"],
+        [[*map(escaped, (group.reason, group.stage)), group.status, group.last, f"{group.letters:,}"]
+         for group in groups])
+    yield ""
+    yield from _table(
+        ["id", "time", "stage", "reason", "source:line", "attempts", "status", "raw"],
+        [[str(letter.id), letter.time, escaped(letter.stage), escaped(letter.reason), _place(letter),
+          str(letter.attempts), letter.status, _beginning(letter.raw)] for letter in listed])
+    if len(listed) < total:
+        yield f"  and {total - len(listed):,} older ones (--limit 0 lists them all)"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    for row in [header, *rows]:
+        yield ("  " + "  ".join(map(str.ljust, row, widths))).rstrip()
+
+
+def _how_many(number: int, filters: Filters) -> str:
+    kind = "" if filters.status == "all" else f"{filters.status} "
+    return f"{number:,} {kind}letter{'' if number == 1 else 's'}" if number else f"no {kind}letters"
+
+
+def _place(letter: StoredLetter) -> str:
+    return escaped(letter.source) + (f":{letter.line}" if letter.line >= 0 else "")
+
+
+def _beginning(raw: bytes) -> str:
+    text = escaped(raw[:_RAW_WIDTH])
+    return text if len(raw) <= _RAW_WIDTH and len(text) <= _RAW_WIDTH else f"{text[:_RAW_WIDTH]}..."
+
+
+def _show(options: argparse.Namespace, store: Store, connection: sqlite3.Connection) -> int:
+    found = letters.letter_of(connection, options.id)
+    if found is None:
+        print(f"{store.path}: there is no letter {options.id}: `thresher dlq ls` lists what is there", file=sys.stderr)
+        return FAILED
+    if options.raw:
+        sys.stdout.buffer.write(found.raw)
+        sys.stdout.buffer.flush()
+    elif options.json:
+        print(json.dumps(letters.fields(found)))
+    else:
+        print("\n".join(_all_of(found)))
+    return DONE
+
+
+def _all_of(letter: StoredLetter) -> Iterator[str]:
+    offset = f", byte {letter.offset:,}" if letter.offset >= 0 else ""
+    yield f"letter {letter.id}: {letter.status}, retried {letter.attempts} times" + (
+        f", last {letter.tried}" if letter.tried else "")
+    yield f"rejected  {letter.time} by {escaped(letter.stage)}"
+    yield f"reason    {escaped(letter.reason)}"
+    first, *more = letter.detail.split("\n")
+    if letter.detail:
+        yield f"detail    {escaped(first)}"
+        yield from (f"          {escaped(line)}" for line in more)
+    yield f"source    {_place(letter)}{offset}"
+    yield f"known by  {escaped(letter.partition)} {letter.position} {escaped(letter.origin)} {letter.item}"
+    yield f"raw       {len(letter.raw):,} bytes"
+    yield from (f"          {escaped(line)}" for line in letter.raw.splitlines(keepends=True))
+
+
+# Taking out and letting go ----------------------------------------------------------------------------------------
+
+
+def _export(options: argparse.Namespace, store: Store, connection: sqlite3.Connection) -> int:
+    filters = _filters(options)
+    if options.out is None:
+        number = _write(sys.stdout.buffer, options.format, letters.oldest(connection, filters))
+        sys.stdout.buffer.flush()
+    else:
+        with letters.new_file(Path(options.out)) as file:
+            number = _write(file, options.format, letters.oldest(connection, filters))
+    print(f"{_how_many(number, filters)} exported" + (f" to {options.out}" if options.out else ""), file=sys.stderr)
+    return DONE
+
+
+def _write(file: BinaryIO, form: str, chosen: Iterator[StoredLetter]) -> int:
+    number = 0
+    for line in letters.lines(chosen, form):
+        file.write(line)
+        number += 1
+    return number
+
+
+def _purge(options: argparse.Namespace, store: Store, connection: sqlite3.Connection) -> int:
+    filters = _filters(options)
+    numbers = letters.matching(connection, filters)
+    if numbers and not options.yes:
+        question = f"{_how_many(len(numbers), filters)} in {store.path} would be deleted for good"
+        if not sys.stdin.isatty():
+            print(f"{question}: say --yes if you mean it", file=sys.stderr)
+            return USAGE
+        if input(f"{question}: go on? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing was deleted")
+            return DONE
+    purged = letters.purge(connection, filters, numbers)
+    freed, problem = letters.shrink(store.path, connection)
+    if options.json:
+        print(json.dumps({"purged": purged, "freed_bytes": freed, "held_bytes": used_bytes(connection)}))
+    else:
+        print(f"{_how_many(purged, filters)} deleted, {max(0, freed):,} bytes freed, "
+              f"{used_bytes(connection):,} bytes held")
+    if problem:
+        print(f"{store.path}: the file could not be made smaller now ({problem}): its free space is used for the "
+              "letters to come", file=sys.stderr)
+    return DONE
+
+
+# Sending in again -------------------------------------------------------------------------------------------------
+
+
+def _intention(prepared: Prepared, only_missing: bool) -> str:
+    lines: list[str] = []
+    if prepared.interrupted is not None:
+        lines.append(f"a retry was interrupted: {prepared.interrupted.left:,} letters of it go in first")
+    if prepared.numbers or prepared.interrupted is None:
+        lines.append(f"{len(prepared.numbers):,} letters go in as new data of now: " + (
+            "what is there under their keys stays" if only_missing else
+            "a newer value of a key of theirs is overwritten (--only-missing leaves what is there)"))
+    if prepared.pieces:
+        lines.append(f"{prepared.pieces:,} of the reader are left out: a piece of a line may pass for a record "
+                     "(--stage reader sends them)")
+    if prepared.empty:
+        lines.append(f"{prepared.empty:,} hold no bytes and are left out: give the file again that could not be read")
+    return "\n".join(lines)
+
+
+def _result(outcome: Outcome) -> str:
+    again = sum(outcome.rejected.values())
+    reasons = ", ".join(f"{escaped(reason)} {number:,}" for reason, number in outcome.rejected.most_common())
+    return (f"{outcome.retried:,} retried, {again:,} rejected again" + (f": {reasons}" if again else "")
+            + f"\nexit code {outcome.code}: {outcome.reason}")

@@ -1,0 +1,217 @@
+"""Letters for the ``dlq`` verbs: which ones, how many, in what form they leave, and how they go."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from actors.runtime.errors import ConfigError
+from actors.settings import Settings
+from actors.sinks.dead_letters import DeadLetters, StoredLetter, open_letters, select_letters
+
+#: Letters deleted in one transaction; a run that writes meanwhile waits no longer than for one.
+_PURGE_LETTERS = 1000
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """Which letters. Texts may be patterns (``writer.*``); several of one kind mean any of them.
+
+    Attributes:
+        status: ``open``, ``retried`` or ``all``.
+        limit: at most so many, 0 for all.
+    """
+
+    ids: Sequence[int] = ()
+    reasons: Sequence[str] = ()
+    stages: Sequence[str] = ()
+    sources: Sequence[str] = ()
+    status: str = "open"
+    limit: int = 0
+
+    def where(self) -> tuple[str, list[str | int]]:
+        """Return the SQL condition, without the limit, and the values of its placeholders."""
+        terms: list[str] = []
+        values: list[str | int] = []
+        for column, texts in (("reason", self.reasons), ("stage", self.stages), ("source", self.sources)):
+            if texts:
+                terms.append("(" + " OR ".join([f"{column} = ? OR {column} GLOB ?"] * len(texts)) + ")")
+                values += [text for text in texts for _ in range(2)]
+        if self.ids:
+            terms.append(f"id IN ({', '.join(map(str, self.ids))})")
+        if self.status != "all":
+            terms.append("status = ?")
+            values.append(self.status)
+        return " AND ".join(terms) or "true", values
+
+
+class Store(msgspec.Struct, frozen=True):
+    """A dead-letter store, and what a run writes to it."""
+
+    path: Path
+    options: DeadLetters
+
+    def connect(self) -> sqlite3.Connection:
+        """Open it.
+
+        Raises:
+            ConfigError: there is none, it was made by a newer version, or it cannot be opened.
+        """
+        if not self.path.exists():
+            raise ConfigError(f"{self.path}: no such file: nothing was rejected here, or --state is another")
+        try:
+            return open_letters(self.path)
+        except sqlite3.Error as error:
+            raise ConfigError(f"{self.path}: {error}: expected a dead-letter store") from error
+
+
+def store_of(settings: Settings) -> Store:
+    """Return the store of a configuration.
+
+    Raises:
+        ConfigError: dead letters go to something else.
+    """
+    options = settings.manifest.dead_letters.load()
+    if not isinstance(options, DeadLetters):
+        raise ConfigError(f"dead_letters.type: expected dead_letters, got {options.describe()}: "
+                          "there are no tools for another store")
+    return Store(Path(settings.manifest.state) / options.path, options)
+
+
+class Count(msgspec.Struct, frozen=True):
+    """How many letters have a reason at a stage, and when the last of them was rejected."""
+
+    reason: str
+    stage: str
+    status: str
+    letters: int
+    last: str
+
+
+def counts(connection: sqlite3.Connection, filters: Filters) -> list[Count]:
+    """Count letters by reason and stage, most first."""
+    where, values = filters.where()
+    return [Count(*row) for row in connection.execute(
+        f"SELECT reason, stage, status, count(*), max(time) FROM letters WHERE {where} "
+        "GROUP BY reason, stage, status ORDER BY 4 DESC, 1, 2, 3", values)]
+
+
+def newest(connection: sqlite3.Connection, filters: Filters) -> list[StoredLetter]:
+    """The letters that came last, newest first."""
+    where, values = filters.where()
+    return list(select_letters(connection, f"{where} ORDER BY id DESC LIMIT ?", [*values, filters.limit or -1]))
+
+
+def oldest(connection: sqlite3.Connection, filters: Filters) -> Iterator[StoredLetter]:
+    """Yield the letters that came first, in that order."""
+    where, values = filters.where()
+    return select_letters(connection, f"{where} ORDER BY id LIMIT ?", [*values, filters.limit or -1])
+
+
+def letter_of(connection: sqlite3.Connection, number: int) -> StoredLetter | None:
+    """The letter of this number."""
+    return next(select_letters(connection, "id = ?", [number]), None)
+
+
+# How they are shown -----------------------------------------------------------------------------------------------
+
+
+def escaped(data: bytes | str) -> str:
+    """Return text that is safe on any terminal: what cannot be printed, or was no UTF-8, as ``\\x1b``."""
+    text = data.decode(errors="backslashreplace") if isinstance(data, bytes) else data
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
+
+
+def fields(letter: StoredLetter) -> dict[str, Any]:
+    """A letter as a map for machines. ``encoding`` says what ``raw`` is: ``utf-8`` text, or ``base64``."""
+    data: dict[str, Any] = {name: getattr(letter, name) for name in letter.__struct_fields__ if name != "raw"}
+    for name in ("offset", "line"):
+        if data[name] < 0:
+            data[name] = None
+    try:
+        return {**data, "encoding": "utf-8", "raw": letter.raw.decode()}
+    except UnicodeDecodeError:
+        return {**data, "encoding": "base64", "raw": base64.b64encode(letter.raw).decode()}
+
+
+def lines(letters: Iterable[StoredLetter], form: str) -> Iterator[bytes]:
+    """Yield letters as they are exported: JSON lines, or their bytes, each with a newline unless it ends with one."""
+    for letter in letters:
+        if form == "jsonl":
+            yield msgspec.json.encode(fields(letter)) + b"\n"
+        else:
+            yield letter.raw if letter.raw.endswith(b"\n") else letter.raw + b"\n"
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file that is there when all of it is, on disk, and readable by this user alone.
+
+    Raises:
+        ConfigError: there is one of that name already, or it cannot be made.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with open(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(name, path)  # unlike a rename it never replaces what is there
+        finally:
+            os.unlink(name)
+    except FileExistsError as error:
+        raise ConfigError(f"{path}: exists already: give another name, or remove it first") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+
+
+# How they go ------------------------------------------------------------------------------------------------------
+
+
+def matching(connection: sqlite3.Connection, filters: Filters) -> list[int]:
+    """The numbers of the letters, oldest first."""
+    where, values = filters.where()
+    return [number for (number,) in connection.execute(
+        f"SELECT id FROM letters WHERE {where} ORDER BY id LIMIT ?", [*values, filters.limit or -1])]
+
+
+def purge(connection: sqlite3.Connection, filters: Filters, numbers: Sequence[int]) -> int:
+    """Delete these letters, but none that has another reason, stage or status by now; return how many went."""
+    where, values = filters.where()
+    before = connection.total_changes
+    for start in range(0, len(numbers), _PURGE_LETTERS):
+        some = ", ".join(map(str, numbers[start:start + _PURGE_LETTERS]))
+        connection.execute(f"DELETE FROM letters WHERE id IN ({some}) AND {where}", values)
+    return connection.total_changes - before
+
+
+def shrink(path: Path, connection: sqlite3.Connection) -> tuple[int, str]:
+    """Give the space of deleted letters back; return the bytes by which the file shrank, and what prevented it.
+
+    What cannot be given back (the disk is full, somebody reads) is used again for the letters to come.
+    """
+    before, problem = _size(path), ""
+    try:
+        connection.execute("VACUUM")
+        (busy, *_), = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        problem = "another process is reading it" if busy else ""
+    except sqlite3.Error as error:
+        problem = str(error)
+    return before - _size(path), problem
+
+
+def _size(path: Path) -> int:
+    total = 0
+    for suffix in ("", "-wal"):
+        with contextlib.suppress(OSError):
+            total += os.stat(f"{path}{suffix}").st_size
+    return total
