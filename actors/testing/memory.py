@@ -25,6 +25,8 @@ class MemorySource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """
 
     guarantee: ClassVar[str] = "held in memory: read again from the last committed position"
+    #: It can be read any number of times and nothing becomes of it: ``thresher verify`` asks.
+    unchanging: ClassVar[bool] = True
 
     units: dict[str, bytes] = {}
 
