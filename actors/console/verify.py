@@ -1,5 +1,4 @@
-"""``thresher verify``: a line for each run as it ends, then the verdict, the first differences, and what may cause them.
-"""
+"""``thresher verify``: a line for each run as it ends, then the first differences, their likely cause, the verdict."""
 
 from __future__ import annotations
 

@@ -205,9 +205,10 @@ class InlineSink:
         options: the sink it replaces, which still says whether it can pack an item.
     """
 
+    ordered: ClassVar[bool] = True
+    guarantee: ClassVar[str] = "kept in memory: gone with its process"
+
     def __init__(self, options: SinkOptions) -> None:
-        self.ordered = options.ordered
-        self.guarantee = "simulated"
         self._options = options
         self._shelf: list[list[Any]] = []
 
@@ -239,3 +240,14 @@ class InlineSink:
     def describe(self) -> str:
         """Say what it replaces."""
         return f"memory, in place of {self._options.describe()}"
+
+
+class UnorderedInlineSink(InlineSink):
+    """The same, for parts in any order."""
+
+    ordered: ClassVar[bool] = False
+
+
+def inline_sink(options: SinkOptions) -> InlineSink:
+    """Return what stands in for a sink."""
+    return InlineSink(options) if options.ordered else UnorderedInlineSink(options)

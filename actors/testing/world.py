@@ -18,43 +18,21 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from actors.aggregator import Aggregator
-from actors.checker import Check, Destinations, checking
-from actors.parser import forwarding, fused
-from actors.reader import Reader
-from actors.runtime.actor import Post, Role
 from actors.runtime.errors import Retryable
 from actors.runtime.ledger import Ledger
-from actors.runtime.lift import bind, lift
 from actors.runtime.manifest import Component, Manifest
-from actors.runtime.membership import Membership
-from actors.runtime.messages import (
-    Ack,
-    AnyMessage,
-    Batch,
-    Failed,
-    Hello,
-    InputDone,
-    Member,
-    Message,
-    Part,
-    Roster,
-    decode,
-    encode,
-)
+from actors.runtime.messages import Ack, Batch, Failed, Part, Roster, decode, encode
 from actors.runtime.pipeline import CheckerOptions, ParserOptions, Pipeline
-from actors.runtime.ports import SinkOptions
-from actors.runtime.state import FoldState, add_each
-from actors.runtime.topology import DEAD_LETTERS, aggregator_names, downstream, expand, writer_name
-from actors.runtime.worker import PoolWorker
+from actors.runtime.state import FoldState
+from actors.runtime.topology import DEAD_LETTERS, expand
 from actors.testing.faults import Faults
-from actors.testing.memory import InlineSink, MemoryReading, MemorySink, MemorySource, MemoryStore, UnorderedMemorySink
-from actors.writer import Writer
+from actors.testing.memory import MemorySink, MemorySource, MemoryStore, UnorderedMemorySink, inline_sink
+from actors.testing.simulated import SimulatedActor
 
 RUN = "run"
 #: Chance of each kind of fault at each step, as long as some are left.
@@ -101,14 +79,14 @@ class World:
         self.now = 0.0
         self.done = False
         self.max_open = 0
-        self.sinks = {name: InlineSink(options) for name, options in pipeline.sinks.items()}
-        self.letters = InlineSink(pipeline.dead_letters)
+        self.sinks = {name: inline_sink(options) for name, options in pipeline.sinks.items()}
+        self.letters = inline_sink(pipeline.dead_letters)
         self.stores: dict[str, MemoryStore] = {
             name: sink.store(self._disturb) for name, sink in (*self.sinks.items(), (DEAD_LETTERS, self.letters))}
         self.manifest = _manifest(pipeline, folder, shape)
         self.specs = {spec.name: spec for spec in expand(self.manifest)}
         self.generations: dict[str, int] = defaultdict(int)
-        self.alive: dict[str, WorldActor] = {}
+        self.alive: dict[str, SimulatedActor] = {}
         self.queues: dict[tuple[str, str], deque[list[bytes]]] = {}
         self.files: dict[str, Ledger | FoldState] = {}
         self._left = {kind: getattr(faults, kind) for kind in ("kills", "stops", "delays")}
@@ -154,7 +132,7 @@ class World:
     def start(self, name: str) -> None:
         """Start the next generation of an actor."""
         self.generations[name] += 1
-        actor = WorldActor(self, name, self.generations[name])
+        actor = SimulatedActor(self, name, self.generations[name])
         self.alive[name] = actor
         self._publish()
 
@@ -198,6 +176,11 @@ class World:
             self.queues[pair].pop()
         if not self.queues.get(pair, True):
             del self.queues[pair]
+
+    def next_size(self) -> int:
+        """Size of the next batch: with faults another each time, so that a new reader would cut other ranges."""
+        size = self.manifest.flow.batch_bytes
+        return size if self.faults == Faults(self.faults.seed) else self.rng.randint(1, 2 * size)
 
     def close(self) -> None:
         """Close all files; what was not committed is lost."""
@@ -264,67 +247,6 @@ class World:
             file._connection.close()  # not close(): what was not committed is rolled back, as in a death
 
 
-class _Slot:
-    """A slot on no board."""
-
-    def __init__(self) -> None:
-        self.batches = self.records = self.bytes_done = self.bytes_total = self.open = 0
-        self.note = ""
-
-    def phase(self, phase: str) -> None:
-        """Enter a phase."""
-
-
-class WorldActor:
-    """A role in the simulated world: its ``Post``, and what ``runtime.actor`` does around it."""
-
-    def __init__(self, world: World, name: str, generation: int) -> None:
-        self.world = world
-        self.name = name
-        self.generation = generation
-        self.address = f"{name}#{generation}"
-        spec = world.specs[name]
-        self.member = Member(name, generation, spec.stage, "", spec.ordered)
-        self.slot = _Slot()
-        self.members: dict[str, Member] = {}
-        self._membership = Membership()
-        self._downstream = downstream(world.manifest, spec.stage)
-        self.role = _make_role(world, name, self)
-
-    def send(self, address: str, message: Message, frames: Sequence[bytes] = ()) -> bool:
-        """Send to an address; False when it is not there (any more)."""
-        if self._membership.is_dead(address):
-            return False  # its socket is closed
-        self.world.send(self.address, address, [encode(message), *frames])
-        return True
-
-    def tell(self, message: Message) -> None:
-        """Send to the supervisor."""
-        if isinstance(message, InputDone):
-            self.world.done = True
-
-    def receive(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
-        """Hand a message to the role, unless it comes from the dead."""
-        if isinstance(message, Roster):
-            self._meet(message)
-        elif not self._membership.is_dead(sender):
-            self.role.message(sender, message, frames)
-
-    def _meet(self, roster: Roster) -> None:
-        come, gone = self._membership.meet(roster)
-        for member in gone:
-            # Its socket is closed; but what had been read from it by then is still handed over.
-            self.world.lose_last(member.address, self.address)
-            if self.members.get(member.name) == member:
-                del self.members[member.name]
-        for member in come:
-            if member.stage in self._downstream:
-                self.send(member.address, Hello(RUN))
-                self.members[member.name] = member
-        if come or gone:
-            self.role.roster(come, gone)
-
-
 def _manifest(pipeline: Pipeline, folder: Path, shape: Shape) -> Manifest:
     return Manifest(
         run=RUN, name=pipeline.name, app="", state=str(folder), source=_component(MemorySource),
@@ -338,36 +260,3 @@ def _manifest(pipeline: Pipeline, folder: Path, shape: Shape) -> Manifest:
 
 def _component(kind: type) -> Component:
     return Component(f"{kind.__module__}:{kind.__qualname__}", {})
-
-
-def _make_role(world: World, name: str, post: Post) -> Role:
-    stage, _, which = name.partition(".")
-    manifest, pipeline = world.manifest, world.pipeline
-    if stage == "reader":
-        ledger = world.files[name] = Ledger(world.folder / "positions.db", RUN)
-        return Reader(post, manifest, ledger, MemoryReading(world.units, ledger, lambda: _next_size(world)))
-    if stage == "aggregator":
-        merge = add_each if pipeline.fold is None or pipeline.fold.merge is None else pipeline.fold.merge
-        state = world.files[name] = FoldState(world.folder / f"{name}.db", manifest.aggregator.shards, merge)
-        return Aggregator(post, state)
-    if stage == "writer":
-        ordered = which != DEAD_LETTERS and world.sinks[which].ordered
-        writer = Writer(post, which, world.stores[which], ordered, world.letters)
-        writer._random = world.rng  # the delays between its retries, too, come from the seed
-        return writer
-    sinks: dict[str, SinkOptions] = dict(world.sinks)
-    checks = Check(pipeline, pipeline.options, Destinations(
-        {sink: writer_name(sink) for sink in sinks}, sinks, writer_name(DEAD_LETTERS), world.letters,
-        aggregator_names(manifest)))
-    parse = lift(bind(pipeline.parse, pipeline.options), "parse")
-    if stage == "checker":
-        work = checking(checks)
-    else:
-        work = fused(parse, checks) if manifest.parser.fuse else forwarding(parse)
-    return PoolWorker(post, work, manifest.flow.credit)
-
-
-def _next_size(world: World) -> int:
-    """Of the next batch: with faults another each time, so that a new reader would cut other ranges."""
-    size = world.manifest.flow.batch_bytes
-    return size if world.faults == Faults(world.faults.seed) else world.rng.randint(1, 2 * size)

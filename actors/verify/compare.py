@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from actors.verify.recording import path_of, read_recorded, shown
 #: Sums of floats differ in their last digits with the order of the summands, which nobody promises.
 _FLOAT_TOLERANCE = 1e-9
 _SHOWN_CHARACTERS = 120
+#: A record, what the reference has of it, and what the run has.
+_Shown = tuple[str, str, str]
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -146,29 +148,33 @@ def _same(expected: Any, got: Any) -> bool:
     return bool(expected == got)
 
 
-def _show_keyed(key: bytes, expected: bytes | None, got: bytes | None) -> tuple[str, str, str]:
-    return (shown(key), *("nothing" if value is None else shown(value) for value in (expected, got)))
+def _show_keyed(key: bytes, expected: bytes | None, got: bytes | None) -> _Shown:
+    return shown(key), _or_nothing(expected, shown), _or_nothing(got, shown)
 
 
-def _show_counted(key: bytes, expected: Any, got: Any) -> tuple[str, str, str]:
-    return (shown(key), *("nothing" if value is None else _times(value) for value in (expected, got)))
+def _show_counted(key: bytes, expected: Any, got: Any) -> _Shown:
+    return shown(key), _or_nothing(expected, _times), _or_nothing(got, _times)
 
 
-def _show_letter(key: tuple[str, int, str, bytes], expected: int | None, got: int | None) -> tuple[str, str, str]:
+def _show_letter(key: tuple[str, int, str, bytes], expected: int | None, got: int | None) -> _Shown:
     source, line, reason, raw = key
-    return (f"{source} line {line}: {reason}: {raw!r}",
-            *("nothing" if value is None else _times(value) for value in (expected, got)))
+    return f"{source} line {line}: {reason}: {raw!r}", _or_nothing(expected, _times), _or_nothing(got, _times)
 
 
-def _show_folded(key: tuple[Any, ...], expected: Any, got: Any) -> tuple[str, str, str]:
-    return (repr(key), *("nothing" if value is None else repr(value) for value in (expected, got)))
+def _show_folded(key: tuple[Any, ...], expected: Any, got: Any) -> _Shown:
+    return repr(key), _or_nothing(expected, repr), _or_nothing(got, repr)
 
 
-def _show_count(key: tuple[str, str], expected: Any, got: Any) -> tuple[str, str, str]:
-    return (f"{key[0]}: {key[1]}", *("nothing" if value is None else str(value) for value in (expected, got)))
+def _show_count(key: tuple[str, str], expected: Any, got: Any) -> _Shown:
+    return f"{key[0]}: {key[1]}", _or_nothing(expected, str), _or_nothing(got, str)
 
 
-_SHOWS: dict[str, Any] = {"dead letters": _show_letter, "folded": _show_folded, "counts": _show_count}
+def _or_nothing(value: Any, show: Callable[[Any], str]) -> str:
+    return "nothing" if value is None else show(value)
+
+
+_SHOWS: dict[str, Callable[[Any, Any, Any], _Shown]] = {
+    "dead letters": _show_letter, "folded": _show_folded, "counts": _show_count}
 
 
 def _times(number: Any) -> str:

@@ -152,7 +152,8 @@ def _problem(code: int, folder: Path) -> str:
         text = "\n".join(lines) or "it said nothing"
         if code == BAD_CONFIG:
             raise ConfigError(text) from None
-        return f"it ended with exit code {code}: {text}"
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return f"it ended {how}: {text}"
     if result.code == DONE:
         return ""
     return "\n".join([f"it ended with exit code {result.code}: {result.reason}", *lines])

@@ -15,8 +15,8 @@ from actors.runtime.pipeline import FlowOptions, Fold, Pipeline
 from actors.testing import Faults, MemorySink, MemorySource, UnorderedMemorySink
 from actors.testing import world as testing_world
 from actors.testing.inline import result_of
+from actors.testing.simulated import SimulatedActor
 from actors.testing.world import Shape
-from actors.testing.world import WorldActor as SimulatedActor
 
 __all__ = ["SimulatedActor", "World", "check_everything", "make_units", "records_of", "simulate"]
 
