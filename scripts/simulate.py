@@ -46,7 +46,7 @@ def _faults(seed: int, drops: float) -> tuple[Faults, list[tuple[str, bytes]]]:
     rng = random.Random(seed)
     units = make_units(rng, rng.randint(1, 3), rng.randint(1, 150))
     return Faults(seed, kills=rng.randint(0, 40), stops=rng.randint(0, 10), delays=rng.randint(0, 60),
-                  duplicates=0.02, drops=drops, outages=0.01), units
+                  duplicates=0.02, drops=drops, outages=0.1), units
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ class Faults(msgspec.Struct, frozen=True):
         delays: how many times the link from one actor to another is held up for a while; order within it is kept.
         duplicates: rate at which a batch, part, acknowledgement or failure is delivered twice.
         drops: rate at which a message between two actors is lost though both of them live.
-        outages: rate, for each item, at which a sink fails with ``Retryable`` before that item is written.
+        outages: rate at which a write to a sink fails with ``Retryable``, half-way.
 
     Raises:
         ValueError: a number is negative, or a rate not within 0 and 1.

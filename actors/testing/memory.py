@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from actors.runtime.errors import Retryable
 from actors.runtime.ports import Chunk, Payload, Refusal, SinkOptions, Unit, UnitLedger
 
 
@@ -96,7 +97,9 @@ class MemoryReading:
             end = self._recorded.popleft()[1] - unit.base
         else:  # behind the last newline within a batch, or else behind the next one
             wanted = start + max(1, self._batch_bytes())
-            end = self._data.rfind(b"\n", start, wanted) + 1 or self._data.find(b"\n", wanted) + 1 or len(self._data)
+            end = wanted if wanted >= len(self._data) else (
+                self._data.rfind(b"\n", start, wanted) + 1 or self._data.find(b"\n", wanted) + 1)
+            end = min(end, len(self._data)) or len(self._data)
         self._at = unit.base + end
         return Chunk(unit.id, unit.name, unit.base + start, unit.base + end, start,
                      self._data.count(b"\n", 0, start) + 1, self._data[start:end])
@@ -108,7 +111,7 @@ class MemoryStore:
     Args:
         unpack: from a payload's data to its items.
         refuses: why an item is refused for good; empty if it is not.
-        disturb: called before each item; may raise ``Retryable``.
+        holds_out: of so many items, how many are written before the store fails; all of them if it does not.
 
     Attributes:
         log: every item each time it was applied.
@@ -116,11 +119,11 @@ class MemoryStore:
 
     def __init__(
         self, unpack: Callable[[bytes | memoryview], list[Any]], refuses: Callable[[Any], str] = lambda item: "",
-        disturb: Callable[[], None] = lambda: None,
+        holds_out: Callable[[int], int] = lambda items: items,
     ) -> None:
         self._unpack = unpack
         self._refuses = refuses
-        self._disturb = disturb
+        self._holds_out = holds_out
         self.log: list[Any] = []
         self._payloads: dict[tuple[str, int, int], list[Any]] = {}
         self._last: dict[Any, Any] | None = {}
@@ -139,13 +142,16 @@ class MemoryStore:
         """Apply all payloads, in order.
 
         Raises:
-            Retryable: as ``disturb`` says; a part of the payloads may have been applied.
+            Retryable: as ``holds_out`` says; a part of the payloads may have been applied.
         """
         refusals: list[Refusal] = []
+        good = self._holds_out(sum(payload.count for payload in payloads))
         for index, payload in enumerate(payloads):
             taken: list[Any] = []
             for number, item in enumerate(self._unpack(payload.data)):
-                self._disturb()
+                if not good:
+                    raise Retryable("the store is down, as the test wants it")
+                good -= 1
                 reason = self._refuses(item)
                 if reason:
                     refusals.append(Refusal(index, number, reason, "refused in memory", repr(item).encode()))
@@ -229,13 +235,13 @@ class InlineSink:
 
     def open(self, name: str, state: Path) -> MemoryStore:
         """Open a store that never fails."""
-        return self.store(lambda: None)
+        return self.store(lambda items: items)
 
-    def store(self, disturb: Callable[[], None]) -> MemoryStore:
-        """Open a store that fails when ``disturb`` does."""
+    def store(self, holds_out: Callable[[int], int]) -> MemoryStore:
+        """Open a store that fails as ``holds_out`` says."""
         options = self._options
         return MemoryStore(
-            self.unpack, options.refuses if isinstance(options, MemorySink) else lambda item: "", disturb)
+            self.unpack, options.refuses if isinstance(options, MemorySink) else lambda item: "", holds_out)
 
     def describe(self) -> str:
         """Say what it replaces."""

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import msgspec
 
-from actors.runtime.errors import Retryable
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Component, Manifest
 from actors.runtime.messages import Ack, Batch, Failed, Part, Roster, decode, encode
@@ -82,7 +81,7 @@ class World:
         self.sinks = {name: inline_sink(options) for name, options in pipeline.sinks.items()}
         self.letters = inline_sink(pipeline.dead_letters)
         self.stores: dict[str, MemoryStore] = {
-            name: sink.store(self._disturb) for name, sink in (*self.sinks.items(), (DEAD_LETTERS, self.letters))}
+            name: sink.store(self._holds_out) for name, sink in (*self.sinks.items(), (DEAD_LETTERS, self.letters))}
         self.manifest = _manifest(pipeline, folder, shape)
         self.specs = {spec.name: spec for spec in expand(self.manifest)}
         self.generations: dict[str, int] = defaultdict(int)
@@ -221,9 +220,8 @@ class World:
     def _happens(self, rate: float) -> bool:
         return bool(rate) and self.rng.random() < rate
 
-    def _disturb(self) -> None:
-        if self._happens(self.faults.outages):
-            raise Retryable("the store is down, as the test wants it")
+    def _holds_out(self, items: int) -> int:
+        return self.rng.randrange(items) if items and self._happens(self.faults.outages) else items
 
     # Messages -------------------------------------------------------------------------------------------------------
 

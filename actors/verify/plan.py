@@ -68,7 +68,7 @@ def _variant(kind: str, reference: Variant, rng: random.Random, kills: int, samp
     replace = msgspec.structs.replace
     variant = replace(reference, kind=kind)
     if kind in (SPREAD, KILLED):
-        variant = replace(variant, workers=rng.randint(2, 4), checkers=rng.randint(1, 3), shards=rng.randint(1, 3))
+        variant = replace(variant, workers=rng.randint(2, 4), checkers=rng.randint(2, 4), shards=rng.randint(1, 3))
     if kind == SPREAD:
         variant = replace(variant, fuse=not reference.fuse)
     if kind in (BATCHES, KILLED):

@@ -79,7 +79,7 @@ class World(testing_world.World):
 
     def __init__(self, faults: Faults | int, folder: Path, units: Units, fuse: bool, kills: int = 0) -> None:
         if isinstance(faults, int):
-            faults = Faults(faults, kills, duplicates=0.02 if kills else 0.0, outages=0.01 if kills else 0.0)
+            faults = Faults(faults, kills, duplicates=0.02 if kills else 0.0, outages=0.1 if kills else 0.0)
         super().__init__(PIPELINE, dict(units), folder, Shape(batch_bytes=30, workers=3, fuse=fuse), faults)
 
 

@@ -22,7 +22,7 @@ def test_a_run_without_faults_does_everything_exactly_once(tmp_path: Path, fuse:
 def test_whoever_dies_whenever_the_results_are_those_of_a_run_without_deaths(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     units = make_units(rng, rng.randint(1, 3), rng.randint(1, 150))
-    faults = Faults(seed, kills=rng.randint(1, 40), duplicates=0.02, outages=0.01)
+    faults = Faults(seed, kills=rng.randint(1, 40), duplicates=0.02, outages=0.1)
     simulate(World(faults, tmp_path, units, fuse=bool(seed % 2)))
 
 
@@ -31,5 +31,5 @@ def test_actors_that_stand_still_and_links_that_lag_change_nothing(tmp_path: Pat
     rng = random.Random(seed)
     units = make_units(rng, rng.randint(1, 3), rng.randint(1, 100))
     faults = Faults(seed, kills=rng.randint(0, 10), stops=rng.randint(1, 10), delays=rng.randint(1, 60),
-                    duplicates=0.05, outages=0.01)
+                    duplicates=0.05, outages=0.1)
     simulate(World(faults, tmp_path, units, fuse=bool(seed % 2)))
