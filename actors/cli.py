@@ -61,6 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     lint.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     lint.add_argument("--json", action="store_true")
 
+    verify = _verb(verbs, "verify", _verify, "run a pipeline on a sample in several ways, kill its actors, compare")
+    _target_options(verify, state=False)
+    verify.add_argument("files", nargs="*", metavar="FILE", help="the sample, instead of the configured files")
+    verify.add_argument("--runs", type=_at_least(2), default=6, metavar="N", help="the reference included; default: 6")
+    verify.add_argument("--seed", type=int, default=0, metavar="S", help="of the plan and of the kills; default: 0")
+    verify.add_argument("--kills", type=_at_least(0), default=3, metavar="N", help="in each run with kills; default: 3")
+    verify.add_argument("--json", action="store_true")
+    verify.add_argument("--one", metavar="DIR", help=argparse.SUPPRESS)  # one run, as `actors.verify` starts it
+
     for name, function, text in (
             ("explain", _explain, "say what a configuration promises, who would run, and what a crash would cost"),
             ("echo", _echo, "print the effective configuration, secrets as references"),
@@ -93,10 +102,21 @@ def _verb(verbs: Any, name: str, function: Callable[[argparse.Namespace], int], 
     return parser
 
 
-def _target_options(parser: argparse.ArgumentParser) -> None:
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.lstrip("-").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a number of {least} or more, got {text!r}")
+        return int(text)
+
+    return number
+
+
+def _target_options(parser: argparse.ArgumentParser, state: bool = True) -> None:
     parser.add_argument("target", metavar="TARGET")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. parser.workers=4")
-    parser.add_argument("--state", metavar="DIR", help="positions, dead letters, embedded stores; default: var/NAME")
+    if state:
+        parser.add_argument(
+            "--state", metavar="DIR", help="positions, dead letters, embedded stores; default: var/NAME")
 
 
 def _dlq_options(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +163,7 @@ def _settings(options: argparse.Namespace, dry: bool = False) -> Settings:
     files = getattr(options, "files", [])
     if files:
         sets += ['source.pattern=""', f"source.paths={json.dumps(files)}"]
-    return load(options.target, sets=sets, state=options.state, dry=dry)
+    return load(options.target, sets=sets, state=getattr(options, "state", None), dry=dry)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -233,6 +253,20 @@ def _ask(options: argparse.Namespace, verb: str, *arguments: str) -> int:
     reply = command.ask(state, verb, *arguments)
     print(reply.text, file=sys.stdout if reply.ok else sys.stderr)
     return 0 if reply.ok else FAILURE
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from actors.verify import runs
+
+    if options.one:
+        import supervisor
+
+        return runs.run_one(Path(options.one), supervisor.run)
+    from actors.console import verify
+
+    settings = _settings(options)
+    return verify.verify(settings, runs.command_of(options.target), options.runs, options.kills, options.seed,
+                         options.json)
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from actors.runtime.messages import (
     AnyMessage,
     Credit,
     Failed,
+    Hello,
     Hold,
     InputDone,
     Member,
@@ -68,6 +69,9 @@ class Reader:
         self._draining = False
         self._told = False
         self._given_up = 0
+        self._run = manifest.run
+        self._moved = True
+        self._patience_s = self._silent_until = 0.0
         self._commit_at = 0.0
         self._retry_at = 0.0
         self._down_since = 0.0
@@ -77,9 +81,9 @@ class Reader:
         if isinstance(message, Credit):
             self._origin.grant(sender, message.batches)
         elif isinstance(message, Ack):
-            self._origin.ack(message.id, message.epoch, message.counts)
+            self._moved |= self._origin.ack(message.id, message.epoch, message.counts)
         elif isinstance(message, Failed):
-            self._origin.failed(message.id, message.epoch, sender)
+            self._moved |= self._origin.failed(message.id, message.epoch, sender)
         elif isinstance(message, Hold):
             self._origin.hold(message.address, message.on)
         elif isinstance(message, Suspect):
@@ -114,6 +118,7 @@ class Reader:
         except sqlite3.OperationalError as error:
             return self._retry(str(error), now)
         self._recovered(now)
+        self._watch_the_silence(now)
         self._deliver()
         slot.open = len(self._origin)
         slot.bytes_done, slot.bytes_total = self._source.progress()
@@ -206,6 +211,19 @@ class Reader:
         self._next = None
         return True
 
+    def _watch_the_silence(self, now: float) -> None:
+        """Deliver again, and ask for credit anew, when nothing has moved for long."""
+        if self._moved or not len(self._origin):
+            self._moved = False
+            self._patience_s = self._flow.redeliver_s
+            self._silent_until = now + self._patience_s
+        elif now >= self._silent_until:
+            self._patience_s *= 2
+            self._silent_until = now + self._patience_s
+            self._origin.deliver_again()
+            for member in self._post.members.values():
+                self._post.send(member.address, Hello(self._run))
+
     def _deliver(self) -> None:
         if self._fixed <= self._present.keys():
             for worker, header, data in self._origin.assign():
@@ -224,6 +242,8 @@ class Reader:
 
     def _wait(self, now: float) -> float | None:
         pending = [self._commit_at - now] if self._ledger.has_changes() else []
+        if len(self._origin):
+            pending.append(self._silent_until - now)
         if not len(self._origin) and not self._draining and not self._source.exhausted:
             pending.append(POLL_S)
         return max(0.0, min(pending)) if pending else None

@@ -106,6 +106,8 @@ class Writer:
         self._sink.close()
 
     def _offer(self, sender: str, part: Part, frames: list[bytes]) -> None:
+        if part.id in self._parked:  # delivered again: what is parked here may be what was lost
+            self._send_parked(self._parked[part.id])
         if self._ordered:
             ack = self._sequencer.offer(sender, part, frames)
             if ack is not None:
@@ -153,10 +155,13 @@ class Writer:
             claims[f"rejected.{reason}"] = number
         header = Part(*part.id, part.epoch, part.low, len(letters), claims, part.source)
         frame = self._dead_letters.pack(letters)
-        self._parked[part.id] = _Parked(held, header, frame, counts)
+        parked = self._parked[part.id] = _Parked(held, header, frame, counts)
+        self._send_parked(parked)
+
+    def _send_parked(self, parked: _Parked) -> None:
         store = self._post.members.get(writer_name(DEAD_LETTERS))
         if store is not None:
-            self._post.send(store.address, header, [frame])
+            self._post.send(store.address, parked.part, [parked.frame])
 
     def _retry(self, problem: str, now: float) -> float:
         slot = self._post.slot

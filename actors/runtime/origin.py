@@ -22,6 +22,9 @@ generation of a consumer after; which knows nothing, begins there, and puts an o
 says which roster its origin knew, and no worker gives anything of it to a fixed destination that is on a later one
 only: the origin, once it knows that one, delivers the range again or has closed it.
 
+Links do not lose messages, so nothing waits for a time-out in the normal course. If one is lost all the same, nothing
+would ever move again; so an origin that has heard nothing for long asks for credit anew and delivers again.
+
 What does not work: closing batches as they are acked, not in order (the low position then has holes that a restart
 forgets); waiting for a time-out instead of the roster (a slow writer is not a dead one); giving each worker a fixed
 share (one slow batch then idles the others).
@@ -149,6 +152,16 @@ class Origin:
         self._held.discard(worker)
         for key, batch in self._open.items():
             if batch.state is _State.SENT and batch.worker == worker:
+                self._requeue(key, batch)
+
+    def deliver_again(self) -> None:
+        """No answer has come for long: deliver what is under way again, when the workers have given credit anew.
+
+        Not a new epoch: the first answer counts, and one who was merely slow has not worked for nothing.
+        """
+        self._credit.clear()
+        for key, batch in self._open.items():
+            if batch.state is _State.SENT:
                 self._requeue(key, batch)
 
     def new_epoch(self) -> None:

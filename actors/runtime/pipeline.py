@@ -94,12 +94,15 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         window_batches: most batches open (issued, not acknowledged) at a time.
         window_bytes: most bytes open at a time; one batch is always allowed.
         credit: batches a worker may hold before it has finished one.
+        redeliver_s: seconds without any answer after which what is under way is delivered again, also to others; then
+            twice as long each time.
     """
 
     batch_bytes: Bytes = 1024 * 1024
     window_batches: Count = 64
     window_bytes: Bytes = 32 * 1024 * 1024
     credit: Count = 2
+    redeliver_s: Annotated[float, Meta(gt=0)] = 60.0
 
 
 class BudgetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

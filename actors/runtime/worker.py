@@ -77,6 +77,7 @@ class PoolWorker:
         self._stalled: tuple[str, Batch, Made] | None = None
         self._free: dict[str, int] = {}
         self._held: set[str] = set()
+        self._greeted: set[str] = set()
         self._draining = False
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
@@ -90,7 +91,7 @@ class PoolWorker:
         elif isinstance(message, Failed):
             self._pass_up(self._relay.failed(sender, message))
         elif isinstance(message, Hello):
-            self._post.send(sender, Credit(0 if self._draining else self._credit))
+            self._greet(sender, message)
         elif isinstance(message, Hold):
             (self._held.add if message.on else self._held.discard)(message.address)
 
@@ -100,6 +101,7 @@ class PoolWorker:
             address = member.address
             self._free.pop(address, None)
             self._held.discard(address)
+            self._greeted.discard(address)
             self._queue = deque(item for item in self._queue if item[0] != address)
             if self._stalled is not None and self._stalled[0] == address:
                 self._stalled = None
@@ -171,6 +173,14 @@ class PoolWorker:
         self._post.send(worker, batch, made.forward or ())
         self._post.send(producer, Credit(1))
         return True
+
+    def _greet(self, sender: str, hello: Hello) -> None:
+        self._post.send(sender, Credit(0 if self._draining else self._credit))
+        if sender in self._greeted:  # it has heard nothing for long: perhaps it is our own credit that was lost
+            for address in self._free:
+                self._free[address] = 0
+                self._post.send(address, hello)
+        self._greeted.add(sender)
 
     def _pass_up(self, answers: Sequence[tuple[str, Ack | Failed]]) -> None:
         for producer, answer in answers:

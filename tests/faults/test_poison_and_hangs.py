@@ -128,13 +128,13 @@ def test_what_was_learned_of_a_suspect_batch_outlives_the_reader_and_the_run(tmp
     deaths = 0
     for kills in range(1, 4):
         with Load(logs, state, *sets, target=TARGET) as running:
-            running.until(lambda views: running.output().count('"died"') >= 4, "four deaths")  # noqa: B023
+            running.until(lambda views: running.output().count('"died"') >= 4, "four deaths")
             if kills == 2:
                 running.kill("reader.1", after_batches=0)
             else:
                 running.process.kill()
             if kills == 2:
-                running.until(lambda views: running.output().count('"died"') >= 8, "eight deaths")  # noqa: B023
+                running.until(lambda views: running.output().count('"died"') >= 8, "eight deaths")
                 running.process.send_signal(signal.SIGKILL)
             running.wait()
             deaths += len(running.of("died"))

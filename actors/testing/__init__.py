@@ -1,0 +1,15 @@
+"""For tests of pipelines: run one in the test's own process, with the real roles, and with seeded faults.
+
+    run_inline(PIPELINE, lines)                              what it writes, rejects, folds and counts, as plain data
+    run_inline(PIPELINE, lines, faults=Faults(7, kills=5))   the same, while actors die, links lag and messages repeat
+
+No process, no socket, no sleep: a run of a few hundred lines takes milliseconds, and the same arguments give the same
+run. ``docs/testing.md`` has examples; ``thresher verify`` does the like with real processes.
+"""
+
+from actors.testing.clock import FakeClock
+from actors.testing.faults import Faults
+from actors.testing.inline import InlineResult, run_inline
+from actors.testing.memory import MemorySink, MemorySource, UnorderedMemorySink
+
+__all__ = ["FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "UnorderedMemorySink", "run_inline"]

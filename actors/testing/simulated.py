@@ -1,0 +1,118 @@
+"""An actor of the simulated world: the real role, built as its process would, and the loop around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from actors.aggregator import Aggregator
+from actors.checker import Check, Destinations, checking
+from actors.parser import forwarding, fused
+from actors.reader import Reader
+from actors.runtime.actor import Post, Role
+from actors.runtime.ledger import Ledger
+from actors.runtime.lift import bind, lift
+from actors.runtime.membership import Membership
+from actors.runtime.messages import AnyMessage, BatchId, Hello, InputDone, Member, Message, Roster, encode
+from actors.runtime.ports import SinkOptions
+from actors.runtime.rows import traveller
+from actors.runtime.state import FoldState, add_each
+from actors.runtime.topology import DEAD_LETTERS, aggregator_names, downstream, writer_name
+from actors.runtime.worker import PoolWorker
+from actors.testing.memory import MemoryReading
+from actors.writer import Writer
+
+if TYPE_CHECKING:
+    from actors.testing.world import World
+
+
+class _Slot:
+    """A slot on no board."""
+
+    def __init__(self) -> None:
+        self.batches = self.records = self.bytes_done = self.bytes_total = self.open = 0
+        self.note = ""
+
+    def phase(self, phase: str) -> None:
+        """Enter a phase."""
+
+    def take(self, batch: BatchId) -> None:
+        """Have a batch in hand."""
+
+
+class SimulatedActor:
+    """A role in the simulated world: its ``Post``, and what ``runtime.actor`` does around it."""
+
+    def __init__(self, world: World, name: str, generation: int) -> None:
+        self.world = world
+        self.name = name
+        self.generation = generation
+        self.address = f"{name}#{generation}"
+        spec = world.specs[name]
+        self.member = Member(name, generation, spec.stage, "", spec.ordered, world.version + 1)
+        self.slot = _Slot()
+        self.members: dict[str, Member] = {}
+        self.roster_version = 0
+        self._membership = Membership()
+        self._downstream = downstream(world.manifest, spec.stage)
+        self.role = _make_role(world, name, self)
+
+    def send(self, address: str, message: Message, frames: Sequence[bytes] = ()) -> bool:
+        """Send to an address; False when it is not there (any more)."""
+        if self._membership.is_dead(address):
+            return False  # its socket is closed
+        self.world.send(self.address, address, [encode(message), *frames])
+        return True
+
+    def tell(self, message: Message) -> None:
+        """Send to the supervisor."""
+        if isinstance(message, InputDone):
+            self.world.done = True
+
+    def receive(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
+        """Hand a message to the role, unless it comes from the dead."""
+        if isinstance(message, Roster):
+            self._meet(message)
+        elif not self._membership.is_dead(sender):
+            self.role.message(sender, message, frames)
+
+    def _meet(self, roster: Roster) -> None:
+        come, gone = self._membership.meet(roster)
+        self.roster_version = roster.version
+        for member in gone:
+            # Its socket is closed; but what had been read from it by then is still handed over.
+            self.world.lose_last(member.address, self.address)
+            if self.members.get(member.name) == member:
+                del self.members[member.name]
+        for member in come:
+            if member.stage in self._downstream:
+                self.send(member.address, Hello(self.world.manifest.run))
+                self.members[member.name] = member
+        self.role.roster(come, gone)
+
+
+def _make_role(world: World, name: str, post: Post) -> Role:
+    stage, _, which = name.partition(".")
+    manifest, pipeline = world.manifest, world.pipeline
+    if stage == "reader":
+        ledger = world.files[name] = Ledger(world.folder / "positions.db", manifest.run)
+        return Reader(post, manifest, ledger, MemoryReading(world.units, ledger, world.next_size))
+    if stage == "aggregator":
+        merge = add_each if pipeline.fold is None or pipeline.fold.merge is None else pipeline.fold.merge
+        state = world.files[name] = FoldState(world.folder / f"{name}.db", manifest.aggregator.shards, merge)
+        return Aggregator(post, state)
+    if stage == "writer":
+        ordered = which != DEAD_LETTERS and world.sinks[which].ordered
+        writer = Writer(post, which, world.stores[which], ordered, world.letters)
+        writer._random = world.rng  # the delays between its retries, too, come from the seed
+        return writer
+    sinks: dict[str, SinkOptions] = dict(world.sinks)
+    checks = Check(pipeline, pipeline.options, Destinations(
+        {sink: writer_name(sink) for sink in sinks}, sinks, writer_name(DEAD_LETTERS), world.letters,
+        aggregator_names(manifest)))
+    parse = lift(bind(pipeline.parse, pipeline.options), "parse")
+    if stage == "checker":
+        work = checking(checks, traveller(pipeline.parse))
+    else:
+        work = fused(parse, checks) if manifest.parser.fuse else forwarding(parse)
+    return PoolWorker(post, work, manifest.flow.credit)
