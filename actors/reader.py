@@ -69,6 +69,7 @@ class Reader:
         self._draining = False
         self._told = False
         self._given_up = 0
+        self._epoch_due = False
         self._run = manifest.run
         self._moved = True
         self._patience_s = self._silent_until = 0.0
@@ -91,7 +92,6 @@ class Reader:
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
         """Deliver again what the dead had in hand; everything open, when an ordered consumer has a new generation."""
-        self._origin.roster = self._post.roster_version
         for member in gone:
             self._origin.lost(member.address)
             if self._present.get(member.name) == member:
@@ -101,8 +101,7 @@ class Reader:
             if member.ordered:
                 before = self._generations.get(member.name, member.generation)
                 self._generations[member.name] = member.generation
-                if before != member.generation:
-                    self._origin.new_epoch()
+                self._epoch_due |= before != member.generation
 
     def work(self, now: float) -> float | None:
         """Close what is acknowledged, read one chunk, deliver, commit when it is time."""
@@ -111,6 +110,7 @@ class Reader:
         slot = self._post.slot
         try:
             self._close(now)
+            self._take_note_of_the_roster()
             issued = self._issue()
             if not issued:
                 self._finish_units()  # the end of a unit may have become known only now
@@ -169,7 +169,7 @@ class Reader:
             self._post.slot.records += counts.get("read", 0)
         self._finish_units()
         if now >= self._commit_at:
-            self._ledger.commit()
+            self._commit()
             self._commit_at = now + COMMIT_S
 
     def _finish_units(self) -> None:
@@ -211,6 +211,17 @@ class Reader:
         self._next = None
         return True
 
+    def _take_note_of_the_roster(self) -> None:
+        if self._epoch_due:
+            self._commit()
+            self._origin.new_epoch()
+            self._epoch_due = False
+        self._origin.roster = self._post.roster_version
+
+    def _commit(self) -> None:
+        self._ledger.commit()
+        self._origin.committed()
+
     def _watch_the_silence(self, now: float) -> None:
         """Deliver again, and ask for credit anew, when nothing has moved for long."""
         if self._moved or not len(self._origin):
@@ -236,7 +247,7 @@ class Reader:
     def _finish(self) -> None:
         if not self._told:
             self._told = True
-            self._ledger.commit()
+            self._commit()
             self._post.slot.phase("DRAINED")
             self._post.tell(InputDone(not self._source.exhausted or bool(self._ledger.taken_up())))
 

@@ -17,6 +17,10 @@ comes, and with a full window nothing would ever tell it so. So the death of an 
 every open batch is delivered again, acked ones as well, and an answer that names an older epoch is void. Epochs are
 unique across generations of the origin, or an answer meant for the dead one could pass for a new one.
 
+Why consumers are told the committed position, not the position. What is closed and not committed is delivered again
+when the reader dies. A consumer that began behind it would take that for a repetition of what it never saw, and answer
+with what should have become of it, not with what did (an item may have been refused).
+
 Why rosters have versions. A worker can be slow for so long that what it still has of a closed range comes to the second
 generation of a consumer after; which knows nothing, begins there, and puts an old value over a newer one. So a batch
 says which roster its origin knew, and no worker gives anything of it to a fixed destination that is on a later one
@@ -79,6 +83,8 @@ class Origin:
     def __init__(self, partition: str, low: int, generation: int, window_batches: int, window_bytes: int) -> None:
         self.partition = partition
         self.low = low
+        #: Position up to which all is closed and committed: what consumers are told, and may forget.
+        self.committed_low = low
         self.epoch = generation * _EPOCHS_PER_GENERATION
         #: Version of the last roster that was taken note of.
         self.roster = 0
@@ -106,7 +112,7 @@ class Origin:
     def begin(self, partition: str, low: int) -> None:
         """Go on with another partition, or at another position of this one; nothing may be open."""
         assert not self._open
-        self.partition, self.low = partition, low
+        self.partition, self.low, self.committed_low = partition, low, low
 
     def issue(self, chunk: Chunk, blame: Blame = Blame()) -> None:  # noqa: B008 - frozen
         """Open a batch; it must begin where the last one ended."""
@@ -164,8 +170,16 @@ class Origin:
             if batch.state is _State.SENT:
                 self._requeue(key, batch)
 
+    def committed(self) -> None:
+        """What is closed so far is committed: nobody will ever deliver it again."""
+        self.committed_low = self.low
+
     def new_epoch(self) -> None:
-        """An ordered consumer died and its successor is ready: deliver every open batch again."""
+        """An ordered consumer died and its successor is ready: deliver every open batch again.
+
+        Only after a commit: the successor begins at ``committed_low``, and what is closed is not delivered again.
+        """
+        assert self.committed_low == self.low
         self.epoch += 1
         self._queue = [(key[1], key) for key in self._open]  # in source order: a sorted list is a heap
         for batch in self._open.values():
@@ -176,7 +190,8 @@ class Origin:
     def assign(self) -> Iterator[tuple[str, Batch, bytes]]:
         """Yield (worker, header, payload) to send now: lowest range first, to the worker with most free credit."""
         while self._queue:
-            worker = max(self._credit.keys() - self._held, key=self._credit.__getitem__, default=None)
+            free = (worker for worker in self._credit if worker not in self._held)
+            worker = max(free, key=self._credit.__getitem__, default=None)
             if worker is None or self._credit[worker] <= 0:
                 return
             _, key = heapq.heappop(self._queue)
@@ -226,7 +241,7 @@ class Origin:
 
     def _header(self, chunk: Chunk) -> Batch:
         return Batch(
-            partition=self.partition, start=chunk.start, end=chunk.end, epoch=self.epoch, low=self.low,
+            partition=self.partition, start=chunk.start, end=chunk.end, epoch=self.epoch, low=self.committed_low,
             roster=self.roster, unit=chunk.unit, source=chunk.source, offset=chunk.offset, line=chunk.line,
             fault=chunk.fault, detail=chunk.detail,
         )

@@ -165,7 +165,8 @@ class PoolWorker:
         self._post.send(producer, Credit(1))
 
     def _send_on(self, producer: str, batch: Batch, made: Made) -> bool:
-        worker = max(self._free.keys() - self._held, key=self._free.__getitem__, default=None)
+        free = (worker for worker in self._free if worker not in self._held)
+        worker = max(free, key=self._free.__getitem__, default=None)
         if worker is None or self._free[worker] <= 0:
             return False
         self._free[worker] -= 1

@@ -61,7 +61,7 @@ LIES: tuple[Message, ...] = (
 )
 #: Work whose payload is garbage.
 WORK: tuple[Message, ...] = (
-    Batch("p", 0, 10, 1 << 40, 0, 1, "lies", 0, 1), Part("p", 0, 10, 1 << 40, 0, 3, {"written": 3}),
+    Batch("p", 0, 10, 1 << 40, 0, 9, 1, "lies", 0, 1), Part("p", 0, 10, 1 << 40, 0, 3, {"written": 3}),
     Part("p", 10**12, 10**12 + 1, 1 << 40, 10**12, 1, {}),
 )
 

@@ -25,6 +25,7 @@ from actors.parser import forwarding, fused
 from actors.runtime.lift import bind, lift
 from actors.runtime.messages import Batch
 from actors.runtime.ports import DeadLetter
+from actors.runtime.rows import traveller
 from actors.runtime.worker import Made
 from actors.sinks.dead_letters import read_letters
 from scripts.make_logs import BAD_LINES, make_lines
@@ -124,7 +125,7 @@ def made_in_two(batch: Batch, data: bytes) -> Made:
     parse = lift(bind(PIPELINE.parse, PIPELINE.options), "parse")
     forward = forwarding(parse)(batch, [data]).forward
     assert forward is not None
-    return checking(check_of())(batch, [bytes(frame) for frame in forward])
+    return checking(check_of(), traveller(PIPELINE.parse))(batch, [bytes(frame) for frame in forward])
 
 
 def assert_ruled(lines: list[bytes], batch: Batch, made: Made) -> Counter[str]:
@@ -163,7 +164,7 @@ def test_every_fuzzed_line_has_the_one_outcome_that_the_rules_give_it(make: obje
     for seed in range(max(1, count // LINES_A_BATCH)):
         lines = list(fuzzed(LINES_A_BATCH, seed))
         data = b"".join(line + b"\n" for line in lines)
-        batch = Batch("p", 1000, 1000 + len(data), 1, 0, 1, "x.tsv", 500, 17)
+        batch = Batch("p", 1000, 1000 + len(data), 1, 0, 0, 1, "x.tsv", 500, 17)
         outcomes += assert_ruled(lines, batch, make(batch, data))
     assert outcomes.total() == LINES_A_BATCH * max(1, count // LINES_A_BATCH)
     assert outcomes["written"] > outcomes.total() // 3

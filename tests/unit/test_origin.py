@@ -203,10 +203,25 @@ def test_a_new_epoch_delivers_every_open_batch_again_also_acknowledged_ones() ->
     assert assigned(origin) == [("a#1", 0), ("a#1", 10), ("a#1", 20)]
 
 
+def test_consumers_are_told_the_committed_position_for_what_lies_beyond_it_may_be_delivered_again() -> None:
+    origin = origin_with(3)
+    origin.grant("a#1", 3)
+    assigned(origin)
+    origin.ack(key(0, 10), origin.epoch, {})
+    origin.advance()
+    origin.lost("a#1")
+    origin.grant("b#1", 1)
+    assert [header.low for _, header, _ in origin.assign()] == [0]
+    origin.committed()
+    origin.grant("b#1", 1)
+    assert [header.low for _, header, _ in origin.assign()] == [10]
+
+
 def test_a_new_epoch_does_not_open_again_what_is_closed() -> None:
     origin = origin_with(2)
     origin.ack(key(0, 10), origin.epoch, {})
     origin.advance()
+    origin.committed()
     origin.new_epoch()
     origin.grant("a#1", 2)
     assert assigned(origin) == [("a#1", 10)]
