@@ -12,11 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from actors.runtime.events import ActorDied, ActorView, Event, Observer, RunResult, RunStarted
+from actors.runtime.events import ActorView, Event, Observer, RunResult, RunStarted
 
 FILE = "last-run.json"
-#: Deaths that are remembered.
-_DEATHS = 10
 
 
 class Record(msgspec.Struct):
@@ -26,13 +24,12 @@ class Record(msgspec.Struct):
         run: its identity.
         pid: its supervisor.
         started: when, in UTC.
-        deaths: the last actors that died, in words; ``result`` is None until the run has ended.
+        result: how it ended; None until then.
     """
 
     run: str
     pid: int
     started: str
-    deaths: list[str] = []
     result: RunResult | None = None
 
 
@@ -59,12 +56,9 @@ class Recorder:
         self._record: Record | None = None
 
     def event(self, event: Event) -> None:
-        """Remember starts and deaths."""
+        """Remember the start."""
         if isinstance(event, RunStarted):
             self._record = Record(event.run, os.getpid(), _now())
-            self._save()
-        elif isinstance(event, ActorDied) and self._record is not None:
-            self._record.deaths = [*self._record.deaths, f"{_now()} {event.text()}"][-_DEATHS:]
             self._save()
         self._observer.event(event)
 

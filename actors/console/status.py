@@ -9,9 +9,14 @@ from typing import Any
 import msgspec
 
 from actors.console.history import read_record
+from actors.runtime import deaths
 from actors.runtime.board import read_views
 from actors.runtime.ledger import read_units
 from actors.runtime.rundir import BOARD, find
+
+
+#: How many deaths are shown, and how many lines of the last one's stack.
+_DEATHS, _STACK_LINES = 10, 12
 
 
 def status(state: Path) -> dict[str, Any]:
@@ -20,6 +25,8 @@ def status(state: Path) -> dict[str, Any]:
     run_dir = find(state)
     record = read_record(state)
     known["last"] = msgspec.to_builtins(record)
+    known["deaths"] = [{"time": death.time, "text": death.died.text(), **msgspec.to_builtins(death.died)}
+                       for death in deaths.last(state, _DEATHS)]
     if run_dir is not None:
         try:
             return known | {"running": True, "actors": msgspec.to_builtins(read_views(run_dir / BOARD))}
@@ -43,7 +50,7 @@ def render(data: dict[str, Any]) -> str:
             f"{view['actor']:<22}{view['generation']:>4} {view['pid']:>8}  {view['state']:<9}{view['phase']:<12}"
             f"{view['batches']:>9,}{view['records']:>12,}{view['open']:>6}{view['rss_bytes'] / 1e6:>8.1f}  "
             f"{view['note']}").rstrip())
-    return "\n".join([*lines, *_death_lines(data["last"])])
+    return "\n".join([*lines, *_death_lines(data)])
 
 
 def _idle_lines(data: dict[str, Any]) -> list[str]:
@@ -64,9 +71,16 @@ def _idle_lines(data: dict[str, Any]) -> list[str]:
         counts = unit["counts"]
         lines.append(f"  {unit['name']}: {unit['status']}, read {counts.get('read', 0):,}, "
                      f"errors {counts.get('dead_lettered', 0):,}")
-    return [*lines, *_death_lines(last)]
+    return [*lines, *_death_lines(data)]
 
 
-def _death_lines(last: dict[str, Any] | None) -> list[str]:
-    deaths = [] if last is None else last["deaths"]
-    return ["", "last deaths:", *(f"  {death}" for death in deaths)] if deaths else []
+def _death_lines(data: dict[str, Any]) -> list[str]:
+    died = data["deaths"]
+    if not died:
+        return []
+    lines = ["", "last deaths:"]
+    for death in died:
+        lines.append(f"  {death['time']} {death['text']} ({death['rss_bytes'] / 1e6:.0f} MB, "
+                     f"{death['uptime_s']:.1f} s old)")
+    stack = died[-1]["stack"].strip().splitlines()
+    return lines + (["last stack of the last one:", *(f"  {line}" for line in stack[:_STACK_LINES])] if stack else [])

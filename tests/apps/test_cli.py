@@ -31,7 +31,7 @@ def test_lint_of_a_misspelt_key_says_file_line_key_and_what_is_valid(tmp_path: P
     assert done.returncode == 78
     assert done.stderr == (
         f"{path}:4: unknown key 'parser.wrokers'\n"
-        "  valid keys in [parser]: fuse, workers\n"
+        "  valid keys in [parser]: fuse, max_age_s, max_rss_bytes, workers\n"
         "  did you mean 'workers'?\n")
 
 
@@ -40,7 +40,7 @@ def test_lint_of_a_misspelt_key_says_file_line_key_and_what_is_valid(tmp_path: P
     ("[parser]\nworkers = \"two\"", ":3: parser.workers: expected int, got 'two'"),
     ("[parsers]\nworkers = 2",
      ":3: unknown key 'parsers'\n  valid sections: aggregator, app, budget, checker, "
-     "dead_letters, flow, options, parser, restart, run, sinks, source, state\n  did you mean 'parser'?"),
+     "dead_letters, flow, options, parser, restart, run, sinks, source, state, watch\n  did you mean 'parser'?"),
     ("[sinks.iphone]\ntype = \"lmdb\"",
      ":3: unknown key 'sinks.iphone'\n  sinks of appsinstalled: adid, dvid, gaid, idfa"),
     ("[sinks.idfa]\ntype = \"memcache\"", ":3: sinks.idfa.type: expected discard, lmdb, memcached or "
@@ -82,7 +82,7 @@ def test_set_goes_before_the_environment_and_that_before_the_file(tmp_path: Path
     done = thresher("echo", str(path), "--set", "parser.workers=5", "--json",
                     THRESHER_PARSER__WORKERS="4", THRESHER_FLOW__WINDOW_BATCHES="9")
     shown = json.loads(done.stdout)
-    assert shown["parser"] == {"workers": 5, "fuse": True}
+    assert (shown["parser"]["workers"], shown["parser"]["fuse"]) == (5, True)
     assert (shown["flow"]["window_batches"], shown["flow"]["credit"]) == (9, 7)
 
 

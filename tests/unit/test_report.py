@@ -12,6 +12,7 @@ from actors.console import report, status
 from actors.console.history import FILE, Recorder, read_record
 from actors.console.progress import QuietObserver, Rates
 from actors.runtime.board import create_board
+from actors.runtime import deaths
 from actors.runtime.events import (
     DONE,
     FAILED,
@@ -152,8 +153,10 @@ def test_the_status_of_a_state_directory_that_does_not_exist_says_so(tmp_path: P
 
 def test_the_status_after_a_crash_says_what_to_do_and_who_died(tmp_path: Path) -> None:
     _ledger(tmp_path, "done", "reading")
-    recorder = _started(tmp_path)
-    recorder.event(ActorDied("parser.1", 1, "signal SIGKILL", "WORK", 0.0))
+    _started(tmp_path)
+    died = ActorDied("parser.1", 1, "signal SIGSEGV", "WORK", 0.0, hand=("p", 10, 99), rss_bytes=27_000_000,
+                     uptime_s=4.0, stack="Fatal Python error: Segmentation fault\n\n  File x.py, line 3 in parse\n")
+    deaths.record(tmp_path, deaths.Death("2026-01-01T00:00:00Z", "run", died))
     record = read_record(tmp_path)
     assert record is not None
     assert status.render(status.status(tmp_path)).splitlines() == [
@@ -164,8 +167,23 @@ def test_the_status_after_a_crash_says_what_to_do_and_who_died(tmp_path: Path) -
         "  logs/1: reading, read 10, errors 1",
         "",
         "last deaths:",
-        f"  {record.deaths[0]}"]
-    assert record.deaths[0].endswith("Z parser.1 died (signal SIGKILL) while work: restarting now")
+        "  2026-01-01T00:00:00Z parser.1 died (signal SIGSEGV) while work with bytes 10-99 in hand: restarting now "
+        "(27 MB, 4.0 s old)",
+        "last stack of the last one:",
+        "  Fatal Python error: Segmentation fault",
+        "  ",
+        "    File x.py, line 3 in parse"]
+
+
+def test_a_death_record_cut_short_is_passed_over_and_a_long_file_is_halved(tmp_path: Path) -> None:
+    died = ActorDied("parser.1", 1, "exit code 1", "WORK", 0.0, stack="x" * 8000)
+    for number in range(200):
+        deaths.record(tmp_path, deaths.Death(str(number), "run", died))
+    assert (tmp_path / deaths.FILE).stat().st_size < 1_100_000
+    with (tmp_path / deaths.FILE).open("ab") as file:
+        file.write(b'{"time": "200", "ru')
+    assert [death.time for death in deaths.last(tmp_path, 3)] == ["198", "199"]
+    assert deaths.last(tmp_path / "nowhere", 3) == []
 
 
 def test_the_status_after_an_end_says_how_it_was(tmp_path: Path) -> None:
