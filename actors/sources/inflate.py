@@ -297,8 +297,8 @@ class GzipStream:
             problem = str(error)
         where = f"at or shortly before compressed byte {offset}"
         if "checksum" in problem:  # all could be decoded, and is not what was encoded
-            where = (f"somewhere between the compressed bytes {self._member_at} and {offset}, so that records read from "
-                     "there may be wrong")
+            where = (f"somewhere between the compressed bytes {self._member_at} and {offset}, so that records read "
+                     "from there may be wrong")
         self._end_at("corrupt_gzip", f"the gzip data are damaged {where} ({problem}); nothing behind it was read")
         self.consumed = offset
         return bytes(good)

@@ -242,6 +242,18 @@ def test_of_a_file_that_shrinks_the_lines_that_are_left_are_loaded_and_it_keeps_
     assert path.exists()
 
 
+def test_a_file_that_grows_is_loaded_as_far_as_it_was_read_and_keeps_its_name(tmp_path: Path) -> None:
+    path = _big(tmp_path)
+    more = b"idfa\tmore\t1.0\t2.0\t1\n"
+    with _in_the_middle(tmp_path, path) as running, path.open("ab") as file:
+        file.write(more)
+    assert running.process.returncode == 1, running.output()
+    assert lmdb_stores(tmp_path / "state") == expected_stores([*BIG, more])
+    assert _unit(running)["verdict"] == (
+        f"{ACCEPTABLE}; {path} grew (from {len(BIG_BODY)} to {len(BIG_BODY) + len(more)} bytes) {CHANGED}")
+    assert path.exists()
+
+
 def test_a_gzip_that_shrinks_is_a_truncated_one_that_keeps_its_name(tmp_path: Path) -> None:
     path = _big(tmp_path, "1.tsv.gz")
     size = path.stat().st_size
