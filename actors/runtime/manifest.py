@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime.links import Links
 from actors.runtime.pipeline import (
     AggregatorOptions,
     BudgetOptions,
@@ -51,6 +52,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         dry: write nothing to sinks, keep no position, rename nothing.
         folds: whether the application has a ``fold``.
         options: the application's own options, or None.
+        links: how actors reach one another.
     """
 
     run: str
@@ -70,6 +72,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     budget: BudgetOptions = BudgetOptions()
     restart: RestartOptions = RestartOptions()
     limits: RunOptions = RunOptions()
+    links: Links = Links()
 
     def save(self, path: Path) -> None:
         """Write the manifest, readable by this user alone."""
