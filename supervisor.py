@@ -29,9 +29,8 @@ import actors.__main__ as actor_main
 from actors.runtime import messages, tree
 from actors.runtime.board import SupervisorBoard, create_board
 from actors.runtime.events import Observer, RunEnded, RunReady, RunResult, RunStarted
-from actors.runtime.links import Links
 from actors.runtime.mailbox import ControlBox
-from actors.runtime.manifest import Manifest
+from actors.runtime.manifest import Manifest, load_manifest
 from actors.runtime.restart import exit_of
 from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory
 from actors.runtime.topology import expand
@@ -53,7 +52,7 @@ def run(manifest: Manifest, observer: Observer) -> RunResult:
         create_board(directory.path / BOARD, [spec.name for spec in specs])
         decisions = tree.Tree(specs, manifest.restart, manifest.limits, random.Random())
         _preload(manifest)
-        with contextlib.closing(_Run(directory.path, manifest.links, decisions, observer)) as supervised:
+        with contextlib.closing(_Run(directory.path, decisions, observer)) as supervised:
             return supervised.until_ended(RunStarted(manifest.run, manifest.name, manifest.state, len(specs)))
     finally:
         directory.close()
@@ -64,16 +63,14 @@ class _Run:
 
     Args:
         run_dir: the run directory, with manifest and board.
-        links: how actors are reached.
         decisions: the tree, which decides everything.
         observer: who is told.
     """
 
-    def __init__(self, run_dir: Path, links: Links, decisions: tree.Tree, observer: Observer) -> None:
+    def __init__(self, run_dir: Path, decisions: tree.Tree, observer: Observer) -> None:
         # Grandchildren of a child that dies come to us, and go when we go.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._run_dir = run_dir
-        self._links = links
         self._tree = decisions
         self._observer = observer
         self._board = SupervisorBoard(run_dir / BOARD)
@@ -94,7 +91,7 @@ class _Run:
         self._fork_gate = gate if threading.active_count() == 1 else None  # forking threads away is asking for it
         self._do(self._tree.begin(time.monotonic()))
         self._fork_gate = None
-        control = self._control = ControlBox(self._run_dir, self._links)
+        control = self._control = ControlBox(self._run_dir, load_manifest(self._run_dir / MANIFEST).links)
         for fd in (self._signals.fileno(), *self._pidfds):
             control.watch(fd)
         os.close(gate)

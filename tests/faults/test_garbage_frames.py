@@ -139,7 +139,7 @@ def test_strangers_at_every_socket_of_a_run_change_nothing(tmp_path: Path) -> No
         running = stack.enter_context(Load(f"{tmp_path}/logs/*.gz", tmp_path / "state", *SLOW))
         views = running.until(lambda views: views["reader.1"].batches >= 3, "3 batches")
         sockets = [path for path in directory.iterdir() if stat.S_ISSOCK(path.stat().st_mode)]
-        assert {path.name for path in sockets} == {"control", *(f"{name}.1" for name in views)}
+        assert {path.name for path in sockets} == {"control", "commands", *(f"{name}.1" for name in views)}
         os.kill(views["writer.adid"].pid, signal.SIGSTOP)  # so that the run is not over first
         # Their own name, names of the living, of those who will come, and of the supervisor.
         names = [b"stranger.1#1", b"supervisor", b"reader.1#1", b"parser.1#1", b"checker.1#1", b"writer.gaid#1",
@@ -217,7 +217,7 @@ def test_a_run_over_tcp_is_the_same_and_strangers_get_nothing(tmp_path: Path) ->
         assert "starting" in process.stdout.readline()
         endpoint = (directory / "control").read_text()
         assert endpoint.startswith("tcp://127.0.0.1:")
-        assert not [path for path in directory.iterdir() if stat.S_ISSOCK(path.stat().st_mode)]
+        assert [path.name for path in directory.iterdir() if stat.S_ISSOCK(path.stat().st_mode)] == ["commands"]
         assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
         stranger = context.socket(zmq.DEALER)
         stranger.linger = 0
