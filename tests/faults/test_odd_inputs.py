@@ -188,7 +188,7 @@ def _peak_of_a_line(folder: Path, megabytes: int) -> int:
     assert lmdb_stores(folder / "state") == expected_stores(LINES)
     letters = _letters(folder / "state")
     assert {(letter.reason, letter.line) for letter in letters} == {("line_too_long", 1001)}
-    assert b"".join(letter.raw for letter in letters) == monster + b"\n"
+    assert b"".join(letter.raw for letter in letters).rstrip(b"\n") == monster
     assert letters[0].detail == (
         "line 1001 is longer than 16777216 bytes (max_line_bytes): this piece of 16777216 bytes begins at byte "
         f"{sum(len(line) + 1 for line in LINES[:1000])} of the content")
