@@ -33,7 +33,7 @@ from actors.runtime.desk import Desk, Reload
 from actors.runtime.events import LastWords, Observer, RunEnded, RunReady, RunResult, RunStarted
 from actors.runtime.health import Sample
 from actors.runtime.mailbox import ControlBox
-from actors.runtime.manifest import Manifest
+from actors.runtime.manifest import Manifest, load_manifest
 from actors.runtime.policy import policy_of
 from actors.runtime.restart import exit_of
 from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory, stack_file
@@ -108,7 +108,7 @@ class _Run:
         self._fork_gate = gate if threading.active_count() == 1 else None  # forking threads away is asking for it
         self._do(self._tree.begin(time.monotonic()))
         self._fork_gate = None
-        control = self._control = ControlBox(self._run_dir)
+        control = self._control = ControlBox(self._run_dir, load_manifest(self._run_dir / MANIFEST).links)
         for fd in (self._signals.fileno(), *self._pidfds):
             control.watch(fd)
         os.close(gate)

@@ -61,7 +61,7 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
         manifest = load_manifest(run_dir / MANIFEST)
         setproctitle(process_title(name, manifest.name))
         make_role = roles.prepare(name, manifest)
-        actor = Actor(name, generation, run_dir, downstream(manifest, stage_of(name)), manifest.run)
+        actor = Actor(name, generation, run_dir, downstream(manifest, stage_of(name)), manifest.run, manifest.links)
         return actor.run(os.getpid(), make_role)
     except ConfigError as error:
         print(f"{name}: {error}", file=sys.stderr)

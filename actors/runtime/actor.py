@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.runtime.board import Slot
-from actors.runtime.mailbox import SUPERVISOR, Mailbox
+from actors.runtime.links import Links
+from actors.runtime.mailbox import IPC, SUPERVISOR, Mailbox
 from actors.runtime.membership import Membership
 from actors.runtime.messages import (
     AnyMessage,
@@ -112,9 +113,11 @@ class Actor:
         run_dir: the run directory.
         downstream: the stages that it sends to.
         run: identity of the run.
+        links: how other actors are reached.
     """
 
-    def __init__(self, name: str, generation: int, run_dir: Path, downstream: tuple[str, ...], run: str) -> None:
+    def __init__(self, name: str, generation: int, run_dir: Path, downstream: tuple[str, ...], run: str,
+                 links: Links = IPC) -> None:
         self.address = f"{name}#{generation}"
         self.generation = generation
         self.members: dict[str, Member] = {}
@@ -123,7 +126,7 @@ class Actor:
         self._downstream = downstream
         self._run = run
         self._membership = Membership()
-        self._mailbox = Mailbox(self.address, run_dir)
+        self._mailbox = Mailbox(self.address, run_dir, links)
         self._role: Role | None = None
         self._stopping = False
 

@@ -5,7 +5,8 @@
 
 A socket on a file is open to every process of its user, which may be anything. So each connection is looked at before
 its first message is (ZeroMQ's ZAP): the kernel names the process at the other end, and it has to be the supervisor or
-one of its children. There is no secret that could leak, and nothing to configure.
+one of its children. There is no secret that could leak, and nothing to configure. Where commands of a person come in,
+it has to be of the same user.
 
 What does not work: a token in the first message (what a stranger sends has then been read already, and a stranger who
 takes an actor's address before the actor does keeps the actor out); ZeroMQ's ``ZMQ_IPC_FILTER_PID`` (deprecated, and
@@ -25,6 +26,7 @@ from actors.runtime.errors import ConfigError
 
 #: A CURVE key as people write it: 32 bytes in Z85.
 _KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+_PEER = re.compile(r":([0-9]+):([0-9]+):([0-9]+)$")
 _KEYS = ("server_public", "server_secret", "client_public", "client_secret")
 
 
@@ -61,6 +63,17 @@ class Links(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 "${env:...}, or set links.transport = \"ipc\"")
 
 
+def is_of_this_user(peer: str, uid: int) -> bool:
+    """Whether the process at the other end of an ipc connection is one of this user's, or root's.
+
+    Args:
+        peer: what libzmq says of it: ``localhost:UID:GID:PID``.
+        uid: this user.
+    """
+    found = _PEER.search(peer)
+    return found is None or int(found[1]) in (uid, 0)
+
+
 def is_of_this_run(peer: str, me: int, head: int) -> bool:
     """Whether the process at the other end of an ipc connection is one of this run's.
 
@@ -69,7 +82,7 @@ def is_of_this_run(peer: str, me: int, head: int) -> bool:
         me: our own process.
         head: the supervisor, whose children all actors are.
     """
-    found = re.search(r":(\d+):(\d+):(\d+)$", peer)
+    found = _PEER.search(peer)
     if found is None:  # libzmq was built for a system that cannot tell: the modes of file and directory have to do
         return True
     pid = int(found[3])

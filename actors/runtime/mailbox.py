@@ -2,6 +2,7 @@
 
     producer  DEALER, identity name#generation ───▶ ROUTER, bound at RUN/name.generation   consumer
     actor     DEALER, identity name#generation ───▶ ROUTER, bound at RUN/control           supervisor
+    command   DEALER, identity command.PID#1 ─────▶ ROUTER, bound at RUN/commands          supervisor
 
 A DEALER for each consumer, never one for many: it would deal messages round-robin, and to the dead. An address is
 used by one process only: its generation is in it, in the socket's path as well, so what is meant for the dead cannot
@@ -12,7 +13,8 @@ A context is never shared with a child process: children are executed.
 Who may connect is decided before anything is read (``links``): libzmq asks each new connection's fate at an inproc
 socket of this same poll loop. A process that is busy lets newcomers wait, which they would have to anyway. What gets
 in is still not believed: a frame that is no message, or comes under a name that no actor can have (the supervisor's
-above all: it never writes to an actor's own socket), is counted as garbage and dropped.
+above all: it never writes to an actor's own socket), is counted as garbage and dropped. A person's command comes from
+a process that is no relative; it has a socket of its own, where nobody can pass for an actor.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import zmq
 from zmq.utils import z85
 
 from actors.runtime.errors import DecodeError, Fatal
-from actors.runtime.links import Links, is_of_this_run
+from actors.runtime.links import Links, is_of_this_run, is_of_this_user
 from actors.runtime.messages import AnyMessage, Message, decode, encode
 from actors.runtime.rundir import CONTROL
 
@@ -41,11 +43,14 @@ _LINGER_MS = 200
 _MAX_PATH_BYTES = 107
 #: Most messages taken from one socket at a time, so that none starves the others.
 _BURST = 64
-#: Where libzmq asks whether a connection is welcome (ZeroMQ RFC 27), and the domain we ask it to ask for.
-_ZAP_ENDPOINT, _ZAP_DOMAIN = "inproc://zeromq.zap.01", b"thresher"
+#: Where libzmq asks whether a connection is welcome (ZeroMQ RFC 27), and the two kinds of socket it asks for.
+_ZAP_ENDPOINT, _RELATIVES, _COMMANDERS = "inproc://zeromq.zap.01", b"relatives", b"commanders"
+#: The socket for commands, and what those are called who give them.
+COMMANDS, _COMMANDER = "commands", "command."
 #: What an actor is called. ASCII digits only: to Python, others are digits too.
 _ADDRESS = re.compile(rb"[^#\x00-\x20\x7f-\xff]+#[0-9]{1,18}")
 
+_COMMANDER_ADDRESS = re.compile(rb"command\.[0-9]{1,18}#1")
 #: The default.
 IPC = Links()
 
@@ -65,7 +70,6 @@ class _Postbox:
         self._head = head
         self._context = zmq.Context()
         self._poller = zmq.Poller()
-        self._router: zmq.Socket[bytes] | None = None
         self._gate: zmq.Socket[bytes] | None = None
         #: Frames that were not messages of this protocol, or not from an actor, dropped.
         self.garbage = 0
@@ -79,19 +83,19 @@ class _Postbox:
         socket.maxmsgsize = MAX_FRAME_BYTES
         return socket
 
-    def _bind(self, path: Path) -> str:
-        """Bind the router, at this path or at a free port; return its endpoint."""
-        links = self._links
+    def _bind(self, path: Path, links: Links, domain: bytes) -> zmq.Socket[bytes]:
+        """Return a router bound at this path, or at a free port."""
         endpoint = f"ipc://{path}" if links.transport == "ipc" else f"tcp://{links.host}:*"
         if links.transport == "tcp":
             links.require_keys(endpoint)
         elif len(os.fsencode(path)) > _MAX_PATH_BYTES:
             raise Fatal(f"socket path {path} has {len(os.fsencode(path))} bytes, at most {_MAX_PATH_BYTES} are "
                         "possible: set XDG_RUNTIME_DIR to a shorter one")
-        self._open_gate()
+        if self._gate is None:
+            self._open_gate()
         router = self._socket(zmq.ROUTER)
         router.router_mandatory = 1
-        router.zap_domain = _ZAP_DOMAIN
+        router.zap_domain = domain
         if links.transport == "tcp":
             router.curve_server = True
             router.curve_secretkey = links.server_secret.encode()
@@ -103,9 +107,8 @@ class _Postbox:
                         "machine, the run directory writable)") from error
         finally:
             os.umask(before)
-        self._router = router
         self._poller.register(router, zmq.POLLIN)
-        return str(router.getsockopt_string(zmq.LAST_ENDPOINT))
+        return router
 
     def _open_gate(self) -> None:
         """Answer libzmq's questions about newcomers; without an answer it lets nobody in."""
@@ -115,15 +118,17 @@ class _Postbox:
         self._poller.register(gate, zmq.POLLIN)
 
     def _guard(self) -> None:
-        """Let in who belongs to this run."""
+        """Let in who belongs to this run; where commands come in, this user."""
         assert self._gate is not None
         while True:
             try:
-                version, request, _, peer, _, mechanism, *credentials = self._gate.recv_multipart(zmq.DONTWAIT)
+                version, request, domain, peer, _, mechanism, *credentials = self._gate.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
             if mechanism == b"CURVE":
                 welcome = z85.encode(credentials[0]) == self._links.client_public.encode()
+            elif domain == _COMMANDERS:
+                welcome = is_of_this_user(peer.decode(errors="replace"), os.getuid())
             else:
                 welcome = self._links.transport == "ipc" and is_of_this_run(
                     peer.decode(errors="replace"), os.getpid(), self._head)
@@ -143,25 +148,25 @@ class _Postbox:
             if events or not found:
                 return events
 
-    def _route(self, address: str, message: Message, frames: Sequence[bytes]) -> bool:
-        if self._router is None:
-            return False
+    @staticmethod
+    def _route(router: zmq.Socket[bytes], address: str, message: Message, frames: Sequence[bytes]) -> bool:
         try:
-            self._router.send_multipart([address.encode(), encode(message), *frames], zmq.DONTWAIT)
+            router.send_multipart([address.encode(), encode(message), *frames], zmq.DONTWAIT)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 return False  # the one it is for has died; the roster will say so
             raise
         return True
 
-    def _drain_router(self, received: list[Received]) -> None:
-        assert self._router is not None
+    def _drain_router(
+        self, router: zmq.Socket[bytes], received: list[Received], names: re.Pattern[bytes] = _ADDRESS
+    ) -> None:
         for _ in range(_BURST):
             try:
-                sender, *frames = self._router.recv_multipart(zmq.DONTWAIT)
+                sender, *frames = router.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
-            if _ADDRESS.fullmatch(sender):
+            if names.fullmatch(sender):
                 self._take(sender.decode(), frames, received)
             else:
                 self.garbage += 1
@@ -194,17 +199,19 @@ class Mailbox(_Postbox):
         super().__init__(links, os.getppid() if head is None else head)
         self._address = address
         self._run_dir = run_dir
+        self._router: zmq.Socket[bytes] | None = None
         self._peers: dict[str, zmq.Socket[bytes]] = {}
         self._names: dict[zmq.Socket[bytes], str] = {}
         try:
-            self.connect(SUPERVISOR, _control_endpoint(run_dir, links))
+            self.connect(SUPERVISOR, _control_endpoint(address, run_dir, links))
         except BaseException:
             self.close()
             raise
 
     def bind(self) -> str:
         """Bind the socket for producers and return its endpoint."""
-        return self._bind(self._run_dir / self._address.replace("#", "."))
+        self._router = self._bind(self._run_dir / self._address.replace("#", "."), self._links, _RELATIVES)
+        return _endpoint_of(self._router)
 
     def connect(self, address: str, endpoint: str) -> None:
         """Connect to a consumer (or the supervisor).
@@ -245,7 +252,7 @@ class Mailbox(_Postbox):
                         f"{MAX_FRAME_BYTES} are possible: make flow.batch_bytes or source.max_line_bytes smaller")
         socket = self._peers.get(address)
         if socket is None:
-            return self._route(address, message, frames)
+            return self._router is not None and self._route(self._router, address, message, frames)
         socket.send_multipart([encode(message), *frames], copy=longest < _ZERO_COPY_BYTES)
         return True
 
@@ -254,7 +261,7 @@ class Mailbox(_Postbox):
         received: list[Received] = []
         for socket, _ in self._poll(timeout_s):
             if socket is self._router:
-                self._drain_router(received)
+                self._drain_router(socket, received)
             elif not isinstance(socket, int):
                 self._drain_dealer(socket, received)
         return received
@@ -283,10 +290,11 @@ class ControlBox(_Postbox):
     def __init__(self, run_dir: Path, links: Links = IPC) -> None:
         super().__init__(links, os.getpid())
         try:
-            endpoint = self._bind(run_dir / CONTROL)
+            self._router = self._bind(run_dir / CONTROL, links, _RELATIVES)
+            self._commands = self._bind(run_dir / COMMANDS, IPC, _COMMANDERS)
             if links.transport == "tcp":
                 (run_dir / CONTROL).touch(mode=0o600)
-                (run_dir / CONTROL).write_text(endpoint)
+                (run_dir / CONTROL).write_text(_endpoint_of(self._router))
         except BaseException:
             self.close()
             raise
@@ -300,8 +308,9 @@ class ControlBox(_Postbox):
         self._poller.unregister(fd)
 
     def send(self, address: str, message: Message) -> bool:
-        """Send to an actor; False when it is not there (any more)."""
-        return self._route(address, message, ())
+        """Send to an actor, or to who has given a command; False when it is not there (any more)."""
+        router = self._commands if address.startswith(_COMMANDER) else self._router
+        return self._route(router, address, message, ())
 
     def wait(self, timeout_s: float | None) -> tuple[list[Received], list[int]]:
         """Return messages and readable descriptors, waiting for the first at most so long (None: for ever)."""
@@ -310,8 +319,10 @@ class ControlBox(_Postbox):
         for source, _ in self._poll(timeout_s):
             if isinstance(source, int):
                 fds.append(source)
+            elif source is self._commands:
+                self._drain_router(source, received, _COMMANDER_ADDRESS)
             else:
-                self._drain_router(received)
+                self._drain_router(source, received)
         return received, fds
 
 
@@ -322,5 +333,11 @@ def make_keys() -> dict[str, str]:
             "client_public": client_public.decode(), "client_secret": client_secret.decode()}
 
 
-def _control_endpoint(run_dir: Path, links: Links) -> str:
+def _endpoint_of(socket: zmq.Socket[bytes]) -> str:
+    return str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+
+
+def _control_endpoint(address: str, run_dir: Path, links: Links) -> str:
+    if address.startswith(_COMMANDER):
+        return f"ipc://{run_dir / COMMANDS}"
     return f"ipc://{run_dir / CONTROL}" if links.transport == "ipc" else (run_dir / CONTROL).read_text()

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime.links import Links
 from actors.runtime.pipeline import (
     AggregatorOptions,
     BudgetOptions,
@@ -52,6 +53,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         dry: write nothing to sinks, keep no position, rename nothing.
         folds: whether the application has a ``fold``.
         options: the application's own options, or None.
+        links: how actors reach one another.
     """
 
     run: str
@@ -72,6 +74,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     restart: RestartOptions = RestartOptions()
     watch: WatchOptions = WatchOptions()
     limits: RunOptions = RunOptions()
+    links: Links = Links()
 
     def save(self, path: Path) -> None:
         """Write the manifest, readable by this user alone."""

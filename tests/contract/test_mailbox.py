@@ -23,7 +23,7 @@ import zmq
 from actors.runtime.actor import Actor, Post
 from actors.runtime.board import create_board
 from actors.runtime.errors import ConfigError, Fatal
-from actors.runtime.links import Links, is_of_this_run
+from actors.runtime.links import Links, is_of_this_run, is_of_this_user
 from actors.runtime.mailbox import IPC, MAX_FRAME_BYTES, SUPERVISOR, ControlBox, Mailbox, make_keys
 from actors.runtime.messages import (
     Ack,
@@ -186,15 +186,17 @@ import os, sys, zmq
 from actors.runtime.messages import Hello, encode
 with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
     stranger.linger = 0
-    stranger.identity = b"parser.7#1"
+    stranger.identity = sys.argv[3].encode()
     stranger.connect(sys.argv[1])
     stranger.send(encode(Hello("stranger")))
     print("answered" if stranger.poll(int(sys.argv[2])) else "silence")
 """
 
 
-def run_stranger(endpoint: str, *wrapper: str, wait_ms: int = 20_000) -> subprocess.Popen[str]:
-    return subprocess.Popen([*wrapper, sys.executable, "-c", STRANGER, endpoint, str(wait_ms)], cwd=ROOT,
+def run_stranger(
+    endpoint: str, *wrapper: str, wait_ms: int = 20_000, name: str = "parser.7#1"
+) -> subprocess.Popen[str]:
+    return subprocess.Popen([*wrapper, sys.executable, "-c", STRANGER, endpoint, str(wait_ms), name], cwd=ROOT,
                             stdout=subprocess.PIPE, text=True)
 
 
@@ -212,6 +214,37 @@ def test_a_child_of_the_supervisor_is_let_in_and_a_child_of_anybody_else_gets_no
         assert nephew.communicate(timeout=30)[0] == "silence\n"
     assert (consumer.refused, consumer.garbage) == (1, 0)
     consumer.close()
+
+
+def test_a_command_comes_from_a_process_that_is_no_relative_and_is_answered(run_dir: Path) -> None:
+    control = ControlBox(run_dir)
+    endpoint = f"ipc://{run_dir}/commands"
+    with run_stranger(endpoint, "sh", "-c", '"$@"; true', "sh", name="command.123#1") as person:
+        assert heard_by(control) == [("command.123#1", Hello("stranger"), [])]
+        assert control.send("command.123#1", Credit(1))
+        assert person.communicate(timeout=30)[0] == "answered\n"
+    with run_stranger(endpoint, name="parser.1#2", wait_ms=300) as liar:  # there it cannot pass for an actor
+        assert happens(lambda: control.wait(0.01) == ([], []) and control.garbage == 1)
+        assert liar.communicate(timeout=30)[0] == "silence\n"
+    assert control.refused == 0
+    control.close()
+
+
+def test_a_mailbox_for_commands_writes_where_commands_are_heard(run_dir: Path) -> None:
+    control = ControlBox(run_dir, TCP)
+    box = Mailbox("command.7#1", run_dir)
+    box.send(SUPERVISOR, Hello("run"))
+    assert heard_by(control) == [("command.7#1", Hello("run"), [])]
+    assert control.send("command.7#1", Credit(1))
+    assert received_by(box) == [(SUPERVISOR, Credit(1), [])]
+    box.close()
+    control.close()
+
+
+def test_commands_are_for_the_user_and_for_root() -> None:
+    assert is_of_this_user("localhost:1000:1000:1", 1000) and is_of_this_user("localhost:0:0:1", 1000)
+    assert not is_of_this_user("localhost:1001:1000:1000", 1000)
+    assert is_of_this_user("localhost", 1000), "libzmq cannot tell"
 
 
 def test_bytes_that_are_not_zeromq_and_frames_that_claim_to_be_huge_harm_nobody(
@@ -250,7 +283,7 @@ def test_a_frame_longer_than_any_consumer_takes_is_a_clear_error(
 
 def test_sockets_are_private_to_the_user(run_dir: Path, ipc_boxes: tuple[ControlBox, Mailbox, Mailbox]) -> None:
     sockets = [path for path in run_dir.iterdir() if stat.S_ISSOCK(path.stat().st_mode)]
-    assert {path.name for path in sockets} == {"control", "writer.a.1"}
+    assert {path.name for path in sockets} == {"control", "commands", "writer.a.1"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in sockets} == {0o600}
     assert stat.S_IMODE(run_dir.stat().st_mode) == 0o700
 
@@ -269,7 +302,7 @@ def test_sockets_and_files_are_made_private_and_not_only_later(run_dir: Path, li
         os.umask(before)
     assert changes == []
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in run_dir.iterdir()}
-    assert modes == dict.fromkeys(["control", "board", *(["writer.a.1"] if links is IPC else [])], 0o600)
+    assert modes == dict.fromkeys(["control", "commands", "board", *(["writer.a.1"] if links is IPC else [])], 0o600)
     box.close()
     control.close()
 
@@ -424,6 +457,15 @@ def received_by(box: Mailbox) -> list[tuple[str, AnyMessage, list[bytes]]]:
     received: list[tuple[str, AnyMessage, list[bytes]]] = []
     while not received and time.monotonic() < deadline:
         received = box.receive(WAIT_S)
+    return received
+
+
+def heard_by(box: ControlBox) -> list[tuple[str, AnyMessage, list[bytes]]]:
+    """The first messages that arrive at a supervisor."""
+    deadline = time.monotonic() + 2 * WAIT_S
+    received: list[tuple[str, AnyMessage, list[bytes]]] = []
+    while not received and time.monotonic() < deadline:
+        received = box.wait(WAIT_S)[0]
     return received
 
 

@@ -139,7 +139,7 @@ def test_strangers_at_every_socket_of_a_run_change_nothing(tmp_path: Path) -> No
         running = stack.enter_context(Load(f"{tmp_path}/logs/*.gz", tmp_path / "state", *SLOW))
         views = running.until(lambda views: views["reader.1"].batches >= 3, "3 batches")
         sockets = [path for path in directory.iterdir() if stat.S_ISSOCK(path.stat().st_mode)]
-        assert {path.name for path in sockets} == {"control", *(f"{name}.1" for name in views)}
+        assert {path.name for path in sockets} == {"control", "commands", *(f"{name}.1" for name in views)}
         os.kill(views["writer.adid"].pid, signal.SIGSTOP)  # so that the run is not over first
         # Their own name, names of the living, of those who will come, and of the supervisor.
         names = [b"stranger.1#1", b"supervisor", b"reader.1#1", b"parser.1#1", b"checker.1#1", b"writer.gaid#1",
@@ -182,6 +182,54 @@ def test_everything_in_the_run_directory_is_private_whatever_the_umask(tmp_path:
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert running.wait() == 0, running.output()
     assert not directory.exists()
+
+
+_OVER_TCP = """
+import sys, msgspec, supervisor
+from actors import settings
+from actors.runtime.links import Links
+from actors.runtime.mailbox import make_keys
+
+class Observer:
+    refresh_s = 0.0
+    def event(self, event):
+        print(event.text(), flush=True)
+
+logs, state = sys.argv[1:]
+loaded = settings.load("appsinstalled", state=state, environ={}, sets=[
+    f"source.pattern={logs}", "flow.batch_bytes=16384", "parser.fuse=false"])
+links = Links(transport="tcp", **make_keys())
+sys.exit(supervisor.run(msgspec.structs.replace(loaded.manifest, links=links), Observer()).code)
+"""
+
+
+def test_a_run_over_tcp_is_the_same_and_strangers_get_nothing(tmp_path: Path) -> None:
+    paths = write_logs(tmp_path / "logs", records=RECORDS)
+    lines = [line for path in paths for line in gzip.decompress(path.read_bytes()).split(b"\n")[:-1]]
+    directory = path_for(tmp_path / "state")
+    with ExitStack() as stack:
+        context = stack.enter_context(zmq.Context())
+        process = stack.enter_context(subprocess.Popen(
+            [sys.executable, "-c", _OVER_TCP, f"{tmp_path}/logs/*.gz", str(tmp_path / "state")], cwd=ROOT,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        stack.callback(process.kill)
+        assert process.stdout is not None
+        assert "starting" in process.stdout.readline()
+        endpoint = (directory / "control").read_text()
+        assert endpoint.startswith("tcp://127.0.0.1:")
+        assert [path.name for path in directory.iterdir() if stat.S_ISSOCK(path.stat().st_mode)] == ["commands"]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
+        stranger = context.socket(zmq.DEALER)
+        stranger.linger = 0
+        stranger.identity = b"reader.1#1"
+        stranger.connect(endpoint)
+        stranger.send(encode(InputDone(False)))
+        said = process.stdout.read()
+        assert process.wait(WAIT_S) == 0, said
+        assert not stranger.poll(0)
+        context.destroy(linger=0)
+    assert lmdb_stores(tmp_path / "state") == expected_stores(lines)
+    assert assert_counts_add_up(tmp_path / "state")["read"] == RECORDS
 
 
 # From relatives: this process as the supervisor, each role in a process of its own.

@@ -188,7 +188,7 @@ def _peak_of_a_line(folder: Path, megabytes: int) -> int:
     assert lmdb_stores(folder / "state") == expected_stores(LINES)
     letters = _letters(folder / "state")
     assert {(letter.reason, letter.line) for letter in letters} == {("line_too_long", 1001)}
-    assert b"".join(letter.raw for letter in letters) == monster + b"\n"
+    assert b"".join(letter.raw for letter in letters).rstrip(b"\n") == monster
     assert letters[0].detail == (
         "line 1001 is longer than 16777216 bytes (max_line_bytes): this piece of 16777216 bytes begins at byte "
         f"{sum(len(line) + 1 for line in LINES[:1000])} of the content")
@@ -239,6 +239,18 @@ def test_of_a_file_that_shrinks_the_lines_that_are_left_are_loaded_and_it_keeps_
     problem = f"{path} became shorter (from {len(BIG_BODY)} to {cut} bytes) {CHANGED}"
     assert (unit["rejected"], unit["verdict"]) == ({"columns": 1}, f"{ACCEPTABLE}; {problem}")
     assert running.of("report")[0]["reason"] == f"1 of 1 files could not be read or put away, the first is {path}"
+    assert path.exists()
+
+
+def test_a_file_that_grows_is_loaded_as_far_as_it_was_read_and_keeps_its_name(tmp_path: Path) -> None:
+    path = _big(tmp_path)
+    more = b"idfa\tmore\t1.0\t2.0\t1\n"
+    with _in_the_middle(tmp_path, path) as running, path.open("ab") as file:
+        file.write(more)
+    assert running.process.returncode == 1, running.output()
+    assert lmdb_stores(tmp_path / "state") == expected_stores([*BIG, more])
+    assert _unit(running)["verdict"] == (
+        f"{ACCEPTABLE}; {path} grew (from {len(BIG_BODY)} to {len(BIG_BODY) + len(more)} bytes) {CHANGED}")
     assert path.exists()
 
 
