@@ -61,11 +61,11 @@ def retire(child: Child, leaving: str, drain_s: float, givers: Sequence[str], no
     yield Send(child.address, Drain())
 
 
-def is_worn(child: Child, rss_bytes: int, options: RecycleOptions, now: float) -> str:
+def is_worn(child: Child, options: RecycleOptions, now: float) -> str:
     """Why an actor is to be replaced by a fresh one; empty when it is not."""
     age_s = now - child.spawned_at
-    if options.max_rss_bytes and rss_bytes > options.max_rss_bytes:
-        return f"resident memory {rss_bytes // 1024 // 1024} MiB, at most {options.max_rss_bytes // 1024 // 1024}"
+    if options.max_rss_bytes and child.rss_bytes > options.max_rss_bytes:
+        return f"resident memory {child.rss_bytes / 2**20:.1f} MiB, at most {options.max_rss_bytes / 2**20:.1f} MiB"
     if options.max_age_s and age_s > options.max_age_s:
         return f"{age_s:.0f} s old, at most {options.max_age_s:g}"
     return ""

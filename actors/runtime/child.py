@@ -35,6 +35,7 @@ class Child:
         self.ready_since: float | None = None
         self.deadline: float | None = None  # when it is killed, unless it is ready, or has ended, by then
         self.term_at: float | None = None  # when it is asked to go, before that
+        self.rss_bytes = 0  # at the last look
         self.suspect = False
         self.hung = ""  # why it is being killed
         self.health = Health(self._watch)

@@ -176,13 +176,8 @@ class Tree:
         if child is None or child.generation != generation or not child.is_up or self.mode is Mode.STOPPING:
             return
         yield from care.observed(child, sample, self._policy.watch.term_s, self._givers(child), now)
-        options = self._policy.recycle.get(child.spec.pool)
-        if options is None or child.leaving or child.suspect or not self._pool_is_whole(child.spec.pool):
-            return
-        why = care.is_worn(child, rss_bytes, options, now)
-        if why:
-            yield Emit(Recycled(name, generation, why))
-            yield from care.retire(child, "replace", self._policy.limits.drain_s, self._givers(child), now)
+        child.rss_bytes = rss_bytes
+        yield from self._recycle(child.spec.pool, now)
 
     def scale(self, pool: str, workers: int, now: float) -> Iterator[Action]:
         """So many workers are wanted in a pool: start new ones, or let the last ones finish and go."""
@@ -289,8 +284,17 @@ class Tree:
         stages = GIVERS.get(child.spec.stage, ())
         return [other.address for other in self._children.values() if other.is_up and other.spec.stage in stages]
 
-    def _pool_is_whole(self, pool: str) -> bool:
-        return all(child.is_up and not child.leaving for child in self._children.values() if child.spec.pool == pool)
+    def _recycle(self, pool: str, now: float) -> Iterator[Action]:
+        """Replace the oldest worker of a pool that is worn; only when the pool is whole, so one at a time."""
+        options = self._policy.recycle.get(pool)
+        members = [child for child in self._children.values() if child.spec.pool == pool]
+        if options is None or not all(child.is_up and not (child.leaving or child.suspect) for child in members):
+            return
+        worn = [child for child in members if care.is_worn(child, options, now)]
+        if worn:
+            oldest = min(worn, key=lambda child: child.spawned_at)
+            yield Emit(Recycled(oldest.name, oldest.generation, care.is_worn(oldest, options, now)))
+            yield from care.retire(oldest, "replace", self._policy.limits.drain_s, self._givers(oldest), now)
 
     def _forgotten(self, child: Child) -> Iterator[Action]:
         del self._children[child.name]
