@@ -16,7 +16,7 @@ import msgspec
 from actors.console import letters
 from actors.console.letters import Count, Filters, Store, escaped
 from actors.console.retry import Outcome, Prepared, Retry, Run
-from actors.console.retry_plan import settle
+from actors.console.retry_plan import settle, unfinished
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import DONE, FAILED, USAGE, Observer
 from actors.settings import Settings
@@ -91,13 +91,17 @@ def _ls(options: argparse.Namespace, store: Store, connection: sqlite3.Connectio
     filters = _filters(options)
     groups = letters.counts(connection, filters)
     listed = letters.newest(connection, filters)
+    plan = unfinished(connection)
+    left = 0 if plan is None else plan.left
     held, limit = used_bytes(connection), store.options.max_bytes
     if options.json:
         print(json.dumps({
             "path": str(store.path), "bytes": held, "max_bytes": limit, "counts": msgspec.to_builtins(groups),
-            "letters": [letters.fields(letter) for letter in listed]}))
+            "unfinished_retry": left, "letters": [letters.fields(letter) for letter in listed]}))
     else:
         print("\n".join(_list(filters, store, groups, listed, f"{held:,} bytes" + (f" of {limit:,}" if limit else ""))))
+        if left:
+            print(f"\na retry has not ended: {left:,} letters of it are to come (`thresher dlq retry` takes it up)")
     return DONE
 
 
