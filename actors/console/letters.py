@@ -124,8 +124,11 @@ def letter_of(connection: sqlite3.Connection, number: int) -> StoredLetter | Non
 
 
 def escaped(data: bytes | str) -> str:
-    """Return text that is safe on any terminal: what cannot be printed, or was no UTF-8, as ``\\x1b``."""
-    text = data.decode(errors="backslashreplace") if isinstance(data, bytes) else data
+    """Return text that is safe on any terminal: what cannot be printed, or was no UTF-8, as ``\\x1b``.
+
+    A backslash in bytes is doubled, so that they can be told from what stands for others.
+    """
+    text = data.replace(b"\\", b"\\\\").decode(errors="backslashreplace") if isinstance(data, bytes) else data
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
 
