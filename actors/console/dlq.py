@@ -64,7 +64,8 @@ def retry(options: argparse.Namespace, settings: Settings, run: Run, observer: O
 
 def _filters(options: argparse.Namespace) -> Filters:
     return Filters(ids=options.id, reasons=options.reason, stages=options.stage, sources=options.source,
-                   status=getattr(options, "status", "open"), limit=options.limit)
+                   status=getattr(options, "status", "open"), limit=options.limit,
+                   up_to=options.up_to)
 
 
 def _nothing(options: argparse.Namespace, store: Store) -> int:
@@ -183,21 +184,23 @@ def _all_of(letter: StoredLetter) -> Iterator[str]:
 def _export(options: argparse.Namespace, store: Store, connection: sqlite3.Connection) -> int:
     filters = _filters(options)
     if options.out is None:
-        number = _write(sys.stdout.buffer, options.format, letters.oldest(connection, filters))
+        number, last = _write(sys.stdout.buffer, options.format, letters.oldest(connection, filters))
         sys.stdout.buffer.flush()
     else:
         with letters.new_file(Path(options.out)) as file:
-            number = _write(file, options.format, letters.oldest(connection, filters))
-    print(f"{_how_many(number, filters)} exported" + (f" to {options.out}" if options.out else ""), file=sys.stderr)
+            number, last = _write(file, options.format, letters.oldest(connection, filters))
+    print(f"{_how_many(number, filters)} exported" + (f" to {options.out}" if options.out else "")
+          + (f" (with `purge --up-to {last}` none goes that came later)" if number else ""), file=sys.stderr)
     return DONE
 
 
-def _write(file: BinaryIO, form: str, chosen: Iterator[StoredLetter]) -> int:
-    number = 0
-    for line in letters.lines(chosen, form):
-        file.write(line)
-        number += 1
-    return number
+def _write(file: BinaryIO, form: str, chosen: Iterator[StoredLetter]) -> tuple[int, int]:
+    """Write letters; return how many, and the number of the last."""
+    number = last = 0
+    for letter in chosen:
+        file.write(letters.line(letter, form))
+        number, last = number + 1, letter.id
+    return number, last
 
 
 def _purge(options: argparse.Namespace, store: Store, connection: sqlite3.Connection) -> int:

@@ -48,6 +48,7 @@ def test_ls_counts_by_reason_and_stage_and_lists_the_newest_safely(rejected: Pat
     (["--reason", "col*", "--reason", "latitude"], {"columns": 2, "latitude": 1}),
     (["--stage", "checker"], {"latitude": 1, "latitude_range": 2}),
     (["--source", "*02*"], {"truncated_gzip": 1}),
+    (["--stage", "parser", "--up-to", "8"], {"columns": 2}), (["--stage", "parser", "--up-to", "0"], {"columns": 2}),
     (["--source", "nowhere"], {}), (["--status", "retried"], {}), (["--id", "1", "--id", "999"], None)])
 def test_filters_choose_letters_in_every_verb(
     rejected: Path, words: list[str], reasons: dict[str, int] | None
@@ -129,7 +130,8 @@ def test_an_export_has_every_byte(tmp_path: Path) -> None:
     put(tmp_path, *(DeadLetter("reader", "fault", "", "a.tsv", "p", number, 0, 1, raw)
                     for number, raw in enumerate(raws)))
     done = dlq("export", tmp_path, "--out", str(tmp_path / "out.jsonl"))
-    assert done.stderr.decode() == f"7 open letters exported to {tmp_path}/out.jsonl\n"
+    assert done.stderr.decode() == (
+        f"7 open letters exported to {tmp_path}/out.jsonl (with `purge --up-to 7` none goes that came later)\n")
     assert (tmp_path / "out.jsonl").stat().st_mode & 0o777 == 0o600
     read = [json.loads(line) for line in (tmp_path / "out.jsonl").read_bytes().splitlines()]
     assert [base64.b64decode(letter["raw"]) if letter["encoding"] == "base64" else letter["raw"].encode()
@@ -159,8 +161,11 @@ def test_purge_asks_and_deletes_only_what_the_filters_choose(rejected: Path) -> 
     assert done.returncode == 0
     assert done.stdout.startswith(b"2 open letters deleted, ")
     assert len(letters(rejected)) == 6
-    assert "columns" not in {letter.reason for letter in letters(rejected).values()}
+    last = max(letters(rejected))
+    assert json.loads(dlq("purge", rejected, "--up-to", str(last - 1), "--yes", "--json").stdout)["purged"] == 5
+    assert list(letters(rejected)) == [last]
     assert json.loads(dlq("purge", rejected, "--limit", "1", "--yes", "--json").stdout)["purged"] == 1
+    assert letters(rejected) == {}
 
 
 @pytest.mark.parametrize(("answer", "left"), [(b"y\n", 0), (b"n\n", 8), (b"\n", 8)])
