@@ -134,6 +134,7 @@ def _dlq_options(parser: argparse.ArgumentParser) -> None:
             for word in ("reason", "stage", "source"):
                 verb.add_argument(f"--{word}", action="append", default=[], help="may be a pattern; may be repeated")
             verb.add_argument("--id", type=int, action="append", default=[], help="may be repeated")
+            verb.add_argument("--up-to", type=_count, default=0, metavar="ID", help="none with a higher number")
             verb.add_argument("--limit", type=_count, default=20 if name == "ls" else 0, metavar="N",
                               help="at most so many: the newest of them" if name == "ls" else "only the N oldest")
         if name not in ("show", "retry"):

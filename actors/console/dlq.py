@@ -16,7 +16,7 @@ import msgspec
 from actors.console import letters
 from actors.console.letters import Count, Filters, Store, escaped
 from actors.console.retry import Outcome, Prepared, Retry, Run
-from actors.console.retry_plan import settle
+from actors.console.retry_plan import settle, unfinished
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import DONE, FAILED, USAGE, Observer
 from actors.settings import Settings
@@ -64,7 +64,8 @@ def retry(options: argparse.Namespace, settings: Settings, run: Run, observer: O
 
 def _filters(options: argparse.Namespace) -> Filters:
     return Filters(ids=options.id, reasons=options.reason, stages=options.stage, sources=options.source,
-                   status=getattr(options, "status", "open"), limit=options.limit)
+                   status=getattr(options, "status", "open"), limit=options.limit,
+                   up_to=options.up_to)
 
 
 def _nothing(options: argparse.Namespace, store: Store) -> int:
@@ -91,13 +92,17 @@ def _ls(options: argparse.Namespace, store: Store, connection: sqlite3.Connectio
     filters = _filters(options)
     groups = letters.counts(connection, filters)
     listed = letters.newest(connection, filters)
+    plan = unfinished(connection)
+    left = 0 if plan is None else plan.left
     held, limit = used_bytes(connection), store.options.max_bytes
     if options.json:
         print(json.dumps({
             "path": str(store.path), "bytes": held, "max_bytes": limit, "counts": msgspec.to_builtins(groups),
-            "letters": [letters.fields(letter) for letter in listed]}))
+            "unfinished_retry": left, "letters": [letters.fields(letter) for letter in listed]}))
     else:
         print("\n".join(_list(filters, store, groups, listed, f"{held:,} bytes" + (f" of {limit:,}" if limit else ""))))
+        if left:
+            print(f"\na retry has not ended: {left:,} letters of it are to come (`thresher dlq retry` takes it up)")
     return DONE
 
 
@@ -179,21 +184,23 @@ def _all_of(letter: StoredLetter) -> Iterator[str]:
 def _export(options: argparse.Namespace, store: Store, connection: sqlite3.Connection) -> int:
     filters = _filters(options)
     if options.out is None:
-        number = _write(sys.stdout.buffer, options.format, letters.oldest(connection, filters))
+        number, last = _write(sys.stdout.buffer, options.format, letters.oldest(connection, filters))
         sys.stdout.buffer.flush()
     else:
         with letters.new_file(Path(options.out)) as file:
-            number = _write(file, options.format, letters.oldest(connection, filters))
-    print(f"{_how_many(number, filters)} exported" + (f" to {options.out}" if options.out else ""), file=sys.stderr)
+            number, last = _write(file, options.format, letters.oldest(connection, filters))
+    print(f"{_how_many(number, filters)} exported" + (f" to {options.out}" if options.out else "")
+          + (f" (with `purge --up-to {last}` none goes that came later)" if number else ""), file=sys.stderr)
     return DONE
 
 
-def _write(file: BinaryIO, form: str, chosen: Iterator[StoredLetter]) -> int:
-    number = 0
-    for line in letters.lines(chosen, form):
-        file.write(line)
-        number += 1
-    return number
+def _write(file: BinaryIO, form: str, chosen: Iterator[StoredLetter]) -> tuple[int, int]:
+    """Write letters; return how many, and the number of the last."""
+    number = last = 0
+    for letter in chosen:
+        file.write(letters.line(letter, form))
+        number, last = number + 1, letter.id
+    return number, last
 
 
 def _purge(options: argparse.Namespace, store: Store, connection: sqlite3.Connection) -> int:

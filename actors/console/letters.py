@@ -7,7 +7,7 @@ import contextlib
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +27,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         status: ``open``, ``retried`` or ``all``.
         limit: at most so many, 0 for all.
+        up_to: none with a higher number, 0 for all: what an export has not seen, a purge need not delete.
     """
 
     ids: Sequence[int] = ()
@@ -35,6 +36,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     sources: Sequence[str] = ()
     status: str = "open"
     limit: int = 0
+    up_to: int = 0
 
     def where(self) -> tuple[str, list[str | int]]:
         """Return the SQL condition, without the limit, and the values of its placeholders."""
@@ -46,6 +48,8 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
                 values += [text for text in texts for _ in range(2)]
         if self.ids:
             terms.append(f"id IN ({', '.join(map(str, self.ids))})")
+        if self.up_to:
+            terms.append(f"id <= {self.up_to}")
         if self.status != "all":
             terms.append("status = ?")
             values.append(self.status)
@@ -124,8 +128,11 @@ def letter_of(connection: sqlite3.Connection, number: int) -> StoredLetter | Non
 
 
 def escaped(data: bytes | str) -> str:
-    """Return text that is safe on any terminal: what cannot be printed, or was no UTF-8, as ``\\x1b``."""
-    text = data.decode(errors="backslashreplace") if isinstance(data, bytes) else data
+    """Return text that is safe on any terminal: what cannot be printed, or was no UTF-8, as ``\\x1b``.
+
+    A backslash in bytes is doubled, so that they can be told from what stands for others.
+    """
+    text = data.replace(b"\\", b"\\\\").decode(errors="backslashreplace") if isinstance(data, bytes) else data
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
 
@@ -142,13 +149,11 @@ def fields(letter: StoredLetter) -> dict[str, Any]:
         return {**data, "encoding": "base64", "raw": base64.b64encode(letter.raw).decode()}
 
 
-def lines(letters: Iterable[StoredLetter], form: str) -> Iterator[bytes]:
-    """Yield letters as they are exported: JSON lines, or their bytes, each with a newline unless it ends with one."""
-    for letter in letters:
-        if form == "jsonl":
-            yield msgspec.json.encode(fields(letter)) + b"\n"
-        else:
-            yield letter.raw if letter.raw.endswith(b"\n") else letter.raw + b"\n"
+def line(letter: StoredLetter, form: str) -> bytes:
+    """A letter as it is exported: a JSON line, or its bytes, with a newline unless they end with one."""
+    if form == "jsonl":
+        return msgspec.json.encode(fields(letter)) + b"\n"
+    return letter.raw if letter.raw.endswith(b"\n") else letter.raw + b"\n"
 
 
 @contextlib.contextmanager
