@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import gzip
+import itertools
 import json
 import os
 import random
+import select
 import signal
 import statistics
 import subprocess
@@ -18,6 +20,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, NamedTuple
 
+from actors.runtime.events import ActorView
 from actors.runtime.rundir import path_for
 from scripts.make_logs import write_logs
 from tests.loads import ROOT, WATCHDOG_S, Load, assert_counts_add_up, expected_stores, lmdb_stores, members, views_of
@@ -26,10 +29,11 @@ RECORDS = 20_000
 SMALL = ("flow.batch_bytes=16384", "flow.window_batches=16")
 ROUNDS = 100
 ORPHANS_S = 1.0
-#: From SIGKILL to the `died` event. The promise is for a machine with a processor to spare; on one whose processors all
-#: have other work the supervisor waits for its turn like everybody, so there the bound is wider.
-NOTICED_S, NOTICED_LOADED_S = 0.05, 0.25
-DEATHS = 100
+#: From SIGKILL to the `died` event as another process reads it, 99 of 100. Where all processors have other work, the
+#: dying waits for one, and so does whoever waits for the death: there the bound grows by the time after which this
+#: process, which only polls a pidfd of the same actor, has seen the same deaths.
+NOTICED_S = 0.05
+DEATHS = 120
 
 
 def _logs(folder: Path) -> tuple[str, list[bytes]]:
@@ -175,44 +179,76 @@ class Watched:
         self.process.stdout.close()
 
 
-def _delays(pattern: str, state: Path, rng: random.Random) -> Iterator[float]:
-    """Kill one actor after the other while the load lasts; yield seconds until the supervisor said so."""
-    watched = Watched(pattern, state)
-    try:
-        if watched.next("ready") is None:
-            return
-        while watched.process.poll() is None:
-            ready = [view for view in views_of(state).values() if view.pid and view.state in ("READY", "BUSY")]
-            if not ready:
-                time.sleep(0.002)
-                continue
-            victim = rng.choice(ready)
-            killed_at = time.monotonic()
-            try:
-                os.kill(victim.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue  # it ended between two looks
-            heard = watched.next("died")
-            if heard is None:
-                return  # all was loaded just then: its end was not unexpected any more
-            assert (heard.event["actor"], heard.event["how"]) == (victim.actor, "signal SIGKILL")
-            yield heard.at - killed_at
-    finally:
-        watched.close()
+def _let_all_be_ready(watched: Watched) -> list[ActorView]:
+    """Wait until nobody is being restarted; return the actors, none when the load has ended."""
+    deadline = time.monotonic() + WATCHDOG_S
+    while watched.process.poll() is None:
+        views = list(views_of(watched.state).values())
+        assert time.monotonic() < deadline, f"the actors are not ready again: {views}"
+        if views and all(view.pid and view.state in ("READY", "BUSY") for view in views):
+            return views
+        time.sleep(0.002)
+    return []
+
+
+class Noticed(NamedTuple):
+    """Seconds from SIGKILL until the supervisor had said so, and until this process had seen it."""
+
+    said_s: float
+    seen_s: float
+
+
+def _deaths(watched: Watched, rng: random.Random) -> Iterator[Noticed]:
+    """Kill one actor after the other while the load lasts."""
+    if watched.next("ready") is None:
+        return
+    while actors := _let_all_be_ready(watched):
+        victim = rng.choice(actors)
+        try:
+            fd = os.pidfd_open(victim.pid)
+        except ProcessLookupError:
+            continue  # it ended between two looks
+        killed_at = time.monotonic()
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+        seen_s = _until_ended(fd) - killed_at
+        heard = watched.next("died")
+        if heard is None:
+            return  # all was loaded just then: nobody minded
+        assert (heard.event["actor"], heard.event["how"]) == (victim.actor, "signal SIGKILL")
+        yield Noticed(heard.at - killed_at, seen_s)
+
+
+def _until_ended(fd: int) -> float:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    assert poll.poll(WATCHDOG_S * 1000)
+    now = time.monotonic()
+    os.close(fd)
+    return now
+
+
+def _ms(delays: list[float]) -> tuple[float, float, float]:
+    """Median, p99 and maximum, in milliseconds."""
+    quantiles = statistics.quantiles(delays, n=100, method="inclusive")
+    return quantiles[49] * 1000, quantiles[98] * 1000, max(delays) * 1000
 
 
 def test_a_death_is_noticed_within_50_ms(tmp_path: Path) -> None:
     rng = random.Random(5)
     pattern, _ = _logs(tmp_path / "logs")
-    delays: list[float] = []
+    deaths: list[Noticed] = []
     loads = 0
-    while len(delays) < DEATHS:
+    while len(deaths) < DEATHS:
         loads += 1
         for path in (tmp_path / "logs").glob(".*.gz"):
             path.rename(path.with_name(path.name[1:]))
-        delays += _delays(pattern, tmp_path / f"state-{loads}", rng)
-    p99, median = statistics.quantiles(delays, n=100)[98], statistics.median(delays)
-    busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
-    print(f"{len(delays)} deaths: noticed after {median * 1000:.1f} ms (median), {p99 * 1000:.1f} ms (p99), "
-          f"{max(delays) * 1000:.1f} ms (most)")
-    assert p99 <= (NOTICED_LOADED_S if busy else NOTICED_S)
+        watched = Watched(pattern, tmp_path / f"state-{loads}")
+        try:
+            deaths += itertools.islice(_deaths(watched, rng), DEATHS - len(deaths))
+        finally:
+            watched.close()
+    said, seen = _ms([death.said_s for death in deaths]), _ms([death.seen_s for death in deaths])
+    print(f"{DEATHS} deaths in {loads} loads: said after {said[0]:.1f} ms (median), {said[1]:.1f} ms (p99), "
+          f"{said[2]:.1f} ms (longest); seen by who only polls after {seen[0]:.1f}, {seen[1]:.1f} and "
+          f"{seen[2]:.1f} ms; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    assert said[1] <= NOTICED_S * 1000 + seen[1]
