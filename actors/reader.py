@@ -69,6 +69,7 @@ class Reader:
         self._draining = False
         self._told = False
         self._given_up = 0
+        self._is_new = True
         self._epoch_due = False
         self._run = manifest.run
         self._moved = True
@@ -109,6 +110,8 @@ class Reader:
             return self._retry_at - now
         slot = self._post.slot
         try:
+            if self._is_new:
+                self._put_away_what_was_loaded_before()
             self._close(now)
             self._take_note_of_the_roster()
             issued = self._issue()
@@ -171,6 +174,14 @@ class Reader:
         if now >= self._commit_at:
             self._commit()
             self._commit_at = now + COMMIT_S
+
+    def _put_away_what_was_loaded_before(self) -> None:
+        """An earlier run ended between the last commit of a unit and its being put away."""
+        self._is_new = False
+        for unit in [] if self._dry else self._ledger.loaded_before():
+            self._source.finished(unit)
+            if not self._ledger.is_broken(unit.name):
+                self._ledger.put_away(unit)
 
     def _finish_units(self) -> None:
         for unit in self._ledger.taken_up():

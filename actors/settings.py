@@ -27,7 +27,7 @@ from actors.runtime.options import Assignment, build, overlay, unknown_key
 from actors.runtime.pipeline import Pipeline
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
-_FIXED = ("parser", "checker", "aggregator", "flow", "budget", "restart", "watch", "run")
+_FIXED = ("parser", "checker", "aggregator", "flow", "budget", "restart", "watch", "links", "run")
 _COMPONENTS = ("source", "dead_letters")
 _TOP = ("app", "state", *_FIXED, *_COMPONENTS, "sinks", "options")
 
@@ -162,7 +162,12 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
         default, said = getattr(pipeline, name), sections.get((name,), [])
         if default is not None:
             fixed[name] = overlay(name, default, said, problems)
-            shown[name] = {**msgspec.to_builtins(fixed[name]), **_written(said)}
+            shown[name] = {**masked(msgspec.to_builtins(fixed[name])), **_written(said)}
+    if fixed["links"].transport == "tcp":
+        try:
+            fixed["links"].require_keys(f"tcp://{fixed['links'].host}")
+        except ConfigError as error:
+            problems.append(str(error))
     if problems or source is None or letters is None:
         return None
     options = fixed.pop("options", None)
@@ -172,6 +177,11 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
         folds=pipeline.fold is not None, options=None if options is None else msgspec.to_builtins(options),
         limits=fixed.pop("run"), **fixed)
     return Settings(manifest, pipeline, shown)
+
+
+def masked(section: dict[str, Any]) -> dict[str, Any]:
+    """A section as people may see it: what is a secret by its name is not shown, however it was given."""
+    return {name: "***" if name.endswith("_secret") and value else value for name, value in section.items()}
 
 
 def _written(said: Iterable[Assignment]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from actors.runtime.board import read_views
 from actors.runtime.ledger import read_units
 from actors.runtime.rundir import BOARD, find
 
-
 #: How many deaths are shown, and how many lines of the last one's stack.
 _DEATHS, _STACK_LINES = 10, 12
 

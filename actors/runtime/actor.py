@@ -160,6 +160,7 @@ class Actor:
         while not self._stopping:
             for sender, message, frames in self._mailbox.receive(wait):
                 self._dispatch(role, sender, message, frames)
+            self._slot.garbage, self._slot.refused = self._mailbox.garbage, self._mailbox.refused
             wait = role.work(time.monotonic())
         role.close()
         self.slot.phase("DRAINED")

@@ -25,17 +25,17 @@ from actors.runtime.actions import ABSENT
 from actors.runtime.events import ActorView
 from actors.runtime.messages import NOTHING, BatchId
 
-MAGIC = b"THRESHB3"
+MAGIC = b"THRESHB4"
 _HEADER = struct.Struct("<8sI")
 _HEADER_BYTES = 64
 _NAME = struct.Struct("<176s")
 _SUPERVISOR = struct.Struct("<16sQ")  # state, generation
-_ACTOR = struct.Struct("<QQ16s16sdQQQQQQdd160s64sqqQd")
+_ACTOR = struct.Struct("<QQ16s16sdQQQQQQdd160s64sqqQdQQ")
 _BEAT = struct.Struct("<d")
 _SUPERVISOR_AT = _NAME.size
 _ACTOR_AT = _SUPERVISOR_AT + _SUPERVISOR.size
-_BEAT_AT = 696
-_SLOT_BYTES = 704
+_BEAT_AT = 712
+_SLOT_BYTES = 720
 _SEQUENCE = struct.Struct("<Q")
 _NOTE_BYTES = 160
 #: Seconds between two heartbeats.
@@ -130,6 +130,8 @@ class Slot:
         #: Signs of progress within a batch.
         self.signs = 0
         self.extended_until = 0.0
+        #: Frames that were no messages, and connections of strangers.
+        self.garbage = self.refused = 0
         self.publish()
 
     def start_heartbeat(self) -> None:
@@ -185,7 +187,8 @@ class Slot:
             board, at, self._sequence, self._pid, state.encode(), self._phase.encode(), self._since, self._generation,
             self.batches, self.records, self.bytes_done, self.bytes_total, self.open << 40 | self._rss_bytes >> 10,
             self.busy_s, self.starved_s, self.note.encode(errors="backslashreplace")[:_NOTE_BYTES],
-            self.hand[0].encode(), self.hand[1], self.hand[2], self.signs, self.extended_until)
+            self.hand[0].encode(), self.hand[1], self.hand[2], self.signs, self.extended_until,
+            self.garbage, self.refused)
         self._sequence += 1
         _SEQUENCE.pack_into(board, at, self._sequence)
 
@@ -209,7 +212,7 @@ def _views(file: BoardFile) -> list[ActorView]:
 def _view(board: mmap.mmap, name: str, at: int, now: float) -> ActorView:
     said, said_generation = _SUPERVISOR.unpack_from(board, at + _SUPERVISOR_AT)
     (_, pid, state, phase, since, generation, batches, records, done, total, packed, busy, starved, note,
-     partition, start, end, signs, extended) = _stable(board, at + _ACTOR_AT)
+     partition, start, end, signs, extended, garbage, refused) = _stable(board, at + _ACTOR_AT)
     (beat,) = _BEAT.unpack_from(board, at + _BEAT_AT)
     word = _text(said)
     alive = generation == said_generation and word == "READY"
@@ -220,7 +223,7 @@ def _view(board: mmap.mmap, name: str, at: int, now: float) -> ActorView:
         rss_bytes=(packed & (1 << 40) - 1) << 10, busy_s=busy, starved_s=starved,
         heartbeat_s=max(0.0, now - beat) if beat else 0.0, note=_text(note),
         hand=(_text(partition), start, end) if end > start and generation == said_generation else NOTHING, signs=signs,
-        extended_s=max(0.0, extended - now))
+        extended_s=max(0.0, extended - now), garbage=garbage, refused=refused)
 
 
 def _stable(board: mmap.mmap, at: int) -> tuple[Any, ...]:

@@ -208,6 +208,8 @@ class ActorView(msgspec.Struct, frozen=True):
         hand: the batch it works on: partition, start, end.
         signs: counter of progress within a batch.
         extended_s: seconds for which it has asked not to be taken for hung.
+        garbage: frames received that were no messages, dropped.
+        refused: connections of strangers, refused.
     """
 
     actor: str
@@ -229,6 +231,8 @@ class ActorView(msgspec.Struct, frozen=True):
     hand: tuple[str, int, int] = ("", 0, 0)
     signs: int = 0
     extended_s: float = 0.0
+    garbage: int = 0
+    refused: int = 0
 
 
 class Observer(Protocol):

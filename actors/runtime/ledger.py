@@ -98,7 +98,7 @@ class Ledger:
             return self._new(name, fingerprint, "reading", "")
         unit = _unit(row[1:])
         before = self._left_behind(row[0], unit)
-        broken = [other for other in before if self._is_broken(other.name)]
+        broken = [other for other in before if self.is_broken(other.name)]
         if broken:
             return self._new(name, "", "broken", f"waits for {broken[0].name}, which was begun before it")
         for other in before:  # nobody gives it any more
@@ -128,13 +128,24 @@ class Ledger:
                 self._dirty.add(unit.id)
                 self._stuck.add(unit.id)
                 return
-        if not self._is_broken(name):
+        if not self.is_broken(name):
             self._new(name, "", "broken", problem)
             self.commit()
 
     def is_stuck(self, unit: Unit) -> bool:
         """Whether the source has said that it cannot read on, or put away, this unit."""
         return unit.id in self._stuck
+
+    def loaded_before(self) -> list[Unit]:
+        """Units that an earlier run has loaded and not seen put away: it ended in between."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM units WHERE status='loaded' AND run<>? AND run NOT LIKE 'retry-%' ORDER BY id",
+            (self._run,)).fetchall()
+        return [unit for unit in map(_unit, rows) if unit.id not in self._units]
+
+    def put_away(self, unit: Unit) -> None:
+        """A unit of an earlier run is put away at last; it stays that run's."""
+        self._connection.execute("UPDATE units SET status='done' WHERE id=?", (unit.id,))
 
     def partition(self, unit: int) -> str:
         """The partition that a unit of this run belongs to."""
@@ -257,7 +268,7 @@ class Ledger:
             f"SELECT {_COLUMNS} FROM units WHERE partition=? AND id<? AND status='reading'", (partition, unit.id))
         return [other for other in map(_unit, rows) if other.id not in self._units]
 
-    def _is_broken(self, name: str) -> bool:
+    def is_broken(self, name: str) -> bool:
         """Whether this run could not read a unit of this name."""
         if any(unit.name == name and unit.status == "broken" for unit in self._units.values()):
             return True
@@ -274,7 +285,8 @@ def read_units(path: Path, run: str | None = None) -> list[Unit]:
     connection = open_for_reading(path)
     try:
         if run is None:
-            row = connection.execute("SELECT run FROM units ORDER BY id DESC LIMIT 1").fetchone()
+            row = connection.execute(
+                "SELECT run FROM units WHERE run NOT LIKE 'retry-%' ORDER BY id DESC LIMIT 1").fetchone()
             if row is None:
                 return []
             (run,) = row

@@ -20,6 +20,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
+from actors.runtime.links import Links
 from actors.runtime.ports import SinkOptions, SourceOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -219,4 +220,5 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     budget: BudgetOptions = BudgetOptions()
     restart: RestartOptions = RestartOptions()
     watch: WatchOptions = WatchOptions()
+    links: Links = Links()
     run: RunOptions = RunOptions()

@@ -325,3 +325,19 @@ def test_a_unit_that_nobody_gives_any_more_is_abandoned_and_a_new_one_when_it_co
     third = Ledger(path, "run-3")
     assert third.begin("a.tsv", "f1").id > b.id
     third.close_file()
+
+
+def test_a_unit_that_an_earlier_run_loaded_and_did_not_put_away_is_put_away_by_the_next(path: Path) -> None:
+    first = Ledger(path, "run-1")
+    a = first.begin("a.tsv", "f1")
+    first.end(a, 10)
+    first.settle(a, "loaded")
+    first.close_file()
+    second = Ledger(path, "run-2")
+    (found,) = second.loaded_before()
+    assert found.name == "a.tsv"
+    second.put_away(found)
+    assert second.loaded_before() == []
+    second.close_file()
+    assert [(unit.name, unit.status) for unit in read_units(path, "run-1")] == [("a.tsv", "done")]
+    assert read_units(path, "run-2") == []

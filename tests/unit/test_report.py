@@ -11,8 +11,8 @@ import pytest
 from actors.console import report, status
 from actors.console.history import FILE, Recorder, read_record
 from actors.console.progress import QuietObserver, Rates
-from actors.runtime.board import create_board
 from actors.runtime import deaths
+from actors.runtime.board import create_board
 from actors.runtime.events import (
     DONE,
     FAILED,
