@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from actors.runtime.board import read_views
 from actors.runtime.events import ActorView
@@ -32,28 +32,25 @@ Views = Mapping[str, ActorView]
 Stores = dict[str, dict[bytes, bytes]]
 
 
-class Load:
-    """One run of ``thresher run appsinstalled``.
+class Running:
+    """A command of ``thresher`` that runs actors, in a process of its own.
 
     Args:
-        logs: a glob pattern of input files.
         state: the state directory.
-        sets: ``--set`` options.
-        command: another command that takes the same options.
+        words: the command line.
     """
 
-    def __init__(self, logs: str | Path, state: Path, *sets: str, target: str = "appsinstalled") -> None:
+    def __init__(self, state: Path, *words: str) -> None:
         self.state = state
         self.events: list[dict[str, Any]] = []
         self._killed = {0}
-        self._output = state.parent / f"{state.name}.out"
+        self._output = state.parent / f"{state.name}.{words[0]}.out"
         self._file = self._output.open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "actors.cli", "run", target, "--state", str(state), "--format", "json",
-             "--set", f"source.pattern={logs}", *(word for item in sets for word in ("--set", item))],
+            [sys.executable, "-m", "actors.cli", *words, "--state", str(state)],
             cwd=ROOT, stdout=self._file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -111,6 +108,21 @@ def views_of(state: Path) -> Views:
         return {view.actor: view for view in read_views(path_for(state) / BOARD)}
     except (OSError, ValueError):
         return {}
+
+
+class Load(Running):
+    """One run of ``thresher run``.
+
+    Args:
+        logs: a glob pattern of input files.
+        state: the state directory.
+        sets: ``--set`` options.
+        target: another pipeline than the main job.
+    """
+
+    def __init__(self, logs: str | Path, state: Path, *sets: str, target: str = "appsinstalled") -> None:
+        options = (word for item in (f"source.pattern={logs}", *sets) for word in ("--set", item))
+        super().__init__(state, "run", target, "--format", "json", *options)
 
 
 def load(logs: str | Path, state: Path, *sets: str) -> Load:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,23 +17,17 @@ from actors.sinks.memcached import Memcached as MemcachedOptions
 from scripts.make_logs import write_logs
 from tests.contract.test_sinks import payload
 from tests.letters import NORTH, dlq, folded, letters, line_letter, put, reject, write
-from tests.loads import DEVICE_TYPES, ROOT, Load, encode, expected_stores, lmdb_stores, load
+from tests.loads import DEVICE_TYPES, Running, encode, expected_stores, lmdb_stores, load
 from tests.servers import Memcached
 
 APPS = [123456] * 300_000  # more than 1 MiB when encoded, which is what a memcached takes by default
 
 
-class Retry(Load):
+class Retry(Running):
     """A retry that goes on, with its board."""
 
     def __init__(self, state: Path, *words: str) -> None:
-        self.state = state
-        self.events = []
-        self._output = state.parent / f"{state.name}.retry"
-        self._file = self._output.open("wb")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "actors.cli", "dlq", "retry", "appsinstalled", "--state", str(state), "--json",
-             *words], cwd=ROOT, stdout=self._file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        super().__init__(state, "dlq", "retry", "appsinstalled", "--json", *words)
 
 
 @pytest.fixture
