@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from actors.runtime import poison
 from actors.runtime.actor import Post
-from actors.runtime.events import FAILED
+from actors.runtime.budget import ErrorWindow
+from actors.runtime.events import FAILED, OVER_BUDGET
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
 from actors.runtime.messages import (
@@ -58,6 +59,7 @@ class Reader:
         self._flow = manifest.flow
         self._dry = manifest.dry
         self._max_error_rate = manifest.budget.max_error_rate
+        self._errors = ErrorWindow(manifest.budget)
         self._ledger = ledger
         self._source = source
         self._fixed = fixed_destinations(manifest)
@@ -168,6 +170,9 @@ class Reader:
         closed = self._origin.advance()
         for chunk, counts in closed:
             self._ledger.close(chunk, counts)
+            exceeded = self._errors.add(counts.get("dead_lettered", 0), counts.get("read", 0), now)
+            if exceeded and not self._told:
+                self._stop(OVER_BUDGET, exceeded)
             self._post.slot.batches += 1
             self._post.slot.records += counts.get("read", 0)
         self._finish_units()

@@ -1,10 +1,22 @@
-"""What the supervision tree knows of one actor."""
+"""What the supervision tree knows of one actor, and where it is as a whole."""
 
 from __future__ import annotations
+
+from enum import Enum
 
 from actors.runtime.health import Health
 from actors.runtime.pipeline import WatchOptions
 from actors.runtime.topology import ChildSpec
+
+
+class Mode(Enum):
+    """Where the tree as a whole is."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    ENDED = "ended"
 
 
 class Child:

@@ -107,13 +107,20 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class BudgetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a file has too many bad records.
+    """When there are too many bad records.
 
     Attributes:
         max_error_rate: most ``errors / (processed + errors)`` of an input unit; above it the load failed (exit code 4).
+        window_s: seconds over which the rate is looked at while the run goes on; 0: not at all. Above
+            ``max_window_error_rate`` the run stops, resumable, with exit code 4.
+        max_window_error_rate: see ``window_s``.
+        window_records: so many records have to be in the window before it is judged.
     """
 
     max_error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    window_s: Seconds = 0.0
+    max_window_error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    window_records: Count = 1000
 
 
 class RestartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

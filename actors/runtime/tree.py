@@ -19,13 +19,12 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Iterator, Sequence
-from enum import Enum
 
 import msgspec
 
 from actors.runtime import care
 from actors.runtime.actions import ABSENT, Action, Emit, End, Kill, Say, Send, Spawn
-from actors.runtime.child import Child
+from actors.runtime.child import Child, Mode
 from actors.runtime.events import (
     DONE,
     FAILED,
@@ -40,20 +39,10 @@ from actors.runtime.events import (
     Scaled,
 )
 from actors.runtime.health import Sample
-from actors.runtime.messages import Drain, Member, Roster, Start, Stop, Suspect
+from actors.runtime.messages import Drain, Hold, Member, Roster, Start, Stop, Suspect
 from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit, KnownSuspects, Pool, RestartBudget, wants_restart
 from actors.runtime.topology import GIVERS, ChildSpec, pool_member
-
-
-class Mode(Enum):
-    """Where the tree as a whole is."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    DRAINING = "draining"
-    STOPPING = "stopping"
-    ENDED = "ended"
 
 
 class Tree:
@@ -77,6 +66,7 @@ class Tree:
         self._pools = {spec.pool: Pool(policy.restart, random_unit) for spec in specs}
         self._budget = RestartBudget(policy.restart.tree_intensity, policy.restart.tree_period_s)
         self._suspects = KnownSuspects()
+        self._gone: dict[str, int] = {}
         self._began = 0.0
         self._drain_deadline: float | None = None
         self._version = 0
@@ -115,6 +105,9 @@ class Tree:
         if self.mode is Mode.STARTING and all(other.ever_ready for other in self._children.values()):
             self.mode = Mode.RUNNING
             yield Emit(RunReady(len(self._children), now - self._began))
+        for other in self._children.values():  # it knows nothing of who is to be spared
+            if (other.suspect or other.leaving) and child.spec.stage in GIVERS.get(other.spec.stage, ()):
+                yield Send(child.address, Hold(other.address, True))
         if self.mode is Mode.DRAINING and child.spec.stage == "reader":
             yield Send(child.address, Drain())
 
@@ -195,8 +188,9 @@ class Tree:
                 yield from [Kill(child.name, signal.SIGKILL)] if child.alive else self._forgotten(child)
         names = (pool_member(pool, number) for number in range(1, 1 + workers + len(members)))
         for name in [name for name in names if name not in self._children][:max(0, workers - len(staying))]:
-            child = Child(msgspec.structs.replace(staying[0].spec, name=name), self._policy.watch)
-            self._children[name] = child
+            spec = msgspec.structs.replace(staying[0].spec, name=name)
+            child = self._children[name] = Child(spec, self._policy.watch)
+            child.generation = self._gone.get(name, 0)
             yield from self._spawn(child, now)
 
     def adopt(self, policy: Policy) -> None:
@@ -204,7 +198,7 @@ class Tree:
         self._policy = policy
 
     def input_done(self, address: str, left: bool, now: float, code: int = DONE, reason: str = "") -> Iterator[Action]:
-        """The reader has nothing under way any more, or (with a code and a reason) gives up."""
+        """The reader has nothing under way any more; or, with a code and a reason, gives up."""
         if self._by_address(address) is None or self.mode is Mode.STOPPING:
             return
         if code:
@@ -297,6 +291,7 @@ class Tree:
             yield from care.retire(oldest, "replace", self._policy.limits.drain_s, self._givers(oldest), now)
 
     def _forgotten(self, child: Child) -> Iterator[Action]:
+        self._gone[child.name] = child.generation  # an address is never used twice
         del self._children[child.name]
         yield Say(child.name, ABSENT, 0)
 

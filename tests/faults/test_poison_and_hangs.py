@@ -121,6 +121,22 @@ def test_an_application_that_always_kills_its_workers_is_given_up_soon(tmp_path:
     assert len(running.of("died")) < 200
 
 
+def test_too_many_bad_records_within_a_window_stop_the_run_and_the_next_one_resumes_it(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    lines = [b"k%d value" % number if number < 4000 else b"nonsense" for number in range(RECORDS)]
+    (folder / "a.txt").write_bytes(b"\n".join(lines) + b"\n")
+    running = _run(tmp_path, "budget.window_s=60", "flow.batch_bytes=500", "budget.max_window_error_rate=0.2")
+    assert running.process.returncode == 4, running.output()
+    report = running.of("report")[0]
+    assert "at most 20.0% (budget.max_window_error_rate)" in report["reason"]
+    assert report["units"][0]["status"] == "reading"
+    assert 4000 < report["read"] < RECORDS
+    running = _run(tmp_path)
+    assert running.process.returncode == 0, running.output()
+    _assert_all_but(tmp_path, lines, [b"nonsense"] * 2000)
+
+
 def test_what_was_learned_of_a_suspect_batch_outlives_the_reader_and_the_run(tmp_path: Path) -> None:
     lines = _logs(tmp_path / "logs", {3210: "exit"})
     logs, state = tmp_path / "logs" / "*.txt", tmp_path / "state"

@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Iterable
+from typing import TypeVar
 
 import pytest
 
 from actors.runtime import tree
 from actors.runtime.actions import Action, Emit, End, Kill, Send, Spawn
+from actors.runtime.child import Mode
 from actors.runtime.events import DONE, FAILED, RESUMABLE, ActorDied, LastWords
-from actors.runtime.messages import Drain, Roster, Start, Stop
-from actors.runtime.pipeline import RestartOptions, RunOptions
+from actors.runtime.health import Sample
+from actors.runtime.messages import Drain, Hold, Message, Roster, Start, Stop, Suspect
+from actors.runtime.pipeline import RecycleOptions, RestartOptions, RunOptions
 from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit
 from actors.runtime.topology import ChildSpec
@@ -24,14 +27,19 @@ SPECS = (
     ChildSpec("parser.2", "parser", "parser", 3),
     ChildSpec("reader.1", "reader", "reader", 4, restart="transient"),
 )
+M = TypeVar("M", bound=Message)
 KILLED = Exit(-signal.SIGKILL)
 
 
 class History:
     """A tree under test, with everything it has asked for so far."""
 
-    def __init__(self, restart: RestartOptions | None = None, limits: RunOptions | None = None) -> None:
-        self.tree = tree.Tree(SPECS, Policy(restart or RestartOptions(), limits or RunOptions()), random.Random(0))
+    def __init__(
+        self, restart: RestartOptions | None = None, limits: RunOptions | None = None,
+        recycle: dict[str, RecycleOptions] | None = None
+    ) -> None:
+        policy = Policy(restart or RestartOptions(), limits or RunOptions(), recycle=recycle or {})
+        self.tree = tree.Tree(SPECS, policy, random.Random(0))
         self.now = 0.0
         self.actions: list[Action] = []
         self.take(self.tree.begin(self.now))
@@ -55,7 +63,7 @@ class History:
             self.boot(spec.name)
         for spec in SPECS:
             self.ready(spec.name)
-        assert self.tree.mode is tree.Mode.RUNNING
+        assert self.tree.mode is Mode.RUNNING
         return self
 
     def exit(self, name: str, ended: Exit = KILLED) -> list[Action]:
@@ -70,7 +78,7 @@ class History:
         self.now += after
         actions = self.exit(name)
         due = self.tree.next_deadline()
-        if self.tree.mode is tree.Mode.RUNNING and due is not None:
+        if self.tree.mode is Mode.RUNNING and due is not None:
             actions += self.tick(max(self.now, due))
             if spawned(actions, name):
                 self.boot(name)
@@ -84,6 +92,11 @@ def spawned(actions: Iterable[Action], name: str) -> bool:
 
 def sent(actions: Iterable[Action], kind: type) -> list[str]:
     return [action.address.partition("#")[0] for action in actions
+            if isinstance(action, Send) and isinstance(action.message, kind)]
+
+
+def mail(actions: Iterable[Action], kind: type[M]) -> list[tuple[str, M]]:
+    return [(action.address, action.message) for action in actions
             if isinstance(action, Send) and isinstance(action.message, kind)]
 
 
@@ -102,7 +115,7 @@ def test_everyone_is_spawned_at_once_and_starts_when_all_downstream_is_ready() -
     assert sent(history.ready("parser.1"), Start) == []
     assert sent(history.ready("parser.2"), Start) == ["reader.1"]
     history.ready("reader.1")
-    assert history.tree.mode is tree.Mode.RUNNING
+    assert history.tree.mode is Mode.RUNNING
 
 
 def test_when_all_input_is_loaded_everyone_stops_and_the_run_ends_with_success() -> None:
@@ -177,7 +190,7 @@ def test_a_message_of_an_old_generation_is_void() -> None:
     history.exit("reader.1")
     history.tick(0.0)
     assert history.take(history.tree.input_done("reader.1#1", False, 1.0)) == []
-    assert history.tree.mode is tree.Mode.RUNNING
+    assert history.tree.mode is Mode.RUNNING
 
 
 def test_a_pool_may_restart_five_times_in_thirty_seconds_then_it_is_restarted_as_a_whole() -> None:
@@ -187,14 +200,14 @@ def test_a_pool_may_restart_five_times_in_thirty_seconds_then_it_is_restarted_as
         assert not any(isinstance(action, Kill) for action in actions)
     actions = history.die_and_return("parser.1")
     assert [action.name for action in actions if isinstance(action, Kill)] == ["parser.2"]
-    assert history.tree.mode is tree.Mode.RUNNING
+    assert history.tree.mode is Mode.RUNNING
 
 
 def test_more_than_three_restarts_of_whole_pools_in_a_minute_end_the_run() -> None:
     history = History(RestartOptions(intensity=1, backoff_s=0.0)).up()
     for _ in range(20):
         history.die_and_return("writer.a", after=0.1)
-        if history.tree.mode is not tree.Mode.RUNNING:
+        if history.tree.mode is not Mode.RUNNING:
             break
     assert history.tree.code == FAILED
     assert history.tree.reason == "writer.a: more than 1 restarts of its pool in 30 s"
@@ -207,7 +220,7 @@ def test_deaths_far_apart_never_end_the_run() -> None:
     history = History().up()
     for _ in range(50):
         history.die_and_return("parser.1", after=31.0)
-    assert history.tree.mode is tree.Mode.RUNNING
+    assert history.tree.mode is Mode.RUNNING
 
 
 def test_a_child_that_dies_three_times_before_it_was_ready_ends_the_run() -> None:
@@ -224,7 +237,7 @@ def test_a_wrong_configuration_ends_the_run_at_the_first_death() -> None:
     history = History().up()
     history.exit("writer.a", Exit(78))
     assert history.tree.code == FAILED
-    assert history.tree.mode is tree.Mode.STOPPING
+    assert history.tree.mode is Mode.STOPPING
 
 
 def test_an_actor_that_is_not_ready_in_time_is_killed() -> None:
@@ -254,13 +267,111 @@ def test_a_sink_that_comes_back_in_time_is_forgotten() -> None:
     history.take(history.tree.outage("writer.a#1", "down", 0.0, 10.0))
     history.take(history.tree.outage("writer.a#1", "", 5.0, 15.0))
     assert history.tick(100.0) == []
-    assert history.tree.mode is tree.Mode.RUNNING
+    assert history.tree.mode is Mode.RUNNING
 
 
 @pytest.mark.parametrize("name", ["reader.1", "parser.1"])
 def test_a_signal_during_the_start_ends_the_run_without_waiting_for_the_rest(name: str) -> None:
     history = History()
     history.take(history.tree.signalled("SIGINT", 0.1))
-    assert history.tree.mode is tree.Mode.DRAINING
+    assert history.tree.mode is Mode.DRAINING
     history.take(history.tree.signalled("SIGINT", 0.2))
     assert Kill(name, signal.SIGKILL) in history.actions
+
+
+def observe(history: History, name: str, seconds: float, sample: Sample) -> list[Action]:
+    """Look at an actor every half second for so long."""
+    actions: list[Action] = []
+    generation = int(history.address(name).rpartition("#")[2])
+    for _ in range(round(seconds * 2)):
+        history.now += 0.5
+        actions += history.take(history.tree.observed(name, generation, sample, 0, history.now))
+        actions += history.tick(history.now)
+    return actions
+
+
+LOOP = Sample("WORK", (1,), 0.0, "S")
+
+
+def test_a_silent_worker_is_spared_then_killed_step_by_step_and_started_again() -> None:
+    history = History().up()
+    actions = observe(history, "parser.1", 20, LOOP)
+    assert mail(actions, Hold) == [("reader.1#1", Hold("parser.1#1", True))]
+    kills = [action.signal for action in actions if isinstance(action, Kill)]
+    assert kills == [signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL]
+    actions = history.exit("parser.1")
+    (died,) = [a.event for a in history.actions if isinstance(a, Emit) and isinstance(a.event, ActorDied)]
+    assert (died.cause, died.restart_s) == ("timeout", 0.0)
+    assert died.how.startswith("blocked for 15")
+    assert spawned(history.tick(history.now), "parser.1")
+
+
+def test_a_silent_worker_that_goes_on_is_given_work_again() -> None:
+    history = History().up()
+    observe(history, "parser.1", 7, LOOP)
+    actions = observe(history, "parser.1", 1, Sample("WORK", (2,), 0.0, "S"))
+    assert mail(actions, Hold) == [("reader.1#1", Hold("parser.1#1", False))]
+
+
+def test_a_new_reader_is_told_whom_to_spare() -> None:
+    history = History().up()
+    observe(history, "parser.1", 7, LOOP)
+    history.exit("reader.1")
+    history.tick(history.now)
+    history.boot("reader.1")
+    assert mail(history.ready("reader.1"), Hold) == [("reader.1#2", Hold("parser.1#1", True))]
+
+
+def test_the_reader_hears_with_what_in_hand_a_worker_died_before_it_hears_of_the_death() -> None:
+    history = History().up()
+    actions = history.take(history.tree.exited("parser.1", KILLED, LastWords("WORK", ("p", 10, 99), "stack"), 1.0))
+    kinds = [type(action.message) for action in actions if isinstance(action, Send) and action.address == "reader.1#1"]
+    assert kinds == [Suspect, Roster]
+    ((_, suspect),) = mail(actions, Suspect)
+    assert suspect == Suspect("p", 10, 99, "worker_died", "parser.1: signal SIGKILL\nstack")
+
+
+def test_deaths_with_parts_of_one_batch_in_hand_are_charged_once() -> None:
+    history = History(RestartOptions(intensity=1, tree_intensity=1)).up()
+    for number, end in enumerate((1000, 1000, 1000, 500, 250, 125, 60, 30)):
+        actions = history.take(history.tree.exited("parser.1", KILLED, LastWords("WORK", ("p", 0, end)), number))
+        assert ended(actions) is None
+        history.tick(float(number))
+        history.boot("parser.1")
+        history.ready("parser.1")
+    assert history.tree.mode is Mode.RUNNING
+
+
+def test_more_workers_are_started_and_the_last_ones_leave_when_they_have_nothing_left() -> None:
+    history = History().up()
+    actions = history.take(history.tree.scale("parser", 3, 1.0))
+    assert spawned(actions, "parser.3")
+    history.boot("parser.3")
+    history.ready("parser.3")
+    actions = history.take(history.tree.scale("parser", 2, 2.0))
+    assert mail(actions, Hold) == [("reader.1#1", Hold("parser.3#1", True))]
+    assert mail(actions, Drain) == [("parser.3#1", Drain())]
+    assert mail(history.take(history.tree.drained("parser.3#1", 3.0)), Stop) == [("parser.3#1", Stop())]
+    actions = history.exit("parser.3", Exit(0))
+    assert not any(member.name == "parser.3" for _, roster in mail(actions, Roster) for member in roster.members)
+    assert not spawned([*actions, *history.tick(100.0)], "parser.3")
+    history.take(history.tree.scale("parser", 3, 101.0))
+    assert history.address("parser.3") == "parser.3#2", "no address is used twice"
+
+
+def test_one_worn_worker_at_a_time_is_replaced_the_oldest_first() -> None:
+    history = History(recycle={"parser": RecycleOptions(max_age_s=10.0)}).up()
+    idle = Sample("IDLE", (1,), 0.0, "S")
+    history.now = 11.0
+    actions = [*observe(history, "parser.2", 0.5, idle), *observe(history, "parser.1", 0.5, idle)]
+    assert len(mail(actions, Drain)) == 1
+    ((address, _),) = mail(actions, Drain)
+    name = address.partition("#")[0]
+    history.take(history.tree.drained(address, history.now))
+    history.exit(name, Exit(0))
+    history.boot(name)
+    history.ready(name)
+    actions = [*observe(history, "parser.1", 0.5, idle), *observe(history, "parser.2", 0.5, idle)]
+    other = {"parser.1": "parser.2", "parser.2": "parser.1"}[name]
+    assert [address for address, _ in mail(actions, Drain)] == [f"{other}#1"]
+    assert [a for a in history.actions if isinstance(a, Emit) and isinstance(a.event, ActorDied)] == []
