@@ -28,7 +28,7 @@ import msgspec
 
 from actors.runtime.database import open_database, open_for_reading
 from actors.runtime.messages import Counts, merge
-from actors.runtime.poison import Blame
+from actors.runtime.poison import REASONS, Blame
 from actors.runtime.ports import Chunk, Unit
 
 VERSION = 1
@@ -176,7 +176,7 @@ class Ledger:
         unit = self._units[chunk.unit]
         unit.low = chunk.end
         unit.lines += chunk.data.count(b"\n")
-        if chunk.fault and not unit.problem:
+        if chunk.fault and chunk.fault not in REASONS and not unit.problem:
             unit.problem = chunk.detail or chunk.fault
         merge(unit.counts, counts)
         self._dirty.add(unit.id)

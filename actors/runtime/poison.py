@@ -21,6 +21,8 @@ from actors.runtime.ports import Chunk
 
 #: Deaths that a batch is allowed before it is split, and a record alone before it is given up.
 ALLOWED = 3
+#: Why a record is given up: its worker died, or was killed because it hung.
+REASONS = ("worker_died", "timeout")
 
 
 class Blame(msgspec.Struct, frozen=True):
