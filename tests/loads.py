@@ -78,8 +78,9 @@ class Load:
 
     def kill(self, name: str, after_batches: int, number: int = signal.SIGKILL) -> None:
         """Signal an actor once this generation of it has finished so many batches."""
-        views = self.until(
-            lambda views: bool(views[name].pid) and views[name].batches >= after_batches, f"{after_batches} batches")
+        views = self.until(  # the board shows one that was killed just now until the supervisor knows
+            lambda views: bool(living([views[name].pid])) and views[name].batches >= after_batches,
+            f"{after_batches} batches")
         os.kill(views[name].pid, number)
 
     def wait(self) -> int:
