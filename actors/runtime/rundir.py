@@ -15,10 +15,13 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from pathlib import Path
 
 from actors.runtime.errors import ConfigError
 
+#: Longer than anybody holds the lock who is no run.
+_GLANCE_S = 0.2
 MANIFEST, BOARD, CONTROL = "manifest.json", "board", "control"
 
 
@@ -73,7 +76,7 @@ class RunDirectory:
         except OSError as error:
             raise ConfigError(f"state directory {state}: {error.strerror}: give another with --state DIR") from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._lock)
         except BlockingIOError as error:
             holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(self._lock)
@@ -92,6 +95,18 @@ class RunDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.close(self._lock)
+
+
+def _lock(file: int) -> None:
+    """Take the lock; one who only looks whether it is held (``find``) holds it for a moment."""
+    deadline = time.monotonic() + _GLANCE_S
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_GLANCE_S / 20)
 
 
 def _make_private(path: Path) -> None:

@@ -26,6 +26,7 @@ from actors.runtime import care
 from actors.runtime.actions import ABSENT, Action, Emit, End, Kill, Say, Send, Spawn
 from actors.runtime.child import Child, Mode
 from actors.runtime.events import (
+    BAD_CONFIG,
     DONE,
     FAILED,
     RESUMABLE,
@@ -94,7 +95,9 @@ class Tree:
         child = self._by_address(address)
         if child is None:
             return
-        child.endpoint, child.ready_since, child.ever_ready, child.deadline = endpoint, now, True, None
+        child.endpoint, child.ready_since, child.ever_ready = endpoint, now, True
+        if not child.stopping:  # else the deadline is that of its end
+            child.deadline = None
         child.since = self._version + 1  # the one that is published below
         if self.mode is Mode.STOPPING:
             yield from self._stop_layer(now)
@@ -332,7 +335,7 @@ class Tree:
     ) -> Iterator[Action]:
         name = child.name
         if ended.permanent:
-            yield from self._give_up(died, f"{name} cannot run (its message is above)", now)
+            yield from self._give_up(died, f"{name} cannot run (its message is above)", now, BAD_CONFIG)
             return
         pool = self._pools[child.spec.pool]
         # A batch is charged to its pool once. How often its parts may kill is the origin's business, and bounded.
@@ -353,10 +356,10 @@ class Tree:
                     other.stopping = True
                     yield Kill(other.name, signal.SIGKILL)
 
-    def _give_up(self, died: ActorDied, why: str, now: float) -> Iterator[Action]:
+    def _give_up(self, died: ActorDied, why: str, now: float, code: int = FAILED) -> Iterator[Action]:
         yield Say(died.actor, "FATAL", died.generation)
         yield Emit(died)
-        yield from self._stop(FAILED, why, now)
+        yield from self._stop(code, why, now)
 
     # Stopping -------------------------------------------------------------------------------------------------------
 

@@ -29,10 +29,11 @@ RECORDS = 20_000
 SMALL = ("flow.batch_bytes=16384", "flow.window_batches=16")
 ROUNDS = 100
 ORPHANS_S = 1.0
-#: From SIGKILL to the `died` event as another process reads it, 99 of 100. Where all processors have other work, the
-#: dying waits for one, and so does whoever waits for the death: there the bound grows by the time after which this
-#: process, which only polls a pidfd of the same actor, has seen the same deaths.
+#: From SIGKILL to the `died` event as another process reads it, 99 of 100.
 NOTICED_S = 0.05
+#: Where all processors have other work, the dying waits for one, and so does whoever waits for the death. That is so
+#: when this process, which only polls a pidfd of the same actor, needs more than half of the above.
+NOTICED_LOADED_S = 0.25
 DEATHS = 120
 
 
@@ -233,7 +234,7 @@ def _ms(delays: list[float]) -> tuple[float, float, float]:
     return quantiles[49] * 1000, quantiles[98] * 1000, max(delays) * 1000
 
 
-def test_a_death_is_noticed_within_50_ms(tmp_path: Path) -> None:
+def test_a_death_is_noticed_within_50_ms_where_a_processor_is_free(tmp_path: Path) -> None:
     rng = random.Random(5)
     pattern, _ = _logs(tmp_path / "logs")
     deaths: list[Noticed] = []
@@ -251,4 +252,6 @@ def test_a_death_is_noticed_within_50_ms(tmp_path: Path) -> None:
     print(f"{DEATHS} deaths in {loads} loads: said after {said[0]:.1f} ms (median), {said[1]:.1f} ms (p99), "
           f"{said[2]:.1f} ms (longest); seen by who only polls after {seen[0]:.1f}, {seen[1]:.1f} and "
           f"{seen[2]:.1f} ms; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    assert said[1] <= NOTICED_S * 1000 + seen[1]
+    bound_s = NOTICED_S if seen[1] <= NOTICED_S * 500 else NOTICED_LOADED_S
+    assert said[0] <= NOTICED_S * 1000
+    assert said[1] <= bound_s * 1000

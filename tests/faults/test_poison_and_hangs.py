@@ -15,7 +15,7 @@ from tests.loads import Load, assert_counts_add_up
 TARGET = "tests.pipelines.treacherous"
 RECORDS = 6000
 #: So that a hang is noticed soon.
-EAGER = ("watch.suspect_s=0.5", "watch.hard_cpu_s=1.5", "watch.hard_block_s=1.0", "watch.stopped_s=1.5",
+EAGER = ("watch.suspect_s=0.3", "watch.hard_cpu_s=0.7", "watch.hard_block_s=0.7", "watch.stopped_s=0.7",
          "watch.term_s=0.2")
 
 
@@ -70,7 +70,7 @@ def test_a_record_that_kills_its_worker_ends_alone_in_the_dead_letter_store(
 @pytest.mark.parametrize("value", ["loop", "deadlock", "stop"])
 def test_a_record_that_hangs_its_worker_ends_alone_in_the_dead_letter_store(tmp_path: Path, value: str) -> None:
     lines = _logs(tmp_path / "logs", {3210: value})
-    running = _run(tmp_path, *EAGER, "flow.batch_bytes=600")  # of some 30 records: each try takes a second or two
+    running = _run(tmp_path, *EAGER, "flow.batch_bytes=150")  # of some 8 records: each try takes a second or two
     assert running.process.returncode == 0, running.output()
     _assert_all_but(tmp_path, lines, [lines[3210]])
     (letter,) = _letters(tmp_path)

@@ -12,7 +12,7 @@ import pytest
 from actors.runtime import tree
 from actors.runtime.actions import Action, Emit, End, Kill, Send, Spawn
 from actors.runtime.child import Mode
-from actors.runtime.events import DONE, FAILED, RESUMABLE, ActorDied, LastWords
+from actors.runtime.events import BAD_CONFIG, DONE, FAILED, RESUMABLE, ActorDied, LastWords
 from actors.runtime.health import Sample
 from actors.runtime.messages import Drain, Hold, Message, Roster, Start, Stop, Suspect
 from actors.runtime.pipeline import RecycleOptions, RestartOptions, RunOptions
@@ -236,7 +236,7 @@ def test_a_child_that_dies_three_times_before_it_was_ready_ends_the_run() -> Non
 def test_a_wrong_configuration_ends_the_run_at_the_first_death() -> None:
     history = History().up()
     history.exit("writer.a", Exit(78))
-    assert history.tree.code == FAILED
+    assert history.tree.code == BAD_CONFIG
     assert history.tree.mode is Mode.STOPPING
 
 
