@@ -28,6 +28,7 @@ from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Reject, Retryable
 from actors.runtime.ports import Payload, Refusal, Sink
+from actors.runtime.progress import extend
 
 if TYPE_CHECKING:
     from pymemcache.client.base import Client
@@ -169,6 +170,7 @@ class _Server:
             # STORED, so only a server that does not know `set` makes us wait for the time-out.
             missing = (count - lines) * len(_STORED)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, min(missing, _WAKE_BYTES))
+            extend(self._timeout_s)  # a server that is slow, or many payloads, are no hang of ours
             ready = poll.poll(self._timeout_s * 1000)
             events = ready[0][1] if ready else select.POLLIN
             if events & select.POLLOUT:
