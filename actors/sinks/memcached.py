@@ -44,6 +44,8 @@ _FINAL = {b"SERVER_ERROR object too large for cache": "too_large", b"NOT_STORED"
 _OUT_OF_STEP = (b"CLIENT_ERROR", b"ERROR")
 #: How much of an ``ERROR`` can have come with the bytes before.
 _OVERLAP_BYTES = len(b"ERROR") - 1
+#: Far more than any reply has.
+_MAX_REPLY_BYTES = 2048
 _MAX_KEY_BYTES = 250
 _MAX_SOCKET_PATH_BYTES = 107
 _NOT_IN_KEYS = bytes((*range(0x21), 0x7F))
@@ -183,6 +185,8 @@ class _Server:
                 replies += received
                 lines += received.count(b"\n")
                 if replies.find(b"ERROR", unseen) >= 0 and _out_of_step(replies.splitlines()):
+                    break
+                if len(replies) > count * _MAX_REPLY_BYTES:  # this is no memcached, and may never end
                     break
         return bytes(replies)
 
