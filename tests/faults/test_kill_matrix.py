@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
-from actors.runtime.state import read_state
-from actors.sinks.dead_letters import read_letters
-from actors.sinks.lmdb import read_lmdb
-from tests.loads import Load, assert_counts_add_up
-from tests.pipelines import troubled
+from tests.loads import Load
+from tests.troubled_loads import expected, found, start
 
 ROLES = ("reader.1", "parser.1", "checker.1", "aggregator.1", "writer.store", "writer.dead_letters")
 #: What comes from outside, and what the role's own code does.
@@ -27,55 +21,6 @@ HOW = {
     "kill": "signal SIGKILL", "segfault": "signal SIGSEGV", "stop": "stopped by a signal for",
     "deadlock": "blocked for", "loop": "no progress in",
 }
-
-
-class Results(msgspec.Struct, frozen=True):
-    """Everything that a load leaves behind."""
-
-    store: dict[bytes, bytes]
-    letters: list[tuple[int, str, str, bytes]]
-    folded: dict[tuple[Any, ...], list[int]]
-    counts: dict[str, int]
-
-
-def _expected() -> Results:
-    """What one program would make of the lines, one after the other."""
-    store: dict[bytes, bytes] = {}
-    letters: list[tuple[int, str, str, bytes]] = []
-    folded: dict[tuple[Any, ...], list[int]] = {}
-    counts: Counter[str] = Counter(read=troubled.RECORDS)
-    for number in range(troubled.RECORDS):
-        raw = troubled.line(number)
-        key, blank, text = raw.partition(b" ")
-        if not blank:
-            letters.append((number + 1, "parser", "form", raw))
-            counts.update(("dead_lettered", "rejected.form"))
-        elif key == b"skip":
-            counts.update(("filtered",))
-        else:
-            for at, each in troubled.partials([(key, int(text))], 1).items():
-                folded[at] = [a + b for a, b in zip(folded.get(at, [0, 0, 0]), each, strict=True)]
-            if key == b"fold":
-                counts.update(("folded",))
-            else:
-                store[key] = text
-                counts.update(("written", "written.store"))
-    return Results(store, letters, folded, dict(counts))
-
-
-def _found(state: Path) -> Results:
-    return Results(
-        dict(read_lmdb(state / "store.lmdb")),
-        [(letter.line, letter.stage, letter.reason, letter.raw) for letter in read_letters(state / "dead-letters.db")],
-        read_state(state / "aggregator.1.db"), assert_counts_add_up(state))
-
-
-def _start(tmp_path: Path, *sets: str) -> Load:
-    logs = tmp_path / "logs"
-    logs.mkdir()
-    (logs / "a.txt").write_bytes(b"".join(troubled.line(number) + b"\n" for number in range(troubled.RECORDS)))
-    return Load(logs / "*.txt", tmp_path / "state", "budget.max_error_rate=0.5", *sets,
-                target="tests.pipelines.troubled")
 
 
 def _kind(actor: str) -> str:
@@ -93,9 +38,9 @@ def _pause(running: Load, name: str) -> None:
 
 
 def test_without_a_fault_the_results_are_those_of_one_program(tmp_path: Path) -> None:
-    with _start(tmp_path) as running:
+    with start(tmp_path) as running:
         assert running.wait() == 0, running.output()
-    assert _found(running.state) == _expected()
+    assert found(running.state) == expected()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -107,13 +52,13 @@ def test_whatever_befalls_an_actor_the_results_are_those_of_the_run_without(
         monkeypatch.setenv("TROUBLE", f"{_kind(name)} {fault} {tmp_path / 'mark'}")
     budgets = (f"watch.hard_cpu_s={30 if fault == 'regex' else 0.8}",
                f"watch.stopped_s={1.0 if fault == 'stop' else 30}")
-    with _start(tmp_path, *WATCH, *budgets, f"parser.fuse={str(name != 'checker.1').lower()}") as running:
+    with start(tmp_path, *WATCH, *budgets, f"parser.fuse={str(name != 'checker.1').lower()}") as running:
         if fault == "pause":
             _pause(running, name)
         elif fault in ("kill", "stop"):
             running.kill(name, after_batches=10, number=signal.SIGKILL if fault == "kill" else signal.SIGSTOP)
         assert running.wait() == 0, running.output()
-    assert _found(running.state) == _expected()
+    assert found(running.state) == expected()
     died = [(_kind(event["actor"]), event["how"]) for event in running.of("died")]
     if fault in HOW:
         ((who, how),) = died

@@ -14,6 +14,7 @@ import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from actors.runtime.errors import Reject
 from actors.runtime.pipeline import CheckerOptions, FlowOptions, Fold, ParserOptions, Pipeline
@@ -84,7 +85,7 @@ def check(value: Value) -> Value | None:
     return None if value[0] == b"skip" else value
 
 
-def route(value: Value) -> str | None:
+def route(value: Value) -> Any:
     """One store; ``fold`` is in no store."""
     return None if value[0] == b"fold" else "store"
 
@@ -121,13 +122,11 @@ class TroubledFiles(Files, frozen=True, kw_only=True, forbid_unknown_fields=True
 class _TroubledSource:
     def __init__(self, source: Source) -> None:
         self._source = source
-
-    @property
-    def exhausted(self) -> bool:
-        return self._source.exhausted
+        self.exhausted = source.exhausted
 
     def read(self) -> Chunk | None:
         chunk = self._source.read()
+        self.exhausted = self._source.exhausted
         trouble("reader", b"" if chunk is None else chunk.data)
         return chunk
 

@@ -1,0 +1,67 @@
+"""Loads of the pipeline ``troubled``: how they start, what they must leave behind, and what they do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.runtime.state import read_state
+from actors.sinks.dead_letters import read_letters
+from actors.sinks.lmdb import read_lmdb
+from tests.loads import Load, assert_counts_add_up
+from tests.pipelines import troubled
+
+
+class Results(msgspec.Struct, frozen=True):
+    """Everything that a load leaves behind; dead letters as (line, stage, reason, raw)."""
+
+    store: dict[bytes, bytes]
+    letters: list[tuple[int, str, str, bytes]]
+    folded: dict[tuple[Any, ...], list[int]]
+    counts: dict[str, int]
+
+
+def expected() -> Results:
+    """What one program would make of the lines, one after the other."""
+    store: dict[bytes, bytes] = {}
+    letters: list[tuple[int, str, str, bytes]] = []
+    folded: dict[tuple[Any, ...], list[int]] = {}
+    counts: Counter[str] = Counter(read=troubled.RECORDS)
+    for number in range(troubled.RECORDS):
+        raw = troubled.line(number)
+        key, blank, text = raw.partition(b" ")
+        if not blank:
+            letters.append((number + 1, "parser", "form", raw))
+            counts.update(("dead_lettered", "rejected.form"))
+        elif key == b"skip":
+            counts.update(("filtered",))
+        else:
+            for at, each in troubled.partials([(key, int(text))], 1).items():
+                folded[at] = [a + b for a, b in zip(folded.get(at, [0, 0, 0]), each, strict=True)]
+            if key == b"fold":
+                counts.update(("folded",))
+            else:
+                store[key] = text
+                counts.update(("written", "written.store"))
+    return Results(store, letters, folded, dict(counts))
+
+
+def found(state: Path, store: dict[bytes, bytes] | None = None) -> Results:
+    """What lies in a state directory; ``store`` when the store is elsewhere."""
+    return Results(
+        dict(read_lmdb(state / "store.lmdb")) if store is None else store,
+        [(letter.line, letter.stage, letter.reason, letter.raw) for letter in read_letters(state / "dead-letters.db")],
+        read_state(state / "aggregator.1.db"), assert_counts_add_up(state))
+
+
+def start(folder: Path, *sets: str, state: Path | None = None) -> Load:
+    """Start a load of one file in ``folder/logs``, made when it is not there; state in ``folder/state``."""
+    log = folder / "logs" / "a.txt"
+    if not log.parent.exists():
+        log.parent.mkdir()
+        log.write_bytes(b"".join(troubled.line(number) + b"\n" for number in range(troubled.RECORDS)))
+    return Load(log.parent / "*.txt", state or folder / "state", "budget.max_error_rate=0.5", *sets,
+                target="tests.pipelines.troubled")
