@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.loads import Load
-from tests.troubled_loads import expected, found, start
+from tests.troubled_loads import Gate, expected, found, start
 
 ROLES = ("reader.1", "parser.1", "checker.1", "aggregator.1", "writer.store", "writer.dead_letters")
 #: What comes from outside, and what the role's own code does.
@@ -46,7 +46,7 @@ def test_without_a_fault_the_results_are_those_of_one_program(tmp_path: Path) ->
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", ROLES)
 def test_whatever_befalls_an_actor_the_results_are_those_of_the_run_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fault: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate, name: str, fault: str
 ) -> None:
     if fault not in ("kill", "pause", "stop"):
         monkeypatch.setenv("TROUBLE", f"{_kind(name)} {fault} {tmp_path / 'mark'}")
@@ -57,6 +57,7 @@ def test_whatever_befalls_an_actor_the_results_are_those_of_the_run_without(
             _pause(running, name)
         elif fault in ("kill", "stop"):
             running.kill(name, after_batches=10, number=signal.SIGKILL if fault == "kill" else signal.SIGSTOP)
+        gate.open()
         assert running.wait() == 0, running.output()
     assert found(running.state) == expected()
     died = [(_kind(event["actor"]), event["how"]) for event in running.of("died")]

@@ -15,7 +15,7 @@ from tests.loads import Load, Views
 from tests.pipelines.troubled import RECORDS
 from tests.proxy import Proxy
 from tests.servers import Memcached, free_port
-from tests.troubled_loads import Results, expected, found, start
+from tests.troubled_loads import Gate, Results, expected, found, start
 
 WRITER = "writer.store"
 
@@ -95,11 +95,12 @@ def _assert_nothing_is_marked_done(folder: Path) -> None:
 
 @every_outage
 def test_the_pipeline_waits_says_why_and_goes_on_by_itself(
-    tmp_path: Path, server: Memcached, proxy: Proxy, outage: Outage
+    tmp_path: Path, server: Memcached, proxy: Proxy, gate: Gate, outage: Outage
 ) -> None:
     with start(tmp_path, *_sets(proxy)) as running:
         _until_batches(running, 20)
         outage.begin(proxy)
+        gate.open()
         _until_waiting(running, proxy, outage.problem)
         shown = status.render(status.status(running.state))
         assert re.search(rf"^{WRITER} .* RETRY .*  memcached {proxy.address}: ", shown, re.MULTILINE)
@@ -114,11 +115,12 @@ def test_the_pipeline_waits_says_why_and_goes_on_by_itself(
 
 @every_outage
 def test_when_it_lasts_too_long_the_run_ends_resumable_and_a_later_one_completes(
-    tmp_path: Path, server: Memcached, proxy: Proxy, outage: Outage
+    tmp_path: Path, server: Memcached, proxy: Proxy, gate: Gate, outage: Outage
 ) -> None:
     with start(tmp_path, *_sets(proxy, "run.max_outage_s=1")) as running:
         _until_batches(running, 20)
         outage.begin(proxy)
+        gate.open()
         assert running.wait() == 3, running.output()
     report = running.of("report")[0]
     problem = f"memcached {re.escape(proxy.address)}: ({outage.problem})"

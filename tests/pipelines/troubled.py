@@ -1,7 +1,8 @@
 """A pipeline in which one role can be made to fall once, in the middle of a load. For tests of faults.
 
 The environment says who and how: ``TROUBLE="WHO WHAT MARK"``, WHO being an actor without its number. The
-trouble is made when a line of ``LINES_OF_TROUBLE`` comes by, and only as long as the file MARK does not exist.
+trouble is made when a line of ``LINES_OF_TROUBLE`` comes by, and only as long as the file MARK does not exist. A
+``gate`` is no fault: there the load waits for the file ``MARK.open``.
 
 A line is ``key number``. A writer falls after it has written and before it has said so; a reader after it has read.
 """
@@ -19,6 +20,7 @@ from typing import Any
 from actors.runtime.errors import Reject
 from actors.runtime.pipeline import CheckerOptions, FlowOptions, Fold, ParserOptions, Pipeline
 from actors.runtime.ports import Chunk, Payload, Refusal, Sink, Source, Unit, UnitLedger
+from actors.runtime.progress import progress
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.lmdb import Lmdb
 from actors.sources.files import Files
@@ -66,6 +68,10 @@ def trouble(who: str, data: bytes | memoryview) -> None:
                 pass
         case "regex":  # holds the GIL from its beginning to its end, two seconds or more
             re.match(r"(a+)+$", "a" * 26 + "b")
+        case "gate":
+            while not Path(f"{told[2]}.open").exists():
+                threading.Event().wait(0.005)
+                progress()
         case unknown:
             raise AssertionError(f"no such trouble: {unknown}")
 
