@@ -39,14 +39,17 @@ class Load:
         logs: a glob pattern of input files.
         state: the state directory.
         sets: ``--set`` options.
-        command: another command that takes the same options.
+        target: another pipeline.
+        output: where what it prints is kept; by default beside the state directory.
     """
 
-    def __init__(self, logs: str | Path, state: Path, *sets: str, target: str = "appsinstalled") -> None:
+    def __init__(
+        self, logs: str | Path, state: Path, *sets: str, target: str = "appsinstalled", output: Path | None = None
+    ) -> None:
         self.state = state
         self.events: list[dict[str, Any]] = []
         self._killed = {0}
-        self._output = state.parent / f"{state.name}.out"
+        self._output = output or state.parent / f"{state.name}.out"
         self._file = self._output.open("wb")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "actors.cli", "run", target, "--state", str(state), "--format", "json",

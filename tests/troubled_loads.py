@@ -65,19 +65,22 @@ def expected() -> Results:
     return Results(store, letters, folded, dict(counts))
 
 
-def found(state: Path, store: dict[bytes, bytes] | None = None) -> Results:
-    """What lies in a state directory; ``store`` when the store is elsewhere."""
+def found(
+    state: Path, *, items: dict[bytes, bytes] | None = None, store: Path | None = None, letters: Path | None = None
+) -> Results:
+    """What a state directory holds; the ``items`` or the path of the store, or of the letters, when elsewhere."""
     return Results(
-        dict(read_lmdb(state / "store.lmdb")) if store is None else store,
-        [(letter.line, letter.stage, letter.reason, letter.raw) for letter in read_letters(state / "dead-letters.db")],
+        dict(read_lmdb(store or state / "store.lmdb")) if items is None else items,
+        [(letter.line, letter.stage, letter.reason, letter.raw)
+         for letter in read_letters(letters or state / "dead-letters.db")],
         read_state(state / "aggregator.1.db"), assert_counts_add_up(state))
 
 
-def start(folder: Path, *sets: str, state: Path | None = None) -> Load:
+def start(folder: Path, *sets: str, state: Path | None = None, output: Path | None = None) -> Load:
     """Start a load of one file in ``folder/logs``, made when it is not there; state in ``folder/state``."""
     log = folder / "logs" / "a.txt"
     if not log.parent.exists():
         log.parent.mkdir()
         log.write_bytes(b"".join(troubled.line(number) + b"\n" for number in range(troubled.RECORDS)))
     return Load(log.parent / "*.txt", state or folder / "state", "budget.max_error_rate=0.5", *sets,
-                target="tests.pipelines.troubled")
+                target="tests.pipelines.troubled", output=output)

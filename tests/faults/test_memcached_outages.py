@@ -69,7 +69,7 @@ def _sets(proxy: Proxy, *more: str) -> tuple[str, ...]:
 def _results(state: Path, server: Memcached) -> Results:
     keys = list(expected().store)
     assert server.items() == len(keys)
-    return found(state, server.get_many(keys))
+    return found(state, items=server.get_many(keys))
 
 
 def _until_batches(running: Load, batches: int) -> None:
@@ -152,6 +152,19 @@ def test_a_server_that_is_slow_but_answers_in_time_is_no_outage_and_its_writer_d
                                 "watch.hard_block_s=1.2")) as running:
         assert running.wait() == 0, running.output()
     assert running.of("outage") == running.of("suspect") == running.of("died") == []
+    assert _results(running.state, server) == expected()
+
+
+def test_a_writer_that_waits_longer_than_an_actor_may_be_blocked_is_not_taken_for_hung(
+    tmp_path: Path, server: Memcached, proxy: Proxy
+) -> None:
+    proxy.delay_s = 60.0
+    with start(tmp_path, *_sets(proxy, "sinks.store.timeout_s=2.5", "watch.suspect_s=0.3",
+                                "watch.hard_block_s=0.6")) as running:
+        _until_waiting(running, proxy, r"no answer for 2\.5 s")
+        proxy.heal()
+        assert running.wait() == 0, running.output()
+    assert running.of("suspect") == running.of("died") == []
     assert _results(running.state, server) == expected()
 
 
