@@ -30,6 +30,7 @@ from actors.runtime import actions, messages, procfs, tree
 from actors.runtime.board import SupervisorBoard, create_board
 from actors.runtime.deaths import Recorder
 from actors.runtime.desk import Desk, Reload
+from actors.runtime.errors import ConfigError
 from actors.runtime.events import LastWords, Observer, RunEnded, RunReady, RunResult, RunStarted
 from actors.runtime.health import Sample
 from actors.runtime.mailbox import ControlBox
@@ -60,9 +61,13 @@ def run(manifest: Manifest, observer: Observer, reload: Reload | None = None) ->
     """
     directory = RunDirectory(Path(manifest.state))
     try:
-        manifest.save(directory.path / MANIFEST)
         specs = expand(manifest)
-        create_board(directory.path / BOARD, [spec.name for spec in specs], may_come(manifest))
+        try:
+            manifest.save(directory.path / MANIFEST)
+            create_board(directory.path / BOARD, [spec.name for spec in specs], may_come(manifest))
+        except OSError as error:
+            raise ConfigError(f"run directory {directory.path}: {error.strerror}: make room, "
+                              "or set XDG_RUNTIME_DIR to another place") from error
         decisions = tree.Tree(specs, policy_of(manifest), random.Random())
         _preload(manifest)
         desk = Desk(decisions, manifest, reload)

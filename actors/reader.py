@@ -9,6 +9,7 @@ verdict, the verdict is committed, and only then is the file put away.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 
@@ -119,6 +120,8 @@ class Reader:
             issued = self._issue()
             if not issued:
                 self._finish_units()  # the end of a unit may have become known only now
+            if self._is_done():
+                self._commit()
             self._ledger.flush()  # what is delivered from here on is recorded
         except sqlite3.OperationalError as error:
             return self._retry(str(error), now)
@@ -142,7 +145,8 @@ class Reader:
 
     def close(self) -> None:
         """Commit the last positions and close everything."""
-        self._ledger.close_file()
+        with contextlib.suppress(sqlite3.OperationalError):  # a full disk: what is not committed is done again
+            self._ledger.close_file()
         self._source.close()
 
     def _blame(self, death: Suspect) -> None:
@@ -263,7 +267,6 @@ class Reader:
     def _finish(self) -> None:
         if not self._told:
             self._told = True
-            self._commit()
             self._post.slot.phase("DRAINED")
             self._post.tell(InputDone(not self._source.exhausted or bool(self._ledger.taken_up())))
 

@@ -38,13 +38,14 @@ class Running:
     Args:
         state: the state directory.
         words: the command line.
+        output: where what it prints is kept; by default beside the state directory.
     """
 
-    def __init__(self, state: Path, *words: str) -> None:
+    def __init__(self, state: Path, *words: str, output: Path | None = None) -> None:
         self.state = state
         self.events: list[dict[str, Any]] = []
         self._killed = {0}
-        self._output = state.parent / f"{state.name}.{words[0]}.out"
+        self._output = output or state.parent / f"{state.name}.{words[0]}.out"
         self._file = self._output.open("wb")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "actors.cli", *words, "--state", str(state)],
@@ -118,11 +119,14 @@ class Load(Running):
         state: the state directory.
         sets: ``--set`` options.
         target: another pipeline than the main job.
+        output: where what it prints is kept.
     """
 
-    def __init__(self, logs: str | Path, state: Path, *sets: str, target: str = "appsinstalled") -> None:
+    def __init__(
+        self, logs: str | Path, state: Path, *sets: str, target: str = "appsinstalled", output: Path | None = None
+    ) -> None:
         options = (word for item in (f"source.pattern={logs}", *sets) for word in ("--set", item))
-        super().__init__(state, "run", target, "--format", "json", *options)
+        super().__init__(state, "run", target, "--format", "json", *options, output=output)
 
 
 def load(logs: str | Path, state: Path, *sets: str) -> Load:

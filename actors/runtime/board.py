@@ -164,15 +164,14 @@ class Slot:
         self.publish()
 
     def phase(self, phase: str) -> None:
-        """Enter a phase and write the slot."""
-        if phase == self._phase:
-            return
+        """Enter a phase, or stay in it, and write the slot: who is never idle must be seen to get on all the same."""
         now = time.monotonic()
-        if self._phase in BUSY:
-            self.busy_s += now - self._since
-        elif self._phase == STARVED:
-            self.starved_s += now - self._since
-        self._phase, self._since = phase, now
+        if phase != self._phase:
+            if self._phase in BUSY:
+                self.busy_s += now - self._since
+            elif self._phase == STARVED:
+                self.starved_s += now - self._since
+            self._phase, self._since = phase, now
         if now >= self._rss_next:
             self._rss_bytes, self._rss_next = _own_rss(), now + HEARTBEAT_S
         self.publish()

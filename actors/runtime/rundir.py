@@ -23,6 +23,8 @@ from actors.runtime.errors import ConfigError
 #: Longer than anybody holds the lock who is no run.
 _GLANCE_S = 0.2
 MANIFEST, BOARD, CONTROL = "manifest.json", "board", "control"
+#: What must be free in the state directory at the start: databases that cannot even be made are no outage.
+ROOM_BYTES = 1024 * 1024
 
 
 def stack_file(run_dir: Path, name: str, generation: int) -> Path:
@@ -83,8 +85,14 @@ class RunDirectory:
             raise ConfigError(
                 f"state directory {state}: another run uses it (process {holder}): "
                 "wait for it, stop it, or give another with --state DIR") from error
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        try:
+            os.posix_fallocate(self._lock, 0, ROOM_BYTES)
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            os.close(self._lock)
+            raise ConfigError(f"state directory {state}: {error.strerror}: expected room for {ROOM_BYTES:,} bytes or "
+                              "more: make room, or give another with --state DIR") from error
         self.path = path_for(state)
         _make_private(self.path.parent)
         _remove(self.path)

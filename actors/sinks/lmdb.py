@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _Items = list[tuple[bytes, bytes]]
 _MIN_MAP_BYTES = 1 << 20
+#: Most processes that read at the same time, and what the file has room for that they are listed in.
+_READERS, _LOCK_BYTES = 512, 64 * 1024
 
 
 class Lmdb(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,10 +130,16 @@ class _Environment:
     def _opened(self) -> lmdb.Environment:
         if self._environment is None:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # LMDB maps this file with holes in it: on a full disk the first touch of one would kill the process.
+            lock = os.open(self._path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(lock, 0, _LOCK_BYTES)
+            finally:
+                os.close(lock)
             present = self._path / "data.mdb"
             size = max(self._options.map_bytes, present.stat().st_size if present.exists() else 0)
             self._environment = self._lmdb.open(
-                os.fspath(self._path), map_size=size, sync=self._options.sync, mode=0o600, max_readers=512)
+                os.fspath(self._path), map_size=size, sync=self._options.sync, mode=0o600, max_readers=_READERS)
         return self._environment
 
 

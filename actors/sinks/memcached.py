@@ -28,6 +28,7 @@ from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Reject, Retryable
 from actors.runtime.ports import Payload, Refusal, Sink
+from actors.runtime.progress import extend
 
 if TYPE_CHECKING:
     from pymemcache.client.base import Client
@@ -43,6 +44,8 @@ _FINAL = {b"SERVER_ERROR object too large for cache": "too_large", b"NOT_STORED"
 _OUT_OF_STEP = (b"CLIENT_ERROR", b"ERROR")
 #: How much of an ``ERROR`` can have come with the bytes before.
 _OVERLAP_BYTES = len(b"ERROR") - 1
+#: Far more than any reply has.
+_MAX_REPLY_BYTES = 2048
 _MAX_KEY_BYTES = 250
 _MAX_SOCKET_PATH_BYTES = 107
 _NOT_IN_KEYS = bytes((*range(0x21), 0x7F))
@@ -169,6 +172,7 @@ class _Server:
             # STORED, so only a server that does not know `set` makes us wait for the time-out.
             missing = (count - lines) * len(_STORED)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, min(missing, _WAKE_BYTES))
+            extend(self._timeout_s)  # a server that is slow, or many payloads, are no hang of ours
             ready = poll.poll(self._timeout_s * 1000)
             events = ready[0][1] if ready else select.POLLIN
             if events & select.POLLOUT:
@@ -181,6 +185,8 @@ class _Server:
                 replies += received
                 lines += received.count(b"\n")
                 if replies.find(b"ERROR", unseen) >= 0 and _out_of_step(replies.splitlines()):
+                    break
+                if len(replies) > count * _MAX_REPLY_BYTES:  # this is no memcached, and may never end
                     break
         return bytes(replies)
 

@@ -61,6 +61,14 @@ def test_what_an_actor_writes_is_what_is_read(path: Path) -> None:
     assert 0.0 <= found.phase_s < 60.0
 
 
+def test_an_actor_that_is_never_idle_is_seen_to_get_on(path: Path) -> None:
+    slot = Slot(path, "writer.idfa", 1)
+    slot.phase("WRITE")
+    slot.batches = 7
+    slot.phase("WRITE")
+    assert view(path, "writer.idfa").batches == 7
+
+
 def test_actors_do_not_touch_one_anothers_slots(path: Path) -> None:
     before = [view(path, "reader.1"), view(path, "writer.idfa")]
     slot = Slot(path, "parser.1", 1)
