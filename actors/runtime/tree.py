@@ -41,6 +41,7 @@ from actors.runtime.events import (
 )
 from actors.runtime.health import Sample
 from actors.runtime.messages import Drain, Member, Roster, Start, Stop, Suspect
+from actors.runtime.pipeline import MAX_WORKERS
 from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit, KnownSuspects, Pool, RestartBudget, wants_restart
 from actors.runtime.topology import GIVERS, ChildSpec, pool_member
@@ -80,6 +81,8 @@ class Tree:
         self._began = 0.0
         self._drain_deadline: float | None = None
         self._version = 0
+        #: The last generation of those who were removed: nobody after them is called what they were called.
+        self._removed: dict[str, int] = {}
 
     # Events ---------------------------------------------------------------------------------------------------------
 
@@ -193,9 +196,10 @@ class Tree:
             else:  # it holds nothing
                 child.leaving, child.stopping = "remove", True
                 yield from [Kill(child.name, signal.SIGKILL)] if child.alive else self._forgotten(child)
-        names = (pool_member(pool, number) for number in range(1, 1 + workers + len(members)))
+        names = (pool_member(pool, number) for number in range(1, 1 + MAX_WORKERS))
         for name in [name for name in names if name not in self._children][:max(0, workers - len(staying))]:
             child = Child(msgspec.structs.replace(staying[0].spec, name=name), self._policy.watch)
+            child.generation = self._removed.get(name, 0)
             self._children[name] = child
             yield from self._spawn(child, now)
 
@@ -298,7 +302,9 @@ class Tree:
 
     def _forgotten(self, child: Child) -> Iterator[Action]:
         del self._children[child.name]
+        self._removed[child.name] = child.generation
         yield Say(child.name, ABSENT, 0)
+        yield from self._release()  # others may have waited for it
 
     def _accuse(self, child: Child, died: ActorDied) -> Iterator[Action]:
         """Tell the origins with what in hand a worker died; they hear of it before they hear of the death."""
