@@ -150,6 +150,9 @@ class Reader:
             return
         chunk, before = suspect
         instead = poison.blame(chunk, before, death.reason, death.detail)
+        if poison.is_hopeless(*instead[0]):
+            self._stop(FAILED, f"a dead letter of {chunk.source} (line {chunk.line}) killed its worker, "
+                       f"{instead[0][1].marks} deaths in all; the last: {death.detail.splitlines()[0]}")
         self._ledger.blamed(instead)  # durable with the flush before the next delivery
         self._origin.replace(death.id, instead)
         if instead[0][0].fault and not chunk.fault:

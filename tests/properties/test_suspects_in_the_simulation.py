@@ -40,7 +40,7 @@ class SuspiciousWorld(World):
     def __init__(self, faults: Faults, folder: Path, units: Units, fuse: bool, accusations: int = 0,
                  retirements: int = 0) -> None:
         self.accusations, self.retirements = accusations, retirements
-        self.leaving: set[str] = set()
+        self.letters_kill = False
         super().__init__(faults, folder, units, fuse)
 
     def step(self) -> None:
@@ -106,7 +106,7 @@ def _make_mortal(world: SuspiciousWorld, actor: SimulatedActor) -> None:
     def deadly_work(now: float) -> float | None:
         if world.hand(actor.name) != NOTHING:
             _, batch, frames = role._queue[0]
-            if POISON in frames[0] and not batch.fault:
+            if POISON in frames[0] and (world.letters_kill or not batch.fault):
                 world.die_with_a_batch(actor.name, suspected_first=False)
                 return None
         return work(now)
@@ -183,3 +183,14 @@ def test_workers_that_leave_are_not_missed(tmp_path: Path, seed: int) -> None:
     units = make_units(rng, rng.randint(1, 2), rng.randint(1, 100))
     faults = Faults(seed, kills=rng.randint(0, 5), delays=rng.randint(0, 20), duplicates=0.02, outages=0.05)
     _check(SuspiciousWorld(faults, tmp_path, units, bool(seed % 2), retirements=rng.randint(1, 30)), 0)
+
+
+@pytest.mark.parametrize("fuse", [True, False], ids=["fused", "unfused"])
+def test_a_run_gives_up_when_even_a_dead_letter_kills_its_worker(tmp_path: Path, fuse: bool) -> None:
+    world = SuspiciousWorld(Faults(1), tmp_path, [("unit", b"k1=1\nk2%b\nk3=3" % POISON)], fuse)
+    world.letters_kill = True
+    try:
+        world.run()
+        assert sum(world.generations[name] for name in world.specs if world.specs[name].stage in GIVERS) < 30
+    finally:
+        world.close()
