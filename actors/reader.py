@@ -118,6 +118,8 @@ class Reader:
             if not issued:
                 self._finish_units()  # the end of a unit may have become known only now
             self._ledger.flush()  # what is delivered from here on is recorded
+            if self._is_done():
+                self._commit()
         except sqlite3.OperationalError as error:
             return self._retry(str(error), now)
         self._recovered(now)
@@ -180,11 +182,11 @@ class Reader:
 
     def _put_away_what_was_loaded_before(self) -> None:
         """An earlier run ended between the last commit of a unit and its being put away."""
-        self._is_new = False
         for unit in [] if self._dry else self._ledger.loaded_before():
             self._source.finished(unit)
             if not self._ledger.is_broken(unit.name):
                 self._ledger.put_away(unit)
+        self._is_new = False
 
     def _finish_units(self) -> None:
         for unit in self._ledger.taken_up():
@@ -261,7 +263,6 @@ class Reader:
     def _finish(self) -> None:
         if not self._told:
             self._told = True
-            self._commit()
             self._post.slot.phase("DRAINED")
             self._post.tell(InputDone(not self._source.exhausted or bool(self._ledger.taken_up())))
 
