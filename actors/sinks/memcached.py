@@ -28,6 +28,7 @@ from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Reject, Retryable
 from actors.runtime.ports import Payload, Refusal, Sink
+from actors.runtime.progress import extend
 
 if TYPE_CHECKING:
     from pymemcache.client.base import Client
@@ -43,6 +44,8 @@ _FINAL = {b"SERVER_ERROR object too large for cache": "too_large", b"NOT_STORED"
 _OUT_OF_STEP = (b"CLIENT_ERROR", b"ERROR")
 #: How much of an ``ERROR`` can have come with the bytes before.
 _OVERLAP_BYTES = len(b"ERROR") - 1
+#: How long a name server that does not answer may keep the system's resolver busy.
+_RESOLVE_S = 60.0
 _MAX_KEY_BYTES = 250
 _MAX_SOCKET_PATH_BYTES = 107
 _NOT_IN_KEYS = bytes((*range(0x21), 0x7F))
@@ -128,6 +131,7 @@ class _Server:
 
         self._name = options.describe()
         self._timeout_s = options.timeout_s
+        self._connect_timeout_s = options.connect_timeout_s
         self._good = (b"STORED", b"NOT_STORED") if options.only_missing else (b"STORED",)
         self._client: Client = Client(
             _address(options.server), connect_timeout=options.connect_timeout_s, timeout=options.timeout_s,
@@ -156,6 +160,7 @@ class _Server:
     def _exchange(self, data: bytes | memoryview, count: int) -> bytes:
         """Send commands and return ``count`` reply lines, or fewer when the connection got out of step."""
         if self._client.sock is None:
+            extend(_RESOLVE_S + self._connect_timeout_s)
             self._client._connect()
             assert self._client.sock is not None
             self._client.sock.setblocking(False)  # from here on `poll` does the waiting, for both directions
@@ -169,6 +174,7 @@ class _Server:
             # STORED, so only a server that does not know `set` makes us wait for the time-out.
             missing = (count - lines) * len(_STORED)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, min(missing, _WAKE_BYTES))
+            extend(self._timeout_s)  # a slow server is no hang of ours
             ready = poll.poll(self._timeout_s * 1000)
             events = ready[0][1] if ready else select.POLLIN
             if events & select.POLLOUT:
