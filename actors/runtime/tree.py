@@ -206,6 +206,11 @@ class Tree:
     def adopt(self, policy: Policy) -> None:
         """Go by another policy from here on; what has been counted stays counted."""
         self._policy = policy
+        self._budget.adopt(policy.restart.tree_intensity, policy.restart.tree_period_s)
+        for pool in self._pools.values():
+            pool.adopt(policy.restart)
+        for child in self._children.values():
+            child.adopt(policy.watch)
 
     def input_done(self, address: str, left: bool, now: float, code: int = DONE, reason: str = "") -> Iterator[Action]:
         """The reader has nothing under way any more, or (with a code and a reason) gives up."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 
-from actors.runtime.actions import Action, Send, Spawn
+from actors.runtime.actions import Action, Kill, Send, Spawn
+from actors.runtime.health import Sample
 from actors.runtime.membership import Membership
 from actors.runtime.messages import Roster, Start
-from actors.runtime.pipeline import MAX_WORKERS
+from actors.runtime.pipeline import MAX_WORKERS, RestartOptions, WatchOptions
+from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit
 from tests.supervision.test_tree_histories import SPECS, History, sent
 
@@ -59,3 +62,20 @@ def test_nobody_waits_for_a_worker_that_was_removed_before_it_was_ready() -> Non
         history.ready(name)
     history.take(history.tree.scale("parser", 1, 1.0))
     assert sent(history.exit("parser.2"), Start) == ["reader.1"]
+
+
+def test_a_policy_that_is_adopted_holds_for_those_who_live_already() -> None:
+    history = History().up()
+    history.tree.adopt(Policy(RestartOptions(intensity=1), watch=WatchOptions(hard_cpu_s=2.0, suspect_s=1.0)))
+    for now, cpu_s in ((1.0, 0.0), (4.0, 3.0)):
+        history.take(history.tree.observed("parser.1", 1, Sample("WORK", (1,), cpu_s, "R"), 0, now))
+    assert Kill("parser.1", signal.SIGUSR1) in history.actions
+    history.now = 5.0
+    history.exit("parser.1")
+    assert Kill("parser.2", signal.SIGKILL) not in history.actions
+    history.tick(5.0)
+    history.exit("parser.1")
+    history.tick(6.0)
+    _come_up(history, "parser.1")
+    history.exit("parser.1")
+    assert Kill("parser.2", signal.SIGKILL) in history.actions, "the second restart of the pool is one too many"
