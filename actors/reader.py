@@ -123,6 +123,8 @@ class Reader:
             if self._is_done():
                 self._commit()
             self._ledger.flush()  # what is delivered from here on is recorded
+            if self._is_done():
+                self._commit()
         except sqlite3.OperationalError as error:
             return self._retry(str(error), now)
         self._recovered(now)
@@ -156,6 +158,9 @@ class Reader:
             return
         chunk, before = suspect
         instead = poison.blame(chunk, before, death.reason, death.detail)
+        if poison.is_hopeless(*instead[0]):
+            self._stop(FAILED, f"a dead letter of {chunk.source} (line {chunk.line}) killed its worker, "
+                       f"{instead[0][1].marks} deaths in all; the last: {death.detail.splitlines()[0]}")
         self._ledger.blamed(instead)  # durable with the flush before the next delivery
         self._origin.replace(death.id, instead)
         if instead[0][0].fault and not chunk.fault:
@@ -186,11 +191,11 @@ class Reader:
 
     def _put_away_what_was_loaded_before(self) -> None:
         """An earlier run ended between the last commit of a unit and its being put away."""
-        self._is_new = False
         for unit in [] if self._dry else self._ledger.loaded_before():
             self._source.finished(unit)
             if not self._ledger.is_broken(unit.name):
                 self._ledger.put_away(unit)
+        self._is_new = False
 
     def _finish_units(self) -> None:
         for unit in self._ledger.taken_up():

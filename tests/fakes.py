@@ -61,3 +61,19 @@ class MemoryLedger:
         ledger = copy.deepcopy(self)
         ledger.problems = {}
         return ledger
+
+
+class Signs:
+    """Counts the signs of progress, and remembers the times that were asked for."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.asked: list[float] = []
+
+    def progress(self) -> None:
+        """Work goes on."""
+        self.given += 1
+
+    def extend(self, seconds: float) -> None:
+        """It may take so long until the next sign."""
+        self.asked.append(seconds)

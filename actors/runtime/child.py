@@ -52,6 +52,11 @@ class Child:
         self.hung = ""  # why it is being killed
         self.health = Health(self._watch)
 
+    def adopt(self, watch: WatchOptions) -> None:
+        """Go by other budgets, also for the generation that lives."""
+        self._watch = watch
+        self.health.adopt(watch)
+
     @property
     def name(self) -> str:
         """E.g. ``parser.1``."""

@@ -71,6 +71,10 @@ class Health:
         self._stopped_at: float | None = None
         self.reason = ""
 
+    def adopt(self, options: WatchOptions) -> None:
+        """Go by other budgets; the silence so far counts."""
+        self._options = options
+
     def observe(self, sample: Sample, now: float) -> Verdict:
         """Take a sample; ``reason`` says why, when the verdict is not WELL."""
         mark = (sample.phase, sample.progress)

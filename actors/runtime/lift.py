@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +17,8 @@ from actors.runtime.progress import progress
 #: A list in, a list of the same length out; a ``Reject`` in the place of each record that was rejected.
 Lifted = Callable[[list[Any]], list[Any]]
 _TRACEBACK_FRAMES = 3
-#: A sign of progress is given after so many calls for one record each.
-_SIGN_RECORDS = 64
+#: A sign of progress is given after at most so many calls for one record each; fewer, when they take longer than this.
+_SIGN_RECORDS, _SIGN_S = 64, 0.05
 
 
 def bind(function: Callable[..., Any], options: msgspec.Struct | None) -> Callable[..., Any]:
@@ -49,13 +50,16 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
 
 def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) -> list[Any]:
     results: list[Any] = []
-    for start in range(0, len(values), _SIGN_RECORDS):
-        some = values[start:start + _SIGN_RECORDS]
+    size, began = 1, time.monotonic()
+    while len(results) < len(values):
+        some = values[len(results):len(results) + size]
         try:
             results += [function(value) for value in some]  # the usual case: no exception at all
         except Exception:
             results += [_one(function, reason, value) for value in some]
         progress()
+        now = time.monotonic()
+        size, began = (1 if now - began > _SIGN_S else min(2 * size, _SIGN_RECORDS)), now
     return results
 
 
@@ -71,7 +75,7 @@ def _per_chunk(function: Callable[[list[Any]], list[Any]], reason: str, values: 
         problem = ""
     if len(values) == 1:
         return [Reject(reason, problem)]
-    return [_per_chunk(function, reason, [value])[0] for value in values]
+    return _per_record(lambda value: _per_chunk(function, reason, [value])[0], reason, values)
 
 
 def _one(function: Callable[[Any], Any], reason: str, value: Any) -> Any:

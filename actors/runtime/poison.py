@@ -10,6 +10,8 @@ Only the batch that a worker had *in hand* is suspect, and only when nobody had 
 its queue is delivered again without a mark. Marks and splits are recorded before they are acted on (the ledger does
 that), so no restart forgets them, and a batch that was split never travels whole again.
 
+A dead letter that goes on killing (too large for the machine, say) cannot be isolated any further: the run gives up.
+
 Pure: no clock, no file.
 """
 
@@ -49,6 +51,11 @@ def given_up(chunk: Chunk, blamed: Blame) -> Chunk:
     if blamed.marks < ALLOWED or not is_alone(chunk) or chunk.fault:
         return chunk
     return msgspec.structs.replace(chunk, fault=blamed.reason, detail=blamed.detail)
+
+
+def is_hopeless(chunk: Chunk, blamed: Blame) -> bool:
+    """Whether a chunk kills though it is only a dead letter: nobody would ever be done with it."""
+    return bool(chunk.fault) and blamed.marks >= 2 * ALLOWED
 
 
 def is_alone(chunk: Chunk) -> bool:

@@ -34,6 +34,10 @@ class RestartBudget:
         self._period_s = period_s
         self._stamps: list[float] = []
 
+    def adopt(self, intensity: int, period_s: float) -> None:
+        """Go by other limits; what has been counted stays counted."""
+        self._intensity, self._period_s = intensity, period_s
+
     def add(self, now: float) -> bool:
         """Count a restart; return whether the budget still holds."""
         self._stamps = [stamp for stamp in self._stamps if now - stamp <= self._period_s]
@@ -59,6 +63,10 @@ class Backoff:
         self._random = random_unit
         self._restarts = 0
         self._last_s = 0.0
+
+    def adopt(self, base_s: float, max_s: float) -> None:
+        """Go by other delays."""
+        self._base_s, self._max_s = base_s, max_s
 
     def next(self, healthy_s: float) -> float:
         """Seconds to wait before the next restart, after the child was ready for ``healthy_s``."""
@@ -155,6 +163,13 @@ class Pool:
             backoff = self._backoffs[name] = Backoff(
                 self._options.backoff_s, self._options.max_backoff_s, self._random)
         return backoff.next(ready_for_s)
+
+    def adopt(self, options: RestartOptions) -> None:
+        """Go by other options; what has been counted stays counted."""
+        self._options = options
+        self._budget.adopt(options.intensity, options.period_s)
+        for backoff in self._backoffs.values():
+            backoff.adopt(options.backoff_s, options.max_backoff_s)
 
     def restarted(self) -> None:
         """The pool was restarted as a whole: its history begins anew."""

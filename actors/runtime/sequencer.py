@@ -8,7 +8,9 @@ acknowledged again (when the first is durable) with the same counts, and not app
 position in a part's header is durable everywhere, so a new generation that knows nothing begins there.
 
 Ranges nest: once a batch has been split, its halves travel and the whole never again. So a part that begins below
-``applied`` and ends above it is a straggler from before the split: it is dropped without an answer.
+``applied`` and ends above it is a straggler from before the split: it is dropped without an answer. The whole may have
+been applied before its halves come: they are repetitions. What became of the whole is not known by halves, so what
+differs from its claims (an item was refused) is answered with the part that begins where the whole began.
 
 What does not work: a sequence number per batch (a split or a restart with another batch size renumbers them); the set
 of all applied ids (it grows with the input; ``low`` bounds it here to the window).
@@ -20,7 +22,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.runtime.messages import Ack, BatchId, Counts, Part
+import msgspec
+
+from actors.runtime.messages import Ack, BatchId, Counts, Part, merged
 
 #: The payload frames of a part.
 Frames = Sequence[bytes]
@@ -48,7 +52,23 @@ class _Partition:
         self.applied = applied
         self.waiting: dict[int, Held] = {}  # by start
         self.undurable: dict[BatchId, Held] = {}  # applied, in order
-        self.done: dict[BatchId, Counts] = {}  # durable and above low, in order
+        self.done: dict[BatchId, _Outcome] = {}  # durable and above low, in order
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    """What a range was said to become, and what it became."""
+
+    whole: BatchId
+    claims: Counts
+    counts: Counts
+
+    def of(self, part: Part) -> Counts:
+        """The counts of the range, or of a part of it."""
+        if part.id == self.whole:
+            return self.counts
+        if part.start != self.whole[1] or self.counts == self.claims:
+            return part.claims
+        return merged((part.claims, self.counts, {name: -number for name, number in self.claims.items()}))
 
 
 class Sequencer:
@@ -88,6 +108,9 @@ class Sequencer:
                 partition.applied = held.part.end
                 partition.undurable[held.part.id] = held
                 result.append(held)
+            for start in [start for start in partition.waiting if start < (partition.applied or 0)]:
+                for (sender, _, _), half in partition.waiting.pop(start).senders.items():
+                    self._repetition(partition, sender, half)  # it had overtaken the whole that it is a half of
         return result
 
     def durable(self, held: Held, counts: Counts | None = None) -> list[tuple[str, Ack]]:
@@ -97,13 +120,11 @@ class Sequencer:
         """
         partition = self._partitions[held.part.partition]
         partition.undurable.pop(held.part.id, None)
-        whole = held.part.claims if counts is None else counts
-        partition.done[held.part.id] = whole
+        claims = held.part.claims
+        outcome = partition.done[held.part.id] = _Outcome(held.part.id, claims, claims if counts is None else counts)
         held.frames = ()
-        return [
-            (sender, Ack(*part.id, part.epoch, whole if part.id == held.part.id else part.claims))
-            for (sender, _, _), part in held.senders.items()
-        ]
+        return [(sender, Ack(*part.id, part.epoch, outcome.of(part)))
+                for (sender, _, _), part in held.senders.items()]
 
     def positions(self) -> dict[str, int]:
         """The position up to which everything is applied, by partition."""
@@ -128,4 +149,8 @@ class Sequencer:
             if held.part.start <= part.start and part.end <= held.part.end:
                 held.add_sender(sender, part)
                 return None
-        return Ack(*part.id, part.epoch, partition.done.get(part.id, part.claims))
+        outcome = partition.done.get(part.id)
+        if outcome is None:
+            outcome = next((whole for (_, start, end), whole in partition.done.items()
+                            if start <= part.start and part.end <= end), None)
+        return Ack(*part.id, part.epoch, part.claims if outcome is None else outcome.of(part))

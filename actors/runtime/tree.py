@@ -41,6 +41,7 @@ from actors.runtime.events import (
 )
 from actors.runtime.health import Sample
 from actors.runtime.messages import Drain, Hold, Member, Roster, Start, Stop, Suspect
+from actors.runtime.pipeline import MAX_WORKERS
 from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit, KnownSuspects, Pool, RestartBudget, wants_restart
 from actors.runtime.topology import GIVERS, ChildSpec, pool_member
@@ -71,6 +72,7 @@ class Tree:
         self._began = 0.0
         self._drain_deadline: float | None = None
         self._version = 0
+        #: The last generation of those who were removed: nobody after them is called what they were called.
 
     # Events ---------------------------------------------------------------------------------------------------------
 
@@ -189,7 +191,7 @@ class Tree:
             else:  # it holds nothing
                 child.leaving, child.stopping = "remove", True
                 yield from [Kill(child.name, signal.SIGKILL)] if child.alive else self._forgotten(child)
-        names = (pool_member(pool, number) for number in range(1, 1 + workers + len(members)))
+        names = (pool_member(pool, number) for number in range(1, 1 + MAX_WORKERS))
         for name in [name for name in names if name not in self._children][:max(0, workers - len(staying))]:
             spec = msgspec.structs.replace(staying[0].spec, name=name)
             child = self._children[name] = Child(spec, self._policy.watch)
@@ -199,6 +201,11 @@ class Tree:
     def adopt(self, policy: Policy) -> None:
         """Go by another policy from here on; what has been counted stays counted."""
         self._policy = policy
+        self._budget.adopt(policy.restart.tree_intensity, policy.restart.tree_period_s)
+        for pool in self._pools.values():
+            pool.adopt(policy.restart)
+        for child in self._children.values():
+            child.adopt(policy.watch)
 
     def input_done(self, address: str, left: bool, now: float, code: int = DONE, reason: str = "") -> Iterator[Action]:
         """The reader has nothing under way any more; or, with a code and a reason, gives up."""
@@ -297,6 +304,7 @@ class Tree:
         self._gone[child.name] = child.generation  # an address is never used twice
         del self._children[child.name]
         yield Say(child.name, ABSENT, 0)
+        yield from self._release()  # others may have waited for it
 
     def _accuse(self, child: Child, died: ActorDied) -> Iterator[Action]:
         """Tell the origins with what in hand a worker died; they hear of it before they hear of the death."""

@@ -46,6 +46,8 @@ _OUT_OF_STEP = (b"CLIENT_ERROR", b"ERROR")
 _OVERLAP_BYTES = len(b"ERROR") - 1
 #: Far more than any reply has.
 _MAX_REPLY_BYTES = 2048
+#: How long a name server that does not answer may keep the system's resolver busy.
+_RESOLVE_S = 60.0
 _MAX_KEY_BYTES = 250
 _MAX_SOCKET_PATH_BYTES = 107
 _NOT_IN_KEYS = bytes((*range(0x21), 0x7F))
@@ -131,6 +133,7 @@ class _Server:
 
         self._name = options.describe()
         self._timeout_s = options.timeout_s
+        self._connect_timeout_s = options.connect_timeout_s
         self._good = (b"STORED", b"NOT_STORED") if options.only_missing else (b"STORED",)
         self._client: Client = Client(
             _address(options.server), connect_timeout=options.connect_timeout_s, timeout=options.timeout_s,
@@ -159,6 +162,7 @@ class _Server:
     def _exchange(self, data: bytes | memoryview, count: int) -> bytes:
         """Send commands and return ``count`` reply lines, or fewer when the connection got out of step."""
         if self._client.sock is None:
+            extend(_RESOLVE_S + self._connect_timeout_s)
             self._client._connect()
             assert self._client.sock is not None
             self._client.sock.setblocking(False)  # from here on `poll` does the waiting, for both directions

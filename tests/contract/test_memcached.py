@@ -13,8 +13,10 @@ import pytest
 
 from actors.runtime.errors import ConfigError, Reject, Retryable
 from actors.runtime.ports import Payload, Refusal
+from actors.runtime.progress import listen
 from actors.sinks.memcached import Memcached
 from tests.contract.test_sinks import payload
+from tests.fakes import Signs
 from tests.servers import Memcached as Server
 
 Item = tuple[bytes, bytes]
@@ -242,3 +244,16 @@ def test_opening_does_not_wait_for_a_server() -> None:
     sink = Memcached(server="127.0.0.1:1").open("store", Path())
     assert sink.write([]) == []
     sink.close()
+
+
+def test_a_writer_that_waits_for_a_slow_server_asks_for_the_time_that_it_waits() -> None:
+    signs = Signs()
+    listen(signs)
+    try:
+        with Server() as server:
+            write(server, *[numbered(3, 10)] * 5, timeout_s=4.0)
+    finally:
+        listen(None)
+    assert signs.asked[0] > 4.0, "for the resolver and the connection"
+    assert len(signs.asked[1:]) >= 5
+    assert set(signs.asked[1:]) == {4.0}

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.runtime.progress import listen
 from actors.sources.inflate import (
     BLOCK_BYTES,
     INPUT_BYTES,
@@ -29,6 +30,7 @@ from actors.sources.inflate import (
     identity_of,
     open_regular,
 )
+from tests.fakes import Signs
 
 TEXT = b"".join(b"idfa\t%d\t%d\n" % (number * 7919 % 1009, number) for number in range(60))
 
@@ -269,3 +271,14 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     plain.touch()
     with open_regular(str(plain)) as file:
         assert isinstance(file, FileIO)
+
+
+def test_to_skip_much_of_a_gzip_file_shows_progress() -> None:
+    signs = Signs()
+    listen(signs)
+    try:
+        with stream_of(gzip.compress(bytes(8 * BLOCK_BYTES))) as stream:
+            assert stream.skip(8 * BLOCK_BYTES) == 8 * BLOCK_BYTES
+    finally:
+        listen(None)
+    assert signs.given >= 8

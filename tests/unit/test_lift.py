@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -10,6 +11,8 @@ import pytest
 from actors.runtime.errors import Reject
 from actors.runtime.lift import bind, lift
 from actors.runtime.pipeline import per_chunk
+from actors.runtime.progress import listen
+from tests.fakes import Signs
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -106,3 +109,20 @@ def test_running_out_of_the_stack_rejects_one_record() -> None:
     assert first == 0
     assert second.reason == "parse_error"
     assert "RecursionError" in second.detail
+
+
+@pytest.mark.parametrize(("seconds", "least"), [(0.06, 12), (0.0, 1)])
+def test_records_that_take_long_each_give_a_sign_each(seconds: float, least: int) -> None:
+    def slow(value: int) -> int:
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            pass
+        return value
+
+    signs = Signs()
+    listen(signs)
+    try:
+        assert lift(slow, "parse")(list(range(12))) == list(range(12))
+    finally:
+        listen(None)
+    assert signs.given >= least

@@ -188,6 +188,30 @@ def test_a_half_of_what_is_applied_as_a_whole_is_answered_with_it() -> None:
     assert sorted(sequencer.durable(held)) == [(A, ack(0, 20, {"written": 2})), (B, ack(0, 10, {"written": 1}))]
 
 
+def test_a_half_that_came_before_the_whole_was_applied_is_answered_with_it() -> None:
+    sequencer = Sequencer()
+    sequencer.offer(A, part(10, 30), [b"whole"])
+    sequencer.offer(B, part(20, 30), [b"half"])
+    sequencer.offer(A, part(0, 10), [b""])
+    first, whole = sequencer.ready()
+    sequencer.durable(first)
+    assert sequencer.durable(whole) == [(A, ack(10, 30)), (B, ack(20, 30))]
+    assert sequencer.offer(B, part(10, 20), [b"half"]) == ack(10, 20)
+    assert len(sequencer) == 0
+
+
+def test_what_was_refused_of_a_whole_is_counted_once_when_its_halves_are_repetitions() -> None:
+    sequencer = Sequencer()
+    sequencer.offer(A, part(0, 40, claims={"written": 4}), [b"whole"])
+    (held,) = sequencer.ready()
+    sequencer.offer(B, part(0, 20, claims={"written": 2}), [b"half"])  # before it is known
+    answers = sequencer.durable(held, {"written": 3, "dead_lettered": 1})
+    assert answers[1:] == [(B, ack(0, 20, {"written": 1, "dead_lettered": 1}))]
+    assert sequencer.offer(A, part(0, 20, claims={"written": 2}), [b""]) == ack(
+        0, 20, {"written": 1, "dead_lettered": 1})
+    assert sequencer.offer(B, part(20, 40, claims={"written": 2}), [b""]) == ack(20, 40, {"written": 2})
+
+
 def test_outcomes_below_the_low_position_are_forgotten() -> None:
     sequencer = Sequencer()
     sequencer.offer(A, part(0, 10), [b""])
