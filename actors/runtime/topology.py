@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import msgspec
 
 from actors.runtime.manifest import Component, Manifest
@@ -61,6 +63,12 @@ def process_name(role: str, which: str | int) -> str:
 def pool_member(pool: str, number: int) -> str:
     """The name of a worker of a pool."""
     return process_name(pool, number)
+
+
+def free_members(pool: str, taken: Container[str], count: int) -> list[str]:
+    """At most so many names of a pool's workers that are not taken, the lowest first."""
+    names = (pool_member(pool, number) for number in range(1, 1 + MAX_WORKERS))
+    return [name for name in names if name not in taken][:max(0, count)]
 
 
 def may_come(manifest: Manifest) -> list[str]:

@@ -41,10 +41,9 @@ from actors.runtime.events import (
 )
 from actors.runtime.health import Sample
 from actors.runtime.messages import Drain, Hold, Member, Roster, Start, Stop, Suspect
-from actors.runtime.pipeline import MAX_WORKERS
 from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit, KnownSuspects, Pool, RestartBudget, wants_restart
-from actors.runtime.topology import GIVERS, ChildSpec, pool_member
+from actors.runtime.topology import GIVERS, ChildSpec, free_members
 
 
 class Tree:
@@ -191,8 +190,7 @@ class Tree:
             else:  # it holds nothing
                 child.leaving, child.stopping = "remove", True
                 yield from [Kill(child.name, signal.SIGKILL)] if child.alive else self._forgotten(child)
-        names = (pool_member(pool, number) for number in range(1, 1 + MAX_WORKERS))
-        for name in [name for name in names if name not in self._children][:max(0, workers - len(staying))]:
+        for name in free_members(pool, self._children, workers - len(staying)):
             spec = msgspec.structs.replace(staying[0].spec, name=name)
             child = self._children[name] = Child(spec, self._policy.watch)
             child.generation = self._gone.get(name, 0)
