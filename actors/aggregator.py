@@ -12,12 +12,10 @@ from collections.abc import Sequence
 import msgspec
 
 from actors.runtime.actor import Post
-from actors.runtime.messages import AnyMessage, Member, Outage, Part
+from actors.runtime.messages import AnyMessage, Member, Part
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.state import FoldState
-
-#: Seconds until a commit that failed (disk full) is tried again.
-RETRY_S = 0.5
+from actors.runtime.trouble import Trouble
 
 
 class Aggregator:
@@ -33,8 +31,7 @@ class Aggregator:
         self._state = state
         self._sequencer = Sequencer(state.applied())
         self._uncommitted: list[Held] = []
-        self._retry_at = 0.0
-        self._down_since = 0.0
+        self._trouble = Trouble(post)
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """Take a part."""
@@ -48,8 +45,8 @@ class Aggregator:
 
     def work(self, now: float) -> float | None:
         """Fold and commit everything that is there."""
-        if self._retry_at > now:
-            return self._retry_at - now
+        if wait_s := self._trouble.wait_s(now):
+            return wait_s
         slot = self._post.slot
         ready = self._sequencer.ready()
         slot.open = len(self._sequencer)
@@ -75,17 +72,8 @@ class Aggregator:
         try:
             self._state.commit(self._sequencer.positions())
         except sqlite3.OperationalError as error:
-            problem = f"aggregate state: {error}"
-            if slot.note != problem:
-                self._down_since = now
-                self._post.tell(Outage(problem, 0.0))
-            slot.note = problem
-            slot.phase("RETRY")
-            self._retry_at = now + RETRY_S
-            return RETRY_S
-        if slot.note:
-            slot.note = ""
-            self._post.tell(Outage("", now - self._down_since))
+            return self._trouble.met(f"aggregate state: {error}", now)
+        self._trouble.over(now)
         for held in self._uncommitted:
             slot.batches += 1
             slot.records += held.part.count

@@ -28,17 +28,15 @@ from actors.runtime.messages import (
     Hold,
     InputDone,
     Member,
-    Outage,
     Suspect,
 )
 from actors.runtime.origin import Origin
 from actors.runtime.ports import Chunk, Source, Unit
 from actors.runtime.topology import fixed_destinations
+from actors.runtime.trouble import Trouble
 
 #: Seconds between two commits of positions while batches are under way.
 COMMIT_S = 0.25
-#: Seconds until a commit that failed (disk full) is tried again.
-RETRY_S = 0.5
 #: So many records may kill their workers, or make them hang, whatever the error rate.
 FEW_RECORDS = 10
 #: Seconds between two looks at a source that had nothing.
@@ -78,8 +76,7 @@ class Reader:
         self._moved = True
         self._patience_s = self._silent_until = 0.0
         self._commit_at = 0.0
-        self._retry_at = 0.0
-        self._down_since = 0.0
+        self._trouble = Trouble(post)
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """Take credit or an answer."""
@@ -109,8 +106,8 @@ class Reader:
 
     def work(self, now: float) -> float | None:
         """Close what is acknowledged, read one chunk, deliver, commit when it is time."""
-        if self._retry_at > now:
-            return self._retry_at - now
+        if wait_s := self._trouble.wait_s(now):
+            return wait_s
         slot = self._post.slot
         try:
             if self._is_new:
@@ -126,8 +123,8 @@ class Reader:
             if self._is_done():
                 self._commit()
         except sqlite3.OperationalError as error:
-            return self._retry(str(error), now)
-        self._recovered(now)
+            return self._trouble.met(f"positions: {error}", now)
+        self._trouble.over(now)
         self._watch_the_silence(now)
         self._deliver()
         slot.open = len(self._origin)
@@ -282,19 +279,3 @@ class Reader:
         if not len(self._origin) and not self._draining and not self._source.exhausted:
             pending.append(POLL_S)
         return max(0.0, min(pending)) if pending else None
-
-    def _retry(self, problem: str, now: float) -> float:
-        slot = self._post.slot
-        problem = f"positions: {problem}"
-        if slot.note != problem:
-            self._down_since = now
-            self._post.tell(Outage(problem, 0.0))
-        slot.note = problem
-        slot.phase("RETRY")
-        self._retry_at = now + RETRY_S
-        return RETRY_S
-
-    def _recovered(self, now: float) -> None:
-        if self._post.slot.note:
-            self._post.slot.note = ""
-            self._post.tell(Outage("", now - self._down_since))

@@ -7,7 +7,6 @@ sink refuses for good go to the dead-letter store from here; the part is acknowl
 
 from __future__ import annotations
 
-import random
 from collections import Counter, deque
 from collections.abc import Sequence
 
@@ -15,15 +14,14 @@ import msgspec
 
 from actors.runtime.actor import Post
 from actors.runtime.errors import Retryable
-from actors.runtime.messages import Ack, AnyMessage, BatchId, Counts, Member, Outage, Part
+from actors.runtime.messages import Ack, AnyMessage, BatchId, Counts, Member, Part
 from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink, SinkOptions
-from actors.runtime.restart import full_jitter
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.topology import DEAD_LETTERS, writer_name
+from actors.runtime.trouble import Trouble
 
 #: Most parts in a group: what is written in one call before messages are looked at again.
 GROUP_PARTS = 32
-RETRY_BASE_S, RETRY_MAX_S = 0.05, 2.0
 
 
 class _Parked(msgspec.Struct, frozen=True):
@@ -56,10 +54,7 @@ class Writer:
         self._ready: deque[Held] = deque()
         self._group: list[Held] = []
         self._parked: dict[BatchId, _Parked] = {}
-        self._random = random.Random()
-        self._failures = 0
-        self._down_since = 0.0
-        self._retry_at = 0.0
+        self._trouble = Trouble(post)
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """Take a part, or the dead-letter store's acknowledgement."""
@@ -78,8 +73,8 @@ class Writer:
 
     def work(self, now: float) -> float | None:
         """Write one group."""
-        if self._retry_at > now:
-            return self._retry_at - now
+        if wait_s := self._trouble.wait_s(now):
+            return wait_s
         if not self._group:
             self._ready.extend(self._sequencer.ready())
             self._group = [self._ready.popleft() for _ in range(min(GROUP_PARTS, len(self._ready)))]
@@ -93,8 +88,8 @@ class Writer:
         try:
             refusals = self._sink.write([_payload(held) for held in written]) if written else []
         except Retryable as error:
-            return self._retry(str(error), now)
-        self._recovered(now)
+            return self._trouble.met(str(error), now)
+        self._trouble.over(now)
         self._settle(written, refusals)
         return 0.0
 
@@ -162,25 +157,6 @@ class Writer:
         store = self._post.members.get(writer_name(DEAD_LETTERS))
         if store is not None:
             self._post.send(store.address, parked.part, [parked.frame])
-
-    def _retry(self, problem: str, now: float) -> float:
-        slot = self._post.slot
-        if not self._failures:
-            self._down_since = now
-        if slot.note != problem:
-            self._post.tell(Outage(problem, now - self._down_since))
-        slot.note = problem
-        slot.phase("RETRY")
-        delay = full_jitter(self._failures, RETRY_BASE_S, RETRY_MAX_S, self._random)
-        self._failures += 1
-        self._retry_at = now + delay
-        return delay
-
-    def _recovered(self, now: float) -> None:
-        if self._failures:
-            self._failures = 0
-            self._post.slot.note = ""
-            self._post.tell(Outage("", now - self._down_since))
 
 
 def _payload(held: Held) -> Payload:

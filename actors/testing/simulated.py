@@ -104,7 +104,7 @@ def _make_role(world: World, name: str, post: Post) -> Role:
     if stage == "writer":
         ordered = which != DEAD_LETTERS and world.sinks[which].ordered
         writer = Writer(post, which, world.stores[which], ordered, world.letters)
-        writer._random = world.rng  # the delays between its retries, too, come from the seed
+        writer._trouble.random = world.rng  # the delays between its retries, too, come from the seed
         return writer
     sinks: dict[str, SinkOptions] = dict(world.sinks)
     checks = Check(pipeline, pipeline.options, Destinations(
