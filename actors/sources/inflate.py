@@ -33,6 +33,8 @@ from hashlib import blake2b
 from io import FileIO
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
+from actors.runtime.progress import progress
+
 if TYPE_CHECKING:
     from isal.isal_zlib import Decompress
 
@@ -224,6 +226,7 @@ class GzipStream:
         while left and (block := self.read()):
             self._left_over = block[left:]
             left -= min(left, len(block))
+            progress()  # in a large file it takes long
         return count - left
 
     def _decode(self, decoder: Decompress) -> bytes:
