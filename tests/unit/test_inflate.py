@@ -202,6 +202,26 @@ def test_to_skip_bytes_is_to_read_and_drop_them(skips: list[int], kind: str) -> 
         assert stream.consumed == len(content)
 
 
+def test_a_long_way_to_skip_shows_signs_of_progress() -> None:
+    class Signs:
+        given = 0
+
+        def progress(self) -> None:
+            self.given += 1
+
+        def extend(self, seconds: float) -> None:
+            raise AssertionError("no time was asked for")
+
+    signs = Signs()
+    listen(signs)
+    try:
+        with stream_of(gzip.compress(bytes(20 * BLOCK_BYTES))) as stream:
+            stream.skip(19 * BLOCK_BYTES)
+    finally:
+        listen(None)
+    assert signs.given >= 19
+
+
 def test_a_zip_bomb_is_read_in_bounded_memory() -> None:
     bomb = gzip.compress(bytes(64 * 1024 * 1024))
     with stream_of(bomb) as stream:
