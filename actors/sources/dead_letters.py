@@ -5,7 +5,7 @@
 All letters of a retry are one unit. Their ranges were fixed when the retry was planned, so a retry that is taken up
 again, by a new reader or by another run, goes on where the ledger says, in the partition that it began in, and no
 consumer applies anything twice. One chunk for each letter, because a refusal by a sink names its batch and no record;
-only a letter of several lines that was split, because it killed its workers, goes on in the ranges that it was split in.
+only a letter of several lines that killed its workers goes on in the ranges that it was split in.
 
 A letter that was purged in the meantime leaves an empty chunk: ranges have no holes.
 """

@@ -17,7 +17,7 @@ from actors.sinks.memcached import Memcached as MemcachedOptions
 from scripts.make_logs import write_logs
 from tests.contract.test_sinks import payload
 from tests.letters import NORTH, dlq, folded, letters, line_letter, put, reject, write
-from tests.loads import DEVICE_TYPES, Running, encode, expected_stores, lmdb_stores, load
+from tests.loads import DEVICE_TYPES, Load, Running, encode, expected_stores, lmdb_stores, load
 from tests.servers import Memcached
 
 APPS = [123456] * 300_000  # more than 1 MiB when encoded, which is what a memcached takes by default

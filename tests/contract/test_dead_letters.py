@@ -307,7 +307,7 @@ def test_a_planned_letter_that_was_purged_leaves_an_empty_range(tmp_path: Path) 
 
 
 def test_a_letter_of_several_lines_that_was_split_goes_on_in_its_halves_after_a_restart(tmp_path: Path) -> None:
-    store(tmp_path, [msgspec.structs.replace(LETTER, raw=b"a\nb\nc\nd"), msgspec.structs.replace(LETTER, position=1)])
+    store(tmp_path, [msgspec.structs.replace(LETTER, position=1, raw=b"a\nb\nc\nd"), LETTER])
     made = plan(tmp_path, 1, 2)
     options = PlannedLetters(path=str(tmp_path / NAME), retry=made.retry, key=made.key, total=made.total)
     ledger = Ledger(tmp_path / "positions.db", "run")
