@@ -324,7 +324,7 @@ def test_a_letter_of_several_lines_that_was_split_goes_on_in_its_halves_after_a_
         half, last = iter(source.read, None)
     again.close_file()
     assert half == halves[1]
-    assert (half.data, half.line) == (b"c\nd\n", LETTER.line + 2)
+    assert (half.data, half.line) == (b"b\nc\nd", LETTER.line + 1)
     assert last.start == whole.end
 
 
