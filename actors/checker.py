@@ -7,7 +7,6 @@ brings it back in its acknowledgement when it is true.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
@@ -18,7 +17,7 @@ from actors.runtime.errors import Reject
 from actors.runtime.lift import bind, lift
 from actors.runtime.messages import Batch, Counts
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import DeadLetter, SinkOptions
+from actors.runtime.ports import DeadLetter, SinkOptions, rejections
 from actors.runtime.rows import Rows, unpack_rows
 from actors.runtime.state import add_each
 from actors.runtime.worker import Checking, Made, Output, Work
@@ -203,10 +202,8 @@ class Check:
         ]
 
     def _dead_letter_part(self, letters: list[DeadLetter]) -> Output:
-        claims = {"dead_lettered": len(letters)}
-        for reason, number in Counter(letter.reason for letter in letters).items():
-            claims[f"rejected.{reason}"] = number
-        return Output(self._to.dead_letters, len(letters), claims, [self._to.dead_letter_options.pack(letters)])
+        frame = self._to.dead_letter_options.pack(letters)
+        return Output(self._to.dead_letters, len(letters), rejections(letters), [frame])
 
 
 class _NeedsCare(Exception):

@@ -7,7 +7,7 @@ sink refuses for good go to the dead-letter store from here; the part is acknowl
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from actors.runtime.actor import Post
 from actors.runtime.errors import Retryable
 from actors.runtime.messages import Ack, AnyMessage, BatchId, Counts, Member, Part
-from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink, SinkOptions
+from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink, SinkOptions, rejections
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.topology import DEAD_LETTERS, writer_name
 from actors.runtime.trouble import Trouble
@@ -145,10 +145,7 @@ class Writer:
         counts = dict(part.claims)
         for name in ("written", f"written.{self._name}"):
             counts[name] = counts.get(name, 0) - len(letters)
-        claims = {"dead_lettered": len(letters)}
-        for reason, number in Counter(letter.reason for letter in letters).items():
-            claims[f"rejected.{reason}"] = number
-        header = Part(*part.id, part.epoch, part.low, len(letters), claims, part.source)
+        header = Part(*part.id, part.epoch, part.low, len(letters), rejections(letters), part.source)
         frame = self._dead_letters.pack(letters)
         parked = self._parked[part.id] = _Parked(held, header, frame, counts)
         self._send_parked(parked)

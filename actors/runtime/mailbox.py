@@ -30,7 +30,7 @@ from zmq.utils import z85
 
 from actors.runtime.errors import DecodeError, Fatal
 from actors.runtime.links import Links, is_of_this_run, is_of_this_user
-from actors.runtime.messages import AnyMessage, Message, decode, encode
+from actors.runtime.messages import MAX_HEADER_BYTES, AnyMessage, Message, decode, encode
 from actors.runtime.rundir import CONTROL
 
 SUPERVISOR = "supervisor"
@@ -244,16 +244,20 @@ class Mailbox(_Postbox):
         """Send to a consumer, the supervisor, or a producer that has written here; False when it is not there.
 
         Raises:
-            Fatal: a frame is longer than any consumer takes.
+            Fatal: a frame, or the header, is longer than any consumer takes.
         """
         longest = max(map(len, frames), default=0)
         if longest > MAX_FRAME_BYTES:  # its connection would be closed, and the batch delivered again for ever
             raise Fatal(f"{type(message).__name__} for {address}: a frame of {longest} bytes, at most "
                         f"{MAX_FRAME_BYTES} are possible: make flow.batch_bytes or source.max_line_bytes smaller")
+        header = encode(message)
+        if len(header) > MAX_HEADER_BYTES:  # it would be dropped as garbage, and nobody would ever answer
+            raise Fatal(f"{type(message).__name__} for {address}: a header of {len(header)} bytes, at most "
+                        f"{MAX_HEADER_BYTES} are possible: file names and the reasons of rejects have to be shorter")
         socket = self._peers.get(address)
         if socket is None:
             return self._router is not None and self._route(self._router, address, message, frames)
-        socket.send_multipart([encode(message), *frames], copy=longest < _ZERO_COPY_BYTES)
+        socket.send_multipart([header, *frames], copy=longest < _ZERO_COPY_BYTES)
         return True
 
     def receive(self, timeout_s: float | None) -> list[Received]:

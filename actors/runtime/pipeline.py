@@ -134,7 +134,7 @@ class RestartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         backoff_s: base of the delay before a restart; the first restart is at once, then full jitter, doubling.
         max_backoff_s: longest such delay.
         boot_failures: most deaths in a row before an actor was ever ready.
-        ready_s: longest time from spawn to ready.
+        ready_s: longest time to boot, and, once all downstream is ready, to get ready.
     """
 
     intensity: Count = 5

@@ -7,6 +7,7 @@ sources and sinks import their heavy client libraries inside ``open``, for pool 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -55,6 +56,20 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     line: int
     raw: bytes
     index: int = 0
+
+
+#: A part's claims name so many reasons at most, and so much of each: a reason made from the record is no short word.
+_REASONS, _REASON_CHARS = 32, 60
+
+
+def rejections(letters: Sequence[DeadLetter]) -> dict[str, int]:
+    """The outcome counts of dead letters. Bounded, for they travel in a header: the rest is ``rejected.other``."""
+    reasons = Counter(letter.reason[:_REASON_CHARS] for letter in letters)
+    claims = {f"rejected.{reason}": number for reason, number in reasons.most_common(_REASONS)}
+    others = len(letters) - sum(claims.values())
+    if others:
+        claims["rejected.other"] = claims.get("rejected.other", 0) + others
+    return {"dead_lettered": len(letters), **claims}
 
 
 class Payload(msgspec.Struct, frozen=True):

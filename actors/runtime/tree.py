@@ -85,11 +85,11 @@ class Tree:
         """A process runs and waits for ``Start``."""
         child = self._by_address(address)
         if child is not None:
-            child.booted = True
+            child.booted, child.deadline = True, None  # it may have to wait for others
             if self.mode is Mode.STOPPING:
                 yield from self._stop_layer(now)
             else:
-                yield from self._release()
+                yield from self._release(now)
 
     def ready(self, address: str, endpoint: str, now: float) -> Iterator[Action]:
         """An actor is ready for work."""
@@ -105,7 +105,7 @@ class Tree:
             return
         yield Say(child.name, "READY", child.generation)
         yield from self._publish()
-        yield from self._release()
+        yield from self._release(now)
         if self.mode is Mode.STARTING and all(other.ever_ready for other in self._children.values()):
             self.mode = Mode.RUNNING
             yield Emit(RunReady(len(self._children), now - self._began))
@@ -135,7 +135,7 @@ class Tree:
         if ready_for is not None:
             yield from self._publish()
         if child.leaving == "remove":
-            yield from self._forgotten(child)
+            yield from self._forgotten(child, now)
         elif commanded or child.leaving:
             child.leaving = ""
             yield from self._spawn(child, now)
@@ -189,7 +189,7 @@ class Tree:
                 yield from care.retire(child, "remove", self._policy.limits.drain_s, self._givers(child), now)
             else:  # it holds nothing
                 child.leaving, child.stopping = "remove", True
-                yield from [Kill(child.name, signal.SIGKILL)] if child.alive else self._forgotten(child)
+                yield from [Kill(child.name, signal.SIGKILL)] if child.alive else self._forgotten(child, now)
         for name in free_members(pool, self._children, workers - len(staying)):
             spec = msgspec.structs.replace(staying[0].spec, name=name)
             child = self._children[name] = Child(spec, self._policy.watch)
@@ -298,11 +298,11 @@ class Tree:
             yield Emit(Recycled(oldest.name, oldest.generation, care.is_worn(oldest, options, now)))
             yield from care.retire(oldest, "replace", self._policy.limits.drain_s, self._givers(oldest), now)
 
-    def _forgotten(self, child: Child) -> Iterator[Action]:
+    def _forgotten(self, child: Child, now: float) -> Iterator[Action]:
         self._gone[child.name] = child.generation  # an address is never used twice
         del self._children[child.name]
         yield Say(child.name, ABSENT, 0)
-        yield from self._release()  # others may have waited for it
+        yield from self._release(now)  # others may have waited for it
 
     def _accuse(self, child: Child, died: ActorDied) -> Iterator[Action]:
         """Tell the origins with what in hand a worker died; they hear of it before they hear of the death."""
@@ -318,12 +318,12 @@ class Tree:
         yield Say(child.name, "STARTING", child.generation)
         yield Spawn(child.name, child.generation)
 
-    def _release(self) -> Iterator[Action]:
+    def _release(self, now: float) -> Iterator[Action]:
         waiting = [child.spec.layer for child in self._children.values() if not child.ever_ready]
         lowest = min(waiting, default=1 << 30)
         for child in self._children.values():
             if child.booted and not child.started and child.spec.layer <= lowest:
-                child.started = True
+                child.started, child.deadline = True, now + self._policy.restart.ready_s
                 yield Send(child.address, Start())
 
     def _publish(self) -> Iterator[Action]:

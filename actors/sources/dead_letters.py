@@ -4,7 +4,8 @@
 
 All letters of a retry are one unit. Their ranges were fixed when the retry was planned, so a retry that is taken up
 again, by a new reader or by another run, goes on where the ledger says, in the partition that it began in, and no
-consumer applies anything twice. One chunk for each letter, because a refusal by a sink names its batch and no record.
+consumer applies anything twice. One chunk for each letter, because a refusal by a sink names its batch and no record;
+only a letter of several lines that killed its workers goes on in the ranges that it was split in.
 
 A letter that was purged in the meantime leaves an empty chunk: ranges have no holes.
 """
@@ -22,7 +23,8 @@ from actors.runtime.ports import Chunk, Unit, UnitLedger
 
 _NEXT = """
 SELECT p.start, p."end", p.letter, p.piece, coalesce(p.raw, l.raw), l."offset", l.line
-FROM planned p LEFT JOIN letters l ON l.id = p.letter WHERE p.retry = ? AND p.start >= ? ORDER BY p.start LIMIT 1
+FROM planned p LEFT JOIN letters l ON l.id = p.letter
+WHERE p.retry = ?1 AND p.start = (SELECT max(start) FROM planned WHERE retry = ?1 AND start <= ?2)
 """
 
 
@@ -66,6 +68,8 @@ class LettersSource:
         self._connection: sqlite3.Connection | None = None
         self._unit: Unit | None = None
         self._at = 0
+        #: Ends of the ranges that were on their way, by start: a letter that was split never travels whole again.
+        self._recorded: dict[int, int] = {}
         self.exhausted = False
 
     def read(self) -> Chunk | None:
@@ -79,13 +83,16 @@ class LettersSource:
             return None
         if self._connection is None:
             self._connection = open_for_reading(Path(self._options.path))
+        at = self._at
         start, end, letter, piece, raw, offset, line = self._connection.execute(
-            _NEXT, (self._options.retry, self._at)).fetchone()
-        self._at = end
-        self.exhausted = end >= self._options.total
+            _NEXT, (self._options.retry, at)).fetchone()
         data = b"" if raw is None else raw if piece else raw + b"\n"
+        before = data[:at - start]
+        end = self._at = self._recorded.get(at, end)
+        self.exhausted = end >= self._options.total
         return Chunk(
-            unit.id, f"dead letter {letter}", unit.base + start, unit.base + end, offset or 0, line or 0, data)
+            unit.id, f"dead letter {letter}", unit.base + at, unit.base + end, (offset or 0) + at - start,
+            (line or 0) + before.count(b"\n"), data[at - start:end - start])
 
     def finished(self, unit: Unit) -> None:
         """Nothing to put away: the ledger knows, and the store asks it."""
@@ -104,5 +111,6 @@ class LettersSource:
         unit = self._unit = self._ledger.begin(self._options.describe(), self._options.key)
         self._ledger.end(unit, unit.base + self._options.total)  # known beforehand
         self._at = unit.low - unit.base
+        self._recorded = {start - unit.base: end - unit.base for start, end in self._ledger.boundaries(unit)}
         self.exhausted = self._at >= self._options.total
         return unit

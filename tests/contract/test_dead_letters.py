@@ -13,6 +13,7 @@ import pytest
 
 from actors.console.letters import Filters, purge, shrink
 from actors.console.retry_plan import Plan, make_plan, settle, unfinished
+from actors.runtime import poison
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.ledger import Ledger
 from actors.runtime.ports import Chunk, DeadLetter
@@ -303,6 +304,28 @@ def test_a_planned_letter_that_was_purged_leaves_an_empty_range(tmp_path: Path) 
     assert first.end == gone.start < gone.end == last.start
     again(tmp_path, made.retry, rejection(gone))
     assert [row.id for row in stored(tmp_path)] == [1, 3]
+
+
+def test_a_letter_of_several_lines_that_was_split_goes_on_in_its_halves_after_a_restart(tmp_path: Path) -> None:
+    store(tmp_path, [msgspec.structs.replace(LETTER, position=1, raw=b"a\nb\nc\nd"), LETTER])
+    made = plan(tmp_path, 1, 2)
+    options = PlannedLetters(path=str(tmp_path / NAME), retry=made.retry, key=made.key, total=made.total)
+    ledger = Ledger(tmp_path / "positions.db", "run")
+    with closing(options.open(ledger, 1)) as source:
+        whole = source.read()
+        assert whole is not None
+        ledger.issue(whole)
+        halves = poison.split(whole)
+        ledger.blamed([(half, poison.Blame(2)) for half in halves])
+        ledger.close(halves[0], {})
+    ledger.close_file()
+    again = Ledger(tmp_path / "positions.db", "run")
+    with closing(options.open(again, 1)) as source:
+        half, last = iter(source.read, None)
+    again.close_file()
+    assert half == halves[1]
+    assert (half.data, half.line) == (b"b\nc\nd", LETTER.line + 1)
+    assert last.start == whole.end
 
 
 def test_settling_marks_what_the_ledger_knows_to_be_done_and_nothing_else(tmp_path: Path) -> None:
