@@ -13,6 +13,7 @@ import ctypes
 import os
 import re
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,14 +67,24 @@ def trouble(who: str, data: bytes | memoryview) -> None:
         case "loop":
             while True:
                 pass
-        case "regex":  # holds the GIL from its beginning to its end, two seconds or more
-            re.match(r"(a+)+$", "a" * 26 + "b")
+        case "regex":  # holds the GIL from its beginning to its end
+            re.match(r"(a+)+$", "a" * _letters_for(1.6) + "b")
         case "gate":
             while not Path(f"{told[2]}.open").exists():
                 threading.Event().wait(0.005)
                 progress()
         case unknown:
             raise AssertionError(f"no such trouble: {unknown}")
+
+
+def _letters_for(seconds: float) -> int:
+    """So many letters keep that expression busy for this long or up to twice as long, on this machine."""
+    letters, began = 18, time.process_time()
+    re.match(r"(a+)+$", "a" * letters + "b")
+    took = time.process_time() - began
+    while took < seconds:
+        letters, took = letters + 1, 2 * took
+    return letters
 
 
 def parse(raw: bytes) -> Value:
