@@ -163,12 +163,13 @@ class _Run:
 
     def _look(self, now: float) -> None:
         """Look at every actor: what its slot says, and the kernel."""
+        late_s = max(0.0, now - self._look_at - LOOK_S) if self._look_at else 0.0
         self._look_at = now + LOOK_S
         for view in self._board.views():
             process = procfs.look(view.pid) if view.pid else None
             if process is not None:
                 progress = (view.batches, view.signs, view.hand[1], view.hand[2])
-                sample = Sample(view.phase, progress, process.cpu_s, process.state, view.extended_s)
+                sample = Sample(view.phase, progress, process.cpu_s, process.state, view.extended_s, late_s)
                 self._do(self._tree.observed(view.actor, view.generation, sample, view.rss_bytes, now))
 
     def _heard(self, sender: str, message: messages.AnyMessage) -> Iterator[actions.Action]:

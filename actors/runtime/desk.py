@@ -17,7 +17,7 @@ from actors.runtime.manifest import Manifest
 from actors.runtime.messages import Command, Reply
 from actors.runtime.pipeline import MAX_WORKERS
 from actors.runtime.policy import policy_of
-from actors.runtime.tree import Tree
+from actors.runtime.tree import Mode, Tree
 
 #: Reads the configuration again. Raises ConfigError when it is wrong.
 Reload = Callable[[], Manifest]
@@ -75,6 +75,8 @@ class Desk:
             yield Send(sender, Reply(False, f"expected one of the pools {', '.join(pools)}, got {pool!r}"))
         elif not workers.isdigit() or not 1 <= int(workers) <= MAX_WORKERS:
             yield Send(sender, Reply(False, f"{pool}: expected 1 to {MAX_WORKERS} workers, got {workers!r}"))
+        elif self._tree.mode not in (Mode.STARTING, Mode.RUNNING):
+            yield Send(sender, Reply(False, f"{pool}: the run is ending, so its workers stay as they are"))
         else:
             yield from self._tree.scale(pool, int(workers), now)
             yield Send(sender, Reply(True, f"{pool}: {workers} workers from now on"))

@@ -8,7 +8,8 @@
 
 *Progress* is a batch finished or a sign within one. IDLE waits for work, WAIT_CREDIT is back-pressure and RETRY an
 outage: never a hang, however long. The budget of a loop is CPU time, not time on the clock, so a starved machine kills
-nobody; a process in state D waits for a disk, which a kill cannot help.
+nobody; time in which nobody could look (all was paused) does not count; a process in state D waits for a disk, which a
+kill cannot help.
 
 What does not work: heartbeats. A thread that beats is late by seconds behind one regular expression that holds the
 GIL, and on time in a deadlock. A deadline on the clock for each batch kills what is merely slow.
@@ -37,6 +38,8 @@ class Sample(msgspec.Struct, frozen=True):
         cpu_s: CPU seconds used by the process so far.
         state: the kernel's letter for the process: R, S, D, T.
         extended_s: seconds for which it has asked for patience.
+        late_s: seconds for which nobody has looked, though it was time to: the supervisor was stopped or starved, and
+            perhaps all the others with it.
     """
 
     phase: str
@@ -44,6 +47,7 @@ class Sample(msgspec.Struct, frozen=True):
     cpu_s: float
     state: str
     extended_s: float = 0.0
+    late_s: float = 0.0
 
 
 class Verdict(Enum):
@@ -77,6 +81,10 @@ class Health:
 
     def observe(self, sample: Sample, now: float) -> Verdict:
         """Take a sample; ``reason`` says why, when the verdict is not WELL."""
+        self._since += sample.late_s
+        self._cpu_at += sample.late_s
+        if self._stopped_at is not None:
+            self._stopped_at += sample.late_s
         mark = (sample.phase, sample.progress)
         if mark != self._mark or sample.extended_s > 0.0:
             self._mark, self._since, self._cpu_s = mark, now, sample.cpu_s

@@ -209,12 +209,8 @@ class Tree:
         """The reader has nothing under way any more; or, with a code and a reason, gives up."""
         if self._by_address(address) is None or self.mode is Mode.STOPPING:
             return
-        if code:
-            yield from self._stop(code, reason, now)
-        elif left:
-            yield from self._stop(RESUMABLE, self.reason, now)
-        else:
-            yield from self._stop(DONE, "all input is loaded", now)
+        end = (code, reason) if code else (RESUMABLE, self.reason) if left else (DONE, "all input is loaded")
+        yield from self._stop(*end, now)
 
     def signalled(self, name: str, now: float) -> Iterator[Action]:
         """SIGTERM or SIGINT: drain; a second time: stop at once."""
@@ -228,8 +224,7 @@ class Tree:
                     yield Kill(child.name, signal.SIGKILL)
             yield from self._stop_layer(now)
             return
-        self.reason = f"stopped by {name}"
-        self.code = RESUMABLE
+        self.code, self.reason = RESUMABLE, f"stopped by {name}"
         yield Emit(Draining(f"{name}: finishing what is under way, for at most {self._policy.limits.drain_s:g} s"))
         self.mode = Mode.DRAINING
         self._drain_deadline = now + self._policy.limits.drain_s
@@ -249,9 +244,7 @@ class Tree:
             if child.deadline is not None and child.deadline <= now and child.alive:
                 child.deadline = None
                 yield Kill(child.name, signal.SIGKILL)
-        if self.mode is Mode.STOPPING or self.mode is Mode.ENDED:
-            return
-        why = self._overdue(now)
+        why = "" if self.mode in (Mode.STOPPING, Mode.ENDED) else self._overdue(now)
         if why:
             yield from self._stop(RESUMABLE, why, now)
 

@@ -60,6 +60,20 @@ def test_a_pool_gets_more_workers_and_fewer_while_it_works(tmp_path: Path, fuse:
     _assert_all_there(tmp_path, expected)
 
 
+def test_a_worker_that_was_removed_and_is_added_again_gets_work(tmp_path: Path) -> None:
+    expected = _log(tmp_path, 3 * RECORDS)
+    state = str(tmp_path / "state")
+    with _start(tmp_path) as running:
+        running.until(lambda views: len(_workers(views)) == 2, "two workers at work")
+        assert ask("scale", "parser=1", "--state", state).returncode == 0
+        running.until(lambda views: "parser.2" not in views, "one worker")
+        assert ask("scale", "parser=2", "--state", state).returncode == 0
+        views = running.until(lambda views: "parser.2" in _workers(views), "two workers at work again")
+        assert views["parser.2"].generation == 2
+        assert running.wait() == 0, running.output()
+    _assert_all_there(tmp_path, expected)
+
+
 def test_a_worker_that_is_killed_while_it_leaves_is_not_missed(tmp_path: Path) -> None:
     expected = _log(tmp_path)
     with _start(tmp_path) as running:

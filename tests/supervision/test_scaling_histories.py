@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
+from pathlib import Path
 
 from actors.runtime.actions import Action, Kill, Send, Spawn
+from actors.runtime.desk import Desk
 from actors.runtime.health import Sample
 from actors.runtime.membership import Membership
-from actors.runtime.messages import Roster, Start
+from actors.runtime.messages import Command, Reply, Roster, Start
 from actors.runtime.pipeline import MAX_WORKERS, RestartOptions, WatchOptions
 from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit
+from actors.settings import load
 from tests.supervision.test_tree_histories import SPECS, History, sent
 
 
@@ -79,3 +82,11 @@ def test_a_policy_that_is_adopted_holds_for_those_who_live_already() -> None:
     _come_up(history, "parser.1")
     history.exit("parser.1")
     assert Kill("parser.2", signal.SIGKILL) in history.actions, "the second restart of the pool is one too many"
+
+
+def test_a_run_that_is_ending_says_that_it_cannot_be_scaled(tmp_path: Path) -> None:
+    history = History().up()
+    history.take(history.tree.signalled("SIGTERM", 1.0))
+    desk = Desk(history.tree, load("tests.pipelines.treacherous", state=str(tmp_path)).manifest, None)
+    (answer,) = desk.command("command.1#1", Command("scale", ("parser", "4")), 2.0)
+    assert answer == Send("command.1#1", Reply(False, "parser: the run is ending, so its workers stay as they are"))

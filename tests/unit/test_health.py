@@ -74,3 +74,14 @@ def test_one_who_has_asked_for_patience_has_it_and_no_longer() -> None:
 
 def test_a_suspect_that_makes_progress_is_well() -> None:
     assert last_verdicts((20, working(1), 1.0), (0.5, working(2), 1.0)) == [Verdict.SUSPECT, Verdict.WELL]
+
+
+@pytest.mark.parametrize("state", ["S", "T"])
+def test_time_in_which_nobody_looked_is_held_against_nobody(state: str) -> None:
+    health = Health(OPTIONS)
+    for now in (0.0, 0.5):
+        assert health.observe(Sample("WRITE", (1,), 1.0, state), now) is Verdict.WELL
+    assert health.observe(Sample("WRITE", (1,), 1.0, state, late_s=99.5), 100.5) is Verdict.WELL
+    for now in (101.0, 105.0):
+        health.observe(Sample("WRITE", (1,), 1.0, state), now)
+    assert health.observe(Sample("WRITE", (1,), 1.0, state), 132.0) is Verdict.HUNG
