@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from actors.runtime.actions import Action, Emit, Send
+from actors.runtime.child import Mode
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import Reloaded
 from actors.runtime.manifest import Manifest
 from actors.runtime.messages import Command, Reply
 from actors.runtime.pipeline import MAX_WORKERS
 from actors.runtime.policy import policy_of
-from actors.runtime.tree import Mode, Tree
+from actors.runtime.tree import Tree
 
 #: Reads the configuration again. Raises ConfigError when it is wrong.
 Reload = Callable[[], Manifest]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -155,8 +156,10 @@ def test_nothing_to_do_is_said_and_is_no_failure(tmp_path: Path) -> None:
 def test_a_second_run_on_the_same_state_is_refused_and_harms_nobody(tmp_path: Path) -> None:
     write_logs(tmp_path / "logs", records=30_000)
     with Load(f"{tmp_path}/logs/*.gz", tmp_path / "state", "flow.batch_bytes=16384") as running:
-        running.until(lambda views: views["reader.1"].batches >= 5, "5 batches")
+        views = running.until(lambda views: views["reader.1"].batches >= 5, "5 batches")
+        os.kill(views["reader.1"].pid, signal.SIGSTOP)  # so that the first is not over too soon
         second = load(f"{tmp_path}/logs/*.gz", tmp_path / "state")
+        os.kill(views["reader.1"].pid, signal.SIGCONT)
         assert second.process.returncode == 78
         assert f"another run uses it (process {running.process.pid})" in second.output()
         assert running.wait() == 0, running.output()
