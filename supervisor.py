@@ -36,7 +36,7 @@ from actors.runtime.health import Sample
 from actors.runtime.mailbox import ControlBox
 from actors.runtime.manifest import Manifest, load_manifest
 from actors.runtime.policy import policy_of
-from actors.runtime.restart import exit_of
+from actors.runtime.restart import Exit, exit_of
 from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory, stack_file
 from actors.runtime.topology import expand, may_come
 
@@ -106,6 +106,7 @@ class _Run:
         self._control: ControlBox | None = None
         self._fork_gate: int | None = None
         self._look_at = 0.0
+        self._stillborn: dict[str, str] = {}
 
     def until_ended(self, started: RunStarted) -> RunResult:
         """Start everyone and run the loop until no process is left."""
@@ -128,6 +129,7 @@ class _Run:
                 self._do(self._woken(fd))
             now = time.monotonic()
             self._do(self._tree.tick(now))
+            self._bury_the_stillborn(now)
             if now >= self._look_at:
                 self._look(now)
             if self._observer.refresh_s and now >= refresh_at:
@@ -213,7 +215,7 @@ class _Run:
         with contextlib.suppress(OSError):
             stack = path.read_bytes()[-_STACK_BYTES:]
             path.unlink()
-        return LastWords(view.phase, view.hand, stack.decode(errors="replace"), view.rss_bytes)
+        return LastWords(view.phase, view.hand, stack.decode(errors="replace"), view.rss_bytes, view.batches)
 
     def _do(self, wanted: Iterable[actions.Action]) -> None:
         for action in wanted:
@@ -237,12 +239,20 @@ class _Run:
 
     def _spawn(self, name: str, generation: int) -> None:
         # Always from the main thread: the kernel's parent-death signal goes by the thread that spawned.
-        pid = self._execute(name, generation) if self._fork_gate is None else self._fork(name, generation)
+        try:
+            pid = self._execute(name, generation) if self._fork_gate is None else self._fork(name, generation)
+        except OSError as error:  # too many processes, or no memory: a death before it was ready, like any other
+            self._stillborn[name] = f"it could not be started: {error.strerror}"
+            return
         self._pids[name] = pid
         fd = os.pidfd_open(pid)
         self._pidfds[fd] = name
         if self._control is not None:
             self._control.watch(fd)
+
+    def _bury_the_stillborn(self, now: float) -> None:
+        for name in list(self._stillborn):
+            self._do(self._tree.exited(name, Exit(os.EX_OSERR), LastWords(stack=self._stillborn.pop(name)), now))
 
     def _execute(self, name: str, generation: int) -> int:
         arguments = [sys.executable, "-m", "actors", name, "--generation", str(generation),

@@ -197,7 +197,11 @@ def _run_settings(options: argparse.Namespace, settings: Settings) -> int:
         observer.close()
     final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run)
     recorder.ended(msgspec.structs.replace(result, code=final.code, reason=final.reason))
-    print(json.dumps(final.fields()) if as_json else report.render(final), flush=True)
+    try:
+        print(json.dumps(final.fields()) if as_json else report.render(final), flush=True)
+    except OSError as error:  # nobody reads any more, or the disk is full; how the run ended stays true
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"the report cannot be printed: {error.strerror}; see it with `thresher report`", file=sys.stderr)
     return final.code
 
 

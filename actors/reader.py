@@ -109,6 +109,7 @@ class Reader:
         if wait_s := self._trouble.wait_s(now):
             return wait_s
         slot = self._post.slot
+        slot.phase("WORK")  # a rename, too, can hang
         try:
             if self._is_new:
                 self._put_away_what_was_loaded_before()
@@ -117,8 +118,6 @@ class Reader:
             issued = self._issue()
             if not issued:
                 self._finish_units()  # the end of a unit may have become known only now
-            if self._is_done():
-                self._commit()
             self._ledger.flush()  # what is delivered from here on is recorded
             if self._is_done():
                 self._commit()

@@ -33,6 +33,7 @@ class Child:
         self.generation = 0
         self.ever_ready = False
         self.due: float | None = None  # when it is to be spawned again
+        self.hangs = 0  # in a row, without a batch finished in between
         self.leaving = ""  # told to finish what it has: "replace" or "remove"
         self._begin_anew()
 

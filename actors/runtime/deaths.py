@@ -29,7 +29,7 @@ class Death(msgspec.Struct, frozen=True):
 
 
 class Recorder:
-    """An observer that records every death, and tells another one.
+    """An observer that records every death, and tells another one, which may fail.
 
     Args:
         manifest: of the run.
@@ -45,11 +45,13 @@ class Recorder:
         """Something happened."""
         if isinstance(event, ActorDied):
             record(self._state, Death(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), self._run, event))
-        self._observer.event(event)
+        with contextlib.suppress(OSError):  # nobody reads any more, or the disk is full: no reason to stop a run
+            self._observer.event(event)
 
     def refresh(self, actors: Sequence[ActorView]) -> None:
         """The board, now."""
-        self._observer.refresh(actors)
+        with contextlib.suppress(OSError):
+            self._observer.refresh(actors)
 
 
 def record(state: Path, death: Death) -> None:

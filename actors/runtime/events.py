@@ -20,6 +20,7 @@ class LastWords(msgspec.Struct, frozen=True):
     hand: tuple[str, int, int] = ("", 0, 0)
     stack: str = ""
     rss_bytes: int = 0
+    batches: int = 0
 
 
 class Event(msgspec.Struct, frozen=True, tag=True):

@@ -8,7 +8,8 @@ acknowledged again (when the first is durable) with the same counts, and not app
 position in a part's header is durable everywhere, so a new generation that knows nothing begins there.
 
 Ranges nest: once a batch has been split, its halves travel and the whole never again. So a part that begins below
-``applied`` and ends above it is a straggler from before the split: it is dropped without an answer. The whole may have
+``applied`` and ends above it is a straggler from before the split: it is dropped, and answered without counts, so that
+its sender can forget it; the origin knows only the halves. The whole may have
 been applied before its halves come: they are repetitions. What became of the whole is not known by halves, so what
 differs from its claims (an item was refused) is answered with the part that begins where the whole began.
 
@@ -85,14 +86,14 @@ class Sequencer:
         return sum(len(p.waiting) + len(p.undurable) for p in self._partitions.values())
 
     def offer(self, sender: str, part: Part, frames: Frames) -> Ack | None:
-        """Take a part; return its acknowledgement at once when it is a durable repetition."""
+        """Take a part; return its acknowledgement at once when it is a durable repetition, or a straggler."""
         partition = self._partitions.setdefault(part.partition, _Partition(None))
         self._learn_low(partition, part.low)
         assert partition.applied is not None
         if part.end <= partition.applied:
             return self._repetition(partition, sender, part)
         if part.start < partition.applied:
-            return None
+            return Ack(*part.id, part.epoch, {})
         held = partition.waiting.get(part.start)
         if held is None or held.part.end > part.end:  # a half takes the place of the whole it was cut from
             held = partition.waiting[part.start] = Held(part, frames)

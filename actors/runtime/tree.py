@@ -140,7 +140,7 @@ class Tree:
             child.leaving = ""
             yield from self._spawn(child, now)
         elif wants_restart(child.spec.restart, ended):
-            yield from self._crashed(child, ended, died, ready_for, now)
+            yield from self._crashed(child, ended, died, ready_for, bool(last.batches), now)
         else:
             yield Say(name, "STOPPED", child.generation)
             yield from self._stop(FAILED, f"{name} ended ({ended.text()}) before its input did", now)
@@ -330,12 +330,17 @@ class Tree:
                 yield Send(child.address, roster)
 
     def _crashed(
-        self, child: Child, ended: Exit, died: ActorDied, ready_for: float | None, now: float
+        self, child: Child, ended: Exit, died: ActorDied, ready_for: float | None, did_some: bool, now: float
     ) -> Iterator[Action]:
         name = child.name
         if ended.permanent:
             yield from self._give_up(died, f"{name} cannot run (its message is above)", now, BAD_CONFIG)
             return
+        if died.cause == "timeout" and child.spec.stage not in GIVERS:
+            child.hangs = 1 if did_some else child.hangs + 1
+            if child.hangs >= self._policy.restart.boot_failures:
+                yield from self._give_up(died, f"{name} hung {child.hangs} times in a row: {died.how}", now)
+                return
         pool = self._pools[child.spec.pool]
         # A batch is charged to its pool once. How often its parts may kill is the origin's business, and bounded.
         is_known = child.spec.stage in GIVERS and self._suspects.add(died.hand)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -153,3 +154,46 @@ def test_a_run_that_is_stopped_by_command_is_resumed_by_the_next(tmp_path: Path)
     with _start(tmp_path) as again:
         assert again.wait() == 0
     assert dict(read_lmdb(tmp_path / "state" / "store.lmdb")) == expected
+
+
+@pytest.mark.parametrize("reader", ["head -c 10", "cat > /dev/full"], ids=["closed pipe", "full disk"])
+def test_a_run_goes_on_when_nobody_can_be_told(tmp_path: Path, reader: str) -> None:
+    expected = _log(tmp_path)
+    command = [sys.executable, "-m", "actors.cli", "run", TARGET, "--state", str(tmp_path / "state"),
+               "--format", "json", "--set", f"source.pattern={tmp_path}/logs/*.txt", "--set", "flow.batch_bytes=4000"]
+    done = subprocess.run(
+        ["bash", "-c", f'"$@" {"> /dev/full" if "full" in reader else "| " + reader}; exit ${{PIPESTATUS[0]}}',
+         "bash", *command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the report cannot be printed" in done.stderr
+    assert "Traceback" not in done.stderr
+    _assert_all_there(tmp_path, expected)
+
+
+NO_ROOM_ONCE = """
+import errno, os, sys
+spawn, failures = os.posix_spawn, [1]
+def scarce(*arguments, **options):
+    if failures:
+        failures.pop()
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return spawn(*arguments, **options)
+os.posix_spawn = scarce
+from actors.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_actor_that_cannot_be_started_for_lack_of_room_is_tried_again(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes(b"k1 once-exit\nk2 value\n")
+    done = subprocess.run(
+        [sys.executable, "-c", NO_ROOM_ONCE, "run", TARGET, "--state", str(tmp_path / "state"), "--format", "json",
+         "--set", f"source.pattern={folder}/*.txt", "--set", f"options.marks={tmp_path}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    deaths = [json.loads(line) for line in done.stdout.splitlines() if '"died"' in line]
+    assert [(death["how"], death["stack"]) for death in deaths if death["how"] == "exit code 71"] == [
+        ("exit code 71", "it could not be started: Resource temporarily unavailable")]
+    assert dict(read_lmdb(tmp_path / "state" / "store.lmdb")) == {b"k1": b"once-exit", b"k2": b"value"}

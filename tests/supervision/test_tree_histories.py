@@ -375,3 +375,31 @@ def test_one_worn_worker_at_a_time_is_replaced_the_oldest_first() -> None:
     other = {"parser.1": "parser.2", "parser.2": "parser.1"}[name]
     assert [address for address, _ in mail(actions, Drain)] == [f"{other}#1"]
     assert [a for a in history.actions if isinstance(a, Emit) and isinstance(a.event, ActorDied)] == []
+
+
+def hang(history: History, name: str, batches: int) -> list[Action]:
+    """Hang, be killed, and come back if the tree wants that."""
+    observe(history, name, 17, LOOP)
+    actions = history.take(history.tree.exited(name, KILLED, LastWords("WRITE", batches=batches), history.now))
+    if ended(actions) is None and history.tree.mode is Mode.RUNNING:
+        history.tick(max(history.now, history.tree.next_deadline() or 0.0))
+        history.boot(name)
+        history.ready(name)
+    return actions
+
+
+def test_a_writer_that_hangs_again_and_again_without_writing_anything_ends_the_run() -> None:
+    history = History().up()
+    for _ in range(3):
+        assert history.tree.mode is Mode.RUNNING
+        hang(history, "writer.a", 0)
+    assert (history.tree.code, history.tree.mode) == (FAILED, Mode.STOPPING)
+    assert history.tree.reason.startswith("writer.a hung 3 times in a row: blocked for 15")
+
+
+def test_a_writer_that_writes_between_its_hangs_is_started_again_each_time() -> None:
+    history = History().up()
+    for _ in range(20):
+        hang(history, "writer.a", 5)
+        history.now += 60.0
+    assert history.tree.mode is Mode.RUNNING

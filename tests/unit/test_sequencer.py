@@ -168,14 +168,14 @@ def test_the_halves_of_a_split_batch_take_the_place_of_the_whole() -> None:
     assert [held.frames for held in sequencer.ready()] == [[b""], [b"first"], [b"second"]]
 
 
-def test_the_whole_of_a_split_batch_that_comes_late_is_dropped_without_an_answer() -> None:
+def test_the_whole_of_a_split_batch_that_comes_late_is_dropped_and_its_sender_may_forget_it() -> None:
     sequencer = Sequencer()
     sequencer.offer(A, part(0, 10), [b""])
     sequencer.offer(A, part(10, 20), [b""])
     sequencer.offer(A, part(0, 10), [b""])
     (first, _) = sequencer.ready()
     sequencer.durable(first)
-    assert sequencer.offer(B, part(10, 30), [b""]) is None
+    assert sequencer.offer(B, part(10, 30), [b""]) == Ack("p", 10, 30, 1, {})
     assert sequencer.ready() == []
     assert sequencer.positions() == {"p": 20}
 
