@@ -204,7 +204,6 @@ def test_a_full_store_stops_the_pipeline_and_a_purge_lets_it_go_on(tmp_path: Pat
                 done = dlq("purge", state, "--yes", "--json")
                 assert done.returncode == 0, done.stderr
                 purged += json.loads(done.stdout)["purged"]
-                assert json.loads(done.stdout)["held_bytes"] < 100_000
         assert running.wait() == 0, running.output()
     assert len(running.of("outage")) >= 2
     assert len(running.of("recovered")) == len(running.of("outage"))
