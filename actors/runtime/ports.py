@@ -106,7 +106,9 @@ class Sink(Protocol):
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Write all payloads, in order; on return they are durable as far as this sink can promise.
 
-        Called again with the same payloads after a ``Retryable``: writing twice must be harmless.
+        Called again with the same payloads after a ``Retryable``: writing twice must be harmless. A call that may
+        block for longer than ``watch.hard_block_s`` says so (``actors.runtime.progress.extend``), or its process is
+        taken for hung.
 
         Raises:
             Retryable: the outside system is down, full or slow; the text names it.
