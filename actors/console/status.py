@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 from actors.console.history import read_record
 from actors.runtime import deaths
 from actors.runtime.board import read_views
+from actors.runtime.events import ActorView
 from actors.runtime.ledger import read_units
 from actors.runtime.rundir import BOARD, find
 
@@ -28,7 +30,8 @@ def status(state: Path) -> dict[str, Any]:
                        for death in deaths.last(state, _DEATHS)]
     if run_dir is not None:
         try:
-            return known | {"running": True, "actors": msgspec.to_builtins(read_views(run_dir / BOARD))}
+            views = read_views(run_dir / BOARD)
+            return known | {"running": True, "not_ready": not_ready(views), "actors": msgspec.to_builtins(views)}
         except (OSError, ValueError):  # it ended just now
             known["last"] = msgspec.to_builtins(read_record(state))
     try:
@@ -36,6 +39,12 @@ def status(state: Path) -> dict[str, Any]:
     except sqlite3.Error:
         units = []
     return known | {"units": [{"name": unit.name, "status": unit.status, "counts": unit.counts} for unit in units]}
+
+
+def not_ready(views: Sequence[ActorView]) -> list[str]:
+    """Why a run that is going on does not get on: who is not up, or waits for an outside system; empty: it is ready."""
+    return [f"{view.actor} waits: {view.note}" if view.note else f"{view.actor} is {view.state}"
+            for view in views if view.note or view.state not in ("READY", "BUSY")]
 
 
 def render(data: dict[str, Any]) -> str:
@@ -49,7 +58,8 @@ def render(data: dict[str, Any]) -> str:
             f"{view['actor']:<22}{view['generation']:>4} {view['pid']:>8}  {view['state']:<9}{view['phase']:<12}"
             f"{view['batches']:>9,}{view['records']:>12,}{view['open']:>6}{view['rss_bytes'] / 1e6:>8.1f}  "
             f"{view['note']}").rstrip())
-    return "\n".join([*lines, *_death_lines(data)])
+    readiness = [f"not ready: {why}" for why in data["not_ready"]] or ["ready"]
+    return "\n".join([*readiness, *lines, *_death_lines(data)])
 
 
 def _idle_lines(data: dict[str, Any]) -> list[str]:

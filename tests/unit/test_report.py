@@ -175,6 +175,15 @@ def test_the_status_after_a_crash_says_what_to_do_and_who_died(tmp_path: Path) -
         "    File x.py, line 3 in parse"]
 
 
+def test_a_run_is_ready_when_everybody_is_up_and_nobody_waits_for_the_outside() -> None:
+    up = [_view(state="READY"), _view(actor="parser.1", state="BUSY")]
+    assert status.not_ready(up) == []
+    down = [*up, _view(actor="writer.idfa", state="READY", note="memcached 127.0.0.1:1: connection refused"),
+            _view(actor="parser.2", state="SUSPECT")]
+    assert status.not_ready(down) == [
+        "writer.idfa waits: memcached 127.0.0.1:1: connection refused", "parser.2 is SUSPECT"]
+
+
 def test_a_death_record_cut_short_is_passed_over_and_a_long_file_is_halved(tmp_path: Path) -> None:
     died = ActorDied("parser.1", 1, "exit code 1", "WORK", 0.0, stack="x" * 8000)
     for number in range(200):
