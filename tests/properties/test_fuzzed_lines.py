@@ -4,7 +4,7 @@ The lines go through the functions that run in a worker, with the real pipeline;
 writers unpack it. What should have come out is said twice by other means: by a check of the rules line by line, with
 protobuf as the encoder, and for a file of such lines by a real run with all its processes.
 
-``THRESHER_FUZZ_LINES=200000`` fuzzes more.
+``THRESHER_FUZZ_LINES=2000000`` fuzzes more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from actors.sinks.dead_letters import read_letters
 from scripts.make_logs import BAD_LINES, make_lines
 from tests.loads import DEVICE_TYPES, Stores, assert_counts_add_up, encode, lmdb_stores, load
 
-COUNT = int(os.environ.get("THRESHER_FUZZ_LINES", "50000"))
+COUNT = int(os.environ.get("THRESHER_FUZZ_LINES", "200000"))
 LINES_A_BATCH = 2000
 #: What a mutation puts in: separators, numbers at their limits, bytes that are no text, things that parsers like.
 PIECES = (
