@@ -19,7 +19,7 @@ from actors.runtime.messages import Batch, Counts
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import DeadLetter, SinkOptions, rejections
 from actors.runtime.rows import Rows, unpack_rows
-from actors.runtime.state import add_each
+from actors.runtime.state import merge_of
 from actors.runtime.worker import Checking, Made, Output, Work
 
 STAGE = "checker"
@@ -61,7 +61,7 @@ class Check:
         self._route = lift(bind(pipeline.route, options), "route")
         self._encode = lift(bind(pipeline.encode, options), "encode")
         self._fold = pipeline.fold
-        self._merge = add_each if pipeline.fold is None or pipeline.fold.merge is None else pipeline.fold.merge
+        self._merge = merge_of(pipeline.fold)
         self._to = destinations
 
     def __call__(self, batch: Batch, slices: Callable[[], Iterable[Rows]]) -> Made:

@@ -77,10 +77,9 @@ def _checker(manifest: Manifest) -> MakeRole:
 
 def _aggregator(manifest: Manifest, shard: int) -> MakeRole:
     from actors.aggregator import Aggregator
-    from actors.runtime.state import FoldState, add_each
+    from actors.runtime.state import FoldState, merge_of
 
-    fold = _application(manifest)[0].fold
-    merge = add_each if fold is None or fold.merge is None else fold.merge
+    merge = merge_of(_application(manifest)[0].fold)
 
     def make(post: Post) -> Role:
         path = Path(manifest.state) / f"aggregator.{shard}.db"

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from actors.assignments import flatten, from_environment, from_sets, lines_of, with_references
-from actors.runtime.errors import ConfigError
+from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.options import Assignment, build, overlay, unknown_key
 from actors.runtime.pipeline import Pipeline
@@ -98,7 +98,7 @@ def _from_file(path: Path) -> _Target:
         text = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError(f"{path}: expected a TOML file: {(error.strerror or str(error)).lower()}") from error
+        raise ConfigError(f"{path}: expected a TOML file: {plain_reason(error)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     lines = lines_of(text)
@@ -162,7 +162,7 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
         default, said = getattr(pipeline, name), sections.get((name,), [])
         if default is not None:
             fixed[name] = overlay(name, default, said, problems)
-            shown[name] = {**masked(msgspec.to_builtins(fixed[name])), **_written(said)}
+            shown[name] = {**_masked(msgspec.to_builtins(fixed[name])), **_written(said)}
     if fixed["links"].transport == "tcp":
         try:
             fixed["links"].require_keys(f"tcp://{fixed['links'].host}")
@@ -179,7 +179,7 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     return Settings(manifest, pipeline, shown)
 
 
-def masked(section: dict[str, Any]) -> dict[str, Any]:
+def _masked(section: dict[str, Any]) -> dict[str, Any]:
     """A section as people may see it: what is a secret by its name is not shown, however it was given."""
     return {name: "***" if name.endswith("_secret") and value else value for name, value in section.items()}
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from actors.runtime.errors import ConfigError
+from actors.runtime.errors import ConfigError, plain_reason
 from actors.settings import Settings
 from actors.sinks.dead_letters import DeadLetters, StoredLetter, open_letters, select_letters
 
@@ -176,7 +176,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     except FileExistsError as error:
         raise ConfigError(f"{path}: exists already: give another name, or remove it first") from error
     except OSError as error:
-        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise ConfigError(f"{path}: {plain_reason(error)}") from error
 
 
 # How they go ------------------------------------------------------------------------------------------------------

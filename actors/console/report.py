@@ -19,7 +19,7 @@ from actors.runtime.manifest import Manifest
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import Unit
 from actors.runtime.rundir import find
-from actors.runtime.state import add_each, read_state
+from actors.runtime.state import merge_of, read_state
 
 ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"
@@ -171,7 +171,7 @@ def _groups(pipeline: Pipeline, folded: dict[tuple[Any, ...], list[Any]], units:
     fold = pipeline.fold
     if fold is None:
         return []
-    merge = fold.merge or add_each
+    merge = merge_of(fold)
     wanted = {unit.id for unit in units}
     position = fold.keys.index("unit") if "unit" in fold.keys else None
     groups: dict[tuple[Any, ...], list[Any]] = {}

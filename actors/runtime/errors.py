@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def plain_reason(error: OSError) -> str:
+    """Return the system's words for an error, to go into a sentence."""
+    return (error.strerror or str(error)).lower()
+
+
 class ThresherError(Exception):
     """Base of all errors that Thresher raises on purpose."""
 

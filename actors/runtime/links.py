@@ -17,11 +17,11 @@ it wants to know all processes before they exist); CURVE without a list of clien
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from actors.runtime import procfs
 from actors.runtime.errors import ConfigError
 
 #: A CURVE key as people write it: 32 bytes in Z85.
@@ -86,12 +86,7 @@ def is_of_this_run(peer: str, me: int, head: int) -> bool:
     if found is None:  # libzmq was built for a system that cannot tell: the modes of file and directory have to do
         return True
     pid = int(found[3])
-    return pid in (me, head) or _parent_of(pid) == head
-
-
-def _parent_of(pid: int) -> int | None:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:  # it has ended
-        return None
-    return int(status.rpartition(")")[2].split()[1])
+    if pid in (me, head):
+        return True
+    process = procfs.look(pid)
+    return process is not None and process.parent == head

@@ -10,10 +10,11 @@ _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 
 
 class Process(msgspec.Struct, frozen=True):
-    """State letter (R, S, D, T, Z), and CPU seconds used in user and kernel mode."""
+    """State letter (R, S, D, T, Z), CPU seconds used in user and kernel mode, and the parent's pid."""
 
     state: str
     cpu_s: float
+    parent: int
 
 
 def look(pid: int) -> Process | None:
@@ -23,4 +24,4 @@ def look(pid: int) -> Process | None:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return Process(fields[0].decode(), (int(fields[11]) + int(fields[12])) * _TICK_S)
+    return Process(fields[0].decode(), (int(fields[11]) + int(fields[12])) * _TICK_S, int(fields[1]))

@@ -11,6 +11,7 @@ import msgspec
 
 from actors.runtime.database import open_database, open_for_reading
 from actors.runtime.errors import ConfigError
+from actors.runtime.pipeline import Fold
 
 VERSION = 1
 SCHEMA = """
@@ -27,6 +28,11 @@ Merge = Callable[[Numbers, Numbers], Numbers]
 def add_each(left: Numbers, right: Numbers) -> Numbers:
     """The usual merge: the sum of each number."""
     return [a + b for a, b in zip(left, right, strict=True)]
+
+
+def merge_of(fold: Fold | None) -> Merge:
+    """The merge of a fold: its own, or the usual one."""
+    return add_each if fold is None or fold.merge is None else fold.merge
 
 
 class FoldState:

@@ -60,14 +60,9 @@ def process_name(role: str, which: str | int) -> str:
     return f"{role}.{which}"
 
 
-def pool_member(pool: str, number: int) -> str:
-    """The name of a worker of a pool."""
-    return process_name(pool, number)
-
-
 def free_members(pool: str, taken: Container[str], count: int) -> list[str]:
     """At most so many names of a pool's workers that are not taken, the lowest first."""
-    names = (pool_member(pool, number) for number in range(1, 1 + MAX_WORKERS))
+    names = (process_name(pool, number) for number in range(1, 1 + MAX_WORKERS))
     return [name for name in names if name not in taken][:max(0, count)]
 
 
@@ -75,7 +70,7 @@ def may_come(manifest: Manifest) -> list[str]:
     """The actors that ``scale`` may add to those of the start."""
     pools = {"parser": manifest.parser.workers} if manifest.parser.fuse else {
         "parser": manifest.parser.workers, "checker": manifest.checker.workers}
-    return [pool_member(pool, number) for pool, workers in pools.items()
+    return [process_name(pool, number) for pool, workers in pools.items()
             for number in range(1 + workers, 1 + MAX_WORKERS)]
 
 

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from actors.runtime.errors import ConfigError, Reject, Retryable
+from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
 from actors.runtime.ports import Payload, Refusal, Sink
 
 
@@ -118,7 +118,7 @@ class _File:
             self._commit(manifest)
         except OSError as error:
             self.close()
-            raise Retryable(f"{self._path}: {_reason(error)}") from error
+            raise Retryable(f"{self._path}: {plain_reason(error)}") from error
         self._manifest = manifest
         return []
 
@@ -136,13 +136,13 @@ class _File:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise Retryable(f"{self._path}: {_reason(error)}") from error
+            raise Retryable(f"{self._path}: {plain_reason(error)}") from error
         try:
             self._take(descriptor)
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, OSError):
-                raise Retryable(f"{self._path}: {_reason(error)}") from error
+                raise Retryable(f"{self._path}: {plain_reason(error)}") from error
             raise
         self._descriptor = descriptor
         return descriptor
@@ -194,7 +194,3 @@ def _sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

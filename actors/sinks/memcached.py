@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from actors.runtime.errors import ConfigError, Reject, Retryable
+from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
 from actors.runtime.ports import Payload, Refusal, Sink
 from actors.runtime.progress import extend
 
@@ -149,7 +149,7 @@ class _Server:
                     refusals += self._refusals(index, payload, replies)
         except OSError as error:
             self._client.close()
-            raise Retryable(f"{self._name}: {_reason(error)}") from error
+            raise Retryable(f"{self._name}: {plain_reason(error)}") from error
         except Retryable:
             self._client.close()
             raise
@@ -274,7 +274,3 @@ def _address(server: str) -> str | tuple[str, int]:
     if not colon or not host or path != server or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ConfigError(f"server: expected host:port, [ipv6]:port or unix:/path, got {server!r}")
     return host.strip("[]"), int(port)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

@@ -31,7 +31,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from actors.runtime.errors import ConfigError
+from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.ports import Chunk, Unit, UnitLedger
 from actors.sources import inflate
 from actors.sources.cutter import Cutter
@@ -182,7 +182,7 @@ class FilesSource:
                 return
             os.replace(path, _dotted(path))
         except OSError as error:
-            why = inflate.plain_reason(error)
+            why = plain_reason(error)
             self._ledger.broken(unit.name, f"{unit.name} is loaded but cannot be renamed to {_dotted(path)}: {why} "
                                 "(rename it by hand, or make its folder writable and run again)")
             return
@@ -246,7 +246,7 @@ class FilesSource:
 
     def _stop(self, reading: _Reading, error: OSError) -> None:
         """Leave the rest of this file, and what comes after it, to the next run."""
-        name, why = reading.unit.name, inflate.plain_reason(error)
+        name, why = reading.unit.name, plain_reason(error)
         self._ledger.broken(name, f"cannot read {name} beyond byte {reading.stream.consumed}: {why}; "
                             "the input ends here for now, run again to read the rest")
         self.close()

@@ -33,6 +33,7 @@ from hashlib import blake2b
 from io import FileIO
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
+from actors.runtime.errors import plain_reason
 from actors.runtime.progress import progress
 
 if TYPE_CHECKING:
@@ -117,11 +118,6 @@ def why_unreadable(name: str, error: OSError) -> str:
     elif error.errno == errno.ENOENT:
         why = "there is no such file (check the name; it may have been moved or deleted)"
     return f"cannot read {name}: {why}"
-
-
-def plain_reason(error: OSError) -> str:
-    """Return the system's words for an error, to go into a sentence."""
-    return (error.strerror or str(error)).lower()
 
 
 def fingerprint(file: FileIO) -> str:

@@ -16,7 +16,7 @@ from actors.runtime.membership import Membership
 from actors.runtime.messages import AnyMessage, BatchId, Hello, InputDone, Member, Message, Roster, encode
 from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import traveller
-from actors.runtime.state import FoldState, add_each
+from actors.runtime.state import FoldState, merge_of
 from actors.runtime.topology import DEAD_LETTERS, aggregator_names, downstream, writer_name
 from actors.runtime.worker import PoolWorker
 from actors.testing.memory import MemoryReading
@@ -98,7 +98,7 @@ def _make_role(world: World, name: str, post: Post) -> Role:
         ledger = world.files[name] = Ledger(world.folder / "positions.db", manifest.run)
         return Reader(post, manifest, ledger, MemoryReading(world.units, ledger, world.next_size))
     if stage == "aggregator":
-        merge = add_each if pipeline.fold is None or pipeline.fold.merge is None else pipeline.fold.merge
+        merge = merge_of(pipeline.fold)
         state = world.files[name] = FoldState(world.folder / f"{name}.db", manifest.aggregator.shards, merge)
         return Aggregator(post, state)
     if stage == "writer":

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from actors.runtime import procfs
 from actors.runtime.board import read_views
 from actors.runtime.errors import ConfigError, ThresherError
 from actors.runtime.events import BAD_CONFIG, DONE, ActorView, Event, Observer, RunResult
@@ -212,7 +213,8 @@ def _kill(pid: int, parent: int) -> bool:
     except OSError:
         return False
     try:
-        if _parent_of(pid) != parent:
+        process = procfs.look(pid)
+        if process is None or process.parent != parent:
             return False
         signal.pidfd_send_signal(fd, signal.SIGKILL)
     except OSError:
@@ -220,7 +222,3 @@ def _kill(pid: int, parent: int) -> bool:
     finally:
         os.close(fd)
     return True
-
-
-def _parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
