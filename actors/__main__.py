@@ -78,7 +78,7 @@ def _leave_a_stack(run_dir: Path, name: str, generation: int) -> None:
 
 
 def _be_a_good_worker() -> None:
-    """Two settings of the system that together save a fifth of the time; docs/performance.md has the figures."""
+    """Two settings of the system, of up to a tenth of the time each; docs/performance.md has the figures."""
     # Actors wake each other up all the time. As batch processes they do not push one another off the processor for
     # it, so what a worker has in its cache stays there.
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

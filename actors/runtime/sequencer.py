@@ -9,9 +9,9 @@ position in a part's header is durable everywhere, so a new generation that know
 
 Ranges nest: once a batch has been split, its halves travel and the whole never again. So a part that begins below
 ``applied`` and ends above it is a straggler from before the split: it is dropped, and answered without counts, so that
-its sender can forget it; the origin knows only the halves. The whole may have
-been applied before its halves come: they are repetitions. What became of the whole is not known by halves, so what
-differs from its claims (an item was refused) is answered with the part that begins where the whole began.
+its sender can forget it; the origin knows only the halves. The whole may have been applied before its halves come: they
+are repetitions. What became of the whole is not known by halves, so what differs from its claims (an item was refused)
+is answered with the part that begins where the whole began.
 
 What does not work: a sequence number per batch (a split or a restart with another batch size renumbers them); the set
 of all applied ids (it grows with the input; ``low`` bounds it here to the window).
