@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from actors.console import status
 from actors.runtime.state import read_state
 from actors.sinks.dead_letters import read_letters
 from actors.sinks.lmdb import read_lmdb
@@ -84,3 +86,9 @@ def start(folder: Path, *sets: str, state: Path | None = None, output: Path | No
         log.write_bytes(b"".join(troubled.line(number) + b"\n" for number in range(troubled.RECORDS)))
     return Load(log.parent / "*.txt", state or folder / "state", "budget.max_error_rate=0.5", *sets,
                 target="tests.pipelines.troubled", output=output)
+
+
+def until_status_shows(running: Load, pattern: str) -> None:
+    """Wait until ``thresher status`` has a line like this; between two tries an actor is not in the phase RETRY."""
+    running.until(lambda _: bool(re.search(pattern, status.render(status.status(running.state)), re.MULTILINE)),
+                  f"status like {pattern}")

@@ -13,11 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.console import status
 from actors.runtime.ledger import read_units
 from tests.loads import Load, Views
 from tests.pipelines.troubled import RECORDS
-from tests.troubled_loads import Gate, expected, found, start
+from tests.troubled_loads import Gate, expected, found, start, until_status_shows
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -65,8 +64,7 @@ def test_the_pipeline_waits_says_why_and_goes_on_when_there_is_room(tmp_path: Pa
             return view.phase == "RETRY" and re.fullmatch(disk.problem, view.note) is not None
 
         running.until(is_waiting, f"waiting for {disk.problem}")
-        shown = status.render(status.status(running.state))
-        assert re.search(rf"^{disk.actor} .* RETRY .*  {disk.problem}", shown, re.MULTILINE)
+        until_status_shows(running, rf"^{disk.actor} .* RETRY .*  {disk.problem}")
         _assert_nothing_is_marked_done(tmp_path)
         _make_room(pid)
         assert running.wait() == 0, running.output()

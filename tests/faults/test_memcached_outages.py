@@ -9,13 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.console import status
 from actors.runtime.ledger import read_units
 from tests.loads import Load, Views
 from tests.pipelines.troubled import RECORDS
 from tests.proxy import Proxy
 from tests.servers import Memcached, free_port
-from tests.troubled_loads import Gate, Results, expected, found, start
+from tests.troubled_loads import Gate, Results, expected, found, start, until_status_shows
 
 WRITER = "writer.store"
 
@@ -102,8 +101,7 @@ def test_the_pipeline_waits_says_why_and_goes_on_by_itself(
         outage.begin(proxy)
         gate.open()
         _until_waiting(running, proxy, outage.problem)
-        shown = status.render(status.status(running.state))
-        assert re.search(rf"^{WRITER} .* RETRY .*  memcached {proxy.address}: ", shown, re.MULTILINE)
+        until_status_shows(running, rf"^{WRITER} .* RETRY .*  memcached {proxy.address}: ")
         _assert_nothing_is_marked_done(tmp_path)
         proxy.heal()
         assert running.wait() == 0, running.output()

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.console import status
 from tests.loads import Load, Views
-from tests.troubled_loads import Gate, expected, found, start
+from tests.troubled_loads import Gate, expected, found, start, until_status_shows
 
 _PAGE = 4096
 WAITING = r"reader\.1|aggregator\.1|writer\.store|writer\.dead_letters"
@@ -106,8 +105,7 @@ def test_a_store_on_a_disk_that_is_full_from_the_start_is_waited_for(tmp_path: P
 def test_a_disk_that_fills_in_the_middle_is_waited_for(tmp_path: Path, disk: Disk, gate: Gate) -> None:
     with start(tmp_path, state=disk.path, output=tmp_path / "out") as running:
         _fill_in_the_middle(running, disk, gate)
-        shown = status.render(status.status(running.state))
-        assert re.search(rf"^({WAITING}) .* RETRY .*  {PROBLEM}", shown, re.MULTILINE)
+        until_status_shows(running, rf"^({WAITING}) .* RETRY .*  {PROBLEM}")
         disk.make_room()
         assert running.wait() == 0, running.output()
     assert running.of("died") == []
