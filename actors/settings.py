@@ -27,7 +27,7 @@ from actors.runtime.options import Assignment, build, overlay, unknown_key
 from actors.runtime.pipeline import Pipeline
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
-_FIXED = ("parser", "checker", "aggregator", "flow", "budget", "restart", "watch", "links", "run")
+_FIXED = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run")
 _COMPONENTS = ("source", "dead_letters")
 _TOP = ("app", "state", *_FIXED, *_COMPONENTS, "sinks", "options")
 
@@ -174,7 +174,8 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     manifest = Manifest(
         run=uuid.uuid4().hex, name=pipeline.name, app=found.module, state=str(Path(state).absolute()), dry=dry,
         source=source, sinks={name: sink for name, sink in sinks.items() if sink is not None}, dead_letters=letters,
-        folds=pipeline.fold is not None, options=None if options is None else msgspec.to_builtins(options),
+        folds=pipeline.fold is not None, windowed=pipeline.windows is not None, emits=pipeline.emits,
+        options=None if options is None else msgspec.to_builtins(options),
         limits=fixed.pop("run"), **fixed)
     return Settings(manifest, pipeline, shown)
 

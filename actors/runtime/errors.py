@@ -44,6 +44,14 @@ def _storable(text: object) -> str:
     return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
+class Finish(Exception):
+    """Raised by an application's function for a record (or put in the place of one, per chunk): enough, no more input.
+
+    The record itself is ``filtered``. Once it is acknowledged the reader takes no further input, finishes what was
+    accepted, and the run ends as at the end of its input.
+    """
+
+
 class Retryable(ThresherError):
     """An outside system cannot be used now. Retry the same call with backoff; nothing is lost.
 

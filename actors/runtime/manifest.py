@@ -21,6 +21,7 @@ from actors.runtime.pipeline import (
     RestartOptions,
     RunOptions,
     WatchOptions,
+    WindowOptions,
 )
 
 
@@ -52,6 +53,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         state: absolute path of the state directory.
         dry: write nothing to sinks, keep no position, rename nothing.
         folds: whether the application has a ``fold``.
+        windowed: whether it has event-time windows around it.
+        emits: sinks that only the aggregators write to.
         options: the application's own options, or None.
         links: how actors reach one another.
     """
@@ -69,6 +72,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     parser: ParserOptions = ParserOptions()
     checker: CheckerOptions = CheckerOptions()
     aggregator: AggregatorOptions = AggregatorOptions()
+    window: WindowOptions = WindowOptions()
+    windowed: bool = False
+    emits: tuple[str, ...] = ()
     flow: FlowOptions = FlowOptions()
     budget: BudgetOptions = BudgetOptions()
     restart: RestartOptions = RestartOptions()

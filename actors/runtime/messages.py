@@ -5,7 +5,7 @@ version byte and a msgpack array whose first element is the type's tag. Nothing 
 message of this version raises ``DecodeError``.
 
     link     producer ──▶ consumer   Hello  Batch  Part
-             consumer ──▶ producer   Credit  Ack  Failed
+             consumer ──▶ producer   Credit  Ack  Failed  Again
     control  actor ──▶ supervisor    Booted  Ready  Outage  Drained  InputDone
              command ◀─▶ supervisor  Command  Reply
              supervisor ──▶ actor    Start  Roster  Hold  Suspect  Drain  Stop
@@ -24,7 +24,7 @@ VERSION = 1
 MAX_HEADER_BYTES = 1 << 20
 
 #: Outcome counts: ``read``, ``written``, ``folded``, ``filtered``, ``dead_lettered``, ``written.SINK``,
-#: ``rejected.REASON``.
+#: ``rejected.REASON``; and ``finish``: records with which the application asked for the end of the input.
 Counts = dict[str, int]
 
 #: What a batch is known by: partition, start and end position. All that is made from it keeps it.
@@ -51,6 +51,10 @@ class Batch(Message, frozen=True, tag="batch"):
         low: the origin's lowest open position: everything below it is durable everywhere.
         roster: version of the roster that the origin knew: a fixed destination that is newer must not be given this.
         fault: when not empty, the whole payload is one dead letter with this reason.
+        roll: version of ``active``; grows whenever the origin's set of active units changes.
+        active: the units whose event times the watermark has to wait for, when they are partitions of their own.
+        anchor: event time in ms that windows are counted from; None as long as nobody knows it.
+        late: what is older than this (event time in ms) is late, for each shard that has said so.
     """
 
     partition: str
@@ -65,6 +69,10 @@ class Batch(Message, frozen=True, tag="batch"):
     line: int
     fault: str = ""
     detail: str = ""
+    roll: int = 0
+    active: tuple[int, ...] = ()
+    anchor: int | None = None
+    late: tuple[tuple[int, int], ...] = ()
 
     @property
     def id(self) -> BatchId:
@@ -78,6 +86,10 @@ class Part(Message, frozen=True, tag="part"):
     Attributes:
         count: number of items in the payload.
         claims: the outcome counts that become true once this part is durable; they come back in the ``Ack``.
+        unit: the input unit that the batch is from.
+        roll: see ``Batch``.
+        active: see ``Batch``.
+        newest: largest event time in the whole batch, in ms; None when it has none.
     """
 
     partition: str
@@ -88,6 +100,10 @@ class Part(Message, frozen=True, tag="part"):
     count: int
     claims: Counts
     source: str = ""
+    unit: int = 0
+    roll: int = 0
+    active: tuple[int, ...] = ()
+    newest: int | None = None
 
     @property
     def id(self) -> BatchId:
@@ -124,6 +140,36 @@ class Failed(Message, frozen=True, tag="failed"):
     end: int
     epoch: int
     cause: str
+
+    @property
+    def id(self) -> BatchId:
+        """The id of the batch."""
+        return (self.partition, self.start, self.end)
+
+
+class Span(msgspec.Struct, frozen=True, array_like=True):
+    """Event times of a batch, in ms: of its first record, the least that is not later than that one by more than the
+    allowed disorder, the greatest."""
+
+    first: int
+    least: int
+    greatest: int
+
+
+class Again(Message, frozen=True, tag="again"):
+    """The batch has to be delivered once more, with more said in its header; nothing was made of it.
+
+    Attributes:
+        span: from a worker that was not told what windows are counted from: the event times of the batch.
+        late: from an aggregator shard: what is older than this (event time in ms) belongs to windows it has closed.
+    """
+
+    partition: str
+    start: int
+    end: int
+    epoch: int
+    span: Span | None = None
+    late: tuple[tuple[int, int], ...] = ()
 
     @property
     def id(self) -> BatchId:
@@ -245,7 +291,7 @@ class Stop(Message, frozen=True, tag="stop"):
 
 
 AnyMessage = (
-    Hello | Batch | Part | Credit | Ack | Failed
+    Hello | Batch | Part | Credit | Ack | Failed | Again
     | Booted | Ready | Outage | Drained | InputDone | Command | Reply | Start | Roster | Hold | Suspect | Drain | Stop
 )
 

@@ -15,7 +15,7 @@ other exception dead-letters the one record that caused it, with its traceback.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -179,6 +179,60 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     stop_s: Seconds = 5.0
 
 
+class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Event-time windows, for an application that has them. Times are the records' own.
+
+    Attributes:
+        kind: ``tumbling``: one behind the other; ``hopping``: one begins every ``every_s``; ``session``: records of one
+            key that are less than ``gap_s`` apart; ``global``: one window, closed at the end of the input.
+        size_s: length of a tumbling or hopping window.
+        every_s: hopping: seconds between the beginnings of two windows.
+        gap_s: session: silence that ends one.
+        disorder_s: how much older than the newest record before it a record may be. A window is closed, and its rows
+            are emitted, when the newest record is this much younger than its end; what comes for it then is late.
+        lateness_s: seconds (of event time) that a closed window is kept for: late records are added, its rows
+            are emitted again with the next revision. What is later still goes to the dead letters (``late``).
+        idle_timeout_s: a unit of input that has been silent for so long is not waited for by the others.
+        max_future_skew_s: a record that is further ahead of this machine's clock goes to the dead letters (``future``).
+        start: what windows are counted from: ``clock`` (full hours, in UTC, for a size of an hour), ``first`` (the first
+            record in event time), or a time in ms since 1970.
+    """
+
+    kind: Literal["tumbling", "hopping", "session", "global"] = "tumbling"
+    size_s: Annotated[float, Meta(gt=0)] = 60.0
+    every_s: Seconds = 0.0
+    gap_s: Seconds = 0.0
+    disorder_s: Seconds = 0.0
+    lateness_s: Seconds = 0.0
+    idle_timeout_s: Seconds = 60.0
+    max_future_skew_s: Seconds = 3600.0
+    start: Literal["clock", "first"] | int = "clock"
+
+
+class Window(msgspec.Struct, frozen=True, array_like=True):
+    """One window of one key, as ``emit`` is given it: [start, end) in ms since 1970; revisions count from 1."""
+
+    start: int
+    end: int
+    key: tuple[Any, ...] = ()
+    revision: int = 1
+
+
+class Windows(msgspec.Struct, frozen=True, kw_only=True):
+    """Event-time windows: what is folded is folded window by window, and comes out as rows when a window is closed.
+
+    Attributes:
+        time: ``value -> event time in ms``, or per chunk.
+        key: ``value -> tuple``: windows are kept for each key; by default there is one key, ``()``. Or per chunk.
+        emit: ``(window, [(key, numbers), …]) -> [(sink name, item), …]``: the rows of a closed window, from what
+            ``fold`` has in it, sorted by key. A pure function: it is called again after a crash.
+    """
+
+    time: Callable[..., Any]
+    key: Callable[..., Any] | None = None
+    emit: Callable[..., Any]
+
+
 class Fold(msgspec.Struct, frozen=True, kw_only=True):
     """Partial aggregates: made from each batch in the workers, merged by key in the aggregators, exactly once.
 
@@ -195,6 +249,15 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
     merge: Callable[[list[Any], list[Any]], list[Any]] | None = None
 
 
+def nowhere(value: Any) -> None:
+    """The route of an application whose records are only folded."""
+
+
+def unchanged(value: Any) -> Any:
+    """An encoding that changes nothing."""
+    return value
+
+
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     """An application: its functions, where it reads, where it writes, and its defaults.
 
@@ -203,10 +266,12 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         source: options of the source, e.g. ``Files(pattern=...)``.
         parse: ``bytes -> value | None``, or per chunk.
         check: ``value -> value | None``, or per chunk.
-        route: ``value -> sink name``.
+        route: ``value -> sink name``, or None: the record goes to no sink.
         encode: ``value -> item`` in the form that the sinks take, e.g. ``(key, value)`` bytes.
         sinks: options of each sink, by the name that ``route`` returns.
+        emits: those of the sinks that only the aggregators write to.
         fold: partial aggregates, or None.
+        windows: event-time windows around the fold, or None.
         options: the application's own options (a frozen struct), given to functions that have a parameter ``options``.
     """
 
@@ -214,15 +279,18 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     source: SourceOptions
     parse: Callable[..., Any]
     check: Callable[..., Any] | None = None
-    route: Callable[[Any], str]
-    encode: Callable[[Any], Any]
+    route: Callable[..., Any] = nowhere
+    encode: Callable[..., Any] = unchanged
     sinks: dict[str, SinkOptions]
     dead_letters: SinkOptions
+    emits: tuple[str, ...] = ()
     fold: Fold | None = None
+    windows: Windows | None = None
     options: msgspec.Struct | None = None
     parser: ParserOptions = ParserOptions()
     checker: CheckerOptions = CheckerOptions()
     aggregator: AggregatorOptions = AggregatorOptions()
+    window: WindowOptions = WindowOptions()
     flow: FlowOptions = FlowOptions()
     budget: BudgetOptions = BudgetOptions()
     restart: RestartOptions = RestartOptions()

@@ -178,8 +178,11 @@ class Unit(msgspec.Struct):
 class UnitLedger(Protocol):
     """What a source may ask of the reader's ledger."""
 
-    def begin(self, name: str, fingerprint: str) -> Unit:
-        """Return the unit to read under this name: the unfinished one of the same content, or a new one."""
+    def begin(self, name: str, fingerprint: str, alone: bool = False) -> Unit:
+        """Return the unit to read under this name: the unfinished one of the same content, or a new one.
+
+        ``alone``: it is a partition of its own (``base`` is 0), in no order among the others.
+        """
         ...
 
     def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
@@ -196,10 +199,14 @@ class UnitLedger(Protocol):
 
 
 class Source(Protocol):
-    """An opened source, in its reader's process."""
+    """An opened source, in its reader's process. What a simple one need not say has a default: inherit from this."""
 
-    #: True once all input was read; for a source without end: never.
+    #: True once all input was read; for a source without end: when it was told to ``stop`` and has handed out the rest.
     exhausted: bool
+    #: True for a source that goes on for ever: to stop it is no failure, and leaves no work behind.
+    endless: bool = False
+    #: A descriptor that becomes readable when ``read`` may have something; None: the reader looks every so often.
+    wake: int | None = None
 
     def read(self) -> Chunk | None:
         """Return the next chunk, or None when there is none now."""
@@ -208,6 +215,17 @@ class Source(Protocol):
     def finished(self, unit: Unit) -> None:
         """All of ``unit`` is durable and within its budget: put it away (rename). Called in input order."""
         ...
+
+    def failed(self, unit: Unit) -> None:
+        """All of ``unit`` is durable, with more errors than its budget allows. By default it is left where it is."""
+
+    def stop(self) -> None:
+        """Take no more from outside. What was accepted is still handed out; then ``exhausted`` is True."""
+
+    def active(self) -> tuple[int, ...]:
+        """The ids of those units that are partitions of their own and may go on at any moment: the watermark waits for
+        them. A unit that ended, or has been silent for ``window.idle_timeout_s``, is not among them."""
+        return ()
 
     def progress(self) -> tuple[int, int]:
         """Bytes of input read so far, and in all (0 when not known), both as they lie on disk."""
