@@ -1,21 +1,28 @@
 """The aggregator: one shard of the folded state. Parts in source order, merged, committed with their positions.
 
+    part ──▶ [source order] ──▶ state ──commit──▶ acknowledged
+                 └─late─▶ Again        └─outbox──▶ writers of what is emitted ──▶ forgotten
+
 State and positions are committed in one transaction and acknowledged after it, so a range is folded exactly once,
-whoever dies when. While one commit runs the next parts gather: groups grow with the load by themselves.
+whoever dies when. While one commit runs the next parts gather: groups grow with the load by themselves. What the state
+emits is in the same transaction; the shard is an origin for it, and keeps it until its writers have acknowledged it.
+When they are slow and too much of it is open nothing more is folded, and the window holds back the reader.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-
-import msgspec
+from collections.abc import Iterable, Sequence
 
 from actors.runtime.actor import Post
-from actors.runtime.messages import AnyMessage, Member, Part
+from actors.runtime.messages import Ack, Again, AnyMessage, Drained, Member, Part
+from actors.runtime.outbox import Entry, rows_of
 from actors.runtime.sequencer import Held, Sequencer
-from actors.runtime.state import FoldState
+from actors.runtime.shard import ShardState
 from actors.runtime.trouble import Trouble
+
+#: What may be open of what was emitted, in bytes and in entries, before no more is folded.
+MAX_OPEN_BYTES, MAX_OPEN_ENTRIES = 32 * 1024 * 1024, 256
 
 
 class Aggregator:
@@ -23,54 +30,81 @@ class Aggregator:
 
     Args:
         post: the way out.
+        shard: its number, from 0.
         state: the shard's durable state.
     """
 
-    def __init__(self, post: Post, state: FoldState) -> None:
+    def __init__(self, post: Post, shard: int, state: ShardState) -> None:
         self._post = post
+        self._shard = shard
         self._state = state
         self._sequencer = Sequencer(state.applied())
         self._uncommitted: list[Held] = []
+        self._refused: list[tuple[Held, int]] = []
         self._trouble = Trouble(post)
+        self._ending: bool | None = None  # told to come to an end; True: the input has ended
+        self._is_told = False
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
-        """Take a part."""
+        """Take a part, or a writer's acknowledgement of what was emitted."""
         if isinstance(message, Part):
             ack = self._sequencer.offer(sender, message, frames)
             if ack is not None:
                 self._post.send(sender, ack)
+        elif isinstance(message, Ack) and self._state.outbox is not None:
+            self._state.outbox.acked(sender.rpartition("#")[0], message.id)
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
-        """Nothing to do: who waits for an answer is kept with the parts."""
+        """A writer that has come gets what it is still due."""
+        outbox = self._state.outbox
+        if outbox is not None:
+            for member in come:
+                for entry in outbox.due(member.name):
+                    self._send_to(member.name, entry)
 
     def work(self, now: float) -> float | None:
         """Fold and commit everything that is there."""
         if wait_s := self._trouble.wait_s(now):
             return wait_s
         slot = self._post.slot
-        ready = self._sequencer.ready()
+        next_s = self._state.tick(now)
+        if not self._is_full():
+            self._uncommitted += self._sequencer.ready(self._refuses)
         slot.open = len(self._sequencer)
-        if not ready and not self._uncommitted:
-            slot.phase("IDLE")
-            return None
+        if self._ending:
+            self._state.end()
+        outbox = self._state.outbox
+        if not self._uncommitted and not (outbox is not None and outbox.has_changes):
+            self._answer_the_refused()
+            slot.phase("IDLE" if not self._is_full() else "WAIT_CREDIT")
+            self._be_done()
+            return next_s
         slot.phase("WORK")
-        for held in ready:
-            if held.frames:
-                self._state.fold((tuple(key), numbers) for key, numbers in msgspec.msgpack.decode(held.frames[0]))
-        self._uncommitted += ready
         return self._commit(now)
 
-    def drain(self) -> None:
-        """Nothing to do: no input comes once the reader has stopped."""
+    def drain(self, is_end: bool = False) -> None:
+        """No input comes any more: emit what is closed, or all when the input has ended; then say so."""
+        self._ending, self._is_told = is_end, False
 
     def close(self) -> None:
         """Close the state's file; everything acknowledged is in it."""
         self._state.close()
 
+    def _is_full(self) -> bool:
+        outbox = self._state.outbox
+        return outbox is not None and (len(outbox) >= MAX_OPEN_ENTRIES or outbox.size >= MAX_OPEN_BYTES)
+
+    def _refuses(self, held: Held) -> bool:
+        closed = self._state.accept(held.part, held.frames)
+        if closed is None:
+            return False
+        self._refused.append((held, closed))
+        return True
+
     def _commit(self, now: float) -> float:
         slot = self._post.slot
         try:
-            self._state.commit(self._sequencer.positions())
+            entries = self._state.commit(self._sequencer.positions())
         except sqlite3.OperationalError as error:
             return self._trouble.met(f"aggregate state: {error}", now)
         self._trouble.over(now)
@@ -80,4 +114,34 @@ class Aggregator:
             for sender, ack in self._sequencer.durable(held):
                 self._post.send(sender, ack)
         self._uncommitted = []
+        self._emit(entries)
+        self._answer_the_refused()
         return 0.0
+
+    def _answer_the_refused(self) -> None:
+        """After a commit only: by what it says is closed it stands, also if it dies now."""
+        for held, closed in self._refused:
+            for (sender, _, _), part in held.senders.items():
+                self._post.send(sender, Again(*part.id, part.epoch, None, ((self._shard, closed),)))
+        self._refused = []
+
+    def _emit(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            for destination in sorted(entry.waits):
+                self._send_to(destination, entry)
+
+    def _send_to(self, destination: str, entry: Entry) -> None:
+        outbox, member = self._state.outbox, self._post.members.get(destination)
+        if outbox is None or member is None:
+            return  # it gets it when it has come
+        count, frames = rows_of(entry, destination)
+        header = Part(outbox.partition, entry.seq, entry.seq + 1, self._post.generation, outbox.low, count, {},
+                      self._post.address.rpartition("#")[0])
+        self._post.send(member.address, header, frames)
+
+    def _be_done(self) -> None:
+        outbox = self._state.outbox
+        if self._ending is None or self._is_told or (outbox is not None and len(outbox)):
+            return
+        self._is_told = True
+        self._post.tell(Drained())

@@ -15,14 +15,16 @@ import msgspec
 
 from actors.runtime.errors import Reject
 from actors.runtime.lift import bind, lift
-from actors.runtime.messages import Batch, Counts
-from actors.runtime.pipeline import Pipeline
+from actors.runtime.messages import Batch
+from actors.runtime.pipeline import Pipeline, WindowOptions
 from actors.runtime.ports import DeadLetter, SinkOptions, rejections
 from actors.runtime.rows import Rows, unpack_rows
 from actors.runtime.state import merge_of
+from actors.runtime.windows import Passage, Placer, WindowId, shard_of_window
 from actors.runtime.worker import Checking, Made, Output, Work
 
 STAGE = "checker"
+_encoder = msgspec.msgpack.Encoder()
 _Rejects = list[tuple[int, Reject, str]]
 _Partial = dict[tuple[Any, ...], list[Any]]
 
@@ -54,14 +56,21 @@ class Check:
         pipeline: the application's functions.
         options: the application's options, or None.
         destinations: where parts go.
+        window: kind and sizes of its windows.
     """
 
-    def __init__(self, pipeline: Pipeline, options: msgspec.Struct | None, destinations: Destinations) -> None:
+    def __init__(
+        self, pipeline: Pipeline, options: msgspec.Struct | None, destinations: Destinations,
+        window: WindowOptions = WindowOptions(),  # noqa: B008 - frozen
+    ) -> None:
         self._check = None if pipeline.check is None else lift(bind(pipeline.check, options), "check")
         self._route = lift(bind(pipeline.route, options), "route")
         self._encode = lift(bind(pipeline.encode, options), "encode")
         self._fold = pipeline.fold
         self._merge = merge_of(pipeline.fold)
+        self._kind = window.kind
+        self._placer = None if pipeline.windows is None else Placer(
+            pipeline.windows, options, window, len(destinations.shards))
         self._to = destinations
 
     def __call__(self, batch: Batch, slices: Callable[[], Iterable[Rows]]) -> Made:
@@ -72,17 +81,21 @@ class Check:
             return self._make(batch, slices(), careful=True)
 
     def _make(self, batch: Batch, slices: Iterable[Rows], careful: bool) -> Made:
-        made = _Making({name: [] for name in self._to.sinks})
+        made = _Making({name: [] for name in self._to.sinks}, Passage(batch))
         for rows in slices:
             self._add(made, rows, careful)
+        if self._placer is not None and made.passage.is_probe and (span := made.passage.span()) is not None:
+            return Made({}, again=span)
         parts = [self._part(name, items) for name, items in made.items.items()]
         folded = made.unrouted if self._fold is not None else 0
-        parts += self._shard_parts(made.partials, folded)
+        parts += self._window_parts(made.partials) if self._placer is not None else self._shard_parts(made.partials)
         if made.letters:
             parts.append(self._dead_letter_part(made.letters))
         filtered = made.filtered + made.unrouted - folded
-        counts = {"read": made.read, "filtered": filtered} if filtered else {"read": made.read}
-        return Made(counts, [p for p in parts if p.count or p.claims or self._is_ordered(p.destination)])
+        # Not a claim of one part: when some of the batch is late for a shard, another has taken its part already.
+        counts = {"read": made.read, **{name: n for name, n in (("filtered", filtered), ("folded", folded)) if n}}
+        parts = [p for p in parts if p.count or p.claims or self._is_ordered(p.destination)]
+        return Made(counts, parts, newest=made.passage.newest)
 
     def _add(self, made: _Making, rows: Rows, careful: bool) -> None:
         """Take one slice of a batch through check, route, encode and fold."""
@@ -92,8 +105,12 @@ class Check:
         if self._check is not None:
             values, indices, filtered = _split(self._check(values), indices, rejects, STAGE)
             made.filtered += filtered
+        places: list[Any] = []
+        if self._placer is not None and values:
+            places, kept, _ = _split(self._placer.place(made.passage, values), indices, rejects, STAGE)
+            values, indices = _chosen(values, indices, kept), kept
         fold = self._fold_each if careful else self._fold_all
-        partials, values, indices = fold(values, indices, rejects, rows.batch.unit)
+        partials, values, indices = fold(values, places, indices, rejects, rows.batch.unit)
         before = len(rejects)
         made.unrouted += self._route_and_encode(made, values, indices, rejects, careful)
         if len(rejects) > before and self._fold is not None:  # what is rejected is in no aggregate
@@ -114,9 +131,7 @@ class Check:
     ) -> int:
         """Add the items of these values, or rejects in their places; return how many have no route."""
         names, kept, unrouted = _split(self._route(values), indices, rejects, STAGE)
-        if len(kept) != len(values):
-            chosen = set(kept)
-            values = [value for value, index in zip(values, indices, strict=True) if index in chosen]
+        values = _chosen(values, indices, kept)
         encoded = self._encode(values)
         if careful or any(issubclass(kind, Reject) for kind in set(map(type, encoded))) or not self._are_sinks(names):
             self._add_carefully(made, names, encoded, kept, rejects)
@@ -148,27 +163,41 @@ class Check:
                 made.items[name].append(item)
 
     def _fold_all(
-        self, values: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
+        self, values: list[Any], places: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
     ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
         """Fold the values of a slice at once."""
         if self._fold is None or not values:
             return [], values, indices
         try:
-            return [self._fold.partials(values, unit)], values, indices
+            return [self._partials(values, places, unit)], values, indices
         except Exception as error:
             raise _NeedsCare from error
 
     def _fold_each(
-        self, values: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
+        self, values: list[Any], places: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
     ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
         """Fold each value for itself; reject those that cannot be folded."""
-        fold = self._fold
-        if fold is None:
+        if self._fold is None:
             return [], values, indices
-        partials, kept, _ = _split(lift(lambda value: fold.partials([value], unit), "fold")(values), indices, rejects,
-                                   STAGE)
-        chosen = set(kept)
-        return partials, [value for value, index in zip(values, indices, strict=True) if index in chosen], kept
+        pairs = list(zip(values, places or [()] * len(values), strict=True))
+        fold_one = lift(lambda pair: self._partials([pair[0]], [pair[1]], unit), "fold")
+        partials, kept, _ = _split(fold_one(pairs), indices, rejects, STAGE)
+        return partials, _chosen(values, indices, kept), kept
+
+    def _partials(self, values: list[Any], places: list[Any], unit: int) -> _Partial:
+        """Partial aggregates; with windows those of each, its (start, end, key) before the key."""
+        assert self._fold is not None
+        if self._placer is None:
+            return self._fold.partials(values, unit)
+        by_window: dict[WindowId, list[Any]] = {}
+        if len(set(map(id, places))) == 1:  # the usual case: the same for all
+            by_window = dict.fromkeys(places[0], values)
+        else:
+            for value, place in zip(values, places, strict=True):
+                for window in place:
+                    by_window.setdefault(window, []).append(value)
+        return {(window, key): numbers for window, some in by_window.items()
+                for key, numbers in self._fold.partials(some, unit).items()}
 
     def _is_ordered(self, destination: str) -> bool:
         for name, writer in self._to.writers.items():
@@ -186,20 +215,27 @@ class Check:
             raise _NeedsCare from error
         return Output(writer, len(items), {"written": len(items), f"written.{sink}": len(items)}, [frame])
 
-    def _shard_parts(self, partials: Mapping[tuple[Any, ...], list[Any]], folded: int) -> list[Output]:
+    def _window_parts(self, partials: Mapping[tuple[Any, ...], list[Any]]) -> list[Output]:
+        """The partial aggregates of each window, encoded once: the shard keeps them as they are."""
+        by_window: dict[WindowId, list[tuple[Any, Any]]] = {}
+        for (window, key), numbers in partials.items():
+            by_window.setdefault(window, []).append((key, numbers))
+        shards = self._to.shards
+        by_shard: list[list[tuple[int, int, tuple[Any, ...], bytes]]] = [[] for _ in shards]
+        for window, entries in by_window.items():
+            by_shard[shard_of_window(window, self._kind, len(shards))].append((*window, _encoder.encode(entries)))
+        return [Output(shard, len(some), {}, [_encoder.encode(some)] if some else [])
+                for shard, some in zip(shards, by_shard, strict=True)]
+
+    def _shard_parts(self, partials: Mapping[tuple[Any, ...], list[Any]]) -> list[Output]:
         shards = self._to.shards
         if not shards:
             return []
         by_shard: list[list[tuple[tuple[Any, ...], list[Any]]]] = [[] for _ in shards]
         for key, numbers in partials.items():
             by_shard[shard_of(key, len(shards))].append((key, numbers))
-        claims: list[Counts] = [{} for _ in shards]
-        if folded:
-            claims[0]["folded"] = folded
-        return [
-            Output(shard, len(entries), claim, [msgspec.msgpack.encode(entries)] if entries else [])
-            for shard, entries, claim in zip(shards, by_shard, claims, strict=True)
-        ]
+        return [Output(shard, len(entries), {}, [_encoder.encode(entries)] if entries else [])
+                for shard, entries in zip(shards, by_shard, strict=True)]
 
     def _dead_letter_part(self, letters: list[DeadLetter]) -> Output:
         frame = self._to.dead_letter_options.pack(letters)
@@ -213,11 +249,20 @@ class _NeedsCare(Exception):
 class _Making:
     """What has been made of the slices of a batch so far."""
 
-    def __init__(self, items: dict[str, list[Any]]) -> None:
+    def __init__(self, items: dict[str, list[Any]], passage: Passage) -> None:
         self.items = items
+        self.passage = passage
         self.partials: dict[tuple[Any, ...], list[Any]] = {}
         self.letters: list[DeadLetter] = []
         self.read = self.filtered = self.unrouted = 0
+
+
+def _chosen(values: list[Any], indices: Sequence[int], kept: Sequence[int]) -> list[Any]:
+    """Those of the values, which have these indices, whose index was kept."""
+    if len(kept) == len(values):
+        return values
+    chosen = set(kept)
+    return [value for value, index in zip(values, indices, strict=True) if index in chosen]
 
 
 def shard_of(key: tuple[Any, ...], shards: int) -> int:

@@ -136,7 +136,7 @@ class Reader:
         slot.phase("WAIT_CREDIT" if len(self._origin) else "IDLE")
         return self._wait(now)
 
-    def drain(self) -> None:
+    def drain(self, is_end: bool = False) -> None:
         """Take no new input; what was read and not issued stays unread."""
         self._draining = True
         self._next = None

@@ -75,17 +75,12 @@ def _checker(manifest: Manifest) -> MakeRole:
     return lambda post: PoolWorker(post, work, manifest.flow.credit)
 
 
-def _aggregator(manifest: Manifest, shard: int) -> MakeRole:
+def _aggregator(manifest: Manifest, number: int) -> MakeRole:
     from actors.aggregator import Aggregator
-    from actors.runtime.state import FoldState, merge_of
+    from actors.shards import open_shard
 
-    merge = merge_of(_application(manifest)[0].fold)
-
-    def make(post: Post) -> Role:
-        path = Path(manifest.state) / f"aggregator.{shard}.db"
-        return Aggregator(post, FoldState(path, manifest.aggregator.shards, merge))
-
-    return make
+    pipeline, options = _application(manifest)
+    return lambda post: Aggregator(post, number - 1, open_shard(manifest, pipeline, options, number))
 
 
 def _writer(manifest: Manifest, sink: str) -> MakeRole:
@@ -115,9 +110,9 @@ def _application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:
 def _check(manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | None) -> Check:
     from actors.checker import Check, Destinations
 
+    sinks = {sink: component.load() for sink, component in manifest.sinks.items() if sink not in manifest.emits}
     return Check(pipeline, options, Destinations(
-        writers={sink: writer_name(sink) for sink in manifest.sinks},
-        sinks={sink: component.load() for sink, component in manifest.sinks.items()},
+        writers={sink: writer_name(sink) for sink in sinks}, sinks=sinks,
         dead_letters=writer_name(DEAD_LETTERS),
         dead_letter_options=manifest.dead_letters.load(),
-        shards=aggregator_names(manifest)))
+        shards=aggregator_names(manifest)), manifest.window)

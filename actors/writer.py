@@ -93,7 +93,7 @@ class Writer:
         self._settle(written, refusals)
         return 0.0
 
-    def drain(self) -> None:
+    def drain(self, is_end: bool = False) -> None:
         """Nothing to do: no input comes once the reader has stopped."""
 
     def close(self) -> None:

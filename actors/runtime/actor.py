@@ -95,8 +95,8 @@ class Role(Protocol):
         """Do one piece of work; return the seconds until the next one, None if only a message can bring it."""
         ...
 
-    def drain(self) -> None:
-        """Take no new input."""
+    def drain(self, is_end: bool = False) -> None:
+        """Take no new input. ``is_end``: there will never be more."""
         ...
 
     def close(self) -> None:
@@ -181,7 +181,7 @@ class Actor:
         elif isinstance(message, Roster):
             self._meet(role, message)
         elif isinstance(message, Drain):
-            role.drain()
+            role.drain(message.end)
         elif isinstance(message, Hold | Suspect):
             role.message(sender, message, frames)
         elif isinstance(message, Stop):

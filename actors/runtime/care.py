@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from actors.runtime.actions import Action, Emit, Kill, Say, Send
 from actors.runtime.child import Child
-from actors.runtime.events import ActorHung, ActorSuspect
+from actors.runtime.events import ActorHung, ActorSuspect, Recycled
 from actors.runtime.health import Sample, Verdict
 from actors.runtime.messages import Drain, Hold
 from actors.runtime.pipeline import RecycleOptions
@@ -59,6 +59,26 @@ def retire(child: Child, leaving: str, drain_s: float, givers: Sequence[str], no
     yield Say(child.name, "DRAINING", child.generation)
     yield from hold(child, givers, True)
     yield Send(child.address, Drain())
+
+
+def recycle(
+    members: Sequence[Child], options: RecycleOptions | None, drain_s: float, givers: Sequence[str], now: float
+) -> Iterator[Action]:
+    """Replace the oldest worker of a pool that is worn; only when the pool is whole, so one at a time."""
+    if options is None or not all(child.is_up and not (child.leaving or child.suspect) for child in members):
+        return
+    worn = [child for child in members if is_worn(child, options, now)]
+    if worn:
+        oldest = min(worn, key=lambda child: child.spawned_at)
+        yield Emit(Recycled(oldest.name, oldest.generation, is_worn(oldest, options, now)))
+        yield from retire(oldest, "replace", drain_s, givers, now)
+
+
+def finish(shards: Sequence[Child], is_end: bool) -> Iterator[Action]:
+    """No input is under way any more: let the shards emit what is closed, or all when the input has ended."""
+    for child in shards:
+        if child.is_up and not child.drained:
+            yield Send(child.address, Drain(is_end))
 
 
 def is_worn(child: Child, options: RecycleOptions, now: float) -> str:

@@ -42,6 +42,7 @@ class Child:
         self.booted = False
         self.started = False  # was sent Start
         self.stopping = False  # was sent Stop, or killed on purpose
+        self.drained = False  # has said that nothing is left to emit
         self.endpoint = ""
         self.since = 0  # the first roster of this generation
         self.spawned_at = 0.0

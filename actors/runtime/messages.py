@@ -283,7 +283,13 @@ class Suspect(Message, frozen=True, tag="suspect"):
 
 
 class Drain(Message, frozen=True, tag="drain"):
-    """Take no new input; finish what is under way; then say ``InputDone`` (a reader) or ``Drained`` (a worker)."""
+    """Take no new input; finish what is under way; then say ``InputDone`` (a reader) or ``Drained`` (any other).
+
+    Attributes:
+        end: to an aggregator: the input has ended, so every window is closed; else only what is closed is emitted.
+    """
+
+    end: bool = False
 
 
 class Stop(Message, frozen=True, tag="stop"):

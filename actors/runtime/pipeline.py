@@ -194,8 +194,8 @@ class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             are emitted again with the next revision. What is later still goes to the dead letters (``late``).
         idle_timeout_s: a unit of input that was silent for so long is not waited for by the others.
         max_future_skew_s: a record that is further ahead of this machine's clock goes to the dead letters (``future``).
-        start: what windows are counted from: ``clock`` (full hours, in UTC, for a size of an hour), ``first`` (the first
-            record in event time), or a time in ms since 1970.
+        start: what windows are counted from: ``clock`` (full hours, in UTC, for a size of an hour), ``first`` (the
+            first record in event time), or a time in ms since 1970.
     """
 
     kind: Literal["tumbling", "hopping", "session", "global"] = "tumbling"
@@ -207,6 +207,13 @@ class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     idle_timeout_s: Seconds = 60.0
     max_future_skew_s: Seconds = 3600.0
     start: Literal["clock", "first"] | int = "clock"
+
+    def __post_init__(self) -> None:
+        if self.kind == "hopping" and not 0 < self.every_s <= self.size_s:
+            raise ValueError(f"every_s: expected more than 0 and at most size_s ({self.size_s:g}) for hopping windows, "
+                             f"got {self.every_s:g}")
+        if self.kind == "session" and not self.gap_s:
+            raise ValueError("gap_s: expected more than 0 for session windows, got 0")
 
 
 class Window(msgspec.Struct, frozen=True, array_like=True):

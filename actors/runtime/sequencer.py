@@ -21,7 +21,7 @@ Pure: no clock, no socket.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -101,11 +101,17 @@ class Sequencer:
             held.add_sender(sender, part)
         return None
 
-    def ready(self) -> list[Held]:
-        """Take out the parts that can be applied now, in source order; they count as applied from here on."""
+    def ready(self, refuse: Callable[[Held], bool] = lambda held: False) -> list[Held]:
+        """Take out the parts that can be applied now, in source order; they count as applied from here on.
+
+        ``refuse`` is asked for each, in that order: a part that it refuses is forgotten, and nothing behind it is
+        applied before it has come again.
+        """
         result: list[Held] = []
         for partition in self._partitions.values():
             while partition.applied is not None and (held := partition.waiting.pop(partition.applied, None)):
+                if refuse(held):
+                    break
                 partition.applied = held.part.end
                 partition.undurable[held.part.id] = held
                 result.append(held)

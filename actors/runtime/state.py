@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from actors.runtime.database import open_database, open_for_reading
-from actors.runtime.errors import ConfigError
+from actors.runtime.database import open_for_reading
+from actors.runtime.messages import Part
+from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Fold
+from actors.runtime.shard import ShardFile
 
 VERSION = 1
 SCHEMA = """
 CREATE TABLE folded (key BLOB PRIMARY KEY, numbers BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE applied (partition TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE layout (shards INTEGER NOT NULL);
 """
 
 Key = tuple[Any, ...]
@@ -48,20 +47,21 @@ class FoldState:
     """
 
     def __init__(self, path: Path, shards: int, merge: Merge) -> None:
+        #: Nothing is emitted: what is folded is read from the file.
+        self.outbox: Outbox | None = None
         self._merge = merge
-        self._connection = open_database(path, SCHEMA, VERSION)
-        row = self._connection.execute("SELECT shards FROM layout").fetchone()
-        if row is None:
-            self._connection.execute("INSERT INTO layout VALUES (?)", (shards,))
-        elif row[0] != shards:
-            raise ConfigError(
-                f"{path}: state made with aggregator.shards = {row[0]}, now {shards}: "
-                f"set it back to {row[0]}, or give another --state")
+        self._file = ShardFile(path, SCHEMA, VERSION, shards)
         self._changed: dict[bytes, Numbers] = {}
 
     def applied(self) -> dict[str, int]:
         """The committed position of each partition."""
-        return dict(self._connection.execute("SELECT partition, position FROM applied"))
+        return self._file.applied()
+
+    def accept(self, part: Part, frames: Sequence[bytes]) -> int | None:
+        """Fold a part."""
+        if frames:
+            self.fold((tuple(key), numbers) for key, numbers in msgspec.msgpack.decode(frames[0]))
+        return None
 
     def fold(self, partials: Iterable[tuple[Key, Numbers]]) -> None:
         """Merge partial aggregates; durable with the next ``commit``."""
@@ -69,32 +69,33 @@ class FoldState:
             packed = msgspec.msgpack.encode(key)
             before = self._changed.get(packed)
             if before is None:
-                row = self._connection.execute("SELECT numbers FROM folded WHERE key=?", (packed,)).fetchone()
+                row = self._file.connection.execute("SELECT numbers FROM folded WHERE key=?", (packed,)).fetchone()
                 before = None if row is None else msgspec.msgpack.decode(row[0])
             self._changed[packed] = list(numbers) if before is None else self._merge(before, list(numbers))
 
-    def commit(self, positions: dict[str, int]) -> None:
+    def commit(self, positions: dict[str, int]) -> list[Entry]:
         """Make everything folded so far durable, together with the positions up to which it is folded.
 
         Raises:
             sqlite3.OperationalError: the disk is full, or the file locked; nothing is changed, call again.
         """
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(
+        with self._file.transaction(positions) as connection:
+            connection.executemany(
                 "INSERT OR REPLACE INTO folded VALUES (?, ?)",
                 [(key, msgspec.msgpack.encode(numbers)) for key, numbers in self._changed.items()])
-            self._connection.executemany("INSERT OR REPLACE INTO applied VALUES (?, ?)", positions.items())
-            self._connection.execute("COMMIT")
-        except sqlite3.Error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
         self._changed.clear()
+        return []
+
+    def tick(self, now: float) -> float | None:
+        """Nothing is done by the clock."""
+        return None
+
+    def end(self) -> None:
+        """What is folded stays."""
 
     def close(self) -> None:
         """Close the file; what was not committed is forgotten."""
-        self._connection.close()
+        self._file.close()
 
 
 def read_state(path: Path) -> dict[Key, Numbers]:

@@ -1,10 +1,11 @@
 """A manifest expanded to child specs: who runs, in which order, who talks to whom. All of it pure.
 
     layer 0  writer.dead_letters                        started first, stopped last
-    layer 1  writer.NAME …  aggregator.N …
-    layer 2  checker.N …        (none when fused)
-    layer 3  parser.N …
-    layer 4  reader.1                                   started last, stopped first
+    layer 1  writer.NAME …
+    layer 2  aggregator.N …     they emit to writers
+    layer 3  checker.N …        (none when fused)
+    layer 4  parser.N …
+    layer 5  reader.1                                   started last, stopped first
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ DOWNSTREAM: dict[str, tuple[str, ...]] = {
     "fused": ("writer", "aggregator", DEAD_LETTERS),
     "checker": ("writer", "aggregator", DEAD_LETTERS),
     "writer": (DEAD_LETTERS,),
-    "aggregator": (),
+    "aggregator": ("writer", DEAD_LETTERS),
     DEAD_LETTERS: (),
 }
 
@@ -45,6 +46,7 @@ class ChildSpec(msgspec.Struct, frozen=True):
         layer: order of start; stop is the other way round.
         restart: ``permanent`` (always), ``transient`` (when it crashes) or ``temporary`` (never).
         ordered: a fixed destination that applies parts in source order.
+        emits: an origin itself: when the input has ended it has still to bring what it emits to its end.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ChildSpec(msgspec.Struct, frozen=True):
     layer: int
     restart: str = "permanent"
     ordered: bool = False
+    emits: bool = False
 
 
 def process_name(role: str, which: str | int) -> str:
@@ -87,12 +90,12 @@ def expand(manifest: Manifest) -> tuple[ChildSpec, ...]:
         name = writer_name(sink)
         specs.append(ChildSpec(name, "writer", name, 1, ordered=component_ordered(manifest.sinks[sink])))
     for name in aggregator_names(manifest):
-        specs.append(ChildSpec(name, "aggregator", name, 1, ordered=True))
+        specs.append(ChildSpec(name, "aggregator", name, 2, ordered=True, emits=bool(manifest.emits)))
     for index in range(1, 1 + (0 if fused else manifest.checker.workers)):
-        specs.append(ChildSpec(process_name("checker", index), "checker", "checker", 2))
+        specs.append(ChildSpec(process_name("checker", index), "checker", "checker", 3))
     for index in range(1, 1 + manifest.parser.workers):
-        specs.append(ChildSpec(process_name("parser", index), "parser", "parser", 3))
-    specs.append(ChildSpec(process_name("reader", 1), "reader", "reader", 4, restart="transient"))
+        specs.append(ChildSpec(process_name("parser", index), "parser", "parser", 4))
+    specs.append(ChildSpec(process_name("reader", 1), "reader", "reader", 5, restart="transient"))
     return tuple(specs)
 
 
@@ -125,4 +128,6 @@ def downstream(manifest: Manifest, stage: str) -> tuple[str, ...]:
 
 def fixed_destinations(manifest: Manifest) -> frozenset[str]:
     """The actors that must be there before a batch is worth delivering: every writer and aggregator shard."""
-    return frozenset(spec.name for spec in expand(manifest) if spec.layer <= 1)
+    fed_by_shards = {writer_name(sink) for sink in manifest.emits}
+    return frozenset(spec.name for spec in expand(manifest)
+                     if spec.stage in ("writer", "aggregator", DEAD_LETTERS) and spec.name not in fed_by_shards)

@@ -35,7 +35,6 @@ from actors.runtime.events import (
     LastWords,
     OutageBegan,
     OutageEnded,
-    Recycled,
     RunReady,
     Scaled,
 )
@@ -69,6 +68,8 @@ class Tree:
         self._suspects = KnownSuspects()
         self._gone: dict[str, int] = {}
         self._began = 0.0
+        #: How the run ends, once the reader has nothing under way.
+        self._end: tuple[int, str] | None = None
         self._drain_deadline: float | None = None
         self._version = 0
         #: The last generation of those who were removed: nobody after them is called what they were called.
@@ -114,6 +115,8 @@ class Tree:
                 yield Send(child.address, Hold(other.address, True))
         if self.mode is Mode.DRAINING and child.spec.stage == "reader":
             yield Send(child.address, Drain())
+        if self._end is not None and child.spec.emits:
+            yield from self._finish(now)
 
     def exited(self, name: str, ended: Exit, last: LastWords, now: float) -> Iterator[Action]:
         """A process has ended."""
@@ -160,21 +163,29 @@ class Tree:
             yield Emit(OutageEnded(name, seconds))
 
     def drained(self, address: str, now: float) -> Iterator[Action]:
-        """A worker that was asked to leave has nothing in its hands any more."""
+        """A worker that was asked to leave has nothing in its hands any more; or a shard has emitted all it had to."""
         child = self._by_address(address)
-        if child is not None and child.leaving and not child.stopping:
+        if child is None or child.stopping:
+            return
+        if child.leaving:
             child.stopping = True
             child.deadline = now + self._policy.limits.stop_s
             yield Send(child.address, Stop())
+        elif self._end is not None:
+            child.drained = True
+            yield from self._finish(now)
 
     def observed(self, name: str, generation: int, sample: Sample, rss_bytes: int, now: float) -> Iterator[Action]:
         """An actor was looked at: what its slot and the kernel say of it."""
         child = self._children.get(name)
         if child is None or child.generation != generation or not child.is_up or self.mode is Mode.STOPPING:
             return
-        yield from care.observed(child, sample, self._policy.watch.term_s, self._givers(child), now)
+        givers = self._givers(child)
+        yield from care.observed(child, sample, self._policy.watch.term_s, givers, now)
         child.rss_bytes = rss_bytes
-        yield from self._recycle(child.spec.pool, now)
+        members = [other for other in self._children.values() if other.spec.pool == child.spec.pool]
+        options = self._policy.recycle.get(child.spec.pool)
+        yield from care.recycle(members, options, self._policy.limits.drain_s, givers, now)
 
     def scale(self, pool: str, workers: int, now: float) -> Iterator[Action]:
         """So many workers are wanted in a pool: start new ones, or let the last ones finish and go."""
@@ -209,8 +220,11 @@ class Tree:
         """The reader has nothing under way any more; or, with a code and a reason, gives up."""
         if self._by_address(address) is None or self.mode is Mode.STOPPING:
             return
-        end = (code, reason) if code else (RESUMABLE, self.reason) if left else (DONE, "all input is loaded")
-        yield from self._stop(*end, now)
+        if code:
+            yield from self._stop(code, reason, now)
+            return
+        self._end = (RESUMABLE, self.reason) if left else (DONE, "all input is loaded")
+        yield from self._finish(now)
 
     def signalled(self, name: str, now: float) -> Iterator[Action]:
         """SIGTERM or SIGINT: drain; a second time: stop at once."""
@@ -278,18 +292,6 @@ class Tree:
         """The addresses of those who give work to this actor on credit."""
         stages = GIVERS.get(child.spec.stage, ())
         return [other.address for other in self._children.values() if other.is_up and other.spec.stage in stages]
-
-    def _recycle(self, pool: str, now: float) -> Iterator[Action]:
-        """Replace the oldest worker of a pool that is worn; only when the pool is whole, so one at a time."""
-        options = self._policy.recycle.get(pool)
-        members = [child for child in self._children.values() if child.spec.pool == pool]
-        if options is None or not all(child.is_up and not (child.leaving or child.suspect) for child in members):
-            return
-        worn = [child for child in members if care.is_worn(child, options, now)]
-        if worn:
-            oldest = min(worn, key=lambda child: child.spawned_at)
-            yield Emit(Recycled(oldest.name, oldest.generation, care.is_worn(oldest, options, now)))
-            yield from care.retire(oldest, "replace", self._policy.limits.drain_s, self._givers(oldest), now)
 
     def _forgotten(self, child: Child, now: float) -> Iterator[Action]:
         self._gone[child.name] = child.generation  # an address is never used twice
@@ -364,6 +366,14 @@ class Tree:
         yield Say(died.actor, "FATAL", died.generation)
         yield Emit(died)
         yield from self._stop(code, why, now)
+
+    def _finish(self, now: float) -> Iterator[Action]:
+        """The reader has nothing under way: when the shards have emitted what they have, stop."""
+        assert self._end is not None
+        shards = [child for child in self._children.values() if child.spec.emits]
+        yield from care.finish(shards, self._end[0] == DONE)
+        if all(child.drained for child in shards):
+            yield from self._stop(*self._end, now)
 
     # Stopping -------------------------------------------------------------------------------------------------------
 

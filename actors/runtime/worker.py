@@ -28,6 +28,7 @@ from actors.runtime.messages import (
     Hold,
     Member,
     Part,
+    Span,
 )
 from actors.runtime.relay import Relay
 from actors.runtime.rows import Rows
@@ -45,12 +46,15 @@ class Output(msgspec.Struct, frozen=True):
 class Made(msgspec.Struct, frozen=True):
     """What a worker made of a batch: parts for every fixed destination, or frames for any worker of the next pool.
 
-    ``counts`` is what the worker itself adds to the acknowledgement (``read``, ``filtered``).
+    ``counts`` is what the worker itself adds to the acknowledgement (``read``, ``filtered``, ``folded``); ``newest`` is
+    the largest event time in the batch. ``again``: nothing was made, the batch has to come again.
     """
 
     counts: Counts
     parts: list[Output] = []
     forward: list[bytes] | None = None
+    newest: int | None = None
+    again: Span | None = None
 
 
 #: The work of a pool: a pure function of a batch.
@@ -134,7 +138,7 @@ class PoolWorker:
             self._stalled = (producer, batch, made)
         return 0.0
 
-    def drain(self) -> None:
+    def drain(self, is_end: bool = False) -> None:
         """Somebody else takes this worker's place: finish what is here, and say so."""
         self._draining = True
 
@@ -158,7 +162,8 @@ class PoolWorker:
             addresses = [members[part.destination].address for part in made.parts]
             self._relay.sent(producer, batch.id, batch.epoch, addresses, made.counts)
             for address, part in zip(addresses, made.parts, strict=True):
-                header = Part(*batch.id, batch.epoch, batch.low, part.count, part.claims, batch.source)
+                header = Part(*batch.id, batch.epoch, batch.low, part.count, part.claims, batch.source, batch.unit,
+                              batch.roll, batch.active, made.newest)
                 self._post.send(address, header, part.frames)
             if not addresses:  # nothing was made of it: done
                 self._post.send(producer, Ack(*batch.id, batch.epoch, made.counts))

@@ -13,12 +13,12 @@ from actors.runtime.actor import Post, Role
 from actors.runtime.ledger import Ledger
 from actors.runtime.lift import bind, lift
 from actors.runtime.membership import Membership
-from actors.runtime.messages import AnyMessage, BatchId, Hello, InputDone, Member, Message, Roster, encode
+from actors.runtime.messages import AnyMessage, BatchId, Drained, Hello, InputDone, Member, Message, Roster, encode
 from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import traveller
-from actors.runtime.state import FoldState, merge_of
 from actors.runtime.topology import DEAD_LETTERS, aggregator_names, downstream, writer_name
 from actors.runtime.worker import PoolWorker
+from actors.shards import open_shard
 from actors.testing.memory import MemoryReading
 from actors.writer import Writer
 
@@ -67,7 +67,10 @@ class SimulatedActor:
     def tell(self, message: Message) -> None:
         """Send to the supervisor."""
         if isinstance(message, InputDone):
-            self.world.done = True
+            self.world.finish()
+        elif isinstance(message, Drained):
+            self.world.drained.add(self.name)
+            self.world.finish()
 
     def receive(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """Hand a message to the role, unless it comes from the dead."""
@@ -98,18 +101,20 @@ def _make_role(world: World, name: str, post: Post) -> Role:
         ledger = world.files[name] = Ledger(world.folder / "positions.db", manifest.run)
         return Reader(post, manifest, ledger, MemoryReading(world.units, ledger, world.next_size))
     if stage == "aggregator":
-        merge = merge_of(pipeline.fold)
-        state = world.files[name] = FoldState(world.folder / f"{name}.db", manifest.aggregator.shards, merge)
-        return Aggregator(post, state)
+        emitted = {sink: world.sinks[sink] for sink in manifest.emits}
+        state = world.files[name] = open_shard(
+            manifest, pipeline, pipeline.options, int(which), (emitted, world.letters))
+        return Aggregator(post, int(which) - 1, state)
     if stage == "writer":
         ordered = which != DEAD_LETTERS and world.sinks[which].ordered
         writer = Writer(post, which, world.stores[which], ordered, world.letters)
         writer._trouble.random = world.rng  # the delays between its retries, too, come from the seed
         return writer
-    sinks: dict[str, SinkOptions] = dict(world.sinks)
+    sinks: dict[str, SinkOptions] = {
+        sink: options for sink, options in world.sinks.items() if sink not in manifest.emits}
     checks = Check(pipeline, pipeline.options, Destinations(
         {sink: writer_name(sink) for sink in sinks}, sinks, writer_name(DEAD_LETTERS), world.letters,
-        aggregator_names(manifest)))
+        aggregator_names(manifest)), manifest.window)
     parse = lift(bind(pipeline.parse, pipeline.options), "parse")
     if stage == "checker":
         work = checking(checks, traveller(pipeline.parse))

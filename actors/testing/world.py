@@ -17,6 +17,7 @@ it had is cut off at random).
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Component, Manifest
 from actors.runtime.messages import Ack, Batch, Failed, Part, Roster, decode, encode
 from actors.runtime.pipeline import CheckerOptions, ParserOptions, Pipeline
-from actors.runtime.state import FoldState
+from actors.runtime.shard import ShardFile, ShardState
 from actors.runtime.topology import DEAD_LETTERS, expand
 from actors.testing.faults import Faults
 from actors.testing.memory import MemorySink, MemorySource, MemoryStore, UnorderedMemorySink, inline_sink
@@ -77,6 +78,8 @@ class World:
         self.faults = faults
         self.now = 0.0
         self.done = False
+        self.input_ended = False
+        self.drained: set[str] = set()
         self.version = 0
         self.max_open = 0
         self.sinks = {name: inline_sink(options) for name, options in pipeline.sinks.items()}
@@ -88,7 +91,7 @@ class World:
         self.generations: dict[str, int] = defaultdict(int)
         self.alive: dict[str, SimulatedActor] = {}
         self.queues: dict[tuple[str, str], deque[list[bytes]]] = {}
-        self.files: dict[str, Ledger | FoldState] = {}
+        self.files: dict[str, Ledger | ShardState] = {}
         self._left = {kind: getattr(faults, kind) for kind in ("kills", "stops", "delays")}
         self._stopped: dict[str, float] = {}
         self._held: dict[tuple[str, str], float] = {}
@@ -134,7 +137,19 @@ class World:
         self.generations[name] += 1
         actor = SimulatedActor(self, name, self.generations[name])
         self.alive[name] = actor
+        self.drained.discard(name)
         self._publish()
+        if self.input_ended:
+            self.finish()
+
+    def finish(self) -> None:
+        """The reader has nothing under way: the shards bring what they emit to its end; then all is done."""
+        self.input_ended = True
+        shards = [name for name, spec in self.specs.items() if spec.emits]
+        for name in shards:
+            if name in self.alive and name not in self.drained:
+                self.alive[name].role.drain(is_end=True)
+        self.done = self.drained >= set(shards)
 
     def kill(self, name: str) -> None:
         """SIGKILL: what was on its way to it is lost, and a random last part of what it had sent to each."""
@@ -244,7 +259,14 @@ class World:
     def _close_file(self, name: str) -> None:
         file = self.files.pop(name, None)
         if file is not None:
-            file._connection.close()  # not close(): what was not committed is rolled back, as in a death
+            _connection_of(file).close()  # not close(): what was not committed is rolled back, as in a death
+
+
+def _connection_of(file: Ledger | ShardState) -> sqlite3.Connection:
+    if isinstance(file, Ledger):
+        return file._connection
+    inner: ShardFile = file._file  # type: ignore[attr-defined]
+    return inner.connection
 
 
 def _manifest(pipeline: Pipeline, folder: Path, shape: Shape) -> Manifest:
@@ -253,6 +275,7 @@ def _manifest(pipeline: Pipeline, folder: Path, shape: Shape) -> Manifest:
         sinks={name: _component(MemorySink if options.ordered else UnorderedMemorySink)
                for name, options in pipeline.sinks.items()},
         dead_letters=_component(UnorderedMemorySink), folds=pipeline.fold is not None,
+        windowed=pipeline.windows is not None, window=pipeline.window, emits=pipeline.emits,
         parser=ParserOptions(workers=shape.workers, fuse=shape.fuse), checker=CheckerOptions(workers=shape.workers),
         aggregator=pipeline.aggregator, budget=pipeline.budget,
         flow=msgspec.structs.replace(pipeline.flow, batch_bytes=shape.batch_bytes))

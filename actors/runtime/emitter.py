@@ -1,0 +1,104 @@
+"""The rows of closed windows: made by the application, packed for their sinks; what cannot be is a dead letter."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from actors.runtime.errors import Reject
+from actors.runtime.messages import BatchId
+from actors.runtime.outbox import Body, without_empty
+from actors.runtime.pipeline import Window
+from actors.runtime.ports import DeadLetter, SinkOptions
+
+Emit = Callable[[Window, list[tuple[tuple[Any, ...], list[Any]]]], Iterable[tuple[str, Any]]]
+_TRACEBACK_FRAMES = 3
+
+
+class Emitter:
+    """Makes and packs rows.
+
+    Args:
+        name: the shard: ``aggregator.1``.
+        emit: the application's function, its options bound.
+        sinks: options of the sinks that may be emitted to, by name.
+        dead_letters: options of the dead-letter store.
+        writers: the writer of each sink; that of the dead-letter store under ``""``.
+    """
+
+    def __init__(
+        self, name: str, emit: Emit, sinks: Mapping[str, SinkOptions], dead_letters: SinkOptions,
+        writers: Mapping[str, str],
+    ) -> None:
+        self.name = name
+        self._emit = emit
+        self._sinks = sinks
+        self._dead_letters = dead_letters
+        self._writers = writers
+
+    @property
+    def ordered(self) -> list[str]:
+        """The writers that get a part of every entry."""
+        return [self._writers[name] for name, options in self._sinks.items() if options.ordered]
+
+    def body(self, windows: Sequence[tuple[Window, Mapping[tuple[Any, ...], list[Any]]]], entry: BatchId) -> Body:
+        """Return the packed rows of these windows, by writer; ``entry`` is where dead letters say they are from."""
+        rows: list[tuple[str, Any]] = []
+        letters: list[DeadLetter] = []
+        for window, numbers in windows:
+            items = _sorted(numbers)
+            try:
+                rows += self._emit(window, items)
+            except Exception as error:
+                frames = "".join(traceback.format_exception(error, limit=-_TRACEBACK_FRAMES)).strip()
+                letters.append(self._letter("emit_error", frames, (window, items)))
+        return self.packed(rows, entry, letters)
+
+    def packed(self, rows: Iterable[tuple[str, Any]], entry: BatchId, letters: Sequence[DeadLetter] = ()) -> Body:
+        """Return rows packed by their sinks, by writer; those that cannot be are added to the letters."""
+        letters = list(letters)
+        by_sink: dict[str, list[Any]] = {}
+        for sink, item in rows:
+            if sink in self._sinks:
+                by_sink.setdefault(sink, []).append(item)
+            else:
+                letters.append(self._letter("route", f"no sink that is emitted to is called {sink!r}", item))
+        body = {self._writers[sink]: self._pack(sink, items, letters) for sink, items in by_sink.items()}
+        if letters:
+            partition, position, _ = entry
+            placed = [msgspec.structs.replace(letter, partition=partition, position=position, index=index)
+                      for index, letter in enumerate(letters)]
+            body[self._writers[""]] = (len(letters), self._dead_letters.pack(placed))
+        return without_empty(body)
+
+    def _pack(self, sink: str, items: list[Any], letters: list[DeadLetter]) -> tuple[int, bytes]:
+        pack = self._sinks[sink].pack
+        try:
+            return len(items), pack(items)
+        except Exception:  # some of them: find out which
+            good: list[Any] = []
+            for item in items:
+                try:
+                    pack([item])
+                    good.append(item)
+                except Exception as error:
+                    reason = error.reason if isinstance(error, Reject) else "encode_error"
+                    letters.append(self._letter(reason, str(error), item))
+            return len(good), pack(good)
+
+    def _letter(self, reason: str, detail: str, what: Any) -> DeadLetter:
+        try:
+            raw = msgspec.json.encode(what)
+        except Exception:
+            raw = repr(what).encode(errors="replace")
+        return DeadLetter(self.name, reason, detail, self.name, "", -1, -1, -1, raw)
+
+
+def _sorted(numbers: Mapping[tuple[Any, ...], list[Any]]) -> list[tuple[tuple[Any, ...], list[Any]]]:
+    try:
+        return sorted(numbers.items(), key=lambda item: item[0])
+    except TypeError:  # keys of several types
+        return sorted(numbers.items(), key=lambda item: repr(item[0]))

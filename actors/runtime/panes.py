@@ -1,0 +1,259 @@
+"""The windows of one shard: folded in memory, durable as increments, emitted when the watermark has closed them.
+
+    part ──▶ (start, end, key, partials) ──merge──▶ pane in memory
+                                   └──as it came──▶ increments, committed with the positions
+    watermark past the end ──▶ rows ──▶ outbox; the pane goes in the same transaction (or after ``lateness``)
+
+A commit writes what has come since the last one, never a whole pane: partial aggregates arrive encoded, and go to disk
+as they are. When the increments of a pane have grown to twice what it was, it is written anew as one. A restart merges
+them again. So the cost of a commit is that of the input, however large the state; memory is bounded by the keys of the
+open windows.
+
+What does not work: a row for each key of a window (a look-up and a rewrite for each key of each batch: a tenth of the
+speed); the whole window at each commit (a day's window would be written a thousand times).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.runtime.emitter import Emitter
+from actors.runtime.messages import Part
+from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
+from actors.runtime.outbox import Entry, Outbox
+from actors.runtime.pipeline import Window, WindowOptions
+from actors.runtime.shard import ShardFile
+from actors.runtime.state import Merge, Numbers
+from actors.runtime.windows import FOREVER, NEVER, Layout, Watermark, WindowId
+
+VERSION = 1
+SCHEMA = OUTBOX_SCHEMA + """
+CREATE TABLE panes (id INTEGER PRIMARY KEY, start INTEGER NOT NULL, "end" INTEGER NOT NULL, key BLOB NOT NULL,
+    revision INTEGER NOT NULL);
+CREATE TABLE increments (pane INTEGER NOT NULL, partials BLOB NOT NULL);
+CREATE INDEX increments_by_pane ON increments (pane);
+CREATE TABLE times (partition TEXT PRIMARY KEY, newest INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE watermark (reached INTEGER NOT NULL);
+"""
+#: A pane is written anew when its increments are this large at least, and twice what it was then.
+_COMPACT_BYTES = 256 * 1024
+#: Rows of so many windows are emitted in one entry at most.
+_WINDOWS_PER_ENTRY = 256
+
+_Entries = list[tuple[int, int, tuple[Any, ...], bytes]]
+_entries = msgspec.msgpack.Decoder(_Entries)
+_partials = msgspec.msgpack.Decoder(list[tuple[tuple[Any, ...], list[Any]]])
+
+
+class Pane:
+    """One window of one key, in memory.
+
+    Attributes:
+        revision: how often its rows were emitted.
+        is_changed: whether anything has come since.
+        base: bytes that it was written anew with; size: bytes of all its increments since.
+    """
+
+    __slots__ = ("base", "end", "id", "is_changed", "key", "numbers", "revision", "size", "start")
+
+    def __init__(self, number: int, start: int, end: int, key: tuple[Any, ...], revision: int = 0) -> None:
+        self.id = number
+        self.start = start
+        self.end = end
+        self.key = key
+        self.revision = revision
+        self.is_changed = False
+        self.numbers: dict[tuple[Any, ...], Numbers] = {}
+        self.base = self.size = 0
+
+    @property
+    def window(self) -> WindowId:
+        """What it is known by."""
+        return (self.start, self.end, self.key)
+
+
+class WindowState:
+    """The state of one shard of windows.
+
+    Args:
+        path: the database file.
+        shards: number of shards that the windows are spread over.
+        options: kind, sizes, disorder.
+        merge: associative merge of two lists of numbers.
+        emitter: makes rows of closed windows.
+
+    Raises:
+        ConfigError: the file was made with another number of shards.
+    """
+
+    def __init__(self, path: Path, shards: int, options: WindowOptions, merge: Merge, emitter: Emitter) -> None:
+        self._file = ShardFile(path, SCHEMA, VERSION, shards)
+        connection = self._file.connection
+        self.outbox: Outbox | None = Outbox(connection, emitter.name, emitter.ordered)
+        self._layout = Layout(options)
+        self._merge = merge
+        self._emitter = emitter
+        (reached,) = connection.execute("SELECT max(reached) FROM watermark").fetchone()
+        self._watermark = Watermark(
+            self._layout.disorder, dict(connection.execute("SELECT partition, newest FROM times")),
+            NEVER if reached is None else reached)
+        self._panes: dict[WindowId, Pane] = {}
+        self._by_key: dict[tuple[Any, ...], list[Pane]] = {}  # sessions: those of one key
+        self._new: list[tuple[Pane, bytes]] = []
+        self._merged: list[tuple[int, int]] = []
+        self._dropped: set[int] = set()
+        self._changed: set[Pane] = set()
+        self._next_id = 1
+        self._load()
+
+    def applied(self) -> dict[str, int]:
+        """The committed position of each partition."""
+        return self._file.applied()
+
+    def accept(self, part: Part, frames: Sequence[bytes]) -> int | None:
+        """Fold a part, or refuse it whole, because some of it is late: return up to where all is closed, in ms."""
+        entries = _entries.decode(frames[0]) if frames else []
+        closed = max(self._watermark.reached, self._watermark.of(part.partition))
+        if any(self._layout.is_over(end, closed) for _, end, _, _ in entries):
+            return closed
+        for start, end, key, packed in entries:
+            pane = self._pane(start, end, key)
+            self._add(pane, packed)
+            self._new.append((pane, packed))
+            pane.is_changed = True
+        self._watermark.advance(part.partition, part.unit, part.newest, part.roll, part.active)
+        return None
+
+    def commit(self, positions: dict[str, int]) -> list[Entry]:
+        """Close what the watermark has passed; make everything durable; return the entries to send now.
+
+        Raises:
+            sqlite3.OperationalError: the disk is full, or the file locked; nothing is changed, call again.
+        """
+        assert self.outbox is not None
+        self._close_windows()
+        with self._file.transaction(positions) as connection:
+            connection.executemany("UPDATE increments SET pane=? WHERE pane=?", self._merged)
+            gone = [(pane,) for pane in self._dropped]
+            connection.executemany("DELETE FROM increments WHERE pane=?", gone)
+            connection.executemany("DELETE FROM panes WHERE id=?", gone)
+            connection.executemany("INSERT OR REPLACE INTO panes VALUES (?, ?, ?, ?, ?)", [
+                (pane.id, pane.start, pane.end, msgspec.msgpack.encode(pane.key), pane.revision)
+                for pane in self._changed])
+            connection.executemany("INSERT INTO increments VALUES (?, ?)", [
+                (pane.id, packed) for pane, packed in self._new if pane.id not in self._dropped])
+            compacted = [pane for pane in self._changed if pane.size > max(_COMPACT_BYTES, 2 * pane.base)]
+            for pane in compacted:
+                connection.execute("DELETE FROM increments WHERE pane=?", (pane.id,))
+                connection.execute("INSERT INTO increments VALUES (?, ?)",
+                                   (pane.id, msgspec.msgpack.encode(list(pane.numbers.items()))))
+            connection.execute("DELETE FROM times")
+            connection.executemany("INSERT INTO times VALUES (?, ?)", self._watermark.times.items())
+            connection.execute("DELETE FROM watermark")
+            connection.execute("INSERT INTO watermark VALUES (?)", (self._watermark.reached,))
+            self.outbox.write(connection)
+        for pane in compacted:
+            pane.base, pane.size = pane.size, 0
+        self._new.clear()
+        self._merged.clear()
+        self._dropped.clear()
+        self._changed.clear()
+        return self.outbox.committed()
+
+    def tick(self, now: float) -> float | None:
+        """Nothing is done by the clock."""
+        return None
+
+    def end(self) -> None:
+        """The input has ended: close every window with the next commit."""
+        self._close_windows(ended=True)
+
+    def close(self) -> None:
+        """Close the file; what was not committed is forgotten."""
+        self._file.close()
+
+    def _load(self) -> None:
+        panes: dict[int, Pane] = {}
+        for number, start, end, key, revision in self._file.connection.execute(
+                'SELECT id, start, "end", key, revision FROM panes'):
+            panes[number] = self._keep(Pane(number, start, end, tuple(msgspec.msgpack.decode(key)), revision))
+            self._next_id = max(self._next_id, number + 1)
+        for number, packed in self._file.connection.execute("SELECT pane, partials FROM increments ORDER BY rowid"):
+            self._add(panes[number], packed)
+
+    def _keep(self, pane: Pane) -> Pane:
+        self._panes[pane.window] = pane
+        if self._layout.kind == "session":
+            self._by_key.setdefault(pane.key, []).append(pane)
+        return pane
+
+    def _pane(self, start: int, end: int, key: tuple[Any, ...]) -> Pane:
+        """The pane that this belongs to; sessions that it touches become one with it."""
+        pane = self._panes.get((start, end, key))
+        if pane is None:
+            touched = [other for other in self._by_key.get(key, ()) if start < other.end and other.start < end]
+            if touched:
+                pane = self._joined(touched, start, end)
+            else:
+                pane = self._keep(Pane(self._next_id, start, end, key))
+                self._next_id += 1
+        self._changed.add(pane)
+        return pane
+
+    def _joined(self, touched: list[Pane], start: int, end: int) -> Pane:
+        first, *others = touched
+        for pane in touched:
+            self._forget(pane)
+        for other in others:
+            for key, numbers in other.numbers.items():
+                known = first.numbers.get(key)
+                first.numbers[key] = numbers if known is None else self._merge(known, numbers)
+            first.size += other.size + other.base
+            first.revision = max(first.revision, other.revision)
+            self._merged.append((first.id, other.id))
+            self._new = [(first if pane is other else pane, packed) for pane, packed in self._new]
+            self._changed.discard(other)
+            self._dropped.add(other.id)
+        first.start, first.end = min(start, *(p.start for p in touched)), max(end, *(p.end for p in touched))
+        return self._keep(first)
+
+    def _forget(self, pane: Pane) -> None:
+        del self._panes[pane.window]
+        if self._layout.kind == "session":
+            self._by_key[pane.key].remove(pane)
+            if not self._by_key[pane.key]:
+                del self._by_key[pane.key]
+
+    def _add(self, pane: Pane, packed: bytes) -> None:
+        numbers, merge = pane.numbers, self._merge
+        for key, more in _partials.decode(packed):
+            known = numbers.get(key)
+            numbers[key] = more if known is None else merge(known, more)
+        pane.size += len(packed)
+
+    def _close_windows(self, ended: bool = False) -> None:
+        """Emit the rows of windows that are closed and were not emitted as they are; drop those that are over."""
+        reached = self._watermark.reached
+        closed = sorted((pane for pane in self._panes.values() if ended or pane.end <= reached),
+                        key=lambda pane: (pane.end, pane.start, repr(pane.key)))
+        assert self.outbox is not None
+        fresh = [pane for pane in closed if pane.revision == 0 or pane.is_changed]
+        for first in range(0, len(fresh), _WINDOWS_PER_ENTRY):
+            some = fresh[first:first + _WINDOWS_PER_ENTRY]
+            for pane in some:
+                pane.revision += 1
+                pane.is_changed = False
+                self._changed.add(pane)
+            rows = [(Window(pane.start, pane.end, pane.key, pane.revision), pane.numbers) for pane in some]
+            self.outbox.add(self._emitter.body(rows, self.outbox.next_id))
+        for pane in closed:
+            if ended or self._layout.is_over(pane.end, reached):
+                self._forget(pane)
+                self._changed.discard(pane)
+                self._dropped.add(pane.id)
+        if ended:  # what comes in a later run for one of them is late
+            self._watermark.reached = max([reached, *(pane.end for pane in closed if pane.end < FOREVER)])

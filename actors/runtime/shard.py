@@ -1,0 +1,103 @@
+"""The durable side of an aggregator shard: one SQLite file, in which everything changes in one transaction.
+
+What each kind of state keeps in memory and writes as increments is its own (``state``, ``panes``, ``distinct``); what
+they have in common is here: the positions applied, the number of shards it was made for, and the outbox.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from actors.runtime.database import open_database
+from actors.runtime.errors import ConfigError
+from actors.runtime.messages import Part
+from actors.runtime.outbox import Entry, Outbox
+
+APPLIED_SCHEMA = """
+CREATE TABLE applied (partition TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE layout (shards INTEGER NOT NULL);
+"""
+
+
+class ShardState(Protocol):
+    """What an aggregator needs of its state, whatever it folds."""
+
+    #: What the state emits; None: nothing ever.
+    outbox: Outbox | None
+
+    def applied(self) -> dict[str, int]:
+        """The committed position of each partition."""
+        ...
+
+    def accept(self, part: Part, frames: Sequence[bytes]) -> int | None:
+        """Fold a part: None. Or refuse it whole, for some of it is late: return up to where all is closed, in ms."""
+        ...
+
+    def commit(self, positions: dict[str, int]) -> list[Entry]:
+        """Make all that was folded durable, with the positions up to which it is; return the entries to send now.
+
+        Raises:
+            sqlite3.OperationalError: the disk is full, or the file locked; nothing is changed, call again.
+        """
+        ...
+
+    def tick(self, now: float) -> float | None:
+        """Time has passed: emit what is due; return the seconds until something else is, None for never."""
+        ...
+
+    def end(self) -> None:
+        """The input has ended: emit all that is left. Said again after a restart."""
+        ...
+
+    def close(self) -> None:
+        """Close the file; what was not committed is forgotten."""
+        ...
+
+
+class ShardFile:
+    """One shard's file.
+
+    Args:
+        path: the database file.
+        schema: the tables of this kind of state.
+        version: of all its tables.
+        shards: number of shards that the keys are spread over.
+
+    Raises:
+        ConfigError: the file was made with another number of shards.
+    """
+
+    def __init__(self, path: Path, schema: str, version: int, shards: int) -> None:
+        self.connection = open_database(path, APPLIED_SCHEMA + schema, version)
+        row = self.connection.execute("SELECT shards FROM layout").fetchone()
+        if row is None:
+            self.connection.execute("INSERT INTO layout VALUES (?)", (shards,))
+        elif row[0] != shards:
+            raise ConfigError(
+                f"{path}: state made with aggregator.shards = {row[0]}, now {shards}: "
+                f"set it back to {row[0]}, or give another --state")
+
+    def applied(self) -> dict[str, int]:
+        """The committed position of each partition."""
+        return dict(self.connection.execute("SELECT partition, position FROM applied"))
+
+    @contextmanager
+    def transaction(self, positions: dict[str, int]) -> Iterator[sqlite3.Connection]:
+        """Within it the state is written; at its end it is durable together with these positions, or not at all."""
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            yield self.connection
+            self.connection.executemany("INSERT OR REPLACE INTO applied VALUES (?, ?)", positions.items())
+            self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Close the file; what was not committed is forgotten."""
+        self.connection.close()

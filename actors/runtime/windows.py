@@ -1,0 +1,265 @@
+"""Event-time windows, as workers and aggregator shards see them. Pure.
+
+    record ─time─▶ event time ─place─▶ window(s) ──partials of each──▶ shard ─watermark─▶ closed: emitted, and done with
+
+A window is closed by the *watermark*, never by a clock: results do not depend on the number of workers, on arrival
+order within the allowed disorder, or on kills. Per partition the watermark is the largest event time among the records
+before, less the disorder; that of a shard is the least over the active partitions, and never goes back. A partition
+that was announced and has brought nothing yet holds it; one that has ended, or is silent, is not waited for.
+
+Who is late. A record whose windows (with the ``lateness`` that they are kept for) all end at or below the watermark of
+its own partition at its place there, or below what its shard has closed. The first is a property of the input alone: a
+worker sees it within a batch, and the shard sees it between batches, since it takes them in order and each part says
+the newest time of its batch. A shard has only partial aggregates, no records. So it refuses the part and says up to
+where it has closed; the origin delivers the batch once more with that in its header, and the worker turns those records
+into dead letters, with their bytes and position. Another shard may have taken its part of the first delivery: what the
+bound of one shard makes late are records of that shard alone, so nobody counts them twice.
+
+What does not work: wall-clock timers (a slow run and a fast one give different results); lateness judged by workers
+with what they know of the watermark (they know it too late, and each another one); one watermark over all files as they
+come (of two files of one day, read one after the other, the second would be late as a whole); a hint of the watermark
+in each batch instead of a refusal (between the hint and the truth lies a window of batches).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from actors.runtime.errors import Reject
+from actors.runtime.lift import bind, lift
+from actors.runtime.messages import Batch, Span
+from actors.runtime.pipeline import WindowOptions, Windows
+
+#: Start, end (in ms) and key of a window.
+WindowId = tuple[int, int, tuple[Any, ...]]
+#: Before, and after, all time.
+NEVER, FOREVER = -(1 << 62), 1 << 62
+_NO_KEY: tuple[Any, ...] = ()
+
+
+class Layout:
+    """Which windows a time belongs to. All times in ms.
+
+    Args:
+        options: kind and sizes.
+    """
+
+    def __init__(self, options: WindowOptions) -> None:
+        self.kind = options.kind
+        self.size = _ms(options.size_s)
+        self.every = _ms(options.every_s)
+        self.gap = _ms(options.gap_s)
+        self.disorder = _ms(options.disorder_s)
+        self.lateness = _ms(options.lateness_s)
+
+    def windows_of(self, at: int, anchor: int) -> list[tuple[int, int]]:
+        """Return (start, end) of each window that this time belongs to; of a session: what it would be alone."""
+        if self.kind == "tumbling":
+            start = at - (at - anchor) % self.size
+            return [(start, start + self.size)]
+        if self.kind == "hopping":
+            last = at - (at - anchor) % self.every
+            return [(start, start + self.size) for start in range(last, at - self.size, -self.every)]
+        return [(at, at + self.gap)] if self.kind == "session" else [(NEVER, FOREVER)]
+
+    def last_end(self, at: int, anchor: int) -> int:
+        """The end of the last window that this time belongs to."""
+        return self.windows_of(at, anchor)[0][1]
+
+    def is_over(self, end: int, watermark: int) -> bool:
+        """Whether a window that ends there takes nothing more."""
+        return end + self.lateness <= watermark
+
+
+def shard_of_window(window: WindowId, kind: str, shards: int) -> int:
+    """The shard of a window; sessions of one key, which may merge, are together. The same for ever."""
+    if shards == 1:
+        return 0
+    start, _, key = window
+    return crc32(msgspec.msgpack.encode(key if kind == "session" else (start, key))) % shards
+
+
+class Passage:
+    """What has been seen of one batch so far, slice by slice.
+
+    Attributes:
+        is_probe: nobody knows yet what windows are counted from: the batch is looked at for its times only.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self.anchor = batch.anchor or 0
+        self.is_probe = batch.anchor is None
+        self.late = dict(batch.late)
+        self.newest: int | None = None
+        self._first: int | None = None
+        self._least = 0
+
+    def see(self, times: Sequence[int], disorder: int) -> None:
+        """Take note of the event times of a slice."""
+        if self._first is None:
+            self._first = self._least = times[0]
+        floor = self._first - disorder
+        self._least = min(self._least, min((at for at in times if at >= floor), default=self._least))
+        self.newest = max(times) if self.newest is None else max(self.newest, max(times))
+
+    def span(self) -> Span | None:
+        """The event times of the batch; None when it has none."""
+        if self._first is None or self.newest is None:
+            return None
+        return Span(self._first, self._least, self.newest)
+
+
+class Placer:
+    """Puts records into windows, in the workers.
+
+    Args:
+        windows: the application's functions.
+        options: the application's options, for its functions.
+        shape: kind and sizes.
+        shards: how many there are.
+    """
+
+    def __init__(
+        self, windows: Windows, options: msgspec.Struct | None, shape: WindowOptions, shards: int
+    ) -> None:
+        self._time = lift(bind(windows.time, options), "time")
+        self._key = None if windows.key is None else lift(bind(windows.key, options), "key")
+        self._layout = Layout(shape)
+        self._skew = _ms(shape.max_future_skew_s)
+        self._shards = shards
+
+    def place(self, passage: Passage, values: list[Any]) -> list[Any]:
+        """Return for each value the tuple of its windows (``WindowId``), or the Reject that it is."""
+        times = self._time(values)
+        places = [self._unfit(at) for at in times] if self._has_unfit(times) else None
+        good = times if places is None else [at for at, place in zip(times, places, strict=True) if place is None]
+        before = passage.newest
+        if good:
+            passage.see(good, self._layout.disorder)
+        if passage.is_probe or not good:
+            return places or [()] * len(values)
+        keys = None if self._key is None else self._key(values)
+        if keys is None and places is None and (one := self._only_window(passage, min(times), max(times))):
+            return [one] * len(values)
+        newest = NEVER if before is None else before
+        result: list[Any] = []
+        for index, at in enumerate(times):
+            place = None if places is None else places[index]
+            key = _NO_KEY if keys is None else keys[index]
+            if place is None:
+                result.append(self._windows(passage, at, key, newest - self._layout.disorder))
+                newest = max(newest, at)
+            else:
+                result.append(place)
+        return result
+
+    def _has_unfit(self, times: list[Any]) -> bool:
+        return set(map(type, times)) != {int} or max(times) > self._limit() or min(times) <= NEVER
+
+    def _limit(self) -> int:
+        return int(time.time() * 1000) + self._skew
+
+    def _unfit(self, at: Any) -> Reject | None:
+        if isinstance(at, Reject):
+            return at
+        if type(at) is not int or at <= NEVER:
+            return Reject("time", f"expected an event time in ms, a whole number, got {at!r:.60}")
+        if at > self._limit():
+            return Reject("future", f"its time {iso(at)} is more than window.max_future_skew_s "
+                          f"({self._skew / 1000:g} s) ahead of this machine's clock")
+        return None
+
+    def _only_window(self, passage: Passage, oldest: int, newest: int) -> tuple[WindowId, ...] | None:
+        """The windows of a slice that all belong to the same ones, and of which nothing can be late."""
+        layout = self._layout
+        if layout.kind == "session" or passage.newest is None:
+            return None
+        found = layout.windows_of(oldest, passage.anchor)
+        bound = max(passage.newest - layout.disorder, *passage.late.values(), NEVER)
+        if layout.is_over(found[-1][1], bound) or found != layout.windows_of(newest, passage.anchor):
+            return None
+        return tuple((start, end, _NO_KEY) for start, end in found)
+
+    def _windows(self, passage: Passage, at: int, key: Any, watermark: int) -> Any:
+        """The windows of one record, or a Reject: it is late, by its own partition's watermark or what shards say."""
+        if isinstance(key, Reject):
+            return key
+        if type(key) is not tuple:
+            return Reject("key", f"expected a tuple as key of a window, got {key!r:.60}")
+        layout = self._layout
+        wanted = [(start, end, key) for start, end in layout.windows_of(at, passage.anchor)]
+        bound = watermark
+        result = []
+        for window in wanted:
+            closed = watermark
+            if passage.late:
+                shard = shard_of_window(window, layout.kind, self._shards)
+                closed = max(closed, passage.late.get(shard, NEVER))
+            if layout.is_over(window[1], closed):
+                bound = max(bound, closed)
+            else:
+                result.append(window)
+        if not result:
+            return Reject("late", f"its time is {iso(at)}, its window ended at {iso(wanted[0][1])} and was closed when "
+                          f"the watermark reached {iso(bound)}")
+        return tuple(result)
+
+
+class Watermark:
+    """The watermark of one shard.
+
+    Args:
+        disorder: what a record may be older than the newest before it, in ms.
+        times: newest event time of each partition, from the durable state.
+        reached: what it had reached.
+    """
+
+    def __init__(self, disorder: int, times: dict[str, int], reached: int) -> None:
+        self._disorder = disorder
+        self.times = times
+        self.reached = reached
+        self._units: dict[int, str] = {}
+        self._roll = -1
+        self._active: tuple[int, ...] = ()
+
+    def of(self, partition: str) -> int:
+        """The watermark of one partition."""
+        newest = self.times.get(partition)
+        return NEVER if newest is None else newest - self._disorder
+
+    def advance(self, partition: str, unit: int, newest: int | None, roll: int, active: tuple[int, ...]) -> int:
+        """A part of this partition was applied; return what the watermark has reached."""
+        if newest is not None:
+            self.times[partition] = max(newest, self.times.get(partition, NEVER))
+        self._units[unit] = partition
+        if roll > self._roll:
+            self._roll, self._active = roll, active
+            # Others are over, or silent: should one come back, its records have to fit in as they are.
+            known = {self._units.get(each) for each in active} | {partition}
+            self.times = {name: at for name, at in self.times.items() if name in known}
+        waited = {self._units.get(each, "") for each in self._active} | {partition}
+        self.reached = max(self.reached, min(map(self.of, waited)))
+        return self.reached
+
+    def end(self) -> None:
+        """The input has ended: everything is closed."""
+        self.reached = FOREVER
+
+
+def iso(at: int) -> str:
+    """An event time for people: ``2019-08-12T22:00:04.351Z``."""
+    try:
+        return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (OverflowError, ValueError, OSError):
+        return f"{at} ms"
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
