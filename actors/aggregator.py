@@ -71,8 +71,8 @@ class Aggregator:
         if not self._is_full():
             self._uncommitted += self._sequencer.ready(self._refuses)
         slot.open = len(self._sequencer)
-        if self._ending:
-            self._state.end()
+        if self._ending is not None:
+            self._state.end(self._ending)
         outbox = self._state.outbox
         if not self._uncommitted and not (outbox is not None and outbox.has_changes):
             self._answer_the_refused()

@@ -35,14 +35,22 @@ def open_shard(
         ConfigError: the state was made with another number of shards.
     """
     state, shards = Path(manifest.state), manifest.aggregator.shards
-    if pipeline.windows is None:
+    if not manifest.emits:
         return FoldState(state / f"aggregator.{number}.db", shards, merge_of(pipeline.fold))
     from actors.runtime.emitter import Emitter
-    from actors.runtime.panes import WindowState
 
     to, letters = sinks or (
         {sink: manifest.sinks[sink].load() for sink in manifest.emits}, manifest.dead_letters.load())
     writers = {"": writer_name(DEAD_LETTERS), **{sink: writer_name(sink) for sink in to}}
-    emitter = Emitter(
-        process_name("aggregator", number), bind(pipeline.windows.emit, options), to, letters, writers)
-    return WindowState(state / f"windows.{number}.db", shards, manifest.window, merge_of(pipeline.fold), emitter)
+    emitter = Emitter(process_name("aggregator", number), to, letters, writers)
+    if pipeline.distinct is not None:
+        from actors.runtime.distinct import DistinctState
+
+        path = state / f"distinct.{number}.db"
+        return DistinctState(path, shards, pipeline.distinct, manifest.aggregator.report_s, emitter)
+    from actors.runtime.panes import WindowState
+
+    assert pipeline.windows is not None
+    emit = bind(pipeline.windows.emit, options)
+    path = state / f"windows.{number}.db"
+    return WindowState(path, shards, manifest.window, merge_of(pipeline.fold), emit, emitter)

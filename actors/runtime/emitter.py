@@ -1,4 +1,4 @@
-"""The rows of closed windows: made by the application, packed for their sinks; what cannot be is a dead letter."""
+"""What a shard emits, packed for its sinks: rows that the application makes; what cannot be is a dead letter."""
 
 from __future__ import annotations
 
@@ -12,29 +12,26 @@ from actors.runtime.errors import Reject
 from actors.runtime.messages import BatchId
 from actors.runtime.outbox import Body, without_empty
 from actors.runtime.pipeline import Window
-from actors.runtime.ports import DeadLetter, SinkOptions
+from actors.runtime.ports import DeadLetter, Packed, SinkOptions
 
 Emit = Callable[[Window, list[tuple[tuple[Any, ...], list[Any]]]], Iterable[tuple[str, Any]]]
 _TRACEBACK_FRAMES = 3
 
 
 class Emitter:
-    """Makes and packs rows.
+    """Makes and packs rows for one shard.
 
     Args:
         name: the shard: ``aggregator.1``.
-        emit: the application's function, its options bound.
         sinks: options of the sinks that may be emitted to, by name.
         dead_letters: options of the dead-letter store.
         writers: the writer of each sink; that of the dead-letter store under ``""``.
     """
 
     def __init__(
-        self, name: str, emit: Emit, sinks: Mapping[str, SinkOptions], dead_letters: SinkOptions,
-        writers: Mapping[str, str],
+        self, name: str, sinks: Mapping[str, SinkOptions], dead_letters: SinkOptions, writers: Mapping[str, str]
     ) -> None:
         self.name = name
-        self._emit = emit
         self._sinks = sinks
         self._dead_letters = dead_letters
         self._writers = writers
@@ -44,14 +41,22 @@ class Emitter:
         """The writers that get a part of every entry."""
         return [self._writers[name] for name, options in self._sinks.items() if options.ordered]
 
-    def body(self, windows: Sequence[tuple[Window, Mapping[tuple[Any, ...], list[Any]]]], entry: BatchId) -> Body:
-        """Return the packed rows of these windows, by writer; ``entry`` is where dead letters say they are from."""
+    def body(
+        self, emit: Emit, windows: Sequence[tuple[Window, Mapping[tuple[Any, ...], list[Any]]]], entry: BatchId
+    ) -> Body:
+        """Return the packed rows of these windows, by writer.
+
+        Args:
+            emit: the application's function, its options bound.
+            windows: each with the numbers of its keys.
+            entry: what the rows will be known by: where dead letters say they are from.
+        """
         rows: list[tuple[str, Any]] = []
         letters: list[DeadLetter] = []
         for window, numbers in windows:
             items = _sorted(numbers)
             try:
-                rows += self._emit(window, items)
+                rows += emit(window, items)
             except Exception as error:
                 frames = "".join(traceback.format_exception(error, limit=-_TRACEBACK_FRAMES)).strip()
                 letters.append(self._letter("emit_error", frames, (window, items)))
@@ -61,12 +66,15 @@ class Emitter:
         """Return rows packed by their sinks, by writer; those that cannot be are added to the letters."""
         letters = list(letters)
         by_sink: dict[str, list[Any]] = {}
+        body: Body = {}
         for sink, item in rows:
-            if sink in self._sinks:
+            if isinstance(item, Packed) and sink in self._sinks:
+                body[self._writers[sink]] = (item.count, item.data)
+            elif sink in self._sinks:
                 by_sink.setdefault(sink, []).append(item)
             else:
                 letters.append(self._letter("route", f"no sink that is emitted to is called {sink!r}", item))
-        body = {self._writers[sink]: self._pack(sink, items, letters) for sink, items in by_sink.items()}
+        body |= {self._writers[sink]: self._pack(sink, items, letters) for sink, items in by_sink.items()}
         if letters:
             partition, position, _ = entry
             placed = [msgspec.structs.replace(letter, partition=partition, position=position, index=index)

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from actors.runtime.emitter import Emitter
+from actors.runtime.emitter import Emit, Emitter
 from actors.runtime.messages import Part
 from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
@@ -84,18 +84,22 @@ class WindowState:
         shards: number of shards that the windows are spread over.
         options: kind, sizes, disorder.
         merge: associative merge of two lists of numbers.
-        emitter: makes rows of closed windows.
+        emit: makes the rows of a closed window.
+        emitter: packs them.
 
     Raises:
         ConfigError: the file was made with another number of shards.
     """
 
-    def __init__(self, path: Path, shards: int, options: WindowOptions, merge: Merge, emitter: Emitter) -> None:
+    def __init__(
+        self, path: Path, shards: int, options: WindowOptions, merge: Merge, emit: Emit, emitter: Emitter
+    ) -> None:
         self._file = ShardFile(path, SCHEMA, VERSION, shards)
         connection = self._file.connection
         self.outbox: Outbox | None = Outbox(connection, emitter.name, emitter.ordered)
         self._layout = Layout(options)
         self._merge = merge
+        self._emit = emit
         self._emitter = emitter
         (reached,) = connection.execute("SELECT max(reached) FROM watermark").fetchone()
         self._watermark = Watermark(
@@ -168,9 +172,10 @@ class WindowState:
         """Nothing is done by the clock."""
         return None
 
-    def end(self) -> None:
+    def end(self, is_end: bool) -> None:
         """The input has ended: close every window with the next commit."""
-        self._close_windows(ended=True)
+        if is_end:
+            self._close_windows(ended=True)
 
     def close(self) -> None:
         """Close the file; what was not committed is forgotten."""
@@ -249,7 +254,7 @@ class WindowState:
                 pane.is_changed = False
                 self._changed.add(pane)
             rows = [(Window(pane.start, pane.end, pane.key, pane.revision), pane.numbers) for pane in some]
-            self.outbox.add(self._emitter.body(rows, self.outbox.next_id))
+            self.outbox.add(self._emitter.body(self._emit, rows, self.outbox.next_id))
         for pane in closed:
             if ended or self._layout.is_over(pane.end, reached):
                 self._forget(pane)

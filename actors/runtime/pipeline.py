@@ -82,9 +82,11 @@ class AggregatorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     Attributes:
         shards: number of processes; keys are spread over them by hash. State made with another number is refused.
+        report_s: seconds between two reports by the clock, for an application that has them; 0: only one at the end.
     """
 
     shards: Count = 1
+    report_s: Seconds = 0.0
 
 
 class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -256,6 +258,28 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
     merge: Callable[[list[Any], list[Any]], list[Any]] | None = None
 
 
+class Totals(msgspec.Struct, frozen=True):
+    """Of distinct numbers: how many new ones, and how many known ones, since the last report; new ones in all."""
+
+    new: int
+    again: int
+    total: int
+
+
+class Distinct(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers of which only the first of each goes on. What is folded is ``[numbers]``: little-endian uint32, packed.
+
+    Attributes:
+        size: all numbers are below this; a bitmap of so many bits is kept.
+        emit: ``numpy array of new numbers (uint32, sorted) -> [(sink name, item), …]``; an item may be ``Packed``.
+        report: ``Totals -> [(sink name, item), …]``, every ``aggregator.report_s`` and at the end; None: no reports.
+    """
+
+    size: int
+    emit: Callable[[Any], Any]
+    report: Callable[[Totals], Any] | None = None
+
+
 def nowhere(value: Any) -> None:
     """The route of an application whose records are only folded."""
 
@@ -279,6 +303,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         emits: those of the sinks that only the aggregators write to.
         fold: partial aggregates, or None.
         windows: event-time windows around the fold, or None.
+        distinct: of what is folded, only what is new goes on; or None.
         options: the application's own options (a frozen struct), given to functions that have a parameter ``options``.
     """
 
@@ -293,6 +318,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     emits: tuple[str, ...] = ()
     fold: Fold | None = None
     windows: Windows | None = None
+    distinct: Distinct | None = None
     options: msgspec.Struct | None = None
     parser: ParserOptions = ParserOptions()
     checker: CheckerOptions = CheckerOptions()

@@ -82,6 +82,13 @@ class Payload(msgspec.Struct, frozen=True):
     data: bytes | memoryview
 
 
+class Packed(msgspec.Struct, frozen=True):
+    """So many items for a sink that are packed already, just as the sink's own ``pack`` does it."""
+
+    count: int
+    data: bytes
+
+
 class Refusal(msgspec.Struct, frozen=True):
     """An item that the outside system refuses for good, whatever the number of retries.
 

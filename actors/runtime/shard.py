@@ -49,8 +49,8 @@ class ShardState(Protocol):
         """Time has passed: emit what is due; return the seconds until something else is, None for never."""
         ...
 
-    def end(self) -> None:
-        """The input has ended: emit all that is left. Said again after a restart."""
+    def end(self, is_end: bool) -> None:
+        """No more comes in this run; ``is_end``: nor ever, so all that is left is emitted. Said repeatedly."""
         ...
 
     def close(self) -> None:

@@ -90,7 +90,7 @@ class FoldState:
         """Nothing is done by the clock."""
         return None
 
-    def end(self) -> None:
+    def end(self, is_end: bool) -> None:
         """What is folded stays."""
 
     def close(self) -> None:

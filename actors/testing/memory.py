@@ -204,6 +204,10 @@ class UnorderedMemorySink(MemorySink, frozen=True, kw_only=True, forbid_unknown_
     ordered: ClassVar[bool] = False
 
 
+#: Begins the payload of an ``InlineSink``.
+_SHELF = b"\0on the shelf at "
+
+
 class InlineSink:
     """Stands in for a sink of any kind within one process: items arrive as the very objects that ``encode`` made.
 
@@ -227,11 +231,12 @@ class InlineSink:
         if not isinstance(self._options, MemorySink):
             self._options.pack(items)
         self._shelf.append(list(items))
-        return b"%d" % (len(self._shelf) - 1)
+        return b"%s%d" % (_SHELF, len(self._shelf) - 1)
 
     def unpack(self, data: bytes | memoryview) -> list[Any]:
         """Return what was packed."""
-        return self._shelf[int(bytes(data))]
+        raw = bytes(data)
+        return self._shelf[int(raw.removeprefix(_SHELF))] if raw.startswith(_SHELF) else [raw]  # packed by others
 
     def open(self, name: str, state: Path) -> MemoryStore:
         """Open a store that never fails."""
