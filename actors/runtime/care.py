@@ -81,6 +81,16 @@ def finish(shards: Sequence[Child], is_end: bool) -> Iterator[Action]:
             yield Send(child.address, Drain(is_end))
 
 
+def overdue(child: Child, now: float) -> Iterator[Action]:
+    """End an actor that was told to, and has not."""
+    if child.term_at is not None and child.term_at <= now and child.alive:
+        child.term_at = None
+        yield Kill(child.name, signal.SIGTERM)
+    if child.deadline is not None and child.deadline <= now and child.alive:
+        child.deadline = None
+        yield Kill(child.name, signal.SIGKILL)
+
+
 def is_worn(child: Child, options: RecycleOptions, now: float) -> str:
     """Why an actor is to be replaced by a fresh one; empty when it is not."""
     age_s = now - child.spawned_at

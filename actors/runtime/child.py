@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from actors.runtime.health import Health
+from actors.runtime.messages import Member
 from actors.runtime.pipeline import WatchOptions
 from actors.runtime.topology import ChildSpec
 
@@ -68,6 +69,12 @@ class Child:
     def address(self) -> str:
         """What this generation is called on the wire."""
         return f"{self.spec.name}#{self.generation}"
+
+    @property
+    def member(self) -> Member:
+        """This generation, as it is on the roster."""
+        spec = self.spec
+        return Member(spec.name, self.generation, spec.stage, self.endpoint, spec.ordered, self.since)
 
     @property
     def is_up(self) -> bool:

@@ -39,7 +39,7 @@ from actors.runtime.events import (
     Scaled,
 )
 from actors.runtime.health import Sample
-from actors.runtime.messages import Drain, Hold, Member, Roster, Start, Stop, Suspect
+from actors.runtime.messages import Drain, Hold, Roster, Start, Stop, Suspect
 from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit, KnownSuspects, Pool, RestartBudget, wants_restart
 from actors.runtime.topology import GIVERS, ChildSpec, free_members
@@ -252,12 +252,7 @@ class Tree:
         for child in self._children.values():
             if child.due is not None and child.due <= now:
                 yield from self._spawn(child, now)
-            if child.term_at is not None and child.term_at <= now and child.alive:
-                child.term_at = None
-                yield Kill(child.name, signal.SIGTERM)
-            if child.deadline is not None and child.deadline <= now and child.alive:
-                child.deadline = None
-                yield Kill(child.name, signal.SIGKILL)
+            yield from care.overdue(child, now)
         why = "" if self.mode in (Mode.STOPPING, Mode.ENDED) else self._overdue(now)
         if why:
             yield from self._stop(RESUMABLE, why, now)
@@ -323,13 +318,10 @@ class Tree:
 
     def _publish(self) -> Iterator[Action]:
         self._version += 1
-        roster = Roster(self._version, tuple(
-            Member(child.name, child.generation, child.spec.stage, child.endpoint, child.spec.ordered,
-                   child.since)
-            for child in self._children.values() if child.ready_since is not None))
-        for child in self._children.values():
-            if child.ready_since is not None:
-                yield Send(child.address, roster)
+        ready = [child for child in self._children.values() if child.ready_since is not None]
+        roster = Roster(self._version, tuple(child.member for child in ready))
+        for child in ready:
+            yield Send(child.address, roster)
 
     def _crashed(
         self, child: Child, ended: Exit, died: ActorDied, ready_for: float | None, did_some: bool, now: float

@@ -101,7 +101,7 @@ def test_a_batch_needs_every_writer_and_every_shard(manifest: Manifest) -> None:
 def test_a_parser_sends_to_checkers_or_where_they_would_send() -> None:
     assert downstream(UNFUSED, "parser") == ("checker",)
     assert downstream(MANIFEST, "parser") == downstream(UNFUSED, "checker") == DOWNSTREAM["checker"]
-    assert downstream(MANIFEST, "aggregator") == ()
+    assert downstream(MANIFEST, "aggregator") == ("writer", "dead_letters")
 
 
 def test_names_and_titles() -> None:
