@@ -1,0 +1,188 @@
+"""The windows of a shard: closed once, emitted with all that was in them, whatever is restarted when."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from actors.runtime import panes
+from actors.runtime.emitter import Emitter
+from actors.runtime.messages import Part
+from actors.runtime.outbox import Entry
+from actors.runtime.panes import WindowState
+from actors.runtime.pipeline import Window, WindowOptions
+from actors.runtime.state import add_each
+from actors.testing import MemorySink, UnorderedMemorySink
+
+TUMBLING = WindowOptions(size_s=10, disorder_s=2)
+SESSIONS = WindowOptions(kind="session", gap_s=5, disorder_s=2)
+
+
+def emit(window: Window, rows: Any) -> list[tuple[str, Any]]:
+    return [("rows", [window.start, window.end, window.revision, {key[0]: n[0] for key, n in rows}])]
+
+
+def opened(path: Path, options: WindowOptions = TUMBLING) -> WindowState:
+    emitter = Emitter("aggregator.1", {"rows": MemorySink()}, UnorderedMemorySink(),
+                      {"": "writer.dead_letters", "rows": "writer.rows"})
+    return WindowState(path / "windows.db", 1, options, add_each, emit, emitter)
+
+
+class Feed:
+    """Gives a state one part after the other."""
+
+    def __init__(self, path: Path, options: WindowOptions = TUMBLING) -> None:
+        self.path, self.options = path, options
+        self.state = opened(path, options)
+        self.at = 0
+
+    def restart(self) -> None:
+        self.state.close()
+        self.state = opened(self.path, self.options)
+
+    def part(self, newest: int, *entries: tuple[int, int, dict[str, int]]) -> int | None:
+        packed = [(start, end, (), msgspec.msgpack.encode([((key,), [n]) for key, n in numbers.items()]))
+                  for start, end, numbers in entries]
+        part = Part("p", self.at, self.at + 1, 0, 0, 1, {}, "", 1, 0, (), newest)
+        closed = self.state.accept(part, [msgspec.msgpack.encode(packed)])
+        self.at += closed is None
+        return closed
+
+    def commit(self) -> list[Any]:
+        return rows(self.state.commit({"p": self.at}))
+
+
+def rows(entries: list[Entry]) -> list[Any]:
+    return [row for entry in entries for row in msgspec.msgpack.decode(entry.body["writer.rows"][1])]
+
+
+def test_a_window_is_emitted_when_the_watermark_has_passed_its_end_and_only_then(tmp_path: Path) -> None:
+    feed = Feed(tmp_path)
+    feed.part(11_999, (0, 10_000, {"a": 1}), (10_000, 20_000, {"a": 5}))
+    assert feed.commit() == []
+    feed.part(12_000, (0, 10_000, {"a": 2, "b": 1}), (10_000, 20_000, {"a": 1}))
+    assert feed.commit() == [[0, 10_000, 1, {"a": 3, "b": 1}]]
+    feed.state.end(True)
+    assert feed.commit() == [[10_000, 20_000, 1, {"a": 6}]]
+    feed.state.end(True)
+    assert feed.commit() == []
+
+
+def test_a_part_with_something_late_is_refused_whole_with_up_to_where_all_is_closed(tmp_path: Path) -> None:
+    feed = Feed(tmp_path)
+    feed.part(22_000, (20_000, 30_000, {"a": 1}))
+    feed.commit()
+    assert feed.part(23_000, (10_000, 20_000, {"a": 1}), (20_000, 30_000, {"a": 1})) == 20_000
+    feed.part(40_000, (20_000, 30_000, {"a": 1}))
+    assert feed.commit() == [[20_000, 30_000, 1, {"a": 2}]]  # nothing of the refused part is in it
+
+
+def test_what_was_committed_is_there_after_a_restart_and_nothing_else(tmp_path: Path) -> None:
+    feed = Feed(tmp_path)
+    feed.part(1_000, (0, 10_000, {"a": 1}))
+    feed.commit()
+    feed.part(2_000, (0, 10_000, {"a": 10}))  # applied and not committed
+    feed.restart()
+    assert feed.state.applied() == {"p": 1}
+    feed.part(12_000, (0, 10_000, {"a": 100}))
+    assert feed.commit() == [[0, 10_000, 1, {"a": 101}]]
+    feed.restart()
+    assert feed.part(3_000, (0, 10_000, {"a": 1})) == 10_000  # still closed
+
+
+def test_rows_stay_in_the_outbox_over_a_restart_until_they_are_acknowledged(tmp_path: Path) -> None:
+    feed = Feed(tmp_path)
+    feed.part(12_000, (0, 10_000, {"a": 1}))
+    feed.commit()
+    before = feed.state.outbox
+    feed.restart()
+    outbox = feed.state.outbox
+    assert outbox is not None and before is not None
+    (entry,) = outbox.due("writer.rows")
+    assert rows([entry]) == [[0, 10_000, 1, {"a": 1}]]
+    assert outbox.partition == before.partition
+    outbox.acked("writer.rows", (outbox.partition, entry.seq, entry.seq + 1))
+    feed.commit()
+    feed.restart()
+    assert feed.state.outbox is not None
+    assert len(feed.state.outbox) == 0
+    assert feed.state.outbox.low == 1  # numbers are never used twice
+
+
+def test_late_records_within_the_lateness_are_added_and_the_row_has_the_next_revision(tmp_path: Path) -> None:
+    feed = Feed(tmp_path, WindowOptions(size_s=10, disorder_s=2, lateness_s=20))
+    feed.part(12_000, (0, 10_000, {"a": 1}))
+    assert feed.commit() == [[0, 10_000, 1, {"a": 1}]]
+    assert feed.part(13_000, (0, 10_000, {"a": 1})) is None
+    assert feed.commit() == [[0, 10_000, 2, {"a": 2}]]
+    feed.restart()
+    assert feed.commit() == []
+    feed.part(31_999, (0, 10_000, {"b": 1}))
+    assert feed.commit() == [[0, 10_000, 3, {"a": 2, "b": 1}]]
+    feed.part(32_000)
+    assert feed.commit() == []
+    assert feed.part(32_000, (0, 10_000, {"a": 1})) == 30_000
+    connection = sqlite3.connect(tmp_path / "windows.db")
+    assert connection.execute("SELECT count(*) FROM panes").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM increments").fetchone() == (0,)
+    connection.close()
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_sessions_that_touch_become_one_also_over_a_commit_and_a_restart(tmp_path: Path, restarts: bool) -> None:
+    feed = Feed(tmp_path, SESSIONS)
+    feed.part(20_000, (0, 5_000, {}))  # late or not: nothing is closed before the first part
+    feed = Feed(tmp_path / "2", SESSIONS)
+    feed.part(6_000, (1_000, 6_000, {"a": 1}), (6_000, 11_000, {"a": 10}))
+    assert feed.commit() == []
+    if restarts:
+        feed.restart()
+    feed.part(6_500, (4_000, 9_000, {"a": 100}))  # between the two
+    assert feed.commit() == []
+    if restarts:
+        feed.restart()
+    feed.part(13_000, (13_000, 18_000, {"a": 7}))
+    assert feed.commit() == [[1_000, 11_000, 1, {"a": 111}]]
+    feed.state.end(True)
+    assert feed.commit() == [[13_000, 18_000, 1, {"a": 7}]]
+
+
+def test_a_commit_writes_what_is_new_and_the_file_stays_in_proportion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(panes, "_COMPACT_BYTES", 1000)
+    feed = Feed(tmp_path)
+    for number in range(500):
+        feed.part(number, (0, 10_000, {f"key {number % 20}": 1}))
+        feed.commit()
+    connection = sqlite3.connect(tmp_path / "windows.db")
+    (size,) = connection.execute("SELECT sum(length(partials)) FROM increments").fetchone()
+    connection.close()
+    assert size < 3000
+    feed.restart()
+    feed.state.end(True)
+    assert feed.commit() == [[0, 10_000, 1, {f"key {n}": 25 for n in range(20)}]]
+
+
+def test_a_full_disk_loses_nothing_and_emits_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = Feed(tmp_path)
+    feed.part(1_000, (0, 10_000, {"a": 1}))
+    feed.part(12_000, (0, 10_000, {"a": 2}))
+    connection = feed.state._file.connection
+    connection.execute("PRAGMA max_page_count=1")
+    filler = sqlite3.connect(tmp_path / "windows.db")
+    filler.execute("BEGIN IMMEDIATE")  # somebody else writes: the same way out for the caller
+    connection.execute("PRAGMA busy_timeout=0")
+    with pytest.raises(sqlite3.OperationalError):
+        feed.commit()
+    with pytest.raises(sqlite3.OperationalError):
+        feed.commit()
+    filler.rollback()
+    filler.close()
+    connection.execute("PRAGMA max_page_count=1000000")
+    assert feed.commit() == [[0, 10_000, 1, {"a": 3}]]
+    assert feed.commit() == []

@@ -1,0 +1,164 @@
+"""Windows as workers and shards see them: which a record belongs to, who is late, when a window is closed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.runtime.errors import ConfigError, Reject
+from actors.runtime.messages import Batch, Span
+from actors.runtime.pipeline import WindowOptions, Windows
+from actors.runtime.windows import FOREVER, NEVER, Layout, Passage, Placer, Watermark, iso, shard_of_window
+
+HOUR = WindowOptions(size_s=3600, disorder_s=300)
+
+
+def batch(anchor: int | None = 0, late: tuple[tuple[int, int], ...] = ()) -> Batch:
+    return Batch("p", 0, 10, 0, 0, 0, 1, "u", 0, 1, anchor=anchor, late=late)
+
+
+def placer(options: WindowOptions, key: Any = None, shards: int = 1) -> Placer:
+    return Placer(Windows(time=lambda value: value, key=key, emit=lambda *_: []), None, options, shards)
+
+
+def place(options: WindowOptions, times: list[Any], **header: Any) -> list[Any]:
+    return placer(options).place(Passage(batch(**header)), times)
+
+
+def ends(places: list[Any]) -> list[Any]:
+    return [place.reason if isinstance(place, Reject) else tuple(end for _, end, _ in place) for place in places]
+
+
+@given(st.integers(-10**13, 10**13), st.integers(-10**13, 10**13), st.integers(1, 10**8))
+def test_a_time_lies_in_its_tumbling_window_which_begins_a_whole_number_of_sizes_from_the_anchor(
+    at: int, anchor: int, size_ms: int
+) -> None:
+    layout = Layout(WindowOptions(size_s=size_ms / 1000))
+    ((start, end),) = layout.windows_of(at, anchor)
+    assert start <= at < end
+    assert end - start == layout.size
+    assert (start - anchor) % layout.size == 0
+
+
+@given(st.integers(-10**10, 10**10), st.integers(1, 50), st.integers(1, 50))
+def test_a_time_lies_in_every_hopping_window_around_it_and_in_no_other(at: int, every: int, more: int) -> None:
+    size = every + more
+    layout = Layout(WindowOptions(kind="hopping", size_s=size / 1000, every_s=every / 1000))
+    all_starts = range((at - 3 * size) // every * every, at + size, every)
+    starts = [start for start in all_starts if start <= at < start + size]
+    assert sorted(layout.windows_of(at, 0)) == [(start, start + size) for start in starts]
+
+
+def test_a_record_4_59_older_than_the_newest_is_in_its_hour_and_one_5_01_older_is_late() -> None:
+    hour = 3_600_000
+    assert ends(place(HOUR, [hour + 298_000, hour - 1000])) == [(2 * hour,), (hour,)]
+    assert ends(place(HOUR, [hour + 300_000, hour - 1000])) == [(2 * hour,), "late"]
+    assert ends(place(HOUR, [hour + 900_000, hour + 1])) == [(2 * hour,), (2 * hour,)]  # its hour is still open
+
+
+def test_what_is_late_does_not_depend_on_how_a_batch_is_sliced() -> None:
+    times = [1000, 4_000_000, 3_000_000, 3_599_999, 7_900_000, 1, 7_700_000]
+    whole = ends(place(HOUR, times))
+    passage, sliced = Passage(batch()), []
+    for at in times:
+        sliced += placer(HOUR).place(passage, [at])
+    assert ends(sliced) == whole == [
+        (3_600_000,), (7_200_000,), "late", "late", (10_800_000,), "late", (10_800_000,)]
+
+
+def test_what_a_shard_has_closed_is_late_for_its_own_windows_only() -> None:
+    options = WindowOptions(size_s=1, disorder_s=1000)
+    keyed = placer(options, key=lambda value: (value % 7,), shards=3)
+    times = list(range(1000, 5000, 13))
+    places = keyed.place(Passage(batch(late=((1, 3000),))), times)
+    for at, found in zip(times, places, strict=True):
+        window = (at // 1000 * 1000, at // 1000 * 1000 + 1000, (at % 7,))
+        is_late = shard_of_window(window, "tumbling", 3) == 1 and window[1] <= 3000
+        assert isinstance(found, Reject) == is_late
+        assert is_late or found == (window,)
+
+
+def test_lateness_keeps_a_closed_window_open_for_late_records() -> None:
+    options = WindowOptions(size_s=10, disorder_s=2, lateness_s=30)
+    assert ends(place(options, [50_000, 9_000, 1])) == [(60_000,), "late", "late"]
+    assert ends(place(options, [41_999, 9_000])) == [(50_000,), (10_000,)]
+
+
+def test_a_record_far_ahead_of_the_clock_is_a_dead_letter_and_moves_nothing() -> None:
+    now = int(time.time() * 1000)
+    passage = Passage(batch())
+    places = placer(HOUR).place(passage, [now, now + 10**9, now + 1000])
+    assert ends(places)[1] == "future"
+    assert passage.newest == now + 1000
+
+
+@pytest.mark.parametrize("bad", [None, "x", 1.5, True, NEVER])
+def test_what_is_no_event_time_is_a_dead_letter(bad: Any) -> None:
+    (first, second) = place(HOUR, [bad, 1000])
+    assert isinstance(first, Reject)
+    assert first.reason == "time"
+    assert not isinstance(second, Reject)
+
+
+def test_a_key_that_is_no_tuple_is_a_dead_letter() -> None:
+    (found,) = placer(HOUR, key=lambda value: "text").place(Passage(batch()), [1000])
+    assert isinstance(found, Reject)
+    assert found.reason == "key"
+
+
+def test_a_batch_without_an_anchor_is_looked_at_for_its_times_only() -> None:
+    passage = Passage(batch(anchor=None))
+    assert placer(HOUR).place(passage, [400_000, 100_000, 99_999, 500_000]) == [()] * 4
+    assert passage.is_probe
+    assert passage.span() == Span(400_000, 100_000, 500_000)  # 99,999 is more than the disorder before the first
+
+
+def test_the_watermark_is_the_least_of_the_active_partitions_and_never_goes_back() -> None:
+    watermark = Watermark(10, {}, NEVER)
+    assert watermark.advance("a", 1, 100, 1, (1, 2)) == NEVER  # the second was announced and has brought nothing
+    assert watermark.advance("b", 2, 60, 1, (1, 2)) == 50
+    assert watermark.advance("a", 1, 200, 1, (1, 2)) == 50
+    assert watermark.advance("b", 2, 40, 1, (1, 2)) == 50
+    assert watermark.advance("a", 1, None, 2, (1,)) == 190  # the second is silent
+    assert watermark.advance("b", 2, 70, 3, (1, 2)) == 190
+
+
+def test_an_older_word_on_who_is_active_is_not_believed() -> None:
+    watermark = Watermark(0, {}, NEVER)
+    watermark.advance("a", 1, 100, 5, (1, 2))
+    assert watermark.advance("a", 1, 150, 4, (1,)) == NEVER
+
+
+def test_of_partitions_one_behind_the_other_only_the_last_counts() -> None:
+    watermark = Watermark(0, {}, NEVER)
+    assert watermark.advance("a", 1, 100, 0, ()) == 100
+    assert watermark.advance("b", 2, 50, 0, ()) == 100
+    assert watermark.advance("b", 2, 150, 0, ()) == 150
+
+
+def test_a_watermark_goes_on_where_it_was() -> None:
+    watermark = Watermark(10, {"a": 100}, 70)
+    assert watermark.of("a") == 90
+    assert watermark.of("b") == NEVER
+    watermark.end()
+    assert watermark.reached == FOREVER
+
+
+@pytest.mark.parametrize(("wrong", "text"), [
+    ({"kind": "hopping", "size_s": 10.0}, "every_s: expected more than 0 and at most size_s"),
+    ({"kind": "hopping", "size_s": 10.0, "every_s": 11.0}, "every_s"),
+    ({"kind": "session"}, "gap_s: expected more than 0"),
+])
+def test_sizes_that_make_no_windows_are_refused(wrong: dict[str, Any], text: str) -> None:
+    with pytest.raises((ConfigError, ValueError, msgspec.ValidationError), match=text):
+        WindowOptions(**wrong)
+
+
+def test_times_are_shown_in_utc() -> None:
+    assert iso(1565647204351) == "2019-08-12T22:00:04.351Z"
+    assert iso(1 << 61) == f"{1 << 61} ms"
