@@ -13,6 +13,7 @@ from actors.runtime.messages import (
     MAX_HEADER_BYTES,
     VERSION,
     Ack,
+    Again,
     AnyMessage,
     Batch,
     Booted,
@@ -31,6 +32,7 @@ from actors.runtime.messages import (
     Ready,
     Reply,
     Roster,
+    Span,
     Start,
     Stop,
     Suspect,
@@ -44,8 +46,11 @@ EVERY: list[Message] = [
     Hold("parser.1#2", True), Suspect("p", 0, 10, "timeout", "stack"), Drained(), Command("scale", ("parser", "4")),
     Reply(True, "parser: 4 workers"), Hello("run"),
     Batch("p", 0, 10, 2**33, 0, 3, 7, "ä.tsv", 0, 1, "truncated_gzip", "why"),
+    Batch("p", 0, 10, 1, 0, 3, 7, "ä.tsv", 0, 1, roll=2**33, active=(7, 9), anchor=-1, late=((0, 2**41), (2, 0))),
+    Part("p", 0, 10, 1, 0, 3, {"written": 3}, "ä.tsv", 7, 2**33, (7, 9), 2**41),
     Part("p", 0, 10, 1, 0, 3, {"written": 3}, "ä.tsv"), Credit(2), Ack("p", 0, 10, 1, {"read": 1}),
-    Failed("p", 0, 10, 1, "writer.a#1 died"), Booted(77), Ready("ipc:///x"), Outage("down", 1.5), InputDone(True),
+    Failed("p", 0, 10, 1, "writer.a#1 died"), Again("p", 0, 10, 1, Span(5, -3, 2**41)),
+    Again("p", 0, 10, 1, late=((1, 2**41),)), Booted(77), Ready("ipc:///x"), Outage("down", 1.5), InputDone(True),
     Start(), Roster(3, (Member("writer.a", 2, "writer", "ipc:///y", True),)), Drain(), Stop(),
 ]
 
@@ -116,6 +121,7 @@ def test_what_is_made_from_a_batch_keeps_its_id() -> None:
     batch = Batch("p", 5, 10, 1, 0, 0, 1, "s", 0, 1)
     assert batch.id == ("p", 5, 10)
     assert Part(*batch.id, 1, 0, 0, {}).id == Ack(*batch.id, 1, {}).id == Failed(*batch.id, 1, "").id == batch.id
+    assert Again(*batch.id, 1).id == batch.id
 
 
 def test_an_address_names_the_generation() -> None:
