@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from actors.runtime import poison
 from actors.runtime.actor import Post
 from actors.runtime.budget import ErrorWindow
+from actors.runtime.errors import Retryable
 from actors.runtime.events import FAILED, OVER_BUDGET
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
@@ -123,6 +124,10 @@ class Reader:
                 self._commit()
         except sqlite3.OperationalError as error:
             return self._trouble.met(f"positions: {error}", now)
+        except Retryable as error:  # the source; what is open goes on, and may be what makes room
+            wait_s = self._trouble.met(str(error), now)
+            self._deliver()
+            return wait_s
         self._trouble.over(now)
         self._watch_the_silence(now)
         self._deliver()

@@ -45,8 +45,9 @@ def _reader(manifest: Manifest) -> MakeRole:
     options = manifest.source.load()
 
     def make(post: Post) -> Role:
-        ledger = Ledger(Path(manifest.state) / "positions.db", manifest.run)
-        return Reader(post, manifest, ledger, options.open(ledger, manifest.flow.batch_bytes))
+        state = Path(manifest.state)
+        ledger = Ledger(state / "positions.db", manifest.run)
+        return Reader(post, manifest, ledger, options.open(ledger, manifest.flow.batch_bytes, state))
 
     return make
 

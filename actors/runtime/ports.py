@@ -249,8 +249,8 @@ class SourceOptions(Protocol):
     #: One line for ``explain``: what a crash can do to what is read here.
     guarantee: ClassVar[str]
 
-    def open(self, ledger: UnitLedger, batch_bytes: int) -> Source:
-        """Open the source; chunks are about ``batch_bytes`` long, cut at newlines."""
+    def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> Source:
+        """Open the source; chunks are about ``batch_bytes`` long, cut at newlines. What it keeps is below ``state``."""
         ...
 
     def describe(self) -> str:

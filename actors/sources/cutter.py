@@ -27,13 +27,15 @@ class Cutter:
         recorded: ranges that were issued beyond ``low``; they come first, exactly so.
         batch_bytes: size of a chunk, about.
         max_line_bytes: longest line that stays whole, with its newline; also the longest chunk.
+        may_be_marked: a byte order mark at the beginning is not data.
 
     Attributes:
         position: end of the last chunk.
     """
 
     def __init__(
-        self, stream: ByteStream, unit: Unit, recorded: list[tuple[int, int]], batch_bytes: int, max_line_bytes: int
+        self, stream: ByteStream, unit: Unit, recorded: list[tuple[int, int]], batch_bytes: int, max_line_bytes: int,
+        may_be_marked: bool = True,
     ) -> None:
         self.position = unit.low
         self._stream = stream
@@ -44,6 +46,7 @@ class Cutter:
         self._line = unit.lines + 1
         self._buffer = bytearray()
         self._at_end = False  # the stream has no more than what is in the buffer
+        self._may_be_marked = may_be_marked
         self._mark_bytes = 0  # of the byte order mark: it counts for the next position and is not data
         self._inside = False  # within a line that is too long
         self._is_started = False
@@ -75,7 +78,7 @@ class Cutter:
             self._inside = self._buffer[:1] != b"\n"
             self._is_complete = not self._buffer  # a fault without data takes up a position of its own
             del self._buffer[:1]
-        else:
+        elif self._may_be_marked:
             self._fill(len(BOM))
             if self._buffer.startswith(BOM):
                 self._mark_bytes = len(BOM)

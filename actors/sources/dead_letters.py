@@ -45,7 +45,7 @@ class PlannedLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     key: str
     total: int
 
-    def open(self, ledger: UnitLedger, batch_bytes: int) -> LettersSource:
+    def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> LettersSource:
         """Open the store."""
         return LettersSource(self, ledger)
 

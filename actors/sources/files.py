@@ -26,6 +26,7 @@ import os
 from collections import deque
 from contextlib import ExitStack
 from io import FileIO
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -61,7 +62,7 @@ class Files(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rename: Literal["dot", "none"] = "dot"
     max_line_bytes: Annotated[int, Meta(ge=1)] = 16 * 1024 * 1024
 
-    def open(self, ledger: UnitLedger, batch_bytes: int) -> FilesSource:
+    def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> FilesSource:
         """Match the files; they are opened one at a time, when their turn comes.
 
         Raises:

@@ -31,7 +31,7 @@ class MemorySource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     units: dict[str, bytes] = {}
 
-    def open(self, ledger: UnitLedger, batch_bytes: int) -> MemoryReading:
+    def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> MemoryReading:
         """Open the source."""
         return MemoryReading(self.units, ledger, lambda: batch_bytes)
 

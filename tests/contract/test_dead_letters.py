@@ -219,7 +219,8 @@ def plan(state: Path, *numbers: int) -> Plan:
 
 def chunks(state: Path, made: Plan, ledger: MemoryLedger) -> list[Chunk]:
     """What the source of this retry reads, to its end."""
-    source = PlannedLetters(path=str(state / NAME), retry=made.retry, key=made.key, total=made.total).open(ledger, 1)
+    options = PlannedLetters(path=str(state / NAME), retry=made.retry, key=made.key, total=made.total)
+    source = options.open(ledger, 1, state)
     with closing(source):
         return list(iter(source.read, None))
 
@@ -311,7 +312,7 @@ def test_a_letter_of_several_lines_that_was_split_goes_on_in_its_halves_after_a_
     made = plan(tmp_path, 1, 2)
     options = PlannedLetters(path=str(tmp_path / NAME), retry=made.retry, key=made.key, total=made.total)
     ledger = Ledger(tmp_path / "positions.db", "run")
-    with closing(options.open(ledger, 1)) as source:
+    with closing(options.open(ledger, 1, tmp_path)) as source:
         whole = source.read()
         assert whole is not None
         ledger.issue(whole)
@@ -320,7 +321,7 @@ def test_a_letter_of_several_lines_that_was_split_goes_on_in_its_halves_after_a_
         ledger.close(halves[0], {})
     ledger.close_file()
     again = Ledger(tmp_path / "positions.db", "run")
-    with closing(options.open(again, 1)) as source:
+    with closing(options.open(again, 1, tmp_path)) as source:
         half, last = iter(source.read, None)
     again.close_file()
     assert half == halves[1]
@@ -333,7 +334,7 @@ def test_settling_marks_what_the_ledger_knows_to_be_done_and_nothing_else(tmp_pa
     made = plan(tmp_path, 1, 2, 3, 4)
     ledger = Ledger(tmp_path / "positions.db", "run")
     all_of_it = PlannedLetters(path=str(tmp_path / NAME), retry=made.retry, key=made.key, total=made.total)
-    source = all_of_it.open(ledger, 1)
+    source = all_of_it.open(ledger, 1, tmp_path)
     with closing(source):
         first, second, third = (source.read() for _ in range(3))
     assert first and second and third

@@ -39,7 +39,7 @@ class ReaderLedger(UnitLedger, Protocol):
 
 
 def open_files(ledger: UnitLedger, pattern: Path | str, batch_bytes: int = BATCH, **options: object) -> Source:
-    return msgspec.convert({"pattern": str(pattern), **options}, Files).open(ledger, batch_bytes)
+    return msgspec.convert({"pattern": str(pattern), **options}, Files).open(ledger, batch_bytes, Path())
 
 
 def read_all(source: Source) -> list[Chunk]:
@@ -743,7 +743,7 @@ def test_the_options_describe_themselves() -> None:
 
 def test_options_without_any_file_are_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match=r"^the files source has nothing to read: pattern is empty and so is paths"):
-        Files(pattern="").open(MemoryLedger(), BATCH)
+        Files(pattern="").open(MemoryLedger(), BATCH, Path())
 
 
 @pytest.mark.parametrize("values", [{"patern": "x"}, {"pattern": "x", "rename": "move"}, {"max_line_bytes": 0}])

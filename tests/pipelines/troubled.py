@@ -131,9 +131,9 @@ def merge(left: list[int], right: list[int]) -> list[int]:
 class TroubledFiles(Files, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Files whose reader can fall."""
 
-    def open(self, ledger: UnitLedger, batch_bytes: int) -> Source:  # type: ignore[override]
+    def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> Source:  # type: ignore[override]
         """Open them."""
-        return _TroubledSource(super().open(ledger, batch_bytes))
+        return _TroubledSource(super().open(ledger, batch_bytes, state))
 
 
 class _TroubledSource:

@@ -201,7 +201,7 @@ def test_a_source_in_memory_cuts_recorded_ranges_again_and_others_behind_newline
     first = MemoryReading({"u": data}, ledger, lambda: 8).read()
     assert first is not None and first.data == b"one\ntwo\n"
     ledger.issue(first)
-    source = MemorySource(units={"u": data}).open(ledger.reopened(), 100)
+    source = MemorySource(units={"u": data}).open(ledger.reopened(), 100, Path())
     chunks = [source.read(), source.read()]
     assert [(c.start, c.end, c.offset, c.line, c.data) for c in chunks if c is not None] == [
         (0, 8, 0, 1, b"one\ntwo\n"), (8, 18, 8, 3, b"three\nfour")]

@@ -1,0 +1,264 @@
+"""A journal on disk: what a source has accepted and cannot be given again. The journal is the partition.
+
+    accepted lines ──one write──▶ 000003-9f….log   the segment that grows: a unit of the ledger, like a file
+                                  000002-71….log   full: ended, and deleted once all of it is durable elsewhere
+    after a restart: what is left, in order, from the committed position on, cut as it was cut before; then new segments
+
+Guarantees:
+
+* Nothing is handed out that is not in the journal: what the reader issues survives the death of any process (with
+  ``sync``: of the machine), and a restart hands out exactly what was not committed, in the same ranges.
+* A write is of whole lines, at the place where the last whole write ended. A write that fails (disk full) or is cut
+  short by a kill has not happened: it is written again there, or its half line is cut off when the segment is opened.
+* A segment is known to the ledger by the random id in its name: none is mistaken for another, whatever becomes of the
+  folder. One that has become shorter than what was issued of it gives its ranges as faults; one that is missing
+  between others is reported. Both are failures of the run, not of the next record.
+* On disk there is no more than the window and the segments that it touches.
+
+What does not work: a file for each connection (the order between them is lost, and thousands of short ones are
+thousands of files); one file that is cut at its front (no file system does that everywhere); a length or checksum
+before each group (a torn group says nothing that a missing newline does not, and lines can no longer be cut anywhere).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections import deque
+from io import FileIO
+from pathlib import Path
+from typing import NamedTuple
+
+from actors.runtime.errors import ConfigError, Fatal, Retryable, plain_reason
+from actors.runtime.ports import Chunk, Unit, UnitLedger
+from actors.sources.cutter import Cutter
+from actors.sources.inflate import PlainStream
+
+_NAME = re.compile(r"([0-9]{6,})-([0-9a-f]{16})\.log")
+#: Bytes that are looked at, at a time, for the last newline of a segment.
+_BLOCK_BYTES = 64 * 1024
+#: How long a line may be was decided when it was accepted.
+_ANY_LENGTH = 1 << 62
+
+
+class _Growing:
+    """The segment that is written to: ``size`` bytes of it count."""
+
+    def __init__(self, number: int, path: Path) -> None:
+        self.number = number
+        self.path = path
+        self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.unit: Unit | None = None
+        self.size = 0
+        self.lines = 0
+
+
+class _Left(NamedTuple):
+    """A segment of an earlier generation, or run, that is read now."""
+
+    unit: Unit
+    file: FileIO
+    cutter: Cutter
+
+
+class Journal:
+    """The journal of one source.
+
+    Args:
+        state: the state directory.
+        folder: where the segments are, relative to it.
+        ledger: what is known about them.
+        batch_bytes: size of the chunks that are cut anew, about.
+        segment_bytes: size at which a segment is full.
+        sync: wait for the disk at each write.
+
+    Raises:
+        ConfigError: the folder cannot be made.
+    """
+
+    def __init__(
+        self, state: Path, folder: str, ledger: UnitLedger, batch_bytes: int, segment_bytes: int, sync: bool
+    ) -> None:
+        self.folder = state / folder
+        self._named = folder
+        self._ledger = ledger
+        self._batch_bytes = batch_bytes
+        self._segment_bytes = segment_bytes
+        self._sync = sync
+        self._growing: _Growing | None = None
+        self._waiting: deque[tuple[int, Path]] | None = None  # None: nobody has looked yet
+        self._left: _Left | None = None
+        self._number = 0  # of the last segment
+        self._is_open = False  # the segment before was not all durable when this generation began
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"journal {self.folder}: {plain_reason(error)}: expected a folder that can be written "
+                              "to; set source.journal, or give another --state") from error
+
+    def left(self) -> Chunk | None:
+        """Return the next chunk of what was accepted before, or None when all of it was handed out.
+
+        Raises:
+            Retryable: a segment cannot be opened.
+            Fatal: a segment cannot be read on.
+        """
+        waiting = self._segments()
+        while True:
+            if self._left is None:
+                if not waiting:
+                    return None
+                self._take_up(*waiting[0])
+                waiting.popleft()
+                continue
+            unit, file, cutter = self._left
+            try:
+                chunk = cutter.next()
+            except OSError as error:
+                raise Fatal(f"{unit.name}: cannot be read beyond byte {cutter.position - unit.base}: "
+                            f"{plain_reason(error)}") from error
+            if cutter.finished:
+                self._ledger.end(unit, cutter.position)
+                file.close()
+                self._left = None
+            if chunk is not None:
+                return chunk
+
+    def append(self, data: bytes) -> Chunk:
+        """Write whole lines, and return them as a chunk. Call it when nothing is ``left``.
+
+        Raises:
+            Retryable: the disk is full, or failed; nothing is written, call again.
+        """
+        try:
+            growing = self._growing or self._begin()
+            unit = growing.unit = growing.unit or self._ledger.begin(*self._known_as(growing.path))
+            _write_all(growing.descriptor, data, growing.size)
+            if self._sync:
+                os.fdatasync(growing.descriptor)
+        except OSError as error:
+            raise Retryable(f"journal {self.folder}: {plain_reason(error)}") from error
+        start = unit.base + growing.size
+        chunk = Chunk(unit.id, unit.name, start, start + len(data), growing.size, growing.lines + 1, data)
+        growing.size += len(data)
+        growing.lines += data.count(b"\n")
+        if growing.size >= self._segment_bytes:
+            self.end()
+        return chunk
+
+    def end(self) -> None:
+        """The segment that grows is complete; the next ``append`` begins another."""
+        if self._growing is not None:
+            if self._growing.unit is not None:
+                self._ledger.end(self._growing.unit, self._growing.unit.base + self._growing.size)
+            self._let_go()
+
+    def put_away(self, unit: Unit) -> None:
+        """All of this segment is durable elsewhere: delete it. It may be gone already."""
+        path = self.folder / os.path.basename(unit.name)
+        if not _NAME.fullmatch(path.name) or unit.name != self._name(path):
+            return  # of another source that was read with this state directory
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._ledger.broken(unit.name, f"{path} is loaded but cannot be deleted: {plain_reason(error)} "
+                                "(make its folder writable and run again)")
+
+    def close(self) -> None:
+        """Close the files. What is in them stays for the next one who opens them."""
+        self._let_go()
+        if self._left is not None:
+            self._left.file.close()
+            self._left = None
+        with contextlib.suppress(OSError):  # there is something in it
+            self.folder.rmdir()
+
+    def _segments(self) -> deque[tuple[int, Path]]:
+        """What is there, in order. Not looked at before: what an earlier run has loaded is deleted first."""
+        if self._waiting is None:
+            found = [(int(name[1]), path) for path in self.folder.iterdir() if (name := _NAME.fullmatch(path.name))]
+            self._waiting = deque(sorted(found))
+        return self._waiting
+
+    def _known_as(self, path: Path) -> tuple[str, str]:
+        """Name and fingerprint in the ledger."""
+        parts = _NAME.fullmatch(path.name)
+        assert parts is not None
+        return self._name(path), parts[2]
+
+    def _name(self, path: Path) -> str:
+        """The name in the ledger. It is relative as the option is: a state directory may be moved."""
+        return os.path.join(self._named, path.name)
+
+    def _begin(self) -> _Growing:
+        """Make the next segment. The file first: a unit without one could never be finished."""
+        number = self._number + 1
+        growing = _Growing(number, self.folder / f"{number:06d}-{secrets.token_hex(8)}.log")
+        self._growing, self._number = growing, number
+        if self._sync:
+            _sync_folder(self.folder)
+        return growing
+
+    def _take_up(self, number: int, path: Path) -> None:
+        """Open a segment that was left, at the place from which on it is not committed.
+
+        Raises:
+            Retryable: it cannot be opened.
+        """
+        try:
+            file = FileIO(path, "r+")
+        except OSError as error:
+            raise Retryable(f"{path}: {plain_reason(error)}: it has lines that were accepted and are not loaded") \
+                from error
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(file)
+            if self._is_open and number > self._number + 1:
+                missing = f"{self._number + 1:06d}" + (f" to {number - 1:06d}" if number > self._number + 2 else "")
+                self._ledger.broken(self._name(Path(missing)), f"{self.folder}: there is no "
+                                    f"segment {missing}: somebody has removed it, and what was in it is lost")
+            unit = self._ledger.begin(*self._known_as(path))
+            self._number = number
+            self._is_open = unit.status == "reading" and (unit.end is None or unit.low < unit.end)
+            if self._is_open:
+                _cut_half_line(file)
+                stream = PlainStream(file)
+                cutter = Cutter(stream, unit, self._ledger.boundaries(unit), self._batch_bytes, _ANY_LENGTH, False)
+                self._left = _Left(unit, file, cutter)
+                stack.pop_all()
+        if unit.status in ("done", "failed"):  # settled by the generation before, which died before it was deleted
+            self.put_away(unit)
+
+    def _let_go(self) -> None:
+        if self._growing is not None:
+            os.close(self._growing.descriptor)
+            self._growing = None
+
+
+def _write_all(descriptor: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _cut_half_line(file: FileIO) -> None:
+    """Cut off what is behind the last newline: the write that it is from was never finished."""
+    end = size = os.fstat(file.fileno()).st_size
+    while end:
+        start = max(0, end - _BLOCK_BYTES)
+        newline = os.pread(file.fileno(), end - start, start).rfind(b"\n")
+        end = start + newline + 1 if newline >= 0 else start
+        if newline >= 0:
+            break
+    if end < size:
+        os.ftruncate(file.fileno(), end)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
