@@ -7,6 +7,7 @@ configuration. When several apply: 1 goes before 3, 3 before 4.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from actors.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from actors.console.progress import JsonObserver, TerminalObserver, TextObserver
+    from actors.runtime.manifest import Manifest
     from actors.settings import Settings
 
 FAILURE, USAGE, BAD_CONFIG, INTERRUPTED = 1, 2, 78, 3
@@ -52,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     _target_options(run)
     run.add_argument("files", nargs="*", metavar="FILE", help="read these files instead of the configured ones")
     run.add_argument("--dry-run", action="store_true", help="do everything but write, keep no position, rename nothing")
+    anew = run.add_mutually_exclusive_group()
+    anew.add_argument("--fresh", action="store_true",
+                      help="begin anew: forget positions, aggregates and dead letters, empty files of lines")
+    anew.add_argument("--resume", action="store_true", help="go on where the last run ended; default: run.resume")
     run.add_argument("--format", choices=("auto", "text", "json"), default="auto",
                      help="auto: text on a terminal, JSON lines otherwise")
     run.add_argument("-q", "--quiet", action="store_true", help="print nothing but the report")
@@ -182,6 +188,27 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_settings(options: argparse.Namespace, settings: Settings) -> int:
+    _begin_anew(options, settings.manifest)
+    with _own_output(settings.manifest):
+        return _run_and_report(options, settings)
+
+
+def _begin_anew(options: argparse.Namespace, manifest: Manifest) -> None:
+    from actors.console import anew
+
+    fresh = options.fresh or not (options.resume or manifest.limits.resume)
+    if not options.dry_run and (fresh or anew.is_half_done(Path(manifest.state))):
+        anew.begin_anew(manifest)
+
+
+def _own_output(manifest: Manifest) -> contextlib.AbstractContextManager[object]:
+    """What is printed here goes to standard error when a sink writes to standard output."""
+    from actors.console.progress import shares_output
+
+    return contextlib.redirect_stdout(sys.stderr) if shares_output(manifest) else contextlib.nullcontext()
+
+
+def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     import msgspec
 
     import supervisor
@@ -212,7 +239,8 @@ def _observer(as_json: bool, quiet: bool) -> JsonObserver | TextObserver | Termi
         return progress.QuietObserver()
     if as_json:
         return progress.JsonObserver()
-    return progress.TerminalObserver() if sys.stderr.isatty() else progress.TextObserver()
+    has_screen = sys.stderr.isatty() and (sys.stdout is not sys.stderr or progress.is_off_screen(1))
+    return progress.TerminalObserver() if has_screen else progress.TextObserver()
 
 
 def _lint(options: argparse.Namespace) -> int:
@@ -309,11 +337,12 @@ def _dlq(options: argparse.Namespace) -> int:
         return dlq.main(options, settings)
     import supervisor
 
-    observer = _observer(options.json, options.quiet)
-    try:
-        return dlq.retry(options, settings, supervisor.run, observer)
-    finally:
-        observer.close()
+    with _own_output(settings.manifest):
+        observer = _observer(options.json, options.quiet)
+        try:
+            return dlq.retry(options, settings, supervisor.run, observer)
+        finally:
+            observer.close()
 
 
 def _show(data: dict[str, Any], render: Callable[[dict[str, Any]], str], as_json: bool) -> int:

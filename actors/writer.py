@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from actors.runtime.actor import Post
-from actors.runtime.errors import Retryable
+from actors.runtime.errors import Finish, Retryable
 from actors.runtime.messages import Ack, AnyMessage, BatchId, Counts, Member, Part
 from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink, SinkOptions, rejections
 from actors.runtime.sequencer import Held, Sequencer
@@ -85,12 +85,17 @@ class Writer:
             return None
         slot.phase("WRITE")
         written = [held for held in self._group if held.part.count]
+        refusals: list[Refusal] = []
+        more: Counts = {}
         try:
-            refusals = self._sink.write([_payload(held) for held in written]) if written else []
+            if written:
+                refusals = self._sink.write([_payload(held) for held in written])
         except Retryable as error:
             return self._trouble.met(str(error), now)
+        except Finish:
+            more = {"finish": 1}
         self._trouble.over(now)
-        self._settle(written, refusals)
+        self._settle(written, refusals, more)
         return 0.0
 
     def drain(self, is_end: bool = False) -> None:
@@ -112,7 +117,7 @@ class Writer:
         held.add_sender(sender, part)
         self._ready.append(held)
 
-    def _settle(self, written: list[Held], refusals: list[Refusal]) -> None:
+    def _settle(self, written: list[Held], refusals: list[Refusal], more: Counts) -> None:
         slot = self._post.slot
         refused: dict[int, list[Refusal]] = {}
         for refusal in refusals:
@@ -124,7 +129,7 @@ class Writer:
             if id(held) in refused:
                 self._park(held, refused[id(held)])
             else:
-                self._answer(held, held.part.claims)
+                self._answer(held, {**held.part.claims, **more} if more else held.part.claims)
         self._group = []
 
     def _answer(self, held: Held, counts: Counts) -> None:

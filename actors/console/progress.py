@@ -1,17 +1,43 @@
-"""Who watches a run: a progress bar for a terminal, JSON lines for everything else."""
+"""Who watches a run: a progress bar for a terminal, JSON lines for everything else.
+
+When a sink writes to standard output all of it goes to standard error; and there is no bar that would be drawn into the
+sink's lines when they may come to the same screen, be it through a pipe.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import stat
 import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from actors.runtime.events import ActorView, Event, RunEnded, RunReady
+from actors.runtime.manifest import Manifest
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+
+def shares_output(manifest: Manifest) -> bool:
+    """Whether a sink writes to the standard output of the run."""
+    for component in manifest.sinks.values():
+        module, _, name = component.type.partition(":")
+        if getattr(getattr(importlib.import_module(module), name), "console", False):
+            return True
+    return False
+
+
+def is_off_screen(descriptor: int) -> bool:
+    """Whether what is written there certainly does not come to a screen: a file, or a device that is no terminal."""
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:
+        return True
+    return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(descriptor))
 
 
 class Rates:

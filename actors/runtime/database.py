@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from actors.runtime.errors import ConfigError
@@ -44,3 +45,31 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, timeout=5.0)
     connection.execute("PRAGMA query_only=1")
     return connection
+
+
+def require_database(path: Path, table: str) -> None:
+    """Make sure that what is called ``path``, if anything, is a database with this table, or without any.
+
+    Raises:
+        ConfigError: it is something else, so it is not ours to remove.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return
+    try:
+        with closing(open_for_reading(path)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+    except sqlite3.Error as error:
+        raise ConfigError(_not_ours(path, table, str(error))) from error
+    if tables and table not in tables:
+        raise ConfigError(_not_ours(path, table, f"tables {', '.join(sorted(tables))}"))
+
+
+def _not_ours(path: Path, table: str, got: str) -> str:
+    return (f"{path}: expected a database of Thresher, with a table {table!r}, got {got}: what Thresher did not make "
+            "is not removed: move it away, or give another --state")
+
+
+def remove_database(path: Path) -> None:
+    """Remove a database that nobody has open, with its log."""
+    for each in (Path(f"{path}-wal"), Path(f"{path}-shm"), path):
+        each.unlink(missing_ok=True)

@@ -174,11 +174,14 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         max_outage_s: longest time a sink may be down; then the run stops, resumable, with exit code 3.
         drain_s: longest time for work under way to finish after SIGTERM or Ctrl-C.
         stop_s: longest time for an idle actor to end before it is killed.
+        resume: what ``thresher run`` does without ``--fresh`` and ``--resume``: go on where the last run ended, or
+            begin anew.
     """
 
     max_outage_s: Seconds = 30.0
     drain_s: Seconds = 10.0
     stop_s: Seconds = 5.0
+    resume: bool = True
 
 
 class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

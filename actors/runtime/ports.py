@@ -119,6 +119,8 @@ class Sink(Protocol):
 
         Raises:
             Retryable: the outside system is down, full or slow; the text names it.
+            Finish: nobody takes what is written any more, for good (the reader of a pipe has gone). It counts as
+                written, and the run takes no more input.
         """
         ...
 
@@ -128,7 +130,13 @@ class Sink(Protocol):
 
 
 class SinkOptions(Protocol):
-    """A sink's options (a frozen struct): how to pack items in the pool, how to open the sink in its writer."""
+    """A sink's options (a frozen struct): how to pack items in the pool, how to open the sink in its writer.
+
+    Two more may be there. ``console: ClassVar[bool]``: True for a sink that writes to the run's standard output;
+    events, progress and the closing report go to standard error then. ``clear(name, state)``: empty what the sink
+    called ``name`` owns, and nothing else, for a run that begins anew; called while no run has the state directory.
+    It raises ConfigError when what is there is not certainly its own. A source's options may have it, too.
+    """
 
     #: True: the parts of all batches arrive in source order. False: in any order, empty parts are not sent.
     ordered: ClassVar[bool]

@@ -34,7 +34,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from actors.runtime.database import open_database
+from actors.runtime.database import open_database, remove_database, require_database
 from actors.runtime.errors import Retryable
 from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink
 
@@ -109,6 +109,13 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ConfigError: it was made by a newer version.
         """
         return _Store(state / self.path, self.max_bytes)
+
+    def clear(self, name: str, state: Path) -> None:
+        """Remove the store if it lies in the state directory; one that lies elsewhere may be others' too."""
+        path = state / self.path
+        if path.resolve().is_relative_to(state.resolve()):
+            require_database(path, "letters")
+            remove_database(path)
 
     def describe(self) -> str:
         """Say where this writes."""

@@ -7,6 +7,10 @@ The lines of a call are appended and synced; then the manifest is replaced, by a
 that ends at or below the position of its partition is in the file and is not written again: so each line is there
 exactly once, and in source order.
 
+A manifest knows the partitions written to last, at most ``MAX_PARTITIONS`` of them: one that is older has been
+committed by its origin since, for an origin has no more than its window of batches (and what a commit waits for) beyond
+what is committed. Whatever is written to such a partition later is new.
+
 What does not work: the length alone (a batch that is delivered again would be appended again); positions in the lines
 themselves (they are the user's, and a half-written last line has none).
 """
@@ -15,15 +19,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
 from actors.runtime.ports import Payload, Refusal, Sink
+
+#: Most partitions in a manifest, which is written with every group: some 400 KB then.
+MAX_PARTITIONS = 8192
+#: Most buffers in one system call.
+_IOV_MAX = 1024
 
 
 class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,7 +66,18 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def open(self, name: str, state: Path) -> Sink:
         """Open the file, made when it is missing, and cut off what a kill left behind its committed length."""
-        return _File(state / (self.path or f"{name}.{self.suffix}"), self.sync)
+        return _File(self._path(name, state), self.sync)
+
+    def clear(self, name: str, state: Path) -> None:
+        """Remove the file and its manifest; what was in the file before its first line of ours stays.
+
+        Raises:
+            ConfigError: there is a file without a manifest, so it is not ours; or somebody writes to it.
+        """
+        _clear(self._path(name, state))
+
+    def _path(self, name: str, state: Path) -> Path:
+        return state / (self.path or f"{name}.{self.suffix}")
 
     def describe(self) -> str:
         """Say where this writes."""
@@ -68,10 +89,14 @@ OPTIONS = Lines
 
 
 class Manifest(msgspec.Struct):
-    """What counts: ``length`` bytes of the file, with ``applied`` position of each partition."""
+    """What counts: ``length`` bytes of the file, with ``applied`` position of each partition, the last written to last.
+
+    ``before``: how many of the bytes were there before there was a manifest.
+    """
 
     length: int = 0
     applied: dict[str, int] = {}
+    before: int = 0
 
 
 def manifest_path(path: Path) -> Path:
@@ -101,18 +126,21 @@ class _File:
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Append the lines of all batches that are not in the file yet."""
         descriptor = self._opened()
-        manifest = Manifest(self._manifest.length, dict(self._manifest.applied))
+        applied = dict(self._manifest.applied)
         news: list[bytes | memoryview] = []
         for payload in payloads:
-            if payload.end > manifest.applied.get(payload.partition, -1):
+            if payload.end > applied.get(payload.partition, -1):
                 news.append(payload.data)
-                manifest.applied[payload.partition] = payload.end
+                applied.pop(payload.partition, None)
+                applied[payload.partition] = payload.end
         if not news:
             return []
-        data = b"".join(news)
-        manifest.length += len(data)
+        for partition in list(itertools.islice(applied, max(0, len(applied) - MAX_PARTITIONS))):
+            del applied[partition]
+        before = self._manifest
+        manifest = Manifest(before.length + sum(map(len, news)), applied, before.before)
         try:
-            _write_all(descriptor, data, self._manifest.length)
+            _write_all(descriptor, news, before.length)
             if self._sync:
                 os.fdatasync(descriptor)
             self._commit(manifest)
@@ -148,19 +176,14 @@ class _File:
         return descriptor
 
     def _take(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"{self._path}: another process writes to it: give another path") from error
+        _lock(self._path, descriptor)
         where = manifest_path(self._path)
         try:
-            self._manifest = msgspec.json.decode(where.read_bytes(), type=Manifest)
+            self._manifest = _read_manifest(self._path)
         except FileNotFoundError:
-            self._manifest = Manifest(os.fstat(descriptor).st_size)  # what was there before us stays
+            size = os.fstat(descriptor).st_size
+            self._manifest = Manifest(size, before=size)  # what was there before us stays
             self._commit(self._manifest)  # now, or the first write that is cut short would seem to have been there
-        except msgspec.MsgspecError as error:
-            raise ConfigError(f"{where}: not a manifest ({error}): remove it if {self._path.name} is to be gone on "
-                              "with as it is") from error
         size = os.fstat(descriptor).st_size
         if size < self._manifest.length:
             raise ConfigError(
@@ -181,11 +204,65 @@ class _File:
             _sync_folder(where.parent)
 
 
-def _write_all(descriptor: int, data: Any, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
+def _clear(path: Path) -> None:
+    where = manifest_path(path)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        where.unlink(missing_ok=True)
+        return
+    except OSError as error:
+        raise ConfigError(f"{path}: {plain_reason(error)}: expected a file of lines to empty") from error
+    try:
+        _lock(path, descriptor)
+        if not where.exists():
+            if os.fstat(descriptor).st_size:
+                raise ConfigError(f"{path}: expected {where.name} beside it, got none: what Thresher did not write "
+                                  "is not removed: move it away, or resume, to go on behind what is there")
+            return
+        before = _read_manifest(path).before
+        if before:
+            os.ftruncate(descriptor, before)
+        else:
+            path.unlink()
+        where.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(f"{path}: another process writes to it: give another path") from error
+
+
+def _read_manifest(path: Path) -> Manifest:
+    """Return the manifest of a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ConfigError: it is none.
+    """
+    where = manifest_path(path)
+    try:
+        return msgspec.json.decode(where.read_bytes(), type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"{where}: not a manifest ({error}): remove it if {path.name} is to be gone on "
+                          "with as it is") from error
+
+
+def _write_all(descriptor: int, buffers: Sequence[bytes | memoryview], offset: int) -> None:
+    """Write buffers one behind the other, without a copy of them."""
+    for start in range(0, len(buffers), _IOV_MAX):
+        some: list[bytes | memoryview] = list(buffers[start:start + _IOV_MAX])
+        while some:
+            written = os.pwritev(descriptor, some, offset)
+            offset += written
+            while some and written >= len(some[0]):
+                written -= len(some.pop(0))
+            if written:
+                some[0] = memoryview(some[0])[written:]
 
 
 def _sync_folder(path: Path) -> None:

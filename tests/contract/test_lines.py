@@ -163,3 +163,21 @@ def test_a_run_that_is_killed_again_and_again_leaves_every_line_once(tmp_path: P
 def _decoded(line: bytes) -> list[str]:
     """msgspec writes bytes as base64."""
     return [msgspec.convert(part, bytes).decode() for part in json.loads(line)]
+
+
+def test_a_manifest_knows_the_partitions_written_to_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.sinks.lines.MAX_PARTITIONS", 3)
+    with closing(Lines().open("out", tmp_path)) as sink:
+        sink.write([payload([f"{number}"], 0, 10, f"p{number}") for number in range(3)])
+        sink.write([payload(["again"], 10, 20, "p0")])
+        sink.write([payload(["3"], 0, 10, "p3")])
+        sink.write([payload(["again"], 10, 20, "p0"), payload(["2"], 0, 10, "p2"), payload(["3"], 0, 10, "p3")])
+    assert (tmp_path / "out.log").read_text().split() == ["0", "1", "2", "again", "3"]
+    manifest = json.loads(manifest_path(tmp_path / "out.log").read_bytes())
+    assert manifest["applied"] == {"p2": 10, "p0": 20, "p3": 10}
+
+
+def test_a_group_of_very_many_batches_is_written_whole(tmp_path: Path) -> None:
+    with closing(Lines().open("out", tmp_path)) as sink:
+        sink.write([payload([f"{number}"], number, number + 1) for number in range(3000)])
+    assert (tmp_path / "out.log").read_text().split() == [str(number) for number in range(3000)]

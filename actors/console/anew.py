@@ -1,0 +1,90 @@
+"""Beginning anew (``thresher run --fresh``): a state directory is emptied of what runs made, and of nothing else.
+
+    lock ─▶ look at everything ─▶ mark ─▶ sinks, source, dead letters ─▶ aggregates ─▶ positions ─▶ unmark
+
+Half of it done would be worse than none of it: positions without their aggregates count too little, aggregates
+without their positions count twice. So a mark is there while it goes on, and the next run finishes what was begun. What
+has a name of ours and is not ours is an error before anything is touched.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from actors.console import history
+from actors.runtime import deaths
+from actors.runtime.database import remove_database, require_database
+from actors.runtime.errors import ConfigError, plain_reason
+from actors.runtime.manifest import Component, Manifest
+from actors.runtime.rundir import RunDirectory
+
+MARK = "beginning-anew"
+_AGGREGATOR = re.compile(r"aggregator\.\d+\.db")
+#: Tables that tell our databases from others of the same name.
+_POSITIONS, _AGGREGATES = "units", "applied"
+
+
+def is_half_done(state: Path) -> bool:
+    """Whether a run that was to begin anew died before it had emptied the state directory."""
+    return (state / MARK).exists()
+
+
+def begin_anew(manifest: Manifest) -> None:
+    """Empty the state directory, and what the sinks that can be emptied own.
+
+    Raises:
+        ConfigError: a run is going on; something has a name of ours and is not ours; something cannot be removed.
+    """
+    state = Path(manifest.state)
+    with closing(RunDirectory(state)):
+        aggregates = [path for path in sorted(state.iterdir()) if _AGGREGATOR.fullmatch(path.name)]
+        require_database(state / "positions.db", _POSITIONS)
+        for path in aggregates:
+            require_database(path, _AGGREGATES)
+        try:
+            _empty(manifest, state, aggregates)
+        except OSError as error:
+            raise ConfigError(f"begin anew: {error.filename or state}: {plain_reason(error)}: expected to be able to "
+                              "remove it: mend it and run again") from error
+
+
+def _empty(manifest: Manifest, state: Path, aggregates: list[Path]) -> None:
+    owners = {**manifest.sinks, "source": manifest.source, "dead_letters": manifest.dead_letters}
+    (state / MARK).touch(mode=0o600)
+    begun = False
+    for name, component in owners.items():
+        try:
+            begun = _clear(name, component, state) or begun
+        except ConfigError:
+            if not begun:  # nothing has been touched: it may still be gone on with
+                (state / MARK).unlink()
+            raise
+    for path in aggregates:
+        remove_database(path)
+    (state / history.FILE).unlink(missing_ok=True)
+    if _are_deaths(state / deaths.FILE):
+        (state / deaths.FILE).unlink()
+    remove_database(state / "positions.db")
+    (state / MARK).unlink()
+
+
+def _clear(name: str, component: Component, state: Path) -> bool:
+    """Empty what a sink or the source owns; say whether it can be emptied at all."""
+    clear = getattr(component.load(), "clear", None)
+    if clear is not None:
+        clear(name, state)
+    return clear is not None
+
+
+def _are_deaths(path: Path) -> bool:
+    """Whether a file begins with a death record."""
+    try:
+        with path.open("rb") as file:
+            msgspec.json.decode(file.readline(1 << 20), type=deaths.Death)
+    except (OSError, msgspec.MsgspecError):
+        return False
+    return True
