@@ -20,12 +20,13 @@ class MemoryLedger:
         self.problems: dict[str, str] = {}
         self._issued: dict[int, list[tuple[int, int]]] = {}
 
-    def begin(self, name: str, fingerprint: str) -> Unit:
+    def begin(self, name: str, fingerprint: str, alone: bool = False) -> Unit:
         """Return the unit of this name and content, finished or not (it is all one run), or a new one."""
         for unit in reversed(self.units):
             if (unit.name, unit.fingerprint) == (name, fingerprint):
                 return unit
-        base = max((unit.low if unit.end is None else unit.end for unit in self.units), default=0)
+        tip = max((unit.low if unit.end is None else unit.end for unit in self.units), default=0)
+        base = 0 if alone else tip
         unit = Unit(len(self.units) + 1, name, fingerprint, base, base, 0, None, "reading", {})
         self.units.append(unit)
         return unit
@@ -33,6 +34,19 @@ class MemoryLedger:
     def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
         """Ranges issued beyond ``unit.low``, in order."""
         return sorted(range_ for range_ in self._issued.get(unit.id, []) if range_[0] >= unit.low)
+
+    def known(self, kind: str) -> list[Unit]:
+        """All units whose fingerprint begins with ``kind``."""
+        return [unit for unit in self.units if unit.fingerprint.startswith(kind)]
+
+    def resume(self, unit: Unit, name: str, fingerprint: str) -> None:
+        """Read on a unit, finished or not."""
+        unit.status, unit.end = "reading", None
+        self.renamed(unit, name, fingerprint)
+
+    def renamed(self, unit: Unit, name: str, fingerprint: str) -> None:
+        """A unit has another name and fingerprint from here on."""
+        unit.name, unit.fingerprint = name, fingerprint
 
     def end(self, unit: Unit, position: int) -> None:
         """The unit was read to its end."""

@@ -44,8 +44,8 @@ CREATE TABLE issued (unit INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGE
 _COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem'
 _SAVE = f"""
 INSERT INTO units (run, partition, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET run=excluded.run, low=excluded.low, lines=excluded.lines, "end"=excluded."end",
-    status=excluded.status, counts=excluded.counts, problem=excluded.problem
+ON CONFLICT (id) DO UPDATE SET run=excluded.run, name=excluded.name, fingerprint=excluded.fingerprint,
+    low=excluded.low, lines=excluded.lines, "end"=excluded."end", status=excluded.status, counts=excluded.counts, problem=excluded.problem
 """
 #: The first half of a split range takes the place of the whole.
 _RECORD = """
@@ -81,7 +81,7 @@ class Ledger:
         self._dirty: set[int] = set()
         self._stuck: set[int] = set()
 
-    def begin(self, name: str, fingerprint: str) -> Unit:
+    def begin(self, name: str, fingerprint: str, alone: bool = False) -> Unit:
         """Return the unit to read under this name: the unfinished one of the same content, or a new one.
 
         A unit that this very run has finished is returned as it is: a restarted reader is given everything again,
@@ -95,7 +95,7 @@ class Ledger:
             "AND (status IN ('reading', 'loaded') OR run=?) ORDER BY id DESC LIMIT 1",
             (name, fingerprint, self._run)).fetchone()
         if row is None:
-            return self._new(name, fingerprint, "reading", "")
+            return self._new(name, fingerprint, "reading", "", alone)
         unit = _unit(row[1:])
         before = self._left_behind(row[0], unit)
         broken = [other for other in before if self.is_broken(other.name)]
@@ -235,12 +235,12 @@ class Ledger:
         self._begun.clear()
         self._issued.clear()
 
-    def _new(self, name: str, fingerprint: str, status: str, problem: str) -> Unit:
-        (key,) = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM units").fetchone()
-        base = self._tip(self._run)
-        unit = Unit(max([key, *(1 + known for known in self._units)]), name, fingerprint, base, base, 0, None,
-                    status, {}, problem)
-        self._take_up(unit, self._run)
+    def _new(self, name: str, fingerprint: str, status: str, problem: str, alone: bool = False) -> Unit:
+        (first,) = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM units").fetchone()
+        key = max(first, 1 + max(self._units, default=0))
+        base = 0 if alone else self._tip(self._run)
+        unit = Unit(key, name, fingerprint, base, base, 0, None, status, {}, problem)
+        self._take_up(unit, f"{self._run}/{key}" if alone else self._run)
         return unit
 
     def _take_up(self, unit: Unit, partition: str) -> None:
@@ -274,6 +274,30 @@ class Ledger:
             return True
         return self._connection.execute("SELECT 1 FROM units WHERE run=? AND name=? AND status='broken'",
                                         (self._run, name)).fetchone() is not None
+
+    def known(self, kind: str) -> list[Unit]:
+        """All units, of all runs and finished or not, whose fingerprint begins with ``kind``, in order."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM units WHERE substr(fingerprint, 1, ?)=? "
+            "AND status NOT IN ('abandoned', 'broken') ORDER BY id", (len(kind), kind)).fetchall()
+        return [self._units.get(unit.id, unit) for unit in map(_unit, rows)]
+
+    def resume(self, unit: Unit, name: str, fingerprint: str) -> None:
+        """Read on this unit, finished or not; it is called so, and known by this, from here on."""
+        if unit.id not in self._units:
+            (partition,) = self._connection.execute("SELECT partition FROM units WHERE id=?", (unit.id,)).fetchone()
+            self._take_up(unit, partition)
+            for start, end, marks, reason, detail in self._connection.execute(
+                    'SELECT start, "end", marks, reason, detail FROM issued WHERE unit=? AND marks>0', (unit.id,)):
+                self._blamed[unit.id, start, end] = Blame(marks, reason, detail)
+        unit.status, unit.end = "reading", None
+        self._stuck.discard(unit.id)
+        self.renamed(unit, name, fingerprint)
+
+    def renamed(self, unit: Unit, name: str, fingerprint: str) -> None:
+        """A unit that is being read is called so from here on, and known by this."""
+        unit.name, unit.fingerprint = name, fingerprint
+        self._dirty.add(unit.id)
 
 
 def read_units(path: Path, run: str | None = None) -> list[Unit]:

@@ -204,6 +204,18 @@ class UnitLedger(Protocol):
         """Ranges issued beyond ``unit.low`` and not committed, in order: they must be cut the same again."""
         ...
 
+    def known(self, kind: str) -> list[Unit]:
+        """All units, of all runs and finished or not, whose fingerprint begins with ``kind``, in order."""
+        ...
+
+    def resume(self, unit: Unit, name: str, fingerprint: str) -> None:
+        """Read on this unit, which ``begin`` or ``known`` gave, finished or not; it is called so, and known by this."""
+        ...
+
+    def renamed(self, unit: Unit, name: str, fingerprint: str) -> None:
+        """A unit that is being read is called so from here on, and known by this."""
+        ...
+
     def end(self, unit: Unit, position: int) -> None:
         """The unit was read to its end, which is at ``position``."""
         ...

@@ -1,0 +1,52 @@
+"""Open files, a bounded number of them: the one that was used longest ago is closed when another is wanted."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from io import FileIO
+
+from actors.sources.tail import Key
+
+
+class Descriptors:
+    """Open files by inode. While one is open its inode number is given to no other file.
+
+    Args:
+        most: how many are open at a time, those that are kept not counted.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: OrderedDict[Key, FileIO] = OrderedDict()
+        self._kept: dict[Key, FileIO] = {}
+
+    def get(self, key: Key) -> FileIO | None:
+        """Return the open file, or None."""
+        if key in self._kept:
+            return self._kept[key]
+        if key in self._open:
+            self._open.move_to_end(key)
+        return self._open.get(key)
+
+    def put(self, key: Key, file: FileIO) -> None:
+        """Have this file in the place of the one that was open by this key, if any."""
+        self.drop(key)
+        self._open[key] = file
+        while len(self._open) > self._most:
+            self._open.popitem(last=False)[1].close()
+
+    def keep(self, key: Key) -> None:
+        """Do not close this file until it is dropped: it has no name by which it could be opened again."""
+        if key in self._open:
+            self._kept[key] = self._open.pop(key)
+
+    def drop(self, key: Key) -> None:
+        """Close the file."""
+        for files in (self._open, self._kept):
+            if key in files:
+                files.pop(key).close()
+
+    def close(self) -> None:
+        """Close all."""
+        for key in [*self._open, *self._kept]:
+            self.drop(key)

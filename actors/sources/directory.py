@@ -1,0 +1,197 @@
+"""The directory source: files that are read as they are written, for ever or once.
+
+    inotify, poll ──▶ look: what is there? ──▶ which unit is it? ──▶ tails that have grown, in turn ──▶ chunks
+                      (listing.py)             (recognise.py)        (tail.py)
+
+Each file is a unit, and a partition of its own: its positions are offsets in it, whatever its name is meanwhile.
+
+Guarantees:
+
+* Each line of each file is handed out once, whatever is done to the files the way log rotation does it: renamed, and
+  another made in its place; copied, and cut to nothing; deleted. A file goes on being read by its descriptor after its
+  name is gone. Also over restarts, as long as what was not read is still in some file that is looked at.
+* What was written and can no longer be read (a file deleted, or cut short, before it was read) is reported.
+* No file is changed. No more than 256 are open, and all are looked at only when the kernel says that a name has come
+  or gone, and every ``poll_s``.
+
+Three things end a unit: with ``follow = false`` the end of its file; otherwise that its file was renamed, or its content
+went, and nothing more has come for ``idle_timeout_s``. Then a last line without its newline is a line. To stop ends no
+unit: the next run goes on where this one was.
+
+What does not work: knowing a file by its inode (the numbers come again at once, and a copy has another); by its name
+(rotation gives the name to another file); by its first line (many begin with the same header); to be told by inotify
+what has happened (notices are merged, reordered and dropped when many come: they only say that it is time to look).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from actors.runtime.errors import ConfigError, plain_reason
+from actors.runtime.ports import Chunk, Source, UnitLedger
+from actors.sources.listing import Listing
+from actors.sources.lookout import Lookout
+from actors.sources.packed import Packed
+from actors.sources.tail import Changed, Limits, Tail
+
+#: Paths that ``describe`` names before it only counts.
+_NAMED = 3
+
+
+class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Read files as they are written: those that are in directories, and those that come.
+
+    Names that begin with a dot are never read. A file is read once, whatever number of names it has.
+
+    Attributes:
+        paths: directories, files, or patterns of these, e.g. ``logs`` or ``logs/*.log``.
+        pattern: which names in a directory.
+        follow: False: read what is there to its end, and end.
+        recursive: also what is in directories in directories.
+        max_line_bytes: longest line, its newline included; a longer one goes to the dead letters, in pieces.
+        idle_timeout_s: a file that has been silent for so long is not waited for by the watermark; one that was
+            renamed or deleted has ended then; a compressed one is complete then.
+        poll_s: look so often even when the kernel says nothing of changes.
+    """
+
+    guarantee: ClassVar[str] = (
+        "resumes at the last committed position of each file, known by its content over renames, copies and runs")
+
+    paths: list[str] = []
+    pattern: str = "*"
+    follow: bool = True
+    recursive: bool = False
+    max_line_bytes: Annotated[int, Meta(ge=1)] = 16 * 1024 * 1024
+    idle_timeout_s: Annotated[float, Meta(ge=0)] = 60.0
+    poll_s: Annotated[float, Meta(ge=0)] = 1.0
+
+    def open(self, ledger: UnitLedger, batch_bytes: int, state: Path | None = None) -> DirectorySource:
+        """Begin to watch.
+
+        Raises:
+            ConfigError: nothing is named, or something whose directory does not exist.
+        """
+        if not self.paths:
+            raise ConfigError("the directory source has nothing to read: paths is empty; "
+                              "expected e.g. paths = [\"logs\"]")
+        for path in Listing(self.paths, self.pattern, self.recursive).missing:
+            parent = os.path.dirname(path) or "."
+            if not self.follow or not os.path.isdir(parent):
+                raise ConfigError(f"the directory source cannot read {path}: there is no such file or directory"
+                                  + (f", and no {parent} in which it could appear" if self.follow else ""))
+        return DirectorySource(self, ledger, batch_bytes)
+
+    def describe(self) -> str:
+        """Say where this reads: ``directory logs, followed``."""
+        more = f" and {len(self.paths) - _NAMED} more" if len(self.paths) > _NAMED else ""
+        return f"directory {', '.join(self.paths[:_NAMED])}{more}{', followed' if self.follow else ''}"
+
+
+OPTIONS = Directory
+
+
+class DirectorySource(Source):
+    """The opened source.
+
+    Args:
+        options: which files, and for how long.
+        ledger: what is known about them.
+        batch_bytes: size of a chunk, about.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, options: Directory, ledger: UnitLedger, batch_bytes: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.exhausted = False
+        self.endless = options.follow
+        self._options = options
+        self._ledger = ledger
+        self._clock = clock
+        self._lookout = Lookout(options, ledger, Limits(batch_bytes, options.max_line_bytes))
+        self._packed = Packed(ledger, Limits(batch_bytes, options.max_line_bytes))
+        self.wake = self._lookout.wake
+        self._turns: deque[Tail] = deque()
+        self._active: tuple[int, ...] = ()
+        self._active_until = 0.0
+
+    def read(self) -> Chunk | None:
+        """Return the next chunk, of the file whose turn it is; None: no file has a whole line more."""
+        while not self.exhausted:
+            self._take_turns(self._lookout.look_if_due(self._clock()))
+            while self._turns:
+                tail = self._turns.popleft()
+                tail.queued = False
+                chunk = self._turn(tail)
+                if chunk is not None:
+                    return chunk
+            if not self._options.follow and not self._lookout.is_asked and not self._lookout.live:
+                self.exhausted = True
+            elif not self._lookout.is_asked_now(self._clock()):
+                break
+        return None
+
+    def _take_turns(self, tails: list[Tail]) -> None:
+        for tail in tails:
+            if tail.live and not tail.queued:
+                tail.queued = True
+                self._turns.append(tail)
+
+    def _turn(self, tail: Tail) -> Chunk | None:
+        if not tail.live:
+            return None
+        has_ended = tail.ending or not self._options.follow
+        try:
+            if tail.packed:
+                has_ended = True
+                chunk = self._packed.cut(tail, self._lookout.file_of)
+            else:
+                file = self._lookout.file_of(tail)
+                chunk = tail.cut(None if file is None else file.fileno(), has_ended)
+        except Changed:
+            self._lookout.lose(tail)
+            return None
+        except OSError as error:
+            name = tail.unit.name
+            self._ledger.broken(name, f"cannot read {name} beyond byte {tail.position}: {plain_reason(error)}; "
+                                "run again to read the rest")
+            self._lookout.leave(tail)
+            return None
+        self._lookout.remark(tail)
+        if chunk is not None:
+            self._take_turns([tail])
+        elif has_ended:
+            self._lookout.end(tail)
+        return chunk
+
+    def stop(self) -> None:
+        """Read no further: what is not read stays for the next run."""
+        self.exhausted = True
+
+    def active(self) -> tuple[int, ...]:
+        """The ids of those units that have something unread, or have grown within ``idle_timeout_s``."""
+        now = self._clock()
+        if now >= self._active_until or self._lookout.has_news:
+            self._lookout.has_news = False
+            since = now - self._options.idle_timeout_s
+            tails = [tail for tail in self._lookout.live.values() if tail.queued or tail.touched > since]
+            self._active = tuple(sorted(tail.unit.id for tail in tails))
+            self._active_until = now + min(1.0, self._options.idle_timeout_s / 10)
+        return self._active
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes read, and known to be there, of the files that this run reads."""
+        return self._lookout.progress()
+
+    def close(self) -> None:
+        """Close the files, and watch no more."""
+        self._packed.close()
+        self._lookout.close()

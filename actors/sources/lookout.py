@@ -1,0 +1,400 @@
+"""The look at what is there: which files have come, grown, moved or gone, and which unit each of them is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from io import FileIO
+from typing import TYPE_CHECKING
+
+from actors.runtime.ports import UnitLedger
+from actors.sources import inflate, packed
+from actors.sources.descriptors import Descriptors
+from actors.sources.listing import Listing, Seen, concerns
+from actors.sources.recognise import RULES, Look, Memory
+from actors.sources.tail import HEAD_BYTES, KIND, Changed, Key, Limits, Mark, Tail
+from actors.sources.watch import Watch
+
+if TYPE_CHECKING:
+    from actors.sources.directory import Directory
+
+#: Most files that are open at a time.
+MOST_OPEN = 256
+#: A file that may be a copy is read as one of its own when it has not grown, nor the original gone, for so long.
+_COPY_S = 10.0
+#: Looks that notices ask for take no more than one part in so many of the time.
+_LOOK_SHARE = 5
+
+
+class Lookout:
+    """All files of a directory source.
+
+    Args:
+        options: which files.
+        ledger: what is known about them.
+        limits: of chunks.
+
+    Attributes:
+        live: the units that this run reads, by number.
+        wake: readable when it is time to look.
+        is_asked: something has happened that asks for a look.
+        has_news: a unit has grown, begun or ended since somebody set this to False.
+    """
+
+    def __init__(self, options: Directory, ledger: UnitLedger, limits: Limits) -> None:
+        self.live: dict[int, Tail] = {}
+        self.has_news = True
+        self._options = options
+        self._ledger = ledger
+        self._limits = limits
+        self._memory = Memory(
+            Tail(unit, Mark.read(unit.fingerprint), unit.name, limits) for unit in ledger.known(KIND))
+        self._taken_up: set[int] = set()
+        self._files: dict[Key, Tail] = {}
+        self._paths: dict[str, Tail] = {}
+        self._open = Descriptors(MOST_OPEN)
+        self._waiting: dict[Key, tuple[int, float]] = {}
+        self._unreadable: dict[Key, int] = {}
+        self._told: set[str] = set()
+        self._lost: list[Tail] = []
+        self._grown: list[Tail] = []
+        self._watch = _watch(options)
+        self._watched: dict[str, str] = {}
+        self._looks = 0
+        self._look_at = self._not_before = 0.0
+        self.is_asked = True
+        self._passed = 0
+        self.wake = None if self._watch is None else self._watch.wake
+
+    def is_asked_now(self, now: float) -> bool:
+        """Whether something asks for a look, and the last one was not just now."""
+        return self.is_asked and now >= self._not_before
+
+    def look_if_due(self, now: float) -> list[Tail]:
+        """Look at what the kernel named, or at everything; return the units that may have more to read."""
+        if self._watch is not None:
+            for path in self._watch.changed():
+                if not self._glance(path, now):
+                    self.is_asked = True
+        if self.is_asked_now(now) or (self._options.follow and now >= self._look_at):
+            self.is_asked = False
+            began = time.perf_counter()
+            self._look(now)
+            self._not_before = now + _LOOK_SHARE * (time.perf_counter() - began)
+            self._look_at = now + self._options.poll_s
+        grown, self._grown = self._grown, []
+        return grown
+
+    def file_of(self, tail: Tail) -> FileIO | None:
+        """Return the open file of a unit; None: its content is nowhere in sight.
+
+        Raises:
+            Changed: what is there by its name is another file.
+            OSError: it cannot be opened.
+        """
+        if tail.key is None:
+            return None
+        file = self._open.get(tail.key)
+        if file is None:
+            try:
+                file = inflate.open_regular(tail.path)
+            except FileNotFoundError:
+                raise Changed from None
+            status = os.fstat(file.fileno())
+            if (status.st_dev, status.st_ino) != tail.key:
+                file.close()
+                raise Changed
+            self._open.put(tail.key, file)
+        return file
+
+    def lose(self, tail: Tail) -> None:
+        """The content of this unit is no longer where it was: look where it is."""
+        if tail.key is not None:
+            self._files.pop(tail.key, None)
+            self._open.drop(tail.key)
+            tail.key = None
+        tail.deleted = tail.gone = False
+        if tail.live:
+            tail.lost_at = self._looks
+            self._lost.append(tail)
+            self.is_asked = True
+
+    def leave(self, tail: Tail) -> None:
+        """Read no more of this unit in this run; it is not at its end."""
+        tail.end()
+        self.live.pop(tail.unit.id, None)
+
+    def end(self, tail: Tail) -> None:
+        """This unit is read to its end."""
+        unit = tail.unit
+        left = tail.size - tail.position
+        if tail.key is None and left > 0 and not tail.packed:
+            self._ledger.broken(unit.name, f"{left} bytes were written to {unit.name} and not read: it was deleted or "
+                                f"cut to nothing before (position {tail.position}, and there is no copy)")
+        self._ledger.end(unit, tail.position)
+        self._passed += tail.position
+        if tail.gone and tail.key is not None:
+            self._files.pop(tail.key, None)
+            self._open.drop(tail.key)
+            tail.key = None
+        tail.end()
+        self.live.pop(unit.id, None)
+        self.has_news = True
+
+    def remark(self, tail: Tail) -> None:
+        """More of the beginning of a short file is known: so it is known by more."""
+        if tail.live and len(tail.head) > tail.mark.size:
+            self._memory.remark(tail, Mark.of(tail.head, tail.mark.inode, tail.mark.serial))
+            self._ledger.renamed(tail.unit, tail.unit.name, tail.mark.text())
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes read, and in all, of what this run reads."""
+        live = self.live.values()
+        return (self._passed + sum(tail.position for tail in live),
+                self._passed + sum(max(tail.size, tail.position) for tail in live))
+
+    def close(self) -> None:
+        """Close the files, and watch no more."""
+        if self._watch is not None:
+            self._watch.close()
+        self._open.close()
+
+    # What is there --------------------------------------------------------------------------------------------------
+
+    def _look(self, now: float) -> None:
+        self._looks += 1
+        listing = Listing(self._options.paths, self._options.pattern, self._options.recursive)
+        self._tell(listing)
+        fresh = listing.files
+        for key, tail in list(self._files.items()):
+            seen = fresh.pop(key, None)
+            if seen is None:
+                self._not_seen(key, tail, now)
+            elif not self._seen(tail, seen, now):
+                self.lose(tail)
+                fresh[key] = seen
+        self._recognise(list(fresh.values()), now)
+        self._give_up(now)
+        self._paths = {tail.path: tail for tail in self._files.values()}
+        if self._watch is not None:
+            self._watched = {os.path.abspath(path): path for path in listing.directories if os.path.isdir(path)}
+            self.is_asked |= self._watch.over(self._watched)  # something may have come before it was watched
+
+    def _tell(self, listing: Listing) -> None:
+        for path, why in listing.problems.items():
+            if path not in self._told:
+                self._told.add(path)
+                self._ledger.broken(_text(path), f"cannot read {_text(path)}: {why}")
+
+    def _glance(self, path: str, now: float) -> bool:
+        """Look at one file that is known; return False when everything has to be looked at."""
+        folder, name = os.path.split(path)
+        path = os.path.join(self._watched.get(folder, folder), name)
+        tail = self._paths.get(path)
+        if tail is None:
+            return not concerns(path, self._options.paths, self._options.pattern)
+        try:
+            status = os.stat(path)
+        except OSError:
+            return False
+        key = (status.st_dev, status.st_ino)
+        return key == tail.key and tail.path == path and self._seen(
+            tail, Seen(key, [path], status.st_size, status.st_mtime_ns, status.st_ctime_ns), now)
+
+    def _seen(self, tail: Tail, seen: Seen, now: float) -> bool:
+        """A file is where it was, or renamed. Return False when it may have become another, or begun to grow again."""
+        if tail.path not in seen.paths:
+            tail.path = seen.paths[0]
+            tail.moved = True
+            if tail.live:
+                self._ledger.renamed(tail.unit, _text(tail.path), tail.mark.text())
+        tail.gone = False
+        if (seen.size, seen.modified_ns) != (tail.size, tail.modified_ns):
+            if not tail.live or tail.packed or seen.size < tail.position:
+                return False
+            self._grow(tail, seen.size, seen.modified_ns, now)
+        elif tail.live and tail.moved and now - tail.touched >= self._options.idle_timeout_s:
+            self._let_end(tail)
+        return True
+
+    def _not_seen(self, key: Key, tail: Tail, now: float) -> None:
+        """A file has lost its name: it is read on as long as it is open, and something comes."""
+        file = self._open.get(key)
+        if not tail.live or file is None:
+            self.lose(tail)
+            self._files.pop(key, None)
+            return
+        status = os.fstat(file.fileno())
+        was_gone, tail.gone = tail.gone, True
+        tail.deleted = status.st_nlink == 0
+        self._open.keep(key)
+        if status.st_size < tail.position:
+            self.lose(tail)
+        elif status.st_size != tail.size or not was_gone:
+            self._grow(tail, status.st_size, status.st_mtime_ns, now)
+        elif tail.deleted or now - tail.touched >= self._options.idle_timeout_s:
+            self._let_end(tail)
+        self.is_asked |= tail.deleted and not was_gone
+
+    def _grow(self, tail: Tail, size: int, modified_ns: int, now: float) -> None:
+        tail.size, tail.modified_ns, tail.touched = size, modified_ns, now
+        self._grown.append(tail)
+        self.has_news = True
+
+    def _let_end(self, tail: Tail) -> None:
+        tail.ending = True
+        self._grown.append(tail)
+
+    # Which unit it is -----------------------------------------------------------------------------------------------
+
+    def _recognise(self, fresh: list[Seen], now: float) -> None:
+        looks = [look for seen in sorted(fresh, key=_by_name) if (look := self._peek(seen, now)) is not None]
+        for rule in RULES:
+            left = []
+            for look in looks:
+                tail = self._memory.find(look, rule)
+                if tail is None:
+                    left.append(look)
+                else:
+                    self._go_on(tail, look, now)
+            looks = left
+        for look in [look for look in looks if not self._waits(look, now)]:
+            self._begin(look, now)
+
+    def _peek(self, seen: Seen, now: float) -> Look | None:
+        """Open a file and see how it begins. None: it is empty, or cannot be read, or it is too early."""
+        if not seen.size or self._unreadable.get(seen.key) == seen.changed_ns:
+            return None
+        try:
+            file = inflate.open_regular(seen.paths[0])
+            self._open.put(seen.key, file)
+            status = os.fstat(file.fileno())
+            if (status.st_dev, status.st_ino) != seen.key:
+                self._open.drop(seen.key)
+                self.is_asked = True
+                return None
+            if not packed.is_packed(file, seen.paths[0]):
+                head = os.pread(file.fileno(), HEAD_BYTES, 0)
+                return Look(seen, head, False, status.st_size) if head else None
+            if self._is_waiting(seen, now, self._options.idle_timeout_s):
+                return None
+            own = inflate.open_regular(seen.paths[0])
+            with own:
+                return Look(seen, packed.head_of(own), True, None)
+        except OSError as error:
+            self._unreadable[seen.key] = seen.changed_ns
+            name = _text(seen.paths[0])
+            self._ledger.broken(name, inflate.why_unreadable(name, error))
+            return None
+
+    def _waits(self, look: Look, now: float) -> bool:
+        if self._looks == 1 or not self._options.follow or not self._memory.may_be_a_copy(look, self.live.values()):
+            return False
+        return self._is_waiting(look.seen, now, min(_COPY_S, self._options.idle_timeout_s))
+
+    def _is_waiting(self, seen: Seen, now: float, seconds: float) -> bool:
+        """Whether a file has to be left alone until it has had this size for some time."""
+        if not self._options.follow:
+            return False
+        size, since = self._waiting.get(seen.key, (-1, 0.0))
+        if size != seen.size:
+            since = now - max(0.0, time.time() - seen.modified_ns / 1e9)
+            self._waiting[seen.key] = seen.size, since
+        return now - since < seconds
+
+    def _begin(self, look: Look, now: float) -> None:
+        mark = self._memory.mark(look)
+        path = look.seen.paths[0]
+        unit = self._ledger.begin(_text(path), mark.text(), alone=True)
+        tail = Tail(unit, mark, path, self._limits)
+        self._memory.add(tail)
+        self._taken_up.add(unit.id)
+        tail.begin(look.head, [])
+        self._place(tail, look, now)
+
+    def _go_on(self, tail: Tail, look: Look, now: float) -> None:
+        """This file is that unit: read on, if there is something to read."""
+        if tail.key is not None:  # deleted, and here again
+            self._files.pop(tail.key, None)
+            self._open.drop(tail.key)
+        path = look.seen.paths[0]
+        tail.moved |= tail.path not in look.seen.paths
+        if not tail.live:
+            file = self._open.get(look.seen.key)
+            more = look.length != tail.position
+            if look.packed and file is not None:
+                more = packed.may_have_more(file, tail.position)
+            if tail.unit.status != "reading" and not more or tail.unit.end is not None and not more:
+                tail.path, tail.key = path, look.seen.key
+                tail.size, tail.modified_ns = look.seen.size, look.seen.modified_ns
+                self._files[look.seen.key] = tail
+                return
+            self._resume(tail, look)
+        elif not look.packed:
+            tail.head = look.head if look.head.startswith(tail.head) else tail.head
+        self._memory.remark(tail, Mark(*tail.mark[:2], look.seen.key[1], tail.mark.serial))
+        self._ledger.renamed(tail.unit, _text(path), tail.mark.text())
+        self._place(tail, look, now)
+
+    def _resume(self, tail: Tail, look: Look | None) -> None:
+        unit = tail.unit
+        was_ended = unit.end is not None
+        recorded = [] if unit.id in self._taken_up else self._ledger.boundaries(unit)
+        self._passed -= tail.position if unit.id in self._taken_up else 0
+        self._taken_up.add(unit.id)
+        self._ledger.resume(unit, unit.name, unit.fingerprint)
+        tail.begin(look.head if look is not None else b"", recorded, was_ended)
+
+    def _place(self, tail: Tail, look: Look, now: float) -> None:
+        """The content of this unit is in this file from here on."""
+        seen = look.seen
+        tail.path = next((path for path in seen.paths if path == tail.path), seen.paths[0])
+        tail.key, tail.packed = seen.key, look.packed
+        tail.gone = tail.deleted = tail.ending = False
+        self._files[seen.key] = tail
+        self.live[tail.unit.id] = tail
+        self._waiting.pop(seen.key, None)
+        self._grow(tail, seen.size, seen.modified_ns, now - max(0.0, time.time() - seen.modified_ns / 1e9))
+
+    def _give_up(self, now: float) -> None:
+        """Units whose content was not found again by the second look end."""
+        if self._looks == 1:
+            self._take_up_what_is_gone()
+        lost, self._lost = self._lost, []
+        for tail in lost:
+            if tail.key is None and tail.live:
+                if tail.lost_at < self._looks - 1:
+                    self._let_end(tail)
+                else:
+                    self._lost.append(tail)
+                    self.is_asked = True
+
+    def _take_up_what_is_gone(self) -> None:
+        """Units that an earlier run has not finished, and whose content is nowhere, end."""
+        for tail in self._memory.unfinished():
+            if tail.key is None and not tail.live and concerns(tail.path, self._options.paths, self._options.pattern):
+                if not tail.position and not self._ledger.boundaries(tail.unit):
+                    self._ledger.broken(tail.unit.name, f"{tail.unit.name} was deleted before any of it was read")
+                self._resume(tail, None)
+                self.live[tail.unit.id] = tail
+                self._let_end(tail)
+
+
+def _watch(options: Directory) -> Watch | None:
+    if not options.follow:
+        return None
+    try:
+        import watchfiles
+    except ImportError:
+        return None
+    return Watch(watchfiles, options.poll_s)
+
+
+def _by_name(seen: Seen) -> tuple[str, str]:
+    return os.path.basename(seen.paths[0]), seen.paths[0]
+
+
+def _text(path: str) -> str:
+    return os.fsencode(path).decode(errors="backslashreplace")  # a name in the ledger is text

@@ -1,0 +1,81 @@
+"""Compressed files of a directory: read whole, one at a time, as the files source reads them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from io import FileIO
+
+import msgspec
+
+from actors.runtime.ports import Chunk, UnitLedger
+from actors.sources import inflate
+from actors.sources.cutter import Cutter
+from actors.sources.tail import HEAD_BYTES, Limits, Tail
+
+
+def is_packed(file: FileIO, path: str) -> bool:
+    """Whether a file is compressed, or says so."""
+    head = os.pread(file.fileno(), len(inflate.MAGIC), 0)
+    return head == inflate.MAGIC or path.lower().endswith(".gz")
+
+
+def head_of(file: FileIO) -> bytes:
+    """Return the first bytes of the content; of one that cannot be decoded, as it lies on disk."""
+    stream = inflate.GzipStream(file)
+    head = b""
+    while len(head) < HEAD_BYTES and (block := stream.read()):
+        head += block
+    return head[:HEAD_BYTES] or os.pread(file.fileno(), HEAD_BYTES, 0)
+
+
+def may_have_more(file: FileIO, position: int) -> bool:
+    """Whether there may be content behind a position: a file of one member says how much it has, modulo 2**32."""
+    said = os.pread(file.fileno(), 4, max(0, os.fstat(file.fileno()).st_size - 4))
+    return int.from_bytes(said, "little") != position % (1 << 32)
+
+
+class Packed:
+    """The compressed files that are being read.
+
+    Args:
+        ledger: what was on its way when an earlier reader died.
+        limits: of chunks.
+    """
+
+    def __init__(self, ledger: UnitLedger, limits: Limits) -> None:
+        self._ledger = ledger
+        self._limits = limits
+        self._cutters: dict[int, tuple[FileIO, Cutter]] = {}
+
+    def cut(self, tail: Tail, file_of: Callable[[Tail], FileIO | None]) -> Chunk | None:
+        """Return the next chunk, None at the end.
+
+        Args:
+            tail: whose.
+            file_of: opens its file.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        if tail.unit.id not in self._cutters:
+            file = file_of(tail)
+            if file is None:
+                return tail.cut(None, ended=True)
+            own = FileIO(os.dup(file.fileno()))
+            own.seek(0)
+            unit = msgspec.structs.replace(tail.unit, low=tail.position, lines=tail.line - 1)
+            self._cutters[tail.unit.id] = own, Cutter(
+                inflate.byte_stream(own, tail.path), unit, tail.take_recorded(), *self._limits)
+        chunk = self._cutters[tail.unit.id][1].next()
+        if chunk is None:
+            self._cutters.pop(tail.unit.id)[0].close()
+        else:
+            tail.passed(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Close all."""
+        for file, _ in self._cutters.values():
+            file.close()
+        self._cutters.clear()
