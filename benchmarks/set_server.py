@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""The plain way to the numbers job, to compare with: one asyncio process, one Python set, no journal, no recovery.
+
+    python benchmarks/set_server.py LOG
+
+It prints its port, and at the end what was received.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from typing import BinaryIO
+
+_GOOD = re.compile(rb"(?:[0-9]{9}\n)*+")
+
+
+class Client(asyncio.Protocol):
+    """One connection."""
+
+    seen: set[bytes] = set()
+    duplicates = 0
+    log: BinaryIO
+    done: asyncio.Event
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Take what is whole; close at anything that is no number."""
+        data = self.rest + data
+        end = data.rfind(b"\n") + 1
+        whole, self.rest = data[:end], data[end:]
+        match = _GOOD.match(whole)
+        good = match.end() if match else 0
+        lines = whole[:good].split(b"\n")[:-1]
+        new = set(lines) - Client.seen
+        Client.seen |= new
+        Client.duplicates += len(lines) - len(new)
+        if new:
+            Client.log.write(b"\n".join(new) + b"\n")
+        if good < len(whole):
+            if whole[good:].startswith(b"terminate\n"):
+                Client.done.set()
+            self.transport.close()
+
+
+async def main() -> None:
+    """Serve until somebody says ``terminate``."""
+    Client.done = asyncio.Event()
+    with open(sys.argv[1], "wb") as Client.log:
+        server = await asyncio.get_running_loop().create_server(Client, "127.0.0.1", 0)
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await Client.done.wait()
+        server.close()
+    print(len(Client.seen), Client.duplicates, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
