@@ -23,7 +23,7 @@ import msgspec
 from actors.assignments import flatten, from_environment, from_sets, lines_of, with_references
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
-from actors.runtime.options import Assignment, build, overlay, unknown_key
+from actors.runtime.options import Assignment, build, overlay, unknown_key, without_password
 from actors.runtime.pipeline import Pipeline
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
@@ -181,8 +181,9 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
 
 
 def _masked(section: dict[str, Any]) -> dict[str, Any]:
-    """A section as people may see it: what is a secret by its name is not shown, however it was given."""
-    return {name: "***" if name.endswith("_secret") and value else value for name, value in section.items()}
+    """A section as people may see it: secrets (by their names, and in addresses) are not shown, however given."""
+    return {name: "***" if name.endswith("_secret") and value else
+            without_password(value) if isinstance(value, str) else value for name, value in section.items()}
 
 
 def _written(said: Iterable[Assignment]) -> dict[str, Any]:
@@ -258,7 +259,8 @@ def _component(
     options = build(section, kind, base, values, problems, where)
     if options is None or len(problems) > before:
         return None
-    shown[section] = {"type": _type_name(kind, _package(section)), **msgspec.to_builtins(options), **_written(values)}
+    shown[section] = {"type": _type_name(kind, _package(section)), **_masked(msgspec.to_builtins(options)),
+                      **_written(values)}
     return component_of(options)
 
 

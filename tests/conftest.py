@@ -7,7 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.loads import DEVICE_TYPES
+from tests.postgres import Postgres
 from tests.servers import Memcached
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL; a test makes a database of its own in it, and starts it again if it has stopped it."""
+    with Postgres() as server:
+        yield server
 
 
 @pytest.fixture

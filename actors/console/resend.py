@@ -1,7 +1,7 @@
 """Letters of writers in a retry: each is a packed item, and goes straight to the sink that refused it.
 
 A group is written, then marked, in this process. Who dies in between leaves letters open that are stored already: they
-are written again with the next retry, which sinks that store by key do not notice.
+are written again with the next retry, which sinks that store by key or keep positions do not notice.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class Resending:
             except Reject as error:
                 refused[letter.id] = (error.reason, error.detail, letter.raw)
                 continue
-            payloads.append(Payload("dead letters", len(sent), len(sent) + 1, 1, data))
+            # A name of its own for each try: a sink that keeps positions stores it once, also when we die in between.
+            partition = f"{letter.partition} {letter.position} {letter.origin} {letter.item} try {letter.attempts + 1}"
+            payloads.append(Payload(partition, 0, 1, 1, data))
             sent.append(letter)
         try:
             for refusal in self._written(sink, payloads) if payloads else ():

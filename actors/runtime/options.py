@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import enum
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -19,6 +20,8 @@ import msgspec
 from actors.runtime.errors import ConfigError
 
 S = TypeVar("S", bound=msgspec.Struct)
+#: In an address: what is between the user's name and the last @, or is said to be a password.
+_PASSWORD = re.compile(r"(?<=://)([^:@/]*):.*@|(?<=[?&])(password)=[^&]*")
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -43,6 +46,11 @@ class Assignment(msgspec.Struct, frozen=True):
     def shown(self) -> Any:
         """The value as people may see it."""
         return self.value if self.written is msgspec.UNSET else self.written
+
+
+def without_password(address: str) -> str:
+    """An address (``scheme://user:password@host``) as people may see it; any other text as it is."""
+    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[2] is None else f"{found[2]}=***", address)
 
 
 def overlay(section: str, default: S, assignments: Iterable[Assignment], problems: list[str]) -> S:

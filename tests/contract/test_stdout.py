@@ -20,7 +20,6 @@ from actors.runtime.errors import Finish, Reject, Retryable
 from actors.runtime.messages import Ack, BatchId, Member, Message, Part
 from actors.runtime.ports import Payload
 from actors.settings import load
-from actors.sinks import stdout
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.stdout import Stdout, _Console
 from actors.writer import Writer
@@ -83,7 +82,7 @@ def test_a_full_disk_is_waited_for_and_what_was_written_is_not_written_again(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(descriptor, data[:3])
 
-    monkeypatch.setattr(stdout.os, "write", write)
+    monkeypatch.setattr("actors.sinks.stdout.os.write", write)
     sink = _Console(writing)
     with pytest.raises(Retryable, match=r"^standard output: no space left on device$"):
         sink.write([payload(["abcdef"])])

@@ -246,7 +246,7 @@ def test_a_rule_of_the_options_own_names_the_key_and_where_it_was_said(tmp_path:
     ("dead_letters", "files", "No module named 'actors.sinks.files'"),
 ])
 def test_a_type_that_is_none_is_a_problem(section: str, name: str, why: str) -> None:
-    valid = {"source": "files", "sinks.Main": "discard, jsonl, lines, lmdb, memcached, stdout",
+    valid = {"source": "files", "sinks.Main": "discard, jsonl, lines, lmdb, memcached, sql, stdout",
              "dead_letters": "dead_letters, discard"}
     assert _problem(f"{section}.type={name}") == (
         f"--set {section}.type: {section}.type: expected {valid[section]} or module:class, got {name!r} ({why})")
@@ -255,7 +255,7 @@ def test_a_type_that_is_none_is_a_problem(section: str, name: str, why: str) -> 
 @pytest.mark.parametrize(("value", "shown"), [("3", "3"), ("true", "True"), ("[1]", "[1]"), ("{a = 1}", "{'a': 1}")])
 def test_a_type_that_is_no_text_is_a_problem(tmp_path: Path, value: str, shown: str) -> None:
     assert _problem_in(tmp_path, f"[sinks.Main]\ntype = {value}") == (
-        "x.toml:3: sinks.Main.type: expected discard, jsonl, lines, lmdb, memcached, stdout or module:class, "
+        "x.toml:3: sinks.Main.type: expected discard, jsonl, lines, lmdb, memcached, sql, stdout or module:class, "
         f"got {shown} (expected a text)")
 
 

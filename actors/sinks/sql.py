@@ -1,0 +1,229 @@
+"""SQL: rows in a table of SQLite or PostgreSQL, each once, through SQLAlchemy (``pip install thresher[sql]``).
+
+An item is a tuple or list in the order of the columns, or a mapping or struct that has them by name. What a column
+cannot take is rejected in the pool, by the same rules for both systems: they are the narrower of the two.
+
+    text        no NUL character               (PostgreSQL has none)
+    integer     64 bits
+    real        finite                         (NaN would be NULL in SQLite)
+    timestamp   an aware datetime, or milliseconds since 1970; kept in UTC, to the microsecond
+    json        plain data or structs, without NUL characters; NaN is null
+    boolean     bytes
+    TYPE?       the same, or None
+
+``sql_store`` has the opened sink, and how it writes each row once.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from actors.runtime.errors import ConfigError, Reject
+from actors.runtime.options import without_password
+from actors.runtime.ports import Sink
+
+Check = Callable[[Any], Any]
+_MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
+_MIN_TIME = (datetime.datetime.min.replace(tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND
+_MAX_TIME = (datetime.datetime.max.replace(tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND
+#: A NUL character as JSON writes it, behind an even number of backslashes.
+_JSON_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
+_SHOWN = 60
+
+
+class Sql(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table.
+
+    Attributes:
+        url: ``sqlite:///PATH`` (relative to the state directory) or ``postgresql+psycopg://USER:PASSWORD@HOST/DATABASE``,
+            the password best as ``${env:NAME}``; empty for the SQLite file ``NAME.sqlite`` in the state directory.
+        table: its name, or ``schema.name``; empty for the sink's name.
+        columns: types by name: text, integer, real, timestamp, json, boolean, bytes; with a ``?`` behind it, it may be
+            NULL.
+        key: the primary key: a later row takes the place of an earlier one. Empty: rows are only added.
+        create: make what is missing: the table, and those of Thresher's own.
+        sync: wait for the disk at each group of batches.
+        timeout_s: longest time to connect, and to wait for an answer.
+    """
+
+    ordered: ClassVar[bool] = True
+    guarantee: ClassVar[str] = "rows and positions in one transaction: exactly once, in source order"
+
+    url: str = ""
+    table: str = ""
+    columns: dict[str, str]
+    key: list[str] = []
+    create: bool = True
+    sync: bool = True
+    timeout_s: Annotated[float, Meta(gt=0)] = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no table can be made of."""
+        if self.url and self.url.partition("://")[0] not in _SCHEMES:
+            raise ValueError("url: expected sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, "
+                             f"got {without_password(self.url)!r}")
+        if not self.columns or len({name.lower() for name in self.columns}) != len(self.columns) or "" in self.columns:
+            raise ValueError(f"columns: expected one or more, with different names, got {list(self.columns)!r}")
+        for name, kind in self.columns.items():
+            if kind.removesuffix("?") not in _CHECKS:
+                raise ValueError(f"columns: {name}: expected {', '.join(_CHECKS)}, with a ? where it may be NULL, "
+                                 f"got {kind!r}")
+        for name in self.key:
+            if self.columns.get(name, "json") == "json" or self.columns[name].endswith("?"):
+                raise ValueError(f"key: expected columns that are never NULL and no json, got {name!r}")
+        if len(set(self.key)) != len(self.key):
+            raise ValueError(f"key: expected each column once, got {self.key!r}")
+
+    def pack(self, items: Sequence[Any]) -> bytes:
+        """Return the rows of these items as one payload.
+
+        Raises:
+            Reject: a column is missing, or its value is none of its type.
+        """
+        columns = _plan(tuple(self.columns.items()))
+        return msgspec.msgpack.encode([_row(item, columns) for item in items])
+
+    def open(self, name: str, state: Path) -> Sink:
+        """Open the database, and make the table.
+
+        Raises:
+            ConfigError: it cannot be this database, this user, or this table. A server that is down is no such error.
+        """
+        try:
+            from actors.sinks.sql_store import open_store
+        except ImportError as error:
+            raise ConfigError(f"sinks.{name}: type sql needs {error.name or error}: install it with "
+                              "`pip install 'thresher[sql]'`") from error
+        return open_store(self, name, state)
+
+    def describe(self) -> str:
+        """Say where this writes."""
+        where = without_password(self.url) or "sqlite"
+        return f"sql {where} table {self.table}" if self.table else f"sql {where}"
+
+
+OPTIONS = Sql
+
+
+def timestamp_of(microseconds: int) -> datetime.datetime:
+    """The time that a row has as microseconds since 1970."""
+    return _EPOCH + microseconds * _MICROSECOND
+
+
+class _Column(msgspec.Struct, frozen=True):
+    name: str
+    kind: str
+    nullable: bool
+    check: Check
+
+
+@lru_cache(maxsize=64)
+def _plan(columns: tuple[tuple[str, str], ...]) -> list[_Column]:
+    return [_Column(name, kind.removesuffix("?"), kind.endswith("?"), _CHECKS[kind.removesuffix("?")])
+            for name, kind in columns]
+
+
+def _row(item: Any, columns: list[_Column]) -> list[Any]:
+    """The values of an item in the order of the columns, as they travel."""
+    row: list[Any] = []
+    for column, value in zip(columns, _values(item, columns), strict=True):
+        if value is None and column.nullable:
+            row.append(None)
+            continue
+        try:
+            row.append(column.check(value))
+        except (ValueError, OverflowError, TypeError) as error:
+            raise Reject("column", f"{column.name}: expected {column.kind}{_HINTS.get(column.kind, '')}, "
+                                   f"got {_short(value)}") from error
+    return row
+
+
+def _values(item: Any, columns: list[_Column]) -> Sequence[Any]:
+    if isinstance(item, tuple | list):
+        if len(item) != len(columns):
+            raise Reject("column", f"expected {len(columns)} values ({', '.join(c.name for c in columns)}), "
+                                   f"got {len(item)}")
+        return item
+    try:
+        if isinstance(item, dict):
+            return [item[column.name] for column in columns]
+        return [getattr(item, column.name) for column in columns]
+    except (KeyError, AttributeError) as error:
+        raise Reject("column", f"expected an item with {', '.join(c.name for c in columns)}, got {_short(item)}"
+                     ) from error
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text[:_SHOWN]}{'...' if len(text) > _SHOWN else ''}"
+
+
+# What each type takes, and how it travels ---------------------------------------------------------------------------
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str or "\0" in value:
+        raise TypeError
+    if not value.isascii():
+        value.encode()  # half a surrogate pair is no text
+    return value
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or not _MIN_INT <= value <= _MAX_INT:
+        raise TypeError
+    return value
+
+
+def _real(value: Any) -> float:
+    if type(value) not in (float, int) or not math.isfinite(value):
+        raise TypeError
+    return float(value)
+
+
+def _timestamp(value: Any) -> int:
+    if isinstance(value, datetime.datetime):
+        if value.tzinfo is None:
+            raise TypeError
+        return (value - _EPOCH) // _MICROSECOND
+    if type(value) is not int or not _MIN_TIME <= value * 1000 <= _MAX_TIME:
+        raise TypeError
+    return value * 1000
+
+
+def _json(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    if _JSON_NUL.search(text):
+        raise TypeError
+    return text
+
+
+def _boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise TypeError
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    if type(value) is not bytes:
+        raise TypeError
+    return value
+
+
+_CHECKS: dict[str, Check] = {"text": _text, "integer": _integer, "real": _real, "timestamp": _timestamp, "json": _json,
+                             "boolean": _boolean, "bytes": _bytes}
+_HINTS = {"text": " without a NUL character", "integer": " of at most 64 bits", "real": ", a finite number",
+          "timestamp": ": a datetime with a zone, or milliseconds since 1970",
+          "json": ": plain data without a NUL character"}
