@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.runtime.manifest import Manifest
+from actors.runtime.pipeline import WindowOptions
 from actors.runtime.topology import expand
 
 
@@ -24,6 +25,7 @@ def explain(manifest: Manifest) -> dict[str, Any]:
         },
         "dead_letters": {"writes": letters.describe(), "guarantee": letters.guarantee},
         "aggregates": "exactly once: state and positions in one transaction" if manifest.folds else "none",
+        "windows": _windows(manifest.window) if manifest.windowed else "none",
         "actors": [spec.name for spec in expand(manifest)],
         "after_a_crash": (
             f"the window is done again: at most {manifest.flow.window_batches} batches of about "
@@ -33,6 +35,23 @@ def explain(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def _windows(window: WindowOptions) -> str:
+    """What windows there are, and who is late."""
+    origin = {"clock": "counted from full hours in UTC", "first": "counted from the first record"}.get(
+        str(window.start), f"counted from {window.start} ms")
+    kind = {
+        "tumbling": f"tumbling, {window.size_s:g} s each, {origin}",
+        "hopping": f"hopping, {window.size_s:g} s each, one every {window.every_s:g} s, {origin}",
+        "session": f"sessions, ended by {window.gap_s:g} s of silence",
+        "global": "one, closed at the end of the input",
+    }[window.kind]
+    if window.kind == "global":
+        return kind
+    kept = f", after another {window.lateness_s:g} s" if window.lateness_s else ""
+    return (f"{kind}; closed by a record {window.disorder_s:g} s younger than the end; "
+            f"what comes for a closed one{kept} is a dead letter (late)")
+
+
 def render(data: dict[str, Any]) -> str:
     """The same as text."""
     lines = [f"{data['name']}, state in {data['state']}", "",
@@ -40,7 +59,9 @@ def render(data: dict[str, Any]) -> str:
     for name, sink in data["sinks"].items():
         lines += [f"writes  {name}: {sink['writes']}, in {sink['order']}", f"        {sink['guarantee']}"]
     lines += [f"rejects {data['dead_letters']['writes']}", f"        {data['dead_letters']['guarantee']}",
-              f"folds   {data['aggregates']}", "",
-              f"order   {data['order']}", f"crash   {data['after_a_crash']}", "",
+              f"folds   {data['aggregates']}"]
+    if data["windows"] != "none":
+        lines.append(f"windows {data['windows']}")
+    lines += ["", f"order   {data['order']}", f"crash   {data['after_a_crash']}", "",
               "actors  " + ", ".join(data["actors"])]
     return "\n".join(lines)
