@@ -33,19 +33,21 @@ _LEAST_BYTES = 16 * 1024
 _MOST_WELCOMED = 256
 #: Seconds until the next try when no connection can be accepted for want of descriptors or memory.
 _PAUSE_S = 0.5
+_LEAVING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Client:
     """One connection. ``tail`` is what it has sent behind its last newline; ``heard`` when it last sent something."""
 
-    __slots__ = ("connection", "has_turn", "heard", "tail")
+    __slots__ = ("connection", "has_turn", "heard", "is_leaving", "tail")
 
     def __init__(self, connection: socket.socket, now: float) -> None:
         self.connection = connection
         self.tail = bytearray()
         self.heard = now
         self.has_turn = True
+        self.is_leaving = False  # its end is behind what it has sent
 
 
 class Intake:
@@ -92,9 +94,10 @@ class Intake:
         self._now = time.monotonic()
         self._filled = 0
         someone_knocks, rings = False, False
-        for descriptor, _ in self._epoll.poll(0):
+        for descriptor, events in self._epoll.poll(0):
             if descriptor in self._clients:
                 client = self._clients[descriptor]
+                client.is_leaving = bool(events & _LEAVING)
                 if not client.has_turn:
                     client.has_turn = True
                     self._turns.append(client)
@@ -157,7 +160,7 @@ class Intake:
         if not is_good or len(tail) > self._form.longest_tail:
             self._close(client)
             return False
-        return count == room
+        return count == room or client.is_leaving
 
     def _welcome(self) -> None:
         for _ in range(_MOST_WELCOMED):
@@ -172,7 +175,7 @@ class Intake:
                 continue
             connection.setblocking(False)
             client = self._clients[connection.fileno()] = Client(connection, self._now)
-            self._epoll.register(connection, select.EPOLLIN)
+            self._epoll.register(connection, select.EPOLLIN | select.EPOLLRDHUP)
             self._turns.append(client)
             if self._timeout_s:
                 self._alarm.ring_by(self._now + self._timeout_s)

@@ -102,7 +102,7 @@ class Journal:
         """Return the next chunk of what was accepted before, or None when all of it was handed out.
 
         Raises:
-            Retryable: a segment cannot be opened.
+            Retryable: the folder, or a segment, cannot be opened.
             Fatal: a segment cannot be read on.
         """
         waiting = self._segments()
@@ -178,7 +178,10 @@ class Journal:
     def _segments(self) -> deque[tuple[int, Path]]:
         """What is there, in order. Not looked at before: what an earlier run has loaded is deleted first."""
         if self._waiting is None:
-            found = [(int(name[1]), path) for path in self.folder.iterdir() if (name := _NAME.fullmatch(path.name))]
+            try:
+                found = [(int(name[1]), path) for path in self.folder.iterdir() if (name := _NAME.fullmatch(path.name))]
+            except OSError as error:
+                raise Retryable(f"journal {self.folder}: {plain_reason(error)}") from error
             self._waiting = deque(sorted(found))
         return self._waiting
 

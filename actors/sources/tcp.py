@@ -130,13 +130,12 @@ class TcpSource(Source):
         listener = _listen(options, _port_before(self._address))
         self._address_is = _joined(*listener.getsockname()[:2])
         form = LineForm(options.line, options.newline, options.max_line_bytes)
-        self._intake = Intake(listener, form, options.max_clients, options.read_timeout_s, batch_bytes)
+        self._intake = Intake(listener, form, _possible(options.max_clients), options.read_timeout_s, batch_bytes)
         self._received = b""  # and not in the journal yet
         self._accepted = 0
         self._stopping = False
         self.exhausted = False
         self.wake = self._intake.fileno()
-        _allow_descriptors(options.max_clients)
         self._say_where()
 
     def read(self) -> Chunk | None:
@@ -243,10 +242,17 @@ def _joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _allow_descriptors(clients: int) -> None:
-    """Raise the soft limit of open files to what this many clients need, as far as the hard one allows."""
+def _possible(clients: int) -> int:
+    """Return how many of these clients can be had, with the soft limit of open files raised as far as the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = clients + _OWN_DESCRIPTORS
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return clients
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    if limit < wanted:
+        possible = max(1, limit - _OWN_DESCRIPTORS)
+        print(f"tcp: {possible} clients at most, not {clients} (source.max_clients): this process may have {hard} "
+              "open files (raise the limit with `ulimit -Hn`)", file=sys.stderr, flush=True)
+        return possible
+    return clients
