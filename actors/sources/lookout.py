@@ -207,7 +207,7 @@ class Lookout:
         """A file is where it was, or renamed. Return False when it may have become another, or begun to grow again."""
         if tail.path not in seen.paths:
             tail.path = seen.paths[0]
-            tail.moved = True
+            tail.moved, tail.touched = True, now  # whoever writes to it may do so for a while
             if tail.live:
                 self._ledger.renamed(tail.unit, _text(tail.path), tail.mark.text())
         tail.gone = False
