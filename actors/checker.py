@@ -16,7 +16,7 @@ import msgspec
 from actors.runtime.errors import Reject
 from actors.runtime.lift import bind, lift
 from actors.runtime.messages import Batch, Counts
-from actors.runtime.pipeline import Pipeline
+from actors.runtime.pipeline import Bulk, Pipeline
 from actors.runtime.ports import DeadLetter, SinkOptions, rejections
 from actors.runtime.rows import Rows, unpack_rows
 from actors.runtime.state import merge_of
@@ -61,20 +61,30 @@ class Check:
         self._route = lift(bind(pipeline.route, options), "route")
         self._encode = lift(bind(pipeline.encode, options), "encode")
         self._fold = pipeline.fold
+        self._partials = None if pipeline.fold is None else bind(pipeline.fold.partials, options)
         self._merge = merge_of(pipeline.fold)
         self._to = destinations
 
-    def __call__(self, batch: Batch, slices: Callable[[], Iterable[Rows]]) -> Made:
-        """Return the parts and the counts of a batch, given slice by slice (called again for a second look)."""
+    def __call__(
+        self, batch: Batch, slices: Callable[[], Iterable[Rows]],
+        quick: Callable[[], Iterable[Rows | Bulk]] | None = None,
+    ) -> Made:
+        """Return the parts and the counts of a batch, given slice by slice (called again for a second look).
+
+        ``quick`` gives the same slices for the first look, some of them as what the application's ``bulk`` made of them.
+        """
         try:
-            return self._make(batch, slices(), careful=False)
+            return self._make(batch, (quick or slices)(), careful=False)
         except _NeedsCare:
             return self._make(batch, slices(), careful=True)
 
-    def _make(self, batch: Batch, slices: Iterable[Rows], careful: bool) -> Made:
+    def _make(self, batch: Batch, slices: Iterable[Rows | Bulk], careful: bool) -> Made:
         made = _Making({name: [] for name in self._to.sinks})
         for rows in slices:
-            self._add(made, rows, careful)
+            if isinstance(rows, Bulk):
+                self._take(made, rows)
+            else:
+                self._add(made, rows, careful)
         parts = [self._part(name, items) for name, items in made.items.items()]
         folded = made.unrouted if self._fold is not None else 0
         parts += self._shard_parts(made.partials, folded)
@@ -83,6 +93,23 @@ class Check:
         filtered = made.filtered + made.unrouted - folded
         counts = {"read": made.read, "filtered": filtered} if filtered else {"read": made.read}
         return Made(counts, [p for p in parts if p.count or p.claims or self._is_ordered(p.destination)])
+
+    def _take(self, made: _Making, bulk: Bulk) -> None:
+        """Take over what the application made of a whole slice."""
+        unrouted = bulk.read - bulk.filtered - sum(map(len, bulk.items.values()))
+        if unrouted < 0 or not bulk.items.keys() <= made.items.keys():
+            raise _NeedsCare
+        made.read += bulk.read
+        made.filtered += bulk.filtered
+        made.unrouted += unrouted
+        for name, items in bulk.items.items():
+            made.items[name] += items
+        self._merge_into(made, bulk.partials)
+
+    def _merge_into(self, made: _Making, partial: _Partial) -> None:
+        for key, numbers in partial.items():
+            known = made.partials.get(key)
+            made.partials[key] = numbers if known is None else self._merge(known, numbers)
 
     def _add(self, made: _Making, rows: Rows, careful: bool) -> None:
         """Take one slice of a batch through check, route, encode and fold."""
@@ -102,9 +129,7 @@ class Check:
             bad = {index for index, _, _ in rejects[before:]}
             partials = [each for each, index in zip(partials, indices, strict=True) if index not in bad]
         for partial in partials:
-            for key, numbers in partial.items():
-                known = made.partials.get(key)
-                made.partials[key] = numbers if known is None else self._merge(known, numbers)
+            self._merge_into(made, partial)
         if rejects:
             rejects.sort(key=lambda reject: reject[0])
             made.letters += rows.dead_letters(rejects)
@@ -151,10 +176,10 @@ class Check:
         self, values: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
     ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
         """Fold the values of a slice at once."""
-        if self._fold is None or not values:
+        if self._partials is None or not values:
             return [], values, indices
         try:
-            return [self._fold.partials(values, unit)], values, indices
+            return [self._partials(values, unit)], values, indices
         except Exception as error:
             raise _NeedsCare from error
 
@@ -162,11 +187,10 @@ class Check:
         self, values: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
     ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
         """Fold each value for itself; reject those that cannot be folded."""
-        fold = self._fold
+        fold = self._partials
         if fold is None:
             return [], values, indices
-        partials, kept, _ = _split(lift(lambda value: fold.partials([value], unit), "fold")(values), indices, rejects,
-                                   STAGE)
+        partials, kept, _ = _split(lift(lambda value: fold([value], unit), "fold")(values), indices, rejects, STAGE)
         chosen = set(kept)
         return partials, [value for value, index in zip(values, indices, strict=True) if index in chosen], kept
 
