@@ -78,6 +78,11 @@ def from_sets(sets: Sequence[str], problems: list[str]) -> Iterator[Assignment]:
             yield _spoken(key, value, f"--set {'.'.join(key)}")
 
 
+def from_flag(flag: str, option: str, text: str) -> Assignment:
+    """A flag of the command line that stands for an option."""
+    return _spoken(tuple(option.split(".")), text, flag)
+
+
 def _spoken(key: tuple[str, ...], text: str, where: str) -> Assignment:
     """A text that is a TOML value, or itself: which one, the type of the option decides."""
     reading = _reading(text)

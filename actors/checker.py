@@ -16,11 +16,11 @@ import msgspec
 from actors.runtime.errors import Reject
 from actors.runtime.lift import bind, lift
 from actors.runtime.messages import Batch
-from actors.runtime.pipeline import Pipeline, WindowOptions
+from actors.runtime.pipeline import Bulk, Pipeline, WindowOptions
 from actors.runtime.ports import DeadLetter, SinkOptions, rejections
 from actors.runtime.rows import Rows, unpack_rows
 from actors.runtime.state import merge_of
-from actors.runtime.windows import Passage, Placer, WindowId, shard_of_window
+from actors.runtime.windows import ALL_TIME, Passage, Placer, WindowId, shard_of_window
 from actors.runtime.worker import Checking, Made, Output, Work
 
 STAGE = "checker"
@@ -67,23 +67,34 @@ class Check:
         self._route = lift(bind(pipeline.route, options), "route")
         self._encode = lift(bind(pipeline.encode, options), "encode")
         self._fold = pipeline.fold
+        self._partials = None if pipeline.fold is None else bind(pipeline.fold.partials, options)
         self._merge = merge_of(pipeline.fold)
         self._kind = window.kind
         self._placer = None if pipeline.windows is None else Placer(
             pipeline.windows, options, window, len(destinations.shards))
         self._to = destinations
 
-    def __call__(self, batch: Batch, slices: Callable[[], Iterable[Rows]]) -> Made:
-        """Return the parts and the counts of a batch, given slice by slice (called again for a second look)."""
+    def __call__(
+        self, batch: Batch, slices: Callable[[], Iterable[Rows]],
+        quick: Callable[[], Iterable[Rows | Bulk]] | None = None,
+    ) -> Made:
+        """Return the parts and the counts of a batch, given slice by slice (called again for a second look).
+
+        ``quick`` gives the same slices for the first look, some of them as what the application's ``bulk`` made of
+        them.
+        """
         try:
-            return self._make(batch, slices(), careful=False)
+            return self._make(batch, (quick or slices)(), careful=False)
         except _NeedsCare:
             return self._make(batch, slices(), careful=True)
 
-    def _make(self, batch: Batch, slices: Iterable[Rows], careful: bool) -> Made:
+    def _make(self, batch: Batch, slices: Iterable[Rows | Bulk], careful: bool) -> Made:
         made = _Making({name: [] for name in self._to.sinks}, Passage(batch))
         for rows in slices:
-            self._add(made, rows, careful)
+            if isinstance(rows, Bulk):
+                self._take(made, rows)
+            else:
+                self._add(made, rows, careful)
         if self._placer is not None and made.passage.is_probe and (span := made.passage.span()) is not None:
             return Made({}, again=span)
         parts = [self._part(name, items) for name, items in made.items.items()]
@@ -96,6 +107,26 @@ class Check:
         counts = {"read": made.read, **{name: n for name, n in (("filtered", filtered), ("folded", folded)) if n}}
         parts = [p for p in parts if p.count or p.claims or self._is_ordered(p.destination)]
         return Made(counts, parts, newest=made.passage.newest)
+
+    def _take(self, made: _Making, bulk: Bulk) -> None:
+        """Take over what the application made of a whole slice."""
+        unrouted = bulk.read - bulk.filtered - sum(map(len, bulk.items.values()))
+        if unrouted < 0 or not bulk.items.keys() <= made.items.keys():
+            raise _NeedsCare
+        made.read += bulk.read
+        made.filtered += bulk.filtered
+        made.unrouted += unrouted
+        for name, items in bulk.items.items():
+            made.items[name] += items
+        partials = bulk.partials
+        if self._placer is not None:  # there is one window for all
+            partials = {(ALL_TIME, key): numbers for key, numbers in partials.items()}
+        self._merge_into(made, partials)
+
+    def _merge_into(self, made: _Making, partial: _Partial) -> None:
+        for key, numbers in partial.items():
+            known = made.partials.get(key)
+            made.partials[key] = numbers if known is None else self._merge(known, numbers)
 
     def _add(self, made: _Making, rows: Rows, careful: bool) -> None:
         """Take one slice of a batch through check, route, encode and fold."""
@@ -119,9 +150,7 @@ class Check:
             bad = {index for index, _, _ in rejects[before:]}
             partials = [each for each, index in zip(partials, indices, strict=True) if index not in bad]
         for partial in partials:
-            for key, numbers in partial.items():
-                known = made.partials.get(key)
-                made.partials[key] = numbers if known is None else self._merge(known, numbers)
+            self._merge_into(made, partial)
         if rejects:
             rejects.sort(key=lambda reject: reject[0])
             made.letters += rows.dead_letters(rejects)
@@ -166,10 +195,10 @@ class Check:
         self, values: list[Any], places: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
     ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
         """Fold the values of a slice at once."""
-        if self._fold is None or not values:
+        if self._partials is None or not values:
             return [], values, indices
         try:
-            return [self._partials(values, places, unit)], values, indices
+            return [self._partials_of(values, places, unit)], values, indices
         except Exception as error:
             raise _NeedsCare from error
 
@@ -180,15 +209,16 @@ class Check:
         if self._fold is None:
             return [], values, indices
         pairs = list(zip(values, places or [()] * len(values), strict=True))
-        fold_one = lift(lambda pair: self._partials([pair[0]], [pair[1]], unit), "fold")
+        fold_one = lift(lambda pair: self._partials_of([pair[0]], [pair[1]], unit), "fold")
         partials, kept, _ = _split(fold_one(pairs), indices, rejects, STAGE)
         return partials, _chosen(values, indices, kept), kept
 
-    def _partials(self, values: list[Any], places: list[Any], unit: int) -> _Partial:
+    def _partials_of(self, values: list[Any], places: list[Any], unit: int) -> _Partial:
         """Partial aggregates; with windows those of each, its (start, end, key) before the key."""
-        assert self._fold is not None
+        assert self._partials is not None
         if self._placer is None:
-            return self._fold.partials(values, unit)
+            whole: _Partial = self._partials(values, unit)
+            return whole
         by_window: dict[WindowId, list[Any]] = {}
         if len(set(map(id, places))) == 1:  # the usual case: the same for all
             by_window = dict.fromkeys(places[0], values)
@@ -197,7 +227,7 @@ class Check:
                 for window in place:
                     by_window.setdefault(window, []).append(value)
         return {(window, key): numbers for window, some in by_window.items()
-                for key, numbers in self._fold.partials(some, unit).items()}
+                for key, numbers in self._partials(some, unit).items()}
 
     def _is_ordered(self, destination: str) -> bool:
         for name, writer in self._to.writers.items():

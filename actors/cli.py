@@ -29,9 +29,9 @@ FAILURE, USAGE, BAD_CONFIG, INTERRUPTED = 1, 2, 78, 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    options = _parser().parse_args(argv)
-    verb: Callable[[argparse.Namespace], int] = options.verb
     try:
+        options = _read(sys.argv[1:] if argv is None else list(argv))
+        verb: Callable[[argparse.Namespace], int] = options.verb
         return verb(options)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -43,7 +43,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILURE
 
 
-def _parser() -> argparse.ArgumentParser:
+def _read(words: list[str]) -> argparse.Namespace:
+    """Read the command line; `run` also takes the flags of the application that it names."""
+    parser, run = _parser()
+    if words[:1] != ["run"]:
+        return parser.parse_args(words)
+    from actors.console import flags
+
+    flags.add_flags(run, words[1:])
+    options, rest = parser.parse_known_args(words)
+    flags.take_rest(run, options, rest)
+    options.flags = flags.given(options)
+    return options
+
+
+def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Return the parser of command lines, and that of the verb `run`."""
     parser = argparse.ArgumentParser(
         prog="thresher", description="Record pipelines on all cores of a machine.",
         epilog="TARGET: an application's name, a TOML file whose `app` names one, or a dotted module with a PIPELINE.")
@@ -53,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     run = _verb(verbs, "run", _run, "run a pipeline to its end")
     _target_options(run)
     run.add_argument("files", nargs="*", metavar="FILE", help="read these files instead of the configured ones")
+    run.add_argument("--batch", nargs="*", metavar="FILE", help="run what the application has for whole files, e.g. a "
+                     "query, over these; nothing is kept, unless --state is given")
     run.add_argument("--dry-run", action="store_true", help="do everything but write, keep no position, rename nothing")
     anew = run.add_mutually_exclusive_group()
     anew.add_argument("--fresh", action="store_true",
@@ -93,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     scale.add_argument("pool", metavar="POOL=N", help="e.g. parser=4")
     _running_options(scale)
     _dlq_options(_verb(verbs, "dlq", _dlq, "look at, export, retry or purge what was rejected"))
-    return parser
+    return parser, run
 
 
 def _running_options(parser: argparse.ArgumentParser) -> None:
@@ -167,15 +184,20 @@ def _settings(options: argparse.Namespace, dry: bool = False) -> Settings:
     from actors.settings import load
 
     sets = list(options.set)
-    files = getattr(options, "files", [])
+    batch = getattr(options, "batch", None)
+    files = [*getattr(options, "files", []), *(batch or ())]
     if files:
         sets += ['source.pattern=""', f"source.paths={json.dumps(files)}"]
-    return load(options.target, sets=sets, state=getattr(options, "state", None), dry=dry)
+    return load(options.target, sets=sets, state=getattr(options, "state", None), dry=dry, batch=batch is not None,
+                flags=getattr(options, "flags", ()))
 
 
 def _run(options: argparse.Namespace) -> int:
     scratch: Path | None = None
-    if options.dry_run:
+    if options.batch == [] and not options.files:
+        print("--batch: expected the files to look at, got none: thresher run TARGET --batch FILE…", file=sys.stderr)
+        return USAGE
+    if options.dry_run or (options.batch is not None and options.state is None):
         from actors.runtime.rundir import scratch_directory
 
         scratch = scratch_directory()

@@ -2,35 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
 
 import msgspec
 
 from actors.runtime.errors import Reject
-from actors.runtime.lift import Lifted
+from actors.runtime.lift import Lifted, bind
 from actors.runtime.messages import Batch
+from actors.runtime.pipeline import Bulk, Pipeline, WindowOptions
 from actors.runtime.progress import progress
 from actors.runtime.rows import Rows, pack_rows, whole
-from actors.runtime.worker import Checking, Made, Work
+from actors.runtime.worker import Made, Work
 
 #: Lines are worked on in slices of about so many bytes: what becomes of them stays in the processor's cache.
 SLICE_BYTES = 64 * 1024
+#: An application's ``bulk`` is given about so much at most; a usual batch whole, without a copy.
+BULK_BYTES = 4 * 1024 * 1024
 
 
-def slices_of(parse: Lifted, batch: Batch, data: bytes) -> Iterator[Rows]:
-    """Yield the parsed rows of a batch, slice by slice. A faulty batch is one row, rejected whole."""
+class FusedChecking(Protocol):
+    """What checks in the same process."""
+
+    def __call__(
+        self, batch: Batch, slices: Callable[[], Iterable[Rows]],
+        quick: Callable[[], Iterable[Rows | Bulk]] | None = None,
+    ) -> Made:
+        """Return what is made of a batch; see ``actors.checker.Check``."""
+        ...
+
+
+def slices_of(parse: Lifted, batch: Batch, data: bytes, start: int = 0, stop: int | None = None) -> Iterator[Rows]:
+    """Yield the parsed rows of a batch, slice by slice. A faulty batch is one row, rejected whole.
+
+    ``start`` and ``stop``: only of this part of the data, which is whole lines.
+    """
     if batch.fault:
         yield Rows(batch, [whole(data)], [Reject(batch.fault, batch.detail)], stage="reader")
         return
-    start = count = 0
-    while start < len(data):
-        end = data.find(b"\n", start + SLICE_BYTES) + 1 or len(data)
+    stop = len(data) if stop is None else stop
+    count = data.count(b"\n", 0, start)
+    while start < stop:
+        end = data.find(b"\n", start + SLICE_BYTES, stop) + 1 or stop
         lines = data[start:end].split(b"\n")
         if not lines[-1]:
             lines.pop()  # what follows the last newline is no line
         yield Rows(batch, lines, parse(lines), at=(start, count))
         progress()
         start, count = end, count + len(lines)
+
+
+def quick_slices(
+    bulk: Callable[[bytes], Bulk | None], parse: Lifted, batch: Batch, data: bytes
+) -> Iterator[Rows | Bulk]:
+    """Yield large slices as ``bulk`` made them; the rows of those that it leaves to the application's functions."""
+    if batch.fault:
+        yield from slices_of(parse, batch, data)
+        return
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + BULK_BYTES) + 1 or len(data)
+        made = _tried(bulk, data[start:end])  # no copy, when it is all of it
+        if made is None:
+            yield from slices_of(parse, batch, data, start, end)
+        else:
+            yield made
+            progress()
+        start = end
+
+
+def bulk_of(
+    pipeline: Pipeline, options: msgspec.Struct | None, window: WindowOptions
+) -> Callable[[bytes], Bulk | None] | None:
+    """The application's ``bulk`` with its options, or None: it has none, or it knows nothing of these windows."""
+    if pipeline.bulk is None or (pipeline.windows is not None and window.kind != "global"):
+        return None
+    return bind(pipeline.bulk, options)
+
+
+def _tried(bulk: Callable[[bytes], Any], data: bytes) -> Bulk | None:
+    try:
+        made = bulk(data)
+    except Exception:  # whichever record it is about: line by line, that one alone is rejected
+        return None
+    return made if isinstance(made, Bulk) else None
 
 
 def forwarding(parse: Lifted) -> Work:
@@ -45,10 +100,12 @@ def forwarding(parse: Lifted) -> Work:
     return make
 
 
-def fused(parse: Lifted, check: Checking) -> Work:
+def fused(parse: Lifted, check: FusedChecking, bulk: Callable[[bytes], Bulk | None] | None = None) -> Work:
     """The work of a parser that checks as well: the same functions, ids and results, one hop less."""
 
     def make(batch: Batch, frames: list[bytes]) -> Made:
-        return check(batch, lambda: slices_of(parse, batch, frames[0] if frames else b""))
+        data = frames[0] if frames else b""
+        quick = None if bulk is None else lambda: quick_slices(bulk, parse, batch, data)
+        return check(batch, lambda: slices_of(parse, batch, data), quick)
 
     return make

@@ -60,7 +60,8 @@ def _parser(manifest: Manifest) -> MakeRole:
     pipeline, options = _application(manifest)
     parse = lift(bind(pipeline.parse, options), "parse")
     if manifest.parser.fuse:
-        work = parser.fused(parse, _check(manifest, pipeline, options))
+        work = parser.fused(parse, _check(manifest, pipeline, options),
+                            parser.bulk_of(pipeline, options, manifest.window))
     else:
         work = parser.forwarding(parse)
     return lambda post: PoolWorker(post, work, manifest.flow.credit)
@@ -103,6 +104,8 @@ def _writer(manifest: Manifest, sink: str) -> MakeRole:
 
 def _application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:
     pipeline: Pipeline = importlib.import_module(manifest.app).PIPELINE
+    if manifest.batch and pipeline.batch is not None:
+        pipeline = pipeline.batch
     if manifest.options is None or pipeline.options is None:
         return pipeline, pipeline.options
     return pipeline, msgspec.convert(manifest.options, type(pipeline.options))

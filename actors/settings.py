@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from actors.assignments import flatten, from_environment, from_sets, lines_of, with_references
+from actors.assignments import flatten, from_environment, from_flag, from_sets, lines_of, with_references
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.options import Assignment, build, overlay, unknown_key, without_password
@@ -29,6 +29,8 @@ from actors.runtime.pipeline import Pipeline
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
 _FIXED = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run")
 _COMPONENTS = ("source", "dead_letters")
+#: Sections that are said of one pipeline of an application, not of the one that it has for batches.
+_OF_ONE_PIPELINE = ("source", "sinks", "window")
 _TOP = ("app", "state", *_FIXED, *_COMPONENTS, "sinks", "options")
 
 
@@ -56,9 +58,12 @@ class _Target(msgspec.Struct, frozen=True):
 
 def load(
     target: str, *, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None, state: str | None = None,
-    dry: bool = False,
+    dry: bool = False, batch: bool = False, flags: Sequence[tuple[str, str]] = (),
 ) -> Settings:
     """Return the settings of TARGET: an application's name, a TOML file, or a dotted module.
+
+    ``batch``: of the pipeline that the application has for batches. ``flags``: its own flags of the command line, with
+    what was said after each.
 
     Raises:
         ConfigError: with every problem that was found, one after the other.
@@ -66,14 +71,32 @@ def load(
     found = _resolve(target)
     environ = os.environ if environ is None else environ
     problems: list[str] = []
-    said = [*found.assignments, *from_environment(environ, found.pipeline.sinks, problems), *from_sets(sets, problems)]
+    said = [*found.assignments, *from_environment(environ, found.pipeline.sinks, problems)]
+    if batch:
+        found = _batch_of(found, target)
+        said = [one for one in said if one.key[0] not in _OF_ONE_PIPELINE]
+    said += from_sets(sets, problems)
+    said += [from_flag(f"--{name}", found.pipeline.flags[name], text) for name, text in flags]
     if state is not None:
         said.append(Assignment(("state",), state, "--state"))
     assignments = [with_references(assignment, environ, problems) for assignment in said]
+    problems += _not_said(found.pipeline, assignments)
     settings = _apply(found, assignments, dry, problems)
     if problems or settings is None:
         raise ConfigError("\n".join(problems))
+    if batch:
+        settings = msgspec.structs.replace(settings, manifest=msgspec.structs.replace(settings.manifest, batch=True))
     return settings
+
+
+def pipeline_of(target: str, batch: bool = False) -> Pipeline:
+    """Return the application that TARGET means, or the pipeline that it has for batches.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = _resolve(target)
+    return (_batch_of(found, target) if batch else found).pipeline
 
 
 def applications() -> list[str]:
@@ -91,6 +114,13 @@ def _resolve(target: str) -> _Target:
         return _from_file(Path(target))
     module, pipeline = _import_application(target, f"target {target!r}")
     return _Target(module, pipeline, [])
+
+
+def _batch_of(found: _Target, target: str) -> _Target:
+    batch = found.pipeline.batch
+    if batch is None:
+        raise ConfigError(f"--batch: {target} has no pipeline for batches: run it without --batch")
+    return msgspec.structs.replace(found, pipeline=batch)
 
 
 def _from_file(path: Path) -> _Target:
@@ -178,6 +208,15 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
         options=None if options is None else msgspec.to_builtins(options),
         limits=fixed.pop("run"), **fixed)
     return Settings(manifest, pipeline, shown)
+
+
+def _not_said(pipeline: Pipeline, assignments: Iterable[Assignment]) -> list[str]:
+    """What is required and nobody has set, as problems."""
+    said = {".".join(one.key) for one in assignments}
+    flags = {option: flag for flag, option in pipeline.flags.items()}
+    return [f"{option}: expected a value, got nothing: give " +
+            (f"--{flags[option]} VALUE" if option in flags else f"--set {option}=VALUE")
+            for option in pipeline.required if option not in said]
 
 
 def _masked(section: dict[str, Any]) -> dict[str, Any]:

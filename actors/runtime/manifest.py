@@ -52,6 +52,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         app: dotted module that holds ``PIPELINE``.
         state: absolute path of the state directory.
         dry: write nothing to sinks, keep no position, rename nothing.
+        batch: run the pipeline that the application has for batches (``Pipeline.batch``).
         folds: whether the application has a ``fold``.
         windowed: whether it has event-time windows around it.
         emits: sinks that only the aggregators write to.
@@ -73,6 +74,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     checker: CheckerOptions = CheckerOptions()
     aggregator: AggregatorOptions = AggregatorOptions()
     window: WindowOptions = WindowOptions()
+    batch: bool = False
     windowed: bool = False
     emits: tuple[str, ...] = ()
     flow: FlowOptions = FlowOptions()

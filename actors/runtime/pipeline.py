@@ -255,7 +255,7 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
         merge: ``(numbers, numbers) -> numbers``, associative and commutative; by default the sum of each.
     """
 
-    partials: Callable[[list[Any], int], dict[tuple[Any, ...], list[Any]]]
+    partials: Callable[..., dict[tuple[Any, ...], list[Any]]]
     keys: tuple[str, ...]
     fields: tuple[str, ...]
     merge: Callable[[list[Any], list[Any]], list[Any]] | None = None
@@ -283,6 +283,22 @@ class Distinct(msgspec.Struct, frozen=True, kw_only=True):
     report: Callable[[Totals], Any] | None = None
 
 
+class Bulk(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``bulk`` made of a slice: the same as the functions make of its records, one by one, but for rejects.
+
+    Attributes:
+        read: number of records in the slice.
+        filtered: how many of them ``check`` filters.
+        items: what ``encode`` makes of those that ``route`` sends to a sink, by sink, in source order.
+        partials: what ``fold.partials`` makes of those that are left.
+    """
+
+    read: int
+    filtered: int = 0
+    items: dict[str, list[Any]] = {}
+    partials: dict[tuple[Any, ...], list[Any]] = {}
+
+
 def nowhere(value: Any) -> None:
     """The route of an application whose records are only folded."""
 
@@ -307,7 +323,17 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         fold: partial aggregates, or None.
         windows: event-time windows around the fold, or None.
         distinct: of what is folded, only what is new goes on; or None.
-        options: the application's own options (a frozen struct), given to functions that have a parameter ``options``.
+        bulk: ``bytes -> Bulk | None``: the short way for a slice of whole lines (the last one may lack its newline),
+            where most records need no look of their own. None: not for this slice, it goes line by line; so does one
+            for which it raises. Used when parsers check as well (``parser.fuse``) and windows, if any, are ``global``.
+            ``actors.testing.assert_bulk_is_faithful`` shows that it does what the functions do.
+        options: the application's own options (a frozen struct), given to functions that have a parameter ``options``
+            (also ``fold.partials`` and ``bulk``).
+        flags: flags of the command line, without their dashes, and the option that each one sets:
+            ``{"host": "options.host"}``.
+        required: those options that somebody has to set, as in ``flags``.
+        batch: the pipeline that ``run --batch`` runs instead, over the files that are given there. Of a configuration
+            file it takes all but ``[source]``, ``[sinks]`` and ``[window]``.
     """
 
     name: str
@@ -322,7 +348,11 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     fold: Fold | None = None
     windows: Windows | None = None
     distinct: Distinct | None = None
+    bulk: Callable[..., Bulk | None] | None = None
     options: msgspec.Struct | None = None
+    flags: dict[str, str] = {}
+    required: tuple[str, ...] = ()
+    batch: Pipeline | None = None
     parser: ParserOptions = ParserOptions()
     checker: CheckerOptions = CheckerOptions()
     aggregator: AggregatorOptions = AggregatorOptions()

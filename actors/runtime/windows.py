@@ -41,6 +41,8 @@ WindowId = tuple[int, int, tuple[Any, ...]]
 #: Before, and after, all time.
 NEVER, FOREVER = -(1 << 62), 1 << 62
 _NO_KEY: tuple[Any, ...] = ()
+#: The window of kind ``global``.
+ALL_TIME: WindowId = (NEVER, FOREVER, _NO_KEY)
 
 
 class Layout:

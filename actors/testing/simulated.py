@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from actors.aggregator import Aggregator
 from actors.checker import Check, Destinations, checking
-from actors.parser import forwarding, fused
+from actors.parser import bulk_of, forwarding, fused
 from actors.reader import Reader
 from actors.runtime.actor import Post, Role
 from actors.runtime.ledger import Ledger
@@ -119,5 +119,6 @@ def _make_role(world: World, name: str, post: Post) -> Role:
     if stage == "checker":
         work = checking(checks, traveller(pipeline.parse))
     else:
-        work = fused(parse, checks) if manifest.parser.fuse else forwarding(parse)
+        bulk = bulk_of(pipeline, pipeline.options, manifest.window)
+        work = fused(parse, checks, bulk) if manifest.parser.fuse else forwarding(parse)
     return PoolWorker(post, work, manifest.flow.credit)

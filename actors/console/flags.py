@@ -1,0 +1,75 @@
+"""Flags that an application has of its own: ``thresher run connections --batch FILE --host H``.
+
+Which flags there are is known once TARGET is; so that is looked for first, and the command line is read with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+
+from actors.runtime.errors import ConfigError
+from actors.settings import pipeline_of
+
+#: Where a flag's value is kept in the namespace.
+_DEST = "flag "
+_BATCH = "--batch"
+
+
+def add_flags(run: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags of the application that these words of a command line name, if they name one."""
+    target = _target(run, words)
+    try:
+        pipeline = pipeline_of(target, batch=_BATCH in words)
+    except ConfigError:
+        return  # whoever runs it will say so
+    group = run.add_argument_group(f"flags of {pipeline.name}{f' {_BATCH}' * (_BATCH in words)}")
+    for name, option in pipeline.flags.items():
+        try:
+            group.add_argument(f"--{name}", dest=_DEST + name, metavar="VALUE", help=f"sets {option}")
+        except argparse.ArgumentError as error:
+            raise ConfigError(f"{target}: its flag --{name} is one of `thresher run` itself: rename it") from error
+
+
+def given(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """The application's flags that were given, with what was said after each."""
+    return [(name.removeprefix(_DEST), value) for name, value in vars(options).items()
+            if name.startswith(_DEST) and value is not None]
+
+
+def take_rest(run: argparse.ArgumentParser, options: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Take files that stand behind flags; complain (and exit) about a flag that there is not."""
+    unknown = [word for word in rest if word.startswith("-") and word != "-"]
+    if unknown:
+        run.error(_unknown(unknown[0].partition("=")[0], options.target, options.batch is not None))
+    options.files += rest
+
+
+def _target(run: argparse.ArgumentParser, words: Sequence[str]) -> str:
+    """TARGET: the first word that is neither a flag nor the value of one."""
+    with_value = {text for action in run._actions if action.nargs is None for text in action.option_strings}
+    expects_value = False
+    for word in words:
+        if not word.startswith("-") and not expects_value:
+            return word
+        expects_value = word in with_value
+    return ""
+
+
+def _unknown(flag: str, target: str, batch: bool) -> str:
+    lines = [f"unknown flag {flag}"]
+    known: list[str] = []
+    for is_batch in (batch, not batch):
+        try:
+            pipeline = pipeline_of(target, is_batch)
+        except ConfigError:
+            continue
+        names = [f"--{name}" for name in pipeline.flags]
+        if names or is_batch == batch:
+            what = f"flags of {target} with {_BATCH}" if is_batch else f"flags of {target}"
+            lines.append(f"  {what}: {', '.join(names) or '(none)'}")
+        known += names
+    if close := difflib.get_close_matches(flag, known, 1):
+        lines.append(f"  did you mean {close[0]!r}?")
+    return "\n".join(lines)
