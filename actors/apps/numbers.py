@@ -1,0 +1,111 @@
+"""numbers: clients send nine-digit numbers over TCP; each number is logged once, and counted every ten seconds.
+
+    314159265\\n ──▶ the journal ──▶ distinct ──▶ numbers.log
+    terminate\\n ──▶ no more input; what was accepted is logged, and the run ends
+
+The source checks the form of every line as it comes in, and closes a client that sends anything else. So the functions
+here see good lines; they check them all the same, since a journal, or another source, may hold others.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Any
+
+from actors.runtime.errors import Finish, Reject
+from actors.runtime.pipeline import (
+    AggregatorOptions,
+    Bulk,
+    Distinct,
+    FlowOptions,
+    Fold,
+    ParserOptions,
+    Pipeline,
+    RunOptions,
+    Totals,
+)
+from actors.runtime.ports import Packed
+from actors.sinks.dead_letters import DeadLetters
+from actors.sinks.lines import Lines
+from actors.sinks.stdout import Stdout
+from actors.sources.tcp import Tcp
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DIGITS = 9
+_LINE_BYTES = DIGITS + 1
+_KEY = ("numbers",)
+
+
+def parse(line: bytes) -> int:
+    """Nine decimal digits; leading zeros belong to the number."""
+    if line.endswith(b"\r"):
+        line = line[:-1]
+    if line == b"terminate":
+        raise Finish
+    if len(line) != DIGITS or not line.isdigit():  # bytes' isdigit knows ASCII digits only
+        raise Reject("not_a_number", f"expected {DIGITS} decimal digits, got {line[:40]!r}")
+    return int(line)
+
+
+def partials(values: list[int], unit: int) -> dict[tuple[Any, ...], list[Any]]:
+    """The numbers, packed."""
+    numbers = array("I", values)
+    return {_KEY: [numbers.tobytes()]}
+
+
+def bulk(data: bytes) -> Bulk | None:
+    """All lines of a slice at once, if all of them are numbers."""
+    import numpy as np
+
+    count, rest = divmod(len(data), _LINE_BYTES)
+    if rest or not count:
+        return None
+    digits = np.frombuffer(data, np.uint8).reshape(count, _LINE_BYTES)
+    if (digits[:, DIGITS] != 0x0A).any():
+        return None
+    digits = digits[:, :DIGITS] - np.uint8(0x30)
+    if (digits > 9).any():
+        return None
+    powers = 10.0 ** np.arange(DIGITS - 1, -1, -1)
+    numbers = (digits.astype(np.float64) @ powers).astype("<u4")  # exact: a double holds 53 bits
+    return Bulk(read=count, partials={_KEY: [numbers.tobytes()]})
+
+
+def emit(numbers: NDArray[np.uint32]) -> list[tuple[str, Packed]]:
+    """New numbers as lines."""
+    import numpy as np
+
+    lines = np.empty((len(numbers), _LINE_BYTES), np.uint8)
+    rest = numbers
+    for column in range(DIGITS - 1, -1, -1):
+        rest, digit = np.divmod(rest, np.uint32(10))
+        lines[:, column] = digit
+    lines += np.uint8(0x30)
+    lines[:, DIGITS] = 0x0A
+    return [("log", Packed(len(numbers), lines.tobytes()))]
+
+
+def report(totals: Totals) -> list[tuple[str, str]]:
+    """What is printed every ten seconds."""
+    return [("report", f"Received {totals.new} unique numbers, {totals.again} duplicates. "
+             f"Unique total: {totals.total}")]
+
+
+PIPELINE = Pipeline(
+    name="numbers",
+    source=Tcp(port=4000, max_clients=5, line=r"[0-9]{9}|terminate"),
+    parse=parse,
+    bulk=bulk,
+    fold=Fold(partials=partials, keys=("kind",), fields=("numbers",)),
+    distinct=Distinct(size=10**DIGITS, emit=emit, report=report),
+    sinks={"log": Lines(path="numbers.log", sync=False), "report": Stdout()},
+    emits=("log", "report"),
+    dead_letters=DeadLetters(),
+    parser=ParserOptions(workers=1),
+    aggregator=AggregatorOptions(report_s=10.0),
+    flow=FlowOptions(batch_bytes=1 << 20, window_batches=32, window_bytes=16 << 20),
+    run=RunOptions(resume=False),
+)
