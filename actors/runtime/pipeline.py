@@ -197,7 +197,6 @@ class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             are emitted, when the newest record is this much younger than its end; what comes for it then is late.
         lateness_s: seconds (of event time) that a closed window is kept for: late records are added, its rows
             are emitted again with the next revision. What is later still goes to the dead letters (``late``).
-        idle_timeout_s: a unit of input that was silent for so long is not waited for by the others.
         max_future_skew_s: a record that is further ahead of this machine's clock goes to the dead letters (``future``).
         start: what windows are counted from: ``clock`` (full hours, in UTC, for a size of an hour), ``first`` (the
             first record in event time), or a time in ms since 1970.
@@ -209,7 +208,6 @@ class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     gap_s: Seconds = 0.0
     disorder_s: Seconds = 0.0
     lateness_s: Seconds = 0.0
-    idle_timeout_s: Seconds = 60.0
     max_future_skew_s: Seconds = 3600.0
     start: Literal["clock", "first"] | int = "clock"
 

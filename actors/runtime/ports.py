@@ -253,7 +253,7 @@ class Source(Protocol):
 
     def active(self) -> tuple[int, ...]:
         """The ids of those units that are partitions of their own and may go on at any moment: the watermark waits for
-        them. A unit that ended, or has been silent for ``window.idle_timeout_s``, is not among them."""
+        them. A unit that has ended, or has been silent for as long as the source allows, is not among them."""
         return ()
 
     def progress(self) -> tuple[int, int]:
