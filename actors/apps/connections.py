@@ -51,6 +51,8 @@ LAST_MS = 253_402_300_799_999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIELDS = 3
 _SHOWN = 60
+#: So many lines are looked at one by one when one of them is unusual.
+_FEW = 32
 
 #: (ms since 1970, the host that connected, the host it connected to)
 Connection = tuple[int, str, str]
@@ -130,7 +132,12 @@ def in_ms(stamp: int, unit: str = "auto") -> int:
 @per_chunk
 def parse(lines: list[bytes], options: Options) -> list[Connection | Reject | None]:
     """Take lines apart; blank ones are no records."""
-    return _usual(lines, options.unit) or [_parse_slowly(line, options.unit) for line in lines]
+    rows = _usual(lines, options.unit)
+    if rows is not None:
+        return rows
+    if len(lines) <= _FEW:
+        return [_parse_slowly(line, options.unit) for line in lines]
+    return [row for start in range(0, len(lines), _FEW) for row in parse(lines[start:start + _FEW], options)]
 
 
 def _usual(lines: list[bytes], unit: str) -> list[Connection | Reject | None] | None:
