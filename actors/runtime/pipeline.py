@@ -243,7 +243,7 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
         merge: ``(numbers, numbers) -> numbers``, associative and commutative; by default the sum of each.
     """
 
-    partials: Callable[[list[Any], int], dict[tuple[Any, ...], list[Any]]]
+    partials: Callable[..., dict[tuple[Any, ...], list[Any]]]
     keys: tuple[str, ...]
     fields: tuple[str, ...]
     merge: Callable[[list[Any], list[Any]], list[Any]] | None = None
