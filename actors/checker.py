@@ -60,8 +60,8 @@ class Check:
         self._check = None if pipeline.check is None else lift(bind(pipeline.check, options), "check")
         self._route = lift(bind(pipeline.route, options), "route")
         self._encode = lift(bind(pipeline.encode, options), "encode")
-        self._fold = None if pipeline.fold is None else msgspec.structs.replace(
-            pipeline.fold, partials=bind(pipeline.fold.partials, options))
+        self._fold = pipeline.fold
+        self._partials = None if pipeline.fold is None else bind(pipeline.fold.partials, options)
         self._merge = merge_of(pipeline.fold)
         self._to = destinations
 
@@ -71,7 +71,7 @@ class Check:
     ) -> Made:
         """Return the parts and the counts of a batch, given slice by slice (called again for a second look).
 
-        ``quick`` gives the same slices for the first look, some as what the application's ``bulk`` made of them.
+        ``quick`` gives the same slices for the first look, some of them as what the application's ``bulk`` made of them.
         """
         try:
             return self._make(batch, (quick or slices)(), careful=False)
@@ -176,10 +176,10 @@ class Check:
         self, values: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
     ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
         """Fold the values of a slice at once."""
-        if self._fold is None or not values:
+        if self._partials is None or not values:
             return [], values, indices
         try:
-            return [self._fold.partials(values, unit)], values, indices
+            return [self._partials(values, unit)], values, indices
         except Exception as error:
             raise _NeedsCare from error
 
@@ -187,11 +187,10 @@ class Check:
         self, values: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
     ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
         """Fold each value for itself; reject those that cannot be folded."""
-        fold = self._fold
+        fold = self._partials
         if fold is None:
             return [], values, indices
-        partials, kept, _ = _split(lift(lambda value: fold.partials([value], unit), "fold")(values), indices, rejects,
-                                   STAGE)
+        partials, kept, _ = _split(lift(lambda value: fold([value], unit), "fold")(values), indices, rejects, STAGE)
         chosen = set(kept)
         return partials, [value for value, index in zip(values, indices, strict=True) if index in chosen], kept
 

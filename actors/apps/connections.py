@@ -298,23 +298,22 @@ def _match(row: Connection | Reject | None, query: _Query) -> Match | Reject | N
     return (at, right if query.takes_right else left) if query.first <= at <= query.last else None
 
 
-def bulk(data: bytes, options: Options) -> Bulk | None:
+def bulk(data: bytes, lines: int, options: Options) -> Bulk | None:
     """The same for a whole slice, searched as bytes. None: a line that names the host is no connection."""
     query = _query(options)
     if not data.endswith(b"\n"):
         data += b"\n"
     if query.takes_right:
-        lines = lines_with(data, query.needle)
+        found = lines_with(data, query.needle)
     else:
-        lines = lines_with(data, query.needle + b"\n")
+        found = lines_with(data, query.needle + b"\n")
         if b"\r" in data:
-            lines += lines_with(data, query.needle + b"\r\n")
-    rows = _usual(lines, query.unit) if lines else []
+            found += lines_with(data, query.needle + b"\r\n")
+    rows = _usual(found, query.unit) if found else []
     if rows is None:
         return None
     matches = [match for row in rows if (match := _match(row, query)) is not None]
-    read = data.count(b"\n")
-    return Bulk(read=read, filtered=read - len(matches), partials=count(matches, 0))  # type: ignore[arg-type]
+    return Bulk(read=lines, filtered=lines - len(matches), partials=count(matches, 0))  # type: ignore[arg-type]
 
 
 def count(values: Sequence[Match], unit: int) -> dict[tuple[Any, ...], list[Any]]:
