@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -19,6 +20,9 @@ from actors.runtime.worker import Made, Work
 SLICE_BYTES = 64 * 1024
 #: An application's ``bulk`` is given about so much at most; a usual batch whole, without a copy.
 BULK_BYTES = 4 * 1024 * 1024
+
+#: An application's ``bulk`` for a slice of data with so many newlines; -1: they are not counted.
+BulkCall = Callable[[bytes, int], Bulk | None]
 
 
 class FusedChecking(Protocol):
@@ -52,9 +56,7 @@ def slices_of(parse: Lifted, batch: Batch, data: bytes, start: int = 0, stop: in
         start, count = end, count + len(lines)
 
 
-def quick_slices(
-    bulk: Callable[[bytes], Bulk | None], parse: Lifted, batch: Batch, data: bytes
-) -> Iterator[Rows | Bulk]:
+def quick_slices(bulk: BulkCall, parse: Lifted, batch: Batch, data: bytes) -> Iterator[Rows | Bulk]:
     """Yield large slices as ``bulk`` made them; the rows of those that it leaves to the application's functions."""
     if batch.fault:
         yield from slices_of(parse, batch, data)
@@ -62,7 +64,8 @@ def quick_slices(
     start = 0
     while start < len(data):
         end = data.find(b"\n", start + BULK_BYTES) + 1 or len(data)
-        made = _tried(bulk, data[start:end])  # no copy, when it is all of it
+        some = data[start:end]  # no copy, when it is all of it
+        made = _tried(bulk, some, batch.lines if some is data else -1)
         if made is None:
             yield from slices_of(parse, batch, data, start, end)
         else:
@@ -71,18 +74,23 @@ def quick_slices(
         start = end
 
 
-def bulk_of(
-    pipeline: Pipeline, options: msgspec.Struct | None, window: WindowOptions
-) -> Callable[[bytes], Bulk | None] | None:
+def bulk_of(pipeline: Pipeline, options: msgspec.Struct | None, window: WindowOptions) -> BulkCall | None:
     """The application's ``bulk`` with its options, or None: it has none, or it knows nothing of these windows."""
     if pipeline.bulk is None or (pipeline.windows is not None and window.kind != "global"):
         return None
-    return bind(pipeline.bulk, options)
+    bulk = bind(pipeline.bulk, options)
+    if "lines" not in inspect.signature(bulk).parameters:
+        return lambda data, lines: bulk(data)
+    return lambda data, lines: bulk(data, lines=_lines_in(data) if lines < 0 else lines + (data[-1:] != b"\n"))
 
 
-def _tried(bulk: Callable[[bytes], Any], data: bytes) -> Bulk | None:
+def _lines_in(data: bytes) -> int:
+    return data.count(b"\n") + (data[-1:] != b"\n")
+
+
+def _tried(bulk: BulkCall, data: bytes, lines: int) -> Bulk | None:
     try:
-        made = bulk(data)
+        made = bulk(data, lines)
     except Exception:  # whichever record it is about: line by line, that one alone is rejected
         return None
     return made if isinstance(made, Bulk) else None
@@ -100,7 +108,7 @@ def forwarding(parse: Lifted) -> Work:
     return make
 
 
-def fused(parse: Lifted, check: FusedChecking, bulk: Callable[[bytes], Bulk | None] | None = None) -> Work:
+def fused(parse: Lifted, check: FusedChecking, bulk: BulkCall | None = None) -> Work:
     """The work of a parser that checks as well: the same functions, ids and results, one hop less."""
 
     def make(batch: Batch, frames: list[bytes]) -> Made:

@@ -51,6 +51,8 @@ LAST_MS = 253_402_300_799_999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIELDS = 3
 _SHOWN = 60
+#: So many lines are looked at one by one when one of them is unusual.
+_FEW = 32
 
 #: (ms since 1970, the host that connected, the host it connected to)
 Connection = tuple[int, str, str]
@@ -130,7 +132,12 @@ def in_ms(stamp: int, unit: str = "auto") -> int:
 @per_chunk
 def parse(lines: list[bytes], options: Options) -> list[Connection | Reject | None]:
     """Take lines apart; blank ones are no records."""
-    return _usual(lines, options.unit) or [_parse_slowly(line, options.unit) for line in lines]
+    rows = _usual(lines, options.unit)
+    if rows is not None:
+        return rows
+    if len(lines) <= _FEW:
+        return [_parse_slowly(line, options.unit) for line in lines]
+    return [row for start in range(0, len(lines), _FEW) for row in parse(lines[start:start + _FEW], options)]
 
 
 def _usual(lines: list[bytes], unit: str) -> list[Connection | Reject | None] | None:
@@ -253,10 +260,11 @@ def _iso(ms: int) -> str:
 
 
 class _Query(msgspec.Struct, frozen=True):
-    """What is looked for, ready for use: which of a line's hosts is asked for, and the bytes before its end."""
+    """What is looked for, ready for use: the bytes that name the host (its line's end comes behind them, if it is the
+    right one), and whether the answer is the right host of the line or the left one."""
 
-    wanted: int
     needle: bytes
+    takes_right: bool
     first: float
     last: float
     unit: str
@@ -266,19 +274,19 @@ class _Query(msgspec.Struct, frozen=True):
 def _query(options: Options) -> _Query:
     first, last = options.period
     name = b" " + options.host.encode()
-    return _Query(1 if options.direction == "to" else 2, name if options.direction == "to" else name + b" ",
-                  first, last, options.unit)
+    takes_right = options.direction == "from"
+    return _Query(name + b" " if takes_right else name, takes_right, first, last, options.unit)
 
 
 @per_chunk
 def find(lines: list[bytes], options: Options) -> list[Match | Reject | None]:
     """Filter what does not name the host where it is looked for, or is not of the period."""
     query = _query(options)
-    if query.wanted == 1:
+    if query.takes_right:
+        found = [query.needle in line for line in lines]
+    else:
         ends = (query.needle, query.needle + b"\r")
         found = [line.endswith(ends) for line in lines]
-    else:
-        found = [query.needle in line for line in lines]
     rows = iter(parse([line for line, is_found in zip(lines, found, strict=True) if is_found], options))
     return [_match(next(rows), query) if is_found else None for is_found in found]
 
@@ -286,26 +294,26 @@ def find(lines: list[bytes], options: Options) -> list[Match | Reject | None]:
 def _match(row: Connection | Reject | None, query: _Query) -> Match | Reject | None:
     if row is None or isinstance(row, Reject):
         return row
-    return (row[0], row[query.wanted]) if query.first <= row[0] <= query.last else None
+    at, left, right = row
+    return (at, right if query.takes_right else left) if query.first <= at <= query.last else None
 
 
-def bulk(data: bytes, options: Options) -> Bulk | None:
+def bulk(data: bytes, lines: int, options: Options) -> Bulk | None:
     """The same for a whole slice, searched as bytes. None: a line that names the host is no connection."""
     query = _query(options)
     if not data.endswith(b"\n"):
         data += b"\n"
-    if query.wanted == 1:
-        lines = lines_with(data, query.needle + b"\n")
-        if b"\r" in data:
-            lines += lines_with(data, query.needle + b"\r\n")
+    if query.takes_right:
+        found = lines_with(data, query.needle)
     else:
-        lines = lines_with(data, query.needle)
-    rows = _usual(lines, query.unit) if lines else []
+        found = lines_with(data, query.needle + b"\n")
+        if b"\r" in data:
+            found += lines_with(data, query.needle + b"\r\n")
+    rows = _usual(found, query.unit) if found else []
     if rows is None:
         return None
     matches = [match for row in rows if (match := _match(row, query)) is not None]
-    read = data.count(b"\n")
-    return Bulk(read=read, filtered=read - len(matches), partials=count(matches, 0))  # type: ignore[arg-type]
+    return Bulk(read=lines, filtered=lines - len(matches), partials=count(matches, 0))  # type: ignore[arg-type]
 
 
 def count(values: Sequence[Match], unit: int) -> dict[tuple[Any, ...], list[Any]]:

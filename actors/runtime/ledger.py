@@ -175,7 +175,7 @@ class Ledger:
         """All up to the end of this chunk is durable; these are its outcomes. Call in order."""
         unit = self._units[chunk.unit]
         unit.low = chunk.end
-        unit.lines += chunk.data.count(b"\n")
+        unit.lines += chunk.data.count(b"\n") if chunk.lines < 0 else chunk.lines
         if chunk.fault and chunk.fault not in REASONS and not unit.problem:
             unit.problem = chunk.detail or chunk.fault
         merge(unit.counts, counts)

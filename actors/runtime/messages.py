@@ -55,6 +55,7 @@ class Batch(Message, frozen=True, tag="batch"):
         active: the units whose event times the watermark has to wait for, when they are partitions of their own.
         anchor: event time in ms that windows are counted from; None as long as nobody knows it.
         late: what is older than this (event time in ms) is late, for each shard that has said so.
+        lines: number of newlines in the payload; -1: not counted.
     """
 
     partition: str
@@ -73,6 +74,7 @@ class Batch(Message, frozen=True, tag="batch"):
     active: tuple[int, ...] = ()
     anchor: int | None = None
     late: tuple[tuple[int, int], ...] = ()
+    lines: int = -1
 
     @property
     def id(self) -> BatchId:

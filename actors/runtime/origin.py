@@ -243,5 +243,5 @@ class Origin:
         return Batch(
             partition=self.partition, start=chunk.start, end=chunk.end, epoch=self.epoch, low=self.committed_low,
             roster=self.roster, unit=chunk.unit, source=chunk.source, offset=chunk.offset, line=chunk.line,
-            fault=chunk.fault, detail=chunk.detail,
+            fault=chunk.fault, detail=chunk.detail, lines=chunk.lines,
         )

@@ -30,6 +30,7 @@ class Chunk(msgspec.Struct, frozen=True):
         data: the raw bytes; may lack the newline at the very end of the unit.
         fault: ``""``, or a reason for which the whole payload is one dead letter (``truncated_gzip``).
         detail: for a fault: what happened, for a person.
+        lines: number of newlines in ``data``; -1: not counted.
     """
 
     unit: int
@@ -41,6 +42,7 @@ class Chunk(msgspec.Struct, frozen=True):
     data: bytes
     fault: str = ""
     detail: str = ""
+    lines: int = -1
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):

@@ -155,8 +155,10 @@ class Cutter:
             data = bytes(view[:size])
         del self._buffer[:size]
         start, offset = self.position, self.position - self._unit.base + self._mark_bytes
-        chunk = Chunk(self._unit.id, self._unit.name, start, end, offset, self._line, data, fault.reason, fault.detail)
-        self._line += data.count(b"\n")
+        lines = data.count(b"\n")
+        chunk = Chunk(self._unit.id, self._unit.name, start, end, offset, self._line, data, fault.reason, fault.detail,
+                      lines)
+        self._line += lines
         self.position = end
         self._mark_bytes = 0
         return chunk
