@@ -1,6 +1,6 @@
 """Beginning anew (``thresher run --fresh``): a state directory is emptied of what runs made, and of nothing else.
 
-    lock ─▶ look at everything ─▶ mark ─▶ sinks, source, dead letters ─▶ aggregates ─▶ positions ─▶ unmark
+    lock ─▶ look at everything ─▶ mark ─▶ sinks, source, dead letters ─▶ journal ─▶ aggregates ─▶ positions ─▶ unmark
 
 Half of it done would be worse than none of it: positions without their aggregates count too little, aggregates
 without their positions count twice. So a mark is there while it goes on, and the next run finishes what was begun. What
@@ -24,6 +24,9 @@ from actors.runtime.rundir import RunDirectory
 
 MARK = "beginning-anew"
 _AGGREGATOR = re.compile(r"aggregator\.\d+\.db")
+#: A segment of a source's journal; its folder is in the source's option ``journal``.
+_SEGMENT = re.compile(r"\d{6,}-[0-9a-f]{16}\.log")
+_JOURNAL = "journal"
 #: Tables that tell our databases from others of the same name.
 _POSITIONS, _AGGREGATES = "units", "applied"
 
@@ -63,9 +66,11 @@ def _empty(manifest: Manifest, state: Path, aggregates: list[Path]) -> None:
             if not begun:  # nothing has been touched: it may still be gone on with
                 (state / MARK).unlink()
             raise
+    _remove_segments(state / getattr(manifest.source.load(), _JOURNAL, _JOURNAL))
     for path in aggregates:
         remove_database(path)
-    (state / history.FILE).unlink(missing_ok=True)
+    for name in (history.FILE, f"{history.FILE}.new"):
+        (state / name).unlink(missing_ok=True)
     if _are_deaths(state / deaths.FILE):
         (state / deaths.FILE).unlink()
     remove_database(state / "positions.db")
@@ -78,6 +83,13 @@ def _clear(name: str, component: Component, state: Path) -> bool:
     if clear is not None:
         clear(name, state)
     return clear is not None
+
+
+def _remove_segments(folder: Path) -> None:
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if _SEGMENT.fullmatch(path.name):
+                path.unlink()
 
 
 def _are_deaths(path: Path) -> bool:

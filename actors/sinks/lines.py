@@ -104,6 +104,11 @@ def manifest_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.manifest")
 
 
+def _unfinished_path(path: Path) -> Path:
+    """Where the next manifest of a file is written."""
+    return path.with_name(f"{path.name}.manifest.new")
+
+
 class _File:
     """The opened file.
 
@@ -192,8 +197,7 @@ class _File:
         os.ftruncate(descriptor, self._manifest.length)
 
     def _commit(self, manifest: Manifest) -> None:
-        where = manifest_path(self._path)
-        unfinished = where.with_name(f"{where.name}.new")
+        where, unfinished = manifest_path(self._path), _unfinished_path(self._path)
         with unfinished.open("wb") as file:
             file.write(msgspec.json.encode(manifest))
             file.flush()
@@ -225,6 +229,7 @@ def _clear(path: Path) -> None:
             os.ftruncate(descriptor, before)
         else:
             path.unlink()
+        _unfinished_path(path).unlink(missing_ok=True)
         where.unlink()
     finally:
         os.close(descriptor)

@@ -54,7 +54,8 @@ class Sql(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             NULL.
         key: the primary key: a later row takes the place of an earlier one. Empty: rows are only added.
         create: make what is missing: the table, and those of Thresher's own.
-        sync: wait for the disk at each group of batches.
+        sync: wait for the disk at each group of batches; without it what was written survives the death of any process
+            of ours, not that of the machine or of the server.
         timeout_s: longest time to connect, and to wait for an answer.
     """
 

@@ -201,6 +201,16 @@ def test_a_sink_that_cannot_be_emptied_leaves_everything_as_it_is(ran: Path) -> 
     assert read_units(ran / "state" / "positions.db")
 
 
+def test_the_segments_of_a_journal_are_forgotten_and_nothing_else_in_its_folder(ran: Path) -> None:
+    folder = ran / "state" / "journal"
+    folder.mkdir()
+    names = ["000001-0123456789abcdef.log", "1234567-0123456789abcdef.log", "access.log", "000001-mine.log"]
+    for name in names:
+        (folder / name).touch()
+    anew.begin_anew(settings_of(ran).manifest)
+    assert sorted(path.name for path in folder.iterdir()) == ["000001-mine.log", "access.log"]
+
+
 def test_death_records_that_are_none_are_left(ran: Path) -> None:
     path = ran / "state" / deaths.FILE
     path.write_text("my own notes\n")

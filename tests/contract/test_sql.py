@@ -273,7 +273,7 @@ def test_a_constraint_that_waits_for_the_commit_and_a_trigger_name_their_row(in_
 
 
 def test_a_server_that_stops_in_between_is_waited_for_and_every_row_is_there_once(in_postgres: Place) -> None:
-    options, server = in_postgres.options(), in_postgres.server
+    options, server = in_postgres.options(sync=True), in_postgres.server
     assert server is not None
     with closing(in_postgres.open(options)) as sink:
         sink.write([payload(options, [(1, "a")])])
