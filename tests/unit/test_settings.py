@@ -246,7 +246,7 @@ def test_a_rule_of_the_options_own_names_the_key_and_where_it_was_said(tmp_path:
     ("dead_letters", "files", "No module named 'actors.sinks.files'"),
 ])
 def test_a_type_that_is_none_is_a_problem(section: str, name: str, why: str) -> None:
-    valid = {"source": "files", "sinks.Main": "discard, jsonl, lines, lmdb, memcached",
+    valid = {"source": "files, tcp", "sinks.Main": "discard, jsonl, lines, lmdb, memcached",
              "dead_letters": "dead_letters, discard"}
     assert _problem(f"{section}.type={name}") == (
         f"--set {section}.type: {section}.type: expected {valid[section]} or module:class, got {name!r} ({why})")
