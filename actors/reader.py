@@ -126,7 +126,9 @@ class Reader:
             return self._trouble.met(f"positions: {error}", now)
         except Retryable as error:  # the source; what is open goes on, and may be what makes room
             wait_s = self._trouble.met(str(error), now)
-            self._deliver()
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._ledger.flush()
+                self._deliver()
             return wait_s
         self._trouble.over(now)
         self._watch_the_silence(now)

@@ -23,7 +23,7 @@ NINE: dict[str, Any] = {"line": "[0-9]{9}|terminate", "max_line_bytes": 10}
 
 
 def address_of(state: Path) -> tuple[str, int]:
-    """Where the source with this state directory listens."""
+    """Where the source listens whose journal is in this directory."""
     host, _, port = (state / "journal" / ADDRESS).read_text().strip().rpartition(":")
     return host.strip("[]"), int(port)
 

@@ -96,7 +96,7 @@ def report(totals: Totals) -> list[tuple[str, str]]:
 
 PIPELINE = Pipeline(
     name="numbers",
-    source=Tcp(port=4000, max_clients=5, line=r"[0-9]{9}|terminate"),
+    source=Tcp(port=4000, max_clients=5, line=r"[0-9]{9}|terminate", max_line_bytes=_LINE_BYTES),
     parse=parse,
     bulk=bulk,
     fold=Fold(partials=partials, keys=("kind",), fields=("numbers",)),

@@ -141,9 +141,10 @@ class Journal:
         except OSError as error:
             raise Retryable(f"journal {self.folder}: {plain_reason(error)}") from error
         start = unit.base + growing.size
-        chunk = Chunk(unit.id, unit.name, start, start + len(data), growing.size, growing.lines + 1, data)
+        lines = data.count(b"\n")
+        chunk = Chunk(unit.id, unit.name, start, start + len(data), growing.size, growing.lines + 1, data, lines=lines)
         growing.size += len(data)
-        growing.lines += data.count(b"\n")
+        growing.lines += lines
         if growing.size >= self._segment_bytes:
             self.end()
         return chunk

@@ -254,8 +254,9 @@ class Tail:
             data = data[len(BOM):]
             if not data:
                 return None
-        chunk = Chunk(self.unit.id, self.unit.name, start, end, end - len(data), self.line, data, fault, detail)
-        self.line += data.count(b"\n")
+        lines = data.count(b"\n")
+        chunk = Chunk(self.unit.id, self.unit.name, start, end, end - len(data), self.line, data, fault, detail, lines)
+        self.line += lines
         self.position = self._searched = end
         return chunk
 

@@ -19,6 +19,7 @@ each client (the round would be theirs to fill, with a lock for each line); rece
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import resource
@@ -178,7 +179,8 @@ class TcpSource(Source):
     def close(self) -> None:
         """Close everything. What is not durable elsewhere stays in the journal."""
         self._intake.close()
-        self._address.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._address.unlink()
         self._journal.close()
 
     def _say_where(self) -> None:
@@ -188,7 +190,8 @@ class TcpSource(Source):
             unfinished.write_text(f"{self._address_is}\n")
             unfinished.replace(self._address)
         except OSError:  # the disk is full: that is no reason to take nothing when there is room again
-            unfinished.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
 
 
 def _listen(options: Tcp, port_before: int) -> socket.socket:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.loads import Load, Views
+from tests.loads import Load, Running, Views
+from tests.tcp import address_of
 from tests.troubled_loads import Gate, expected, found, start, until_status_shows
 
 _PAGE = 4096
@@ -164,3 +166,37 @@ def test_sigterm_while_the_disk_is_full_ends_resumable_within_the_drain_time(
     with start(tmp_path, state=disk.path, output=tmp_path / "out") as again:
         assert again.wait() == 0, again.output()
     assert found(disk.path) == expected()
+
+
+def _listening(tmp_path: Path, disk: Disk, *sets: str) -> Running:
+    """A pipeline that takes lines from clients, with nothing but its journal on the disk; it listens, and waits."""
+    words = (word for item in (f"source.journal={disk.path / 'journal'}", *sets) for word in ("--set", item))
+    running = Running(tmp_path / "state", "run", "tests.pipelines.listener", "--format", "json", *words)
+    running.until(lambda views: views["reader.1"].phase == "IDLE", "a reader that listens")
+    return running
+
+
+def test_a_journal_on_a_full_disk_holds_the_clients_back_until_there_is_room(tmp_path: Path, disk: Disk) -> None:
+    data = b"".join(b"%09d\n" % number for number in range(1000))
+    with _listening(tmp_path, disk) as running, socket.create_connection(address_of(disk.path), timeout=60) as client:
+        disk.fill()
+        client.sendall(data)
+        views = running.until(lambda views: views["reader.1"].phase == "RETRY", "a reader that waits")
+        assert re.fullmatch(rf"journal {disk.path}/journal: no space left on device", views["reader.1"].note)
+        disk.make_room()
+        running.until(lambda views: views["writer.store"].records >= 1000, "1,000 lines")
+        running.process.terminate()
+        running.wait()
+    assert [event["actor"] for event in running.of("recovered")] == ["reader.1"]
+    assert running.of("died") == []
+    assert (running.state / "store.log").read_bytes() == data
+
+
+def test_a_journal_that_cannot_be_written_for_too_long_ends_the_run(tmp_path: Path, disk: Disk) -> None:
+    with (_listening(tmp_path, disk, "run.max_outage_s=1") as running,
+          socket.create_connection(address_of(disk.path), timeout=60) as client):
+        disk.fill()
+        client.sendall(b"123456789\n")
+        assert running.wait() == 3, running.output()
+    assert running.of("report")[0]["reason"] == (
+        f"reader.1: journal {disk.path}/journal: no space left on device, for more than 1 s")

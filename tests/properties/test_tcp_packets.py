@@ -65,8 +65,8 @@ def test_each_clients_good_lines_come_out_in_order(
             if looks >> number % 30 & 1:
                 here.read()
         expected = {client: good_lines(stream, newline) for client, stream in streams.items()}
-        for client in clients.values():
-            client.close()
+        for connection in clients.values():
+            connection.close()
         here.until_data(sum(len(line) + 1 for lines in expected.values() for line in lines))
         here.until_quiet()
         found = here.data.splitlines()

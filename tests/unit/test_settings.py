@@ -246,7 +246,8 @@ def test_a_rule_of_the_options_own_names_the_key_and_where_it_was_said(tmp_path:
     ("dead_letters", "files", "No module named 'actors.sinks.files'"),
 ])
 def test_a_type_that_is_none_is_a_problem(section: str, name: str, why: str) -> None:
-    valid = {"source": "files", "sinks.Main": "discard, jsonl, lines, lmdb, memcached, sql, stdout",
+    valid = {"source": "directory, files, stdin, tcp",
+             "sinks.Main": "discard, jsonl, lines, lmdb, memcached, sql, stdout",
              "dead_letters": "dead_letters, discard"}
     assert _problem(f"{section}.type={name}") == (
         f"--set {section}.type: {section}.type: expected {valid[section]} or module:class, got {name!r} ({why})")
@@ -340,8 +341,8 @@ def test_empty_sections_are_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("app", "problem"), [
-    ("3", "x.toml:1: expected app = \"NAME\", one of appsinstalled or a dotted module, got 3"),
-    ('["a"]', "x.toml:1: expected app = \"NAME\", one of appsinstalled or a dotted module, got ['a']"),
+    ("3", "x.toml:1: expected app = \"NAME\", one of appsinstalled, connections, numbers or a dotted module, got 3"),
+    ('["a"]', "x.toml:1: expected app = \"NAME\", one of appsinstalled, connections, numbers or a dotted module, got ['a']"),
     ('""', "x.toml: app: no application and no module is called ''"),
     ('".x"', "x.toml: app: no application and no module is called '.x'"),
     ('"a b"', "x.toml: app: no application and no module is called 'a b'"),
