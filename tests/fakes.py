@@ -20,12 +20,13 @@ class MemoryLedger:
         self.problems: dict[str, str] = {}
         self._issued: dict[int, list[tuple[int, int]]] = {}
 
-    def begin(self, name: str, fingerprint: str) -> Unit:
+    def begin(self, name: str, fingerprint: str, alone: bool = False) -> Unit:
         """Return the unit of this name and content, finished or not (it is all one run), or a new one."""
         for unit in reversed(self.units):
             if (unit.name, unit.fingerprint) == (name, fingerprint):
                 return unit
-        base = max((unit.low if unit.end is None else unit.end for unit in self.units), default=0)
+        tip = max((unit.low if unit.end is None else unit.end for unit in self.units), default=0)
+        base = 0 if alone else tip
         unit = Unit(len(self.units) + 1, name, fingerprint, base, base, 0, None, "reading", {})
         self.units.append(unit)
         return unit

@@ -32,7 +32,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.ports import Chunk, Unit, UnitLedger
+from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
 from actors.sources import inflate
 from actors.sources.cutter import Cutter
 from actors.sources.inflate import ByteStream, Identity
@@ -123,7 +123,7 @@ class _Reading(NamedTuple):
     cutter: Cutter
 
 
-class FilesSource:
+class FilesSource(Source):
     """The opened source. Reads one file after the other.
 
     Args:

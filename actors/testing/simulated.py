@@ -19,7 +19,6 @@ from actors.runtime.rows import traveller
 from actors.runtime.state import FoldState, merge_of
 from actors.runtime.topology import DEAD_LETTERS, aggregator_names, downstream, writer_name
 from actors.runtime.worker import PoolWorker
-from actors.testing.memory import MemoryReading
 from actors.writer import Writer
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def _make_role(world: World, name: str, post: Post) -> Role:
     manifest, pipeline = world.manifest, world.pipeline
     if stage == "reader":
         ledger = world.files[name] = Ledger(world.folder / "positions.db", manifest.run)
-        return Reader(post, manifest, ledger, MemoryReading(world.units, ledger, world.next_size))
+        return Reader(post, manifest, ledger, world.open_source(ledger))
     if stage == "aggregator":
         merge = merge_of(pipeline.fold)
         state = world.files[name] = FoldState(world.folder / f"{name}.db", manifest.aggregator.shards, merge)
