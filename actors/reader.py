@@ -3,8 +3,9 @@
     source ──chunk──▶ ledger (boundary) ──▶ origin ──▶ workers
     source ◀─rename── ledger (position, counts, verdict) ◀── origin (closed, in order) ◀── acknowledgements
 
-A unit (file) is finished when every range of it is closed, which happens in the order of input; then it gets its
-verdict, the verdict is committed, and only then is the file put away.
+A unit (file) is finished when every range of it is closed; then it gets its verdict, the verdict is committed, and only
+then is the file put away. The units of a run share a partition and follow one another, and where one of them goes on in
+an older partition, all of the one before is closed first. Units that are partitions of their own wait for nobody.
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ class Reader:
         self._fixed = fixed_destinations(manifest)
         self._present: dict[str, Member] = {}
         self._generations: dict[str, int] = {}
-        self._origin = Origin("", 0, post.generation, self._flow.window_batches, self._flow.window_bytes)
+        self._origin = Origin(post.generation, self._flow.window_batches, self._flow.window_bytes)
         self._next: Chunk | None = None
-        self._tip = 0
+        self._shared = ""
         self._draining = False
         self._told = False
         self._given_up = 0
@@ -201,10 +202,15 @@ class Reader:
         self._is_new = False
 
     def _finish_units(self) -> None:
+        waits = False
         for unit in self._ledger.taken_up():
+            alone = self._ledger.is_alone(unit.id)
+            if waits and not alone:
+                continue  # it is put away behind those that are before it
             if unit.status == "reading":
                 if unit.end is None or unit.low < unit.end:
-                    return
+                    waits |= not alone
+                    continue
                 self._ledger.settle(unit, self._verdict(unit))
             if unit.status == "loaded" and not self._ledger.is_stuck(unit):
                 if not self._dry:
@@ -228,15 +234,25 @@ class Reader:
             if self._next is None:
                 return False
         chunk = self._next
-        partition = self._ledger.partition(chunk.unit)
-        if partition != self._origin.partition or chunk.start != self._tip:
-            if len(self._origin):
-                return False  # order across partitions: the one before is finished first
-            self._origin.begin(partition, chunk.start)
+        if not self._may_follow(chunk):
+            return False
         blame = self._ledger.issue(chunk)
-        self._origin.issue(poison.given_up(chunk, blame), blame)
-        self._tip = chunk.end
+        self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame)
         self._next = None
+        return True
+
+    def _may_follow(self, chunk: Chunk) -> bool:
+        """Whether a chunk may be issued now, or has to wait until what was issued before it is closed."""
+        partition = self._ledger.partition(chunk.unit)
+        if not self._ledger.is_alone(chunk.unit):
+            if partition != self._shared and self._origin.is_open(self._shared):
+                return False  # order across partitions: the one before is finished first
+            self._shared = partition
+        if self._origin.tip(partition) in (None, chunk.start):
+            return True
+        if self._origin.is_open(partition):
+            return False
+        self._commit()  # positions were passed over; the origin forgets where it was
         return True
 
     def _take_note_of_the_roster(self) -> None:

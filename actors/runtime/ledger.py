@@ -2,7 +2,8 @@
 
 A *unit* is a piece of input with a name and a content (for files: a file). The units that one run takes up, one behind
 the other, are a *partition*: positions count its bytes. A unit that an earlier run left unfinished goes on in the
-partition it began in, because consumers with durable state know its ranges by that name.
+partition it began in, because consumers with durable state know its ranges by that name. A unit that is in no order
+among the others (a connection, a log that grows) is begun *alone*: it is a partition of its own, ``RUN/ID``.
 
 Guarantees:
 
@@ -11,8 +12,8 @@ Guarantees:
 * A range is recorded before it is issued and until it is committed, so another batch size or a restart does not cut
   it anew. Who died with it in hand, and how it was split for that, is recorded with it.
 * A commit survives SIGKILL of any process at once; one that fails (disk full) loses nothing that was said.
-* Positions of a partition are given out once. A unit goes on in its partition only as long as nothing behind it went
-  on without it: consumers apply in order, and what lies below their position is a repetition to them.
+* Positions of a partition are given out once. A unit goes on in a partition that it shares only as long as nothing
+  behind it went on without it: consumers apply in order, and what lies below their position is a repetition to them.
 
 What does not work: one partition for ever (an unfinished file that is given again after another was read would lie
 below what consumers have applied); a partition per file (the order of two values for one key in two files is lost).
@@ -84,6 +85,8 @@ class Ledger:
     def begin(self, name: str, fingerprint: str, alone: bool = False) -> Unit:
         """Return the unit to read under this name: the unfinished one of the same content, or a new one.
 
+        ``alone``: a new one is a partition of its own. One that was begun stays in the partition that it began in.
+
         A unit that this very run has finished is returned as it is: a restarted reader is given everything again,
         and must not load again what only its predecessor knew to be loaded.
         """
@@ -97,7 +100,7 @@ class Ledger:
         if row is None:
             return self._new(name, fingerprint, "reading", "", alone)
         unit = _unit(row[1:])
-        before = self._left_behind(row[0], unit)
+        before = [] if _is_alone(row[0]) else self._left_behind(row[0], unit)
         broken = [other for other in before if self.is_broken(other.name)]
         if broken:
             return self._new(name, "", "broken", f"waits for {broken[0].name}, which was begun before it")
@@ -105,9 +108,7 @@ class Ledger:
             other.status = "abandoned"
             self._take_up(other, row[0])
         self._take_up(unit, row[0])
-        for start, end, marks, reason, detail in self._connection.execute(
-                'SELECT start, "end", marks, reason, detail FROM issued WHERE unit=? AND marks>0', (unit.id,)):
-            self._blamed[unit.id, start, end] = Blame(marks, reason, detail)
+        self._recall_blame(unit)
         return unit
 
     def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
@@ -118,7 +119,7 @@ class Ledger:
     def end(self, unit: Unit, position: int) -> None:
         """The unit was read to its end, which is at ``position``."""
         unit.end = position
-        self._dirty.add(unit.id)
+        self._touch(unit)
 
     def broken(self, name: str, problem: str) -> None:
         """This unit cannot be read (or put away): the report says so, and the exit code is 1."""
@@ -150,6 +151,10 @@ class Ledger:
     def partition(self, unit: int) -> str:
         """The partition that a unit of this run belongs to."""
         return self._partitions[unit]
+
+    def is_alone(self, unit: int) -> bool:
+        """Whether a unit of this run is a partition of its own."""
+        return _is_alone(self._partitions[unit])
 
     def taken_up(self) -> list[Unit]:
         """The units of this run that are not finished or not put away, in the order of input."""
@@ -184,7 +189,7 @@ class Ledger:
     def settle(self, unit: Unit, status: str) -> None:
         """Give a unit its new status and commit."""
         unit.status = status
-        self._dirty.add(unit.id)
+        self._touch(unit)
         self.commit()
 
     def commit(self) -> None:
@@ -193,10 +198,12 @@ class Ledger:
         Raises:
             sqlite3.OperationalError: the disk is full; nothing is lost, call again.
         """
+        self._forget_what_is_over()
         self._write(self._begun | self._dirty)
         self._dirty.clear()
         if self._blamed:
-            self._blamed = {key: blame for key, blame in self._blamed.items() if key[2] > self._units[key[0]].low}
+            self._blamed = {key: blame for key, blame in self._blamed.items()
+                            if key[0] in self._units and key[2] > self._units[key[0]].low}
 
     def flush(self) -> None:
         """Make the recorded boundaries durable, before the first message about them leaves.
@@ -243,6 +250,27 @@ class Ledger:
         self._take_up(unit, f"{self._run}/{key}" if alone else self._run)
         return unit
 
+    def _touch(self, unit: Unit) -> None:
+        """This unit has changed. One that was over, and is known to its source still, is this run's again."""
+        if unit.id not in self._units:
+            (partition,) = self._connection.execute("SELECT partition FROM units WHERE id=?", (unit.id,)).fetchone()
+            self._units[unit.id], self._partitions[unit.id] = unit, partition
+            self._recall_blame(unit)
+        self._dirty.add(unit.id)
+
+    def _recall_blame(self, unit: Unit) -> None:
+        for start, end, marks, reason, detail in self._connection.execute(
+                'SELECT start, "end", marks, reason, detail FROM issued WHERE unit=? AND marks>0', (unit.id,)):
+            self._blamed[unit.id, start, end] = Blame(marks, reason, detail)
+
+    def _forget_what_is_over(self) -> None:
+        """Units that are partitions of their own come and go for as long as the run lasts: the file remembers them."""
+        over = [key for key, unit in self._units.items() if unit.status in ("done", "failed", "abandoned")
+                and key not in self._dirty and key not in self._begun and _is_alone(self._partitions[key])]
+        for key in over:
+            del self._units[key], self._partitions[key]
+            self._stuck.discard(key)
+
     def _take_up(self, unit: Unit, partition: str) -> None:
         """From here on this unit is one of this run's."""
         self._units[unit.id] = unit
@@ -260,7 +288,8 @@ class Ledger:
             (partition,)).fetchone()
         pending = [unit.low if unit.end is None else unit.end for unit in self._units.values()
                    if self._partitions[unit.id] == partition]
-        return max(ended, issued, *pending, *(end for _, _, end, _ in self._issued))
+        return max(ended, issued, *pending,
+                   *(end for unit, _, end, _ in self._issued if self._partitions[unit] == partition))
 
     def _left_behind(self, partition: str, unit: Unit) -> list[Unit]:
         """Unfinished units that lie before this one in its partition, and are not this run's (so far)."""
@@ -298,6 +327,11 @@ class Ledger:
         """A unit that is being read is called so from here on, and known by this."""
         unit.name, unit.fingerprint = name, fingerprint
         self._dirty.add(unit.id)
+
+
+def _is_alone(partition: str) -> bool:
+    """Whether a partition is that of one unit; the identity of a run has no slash in it."""
+    return "/" in partition
 
 
 def read_units(path: Path, run: str | None = None) -> list[Unit]:

@@ -6,9 +6,14 @@
 
 Guarantees, given that whoever delivers a message delivers it once or dies:
 
-* A batch is closed only when it and all before it are acknowledged in the current epoch, and then exactly once.
+* A batch is closed only when it and all before it in its partition are acknowledged in the current epoch, and then
+  exactly once.
 * Whatever dies, an open batch is queued again; nothing outside this object has to remember it.
 * No more than a window of batches is open, so every consumer can hold all of them and nothing can fill up.
+
+Partitions are closed each in its own order, and one never waits for another; the window, the credit, the epochs and the
+roster are those of all together. Batches are delivered in the order of issue, so no partition is starved. A partition
+with nothing open, and all of it committed, is forgotten; its next batch begins it again, where it had ended.
 
 Why epochs. An ordered consumer applies parts in source order. Its new generation knows nothing, so it must see every
 range from ``low`` on, also ranges that the old one had acknowledged. It is not enough to deliver again what failed: a
@@ -57,69 +62,92 @@ class _State(Enum):
 
 
 class _Open:
-    """One open batch."""
+    """One open batch. ``turn``: order of issue; the parts of a split batch keep that of the whole."""
 
-    __slots__ = ("blame", "chunk", "counts", "state", "worker")
+    __slots__ = ("blame", "chunk", "counts", "state", "turn", "worker")
 
-    def __init__(self, chunk: Chunk, blame: Blame) -> None:
+    def __init__(self, chunk: Chunk, blame: Blame, turn: int) -> None:
         self.chunk = chunk
         self.blame = blame
+        self.turn = turn
         self.state = _State.QUEUED
         self.worker = ""
         self.counts: Counts = {}
 
 
-class Origin:
+class _Partition:
     """The open batches of one partition, in source order.
 
+    Attributes:
+        low: position below which everything is closed.
+        committed_low: position below which everything is closed and committed: what consumers are told, and may forget.
+        tip: position behind the last batch.
+    """
+
+    __slots__ = ("committed_low", "low", "open", "tip")
+
+    def __init__(self, low: int) -> None:
+        self.low = self.committed_low = self.tip = low
+        self.open: dict[BatchId, _Open] = {}
+
+
+class Origin:
+    """The open batches of all partitions.
+
     Args:
-        partition: what the partition is called on the wire.
-        low: position to go on from.
         generation: the origin's own generation.
         window_batches: most batches open at a time.
         window_bytes: most payload bytes open at a time; one batch is always allowed.
     """
 
-    def __init__(self, partition: str, low: int, generation: int, window_batches: int, window_bytes: int) -> None:
-        self.partition = partition
-        self.low = low
-        #: Position up to which all is closed and committed: what consumers are told, and may forget.
-        self.committed_low = low
+    def __init__(self, generation: int, window_batches: int, window_bytes: int) -> None:
         self.epoch = generation * _EPOCHS_PER_GENERATION
         #: Version of the last roster that was taken note of.
         self.roster = 0
         self._window_batches = window_batches
         self._window_bytes = window_bytes
-        self._open: dict[BatchId, _Open] = {}
-        self._bytes = 0
-        self._queue: list[tuple[int, BatchId]] = []
+        self._partitions: dict[str, _Partition] = {}
+        self._batches = self._bytes = self._turns = 0
+        self._queue: list[tuple[int, int, BatchId]] = []
         self._credit: dict[str, int] = {}
         self._held: set[str] = set()
+        #: Partitions in which something was acknowledged, or closed and not committed, since they were looked at last.
+        self._answered: dict[str, None] = {}
+        self._uncommitted: dict[str, None] = {}
 
     def __len__(self) -> int:
-        return len(self._open)
+        return self._batches
 
     def has_room(self) -> bool:
         """Whether another batch may be issued."""
-        if not self._open:
-            return True
-        return len(self._open) < self._window_batches and self._bytes < self._window_bytes
+        return not self._batches or (self._batches < self._window_batches and self._bytes < self._window_bytes)
 
     def has_queued(self) -> bool:
         """Whether a batch waits for a worker with credit."""
         return bool(self._queue)
 
-    def begin(self, partition: str, low: int) -> None:
-        """Go on with another partition, or at another position of this one; nothing may be open."""
-        assert not self._open
-        self.partition, self.low, self.committed_low = partition, low, low
+    def low(self, partition: str) -> int | None:
+        """Position below which everything of this partition is closed; None when it is not known (any more)."""
+        known = self._partitions.get(partition)
+        return None if known is None else known.low
 
-    def issue(self, chunk: Chunk, blame: Blame = Blame()) -> None:  # noqa: B008 - frozen
-        """Open a batch; it must begin where the last one ended."""
-        key = (self.partition, chunk.start, chunk.end)
-        self._open[key] = _Open(chunk, blame)
-        self._bytes += len(chunk.data)
-        heapq.heappush(self._queue, (chunk.start, key))
+    def tip(self, partition: str) -> int | None:
+        """Position behind the last batch of this partition; None when it is not known (any more)."""
+        known = self._partitions.get(partition)
+        return None if known is None else known.tip
+
+    def is_open(self, partition: str) -> bool:
+        """Whether a batch of this partition is open."""
+        known = self._partitions.get(partition)
+        return known is not None and bool(known.open)
+
+    def issue(self, partition: str, chunk: Chunk, blame: Blame = Blame()) -> None:  # noqa: B008 - frozen
+        """Open a batch; it begins at the partition's tip. A partition that is not known begins with it."""
+        known = self._partitions.setdefault(partition, _Partition(chunk.start))
+        assert chunk.start == known.tip
+        known.tip = chunk.end
+        self._turns += 1
+        self._add(known, (partition, chunk.start, chunk.end), _Open(chunk, blame, self._turns))
 
     def grant(self, worker: str, batches: int) -> None:
         """A worker can take more."""
@@ -134,29 +162,27 @@ class Origin:
 
     def suspect(self, key: BatchId) -> tuple[Chunk, Blame] | None:
         """The open batch that somebody died with, and its blame so far; None when it is done in the meantime."""
-        batch = self._open.get(key)
+        batch = self._find(key)
         return None if batch is None or batch.state is _State.ACKED else (batch.chunk, batch.blame)
 
     def replace(self, key: BatchId, instead: list[tuple[Chunk, Blame]]) -> None:
         """Deliver these in the place of an open batch; together they are its range."""
-        opened: dict[BatchId, _Open] = {}
-        for old, batch in self._open.items():
+        partition = self._partitions[key[0]]
+        before, partition.open = partition.open, {}
+        for old, batch in before.items():
             if old != key:
-                opened[old] = batch
+                partition.open[old] = batch
                 continue
+            self._batches -= 1
             self._bytes -= len(batch.chunk.data)
             for chunk, blame in instead:
-                new = (self.partition, chunk.start, chunk.end)
-                opened[new] = _Open(chunk, blame)
-                self._bytes += len(chunk.data)
-                heapq.heappush(self._queue, (chunk.start, new))
-        self._open = opened
+                self._add(partition, (key[0], chunk.start, chunk.end), _Open(chunk, blame, batch.turn))
 
     def lost(self, worker: str) -> None:
         """A worker died: what it had in hand is queued again."""
         self._credit.pop(worker, None)
         self._held.discard(worker)
-        for key, batch in self._open.items():
+        for key, batch in self._all():
             if batch.state is _State.SENT and batch.worker == worker:
                 self._requeue(key, batch)
 
@@ -166,82 +192,115 @@ class Origin:
         Not a new epoch: the first answer counts, and one who was merely slow has not worked for nothing.
         """
         self._credit.clear()
-        for key, batch in self._open.items():
+        for key, batch in self._all():
             if batch.state is _State.SENT:
                 self._requeue(key, batch)
 
     def committed(self) -> None:
         """What is closed so far is committed: nobody will ever deliver it again."""
-        self.committed_low = self.low
+        for name in self._uncommitted:
+            partition = self._partitions[name]
+            partition.committed_low = partition.low
+            if not partition.open:
+                del self._partitions[name]
+        self._uncommitted.clear()
 
     def new_epoch(self) -> None:
         """An ordered consumer died and its successor is ready: deliver every open batch again.
 
         Only after a commit: the successor begins at ``committed_low``, and what is closed is not delivered again.
         """
-        assert self.committed_low == self.low
+        assert all(partition.committed_low == partition.low for partition in self._partitions.values())
         self.epoch += 1
-        self._queue = [(key[1], key) for key in self._open]  # in source order: a sorted list is a heap
-        for batch in self._open.values():
-            batch.state = _State.QUEUED
-            batch.worker = ""
+        self._queue = []
+        for key, batch in self._all():
             batch.counts = {}
+            self._requeue(key, batch)
 
     def assign(self) -> Iterator[tuple[str, Batch, bytes]]:
-        """Yield (worker, header, payload) to send now: lowest range first, to the worker with most free credit."""
+        """Yield (worker, header, payload) to send now: first issued first, to the worker with most free credit."""
         while self._queue:
             free = (worker for worker in self._credit if worker not in self._held)
             worker = max(free, key=self._credit.__getitem__, default=None)
             if worker is None or self._credit[worker] <= 0:
                 return
-            _, key = heapq.heappop(self._queue)
-            batch = self._open.get(key)
+            _, _, key = heapq.heappop(self._queue)
+            batch = self._find(key)
             if batch is None or batch.state is not _State.QUEUED:
                 continue
             self._credit[worker] -= 1
             batch.state = _State.SENT
             batch.worker = worker
-            yield worker, self._header(batch.chunk), batch.chunk.data
+            yield worker, self._header(key[0], batch), batch.chunk.data
 
     def ack(self, key: BatchId, epoch: int, counts: Counts) -> bool:
         """Take an acknowledgement; return whether it was news."""
-        batch = self._open.get(key)
+        batch = self._find(key)
         if batch is None or epoch != self.epoch or batch.state is _State.ACKED:
             return False
         batch.state = _State.ACKED
         batch.counts = counts
+        self._answered[key[0]] = None
         return True
 
     def failed(self, key: BatchId, epoch: int, worker: str) -> bool:
         """A worker says that what it made of a batch was lost; return whether that was news."""
-        batch = self._open.get(key)
-        if batch is None or epoch != self.epoch or batch.state is not _State.SENT or batch.worker != worker:
+        batch = self._sent(key, epoch, worker)
+        if batch is None:
             return False
         self._requeue(key, batch)
         return True
 
     def advance(self) -> list[tuple[Chunk, Counts]]:
-        """Close the acknowledged batches at the low end, in order, and move ``low`` behind them."""
+        """Close the acknowledged batches at the low end of each partition, in order, and move ``low`` behind them."""
         closed: list[tuple[Chunk, Counts]] = []
-        while self._open:
-            key = next(iter(self._open))
-            batch = self._open[key]
-            if batch.state is not _State.ACKED:
-                break
-            del self._open[key]
-            self._bytes -= len(batch.chunk.data)
-            self.low = batch.chunk.end
-            closed.append((batch.chunk, batch.counts))
+        for name in self._answered:
+            partition = self._partitions[name]
+            while partition.open:
+                key = next(iter(partition.open))
+                batch = partition.open[key]
+                if batch.state is not _State.ACKED:
+                    break
+                del partition.open[key]
+                self._batches -= 1
+                self._bytes -= len(batch.chunk.data)
+                partition.low = batch.chunk.end
+                self._uncommitted[name] = None
+                closed.append((batch.chunk, batch.counts))
+        self._answered.clear()
         return closed
+
+    def _all(self) -> Iterator[tuple[BatchId, _Open]]:
+        for partition in self._partitions.values():
+            yield from partition.open.items()
+
+    def _find(self, key: BatchId) -> _Open | None:
+        partition = self._partitions.get(key[0])
+        return None if partition is None else partition.open.get(key)
+
+    def _sent(self, key: BatchId, epoch: int, worker: str) -> _Open | None:
+        """The batch, if this worker has it from a delivery of this epoch."""
+        batch = self._find(key)
+        if batch is None or epoch != self.epoch or batch.state is not _State.SENT or batch.worker != worker:
+            return None
+        return batch
+
+    def _add(self, partition: _Partition, key: BatchId, batch: _Open) -> None:
+        partition.open[key] = batch
+        self._batches += 1
+        self._bytes += len(batch.chunk.data)
+        self._requeue(key, batch)
 
     def _requeue(self, key: BatchId, batch: _Open) -> None:
         batch.state = _State.QUEUED
         batch.worker = ""
-        heapq.heappush(self._queue, (key[1], key))
+        heapq.heappush(self._queue, (batch.turn, key[1], key))
 
-    def _header(self, chunk: Chunk) -> Batch:
+    def _header(self, partition: str, batch: _Open) -> Batch:
+        chunk = batch.chunk
         return Batch(
-            partition=self.partition, start=chunk.start, end=chunk.end, epoch=self.epoch, low=self.committed_low,
-            roster=self.roster, unit=chunk.unit, source=chunk.source, offset=chunk.offset, line=chunk.line,
-            fault=chunk.fault, detail=chunk.detail, lines=chunk.lines,
+            partition=partition, start=chunk.start, end=chunk.end, epoch=self.epoch,
+            low=self._partitions[partition].committed_low, roster=self.roster, unit=chunk.unit, source=chunk.source,
+            offset=chunk.offset, line=chunk.line, fault=chunk.fault, detail=chunk.detail,
+            lines=chunk.lines,
         )

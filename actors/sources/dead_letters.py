@@ -19,7 +19,7 @@ from typing import ClassVar
 import msgspec
 
 from actors.runtime.database import open_for_reading
-from actors.runtime.ports import Chunk, Unit, UnitLedger
+from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
 
 _NEXT = """
 SELECT p.start, p."end", p.letter, p.piece, coalesce(p.raw, l.raw), l."offset", l.line
@@ -54,7 +54,7 @@ class PlannedLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return f"dead letters, retry {self.retry}"
 
 
-class LettersSource:
+class LettersSource(Source):
     """The opened source.
 
     Args:

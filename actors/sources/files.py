@@ -33,7 +33,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.ports import Chunk, Unit, UnitLedger
+from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
 from actors.sources import inflate
 from actors.sources.cutter import Cutter
 from actors.sources.inflate import ByteStream, Identity
@@ -124,7 +124,7 @@ class _Reading(NamedTuple):
     cutter: Cutter
 
 
-class FilesSource:
+class FilesSource(Source):
     """The opened source. Reads one file after the other.
 
     Args:

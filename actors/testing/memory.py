@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import Chunk, Payload, Refusal, SinkOptions, Unit, UnitLedger
+from actors.runtime.ports import Chunk, Payload, Refusal, SinkOptions, Source, Unit, UnitLedger
 
 
 class MemorySource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,7 +40,7 @@ class MemorySource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return f"memory ({len(self.units)} units)"
 
 
-class MemoryReading:
+class MemoryReading(Source):
     """The opened source: cuts the ranges that are recorded, then others of about the size that is asked for.
 
     Args:

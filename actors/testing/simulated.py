@@ -19,7 +19,6 @@ from actors.runtime.rows import traveller
 from actors.runtime.topology import DEAD_LETTERS, aggregator_names, downstream, writer_name
 from actors.runtime.worker import PoolWorker
 from actors.shards import open_shard
-from actors.testing.memory import MemoryReading
 from actors.writer import Writer
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def _make_role(world: World, name: str, post: Post) -> Role:
     manifest, pipeline = world.manifest, world.pipeline
     if stage == "reader":
         ledger = world.files[name] = Ledger(world.folder / "positions.db", manifest.run)
-        return Reader(post, manifest, ledger, MemoryReading(world.units, ledger, world.next_size))
+        return Reader(post, manifest, ledger, world.open_source(ledger))
     if stage == "aggregator":
         emitted = {sink: world.sinks[sink] for sink in manifest.emits}
         state = world.files[name] = open_shard(

@@ -28,10 +28,11 @@ from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Component, Manifest
 from actors.runtime.messages import Ack, Batch, Failed, Part, Roster, decode, encode
 from actors.runtime.pipeline import CheckerOptions, ParserOptions, Pipeline
+from actors.runtime.ports import Source
 from actors.runtime.shard import ShardFile, ShardState
 from actors.runtime.topology import DEAD_LETTERS, expand
 from actors.testing.faults import Faults
-from actors.testing.memory import MemorySink, MemorySource, MemoryStore, UnorderedMemorySink, inline_sink
+from actors.testing.memory import MemoryReading, MemorySink, MemorySource, MemoryStore, UnorderedMemorySink, inline_sink
 from actors.testing.simulated import SimulatedActor
 
 RUN = "run"
@@ -191,6 +192,10 @@ class World:
             self.queues[pair].pop()
         if not self.queues.get(pair, True):
             del self.queues[pair]
+
+    def open_source(self, ledger: Ledger) -> Source:
+        """Open the source of a new reader."""
+        return MemoryReading(self.units, ledger, self.next_size)
 
     def next_size(self) -> int:
         """Size of the next batch: with faults another each time, so that a new reader would cut other ranges."""

@@ -136,7 +136,7 @@ class TroubledFiles(Files, frozen=True, kw_only=True, forbid_unknown_fields=True
         return _TroubledSource(super().open(ledger, batch_bytes, state))
 
 
-class _TroubledSource:
+class _TroubledSource(Source):
     def __init__(self, source: Source) -> None:
         self._source = source
         self.exhausted = source.exhausted

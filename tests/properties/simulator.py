@@ -5,13 +5,16 @@ is the one that ``actors.testing`` gives to every pipeline.
 from __future__ import annotations
 
 import random
-from collections import Counter
+import re
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from actors.runtime.errors import Reject
+from actors.runtime.ledger import Ledger
 from actors.runtime.pipeline import FlowOptions, Fold, Pipeline
+from actors.runtime.ports import Chunk, Source, Unit
 from actors.testing import Faults, MemorySink, MemorySource, UnorderedMemorySink
 from actors.testing import world as testing_world
 from actors.testing.inline import result_of
@@ -83,6 +86,101 @@ class World(testing_world.World):
         super().__init__(PIPELINE, dict(units), folder, Shape(batch_bytes=30, workers=3, fuse=fuse), faults)
 
 
+    def in_order(self) -> list[Units]:
+        """The inputs, in groups within which the order of input holds."""
+        return [list(self.units.items())]
+
+
+class InterleavedWorld(World):
+    """A run over units that are partitions of their own, read in turns, and that grow while they are read.
+
+    No key is in two of the units, for between two there is no order.
+
+    Attributes:
+        visible: how many bytes of each unit are there by now.
+    """
+
+    def __init__(self, faults: Faults, folder: Path, units: Units, fuse: bool) -> None:
+        self.visible: dict[str, int] = {name: 0 for name, _ in units}
+        super().__init__(faults, folder, _with_own_keys(units), fuse)
+
+    def open_source(self, ledger: Ledger) -> Source:
+        """Open the source of a new reader."""
+        return InterleavedReading(self, ledger)
+
+    def in_order(self) -> list[Units]:
+        """Each for itself."""
+        return [[unit] for unit in self.units.items()]
+
+    def grow(self) -> None:
+        """Now and then, some lines more."""
+        growing = [name for name, data in self.units.items() if self.visible[name] < len(data)]
+        if growing and self.rng.random() < 0.3:
+            name = self.rng.choice(growing)
+            data = self.units[name]
+            wanted = self.visible[name] + self.rng.randint(1, max(1, len(data) // 3))
+            self.visible[name] = data.find(b"\n", wanted) + 1 or len(data)
+
+
+class InterleavedReading(Source):
+    """Reads a chunk of each unit in turn. A unit ends when all of it was there, and is read."""
+
+    def __init__(self, world: InterleavedWorld, ledger: Ledger) -> None:
+        self._world = world
+        self._ledger = ledger
+        self._turns = deque(world.units)
+        self._units: dict[str, Unit] = {}
+        self._recorded: dict[str, deque[tuple[int, int]]] = {}
+        self._at: dict[str, int] = {}
+        self.exhausted = False
+
+    def read(self) -> Chunk | None:
+        """Return the next chunk of the unit whose turn it is, or of one behind it."""
+        self._world.grow()
+        for name in list(self._turns):
+            self._turns.rotate(-1)
+            unit = self._units.get(name) or self._take_up(name)
+            data = self._world.units[name]
+            if self._at[name] == len(data):
+                self._turns.remove(name)
+                if unit.status == "reading":
+                    self._ledger.end(unit, len(data))
+            elif self._at[name] < self._world.visible[name]:
+                return self._cut(unit, data)
+        self.exhausted = not self._turns
+        return None
+
+    def active(self) -> tuple[int, ...]:
+        """The units that have not ended."""
+        return tuple(sorted(self._units[name].id for name in self._turns if name in self._units))
+
+    def finished(self, unit: Unit) -> None:
+        """Nothing is put away."""
+        assert unit.low == len(self._world.units[unit.name])
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes read, and how many there will be is not known."""
+        return sum(self._at.values()), 0
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _take_up(self, name: str) -> Unit:
+        unit = self._units[name] = self._ledger.begin(name, "", alone=True)
+        self._recorded[name] = deque(self._ledger.boundaries(unit))
+        self._at[name] = unit.low
+        return unit
+
+    def _cut(self, unit: Unit, data: bytes) -> Chunk:
+        start, visible = self._at[unit.name], self._world.visible[unit.name]
+        if self._recorded[unit.name]:
+            end = self._recorded[unit.name].popleft()[1]
+        else:
+            end = min(data.find(b"\n", start + self._world.next_size()) + 1 or len(data), visible)
+        self._at[unit.name] = end
+        return Chunk(unit.id, unit.name, start, end, start, data.count(b"\n", 0, start) + 1, data[start:end])
+
+
 def simulate(world: World) -> None:
     """Run to the end, and compare everything with what must come of the input."""
     try:
@@ -99,7 +197,10 @@ def check_everything(world: World) -> None:
     stored = {key: value for key, value in records if value.isdigit()}
     assert {**world.stores["even"].values, **world.stores["odd"].values} == stored
     for name, written in result.written.items():
-        assert written == [record for record in records if record[1].isdigit() and route(record) == name]
+        for unit in world.in_order():
+            keys = {key for key, _ in records_of(unit)}
+            assert [item for item in written if item[0] in keys] == [
+                record for record in records_of(unit) if record[1].isdigit() and route(record) == name]
     live = [key for key, value in records if value not in ("drop", "bad")]
     assert result.folded == {(key,): [count] for key, count in Counter(live).items()}
     lines = [line for data in world.units.values() for line in data.decode().split("\n") if line]
@@ -121,6 +222,11 @@ def make_units(rng: random.Random, units: int, records: int) -> list[tuple[str, 
         lines = [rng.choice(("", "nonsense")) if rng.random() < 0.05 else line for line in lines]
         result.append((f"unit-{unit}", "\n".join(lines).encode()))
     return result
+
+
+def _with_own_keys(units: Units) -> list[tuple[str, bytes]]:
+    return [(name, re.sub(rb"(?m)^k(?=\d+=)", b"k%d0" % (number + 1), data))
+            for number, (name, data) in enumerate(units)]
 
 
 def _value(rng: random.Random, number: int) -> str:

@@ -81,13 +81,13 @@ def test_the_ledger_gives_back_what_was_learned_after_any_restart(
             ledger._connection.close()
             ledger = Ledger(folder / "positions.db", "run")
             unit = ledger.begin("s", "f")
-        origin = Origin("run", 0, 1, 1000, 10**9)
+        origin = Origin(1, 1000, 10**9)
         chunks: list[tuple[Chunk, Blame]] = []
         for start, end in ledger.boundaries(unit):
             chunk = Chunk(unit.id, "s", start, end, start, 1, data[start:end])
             blamed = ledger.issue(chunk)
             chunks.append((given_up(chunk, blamed), blamed))
-            origin.issue(*chunks[-1])
+            origin.issue("run", *chunks[-1])
         assert b"".join(chunk.data for chunk, _ in chunks) == data
         culprit = next((chunk for chunk, _ in chunks if poison in chunk.data.split(b"\n") and not chunk.fault), None)
         if culprit is None:

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from actors.runtime.messages import Ack, Batch, Failed, Part, decode
+from actors.runtime.messages import Ack, Batch, BatchId, Failed, Part, decode
 from actors.runtime.origin import Origin
 from actors.runtime.ports import Chunk
 from actors.runtime.relay import Relay
@@ -25,7 +25,7 @@ from tests.properties.simulator import SimulatedActor, World
 WINDOW_BATCHES, WINDOW_BYTES, CREDIT = 4, 60, 2
 ORIGIN = "reader.1#1"
 WORKERS, CONSUMERS = ("parser.1", "parser.2"), ("writer.a", "writer.b")
-Range = tuple[int, int]
+PARTITIONS = ("p", "q")
 
 
 class LinkMachine(RuleBasedStateMachine):
@@ -33,16 +33,16 @@ class LinkMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.origin = Origin("p", 0, 1, WINDOW_BATCHES, WINDOW_BYTES)
+        self.origin = Origin(1, WINDOW_BATCHES, WINDOW_BYTES)
         self.generations = dict.fromkeys((*WORKERS, *CONSUMERS), 1)
         self.queues: dict[tuple[str, str], deque[Any]] = {}
         self.relays = {name: Relay() for name in WORKERS}
         self.sequencers = {name: Sequencer() for name in CONSUMERS}
         #: What each generation of a consumer has applied, in order.
-        self.applied: dict[str, list[Range]] = {self.address(name): [] for name in CONSUMERS}
+        self.applied: dict[str, list[BatchId]] = {self.address(name): [] for name in CONSUMERS}
         self.undurable: dict[str, deque[Any]] = {name: deque() for name in CONSUMERS}
-        self.closed: list[Range] = []
-        self.tip = 0
+        self.closed: dict[str, list[BatchId]] = {name: [] for name in PARTITIONS}
+        self.tips = dict.fromkeys(PARTITIONS, 0)
         for name in WORKERS:
             self.origin.grant(self.address(name), CREDIT)
 
@@ -55,10 +55,14 @@ class LinkMachine(RuleBasedStateMachine):
     # The origin -----------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.origin.has_room())
-    @rule(size=st.integers(1, 30))
-    def issue(self, size: int) -> None:
-        self.origin.issue(Chunk(1, "s", self.tip, self.tip + size, self.tip, 1, b"x" * size))
-        self.tip += size
+    @rule(partition=st.sampled_from(PARTITIONS), size=st.integers(1, 30))
+    def issue(self, partition: str, size: int) -> None:
+        tip = self.tips[partition]
+        self.origin.issue(partition, Chunk(1, partition, tip, tip + size, tip, 1, b"x" * size))
+        self.tips[partition] += size
+
+    def low(self, partition: str) -> int:
+        return self.closed[partition][-1][2] if self.closed[partition] else 0
 
     @rule()
     def deliver(self) -> None:
@@ -68,11 +72,13 @@ class LinkMachine(RuleBasedStateMachine):
 
     @rule()
     def close(self) -> None:
-        low = self.origin.low
         for chunk, counts in self.origin.advance():
             assert counts == {"read": 1, "written": 2}
-            self.closed.append((chunk.start, chunk.end))
-        assert self.origin.low >= low
+            self.closed[chunk.source].append((chunk.source, chunk.start, chunk.end))
+
+    @rule()
+    def commit(self) -> None:
+        self.origin.committed()
 
     # What is under way ----------------------------------------------------------------------------------------------
 
@@ -110,7 +116,7 @@ class LinkMachine(RuleBasedStateMachine):
             if ack is not None:
                 self.send(receiver, sender, ack)
             for held in self.sequencers[name].ready():
-                self.applied[receiver].append((held.part.start, held.part.end))
+                self.applied[receiver].append(held.part.id)
                 self.undurable[name].append(held)
         else:
             for producer, answer in self.relays[name].ack(sender, message):
@@ -136,6 +142,7 @@ class LinkMachine(RuleBasedStateMachine):
             for producer, failed in relay.gone(old):
                 assert isinstance(failed, Failed)
                 self.send(self.address(worker), producer, failed)
+        self.origin.committed()
         self.origin.new_epoch()
 
     def dies(self, name: str) -> None:
@@ -149,24 +156,27 @@ class LinkMachine(RuleBasedStateMachine):
     @invariant()
     def no_more_than_the_window_is_open(self) -> None:
         assert len(self.origin) <= WINDOW_BATCHES
-        assert self.tip - self.origin.low < WINDOW_BYTES + 30
+        assert sum(self.tips[name] - self.low(name) for name in PARTITIONS) < WINDOW_BYTES + 30
         assert all(len(sequencer) <= WINDOW_BATCHES for sequencer in self.sequencers.values())
 
     @invariant()
     def ranges_are_closed_once_and_in_order(self) -> None:
-        assert all(before[1] == after[0] for before, after in pairwise([(0, 0), *self.closed]))
-        assert self.origin.low == (self.closed[-1][1] if self.closed else 0)
+        for name, closed in self.closed.items():
+            assert all(before[2] == after[1] for before, after in pairwise([(name, 0, 0), *closed]))
+            assert self.origin.low(name) in (None, self.low(name))
 
     @invariant()
     def each_generation_applies_each_range_once_and_in_order(self) -> None:
         for applied in self.applied.values():
-            assert all(before[1] <= after[0] for before, after in pairwise(applied))
+            for name in PARTITIONS:
+                ranges = [key for key in applied if key[0] == name]
+                assert all(before[2] <= after[1] for before, after in pairwise(ranges))
 
     @invariant()
     def what_is_closed_was_applied_everywhere(self) -> None:
         for name in CONSUMERS:
             applied = {each for address, ranges in self.applied.items() if address.startswith(name) for each in ranges}
-            assert applied.issuperset(self.closed)
+            assert all(applied.issuperset(closed) for closed in self.closed.values())
 
     @invariant()
     def credit_is_never_negative_and_never_more_than_was_given(self) -> None:
@@ -182,8 +192,10 @@ class LinkMachine(RuleBasedStateMachine):
             for name in CONSUMERS:
                 self.durable(name, WINDOW_BATCHES)
             self.close()
-        assert self.origin.low == self.tip
+        assert self.tips == {name: self.low(name) for name in PARTITIONS}
         assert len(self.origin) == 0
+        self.commit()
+        assert not self.origin._partitions, "what is closed and committed is forgotten"
         self.what_is_closed_was_applied_everywhere()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.testing import Faults
-from tests.properties.simulator import World, make_units, simulate
+from tests.properties.simulator import InterleavedWorld, World, make_units, simulate
 
 SEEDS = range(150)
 
@@ -33,3 +33,15 @@ def test_actors_that_stand_still_and_links_that_lag_change_nothing(tmp_path: Pat
     faults = Faults(seed, kills=rng.randint(0, 10), stops=rng.randint(1, 10), delays=rng.randint(1, 60),
                     duplicates=0.05, outages=0.1)
     simulate(World(faults, tmp_path, units, fuse=bool(seed % 2)))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_units_that_are_partitions_of_their_own_and_grow_late_are_each_in_order_whoever_dies(
+    tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    units = [unit for number in range(rng.randint(1, 6)) for unit in make_units(rng, 1, rng.randint(1, 60))]
+    units = [(f"unit-{number}", data) for number, (_, data) in enumerate(units)]
+    faults = Faults(seed, kills=rng.randint(0, 30), stops=rng.randint(0, 5), delays=rng.randint(0, 20),
+                    duplicates=0.02, outages=0.1)
+    simulate(InterleavedWorld(faults, tmp_path, units, fuse=bool(seed % 2)))

@@ -341,3 +341,75 @@ def test_a_unit_that_an_earlier_run_loaded_and_did_not_put_away_is_put_away_by_t
     second.close_file()
     assert [(unit.name, unit.status) for unit in read_units(path, "run-1")] == [("a.tsv", "done")]
     assert read_units(path, "run-2") == []
+
+
+def test_a_unit_begun_alone_is_a_partition_of_its_own_from_position_zero(path: Path) -> None:
+    ledger = Ledger(path, "run-1")
+    shared = ledger.begin("a.tsv", "f1")
+    load(ledger, shared, 100)
+    first, second = ledger.begin("x.log", "", alone=True), ledger.begin("y.log", "", alone=True)
+    assert (first.base, first.low, second.base, second.low) == (0, 0, 0, 0)
+    assert [ledger.partition(unit.id) for unit in (shared, first, second)] == [
+        "run-1", f"run-1/{first.id}", f"run-1/{second.id}"]
+    assert [ledger.is_alone(unit.id) for unit in (shared, first)] == [False, True]
+    issue(ledger, first, (0, 5000))
+    assert ledger.begin("b.tsv", "f2").base == 100, "positions of other partitions do not count"
+    ledger.close_file()
+
+
+def test_a_unit_begun_alone_goes_on_in_its_partition_over_restarts_and_runs(path: Path) -> None:
+    ledger = Ledger(path, "run-1")
+    unit = ledger.begin("x.log", "", alone=True)
+    issue(ledger, unit, (0, 10), (10, 20))
+    ledger.close(chunk(unit, 0, 10), {"read": 1})
+    ledger.commit()
+    killed(ledger)
+    for run in ("run-1", "run-2", "run-3"):
+        ledger = Ledger(path, run)
+        again = ledger.begin("x.log", "", alone=True)
+        assert (again.id, again.low, again.status) == (unit.id, 10, "reading")
+        assert ledger.partition(again.id) == f"run-1/{unit.id}"
+        assert ledger.boundaries(again) == [(10, 20)]
+        ledger.close_file()
+    assert [each.counts for each in read_units(path, "run-3")] == [{"read": 1}]
+
+
+def test_units_begun_alone_do_not_wait_for_one_another(path: Path) -> None:
+    ledger = Ledger(path, "run-1")
+    ledger.begin("x.log", "", alone=True)
+    ledger.broken("x.log", "the disk")
+    later = ledger.begin("y.log", "", alone=True)
+    ledger.close_file()
+    second = Ledger(path, "run-2")
+    second.broken("x.log", "gone")
+    again = second.begin("y.log", "", alone=True)
+    assert (again.id, again.status) == (later.id, "reading")
+    second.close_file()
+    third = Ledger(path, "run-3")
+    third.begin("y.log", "", alone=True)
+    assert third.begin("x.log", "", alone=True).status == "reading", "it was not abandoned either"
+    third.close_file()
+
+
+def test_units_begun_alone_that_are_over_are_forgotten_and_known_from_the_file(path: Path) -> None:
+    ledger = Ledger(path, "run-1")
+    for number in range(20):
+        load(ledger, ledger.begin(f"{number}.log", "", alone=True), 10)
+    ledger.commit()
+    assert not ledger._units and not ledger._partitions
+    again = ledger.begin("7.log", "", alone=True)
+    assert (again.status, again.low, ledger.partition(again.id)) == ("done", 10, f"run-1/{again.id}")
+    assert ledger.begin("20.log", "", alone=True).id == 21
+    ledger.close_file()
+
+
+def test_a_unit_that_was_forgotten_can_still_be_changed_by_who_knows_it(path: Path) -> None:
+    ledger = Ledger(path, "run-1")
+    unit = ledger.begin("x.log", "", alone=True)
+    load(ledger, unit, 10)
+    ledger.commit()
+    ledger.end(unit, 10)
+    ledger.settle(unit, "reading")
+    assert ledger.taken_up() == [unit]
+    assert ledger.partition(unit.id) == f"run-1/{unit.id}"
+    ledger.close_file()

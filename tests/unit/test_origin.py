@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from actors.runtime.messages import Batch, BatchId
 from actors.runtime.origin import Origin
+from actors.runtime.poison import Blame
 from actors.runtime.ports import Chunk
 
 
@@ -17,9 +18,9 @@ def key(start: int, end: int) -> BatchId:
 
 def origin_with(batches: int, window_batches: int = 10, window_bytes: int = 1000, generation: int = 1) -> Origin:
     """An origin that has issued ranges of ten bytes."""
-    origin = Origin("p", 0, generation, window_batches, window_bytes)
+    origin = Origin(generation, window_batches, window_bytes)
     for number in range(batches):
-        origin.issue(chunk(10 * number, 10 * number + 10))
+        origin.issue("p", chunk(10 * number, 10 * number + 10))
     return origin
 
 
@@ -56,8 +57,8 @@ def test_the_worker_with_most_free_credit_gets_the_next_batch() -> None:
 
 
 def test_the_header_says_everything_about_the_chunk_and_the_payload_is_its_bytes() -> None:
-    origin = Origin("p", 7, 3, 1, 1)
-    origin.issue(Chunk(4, "in.tsv", 7, 9, 107, 12, b"ab", "truncated_gzip", "ends early"))
+    origin = Origin(3, 1, 1)
+    origin.issue("p", Chunk(4, "in.tsv", 7, 9, 107, 12, b"ab", "truncated_gzip", "ends early"))
     origin.grant("a#1", 1)
     ((worker, header, data),) = origin.assign()
     assert (worker, data) == ("a#1", b"ab")
@@ -67,7 +68,7 @@ def test_the_header_says_everything_about_the_chunk_and_the_payload_is_its_bytes
 def test_the_window_is_full_after_so_many_batches() -> None:
     origin = origin_with(1, window_batches=2)
     assert origin.has_room()
-    origin.issue(chunk(10, 20))
+    origin.issue("p", chunk(10, 20))
     assert not origin.has_room()
     assert len(origin) == 2
 
@@ -88,10 +89,10 @@ def test_acknowledged_batches_are_closed_in_order_and_only_up_to_the_first_gap()
     assigned(origin)
     assert origin.ack(key(10, 20), origin.epoch, {"read": 2})
     assert origin.advance() == []
-    assert origin.low == 0
+    assert origin.low("p") == 0
     assert origin.ack(key(0, 10), origin.epoch, {"read": 1})
     assert [(c.start, counts) for c, counts in origin.advance()] == [(0, {"read": 1}), (10, {"read": 2})]
-    assert (origin.low, len(origin)) == (20, 1)
+    assert (origin.low("p"), len(origin)) == (20, 1)
     assert origin.advance() == []
 
 
@@ -225,7 +226,7 @@ def test_a_new_epoch_does_not_open_again_what_is_closed() -> None:
     origin.new_epoch()
     origin.grant("a#1", 2)
     assert assigned(origin) == [("a#1", 10)]
-    assert origin.low == 10
+    assert origin.low("p") == 10
 
 
 def test_answers_of_an_old_epoch_are_void() -> None:
@@ -251,23 +252,90 @@ def test_the_epochs_of_two_generations_of_an_origin_are_never_the_same() -> None
 
 
 def test_a_fault_without_data_is_a_batch_like_another() -> None:
-    origin = Origin("p", 0, 1, 1, 1)
-    origin.issue(Chunk(1, "in.gz", 0, 1, 0, 1, b"", "truncated_gzip"))
+    origin = Origin(1, 1, 1)
+    origin.issue("p", Chunk(1, "in.gz", 0, 1, 0, 1, b"", "truncated_gzip"))
     assert len(origin) == 1
     origin.ack(("p", 0, 1), origin.epoch, {"dead_lettered": 1})
     assert origin.advance()[0][0].fault == "truncated_gzip"
-    assert origin.low == 1
+    assert origin.low("p") == 1
 
 
 def test_another_partition_begins_at_its_own_position() -> None:
     origin = origin_with(1)
+    origin.issue("q", chunk(500, 510))
+    origin.grant("a#1", 2)
+    headers = [header for _, header, _ in origin.assign()]
+    assert [(header.partition, header.low, header.start) for header in headers] == [("p", 0, 0), ("q", 500, 500)]
+    assert (origin.tip("p"), origin.tip("q"), origin.tip("r")) == (10, 510, None)
+
+
+def test_each_partition_is_closed_in_its_own_order_and_none_waits_for_another() -> None:
+    origin = origin_with(2)
+    origin.issue("q", chunk(0, 10, unit=2))
+    origin.issue("q", chunk(10, 20, unit=2))
+    origin.ack(("q", 0, 10), origin.epoch, {"read": 5})
+    origin.ack(key(10, 20), origin.epoch, {"read": 1})
+    assert [(c.unit, c.start, counts) for c, counts in origin.advance()] == [(2, 0, {"read": 5})]
+    assert (origin.low("p"), origin.low("q"), len(origin)) == (0, 10, 3)
+    assert origin.is_open("p") and origin.is_open("q") and not origin.is_open("r")
+
+
+def test_batches_of_all_partitions_go_out_in_the_order_of_issue() -> None:
+    origin = Origin(1, 10, 1000)
+    for start in (700, 710):
+        origin.issue("p", chunk(start, start + 10))
+        origin.issue("q", chunk(start - 700, start - 690))
+    origin.grant("a#1", 4)
+    assert assigned(origin) == [("a#1", 700), ("a#1", 0), ("a#1", 710), ("a#1", 10)]
+    origin.lost("a#1")
+    origin.new_epoch()
+    origin.grant("b#1", 4)
+    assert assigned(origin) == [("b#1", 700), ("b#1", 0), ("b#1", 710), ("b#1", 10)]
+
+
+def test_one_window_bounds_the_batches_and_bytes_of_all_partitions() -> None:
+    origin = Origin(1, 3, 25)
+    origin.issue("p", chunk(0, 10))
+    origin.issue("q", chunk(0, 10))
+    assert origin.has_room()
+    origin.issue("r", chunk(0, 10))
+    assert not origin.has_room()
+    origin.ack(("q", 0, 10), origin.epoch, {})
+    origin.advance()
+    assert origin.has_room()
+
+
+def test_a_partition_that_is_closed_and_committed_is_forgotten_and_goes_on_where_it_ended() -> None:
+    origin = origin_with(1)
+    origin.issue("q", chunk(0, 10))
+    for partition in ("p", "q"):
+        origin.ack((partition, 0, 10), origin.epoch, {})
+    origin.advance()
+    assert origin.low("p") == 10, "a death of the reader would deliver it again: it is still known"
+    origin.committed()
+    assert (origin.low("p"), origin.low("q")) == (None, None)
+    origin.issue("p", chunk(10, 20))
+    origin.grant("a#1", 1)
+    assert [(header.low, header.start) for _, header, _ in origin.assign()] == [(10, 10)]
+
+
+def test_a_partition_that_has_something_open_is_not_forgotten() -> None:
+    origin = origin_with(2)
     origin.ack(key(0, 10), origin.epoch, {})
     origin.advance()
-    origin.begin("q", 500)
-    origin.issue(chunk(500, 510))
-    origin.grant("a#1", 1)
-    ((_, header, _),) = origin.assign()
-    assert (header.partition, header.low, header.start) == ("q", 500, 500)
+    origin.committed()
+    assert (origin.low("p"), origin.tip("p")) == (10, 20)
+
+
+def test_the_halves_of_a_batch_take_its_turn() -> None:
+    origin = origin_with(1)
+    origin.issue("q", chunk(0, 10))
+    halves = [(chunk(0, 4), Blame()), (chunk(4, 10), Blame())]
+    origin.replace(key(0, 10), halves)
+    origin.grant("a#1", 3)
+    headers = [header for _, header, _ in origin.assign()]
+    assert [header.id for header in headers] == [key(0, 4), key(4, 10), ("q", 0, 10)]
+    assert len(origin) == 3
 
 
 def test_a_batch_that_was_queued_twice_is_delivered_once() -> None:
