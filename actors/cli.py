@@ -27,7 +27,12 @@ FAILURE, USAGE, BAD_CONFIG, INTERRUPTED = 1, 2, 78, 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options, more = parser.parse_known_args(argv)  # FILEs behind an option are not taken for any by argparse
+    if more and (not hasattr(options, "files") or any(word.startswith("-") and word != "-" for word in more)):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:
+        options.files = [*options.files, *more]
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
         return verb(options)
@@ -50,7 +55,11 @@ def _parser() -> argparse.ArgumentParser:
 
     run = _verb(verbs, "run", _run, "run a pipeline to its end")
     _target_options(run)
-    run.add_argument("files", nargs="*", metavar="FILE", help="read these files instead of the configured ones")
+    run.add_argument("files", nargs="*", metavar="FILE", help="read these instead of the configured ones; "
+                     "-: standard input")
+    how = run.add_mutually_exclusive_group()
+    how.add_argument("--follow", action="store_true", help="read the files as they are written, until told to stop")
+    how.add_argument("--once", action="store_true", help="read what is there, and end, also where files are followed")
     run.add_argument("--dry-run", action="store_true", help="do everything but write, keep no position, rename nothing")
     run.add_argument("--format", choices=("auto", "text", "json"), default="auto",
                      help="auto: text on a terminal, JSON lines otherwise")
@@ -158,13 +167,11 @@ def _count(text: str) -> int:
 
 
 def _settings(options: argparse.Namespace, dry: bool = False) -> Settings:
-    from actors.settings import load
+    from actors.console.inputs import settings_of
 
-    sets = list(options.set)
-    files = getattr(options, "files", [])
-    if files:
-        sets += ['source.pattern=""', f"source.paths={json.dumps(files)}"]
-    return load(options.target, sets=sets, state=getattr(options, "state", None), dry=dry)
+    return settings_of(
+        options.target, options.set, getattr(options, "state", None), dry=dry, files=getattr(options, "files", ()),
+        follow=getattr(options, "follow", False), once=getattr(options, "once", False))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -187,7 +194,9 @@ def _run_settings(options: argparse.Namespace, settings: Settings) -> int:
     import supervisor
     from actors.console import report
     from actors.console.history import Recorder
+    from actors.console.inputs import require_stdin
 
+    require_stdin(settings)
     as_json = options.format == "json" or (options.format == "auto" and not sys.stdout.isatty())
     observer = _observer(as_json, options.quiet)
     recorder = Recorder(Path(settings.manifest.state), observer)

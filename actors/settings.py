@@ -56,9 +56,17 @@ class _Target(msgspec.Struct, frozen=True):
 
 def load(
     target: str, *, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None, state: str | None = None,
-    dry: bool = False,
+    dry: bool = False, source: Sequence[str] = (),
 ) -> Settings:
     """Return the settings of TARGET: an application's name, a TOML file, or a dotted module.
+
+    Args:
+        target: see above.
+        sets: ``KEY=VALUE`` texts, which go before everything else.
+        environ: the environment; by default that of this process.
+        state: the state directory, when not the configured one.
+        dry: nothing is to be written to sinks.
+        source: ``KEY=VALUE`` texts that take the place of what file and environment say of the source.
 
     Raises:
         ConfigError: with every problem that was found, one after the other.
@@ -66,7 +74,10 @@ def load(
     found = _resolve(target)
     environ = os.environ if environ is None else environ
     problems: list[str] = []
-    said = [*found.assignments, *from_environment(environ, found.pipeline.sinks, problems), *from_sets(sets, problems)]
+    said = [*found.assignments, *from_environment(environ, found.pipeline.sinks, problems)]
+    if source:
+        said = [one for one in said if one.key[0] != "source"]
+    said += [*from_sets(source, problems), *from_sets(sets, problems)]
     if state is not None:
         said.append(Assignment(("state",), state, "--state"))
     assignments = [with_references(assignment, environ, problems) for assignment in said]

@@ -230,9 +230,11 @@ class Source(Protocol):
 
     def failed(self, unit: Unit) -> None:
         """All of ``unit`` is durable, with more errors than its budget allows. By default it is left where it is."""
+        return
 
     def stop(self) -> None:
         """Take no more from outside. What was accepted is still handed out; then ``exhausted`` is True."""
+        return
 
     def active(self) -> tuple[int, ...]:
         """The ids of those units that are partitions of their own and may go on at any moment: the watermark waits for

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
 import time
 from io import FileIO
 from typing import TYPE_CHECKING
@@ -183,7 +181,9 @@ class Lookout:
             self.is_asked |= self._watch.over(self._watched)  # something may have come before it was watched
 
     def _tell(self, listing: Listing) -> None:
-        for path, why in listing.problems.items():
+        missing = [] if self._options.follow else listing.missing
+        why_missing = "there is no such file or directory (check the name; it may have been moved or deleted)"
+        for path, why in (*listing.problems.items(), *((path, why_missing) for path in missing)):
             if path not in self._told:
                 self._told.add(path)
                 self._ledger.broken(_text(path), f"cannot read {_text(path)}: {why}")
@@ -326,7 +326,7 @@ class Lookout:
             more = look.length != tail.position
             if look.packed and file is not None:
                 more = packed.may_have_more(file, tail.position)
-            if tail.unit.status != "reading" and not more or tail.unit.end is not None and not more:
+            if not more and (tail.unit.status != "reading" or tail.unit.end is not None):
                 tail.path, tail.key = path, look.seen.key
                 tail.size, tail.modified_ns = look.seen.size, look.seen.modified_ns
                 self._files[look.seen.key] = tail

@@ -110,8 +110,10 @@ class Tail:
         lost_at: number of the look that found its content gone.
     """
 
-    __slots__ = ("_anchor", "_inside", "_limits", "_recorded", "_searched", "_was_ended", "deleted", "ending", "gone", "head", "key", "line",
-                 "live", "lost_at", "mark", "modified_ns", "moved", "packed", "path", "position", "queued", "size", "touched", "unit")
+    __slots__ = (
+        "_anchor", "_inside", "_limits", "_recorded", "_searched", "_was_ended", "deleted", "ending", "gone",
+        "head", "key", "line", "live", "lost_at", "mark", "modified_ns", "moved", "packed", "path",
+        "position", "queued", "size", "touched", "unit")
 
     def __init__(self, unit: Unit, mark: Mark, path: str, limits: Limits) -> None:
         self.unit = unit
