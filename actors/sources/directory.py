@@ -135,7 +135,7 @@ class DirectorySource(Source):
                     return chunk
             if not self._options.follow and not self._lookout.is_asked and not self._lookout.live:
                 self.exhausted = True
-            elif not self._lookout.is_asked_now(self._clock()):
+            elif not self._lookout.is_asked:
                 break
         return None
 
@@ -170,6 +170,7 @@ class DirectorySource(Source):
             self._take_turns([tail])
         elif has_ended:
             self._lookout.end(tail)
+        self._lookout.has_news |= chunk is None
         return chunk
 
     def finished(self, unit: Unit) -> None:

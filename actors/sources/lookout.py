@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import time
 from io import FileIO
@@ -11,7 +13,7 @@ from actors.runtime.ports import UnitLedger
 from actors.sources import inflate, packed
 from actors.sources.descriptors import Descriptors
 from actors.sources.listing import Listing, Seen, concerns
-from actors.sources.recognise import RULES, Look, Memory
+from actors.sources.recognise import RULES, Look, Memory, alike, is_related
 from actors.sources.tail import HEAD_BYTES, KIND, Changed, Key, Limits, Mark, Tail
 from actors.sources.watch import Watch
 
@@ -61,14 +63,10 @@ class Lookout:
         self._watch = _watch(options)
         self._watched: dict[str, str] = {}
         self._looks = 0
-        self._look_at = self._not_before = 0.0
+        self._look_at = 0.0
         self.is_asked = True
         self._passed = 0
         self.wake = None if self._watch is None else self._watch.wake
-
-    def is_asked_now(self, now: float) -> bool:
-        """Whether something asks for a look, and the last one was not just now."""
-        return self.is_asked and now >= self._not_before
 
     def look_if_due(self, now: float) -> list[Tail]:
         """Look at what the kernel named, or at everything; return the units that may have more to read."""
@@ -76,12 +74,13 @@ class Lookout:
             for path in self._watch.changed():
                 if not self._glance(path, now):
                     self.is_asked = True
-        if self.is_asked_now(now) or (self._options.follow and now >= self._look_at):
+        if self.is_asked or (self._options.follow and now >= self._look_at):
             self.is_asked = False
             began = time.perf_counter()
             self._look(now)
-            self._not_before = now + _LOOK_SHARE * (time.perf_counter() - began)
             self._look_at = now + self._options.poll_s
+            if self._watch is not None:
+                self._watch.pause_s = _LOOK_SHARE * (time.perf_counter() - began)
         grown, self._grown = self._grown, []
         return grown
 
@@ -126,19 +125,14 @@ class Lookout:
 
     def end(self, tail: Tail) -> None:
         """This unit is read to its end."""
-        unit = tail.unit
-        left = tail.size - tail.position
-        if tail.key is None and left > 0 and not tail.packed:
-            self._ledger.broken(unit.name, f"{left} bytes were written to {unit.name} and not read: it was deleted or "
-                                f"cut to nothing before (position {tail.position}, and there is no copy)")
-        self._ledger.end(unit, tail.position)
+        self._ledger.end(tail.unit, tail.position)
         self._passed += tail.position
         if tail.gone and tail.key is not None:
             self._files.pop(tail.key, None)
             self._open.drop(tail.key)
             tail.key = None
         tail.end()
-        self.live.pop(unit.id, None)
+        self.live.pop(tail.unit.id, None)
         self.has_news = True
 
     def remark(self, tail: Tail) -> None:
@@ -240,6 +234,7 @@ class Lookout:
 
     def _grow(self, tail: Tail, size: int, modified_ns: int, now: float) -> None:
         tail.size, tail.modified_ns, tail.touched = size, modified_ns, now
+        tail.longest = max(size, tail.longest)
         self._grown.append(tail)
         self.has_news = True
 
@@ -353,6 +348,7 @@ class Lookout:
         tail.path = next((path for path in seen.paths if path == tail.path), seen.paths[0])
         tail.key, tail.packed = seen.key, look.packed
         tail.gone = tail.deleted = tail.ending = False
+        tail.longest = 0
         self._files[seen.key] = tail
         self.live[tail.unit.id] = tail
         self._waiting.pop(seen.key, None)
@@ -361,23 +357,41 @@ class Lookout:
     def _give_up(self, now: float) -> None:
         """Units whose content was not found again by the second look end."""
         if self._looks == 1:
-            self._take_up_what_is_gone()
+            self._take_up_what_is_gone(now)
         lost, self._lost = self._lost, []
         for tail in lost:
             if tail.key is None and tail.live:
                 if tail.lost_at < self._looks - 1:
-                    self._let_end(tail)
+                    if not self._look_beside(tail, now):
+                        self._let_end(tail)
                 else:
                     self._lost.append(tail)
                     self.is_asked = True
 
-    def _take_up_what_is_gone(self) -> None:
+    def _look_beside(self, tail: Tail, now: float) -> bool:
+        """Look for the rest of a unit in files beside its own that we are not asked to read: ``FILE.1``."""
+        with contextlib.suppress(OSError), os.scandir(os.path.dirname(tail.path) or ".") as entries:
+            beside = [(entry.path, entry.stat()) for entry in entries
+                      if is_related(tail.path, entry.name) and entry.is_file()]
+            for path, status in beside:
+                key = (status.st_dev, status.st_ino)
+                if key in self._files or os.path.basename(path).startswith("."):
+                    continue
+                look = self._peek(Seen(key, [path], status.st_size, status.st_mtime_ns, status.st_ctime_ns), now)
+                if look is not None and self._memory.find(look, alike) is tail:
+                    self._go_on(tail, look, now)
+                    self._open.keep(key)
+                    return True
+                self._open.drop(key)
+        return False
+
+    def _take_up_what_is_gone(self, now: float) -> None:
         """Units that an earlier run has not finished, and whose content is nowhere, end."""
         for tail in self._memory.unfinished():
-            if tail.key is None and not tail.live and concerns(tail.path, self._options.paths, self._options.pattern):
-                if not tail.position and not self._ledger.boundaries(tail.unit):
-                    self._ledger.broken(tail.unit.name, f"{tail.unit.name} was deleted before any of it was read")
+            if (tail.key is None and not tail.live and concerns(tail.path, self._options.paths, self._options.pattern)
+                    and not self._look_beside(tail, now)):
                 self._resume(tail, None)
+                tail.longest = max(tail.position, tail.mark.size)  # so many bytes it had
                 self.live[tail.unit.id] = tail
                 self._let_end(tail)
 
@@ -385,11 +399,7 @@ class Lookout:
 def _watch(options: Directory) -> Watch | None:
     if not options.follow:
         return None
-    try:
-        import watchfiles
-    except ImportError:
-        return None
-    return Watch(watchfiles, options.poll_s)
+    return Watch(options.poll_s) if importlib.util.find_spec("watchfiles") else None
 
 
 def _by_name(seen: Seen) -> tuple[str, str]:
