@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from actors.runtime.ports import UnitLedger
 from actors.sources import inflate, packed
 from actors.sources.descriptors import Descriptors
+from actors.sources.glimpses import Glimpses, text_of
 from actors.sources.listing import Listing, Seen, concerns
 from actors.sources.recognise import RULES, Look, Memory, alike, is_related
-from actors.sources.tail import HEAD_BYTES, KIND, Changed, Key, Limits, Mark, Tail
+from actors.sources.tail import KIND, Changed, Key, Limits, Mark, Tail
 from actors.sources.watch import Watch
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ class Lookout:
         self._files: dict[Key, Tail] = {}
         self._paths: dict[str, Tail] = {}
         self._open = Descriptors(MOST_OPEN)
-        self._waiting: dict[Key, tuple[int, float]] = {}
-        self._unreadable: dict[Key, int] = {}
+        self._glimpses = Glimpses(ledger, self._open, options.idle_timeout_s if options.follow else 0.0)
         self._told: set[str] = set()
         self._lost: list[Tail] = []
         self._grown: list[Tail] = []
@@ -180,7 +180,7 @@ class Lookout:
         for path, why in (*listing.problems.items(), *((path, why_missing) for path in missing)):
             if path not in self._told:
                 self._told.add(path)
-                self._ledger.broken(_text(path), f"cannot read {_text(path)}: {why}")
+                self._ledger.broken(text_of(path), f"cannot read {text_of(path)}: {why}")
 
     def _glance(self, path: str, now: float) -> bool:
         """Look at one file that is known; return False when everything has to be looked at."""
@@ -203,7 +203,7 @@ class Lookout:
             tail.path = seen.paths[0]
             tail.moved, tail.touched = True, now  # whoever writes to it may do so for a while
             if tail.live:
-                self._ledger.renamed(tail.unit, _text(tail.path), tail.mark.text())
+                self._ledger.renamed(tail.unit, text_of(tail.path), tail.mark.text())
         tail.gone = False
         if (seen.size, seen.modified_ns) != (tail.size, tail.modified_ns):
             if not tail.live or tail.packed or seen.size < tail.position:
@@ -259,50 +259,21 @@ class Lookout:
             self._begin(look, now)
 
     def _peek(self, seen: Seen, now: float) -> Look | None:
-        """Open a file and see how it begins. None: it is empty, or cannot be read, or it is too early."""
-        if not seen.size or self._unreadable.get(seen.key) == seen.changed_ns:
-            return None
         try:
-            file = inflate.open_regular(seen.paths[0])
-            self._open.put(seen.key, file)
-            status = os.fstat(file.fileno())
-            if (status.st_dev, status.st_ino) != seen.key:
-                self._open.drop(seen.key)
-                self.is_asked = True
-                return None
-            if not packed.is_packed(file, seen.paths[0]):
-                head = os.pread(file.fileno(), HEAD_BYTES, 0)
-                return Look(seen, head, False, status.st_size) if head else None
-            if self._is_waiting(seen, now, self._options.idle_timeout_s):
-                return None
-            own = inflate.open_regular(seen.paths[0])
-            with own:
-                return Look(seen, packed.head_of(own), True, None)
-        except OSError as error:
-            self._unreadable[seen.key] = seen.changed_ns
-            name = _text(seen.paths[0])
-            self._ledger.broken(name, inflate.why_unreadable(name, error))
+            return self._glimpses.of(seen, now)
+        except Changed:
+            self.is_asked = True
             return None
 
     def _waits(self, look: Look, now: float) -> bool:
         if self._looks == 1 or not self._options.follow or not self._memory.may_be_a_copy(look, self.live.values()):
             return False
-        return self._is_waiting(look.seen, now, min(_COPY_S, self._options.idle_timeout_s))
-
-    def _is_waiting(self, seen: Seen, now: float, seconds: float) -> bool:
-        """Whether a file has to be left alone until it has had this size for some time."""
-        if not self._options.follow:
-            return False
-        size, since = self._waiting.get(seen.key, (-1, 0.0))
-        if size != seen.size:
-            since = now - max(0.0, time.time() - seen.modified_ns / 1e9)
-            self._waiting[seen.key] = seen.size, since
-        return now - since < seconds
+        return self._glimpses.is_waiting(look.seen, now, min(_COPY_S, self._options.idle_timeout_s))
 
     def _begin(self, look: Look, now: float) -> None:
         mark = self._memory.mark(look)
         path = look.seen.paths[0]
-        unit = self._ledger.begin(_text(path), mark.text(), alone=True)
+        unit = self._ledger.begin(text_of(path), mark.text(), alone=True)
         tail = Tail(unit, mark, path, self._limits)
         self._memory.add(tail)
         self._taken_up.add(unit.id)
@@ -330,7 +301,7 @@ class Lookout:
         elif not look.packed:
             tail.head = look.head if look.head.startswith(tail.head) else tail.head
         self._memory.remark(tail, Mark(*tail.mark[:2], look.seen.key[1], tail.mark.serial))
-        self._ledger.renamed(tail.unit, _text(path), tail.mark.text())
+        self._ledger.renamed(tail.unit, text_of(path), tail.mark.text())
         self._place(tail, look, now)
 
     def _resume(self, tail: Tail, look: Look | None) -> None:
@@ -351,7 +322,7 @@ class Lookout:
         tail.longest = 0
         self._files[seen.key] = tail
         self.live[tail.unit.id] = tail
-        self._waiting.pop(seen.key, None)
+        self._glimpses.forget(seen.key)
         self._grow(tail, seen.size, seen.modified_ns, now - max(0.0, time.time() - seen.modified_ns / 1e9))
 
     def _give_up(self, now: float) -> None:
@@ -404,7 +375,3 @@ def _watch(options: Directory) -> Watch | None:
 
 def _by_name(seen: Seen) -> tuple[str, str]:
     return os.path.basename(seen.paths[0]), seen.paths[0]
-
-
-def _text(path: str) -> str:
-    return os.fsencode(path).decode(errors="backslashreplace")  # a name in the ledger is text

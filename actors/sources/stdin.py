@@ -118,7 +118,7 @@ class StdinSource(Source):
 
     def progress(self) -> tuple[int, int]:
         """Bytes read, and in all, which a pipe does not tell."""
-        return self._position, os.fstat(self._fd).st_size if self._is_file else 0
+        return self._position, os.fstat(self._fd).st_size - self._from if self._is_file else 0
 
     def close(self) -> None:
         """Descriptor 0 stays open."""
