@@ -71,7 +71,9 @@ def run(manifest: Manifest, observer: Observer, reload: Reload | None = None) ->
         decisions = tree.Tree(specs, policy_of(manifest), random.Random())
         _preload(manifest)
         desk = Desk(decisions, manifest, reload)
-        with contextlib.closing(_Run(directory.path, decisions, desk, Recorder(manifest, observer))) as supervised:
+        stdin_for = _who_reads_stdin(manifest)
+        with contextlib.closing(
+                _Run(directory.path, decisions, desk, Recorder(manifest, observer), stdin_for)) as supervised:
             return supervised.until_ended(RunStarted(manifest.run, manifest.name, manifest.state, len(specs)))
     finally:
         directory.close()
@@ -85,15 +87,17 @@ class _Run:
         decisions: the tree, which decides everything.
         desk: where commands are carried out.
         observer: who is told.
+        stdin_for: what the names of those actors begin with that have our standard input; others have none.
     """
 
-    def __init__(self, run_dir: Path, decisions: tree.Tree, desk: Desk, observer: Observer) -> None:
+    def __init__(self, run_dir: Path, decisions: tree.Tree, desk: Desk, observer: Observer, stdin_for: str) -> None:
         # Grandchildren of a child that dies come to us, and go when we go.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._run_dir = run_dir
         self._tree = decisions
         self._desk = desk
         self._observer = observer
+        self._stdin_for = stdin_for
         self._board = SupervisorBoard(run_dir / BOARD)
         self._pids: dict[str, int] = {}
         self._pidfds: dict[int, str] = {}
@@ -258,9 +262,10 @@ class _Run:
         arguments = [sys.executable, "-m", "actors", name, "--generation", str(generation),
                      "--run", str(self._run_dir), "--parent", str(os.getpid())]
         # A process group of its own: Ctrl-C at the terminal is for the supervisor alone.
+        no_stdin = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
         return os.posix_spawn(
             sys.executable, arguments, os.environ, setpgroup=0,
-            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)])
+            file_actions=[] if self._has_stdin(name) else no_stdin)
 
     def _fork(self, name: str, generation: int) -> int:
         parent = os.getpid()
@@ -269,7 +274,7 @@ class _Run:
             return pid
         code = 1
         try:
-            self._become_a_child()
+            self._become_a_child(name)
             code = actor_main.run(name, generation, self._run_dir, parent)
         except BaseException:
             traceback.print_exc()
@@ -278,7 +283,10 @@ class _Run:
             sys.stderr.flush()
             os._exit(code)
 
-    def _become_a_child(self) -> None:
+    def _has_stdin(self, name: str) -> bool:
+        return bool(self._stdin_for) and name.startswith(self._stdin_for)
+
+    def _become_a_child(self, name: str) -> None:
         """Leave behind what is the supervisor's: handlers, descriptors, the terminal."""
         signal.set_wakeup_fd(-1)
         for number in _SIGNALS:
@@ -286,11 +294,16 @@ class _Run:
         os.setpgid(0, 0)
         gate = self._fork_gate
         assert gate is not None
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        if not self._has_stdin(name):
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.closerange(3, gate)
         os.closerange(gate + 1, os.sysconf("SC_OPEN_MAX"))  # the lock, the pipe's other end, everything
         os.read(gate, 1)  # ends when the supervisor has bound its socket, or has died
         os.close(gate)
+
+
+def _who_reads_stdin(manifest: Manifest) -> str:
+    return "reader." if getattr(manifest.source.load(), "wants_stdin", False) else ""
 
 
 def _preload(manifest: Manifest) -> None:

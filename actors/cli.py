@@ -67,9 +67,13 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
 
     run = _verb(verbs, "run", _run, "run a pipeline to its end")
     _target_options(run)
-    run.add_argument("files", nargs="*", metavar="FILE", help="read these files instead of the configured ones")
+    run.add_argument("files", nargs="*", metavar="FILE", help="read these instead of the configured ones; "
+                     "-: standard input")
     run.add_argument("--batch", nargs="*", metavar="FILE", help="run what the application has for whole files, e.g. a "
                      "query, over these; nothing is kept, unless --state is given")
+    how = run.add_mutually_exclusive_group()
+    how.add_argument("--follow", action="store_true", help="read the files as they are written, until told to stop")
+    how.add_argument("--once", action="store_true", help="read what is there, and end, also where files are followed")
     run.add_argument("--dry-run", action="store_true", help="do everything but write, keep no position, rename nothing")
     anew = run.add_mutually_exclusive_group()
     anew.add_argument("--fresh", action="store_true",
@@ -181,15 +185,13 @@ def _count(text: str) -> int:
 
 
 def _settings(options: argparse.Namespace, dry: bool = False) -> Settings:
-    from actors.settings import load
+    from actors.console.inputs import settings_of
 
-    sets = list(options.set)
     batch = getattr(options, "batch", None)
-    files = [*getattr(options, "files", []), *(batch or ())]
-    if files:
-        sets += ['source.pattern=""', f"source.paths={json.dumps(files)}"]
-    return load(options.target, sets=sets, state=getattr(options, "state", None), dry=dry, batch=batch is not None,
-                flags=getattr(options, "flags", ()))
+    return settings_of(
+        options.target, options.set, getattr(options, "state", None), dry=dry, batch=batch is not None,
+        files=[*getattr(options, "files", ()), *(batch or ())], flags=getattr(options, "flags", ()),
+        follow=getattr(options, "follow", False), once=getattr(options, "once", False))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -236,7 +238,9 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     import supervisor
     from actors.console import report
     from actors.console.history import Recorder
+    from actors.console.inputs import require_stdin
 
+    require_stdin(settings)
     as_json = options.format == "json" or (options.format == "auto" and not sys.stdout.isatty())
     observer = _observer(as_json, options.quiet)
     recorder = Recorder(Path(settings.manifest.state), observer)

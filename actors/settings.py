@@ -58,12 +58,19 @@ class _Target(msgspec.Struct, frozen=True):
 
 def load(
     target: str, *, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None, state: str | None = None,
-    dry: bool = False, batch: bool = False, flags: Sequence[tuple[str, str]] = (),
+    dry: bool = False, source: Sequence[str] = (), batch: bool = False, flags: Sequence[tuple[str, str]] = (),
 ) -> Settings:
     """Return the settings of TARGET: an application's name, a TOML file, or a dotted module.
 
-    ``batch``: of the pipeline that the application has for batches. ``flags``: its own flags of the command line, with
-    what was said after each.
+    Args:
+        target: see above.
+        sets: ``KEY=VALUE`` texts, which go before everything else.
+        environ: the environment; by default that of this process.
+        state: the state directory, when not the configured one.
+        dry: nothing is to be written to sinks.
+        source: ``KEY=VALUE`` texts that take the place of what file and environment say of the source.
+        batch: of the pipeline that the application has for batches.
+        flags: the application's own flags of the command line, with what was said after each.
 
     Raises:
         ConfigError: with every problem that was found, one after the other.
@@ -75,7 +82,9 @@ def load(
     if batch:
         found = _batch_of(found, target)
         said = [one for one in said if one.key[0] not in _OF_ONE_PIPELINE]
-    said += from_sets(sets, problems)
+    if source:
+        said = [one for one in said if one.key[0] != "source"]
+    said += [*from_sets(source, problems), *from_sets(sets, problems)]
     said += [from_flag(f"--{name}", found.pipeline.flags[name], text) for name, text in flags]
     if state is not None:
         said.append(Assignment(("state",), state, "--state"))

@@ -46,7 +46,8 @@ _COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, prob
 _SAVE = f"""
 INSERT INTO units (run, partition, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET run=excluded.run, name=excluded.name, fingerprint=excluded.fingerprint,
-    low=excluded.low, lines=excluded.lines, "end"=excluded."end", status=excluded.status, counts=excluded.counts, problem=excluded.problem
+    low=excluded.low, lines=excluded.lines, "end"=excluded."end", status=excluded.status, counts=excluded.counts,
+    problem=excluded.problem
 """
 #: The first half of a split range takes the place of the whole.
 _RECORD = """

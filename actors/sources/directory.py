@@ -14,9 +14,9 @@ Guarantees:
 * No file is changed. No more than 256 are open, and all are looked at only when the kernel says that a name has come
   or gone, and every ``poll_s``.
 
-Three things end a unit: with ``follow = false`` the end of its file; otherwise that its file was renamed, or its content
-went, and nothing more has come for ``idle_timeout_s``. Then a last line without its newline is a line. To stop ends no
-unit: the next run goes on where this one was.
+Three things end a unit: with ``follow = false`` the end of its file; otherwise that its file was deleted, or cut short;
+or that it was renamed and nothing more has come for ``idle_timeout_s``. Then a last line without its newline is a line.
+To stop ends no unit: the next run goes on where this one was.
 
 What does not work: knowing a file by its inode (the numbers come again at once, and a copy has another); by its name
 (rotation gives the name to another file); by its first line (many begin with the same header); to be told by inotify
@@ -36,7 +36,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.ports import Chunk, Source, UnitLedger
+from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
 from actors.sources.listing import Listing
 from actors.sources.lookout import Lookout
 from actors.sources.packed import Packed
@@ -84,9 +84,9 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                               "expected e.g. paths = [\"logs\"]")
         for path in Listing(self.paths, self.pattern, self.recursive).missing:
             parent = os.path.dirname(path) or "."
-            if not self.follow or not os.path.isdir(parent):
-                raise ConfigError(f"the directory source cannot read {path}: there is no such file or directory"
-                                  + (f", and no {parent} in which it could appear" if self.follow else ""))
+            if self.follow and not os.path.isdir(parent):
+                raise ConfigError(f"the directory source cannot read {path}: there is no such file or directory, and "
+                                  f"no {parent} in which it could appear")
         return DirectorySource(self, ledger, batch_bytes)
 
     def describe(self) -> str:
@@ -135,7 +135,7 @@ class DirectorySource(Source):
                     return chunk
             if not self._options.follow and not self._lookout.is_asked and not self._lookout.live:
                 self.exhausted = True
-            elif not self._lookout.is_asked_now(self._clock()):
+            elif not self._lookout.is_asked:
                 break
         return None
 
@@ -170,7 +170,11 @@ class DirectorySource(Source):
             self._take_turns([tail])
         elif has_ended:
             self._lookout.end(tail)
+        self._lookout.has_news |= chunk is None
         return chunk
+
+    def finished(self, unit: Unit) -> None:
+        """Nothing to put away: the ledger knows what was read."""
 
     def stop(self) -> None:
         """Read no further: what is not read stays for the next run."""

@@ -60,6 +60,8 @@ class Listing:
                 self.directories[_fixed_part(path)] = None
                 for found in sorted(glob.glob(path, recursive=True)):
                     self._name(found, is_named=False)
+        for seen in self.files.values():
+            seen.paths.sort()
 
     def _name(self, path: str, is_named: bool) -> None:
         try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
-import stat
 import time
 from io import FileIO
 from typing import TYPE_CHECKING
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from actors.runtime.ports import UnitLedger
 from actors.sources import inflate, packed
 from actors.sources.descriptors import Descriptors
+from actors.sources.glimpses import Glimpses, text_of
 from actors.sources.listing import Listing, Seen, concerns
-from actors.sources.recognise import RULES, Look, Memory
-from actors.sources.tail import HEAD_BYTES, KIND, Changed, Key, Limits, Mark, Tail
+from actors.sources.recognise import RULES, Look, Memory, alike, is_related
+from actors.sources.tail import KIND, Changed, Key, Limits, Mark, Tail
 from actors.sources.watch import Watch
 
 if TYPE_CHECKING:
@@ -55,22 +56,17 @@ class Lookout:
         self._files: dict[Key, Tail] = {}
         self._paths: dict[str, Tail] = {}
         self._open = Descriptors(MOST_OPEN)
-        self._waiting: dict[Key, tuple[int, float]] = {}
-        self._unreadable: dict[Key, int] = {}
+        self._glimpses = Glimpses(ledger, self._open, options.idle_timeout_s if options.follow else 0.0)
         self._told: set[str] = set()
         self._lost: list[Tail] = []
         self._grown: list[Tail] = []
         self._watch = _watch(options)
         self._watched: dict[str, str] = {}
         self._looks = 0
-        self._look_at = self._not_before = 0.0
+        self._look_at = 0.0
         self.is_asked = True
         self._passed = 0
         self.wake = None if self._watch is None else self._watch.wake
-
-    def is_asked_now(self, now: float) -> bool:
-        """Whether something asks for a look, and the last one was not just now."""
-        return self.is_asked and now >= self._not_before
 
     def look_if_due(self, now: float) -> list[Tail]:
         """Look at what the kernel named, or at everything; return the units that may have more to read."""
@@ -78,12 +74,13 @@ class Lookout:
             for path in self._watch.changed():
                 if not self._glance(path, now):
                     self.is_asked = True
-        if self.is_asked_now(now) or (self._options.follow and now >= self._look_at):
+        if self.is_asked or (self._options.follow and now >= self._look_at):
             self.is_asked = False
             began = time.perf_counter()
             self._look(now)
-            self._not_before = now + _LOOK_SHARE * (time.perf_counter() - began)
             self._look_at = now + self._options.poll_s
+            if self._watch is not None:
+                self._watch.pause_s = _LOOK_SHARE * (time.perf_counter() - began)
         grown, self._grown = self._grown, []
         return grown
 
@@ -128,19 +125,14 @@ class Lookout:
 
     def end(self, tail: Tail) -> None:
         """This unit is read to its end."""
-        unit = tail.unit
-        left = tail.size - tail.position
-        if tail.key is None and left > 0 and not tail.packed:
-            self._ledger.broken(unit.name, f"{left} bytes were written to {unit.name} and not read: it was deleted or "
-                                f"cut to nothing before (position {tail.position}, and there is no copy)")
-        self._ledger.end(unit, tail.position)
+        self._ledger.end(tail.unit, tail.position)
         self._passed += tail.position
         if tail.gone and tail.key is not None:
             self._files.pop(tail.key, None)
             self._open.drop(tail.key)
             tail.key = None
         tail.end()
-        self.live.pop(unit.id, None)
+        self.live.pop(tail.unit.id, None)
         self.has_news = True
 
     def remark(self, tail: Tail) -> None:
@@ -183,10 +175,12 @@ class Lookout:
             self.is_asked |= self._watch.over(self._watched)  # something may have come before it was watched
 
     def _tell(self, listing: Listing) -> None:
-        for path, why in listing.problems.items():
+        missing = [] if self._options.follow else listing.missing
+        why_missing = "there is no such file or directory (check the name; it may have been moved or deleted)"
+        for path, why in (*listing.problems.items(), *((path, why_missing) for path in missing)):
             if path not in self._told:
                 self._told.add(path)
-                self._ledger.broken(_text(path), f"cannot read {_text(path)}: {why}")
+                self._ledger.broken(text_of(path), f"cannot read {text_of(path)}: {why}")
 
     def _glance(self, path: str, now: float) -> bool:
         """Look at one file that is known; return False when everything has to be looked at."""
@@ -209,7 +203,7 @@ class Lookout:
             tail.path = seen.paths[0]
             tail.moved, tail.touched = True, now  # whoever writes to it may do so for a while
             if tail.live:
-                self._ledger.renamed(tail.unit, _text(tail.path), tail.mark.text())
+                self._ledger.renamed(tail.unit, text_of(tail.path), tail.mark.text())
         tail.gone = False
         if (seen.size, seen.modified_ns) != (tail.size, tail.modified_ns):
             if not tail.live or tail.packed or seen.size < tail.position:
@@ -240,6 +234,7 @@ class Lookout:
 
     def _grow(self, tail: Tail, size: int, modified_ns: int, now: float) -> None:
         tail.size, tail.modified_ns, tail.touched = size, modified_ns, now
+        tail.longest = max(size, tail.longest)
         self._grown.append(tail)
         self.has_news = True
 
@@ -264,50 +259,21 @@ class Lookout:
             self._begin(look, now)
 
     def _peek(self, seen: Seen, now: float) -> Look | None:
-        """Open a file and see how it begins. None: it is empty, or cannot be read, or it is too early."""
-        if not seen.size or self._unreadable.get(seen.key) == seen.changed_ns:
-            return None
         try:
-            file = inflate.open_regular(seen.paths[0])
-            self._open.put(seen.key, file)
-            status = os.fstat(file.fileno())
-            if (status.st_dev, status.st_ino) != seen.key:
-                self._open.drop(seen.key)
-                self.is_asked = True
-                return None
-            if not packed.is_packed(file, seen.paths[0]):
-                head = os.pread(file.fileno(), HEAD_BYTES, 0)
-                return Look(seen, head, False, status.st_size) if head else None
-            if self._is_waiting(seen, now, self._options.idle_timeout_s):
-                return None
-            own = inflate.open_regular(seen.paths[0])
-            with own:
-                return Look(seen, packed.head_of(own), True, None)
-        except OSError as error:
-            self._unreadable[seen.key] = seen.changed_ns
-            name = _text(seen.paths[0])
-            self._ledger.broken(name, inflate.why_unreadable(name, error))
+            return self._glimpses.of(seen, now)
+        except Changed:
+            self.is_asked = True
             return None
 
     def _waits(self, look: Look, now: float) -> bool:
         if self._looks == 1 or not self._options.follow or not self._memory.may_be_a_copy(look, self.live.values()):
             return False
-        return self._is_waiting(look.seen, now, min(_COPY_S, self._options.idle_timeout_s))
-
-    def _is_waiting(self, seen: Seen, now: float, seconds: float) -> bool:
-        """Whether a file has to be left alone until it has had this size for some time."""
-        if not self._options.follow:
-            return False
-        size, since = self._waiting.get(seen.key, (-1, 0.0))
-        if size != seen.size:
-            since = now - max(0.0, time.time() - seen.modified_ns / 1e9)
-            self._waiting[seen.key] = seen.size, since
-        return now - since < seconds
+        return self._glimpses.is_waiting(look.seen, now, min(_COPY_S, self._options.idle_timeout_s))
 
     def _begin(self, look: Look, now: float) -> None:
         mark = self._memory.mark(look)
         path = look.seen.paths[0]
-        unit = self._ledger.begin(_text(path), mark.text(), alone=True)
+        unit = self._ledger.begin(text_of(path), mark.text(), alone=True)
         tail = Tail(unit, mark, path, self._limits)
         self._memory.add(tail)
         self._taken_up.add(unit.id)
@@ -326,7 +292,7 @@ class Lookout:
             more = look.length != tail.position
             if look.packed and file is not None:
                 more = packed.may_have_more(file, tail.position)
-            if tail.unit.status != "reading" and not more or tail.unit.end is not None and not more:
+            if not more and (tail.unit.status != "reading" or tail.unit.end is not None):
                 tail.path, tail.key = path, look.seen.key
                 tail.size, tail.modified_ns = look.seen.size, look.seen.modified_ns
                 self._files[look.seen.key] = tail
@@ -335,7 +301,7 @@ class Lookout:
         elif not look.packed:
             tail.head = look.head if look.head.startswith(tail.head) else tail.head
         self._memory.remark(tail, Mark(*tail.mark[:2], look.seen.key[1], tail.mark.serial))
-        self._ledger.renamed(tail.unit, _text(path), tail.mark.text())
+        self._ledger.renamed(tail.unit, text_of(path), tail.mark.text())
         self._place(tail, look, now)
 
     def _resume(self, tail: Tail, look: Look | None) -> None:
@@ -353,31 +319,50 @@ class Lookout:
         tail.path = next((path for path in seen.paths if path == tail.path), seen.paths[0])
         tail.key, tail.packed = seen.key, look.packed
         tail.gone = tail.deleted = tail.ending = False
+        tail.longest = 0
         self._files[seen.key] = tail
         self.live[tail.unit.id] = tail
-        self._waiting.pop(seen.key, None)
+        self._glimpses.forget(seen.key)
         self._grow(tail, seen.size, seen.modified_ns, now - max(0.0, time.time() - seen.modified_ns / 1e9))
 
     def _give_up(self, now: float) -> None:
         """Units whose content was not found again by the second look end."""
         if self._looks == 1:
-            self._take_up_what_is_gone()
+            self._take_up_what_is_gone(now)
         lost, self._lost = self._lost, []
         for tail in lost:
             if tail.key is None and tail.live:
                 if tail.lost_at < self._looks - 1:
-                    self._let_end(tail)
+                    if not self._look_beside(tail, now):
+                        self._let_end(tail)
                 else:
                     self._lost.append(tail)
                     self.is_asked = True
 
-    def _take_up_what_is_gone(self) -> None:
+    def _look_beside(self, tail: Tail, now: float) -> bool:
+        """Look for the rest of a unit in files beside its own that we are not asked to read: ``FILE.1``."""
+        with contextlib.suppress(OSError), os.scandir(os.path.dirname(tail.path) or ".") as entries:
+            beside = [(entry.path, entry.stat()) for entry in entries
+                      if is_related(tail.path, entry.name) and entry.is_file()]
+            for path, status in beside:
+                key = (status.st_dev, status.st_ino)
+                if key in self._files or os.path.basename(path).startswith("."):
+                    continue
+                look = self._peek(Seen(key, [path], status.st_size, status.st_mtime_ns, status.st_ctime_ns), now)
+                if look is not None and self._memory.find(look, alike) is tail:
+                    self._go_on(tail, look, now)
+                    self._open.keep(key)
+                    return True
+                self._open.drop(key)
+        return False
+
+    def _take_up_what_is_gone(self, now: float) -> None:
         """Units that an earlier run has not finished, and whose content is nowhere, end."""
         for tail in self._memory.unfinished():
-            if tail.key is None and not tail.live and concerns(tail.path, self._options.paths, self._options.pattern):
-                if not tail.position and not self._ledger.boundaries(tail.unit):
-                    self._ledger.broken(tail.unit.name, f"{tail.unit.name} was deleted before any of it was read")
+            if (tail.key is None and not tail.live and concerns(tail.path, self._options.paths, self._options.pattern)
+                    and not self._look_beside(tail, now)):
                 self._resume(tail, None)
+                tail.longest = max(tail.position, tail.mark.size)  # so many bytes it had
                 self.live[tail.unit.id] = tail
                 self._let_end(tail)
 
@@ -385,16 +370,8 @@ class Lookout:
 def _watch(options: Directory) -> Watch | None:
     if not options.follow:
         return None
-    try:
-        import watchfiles
-    except ImportError:
-        return None
-    return Watch(watchfiles, options.poll_s)
+    return Watch(options.poll_s) if importlib.util.find_spec("watchfiles") else None
 
 
 def _by_name(seen: Seen) -> tuple[str, str]:
     return os.path.basename(seen.paths[0]), seen.paths[0]
-
-
-def _text(path: str) -> str:
-    return os.fsencode(path).decode(errors="backslashreplace")  # a name in the ledger is text

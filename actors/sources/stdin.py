@@ -15,6 +15,7 @@ import os
 import select
 import stat
 from collections import deque
+from io import FileIO
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -22,6 +23,8 @@ import msgspec
 from msgspec import Meta
 
 from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
+from actors.sources import inflate
+from actors.sources.cutter import BOM
 
 #: Bytes that are asked of a pipe at a time: what one holds.
 _BLOCK_BYTES = 64 * 1024
@@ -73,10 +76,11 @@ class StdinSource(Source):
         self._searched = 0
         self._inside = False
         self._at_end = False
-        self._unit = unit = ledger.begin("stdin", "stdin", alone=True)
+        self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+        self._from = os.lseek(fd, 0, os.SEEK_CUR) if self._is_file else 0  # somebody may have read the first lines
+        self._unit = unit = ledger.begin("stdin", self._fingerprint(), alone=True)
         self._position = unit.low
         self._line = unit.lines + 1
-        self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         self._recorded = deque(ledger.boundaries(unit))
         self._is_torn = not self._is_file and (unit.low > 0 or bool(self._recorded))
         self.exhausted = unit.end is not None
@@ -114,15 +118,21 @@ class StdinSource(Source):
 
     def progress(self) -> tuple[int, int]:
         """Bytes read, and in all, which a pipe does not tell."""
-        return self._position, os.fstat(self._fd).st_size if self._is_file else 0
+        return self._position, os.fstat(self._fd).st_size - self._from if self._is_file else 0
 
     def close(self) -> None:
         """Descriptor 0 stays open."""
 
+    def _fingerprint(self) -> str:
+        if not self._is_file:
+            return "stdin"
+        with FileIO(self._fd, closefd=False) as file:
+            return f"stdin:{inflate.fingerprint(file)}:{self._from}"
+
     def _fill(self, size: int) -> bool:
         """Read what is there; return whether anything was, or the end."""
         if self._is_file:
-            data = os.pread(self._fd, size, self._position + len(self._buffer))
+            data = os.pread(self._fd, size, self._from + self._position + len(self._buffer))
         elif select.select([self._fd], [], [], 0)[0]:
             data = os.read(self._fd, size)
         else:
@@ -156,8 +166,11 @@ class StdinSource(Source):
         fault = "line_too_long" if self._inside or not (ends or (self._at_end and not self._buffer)) else ""
         self._inside = bool(fault) and not ends
         detail = fault and f"line {self._line} is longer than {self._max_line_bytes} bytes (max_line_bytes)"
-        start, self._position = self._position, self._position + size
-        chunk = Chunk(self._unit.id, "stdin", start, start + size, start, self._line, data, fault, detail)
+        start, end = self._position, self._position + size
+        self._position = end
+        if start == 0:
+            data = data.removeprefix(BOM)
+        chunk = Chunk(self._unit.id, "stdin", start, end, end - len(data), self._line, data, fault, detail)
         self._line += data.count(b"\n")
         return chunk
 

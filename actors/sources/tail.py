@@ -99,6 +99,7 @@ class Tail:
         position: end of the last chunk.
         line: number of the line that begins at the position.
         size: bytes of its file, as seen last; ``modified_ns`` is when it was written to.
+        longest: the most bytes that its file was seen to have.
         touched: when it was last seen to have grown (monotonic seconds).
         live: this run reads it.
         queued: it waits for its turn.
@@ -110,8 +111,10 @@ class Tail:
         lost_at: number of the look that found its content gone.
     """
 
-    __slots__ = ("_anchor", "_inside", "_limits", "_recorded", "_searched", "_was_ended", "deleted", "ending", "gone", "head", "key", "line",
-                 "live", "lost_at", "mark", "modified_ns", "moved", "packed", "path", "position", "queued", "size", "touched", "unit")
+    __slots__ = (
+        "_anchor", "_inside", "_limits", "_recorded", "_searched", "_was_ended", "deleted", "ending", "gone",
+        "head", "key", "line", "live", "longest", "lost_at", "mark", "modified_ns", "moved", "packed", "path",
+        "position", "queued", "size", "touched", "unit")
 
     def __init__(self, unit: Unit, mark: Mark, path: str, limits: Limits) -> None:
         self.unit = unit
@@ -120,7 +123,7 @@ class Tail:
         self.key: Key | None = None
         self.position = self._searched = unit.low
         self.line = unit.lines + 1
-        self.size = self.lost_at = 0
+        self.size = self.longest = self.lost_at = 0
         self.touched = 0.0
         self.modified_ns = 0
         self.live = self.queued = self.moved = self.gone = self.deleted = self.ending = self.packed = False
@@ -175,7 +178,7 @@ class Tail:
         if self._recorded:
             return self._again(fd, self._recorded.popleft()[1])
         if fd is None:
-            return None
+            return self._missed() if self.longest > self.position and not self.packed else None
         if self._inside is None:
             self._inside = self._begins_inside(fd)
         end = 0
@@ -241,11 +244,17 @@ class Tail:
         if len(data) == size:
             is_last = size < self._limits.max_line_bytes and fd is not None and not os.pread(fd, 1, end)
             return self._line(data, is_last)
+        return self._gone(end, f"the bytes {self.position} to {end} of this file were read before and not finished, "
+                          "and are there no more: it was changed or deleted between two runs")
+
+    def _missed(self) -> Chunk:
+        """What was seen to be there, and was cut off or deleted before it was read."""
+        return self._gone(self.longest, f"the bytes {self.position} to {self.longest} of this file were not read: it "
+                          "was deleted, or cut short, before that, and no copy of it is there")
+
+    def _gone(self, end: int, detail: str) -> Chunk:
         start, self.position, self._searched = self.position, end, end
-        return Chunk(
-            self.unit.id, self.unit.name, start, end, start, self.line, b"", "file_changed",
-            f"the bytes {start} to {end} of this file were read before and not finished, and are there no more: "
-            "it was changed or deleted between two runs")
+        return Chunk(self.unit.id, self.unit.name, start, end, start, self.line, b"", "file_changed", detail)
 
     def _chunk(self, data: bytes, fault: str = "", detail: str = "") -> Chunk | None:
         start, end = self.position, self.position + len(data)

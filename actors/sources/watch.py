@@ -11,23 +11,29 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from watchfiles._rust_notify import RustNotify
+
+#: What is noticed within this time is told at once, together.
+_DEBOUNCE_MS = 50
 
 
 class Watch:
     """Watches directories, not what is below them.
 
     Args:
-        watchfiles: the module of that name.
         poll_s: wake so often anyway.
 
     Attributes:
         wake: readable when there is something to look at.
+        pause_s: seconds from one wake to the next at least; what is noticed meanwhile is told then.
     """
 
-    def __init__(self, watchfiles: ModuleType, poll_s: float) -> None:
+    def __init__(self, poll_s: float) -> None:
         self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._watchfiles = watchfiles
+        self.pause_s = 0.0
         self._poll_ms = max(1, int(poll_s * 1000))
         self._directories: frozenset[str] = frozenset()
         self._stop = threading.Event()
@@ -36,7 +42,7 @@ class Watch:
         self._changed: set[str] = set()
 
     def over(self, directories: Iterable[str]) -> bool:
-        """Watch these directories from here on; return whether they are others than before."""
+        """Watch these directories; return whether they are others than before. What happens from here on is noticed."""
         wanted = frozenset(directories)
         if wanted == self._directories:
             return False
@@ -44,7 +50,7 @@ class Watch:
         self._directories = wanted
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=self._run, args=(sorted(wanted), self._stop), name="directory watch", daemon=True)
+            target=self._run, args=(_notify(wanted), self._stop), name="directory watch", daemon=True)
         self._thread.start()
         return True
 
@@ -67,19 +73,29 @@ class Watch:
             self._thread.join()
             self._thread = None
 
-    def _run(self, directories: list[str], stop: threading.Event) -> None:
-        for paths in self._notices(directories, stop):
+    def _run(self, notify: RustNotify | None, stop: threading.Event) -> None:
+        for paths in self._notices(notify, stop):
             with self._lock:
                 self._changed |= paths
             os.eventfd_write(self.wake, 1)
+            stop.wait(self.pause_s)
 
-    def _notices(self, directories: list[str], stop: threading.Event) -> Iterator[set[str]]:
+    def _notices(self, notify: RustNotify | None, stop: threading.Event) -> Iterator[set[str]]:
         """What was named, or nothing, every ``poll_s`` at least."""
-        # No more watches, or a directory that went meanwhile: looking every so often finds everything, only later.
-        with contextlib.suppress(OSError, RuntimeError):
-            for changes in self._watchfiles.watch(
-                    *directories, watch_filter=None, debounce=50, step=50, stop_event=stop, recursive=False,
-                    rust_timeout=self._poll_ms, yield_on_timeout=True, raise_interrupt=False):
-                yield {path for _, path in changes}
+        if notify is not None:
+            with notify, contextlib.suppress(OSError, RuntimeError):
+                while not stop.is_set():
+                    changes = notify.watch(_DEBOUNCE_MS, _DEBOUNCE_MS, self._poll_ms, stop)
+                    yield {path for _, path in changes} if isinstance(changes, set) else set()
         while not stop.wait(self._poll_ms / 1000):
             yield set()
+
+
+def _notify(directories: Iterable[str]) -> RustNotify | None:
+    """Ask the kernel for notices. None: it has no room for more, or a directory has just gone; looking goes on."""
+    from watchfiles._rust_notify import RustNotify
+
+    try:
+        return RustNotify(sorted(directories), False, False, 0, False, True)
+    except (OSError, RuntimeError):
+        return None

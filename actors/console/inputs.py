@@ -1,0 +1,77 @@
+"""What the FILE arguments, ``--follow`` and ``--once`` mean for the source that is configured."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import stat
+from collections.abc import Sequence
+
+import msgspec
+
+from actors.runtime.errors import ConfigError
+from actors.settings import Settings, load
+
+#: The FILE that means standard input.
+STDIN = "-"
+
+
+def settings_of(
+    target: str, sets: Sequence[str], state: str | None = None, *, files: Sequence[str] = (), follow: bool = False,
+    once: bool = False, dry: bool = False, batch: bool = False, flags: Sequence[tuple[str, str]] = ()
+) -> Settings:
+    """Return the settings of TARGET, with these inputs in the place of the configured ones.
+
+    Raises:
+        ConfigError: the settings are wrong, or the source that is configured cannot read such inputs.
+    """
+    loaded = functools.partial(load, target, state=state, dry=dry, batch=batch, flags=flags)
+    if not (files or follow or once):
+        return loaded(sets=sets)
+    if STDIN in files:
+        if len(files) > 1 or follow or once:
+            raise ConfigError("FILE - is standard input, which is read alone and to its end: expected no other FILE, "
+                              "no --follow and no --once")
+        return loaded(sets=sets, source=["source.type=stdin"])
+    # What --set says of the source is for the one that will read, which may be of another type.
+    others = [word for word in sets if not word.startswith("source.") or word.startswith("source.type=")]
+    source = _source(loaded(sets=others), list(files), follow, once)
+    if "source.type=directory" in source:
+        return loaded(sets=sets, source=source)
+    return loaded(sets=[*sets, *source])
+
+
+def require_stdin(settings: Settings) -> None:
+    """Raise ConfigError when the source reads standard input and there is none to read."""
+    if not getattr(settings.manifest.source.load(), "wants_stdin", False):
+        return
+    try:
+        status = os.fstat(0)
+    except OSError:
+        raise ConfigError("standard input is closed: expected a pipe or a file, e.g. zcat x.gz | thresher run APP -"
+                          ) from None
+    if stat.S_ISCHR(status.st_mode) and os.isatty(0):
+        raise ConfigError("standard input is a terminal: expected a pipe or a file, "
+                          "e.g. zcat x.gz | thresher run APP -")
+
+
+def _source(settings: Settings, files: list[str], follow: bool, once: bool) -> list[str]:
+    """What is to be said of the source, as texts for ``--set``."""
+    kind = settings.shown["source"]["type"]
+    now = msgspec.to_builtins(settings.manifest.source.load())
+    word = f"{settings.pipeline.name} reads from a source of the type {kind}"
+    if (follow and kind not in ("files", "directory")) or (once and kind not in ("files", "directory")):
+        raise ConfigError(f"--{'follow' if follow else 'once'}: {word}: expected files or directory "
+                          "(e.g. --set source.type=directory)")
+    if files and "paths" not in now:
+        raise ConfigError(f"FILE {files[0]}: {word}, which reads no files: expected no FILE "
+                          "(or --set source.type=files, if this is what is meant)")
+    if follow and kind == "files":
+        paths = files or [path for path in (now["pattern"], *now["paths"]) if path]
+        return ["source.type=directory", f"source.paths={json.dumps(paths)}",
+                f"source.max_line_bytes={now['max_line_bytes']}"]
+    source = [f"source.paths={json.dumps(files)}"] if files else []
+    if kind == "directory":
+        return source + (["source.follow=true"] if follow else ["source.follow=false"] if once else [])
+    return (['source.pattern=""'] if files and "pattern" in now else []) + source

@@ -1,0 +1,103 @@
+"""Standard input as its reader sees it: a pipe, a file, and what a reader that died had read of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from actors.runtime.ports import Chunk
+from actors.sources.stdin import Stdin, StdinSource
+from tests.fakes import MemoryLedger
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for fd in ends:
+        try:
+            os.close(fd)
+        except OSError:
+            continue
+
+
+def read(source: StdinSource, ledger: MemoryLedger, durable: bool = True) -> list[Chunk]:
+    """All that there is now."""
+    chunks = []
+    while (chunk := source.read()) is not None:
+        ledger.issue(chunk)
+        if durable:
+            ledger.close(chunk, {})
+        chunks.append(chunk)
+    return chunks
+
+
+def test_lines_come_as_they_are_written_and_the_last_needs_no_newline(pipe: tuple[int, int]) -> None:
+    ledger = MemoryLedger()
+    source = StdinSource(Stdin(), ledger, 64, pipe[0])
+    assert (source.wake, source.read(), source.exhausted) == (pipe[0], None, False)
+    os.write(pipe[1], b"\xef\xbb\xbfone\ntw")
+    assert [(c.start, c.end, c.offset, c.line, c.data) for c in read(source, ledger)] == [(0, 7, 3, 1, b"one\n")]
+    assert source.active() == (1,)
+    os.write(pipe[1], b"o\nthree")
+    assert [c.data for c in read(source, ledger)] == [b"two\n"]
+    os.close(pipe[1])
+    assert [(c.start, c.end, c.line, c.data) for c in read(source, ledger)] == [(11, 16, 3, b"three")]
+    assert source.exhausted
+    assert (ledger.units[0].low, ledger.units[0].end) == (16, 16)
+    assert source.active() == ()
+
+
+def test_a_line_that_is_too_long_comes_in_pieces_each_a_fault(pipe: tuple[int, int]) -> None:
+    ledger = MemoryLedger()
+    source = StdinSource(Stdin(max_line_bytes=10), ledger, 64, pipe[0])
+    os.write(pipe[1], b"x" * 25 + b"\nshort\n")
+    os.close(pipe[1])
+    assert [(c.data, c.fault) for c in read(source, ledger)] == [
+        (b"x" * 10, "line_too_long"), (b"x" * 10, "line_too_long"), (b"x" * 5 + b"\n", "line_too_long"),
+        (b"short\n", "")]
+
+
+def test_what_a_reader_that_died_had_read_of_a_pipe_is_gone_and_that_is_said(pipe: tuple[int, int]) -> None:
+    ledger = MemoryLedger()
+    os.write(pipe[1], b"one\n")
+    first = StdinSource(Stdin(), ledger, 4, pipe[0])
+    read(first, ledger)
+    os.write(pipe[1], b"two\n")
+    read(first, ledger, durable=False)
+    ledger = ledger.reopened()
+    os.write(pipe[1], b"three\n")
+    os.close(pipe[1])
+    second = StdinSource(Stdin(), ledger, 64, pipe[0])
+    assert [(c.start, c.end, c.data, c.fault) for c in read(second, ledger)] == [
+        (4, 8, b"", "stdin_lost"), (8, 9, b"", "stdin_lost"), (9, 15, b"three\n", "")]
+    assert second.exhausted
+
+
+def test_of_a_file_nothing_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(b"skipped\n" + b"0123456789\n" * 3)
+    ledger = MemoryLedger()
+    with path.open("rb") as file:
+        os.lseek(file.fileno(), 8, os.SEEK_SET)  # somebody has read the first line
+        first = StdinSource(Stdin(), ledger, 16, file.fileno())
+        chunk = first.read()
+        assert chunk is not None
+        ledger.issue(chunk)
+        ledger = ledger.reopened()
+        second = StdinSource(Stdin(), ledger, 100, file.fileno())
+        assert [(c.start, c.end, c.line) for c in read(second, ledger)] == [(0, 11, 1), (11, 33, 2)]
+        assert second.progress() == (33, 33)
+
+
+def test_to_stop_leaves_the_rest_in_the_pipe(pipe: tuple[int, int]) -> None:
+    ledger = MemoryLedger()
+    source = StdinSource(Stdin(), ledger, 64, pipe[0])
+    os.write(pipe[1], b"one\n")
+    source.stop()
+    assert source.exhausted
+    assert source.read() is None
+    assert os.read(pipe[0], 64) == b"one\n"
