@@ -214,6 +214,7 @@ def _clear(path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         where.unlink(missing_ok=True)
+        _unfinished_path(path).unlink(missing_ok=True)
         return
     except OSError as error:
         raise ConfigError(f"{path}: {plain_reason(error)}: expected a file of lines to empty") from error

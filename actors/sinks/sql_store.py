@@ -286,9 +286,9 @@ class _Watch:
             self._socket = None
 
     def _hang_up(self, held: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # it came at the last moment
+        self.has_hung_up = True  # before it is: the other thread looks at once
+        with contextlib.suppress(OSError):  # the answer came at the last moment
             held.shutdown(socket.SHUT_RDWR)
-            self.has_hung_up = True
 
 
 def _engine(options: Sql, name: str, state: Path, says: str) -> sqlalchemy.Engine:

@@ -197,3 +197,39 @@ def test_which_sinks_share_the_output_and_where_a_bar_may_be_drawn(tmp_path: Pat
     finally:
         os.close(terminal)
         os.close(screen)
+
+
+def on_a_terminal(tmp_path: Path, out: int | None) -> bytes:
+    """What a terminal shows of a run; ``out``: where its standard output goes instead."""
+    terminal, screen = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "actors.cli", "run", TARGET, "--state", str(tmp_path / "state"), "--set",
+         f"source.pattern={tmp_path}/*.txt", "--set", "sinks.store.type=stdout", "--set", "flow.batch_bytes=1000"],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=screen if out is None else out, stderr=screen,
+        env={**os.environ, "TERM": "xterm"})
+    os.close(screen)
+    shown = bytearray()
+    try:
+        with contextlib.suppress(OSError):  # how the end of a terminal looks
+            while part := os.read(terminal, 4096):
+                shown += part
+        assert process.wait(60) == 0, shown.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+    return bytes(shown)
+
+
+def test_on_a_terminal_no_bar_is_drawn_into_the_lines_but_above_a_file_it_is(tmp_path: Path) -> None:
+    lines = [f"line {number}" for number in range(300)]
+    (tmp_path / "a.txt").write_text("\n".join(lines) + "\n")
+    shown = on_a_terminal(tmp_path, None)
+    assert b"\x1b" not in shown
+    assert [line for line in shown.decode().splitlines() if line.startswith("line ")] == lines
+    assert b"actors ready" in shown
+    (tmp_path / ".a.txt").rename(tmp_path / "a.txt")
+    with (tmp_path / "out").open("wb") as out:
+        shown = on_a_terminal(tmp_path, out.fileno())
+    assert b"\x1b" in shown
+    assert (tmp_path / "out").read_text().splitlines() == lines

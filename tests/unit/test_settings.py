@@ -414,3 +414,17 @@ def test_what_echo_prints_is_toml_that_means_the_same(tmp_path: Path) -> None:
 
 def test_the_defaults_of_what_ships_are_in_order() -> None:
     assert load("appsinstalled", environ={}).pipeline is APPSINSTALLED
+
+
+def test_a_password_in_an_address_is_not_shown_whoever_wrote_it_there(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("""app = "tests.pipelines.rower"
+[sinks.store]
+url = "postgresql+psycopg://me:s3cret@host/db"
+""")
+    settings = load(str(path), environ={})
+    assert settings.manifest.sinks["store"].values["url"] == "postgresql+psycopg://me:s3cret@host/db"
+    assert settings.shown["sinks.store"]["url"] == "postgresql+psycopg://me:***@host/db"
+    assert "s3cret" not in render(settings.shown)
+    referred = load(str(path), sets=["sinks.store.url=postgresql://me:${env:PW}@host/db"], environ={"PW": "s3cret"})
+    assert referred.shown["sinks.store"]["url"] == "postgresql://me:${env:PW}@host/db"
