@@ -3,10 +3,10 @@
 
     python benchmarks/connections.py [--bytes 2GB] [--rounds 5] [--unit ms|s] [--crlf] [--file FILE] [--json]
 
-Makes a seeded file (or takes FILE) and in each round asks each program once, started as a process like a user would, so
-start-up counts. The answers must be the same, host by host; exit code 1 when they are not. polars
-(``pip install 'thresher[bench]'``) is left out where it is not installed; it runs its streaming engine. The file is read
-once before, so it comes from memory as far as there is room.
+Makes a seeded file (or takes FILE) and in each round asks each program once, started as a process like a user would,
+so start-up counts. The answers must be the same, host by host; exit code 1 when they are not. polars
+(``pip install 'thresher[bench]'``) is left out where it is not installed; it runs its streaming engine. The file has
+just been written, or read by the round before, so it comes from memory as far as there is room.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="thresher-bench-", dir=options.dir) as folder:
         path = options.file or Path(folder) / "connections.txt"
         if options.file is None:
-            write_connections(path, options.bytes, seed=1, unit=options.unit, newline=b"\r\n" if options.crlf else b"\n")
+            newline = b"\r\n" if options.crlf else b"\n"
+            write_connections(path, options.bytes, seed=1, unit=options.unit, newline=newline)
         question = _question(path, options.host)
         programs = _programs(path, question, options.workers)
         rounds = [{name: _timed(command) for name, command in programs.items()} for _ in range(options.rounds)]
