@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One client of the numbers benchmark: makes its numbers first, says so, and on a line of input sends as fast as it can.
+"""One client of the numbers benchmark: makes its numbers first, says so, and at a word sends as fast as it can.
 
     python benchmarks/numbers_client.py HOST:PORT SEED SECONDS [COUNT]
 

@@ -42,8 +42,8 @@ def lines_with(data: bytes, needle: bytes) -> list[bytes]:
 def _split(data: bytes, needle: bytes) -> list[bytes]:
     first, *pieces = data.split(needle)
     if needle.endswith(b"\n"):
-        end = needle[:-1]
-        return [piece[piece.rfind(b"\n") + 1:] + end for piece in (first, *pieces[:-1]) if pieces]
+        ending = needle[:-1]
+        return [piece[piece.rfind(b"\n") + 1:] + ending for piece in (first, *pieces[:-1]) if pieces]
     lines: list[bytes] = []
     head = first[first.rfind(b"\n") + 1:]
     for piece in pieces:

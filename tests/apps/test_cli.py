@@ -41,11 +41,12 @@ def test_lint_of_a_misspelt_key_says_file_line_key_and_what_is_valid(tmp_path: P
     ("[parser]\nworkers = \"two\"", ":3: parser.workers: expected int, got 'two'"),
     ("[parsers]\nworkers = 2",
      ":3: unknown key 'parsers'\n  valid sections: aggregator, app, budget, checker, "
-     "dead_letters, flow, links, options, parser, restart, run, sinks, source, state, watch, window\n  did you mean 'parser'?"),
+     "dead_letters, flow, links, options, parser, restart, run, sinks, source, state, watch, window\n"
+     "  did you mean 'parser'?"),
     ("[sinks.iphone]\ntype = \"lmdb\"",
      ":3: unknown key 'sinks.iphone'\n  sinks of appsinstalled: adid, dvid, gaid, idfa"),
-    ("[sinks.idfa]\ntype = \"memcache\"", ":3: sinks.idfa.type: expected discard, jsonl, lines, lmdb, memcached, sql, stdout or "
-     "module:class, got 'memcache'"),
+    ("[sinks.idfa]\ntype = \"memcache\"", ":3: sinks.idfa.type: expected discard, jsonl, lines, lmdb, memcached, sql, "
+     "stdout or module:class, got 'memcache'"),
     ("[sinks.idfa]\ntype = \"memcached\"", ":3: sinks.idfa.server: expected a value, got nothing"),
     ("[source]\npatern = \"x\"", ":3: unknown key 'source.patern'\n  valid keys in [source]: max_line_bytes, paths, "
      "pattern, rename\n  did you mean 'pattern'?"),

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.loads import ROOT, SHARED, WATCHDOG_S, Running, assert_counts_add_up, living
+from tests.loads import ROOT, SHARED, WATCHDOG_S, Running, Views, assert_counts_add_up, living
 
 PUBLIC = SHARED / "data" / "connections-10000.txt"
 HOUR_MS, DISORDER_MS = 3_600_000, 300_000
@@ -137,7 +137,7 @@ def test_the_public_file_appended_in_random_pieces_with_kills_has_the_same_repor
                     killed.add(rng.choice(victims))
                     os.kill(rng.choice(sorted(killed & set(victims))), 9)
             if number % 3 == 0:
-                running.until(lambda views, n=wanted: views["reader.1"].bytes_done >= n, "the piece read")
+                running.until(reader_has("bytes_done", wanted), "the piece read")
         running.until(lambda views: len(reports_of(state)) == 23, "23 reports")
         running.process.terminate()
         assert running.wait() == 0, running.output()
@@ -154,7 +154,7 @@ def test_after_the_supervisor_was_killed_the_next_run_goes_on_and_the_reports_ar
     for _ in range(4):
         with following(state, str(file), "--set", "flow.batch_bytes=2000") as running:
             batches = rng.randrange(1, 8)
-            running.until(lambda views, n=batches: views["reader.1"].batches >= n, "some batches")
+            running.until(reader_has("batches", batches), "some batches")
             running.process.kill()
             running.process.wait()
             wait_for(lambda: not [view for view in running.views().values() if living([view.pid])], "nobody left")
@@ -230,7 +230,7 @@ def test_a_rotation_loses_and_repeats_nothing(tmp_path: Path, kind: str) -> None
             with file.open("a") as out:
                 out.write("".join(lines[300 * number:300 * number + 300]))
             done = 300 * (number + 1)
-            running.until(lambda views, n=done: views["reader.1"].records >= n, "these lines read")
+            running.until(reader_has("records", done), "these lines read")
             if kind == "copytruncate":
                 (logs / f"current.log.{number}").write_bytes(file.read_bytes())
                 os.truncate(file, 0)
@@ -245,6 +245,10 @@ def test_a_rotation_loses_and_repeats_nothing(tmp_path: Path, kind: str) -> None
         assert running.wait() == 0, running.output()
     assert run_once(state, str(logs)).returncode == 0
     assert reports_of(state) == expected
+
+
+def reader_has(what: str, number: int) -> Callable[[Views], bool]:
+    return lambda views: getattr(views["reader.1"], what) >= number
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:

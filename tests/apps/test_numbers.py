@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import re
@@ -69,10 +70,11 @@ class Numbers:
         with socket.create_connection(self.address, timeout=WATCHDOG_S) as connection:
             yield connection
 
-    def send(self, data: bytes) -> None:
-        """Connect, send, and hang up."""
+    def send(self, data: bytes) -> bool:
+        """Connect, send, and hang up; False, so that it can stand in a condition for one try more."""
         with self.client() as connection:
             connection.sendall(data)
+        return False
 
     def logged(self) -> list[bytes]:
         """The lines of the log so far."""
@@ -292,8 +294,8 @@ class Sender:
         self.sent: list[bytes] = []
         self.connection: socket.socket | None = None
 
-    def send(self, count: int) -> None:
-        """Send so many; a connection that has gone is opened again, and nothing is sent twice."""
+    def send(self, count: int) -> bool:
+        """Send so many, over a new connection when the old one has gone; False, see ``Numbers.send``."""
         some = [b"%09d\n" % self.rng.randrange(50_000) for _ in range(count)]
         while True:
             try:
@@ -301,7 +303,7 @@ class Sender:
                     self.connection = socket.create_connection(self.running.address, timeout=WATCHDOG_S)
                 self.connection.sendall(b"".join(some))
                 self.sent += some
-                return
+                return False
             except OSError:
                 self.close()
                 assert self.running.process.poll() is None, self.running.err.read_text()
@@ -312,6 +314,10 @@ class Sender:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+
+
+def has_more_than(running: Numbers, lines: int) -> bool:
+    return len(running.logged()) > lines
 
 
 def pids_of(state: Path) -> dict[str, int]:
@@ -367,7 +373,7 @@ def test_after_the_supervisor_is_killed_resume_goes_on_with_all_that_was_accepte
             before = len(running.logged())
             sender = Sender(running, seed)
             sender.send(30_000)
-            running.until(lambda was=before: len(running.logged()) > was, "some of it in the log")
+            running.until(functools.partial(has_more_than, running, before), "some of it in the log")
             running.process.kill()
             running.process.wait()
             sender.close()

@@ -18,7 +18,7 @@ from actors.console.echo import render
 from actors.runtime.errors import ConfigError
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import Sink
-from actors.settings import Settings, load
+from actors.settings import Settings, applications, load
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.lmdb import Lmdb
 from actors.sources.files import Files
@@ -341,8 +341,8 @@ def test_empty_sections_are_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("app", "problem"), [
-    ("3", "x.toml:1: expected app = \"NAME\", one of appsinstalled, connections, numbers or a dotted module, got 3"),
-    ('["a"]', "x.toml:1: expected app = \"NAME\", one of appsinstalled, connections, numbers or a dotted module, got ['a']"),
+    ("3", f"x.toml:1: expected app = \"NAME\", one of {', '.join(applications())} or a dotted module, got 3"),
+    ('["a"]', f"x.toml:1: expected app = \"NAME\", one of {', '.join(applications())} or a dotted module, got ['a']"),
     ('""', "x.toml: app: no application and no module is called ''"),
     ('".x"', "x.toml: app: no application and no module is called '.x'"),
     ('"a b"', "x.toml: app: no application and no module is called 'a b'"),
