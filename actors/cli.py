@@ -205,10 +205,22 @@ def _run(options: argparse.Namespace) -> int:
         scratch = scratch_directory()
         options.state = str(scratch)
     try:
-        return _run_settings(options, _settings(options, dry=options.dry_run))
+        code = _run_settings(options, _settings(options, dry=options.dry_run))
+        if options.batch is not None and code == 0:
+            _say_if_nothing_was_found(options)
+        return code
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _say_if_nothing_was_found(options: argparse.Namespace) -> None:
+    from actors.runtime.ledger import read_units
+    from actors.runtime.messages import merged
+
+    counts = merged(unit.counts for unit in read_units(Path(options.state) / "positions.db"))
+    if not counts.get("folded") and not counts.get("written"):
+        print(f"{options.target}: nothing found in {counts.get('read', 0):,} records", file=sys.stderr)
 
 
 def _run_settings(options: argparse.Namespace, settings: Settings) -> int:

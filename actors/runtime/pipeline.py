@@ -288,7 +288,7 @@ class Bulk(msgspec.Struct, frozen=True, kw_only=True):
         read: number of records in the slice.
         filtered: how many of them ``check`` filters.
         items: what ``encode`` makes of those that ``route`` sends to a sink, by sink, in source order.
-        partials: what ``fold.partials`` makes of those that are left.
+        partials: what ``fold.partials`` makes of all that are not filtered.
     """
 
     read: int
