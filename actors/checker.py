@@ -13,9 +13,9 @@ from zlib import crc32
 
 import msgspec
 
-from actors.runtime.errors import Reject
+from actors.runtime.errors import NO_VALUE, Finish, Reject
 from actors.runtime.lift import bind, lift
-from actors.runtime.messages import Batch, Counts
+from actors.runtime.messages import FINISH, Batch, Counts
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import DeadLetter, SinkOptions, rejections
 from actors.runtime.rows import Rows, unpack_rows
@@ -23,7 +23,8 @@ from actors.runtime.state import merge_of
 from actors.runtime.worker import Checking, Made, Output, Work
 
 STAGE = "checker"
-_Rejects = list[tuple[int, Reject, str]]
+#: Records that go no further, by index: rejected, or the end of all input.
+_Rejects = list[tuple[int, Reject | Finish, str]]
 _Partial = dict[tuple[Any, ...], list[Any]]
 
 
@@ -82,6 +83,8 @@ class Check:
             parts.append(self._dead_letter_part(made.letters))
         filtered = made.filtered + made.unrouted - folded
         counts = {"read": made.read, "filtered": filtered} if filtered else {"read": made.read}
+        if made.finishes:
+            counts[FINISH] = made.finishes
         return Made(counts, [p for p in parts if p.count or p.claims or self._is_ordered(p.destination)])
 
     def _add(self, made: _Making, rows: Rows, careful: bool) -> None:
@@ -107,7 +110,10 @@ class Check:
                 made.partials[key] = numbers if known is None else self._merge(known, numbers)
         if rejects:
             rejects.sort(key=lambda reject: reject[0])
-            made.letters += rows.dead_letters(rejects)
+            letters = [(index, reject, stage) for index, reject, stage in rejects if isinstance(reject, Reject)]
+            made.letters += rows.dead_letters(letters)
+            made.finishes += len(rejects) - len(letters)
+            made.filtered += len(rejects) - len(letters)
 
     def _route_and_encode(
         self, made: _Making, values: list[Any], indices: Sequence[int], rejects: _Rejects, careful: bool
@@ -118,7 +124,7 @@ class Check:
             chosen = set(kept)
             values = [value for value, index in zip(values, indices, strict=True) if index in chosen]
         encoded = self._encode(values)
-        if careful or any(issubclass(kind, Reject) for kind in set(map(type, encoded))) or not self._are_sinks(names):
+        if careful or any(issubclass(kind, NO_VALUE) for kind in set(map(type, encoded))) or not self._are_sinks(names):
             self._add_carefully(made, names, encoded, kept, rejects)
         else:
             items = made.items
@@ -140,9 +146,9 @@ class Check:
             problem = item
             if not isinstance(name, str) or name not in self._to.sinks:
                 problem = Reject("route", f"no sink is called {name!r}")
-            elif not isinstance(item, Reject):
+            elif not isinstance(item, NO_VALUE):
                 (problem,) = lift(lambda each, sink=name: self._to.sinks[sink].pack([each]), "encode")([item])
-            if isinstance(problem, Reject):
+            if isinstance(problem, NO_VALUE):
                 rejects.append((index, problem, STAGE))
             else:
                 made.items[name].append(item)
@@ -217,7 +223,7 @@ class _Making:
         self.items = items
         self.partials: dict[tuple[Any, ...], list[Any]] = {}
         self.letters: list[DeadLetter] = []
-        self.read = self.filtered = self.unrouted = 0
+        self.read = self.filtered = self.unrouted = self.finishes = 0
 
 
 def shard_of(key: tuple[Any, ...], shards: int) -> int:
@@ -228,9 +234,9 @@ def shard_of(key: tuple[Any, ...], shards: int) -> int:
 def _split(
     values: list[Any], indices: Sequence[int], rejects: _Rejects, stage: str
 ) -> tuple[list[Any], Sequence[int], int]:
-    """Take rejects and Nones out; return the values left, their indices, and the number of Nones."""
+    """Take rejects, ends of input and Nones out; return the values left, their indices, and the number of Nones."""
     kinds = set(map(type, values))
-    if type(None) not in kinds and not any(issubclass(kind, Reject) for kind in kinds):
+    if type(None) not in kinds and not any(issubclass(kind, NO_VALUE) for kind in kinds):
         return values, indices, 0
     good: list[Any] = []
     kept: list[int] = []
@@ -238,7 +244,7 @@ def _split(
     for value, index in zip(values, indices, strict=True):
         if value is None:
             nones += 1
-        elif isinstance(value, Reject):
+        elif isinstance(value, NO_VALUE):
             rejects.append((index, value, stage))
         else:
             good.append(value)

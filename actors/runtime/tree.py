@@ -209,7 +209,7 @@ class Tree:
         """The reader has nothing under way any more; or, with a code and a reason, gives up."""
         if self._by_address(address) is None or self.mode is Mode.STOPPING:
             return
-        end = (code, reason) if code else (RESUMABLE, self.reason) if left else (DONE, "all input is loaded")
+        end = (code, reason) if code else (RESUMABLE, self.reason) if left else (DONE, reason or self.reason)
         yield from self._stop(*end, now)
 
     def signalled(self, name: str, now: float) -> Iterator[Action]:
