@@ -13,9 +13,9 @@ from zlib import crc32
 
 import msgspec
 
-from actors.runtime.errors import Reject
+from actors.runtime.errors import NO_VALUE, Finish, Reject
 from actors.runtime.lift import bind, lift
-from actors.runtime.messages import Batch
+from actors.runtime.messages import FINISH, Batch
 from actors.runtime.pipeline import Bulk, Pipeline, WindowOptions
 from actors.runtime.ports import DeadLetter, SinkOptions, rejections
 from actors.runtime.rows import Rows, unpack_rows
@@ -25,7 +25,8 @@ from actors.runtime.worker import Checking, Made, Output, Work
 
 STAGE = "checker"
 _encoder = msgspec.msgpack.Encoder()
-_Rejects = list[tuple[int, Reject, str]]
+#: Records that go no further, by index: rejected, or the end of all input.
+_Rejects = list[tuple[int, Reject | Finish, str]]
 _Partial = dict[tuple[Any, ...], list[Any]]
 
 
@@ -104,7 +105,8 @@ class Check:
             parts.append(self._dead_letter_part(made.letters))
         filtered = made.filtered + made.unrouted - folded
         # Not a claim of one part: when some of the batch is late for a shard, another has taken its part already.
-        counts = {"read": made.read, **{name: n for name, n in (("filtered", filtered), ("folded", folded)) if n}}
+        outcomes = {"filtered": filtered, "folded": folded, FINISH: made.finishes}
+        counts = {"read": made.read, **{name: number for name, number in outcomes.items() if number}}
         parts = [p for p in parts if p.count or p.claims or self._is_ordered(p.destination)]
         return Made(counts, parts, newest=made.passage.newest)
 
@@ -153,7 +155,10 @@ class Check:
             self._merge_into(made, partial)
         if rejects:
             rejects.sort(key=lambda reject: reject[0])
-            made.letters += rows.dead_letters(rejects)
+            letters = [(index, reject, stage) for index, reject, stage in rejects if isinstance(reject, Reject)]
+            made.letters += rows.dead_letters(letters)
+            made.finishes += len(rejects) - len(letters)
+            made.filtered += len(rejects) - len(letters)
 
     def _route_and_encode(
         self, made: _Making, values: list[Any], indices: Sequence[int], rejects: _Rejects, careful: bool
@@ -162,7 +167,7 @@ class Check:
         names, kept, unrouted = _split(self._route(values), indices, rejects, STAGE)
         values = _chosen(values, indices, kept)
         encoded = self._encode(values)
-        if careful or any(issubclass(kind, Reject) for kind in set(map(type, encoded))) or not self._are_sinks(names):
+        if careful or any(issubclass(kind, NO_VALUE) for kind in set(map(type, encoded))) or not self._are_sinks(names):
             self._add_carefully(made, names, encoded, kept, rejects)
         else:
             items = made.items
@@ -184,9 +189,9 @@ class Check:
             problem = item
             if not isinstance(name, str) or name not in self._to.sinks:
                 problem = Reject("route", f"no sink is called {name!r}")
-            elif not isinstance(item, Reject):
+            elif not isinstance(item, NO_VALUE):
                 (problem,) = lift(lambda each, sink=name: self._to.sinks[sink].pack([each]), "encode")([item])
-            if isinstance(problem, Reject):
+            if isinstance(problem, NO_VALUE):
                 rejects.append((index, problem, STAGE))
             else:
                 made.items[name].append(item)
@@ -284,7 +289,7 @@ class _Making:
         self.passage = passage
         self.partials: dict[tuple[Any, ...], list[Any]] = {}
         self.letters: list[DeadLetter] = []
-        self.read = self.filtered = self.unrouted = 0
+        self.read = self.filtered = self.unrouted = self.finishes = 0
 
 
 def _chosen(values: list[Any], indices: Sequence[int], kept: Sequence[int]) -> list[Any]:
@@ -303,9 +308,9 @@ def shard_of(key: tuple[Any, ...], shards: int) -> int:
 def _split(
     values: list[Any], indices: Sequence[int], rejects: _Rejects, stage: str
 ) -> tuple[list[Any], Sequence[int], int]:
-    """Take rejects and Nones out; return the values left, their indices, and the number of Nones."""
+    """Take rejects, ends of input and Nones out; return the values left, their indices, and the number of Nones."""
     kinds = set(map(type, values))
-    if type(None) not in kinds and not any(issubclass(kind, Reject) for kind in kinds):
+    if type(None) not in kinds and not any(issubclass(kind, NO_VALUE) for kind in kinds):
         return values, indices, 0
     good: list[Any] = []
     kept: list[int] = []
@@ -313,7 +318,7 @@ def _split(
     for value, index in zip(values, indices, strict=True):
         if value is None:
             nones += 1
-        elif isinstance(value, Reject):
+        elif isinstance(value, NO_VALUE):
             rejects.append((index, value, stage))
         else:
             good.append(value)

@@ -11,6 +11,7 @@ an older partition, all of the one before is closed first. Units that are partit
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ from actors.runtime.events import FAILED, OVER_BUDGET
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
 from actors.runtime.messages import (
+    FINISH,
     Ack,
     AnyMessage,
     Credit,
@@ -43,6 +45,8 @@ COMMIT_S = 0.25
 FEW_RECORDS = 10
 #: Seconds between two looks at a source that had nothing.
 POLL_S = 0.1
+#: Why the run ended, when it was not the end of the input.
+ASKED = "the application has asked for the end of the input"
 
 
 class Reader:
@@ -69,8 +73,12 @@ class Reader:
         self._origin = Origin(post.generation, self._flow.window_batches, self._flow.window_bytes)
         self._next: Chunk | None = None
         self._shared = ""
-        self._draining = False
+        #: Chunks that may still be taken from the source, once a signal has asked for the end.
+        self._reads = math.inf
+        self._finishing = False
         self._told = False
+        #: Descriptor to be called for, besides messages.
+        self.wake: int | None = None
         self._given_up = 0
         self._is_new = True
         self._epoch_due = False
@@ -85,6 +93,8 @@ class Reader:
         if isinstance(message, Credit):
             self._origin.grant(sender, message.batches)
         elif isinstance(message, Ack):
+            if message.counts.pop(FINISH, 0):
+                self._enough()
             self._moved |= self._origin.ack(message.id, message.epoch, message.counts)
         elif isinstance(message, Failed):
             self._moved |= self._origin.failed(message.id, message.epoch, sender)
@@ -108,13 +118,14 @@ class Reader:
 
     def work(self, now: float) -> float | None:
         """Close what is acknowledged, read one chunk, deliver, commit when it is time."""
+        self.wake = None
         if wait_s := self._trouble.wait_s(now):
             return wait_s
         slot = self._post.slot
         slot.phase("WORK")  # a rename, too, can hang
         try:
             if self._is_new:
-                self._put_away_what_was_loaded_before()
+                self._go_on_from_before()
             self._close(now)
             self._take_note_of_the_roster()
             issued = self._issue()
@@ -145,9 +156,16 @@ class Reader:
         return self._wait(now)
 
     def drain(self, is_end: bool = False) -> None:
-        """Take no new input; what was read and not issued stays unread."""
-        self._draining = True
-        self._next = None
+        """A signal: take no new input.
+
+        What a source without end has accepted is loaded, if it is no more than a window; more of it, and what is left
+        of a source with an end, stays for the next run.
+        """
+        if self._source.endless:
+            self._source.stop()
+            self._reads = min(self._reads, self._flow.window_batches)
+        else:
+            self._give_up_reading()
 
     def close(self) -> None:
         """Commit the last positions and close everything."""
@@ -175,9 +193,20 @@ class Reader:
 
     def _stop(self, code: int, reason: str) -> None:
         """Give up: what is under way is not waited for, a later run resumes it."""
-        self.drain()
+        self._give_up_reading()
         self._told = True
         self._post.tell(InputDone(True, code, reason))
+
+    def _give_up_reading(self) -> None:
+        self._reads = 0
+        self._next = None  # what was read and not issued is unread
+
+    def _enough(self) -> None:
+        """The application has asked for the end of the input: load what was accepted, and take no more."""
+        if not self._finishing:
+            self._finishing = True
+            self._ledger.keep(FINISH, self._run)  # should this reader die, the next one need not be asked again
+            self._source.stop()
 
     def _close(self, now: float) -> None:
         closed = self._origin.advance()
@@ -193,8 +222,10 @@ class Reader:
             self._commit()
             self._commit_at = now + COMMIT_S
 
-    def _put_away_what_was_loaded_before(self) -> None:
-        """An earlier run ended between the last commit of a unit and its being put away."""
+    def _go_on_from_before(self) -> None:
+        """An earlier run ended between the last commit of a unit and its being put away; or this one is to finish."""
+        if self._ledger.fact(FINISH) == self._run:
+            self._enough()
         for unit in [] if self._dry else self._ledger.loaded_before():
             self._source.finished(unit)
             if not self._ledger.is_broken(unit.name):
@@ -212,6 +243,8 @@ class Reader:
                     waits |= not alone
                     continue
                 self._ledger.settle(unit, self._verdict(unit))
+                if unit.status == "failed" and not self._dry:
+                    self._source.failed(unit)
             if unit.status == "loaded" and not self._ledger.is_stuck(unit):
                 if not self._dry:
                     self._source.finished(unit)
@@ -224,15 +257,15 @@ class Reader:
         return "failed" if records and errors / records > self._max_error_rate else "loaded"
 
     def _issue(self) -> bool:
-        if self._draining or not self._origin.has_room():
+        if not self._origin.has_room():
             return False
         if self._next is None:
-            if self._source.exhausted:
+            if not self._may_read():
                 return False
-            self._post.slot.phase("WORK")
             self._next = self._source.read()
             if self._next is None:
                 return False
+            self._reads -= 1
         chunk = self._next
         if not self._may_follow(chunk):
             return False
@@ -240,6 +273,9 @@ class Reader:
         self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame)
         self._next = None
         return True
+
+    def _may_read(self) -> bool:
+        return self._reads > 0 and not self._source.exhausted
 
     def _may_follow(self, chunk: Chunk) -> bool:
         """Whether a chunk may be issued now, or has to wait until what was issued before it is closed."""
@@ -286,18 +322,23 @@ class Reader:
                     self._origin.lost(worker)  # it is gone, and the roster will say so
 
     def _is_done(self) -> bool:
-        return (self._draining or self._source.exhausted) and not len(self._origin) and self._next is None
+        return not self._may_read() and not len(self._origin) and self._next is None
 
     def _finish(self) -> None:
         if not self._told:
             self._told = True
             self._post.slot.phase("DRAINED")
-            self._post.tell(InputDone(not self._source.exhausted or bool(self._ledger.taken_up())))
+            is_open = self._source.endless or self._finishing  # units that have not ended are no work that is left
+            left = not self._source.exhausted or (not is_open and bool(self._ledger.taken_up()))
+            self._post.tell(InputDone(left, reason=ASKED if self._finishing and not left else ""))
 
     def _wait(self, now: float) -> float | None:
         pending = [self._commit_at - now] if self._ledger.has_changes() else []
         if len(self._origin):
             pending.append(self._silent_until - now)
-        if not len(self._origin) and not self._draining and not self._source.exhausted:
-            pending.append(POLL_S)
+        if self._next is None and self._may_read() and self._origin.has_room():
+            if self._reads == math.inf and not self._finishing:  # one that was stopped has closed what it listened to
+                self.wake = self._source.wake
+            if self.wake is None:
+                pending.append(POLL_S)
         return max(0.0, min(pending)) if pending else None

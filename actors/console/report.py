@@ -24,6 +24,7 @@ from actors.runtime.state import merge_of, read_state
 ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"
 UNFINISHED = "not finished: kept its name, run again to resume"
+OPEN_ENDED = "loaded so far; a later run goes on from here"
 NOT_PUT_AWAY = "not put away yet: run again to finish"
 _OUTCOMES = ("written", "folded", "filtered", "dead_lettered")
 _MEANING = {
@@ -91,7 +92,8 @@ def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run:
     except sqlite3.Error:
         units = []
     folded = _folded(manifest, pipeline)
-    reports = [_unit_report(unit, _groups(pipeline, folded, [unit])) for unit in units]
+    is_done = result is not None and result.code == DONE
+    reports = [_unit_report(unit, _groups(pipeline, folded, [unit]), is_done) for unit in units]
     outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in _OUTCOMES}
     read = sum(unit.counts.get("read", 0) for unit in units)
     seconds = 0.0 if result is None else result.seconds
@@ -122,35 +124,36 @@ def _verdict(result: RunResult | None, units: Sequence[UnitReport]) -> tuple[int
         return FAILED, f"{len(broken)} of {len(units)} files could not be read or put away, the first is {broken[0]}"
     if result is not None and result.code != DONE:
         return result.code, result.reason
-    unfinished = [unit.name for unit in units if unit.status in ("reading", "loaded")]
+    # When a run has ended well, those that it was still reading have no end yet.
+    unfinished = [unit.name for unit in units if unit.status in ("reading", "loaded")[result is not None:]]
     if unfinished:
         return RESUMABLE, f"{len(unfinished)} of {len(units)} files are not finished, the first is {unfinished[0]}"
     failed = [unit.name for unit in units if unit.status == "failed"]
     if failed:
         return OVER_BUDGET, f"{len(failed)} of {len(units)} files had too many errors, the first is {failed[0]}"
-    return DONE, "all input is loaded"
+    return DONE, "all input is loaded" if result is None else result.reason
 
 
-def _unit_report(unit: Unit, groups: list[Group]) -> UnitReport:
+def _unit_report(unit: Unit, groups: list[Group], is_done: bool) -> UnitReport:
     counts = unit.counts
     outcomes = {name: counts.get(name, 0) for name in _OUTCOMES}
     errors = outcomes["dead_lettered"]
     processed = sum(outcomes.values()) - errors
     return UnitReport(
-        name=unit.name, status=unit.status, verdict=_verdict_of(unit), read=counts.get("read", 0),
+        name=unit.name, status=unit.status, verdict=_verdict_of(unit, is_done), read=counts.get("read", 0),
         processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
         rejected=_with_prefix(counts, "rejected."), written=_with_prefix(counts, "written."), groups=groups,
         problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()))
 
 
-def _verdict_of(unit: Unit) -> str:
+def _verdict_of(unit: Unit, is_done: bool) -> str:
     if unit.status == "broken":
         return f"could not be read: {unit.problem}"
     if unit.status == "loaded" and unit.problem:
         return f"{ACCEPTABLE}; {unit.problem}"
     if unit.status == "loaded":
         return f"{ACCEPTABLE}; {NOT_PUT_AWAY}"
-    return {"failed": HIGH, "reading": UNFINISHED}.get(unit.status, ACCEPTABLE)
+    return {"failed": HIGH, "reading": OPEN_ENDED if is_done else UNFINISHED}.get(unit.status, ACCEPTABLE)
 
 
 def _with_prefix(counts: dict[str, int], prefix: str) -> dict[str, int]:

@@ -52,6 +52,10 @@ class Finish(Exception):
     """
 
 
+#: What can stand in the place of a value.
+NO_VALUE = (Reject, Finish)
+
+
 class Retryable(ThresherError):
     """An outside system cannot be used now. Retry the same call with backoff; nothing is lost.
 

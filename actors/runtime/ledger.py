@@ -42,6 +42,8 @@ CREATE INDEX units_by_name ON units (name, fingerprint, status);
 CREATE TABLE issued (unit INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
     marks INTEGER NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (unit, start)) WITHOUT ROWID;
 """
+#: What is known besides, by name; a ledger of the same version may be without it.
+_FACTS = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 _COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem'
 _SAVE = f"""
 INSERT INTO units (run, partition, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -74,6 +76,7 @@ class Ledger:
     def __init__(self, path: Path, run: str) -> None:
         self._run = run
         self._connection = open_database(path, SCHEMA, VERSION)
+        self._connection.execute(_FACTS)
         self._units: dict[int, Unit] = {}
         self._partitions: dict[int, str] = {}
         #: What the next transaction writes: units that the file does not know, ranges, units that have changed.
@@ -82,6 +85,7 @@ class Ledger:
         self._blamed: dict[tuple[int, int, int], Blame] = {}
         self._dirty: set[int] = set()
         self._stuck: set[int] = set()
+        self._facts: dict[str, str] = {}
 
     def begin(self, name: str, fingerprint: str, alone: bool = False) -> Unit:
         """Return the unit to read under this name: the unfinished one of the same content, or a new one.
@@ -161,6 +165,15 @@ class Ledger:
         """The units of this run that are not finished or not put away, in the order of input."""
         return [unit for unit in self._units.values() if unit.status in ("reading", "loaded")]
 
+    def fact(self, name: str) -> str | None:
+        """What was kept under this name, by any run."""
+        row = self._connection.execute("SELECT value FROM facts WHERE name=?", (name,)).fetchone()
+        return self._facts.get(name, None if row is None else row[0])
+
+    def keep(self, name: str, value: str) -> None:
+        """Keep a fact; durable with the next ``flush`` or ``commit``."""
+        self._facts[name] = value
+
     def has_changes(self) -> bool:
         """Whether anything waits for a commit."""
         return bool(self._dirty)
@@ -221,7 +234,7 @@ class Ledger:
 
     def _write(self, changed: set[int]) -> None:
         """Write the rows of these units, and the recorded ranges, in one transaction."""
-        if not changed and not self._issued:
+        if not changed and not self._issued and not self._facts:
             return
         units = [self._units[key] for key in changed]
         try:
@@ -235,6 +248,7 @@ class Ledger:
                 for unit, start, end, blame in self._issued])
             self._connection.executemany(
                 'DELETE FROM issued WHERE unit=? AND "end"<=?', [(unit.id, unit.low) for unit in units])
+            self._connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", list(self._facts.items()))
             self._connection.execute("COMMIT")
         except sqlite3.Error:
             if self._connection.in_transaction:
@@ -242,6 +256,7 @@ class Ledger:
             raise
         self._begun.clear()
         self._issued.clear()
+        self._facts.clear()
 
     def _new(self, name: str, fingerprint: str, status: str, problem: str, alone: bool = False) -> Unit:
         (first,) = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM units").fetchone()

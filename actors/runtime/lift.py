@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from actors.runtime.errors import Reject
+from actors.runtime.errors import NO_VALUE, Finish, Reject
 from actors.runtime.progress import progress
 
-#: A list in, a list of the same length out; a ``Reject`` in the place of each record that was rejected.
+#: A list in, a list of the same length out; a ``Reject`` in the place of each record that was rejected, a ``Finish`` in
+#: that of a record which is the end of all input.
 Lifted = Callable[[list[Any]], list[Any]]
 _TRACEBACK_FRAMES = 3
 #: A sign of progress is given after at most so many calls for one record each; fewer, when they take longer than this.
@@ -85,8 +86,8 @@ def _one(function: Callable[[Any], Any], reason: str, value: Any) -> Any:
         return _rejected(error, reason)
 
 
-def _rejected(error: Exception, reason: str) -> Reject:
-    if isinstance(error, Reject):
+def _rejected(error: Exception, reason: str) -> Reject | Finish:
+    if isinstance(error, NO_VALUE):
         return error
     frames = traceback.format_exception(error, limit=-_TRACEBACK_FRAMES)
     return Reject(reason, "".join(frames).strip())

@@ -202,6 +202,7 @@ class Mailbox(_Postbox):
         self._router: zmq.Socket[bytes] | None = None
         self._peers: dict[str, zmq.Socket[bytes]] = {}
         self._names: dict[zmq.Socket[bytes], str] = {}
+        self._wake: int | None = None
         try:
             self.connect(SUPERVISOR, _control_endpoint(address, run_dir, links))
         except BaseException:
@@ -260,8 +261,17 @@ class Mailbox(_Postbox):
         socket.send_multipart([header, *frames], copy=longest < _ZERO_COPY_BYTES)
         return True
 
-    def receive(self, timeout_s: float | None) -> list[Received]:
-        """Return the messages that are there, waiting for the first at most so long (None: for ever)."""
+    def receive(self, timeout_s: float | None, wake: int | None = None) -> list[Received]:
+        """Return the messages that are there, waiting for the first at most so long (None: for ever).
+
+        Waits no longer when the descriptor ``wake`` can be read.
+        """
+        if wake != self._wake:
+            if self._wake is not None:
+                self._poller.unregister(self._wake)
+            if wake is not None:
+                self._poller.register(wake, zmq.POLLIN)
+            self._wake = wake
         received: list[Received] = []
         for socket, _ in self._poll(timeout_s):
             if socket is self._router:

@@ -26,6 +26,8 @@ MAX_HEADER_BYTES = 1 << 20
 #: Outcome counts: ``read``, ``written``, ``folded``, ``filtered``, ``dead_lettered``, ``written.SINK``,
 #: ``rejected.REASON``; and ``finish``: records with which the application asked for the end of the input.
 Counts = dict[str, int]
+#: The name of that last count. It goes no further than to the reader.
+FINISH = "finish"
 
 #: What a batch is known by: partition, start and end position. All that is made from it keeps it.
 BatchId = tuple[str, int, int]
@@ -208,7 +210,7 @@ class InputDone(Message, frozen=True, tag="input_done"):
     Attributes:
         left: whether input is left, for a later run to resume.
         code: exit code of the run when the reader gave up, else 0.
-        reason: why it gave up.
+        reason: why it gave up, or why it is done before the end of its input.
     """
 
     left: bool

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from actors.runtime.errors import ConfigError, DecodeError, Reject
+from actors.runtime.errors import NO_VALUE, ConfigError, DecodeError, Finish, Reject
 from actors.runtime.messages import Batch
 from actors.runtime.ports import DeadLetter
 
 
 class Rows:
-    """Lines of a batch and what ``parse`` made of each: a value, None (no record), or a ``Reject``.
+    """Lines of a batch and what ``parse`` made of each: a value, None (no record), a ``Reject`` or a ``Finish``.
 
     Args:
         batch: the header.
@@ -36,7 +36,7 @@ class Rows:
         self.stage = stage
         self.at = at
 
-    def dead_letters(self, rejects: list[tuple[int, Reject, str]]) -> list[DeadLetter]:
+    def dead_letters(self, rejects: Sequence[tuple[int, Reject, str]]) -> list[DeadLetter]:
         """Return the dead letters of rejected lines, given as (index, reject, stage) in ascending order."""
         batch = self.batch
         letters: list[DeadLetter] = []
@@ -82,14 +82,14 @@ def traveller(parse: Callable[..., Any]) -> msgspec.msgpack.Decoder[Any]:
 
 def _without_reject(kind: Any) -> Any:
     if isinstance(kind, types.UnionType) or get_origin(kind) is Union:
-        kept = tuple(part for part in get_args(kind) if not (isinstance(part, type) and issubclass(part, Reject)))
+        kept = tuple(part for part in get_args(kind) if not (isinstance(part, type) and issubclass(part, NO_VALUE)))
         return Union[kept]  # noqa: UP007 - made from a tuple
     return kind
 
 
 _NONE = msgspec.msgpack.encode(None)
 _raw_values: msgspec.msgpack.Decoder[list[msgspec.Raw]] = msgspec.msgpack.Decoder(list[msgspec.Raw])
-_envelope = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw, list[tuple[int, str, str]]])
+_envelope = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw, list[tuple[int, str, str]], list[int]])
 
 
 def pack_rows(slices: Iterable[Rows], encoder: msgspec.msgpack.Encoder) -> bytes:
@@ -97,15 +97,18 @@ def pack_rows(slices: Iterable[Rows], encoder: msgspec.msgpack.Encoder) -> bytes
     stage = "parser"
     values: list[Any] = []
     rejects: list[tuple[int, str, str]] = []
+    finishes: list[int] = []
     for rows in slices:
         stage = rows.stage
-        rejects += [(len(values) + i, v.reason, v.detail) for i, v in enumerate(rows.values) if isinstance(v, Reject)]
-        values += [None if isinstance(v, Reject) else v for v in rows.values]
+        none = [(len(values) + i, v) for i, v in enumerate(rows.values) if isinstance(v, NO_VALUE)]
+        rejects += [(index, v.reason, v.detail) for index, v in none if isinstance(v, Reject)]
+        finishes += [index for index, v in none if isinstance(v, Finish)]
+        values += [None if isinstance(v, NO_VALUE) else v for v in rows.values] if none else rows.values
     try:
-        return encoder.encode((stage, values, rejects))
+        return encoder.encode((stage, values, rejects, finishes))
     except Exception:
         values = [_encoded(value, index, encoder, rejects) for index, value in enumerate(values)]
-        return encoder.encode((stage, values, rejects))
+        return encoder.encode((stage, values, rejects, finishes))
 
 
 def _encoded(
@@ -132,13 +135,15 @@ def unpack_rows(batch: Batch, frames: list[bytes], decoder: msgspec.msgpack.Deco
     """
     try:
         data, packed = frames
-        stage, raw, rejects = _envelope.decode(packed)
+        stage, raw, rejects, finishes = _envelope.decode(packed)
         values = [_decoded(value, decoder) for value in _raw_values.decode(raw)]
         lines = [whole(data)] if stage == "reader" else data.split(b"\n")
         if stage != "reader" and not lines[-1]:
             lines.pop()
         for index, reason, detail in rejects:
             values[index] = Reject(reason, detail)
+        for index in finishes:
+            values[index] = Finish()
     except (ValueError, IndexError, msgspec.MsgspecError) as error:
         raise DecodeError(f"not a batch of rows: {error}") from error
     if len(values) != len(lines):

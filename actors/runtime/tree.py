@@ -68,8 +68,8 @@ class Tree:
         self._suspects = KnownSuspects()
         self._gone: dict[str, int] = {}
         self._began = 0.0
-        #: How the run ends, once the reader has nothing under way.
-        self._end: tuple[int, str] | None = None
+        self._end: tuple[int, str] | None = None  # how the run ends, once the reader has nothing under way
+        self._is_end = False  # of the input, too
         self._drain_deadline: float | None = None
         self._version = 0
         #: The last generation of those who were removed: nobody after them is called what they were called.
@@ -220,11 +220,9 @@ class Tree:
         """The reader has nothing under way any more; or, with a code and a reason, gives up."""
         if self._by_address(address) is None or self.mode is Mode.STOPPING:
             return
-        if code:
-            yield from self._stop(code, reason, now)
-            return
-        self._end = (RESUMABLE, self.reason) if left else (DONE, "all input is loaded")
-        yield from self._finish(now)
+        self._end = (RESUMABLE, self.reason) if left else (DONE, reason or self.reason)
+        self._is_end = not left and (bool(reason) or self.mode is not Mode.DRAINING)
+        yield from self._stop(code, reason, now) if code else self._finish(now)
 
     def signalled(self, name: str, now: float) -> Iterator[Action]:
         """SIGTERM or SIGINT: drain; a second time: stop at once."""
@@ -363,7 +361,7 @@ class Tree:
         """The reader has nothing under way: when the shards have emitted what they have, stop."""
         assert self._end is not None
         shards = [child for child in self._children.values() if child.spec.emits]
-        yield from care.finish(shards, self._end[0] == DONE)
+        yield from care.finish(shards, self._is_end)
         if all(child.drained for child in shards):
             yield from self._stop(*self._end, now)
 

@@ -57,6 +57,11 @@ class Cutter:
         """Whether there is no further chunk."""
         return self._is_complete and not self._recorded
 
+    @property
+    def has_recorded(self) -> bool:
+        """Whether the next chunk was on its way before."""
+        return bool(self._recorded)
+
     def next(self) -> Chunk | None:
         """Return the next chunk, or None at the end of the unit.
 

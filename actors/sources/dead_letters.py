@@ -97,6 +97,10 @@ class LettersSource(Source):
     def finished(self, unit: Unit) -> None:
         """Nothing to put away: the ledger knows, and the store asks it."""
 
+    def stop(self) -> None:
+        """Read no further: the other letters stay open."""
+        self.exhausted = True
+
     def progress(self) -> tuple[int, int]:
         """Bytes read, and in all."""
         return self._at, self._options.total

@@ -143,13 +143,19 @@ class FilesSource(Source):
         self._reading: _Reading | None = None
         self._read: dict[int, tuple[str, Identity]] = {}
         self._put_away: dict[int, str] = {}
+        self._is_new = True
+        self._stopping = False
         self.exhausted = not self._queue
 
     def read(self) -> Chunk | None:
         """Return the next chunk, or None: all is read, or (with the problem in the ledger) the disk has failed."""
+        self._is_new = False
         while not self.exhausted:
             reading = self._reading
-            if reading is not None:
+            if self._stopping and reading is not None and not reading.cutter.has_recorded:
+                self.close()
+                self.exhausted = True
+            elif reading is not None:
                 try:
                     chunk = reading.cutter.next()
                 except OSError as error:
@@ -189,6 +195,15 @@ class FilesSource(Source):
             return
         self._put_away[unit.id] = os.path.abspath(path)
         self._read.pop(unit.id, None)
+
+    def stop(self) -> None:
+        """Read no further: the rest of the file, and what comes after it, stay for the next run.
+
+        What an earlier generation had handed out is handed out again.
+        """
+        self._stopping = True
+        if not self._is_new and self._reading is None:
+            self.exhausted = True
 
     def progress(self) -> tuple[int, int]:
         """Bytes on disk read so far, files that needed no reading included, and in all at the start of the run."""

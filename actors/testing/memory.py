@@ -58,10 +58,13 @@ class MemoryReading(Source):
         self._data = b""
         self._recorded: deque[tuple[int, int]] = deque()
         self._at = self._passed = 0
+        self._is_new = True
+        self._stopping = False
         self.exhausted = False
 
     def read(self) -> Chunk | None:
         """Return the next chunk, or None at the end of the last unit."""
+        self._is_new = False
         while self._unit is None or self._at >= self._unit.base + len(self._data):
             if self._unit is not None:
                 self._ledger.end(self._unit, self._at)
@@ -71,10 +74,19 @@ class MemoryReading(Source):
                 self.exhausted = True
                 return None
             self._take_up(*self._queue.popleft())
+        if self._stopping and not self._recorded:
+            self.exhausted = True
+            return None
         return self._cut(self._unit)
 
     def finished(self, unit: Unit) -> None:
         """Nothing is put away."""
+
+    def stop(self) -> None:
+        """Hand out only what an earlier generation had handed out."""
+        self._stopping = True
+        if not self._is_new and self._unit is None:
+            self.exhausted = True
 
     def progress(self) -> tuple[int, int]:
         """Bytes read so far, and in all."""

@@ -451,6 +451,23 @@ def test_the_supervisor_wakes_up_for_a_descriptor(boxes: tuple[ControlBox, Mailb
     os.close(reader)
 
 
+def test_a_mailbox_wakes_up_for_a_descriptor_as_long_as_it_is_given(
+    boxes: tuple[ControlBox, Mailbox, Mailbox]
+) -> None:
+    _, consumer, _ = boxes
+    reader, writer = os.pipe()
+    other, another = os.pipe()
+    assert consumer.receive(0.0, reader) == []
+    os.close(writer)  # so it can be read, from now on
+    assert consumer.receive(None, reader) == [], "it did not wait for ever"
+    assert consumer.receive(0.01) == []
+    os.close(another)
+    assert consumer.receive(None, other) == []
+    os.close(reader)
+    os.close(other)
+    assert consumer.receive(0.01) == [], "a descriptor that is closed is not asked any more"
+
+
 def received_by(box: Mailbox) -> list[tuple[str, AnyMessage, list[bytes]]]:
     """The first messages that arrive; garbage before them wakes the mailbox too."""
     deadline = time.monotonic() + 2 * WAIT_S

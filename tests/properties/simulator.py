@@ -11,15 +11,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from actors.runtime.errors import Reject
-from actors.runtime.ledger import Ledger
+from actors.runtime.errors import Finish, Reject
+from actors.runtime.ledger import Ledger, read_units
 from actors.runtime.pipeline import FlowOptions, Fold, Pipeline
 from actors.runtime.ports import Chunk, Source, Unit
 from actors.testing import Faults, MemorySink, MemorySource, UnorderedMemorySink
 from actors.testing import world as testing_world
 from actors.testing.inline import result_of
 from actors.testing.simulated import SimulatedActor
-from actors.testing.world import Shape
+from actors.testing.world import RUN, Shape
 
 __all__ = ["SimulatedActor", "World", "check_everything", "make_units", "records_of", "simulate"]
 
@@ -44,10 +44,12 @@ def parse(line: bytes) -> Any:
 
 
 def check(row: Any) -> Any:
-    """Drop what asks for it, reject what is wrong."""
+    """Drop what asks for it, reject what is wrong, and end when it is asked for."""
     key, value = row
     if value == "drop":
         return None
+    if value == "finish":
+        raise Finish
     if value == "bad":
         raise Reject("value")
     return key, value
@@ -86,9 +88,17 @@ class World(testing_world.World):
         super().__init__(PIPELINE, dict(units), folder, Shape(batch_bytes=30, workers=3, fuse=fuse), faults)
 
 
+    def accepted(self) -> dict[str, bytes]:
+        """What was taken of each input: all of it, unless a record has asked for the end."""
+        taken = {unit.name: self.units[unit.name][:unit.low - unit.base]
+                 for unit in read_units(self.folder / "positions.db", RUN)}
+        if not any(b"=finish" in data for data in taken.values()):
+            assert taken == self.units
+        return taken
+
     def in_order(self) -> list[Units]:
-        """The inputs, in groups within which the order of input holds."""
-        return [list(self.units.items())]
+        """What was taken, in groups within which the order of input holds."""
+        return [list(self.accepted().items())]
 
 
 class InterleavedWorld(World):
@@ -98,22 +108,32 @@ class InterleavedWorld(World):
 
     Attributes:
         visible: how many bytes of each unit are there by now.
+        is_stopped: whether there will be no more.
     """
 
     def __init__(self, faults: Faults, folder: Path, units: Units, fuse: bool) -> None:
         self.visible: dict[str, int] = {name: 0 for name, _ in units}
+        self.is_stopped = False
         super().__init__(faults, folder, _with_own_keys(units), fuse)
 
     def open_source(self, ledger: Ledger) -> Source:
         """Open the source of a new reader."""
         return InterleavedReading(self, ledger)
 
+    def accepted(self) -> dict[str, bytes]:
+        """All that was there before a record has asked for the end."""
+        taken = super().accepted()
+        assert taken == {name: data[:self.visible[name]] for name, data in self.units.items()}
+        return taken
+
     def in_order(self) -> list[Units]:
         """Each for itself."""
-        return [[unit] for unit in self.units.items()]
+        return [[unit] for unit in self.accepted().items()]
 
     def grow(self) -> None:
         """Now and then, some lines more."""
+        if self.is_stopped:
+            return
         growing = [name for name, data in self.units.items() if self.visible[name] < len(data)]
         if growing and self.rng.random() < 0.3:
             name = self.rng.choice(growing)
@@ -141,6 +161,8 @@ class InterleavedReading(Source):
             self._turns.rotate(-1)
             unit = self._units.get(name) or self._take_up(name)
             data = self._world.units[name]
+            if self._world.is_stopped:
+                data = data[:self._world.visible[name]]
             if self._at[name] == len(data):
                 self._turns.remove(name)
                 if unit.status == "reading":
@@ -156,7 +178,11 @@ class InterleavedReading(Source):
 
     def finished(self, unit: Unit) -> None:
         """Nothing is put away."""
-        assert unit.low == len(self._world.units[unit.name])
+        assert unit.low == unit.end
+
+    def stop(self) -> None:
+        """What is there is still read."""
+        self._world.is_stopped = True
 
     def progress(self) -> tuple[int, int]:
         """Bytes read, and how many there will be is not known."""
@@ -192,7 +218,8 @@ def simulate(world: World) -> None:
 
 def check_everything(world: World) -> None:
     """Nothing is lost, nothing has happened twice, and of two values for one key the later stands."""
-    records = list(records_of(list(world.units.items())))
+    accepted = world.accepted()
+    records = list(records_of(list(accepted.items())))
     result = result_of(world)
     stored = {key: value for key, value in records if value.isdigit()}
     assert {**world.stores["even"].values, **world.stores["odd"].values} == stored
@@ -201,16 +228,17 @@ def check_everything(world: World) -> None:
             keys = {key for key, _ in records_of(unit)}
             assert [item for item in written if item[0] in keys] == [
                 record for record in records_of(unit) if record[1].isdigit() and route(record) == name]
-    live = [key for key, value in records if value not in ("drop", "bad")]
+    live = [key for key, value in records if value not in ("drop", "bad", "finish")]
     assert result.folded == {(key,): [count] for key, count in Counter(live).items()}
-    lines = [line for data in world.units.values() for line in data.decode().split("\n") if line]
+    lines = [line for data in accepted.values() for line in data.decode().split("\n") if line]
     wrong = [line for line in lines if "=" not in line or line[-3:] in ("bad", "use")]
     raw = [letter.raw.decode() for letter in result.dead_letters]
     assert Counter(line for line in raw if "(" not in line) == Counter(line for line in wrong if line[-3:] != "use")
     assert sum("(" in line for line in raw) == sum(line[-3:] == "use" for line in wrong)
     assert result.counts["read"] == len(lines)
     assert result.counts.get("dead_lettered", 0) == len(wrong)
-    assert result.counts.get("filtered", 0) == sum(line.endswith("=drop") for line in lines)
+    assert result.counts.get("filtered", 0) == sum(line.endswith(("=drop", "=finish")) for line in lines)
+    assert "finish" not in result.counts
     assert world.max_open <= world.manifest.flow.window_batches
 
 
@@ -227,6 +255,16 @@ def make_units(rng: random.Random, units: int, records: int) -> list[tuple[str, 
 def _with_own_keys(units: Units) -> list[tuple[str, bytes]]:
     return [(name, re.sub(rb"(?m)^k(?=\d+=)", b"k%d0" % (number + 1), data))
             for number, (name, data) in enumerate(units)]
+
+
+def with_finish(rng: random.Random, units: Units) -> list[tuple[str, bytes]]:
+    """The same inputs, with a record somewhere that asks for the end."""
+    result = list(units)
+    number = rng.randrange(len(result))
+    lines = result[number][1].split(b"\n")
+    lines.insert(rng.randrange(len(lines) + 1), b"k0=finish")
+    result[number] = (result[number][0], b"\n".join(lines))
+    return result
 
 
 def _value(rng: random.Random, number: int) -> str:

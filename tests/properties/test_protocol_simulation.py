@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.testing import Faults
-from tests.properties.simulator import InterleavedWorld, World, make_units, simulate
+from tests.properties.simulator import InterleavedWorld, World, make_units, simulate, with_finish
 
 SEEDS = range(150)
 
@@ -45,3 +45,15 @@ def test_units_that_are_partitions_of_their_own_and_grow_late_are_each_in_order_
     faults = Faults(seed, kills=rng.randint(0, 30), stops=rng.randint(0, 5), delays=rng.randint(0, 20),
                     duplicates=0.02, outages=0.1)
     simulate(InterleavedWorld(faults, tmp_path, units, fuse=bool(seed % 2)))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_when_a_record_asks_for_the_end_all_that_was_accepted_is_done_exactly_once_whoever_dies(
+    tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    units = with_finish(rng, make_units(rng, rng.randint(1, 4), rng.randint(1, 80)))
+    faults = Faults(seed, kills=rng.randint(0, 30), stops=rng.randint(0, 5), delays=rng.randint(0, 20),
+                    duplicates=0.02, outages=0.1)
+    kind = (World, InterleavedWorld)[seed // 2 % 2]
+    simulate(kind(faults, tmp_path, units, fuse=bool(seed % 2)))

@@ -140,6 +140,23 @@ def test_with_input_left_the_layers_stop_one_after_the_other_from_the_source_dow
     assert end is not None and (end.code, end.reason) == (RESUMABLE, "stopped by SIGTERM")
 
 
+def test_a_signal_that_leaves_nothing_over_is_a_success_that_says_what_it_was() -> None:
+    history = History().up()
+    history.take(history.tree.signalled("SIGTERM", 1.0))
+    history.take(history.tree.input_done("reader.1#1", False, 2.0))
+    for spec in reversed(SPECS):
+        actions = history.exit(spec.name, Exit(0))
+    assert ended(actions) == End(DONE, "stopped by SIGTERM")
+
+
+def test_an_end_that_the_application_asked_for_is_a_success_that_says_so() -> None:
+    history = History().up()
+    history.take(history.tree.input_done("reader.1#1", False, 1.0, reason="enough"))
+    for spec in reversed(SPECS):
+        actions = history.exit(spec.name, Exit(0))
+    assert ended(actions) == End(DONE, "enough")
+
+
 def test_a_drain_that_does_not_finish_in_time_stops_all_the_same() -> None:
     history = History(limits=RunOptions(drain_s=10)).up()
     history.take(history.tree.signalled("SIGTERM", 1.0))

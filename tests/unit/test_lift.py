@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.runtime.errors import Reject
+from actors.runtime.errors import Finish, Reject
 from actors.runtime.lift import bind, lift
 from actors.runtime.pipeline import per_chunk
 from actors.runtime.progress import listen
@@ -126,3 +126,21 @@ def test_records_that_take_long_each_give_a_sign_each(seconds: float, least: int
     finally:
         listen(None)
     assert signs.given >= least
+
+
+def ends(value: int) -> int:
+    if value == 9:
+        raise Finish
+    return 1 // value
+
+
+@per_chunk
+def all_end(values: list[int]) -> list[Any]:
+    return [Finish() if value == 9 else 1 // value for value in values]
+
+
+@pytest.mark.parametrize("function", [ends, all_end])
+def test_the_end_of_all_input_stands_in_the_place_of_its_record_alone(function: Any) -> None:
+    first, end, error, last = lift(function, "parse")([1, 9, 0, 1])
+    assert (first, last, error.reason) == (1, 1, "parse_error")
+    assert isinstance(end, Finish)

@@ -122,6 +122,16 @@ def test_the_report_of_a_run_that_ended_is_printed_again_as_it_was(tmp_path: Pat
     assert "still down: writer.idfa: refused" in report.render(built)
 
 
+def test_units_that_have_no_end_are_no_work_that_is_left_when_the_run_has_ended_well(
+    tmp_path: Path, settings: Settings
+) -> None:
+    _ledger(tmp_path, "done", "reading")
+    _ended(tmp_path, DONE, "stopped by SIGTERM")
+    built = _report(settings)
+    assert (built.code, built.reason) == (DONE, "stopped by SIGTERM")
+    assert built.units[1].verdict == "loaded so far; a later run goes on from here"
+
+
 def test_the_report_of_a_run_that_goes_on_says_so(tmp_path: Path, settings: Settings) -> None:
     _ledger(tmp_path, "done")
     directory = RunDirectory(tmp_path)

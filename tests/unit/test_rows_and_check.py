@@ -12,7 +12,7 @@ import pytest
 
 from actors.checker import Check, Destinations, checking, shard_of
 from actors.parser import SLICE_BYTES, forwarding, fused, slices_of
-from actors.runtime.errors import ConfigError, DecodeError, Reject
+from actors.runtime.errors import ConfigError, DecodeError, Finish, Reject
 from actors.runtime.lift import lift
 from actors.runtime.messages import Batch, merged
 from actors.runtime.pipeline import Fold, Pipeline, per_chunk
@@ -306,3 +306,57 @@ def test_frames_that_are_no_rows_are_one_kind_of_error(frames: list[bytes]) -> N
 
 def test_dead_letters_of_no_rejects_are_none() -> None:
     assert Rows(BATCH, [b"a"], [1]).dead_letters([]) == []
+
+
+def ending_parse(line: bytes) -> Any:
+    if line == b"end":
+        raise Finish
+    return parse(line)
+
+
+def ending_check(value: str) -> str | None:
+    if value == "end in check":
+        raise Finish
+    return check(value)
+
+
+@pytest.mark.parametrize("shards", [(), ("aggregator.1",)])
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("end", [b"end", b"end in check"])
+def test_a_record_that_ends_all_input_is_read_and_filtered_and_said_apart(
+    end: bytes, fuse: bool, shards: Sequence[str]
+) -> None:
+    data = b"one\n?\n" + end + b"\ntwo\n" + end + b"\ndrop\nbad\n"
+    checks = make_check(shards, ending_check)
+    parses = lift(ending_parse, "parse")
+    if fuse:
+        made = fused(parses, checks)(BATCH, [data])
+    else:
+        made = checking(checks, PLAIN)(BATCH, forwarding(parses)(BATCH, [data]).forward or [])
+    assert made.counts == {"read": 7, "filtered": 3, "finish": 2}
+    assert part(made, "writer.a").frames == [b"ONE|TWO"]
+    assert [(letter.reason, letter.raw) for letter in letters(made)] == [("form", b"?"), ("bad", b"bad")]
+
+
+def test_an_end_that_route_or_encode_asks_for_is_in_no_aggregate() -> None:
+    def ends(value: str) -> Any:
+        if value == "end":
+            raise Finish
+        return value
+
+    for names in ({"route": ends, "encode": encode}, {"route": lambda value: "a", "encode": ends}):
+        pipeline = Pipeline(
+            name="t", source=None, parse=parse, sinks={"a": Texts(), "one": Texts()},  # type: ignore[arg-type]
+            dead_letters=Letters(), fold=FOLD, **names)
+        checks = Check(pipeline, None, Destinations(
+            {"a": "writer.a", "one": "writer.one"}, pipeline.sinks, "writer.dead_letters", Letters(), ["aggregator.1"]))
+        made = fused(lift(parse, "parse"), checks)(BATCH, [b"one\nend\n"])
+        assert made.counts == {"read": 2, "filtered": 1, "finish": 1}
+        (entries,) = [each.frames for each in made.parts if each.destination == "aggregator.1"]
+        assert msgspec.msgpack.decode(entries[0]) == [[[9, "o"], [1]]]
+
+
+def test_an_annotation_may_say_that_there_is_an_end() -> None:
+    def made_points(line: bytes) -> Point | Reject | Finish | None: ...
+
+    assert traveller(made_points).type == Point | None
