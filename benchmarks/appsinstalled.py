@@ -10,20 +10,21 @@ every store is compared with what protobuf's own encoder makes. Exit code 1 when
 
 from __future__ import annotations
 
-import argparse
-import gzip
-import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[0] = str(ROOT)  # not this folder, whose ``numbers`` is not the module that Python knows by this name
+
+import argparse  # noqa: E402
+import gzip  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import platform  # noqa: E402
+import statistics  # noqa: E402
+import subprocess  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
 
 from scripts.make_logs import write_logs  # noqa: E402
 from tests.loads import DEVICE_TYPES, Stores, expected_stores  # noqa: E402

@@ -13,26 +13,27 @@ sampled ten times a second. Exit code 1 when anything is wrong.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import random
-import re
-import signal
-import socket
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[0] = str(ROOT)  # not this folder, whose ``numbers`` is not the module that Python knows by this name
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import platform  # noqa: E402
+import random  # noqa: E402
+import re  # noqa: E402
+import signal  # noqa: E402
+import socket  # noqa: E402
+import statistics  # noqa: E402
+import subprocess  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+
+import numpy as np  # noqa: E402
 
 from actors.runtime.board import read_views  # noqa: E402
 from actors.runtime.rundir import BOARD, path_for  # noqa: E402
@@ -91,7 +92,7 @@ def _thresher(folder: Path) -> _Server:
 
 def _plain(folder: Path) -> _Server:
     log = folder / "plain.log"
-    process = subprocess.Popen([sys.executable, str(ROOT / "benchmarks/set_server.py"), str(log)], text=True,
+    process = subprocess.Popen([sys.executable, "-P", str(ROOT / "benchmarks/set_server.py"), str(log)], text=True,
                                stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
     out = process.stdout
@@ -109,7 +110,7 @@ def _measure(start: Callable[[Path], _Server], options: argparse.Namespace, seed
         server = start(Path(folder))
         kill = options.kill and server.state is not None
         clients = [subprocess.Popen(
-            [sys.executable, str(ROOT / "benchmarks/numbers_client.py"), f"127.0.0.1:{server.port}",
+            [sys.executable, "-P", str(ROOT / "benchmarks/numbers_client.py"), f"127.0.0.1:{server.port}",
              str(100 * seed + number), str(options.seconds), str(options.numbers)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for number in range(options.clients)]
         for client in clients:

@@ -23,7 +23,7 @@ from actors.runtime.manifest import Component, Manifest
 from actors.runtime.rundir import RunDirectory
 
 MARK = "beginning-anew"
-_AGGREGATOR = re.compile(r"aggregator\.\d+\.db")
+_SHARD = re.compile(r"(?:aggregator|windows|distinct)\.\d+\.db")
 #: A segment of a source's journal; its folder is in the source's option ``journal``.
 _SEGMENT = re.compile(r"\d{6,}-[0-9a-f]{16}\.log")
 _JOURNAL = "journal"
@@ -44,7 +44,7 @@ def begin_anew(manifest: Manifest) -> None:
     """
     state = Path(manifest.state)
     with closing(RunDirectory(state)):
-        aggregates = [path for path in sorted(state.iterdir()) if _AGGREGATOR.fullmatch(path.name)]
+        aggregates = [path for path in sorted(state.iterdir()) if _SHARD.fullmatch(path.name)]
         require_database(state / "positions.db", _POSITIONS)
         for path in aggregates:
             require_database(path, _AGGREGATES)
