@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.apps.connections import LAST_MS, Options, Rows, _parse_slowly, emit, parse, partials
@@ -67,6 +67,7 @@ def test_anything_else_is_rejected_with_a_reason(line: bytes, reason: str) -> No
     assert value.reason == reason
 
 
+@settings(deadline=None)
 @given(lines=st.lists(LINE, max_size=100), unit=st.sampled_from(["auto", "s", "ms"]))
 def test_a_list_of_lines_gives_what_each_line_gives_by_itself(lines: list[bytes], unit: Any) -> None:
     options = Options(unit=unit)
