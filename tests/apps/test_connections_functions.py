@@ -150,7 +150,7 @@ def test_the_reports_of_the_public_file_are_those_that_are_known() -> None:
 
 
 def test_a_report_is_the_same_whatever_the_order_of_the_lines_and_is_json() -> None:
-    values = parse(b"".join(make_blocks(5000, 40, seed=3, span_s=3000)).split(b"\n")[:-1], OPTIONS)
+    values: list[Any] = parse(b"".join(make_blocks(5000, 40, seed=3, span_s=3000)).split(b"\n")[:-1], OPTIONS)
     shuffled = random.Random(1).sample(values, len(values))
     options = Options(into_host=values[0][2], from_host=values[0][1])
     once = report(values, options)
@@ -176,7 +176,7 @@ def test_without_times_all_is_asked_for_and_parts_of_a_millisecond_stay_within()
 
 
 @pytest.mark.parametrize(("option", "value", "text"), [
-    ("since", "2019-08-13T00:36:47", "expected a time with its zone, e.g. 2019-08-13T00:36:47Z or +02:00 in place of Z"),
+    ("since", "2019-08-13T00:36:47", "a time with its zone, e.g. 2019-08-13T00:36:47Z or +02:00 in place of Z"),
     ("since", "2019-08-13", "e.g. 2019-08-13T00:00Z"),
     ("until", "yesterday", "expected seconds or ms since 1970, or a time like 2019-08-12T22:00:00Z, got 'yesterday'"),
     ("host", "A B", "expected a host's name, without blanks, got 'A B'"),
