@@ -81,11 +81,11 @@ def bulk_of(pipeline: Pipeline, options: msgspec.Struct | None, window: WindowOp
     bulk = bind(pipeline.bulk, options)
     if "lines" not in inspect.signature(bulk).parameters:
         return lambda data, lines: bulk(data)
-    return lambda data, lines: bulk(data, lines=_lines_in(data) if lines < 0 else lines + (data[-1:] != b"\n"))
+    return lambda data, newlines: bulk(data, lines=_lines_in(data, newlines))
 
 
-def _lines_in(data: bytes) -> int:
-    return data.count(b"\n") + (data[-1:] != b"\n")
+def _lines_in(data: bytes, newlines: int) -> int:
+    return (data.count(b"\n") if newlines < 0 else newlines) + (data[-1:] not in (b"\n", b""))
 
 
 def _tried(bulk: BulkCall, data: bytes, lines: int) -> Bulk | None:

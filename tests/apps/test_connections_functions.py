@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.apps.connections import LAST_MS, Options, Rows, _parse_slowly, emit, parse, partials
@@ -58,7 +58,8 @@ def test_a_blank_line_is_no_record(line: bytes) -> None:
 @pytest.mark.parametrize(("line", "reason"), [
     (b"1 A", "fields"), (b"1 A B C", "fields"), (b"1  A B", "fields"), (b" 1 A B", "fields"), (b"1 A B ", "fields"),
     (b"1\tA\tB", "fields"), (b"x A B", "timestamp"), (b"+1 A B", "timestamp"), (b"1.5 A B", "timestamp"),
-    ("١ A B".encode(), "timestamp"), (b"1_0 A B", "timestamp"), (b" A B", "timestamp"), (b"9" * 99 + b" A B", "timestamp"),
+    ("١ A B".encode(), "timestamp"), (b"1_0 A B", "timestamp"), (b" A B", "timestamp"),
+    (b"9" * 99 + b" A B", "timestamp"),
     (b"253402300800000 A B", "timestamp"), (b"1 \xff B", "host"), (b"1 A \x07", "host"), (b"1 A ", "host"),
 ])
 def test_anything_else_is_rejected_with_a_reason(line: bytes, reason: str) -> None:
@@ -67,6 +68,7 @@ def test_anything_else_is_rejected_with_a_reason(line: bytes, reason: str) -> No
     assert value.reason == reason
 
 
+@settings(deadline=None)
 @given(lines=st.lists(LINE, max_size=100), unit=st.sampled_from(["auto", "s", "ms"]))
 def test_a_list_of_lines_gives_what_each_line_gives_by_itself(lines: list[bytes], unit: Any) -> None:
     options = Options(unit=unit)
@@ -149,7 +151,7 @@ def test_the_reports_of_the_public_file_are_those_that_are_known() -> None:
 
 
 def test_a_report_is_the_same_whatever_the_order_of_the_lines_and_is_json() -> None:
-    values = parse(b"".join(make_blocks(5000, 40, seed=3, span_s=3000)).split(b"\n")[:-1], OPTIONS)
+    values: list[Any] = parse(b"".join(make_blocks(5000, 40, seed=3, span_s=3000)).split(b"\n")[:-1], OPTIONS)
     shuffled = random.Random(1).sample(values, len(values))
     options = Options(into_host=values[0][2], from_host=values[0][1])
     once = report(values, options)
@@ -175,7 +177,7 @@ def test_without_times_all_is_asked_for_and_parts_of_a_millisecond_stay_within()
 
 
 @pytest.mark.parametrize(("option", "value", "text"), [
-    ("since", "2019-08-13T00:36:47", "expected a time with its zone, e.g. 2019-08-13T00:36:47Z or +02:00 in place of Z"),
+    ("since", "2019-08-13T00:36:47", "a time with its zone, e.g. 2019-08-13T00:36:47Z or +02:00 in place of Z"),
     ("since", "2019-08-13", "e.g. 2019-08-13T00:00Z"),
     ("until", "yesterday", "expected seconds or ms since 1970, or a time like 2019-08-12T22:00:00Z, got 'yesterday'"),
     ("host", "A B", "expected a host's name, without blanks, got 'A B'"),
@@ -195,5 +197,5 @@ def test_a_period_that_ends_before_it_begins_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["connections.toml", "connections-postgres.toml"])
 def test_the_configurations_that_ship_are_valid(name: str) -> None:
-    settings = load(str(Path(__file__).parents[2] / "config" / name), environ={"PGPASSWORD": "x"})
+    settings = load(str(Path(__file__).parents[2] / "config" / name), environ={})
     assert settings.manifest.windowed

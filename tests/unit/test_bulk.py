@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.parser import BULK_BYTES, bulk_of, quick_slices
@@ -59,6 +59,7 @@ PIPELINE = Pipeline(
 LINE = st.sampled_from([b"w1", b"w2", b"f", b"x", b"", b"!", b"E"])
 
 
+@settings(deadline=None)
 @given(lines=st.lists(LINE, max_size=60), batch_bytes=st.integers(1, 64), kills=st.integers(0, 2))
 def test_the_outcome_is_that_of_the_functions_line_by_line(lines: list[bytes], batch_bytes: int, kills: int) -> None:
     slow = run_inline(msgspec.structs.replace(PIPELINE, bulk=None), lines)

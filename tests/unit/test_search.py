@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.runtime.search import lines_with
@@ -12,6 +12,7 @@ LINE = st.lists(st.sampled_from([b"a", b"b", b" ", b"\r", b"\xff"]), max_size=12
 NEEDLE = st.lists(st.sampled_from([b"a", b"b", b" "]), min_size=1, max_size=3).map(b"".join)
 
 
+@settings(deadline=None)
 @given(lines=st.lists(LINE, max_size=200), needle=NEEDLE, at_end=st.booleans(), tail=st.integers(0, 20_000))
 def test_those_lines_are_found_that_hold_the_bytes(
     lines: list[bytes], needle: bytes, at_end: bool, tail: int
