@@ -124,5 +124,7 @@ def downstream(manifest: Manifest, stage: str) -> tuple[str, ...]:
 
 
 def fixed_destinations(manifest: Manifest) -> frozenset[str]:
-    """The actors that must be there before a batch is worth delivering: every writer and aggregator shard."""
-    return frozenset(spec.name for spec in expand(manifest) if spec.layer <= 1)
+    """The actors that must be there before a batch is worth delivering: every aggregator shard, and every writer but
+    those that only aggregators write to."""
+    fed_by_others = {writer_name(sink) for sink in manifest.emits}
+    return frozenset(spec.name for spec in expand(manifest) if spec.layer <= 1 and spec.name not in fed_by_others)

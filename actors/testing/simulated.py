@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from actors.aggregator import Aggregator
 from actors.checker import Check, Destinations, checking
 from actors.parser import forwarding, fused
-from actors.reader import Reader
 from actors.runtime.actor import Post, Role
 from actors.runtime.ledger import Ledger
 from actors.runtime.lift import bind, lift
@@ -95,7 +94,7 @@ def _make_role(world: World, name: str, post: Post) -> Role:
     manifest, pipeline = world.manifest, world.pipeline
     if stage == "reader":
         ledger = world.files[name] = Ledger(world.folder / "positions.db", manifest.run)
-        return Reader(post, manifest, ledger, world.open_source(ledger))
+        return world.make_reader(post, ledger)
     if stage == "aggregator":
         merge = merge_of(pipeline.fold)
         state = world.files[name] = FoldState(world.folder / f"{name}.db", manifest.aggregator.shards, merge)
@@ -111,7 +110,7 @@ def _make_role(world: World, name: str, post: Post) -> Role:
         aggregator_names(manifest)))
     parse = lift(bind(pipeline.parse, pipeline.options), "parse")
     if stage == "checker":
-        work = checking(checks, traveller(pipeline.parse))
+        work = world.adapt(checking(checks, traveller(pipeline.parse)))
     else:
-        work = fused(parse, checks) if manifest.parser.fuse else forwarding(parse)
+        work = world.adapt(fused(parse, checks)) if manifest.parser.fuse else forwarding(parse)
     return PoolWorker(post, work, manifest.flow.credit)
