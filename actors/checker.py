@@ -15,7 +15,7 @@ import msgspec
 
 from actors.runtime.errors import NO_VALUE, Finish, Reject
 from actors.runtime.lift import bind, lift
-from actors.runtime.messages import FINISH, Batch
+from actors.runtime.messages import FINISH, NO_TIMES, Batch
 from actors.runtime.pipeline import Bulk, Pipeline, WindowOptions
 from actors.runtime.ports import DeadLetter, SinkOptions, rejections
 from actors.runtime.rows import Rows, unpack_rows
@@ -96,8 +96,8 @@ class Check:
                 self._take(made, rows)
             else:
                 self._add(made, rows, careful)
-        if self._placer is not None and made.passage.is_probe and (span := made.passage.span()) is not None:
-            return Made({}, again=span)
+        if self._placer is not None and made.passage.is_probe:
+            return Made({}, again=made.passage.span() or NO_TIMES)
         parts = [self._part(name, items) for name, items in made.items.items()]
         folded = made.unrouted if self._fold is not None else 0
         parts += self._window_parts(made.partials) if self._placer is not None else self._shard_parts(made.partials)

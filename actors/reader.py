@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from actors.runtime import poison
 from actors.runtime.actor import Post
+from actors.runtime.anchor import Anchor
 from actors.runtime.budget import ErrorWindow
 from actors.runtime.errors import Retryable
 from actors.runtime.events import FAILED, OVER_BUDGET
@@ -25,6 +26,7 @@ from actors.runtime.manifest import Manifest
 from actors.runtime.messages import (
     FINISH,
     Ack,
+    Again,
     AnyMessage,
     Credit,
     Failed,
@@ -45,6 +47,8 @@ COMMIT_S = 0.25
 FEW_RECORDS = 10
 #: Seconds between two looks at a source that had nothing.
 POLL_S = 0.1
+#: What the ledger calls the event time that windows are counted from.
+ANCHOR = "anchor"
 #: Why the run ended, when it was not the end of the input.
 ASKED = "the application has asked for the end of the input"
 
@@ -87,6 +91,12 @@ class Reader:
         self._patience_s = self._silent_until = 0.0
         self._commit_at = 0.0
         self._trouble = Trouble(post)
+        self._anchor: Anchor | None = None
+        if manifest.windowed:
+            kept = ledger.fact(ANCHOR)
+            disorder_ms = round(1000 * manifest.window.disorder_s)
+            self._anchor = Anchor(manifest.window.start, disorder_ms, None if kept is None else int(kept))
+            self._origin.anchor = self._anchor.value
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """Take credit or an answer."""
@@ -98,6 +108,8 @@ class Reader:
             self._moved |= self._origin.ack(message.id, message.epoch, message.counts)
         elif isinstance(message, Failed):
             self._moved |= self._origin.failed(message.id, message.epoch, sender)
+        elif isinstance(message, Again):
+            self._moved |= self._again(sender, message)
         elif isinstance(message, Hold):
             self._origin.hold(message.address, message.on)
         elif isinstance(message, Suspect):
@@ -111,7 +123,7 @@ class Reader:
                 del self._present[member.name]
         for member in come:
             self._present[member.name] = member
-            if member.ordered:
+            if member.ordered and member.name in self._fixed:
                 before = self._generations.get(member.name, member.generation)
                 self._generations[member.name] = member.generation
                 self._epoch_due |= before != member.generation
@@ -131,6 +143,8 @@ class Reader:
             issued = self._issue()
             if not issued:
                 self._finish_units()  # the end of a unit may have become known only now
+            if self._anchor is not None:
+                self._say_what_windows_need(self._anchor)
             self._ledger.flush()  # what is delivered from here on is recorded
             if self._is_done():
                 self._commit()
@@ -274,6 +288,27 @@ class Reader:
         self._next = None
         return True
 
+    def _again(self, sender: str, message: Again) -> bool:
+        """A batch needs more in its header: what is late, or an anchor, which there may not be yet."""
+        if message.span is not None and self._origin.anchor is None:
+            return self._origin.put_off(message.id, message.epoch, sender, message.span)
+        return self._origin.again(message.id, message.epoch, sender, message.late)
+
+    def _say_what_windows_need(self, anchor: Anchor) -> None:
+        """Decide what windows are counted from, once; say which units the watermark waits for, when they change."""
+        if anchor.value is None:
+            spans, is_all = self._origin.spans()
+            no_more = self._next is not None or not self._may_read() or not self._origin.has_room()
+            if anchor.decide(spans, is_all and no_more) and anchor.value is not None:
+                self._ledger.keep(ANCHOR, str(anchor.value))  # durable with the flush before the next delivery
+                self._origin.resume(anchor.value)
+        # What a unit has open is not applied yet: it is waited for, though the unit has ended or is silent.
+        opened = {unit for unit in self._origin.open_units() if self._ledger.is_alone(unit)}
+        active = tuple(sorted(opened.union(self._source.active())))
+        if active != self._origin.active:
+            self._origin.active = active
+            self._origin.roll += 1
+
     def _may_read(self) -> bool:
         return self._reads > 0 and not self._source.exhausted
 
@@ -304,7 +339,7 @@ class Reader:
 
     def _watch_the_silence(self, now: float) -> None:
         """Deliver again, and ask for credit anew, when nothing has moved for long."""
-        if self._moved or not len(self._origin):
+        if self._moved or not self._origin.is_waiting():
             self._moved = False
             self._patience_s = self._flow.redeliver_s
             self._silent_until = now + self._patience_s
@@ -334,7 +369,7 @@ class Reader:
 
     def _wait(self, now: float) -> float | None:
         pending = [self._commit_at - now] if self._ledger.has_changes() else []
-        if len(self._origin):
+        if self._origin.is_waiting():
             pending.append(self._silent_until - now)
         if self._next is None and self._may_read() and self._origin.has_room():
             if self._reads == math.inf and not self._finishing:  # one that was stopped has closed what it listened to

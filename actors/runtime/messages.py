@@ -160,11 +160,16 @@ class Span(msgspec.Struct, frozen=True, array_like=True):
     greatest: int
 
 
+#: The span of a batch in which no record has an event time.
+NO_TIMES = Span(0, 0, -1)
+
+
 class Again(Message, frozen=True, tag="again"):
     """The batch has to be delivered once more, with more said in its header; nothing was made of it.
 
     Attributes:
-        span: from a worker that was not told what windows are counted from: the event times of the batch.
+        span: from a worker that was not told what windows are counted from: the event times of the batch. For any
+            batch, also for one without: consumers could not apply it, for what is before it is put off.
         late: from an aggregator shard: what is older than this (event time in ms) belongs to windows it has closed.
     """
 

@@ -15,6 +15,9 @@ Partitions are closed each in its own order, and one never waits for another; th
 roster are those of all together. Batches are delivered in the order of issue, so no partition is starved. A partition
 with nothing open, and all of it committed, is forgotten; its next batch begins it again, where it had ended.
 
+What a worker or a consumer could do nothing with is delivered *again*, with more in its header (what is late, for each
+shard). Until windows have an anchor (see runtime/anchor.py) such batches are put off: open, and in nobody's hands.
+
 Why epochs. An ordered consumer applies parts in source order. Its new generation knows nothing, so it must see every
 range from ``low`` on, also ranges that the old one had acknowledged. It is not enough to deliver again what failed: a
 range acknowledged by the old generation would close, its successor would wait at the new one for a range that never
@@ -47,29 +50,33 @@ import heapq
 from collections.abc import Iterator
 from enum import Enum
 
-from actors.runtime.messages import Batch, BatchId, Counts
+from actors.runtime.messages import NO_TIMES, Batch, BatchId, Counts, Span
 from actors.runtime.poison import Blame
 from actors.runtime.ports import Chunk
 
-#: Room for 2^32 deaths of consumers in each generation of the origin.
-_EPOCHS_PER_GENERATION = 1 << 32
+#: Room for 2^32 deaths of consumers, and changes of what is active, in each generation of the origin.
+_PER_GENERATION = 1 << 32
 
 
 class _State(Enum):
     QUEUED = "queued"
     SENT = "sent"
     ACKED = "acked"
+    PUT_OFF = "put off"
 
 
 class _Open:
-    """One open batch. ``turn``: order of issue; the parts of a split batch keep that of the whole."""
+    """One open batch. The halves of one that is split keep its ``turn`` (order of issue), and what is ``late``."""
 
-    __slots__ = ("blame", "chunk", "counts", "state", "turn", "worker")
+    __slots__ = ("blame", "chunk", "counts", "late", "span", "state", "timeless", "turn", "worker")
 
-    def __init__(self, chunk: Chunk, blame: Blame, turn: int) -> None:
+    def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, int]) -> None:
         self.chunk = chunk
         self.blame = blame
         self.turn = turn
+        self.late = late
+        self.span: Span | None = None
+        self.timeless = False
         self.state = _State.QUEUED
         self.worker = ""
         self.counts: Counts = {}
@@ -101,9 +108,14 @@ class Origin:
     """
 
     def __init__(self, generation: int, window_batches: int, window_bytes: int) -> None:
-        self.epoch = generation * _EPOCHS_PER_GENERATION
+        self.epoch = generation * _PER_GENERATION
         #: Version of the last roster that was taken note of.
         self.roster = 0
+        #: Units that the watermark has to wait for, and the version of that.
+        self.active: tuple[int, ...] = ()
+        self.roll = generation * _PER_GENERATION
+        #: What windows are counted from.
+        self.anchor: int | None = None
         self._window_batches = window_batches
         self._window_bytes = window_bytes
         self._partitions: dict[str, _Partition] = {}
@@ -147,7 +159,15 @@ class Origin:
         assert chunk.start == known.tip
         known.tip = chunk.end
         self._turns += 1
-        self._add(known, (partition, chunk.start, chunk.end), _Open(chunk, blame, self._turns))
+        self._add(known, (partition, chunk.start, chunk.end), _Open(chunk, blame, self._turns, {}))
+
+    def open_units(self) -> set[int]:
+        """The units that have open batches."""
+        return {batch.chunk.unit for _, batch in self._all()}
+
+    def is_waiting(self) -> bool:
+        """Whether an open batch waits for a worker, or for an answer."""
+        return any(batch.state in (_State.QUEUED, _State.SENT) for _, batch in self._all())
 
     def grant(self, worker: str, batches: int) -> None:
         """A worker can take more."""
@@ -176,7 +196,8 @@ class Origin:
             self._batches -= 1
             self._bytes -= len(batch.chunk.data)
             for chunk, blame in instead:
-                self._add(partition, (key[0], chunk.start, chunk.end), _Open(chunk, blame, batch.turn))
+                half = _Open(chunk, blame, batch.turn, dict(batch.late))
+                self._add(partition, (key[0], chunk.start, chunk.end), half)
 
     def lost(self, worker: str) -> None:
         """A worker died: what it had in hand is queued again."""
@@ -214,8 +235,9 @@ class Origin:
         self.epoch += 1
         self._queue = []
         for key, batch in self._all():
-            batch.counts = {}
-            self._requeue(key, batch)
+            if batch.state is not _State.PUT_OFF:  # nothing was made of those
+                batch.counts = {}
+                self._requeue(key, batch)
 
     def assign(self) -> Iterator[tuple[str, Batch, bytes]]:
         """Yield (worker, header, payload) to send now: first issued first, to the worker with most free credit."""
@@ -250,6 +272,52 @@ class Origin:
             return False
         self._requeue(key, batch)
         return True
+
+    def again(self, key: BatchId, epoch: int, worker: str, late: tuple[tuple[int, int], ...]) -> bool:
+        """A batch is to be delivered once more, with this in its header, too; return whether that was news."""
+        batch = self._sent(key, epoch, worker)
+        if batch is None:
+            return False
+        for shard, before in late:
+            batch.late[shard] = max(before, batch.late.get(shard, before))
+        self._requeue(key, batch)
+        return True
+
+    def put_off(self, key: BatchId, epoch: int, worker: str, span: Span) -> bool:
+        """Nothing can be made of a batch as long as there is no anchor; return whether that was news."""
+        batch = self._sent(key, epoch, worker)
+        if batch is None:
+            return False
+        batch.state = _State.PUT_OFF
+        batch.span = span
+        batch.timeless = span == NO_TIMES
+        return True
+
+    def spans(self) -> tuple[list[Span], bool]:
+        """What the batches with event times have reported, from the first on; whether nothing can move any more.
+
+        Batches without times that have none with times before them are delivered with any anchor: were they to wait for
+        one, and were they all that the window holds, it would never come.
+        """
+        spans: list[Span] = []
+        is_all = True
+        for key, batch in sorted(self._all(), key=lambda item: (item[1].turn, item[0][1])):
+            if batch.timeless and batch.state is _State.PUT_OFF and not spans:
+                self._requeue(key, batch)
+            if batch.state in (_State.QUEUED, _State.SENT):
+                is_all = False
+                if not batch.timeless:
+                    break
+            elif batch.span is not None and not batch.timeless:
+                spans.append(batch.span)
+        return spans, is_all
+
+    def resume(self, anchor: int) -> None:
+        """Windows are counted from here: deliver what was put off."""
+        self.anchor = anchor
+        for key, batch in self._all():
+            if batch.state is _State.PUT_OFF:
+                self._requeue(key, batch)
 
     def advance(self) -> list[tuple[Chunk, Counts]]:
         """Close the acknowledged batches at the low end of each partition, in order, and move ``low`` behind them."""
@@ -294,13 +362,16 @@ class Origin:
     def _requeue(self, key: BatchId, batch: _Open) -> None:
         batch.state = _State.QUEUED
         batch.worker = ""
+        batch.span = None
         heapq.heappush(self._queue, (batch.turn, key[1], key))
 
     def _header(self, partition: str, batch: _Open) -> Batch:
         chunk = batch.chunk
+        anchor = 0 if self.anchor is None and batch.timeless else self.anchor
         return Batch(
             partition=partition, start=chunk.start, end=chunk.end, epoch=self.epoch,
             low=self._partitions[partition].committed_low, roster=self.roster, unit=chunk.unit, source=chunk.source,
             offset=chunk.offset, line=chunk.line, fault=chunk.fault, detail=chunk.detail,
             lines=chunk.lines,
+            roll=self.roll, active=self.active, anchor=anchor, late=tuple(sorted(batch.late.items())),
         )

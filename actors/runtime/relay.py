@@ -3,6 +3,7 @@
     producer ──Batch──▶ [accept] … work … [sent] ──Part──▶ destinations
     producer ◀──Ack─── [all acknowledged] ◀──Ack── each of them
     producer ◀─Failed─ [a destination died first]
+    producer ◀─Again── [a destination can do nothing with it, unless it is told more]
 
 An input is acknowledged when all that was made from it is. When a destination dies first, its input has *failed*: the
 origin, which holds the payload, delivers it again. A worker that dies takes only this table with it.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from actors.runtime.messages import Ack, BatchId, Counts, Failed, merge
+from actors.runtime.messages import Ack, Again, BatchId, Counts, Failed, merge
 
 
 class _Input:
@@ -60,12 +61,12 @@ class Relay:
                 answers.append((producer, Ack(*ack.id, entry.epoch, entry.counts)))
         return answers
 
-    def failed(self, sender: str, failed: Failed) -> list[tuple[str, Failed]]:
-        """A destination (another worker) says that its outputs were lost; return (producer, failure) to pass on."""
-        answers: list[tuple[str, Failed]] = []
-        for producer, _ in self._waiting(sender, failed.id, failed.epoch):
-            self._forget(failed.id, producer)
-            answers.append((producer, failed))
+    def given_back(self, sender: str, answer: Failed | Again) -> list[tuple[str, Failed | Again]]:
+        """A destination says that outputs were lost, or that it needs more; return (producer, answer) to pass on."""
+        answers: list[tuple[str, Failed | Again]] = []
+        for producer, _ in self._waiting(sender, answer.id, answer.epoch):
+            self._forget(answer.id, producer)
+            answers.append((producer, answer))
         return answers
 
     def gone(self, address: str) -> list[tuple[str, Failed]]:

@@ -18,6 +18,7 @@ from actors.runtime.actor import Post
 from actors.runtime.messages import (
     NOTHING,
     Ack,
+    Again,
     AnyMessage,
     Batch,
     Counts,
@@ -47,7 +48,8 @@ class Made(msgspec.Struct, frozen=True):
     """What a worker made of a batch: parts for every fixed destination, or frames for any worker of the next pool.
 
     ``counts`` is what the worker itself adds to the acknowledgement (``read``, ``filtered``, ``folded``); ``newest`` is
-    the largest event time in the batch. ``again``: nothing was made, the batch has to come again.
+    the largest event time in the batch. ``again``: nothing can be made of it before it is known what windows are
+    counted from; these are its event times (``NO_TIMES`` if it has none).
     """
 
     counts: Counts
@@ -92,8 +94,8 @@ class PoolWorker:
             self._queue.append((sender, message, frames))
         elif isinstance(message, Credit):
             self._free[sender] = self._free.get(sender, 0) + message.batches
-        elif isinstance(message, Failed):
-            self._pass_up(self._relay.failed(sender, message))
+        elif isinstance(message, Failed | Again):
+            self._pass_up(self._relay.given_back(sender, message))
         elif isinstance(message, Hello):
             self._greet(sender, message)
         elif isinstance(message, Hold):
@@ -148,7 +150,11 @@ class PoolWorker:
     def _send(self, producer: str, batch: Batch, made: Made) -> bool:
         if made.forward is not None:
             return self._send_on(producer, batch, made)
-        self._send_parts(producer, batch, made)
+        if made.again is not None:
+            self._post.send(producer, Again(*batch.id, batch.epoch, made.again))
+            self._post.send(producer, Credit(1))
+        else:
+            self._send_parts(producer, batch, made)
         return True
 
     def _send_parts(self, producer: str, batch: Batch, made: Made) -> None:
@@ -188,6 +194,6 @@ class PoolWorker:
                 self._post.send(address, hello)
         self._greeted.add(sender)
 
-    def _pass_up(self, answers: Sequence[tuple[str, Ack | Failed]]) -> None:
+    def _pass_up(self, answers: Sequence[tuple[str, Ack | Failed | Again]]) -> None:
         for producer, answer in answers:
             self._post.send(producer, answer)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from actors.aggregator import Aggregator
 from actors.checker import Check, Destinations, checking
 from actors.parser import bulk_of, forwarding, fused
-from actors.reader import Reader
 from actors.runtime.actor import Post, Role
 from actors.runtime.ledger import Ledger
 from actors.runtime.lift import bind, lift
@@ -98,7 +97,7 @@ def _make_role(world: World, name: str, post: Post) -> Role:
     manifest, pipeline = world.manifest, world.pipeline
     if stage == "reader":
         ledger = world.files[name] = Ledger(world.folder / "positions.db", manifest.run)
-        return Reader(post, manifest, ledger, world.open_source(ledger))
+        return world.make_reader(post, ledger)
     if stage == "aggregator":
         emitted = {sink: world.sinks[sink] for sink in manifest.emits}
         state = world.files[name] = open_shard(
@@ -116,8 +115,8 @@ def _make_role(world: World, name: str, post: Post) -> Role:
         aggregator_names(manifest)), manifest.window)
     parse = lift(bind(pipeline.parse, pipeline.options), "parse")
     if stage == "checker":
-        work = checking(checks, traveller(pipeline.parse))
+        work = world.adapt(checking(checks, traveller(pipeline.parse)))
     else:
         bulk = bulk_of(pipeline, pipeline.options, manifest.window)
-        work = fused(parse, checks, bulk) if manifest.parser.fuse else forwarding(parse)
+        work = world.adapt(fused(parse, checks, bulk)) if manifest.parser.fuse else forwarding(parse)
     return PoolWorker(post, work, manifest.flow.credit)

@@ -24,6 +24,8 @@ from pathlib import Path
 
 import msgspec
 
+from actors.reader import Reader
+from actors.runtime.actor import Post
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Component, Manifest
 from actors.runtime.messages import Ack, Batch, Failed, Part, Roster, decode, encode
@@ -31,6 +33,7 @@ from actors.runtime.pipeline import CheckerOptions, ParserOptions, Pipeline
 from actors.runtime.ports import Source
 from actors.runtime.shard import ShardFile, ShardState
 from actors.runtime.topology import DEAD_LETTERS, expand
+from actors.runtime.worker import Work
 from actors.testing.faults import Faults
 from actors.testing.memory import MemoryReading, MemorySink, MemorySource, MemoryStore, UnorderedMemorySink, inline_sink
 from actors.testing.simulated import SimulatedActor
@@ -196,6 +199,14 @@ class World:
     def open_source(self, ledger: Ledger) -> Source:
         """Open the source of a new reader."""
         return MemoryReading(self.units, ledger, self.next_size)
+
+    def make_reader(self, post: Post, ledger: Ledger) -> Reader:
+        """Make the role of a new reader."""
+        return Reader(post, self.manifest, ledger, self.open_source(ledger))
+
+    def adapt(self, work: Work) -> Work:
+        """Return the work of those who check, or something around it."""
+        return work
 
     def next_size(self) -> int:
         """Size of the next batch: with faults another each time, so that a new reader would cut other ranges."""

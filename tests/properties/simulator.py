@@ -11,10 +11,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from actors.reader import Reader
+from actors.runtime.actor import Post
 from actors.runtime.errors import Finish, Reject
 from actors.runtime.ledger import Ledger, read_units
-from actors.runtime.pipeline import FlowOptions, Fold, Pipeline
+from actors.runtime.messages import NO_TIMES, Batch, Span
+from actors.runtime.pipeline import FlowOptions, Fold, Pipeline, WindowOptions
 from actors.runtime.ports import Chunk, Source, Unit
+from actors.runtime.worker import Made, Work
 from actors.testing import Faults, MemorySink, MemorySource, UnorderedMemorySink
 from actors.testing import world as testing_world
 from actors.testing.inline import result_of
@@ -207,6 +213,40 @@ class InterleavedReading(Source):
         return Chunk(unit.id, unit.name, start, end, start, data.count(b"\n", 0, start) + 1, data[start:end])
 
 
+class AnchoredWorld(World):
+    """A run whose records have event times: the numbers that they hold. Who checks needs to know the anchor.
+
+    Attributes:
+        anchors: all that were said to anybody.
+    """
+
+    def __init__(self, faults: Faults, folder: Path, units: Units, fuse: bool, disorder: int) -> None:
+        self.disorder = disorder
+        self.anchors: set[int | None] = set()
+        super().__init__(faults, folder, units, fuse)
+
+    def make_reader(self, post: Post, ledger: Ledger) -> Reader:
+        """Make a reader that is told to look for the anchor."""
+        window = WindowOptions(start="first", disorder_s=self.disorder / 1000)
+        manifest = msgspec.structs.replace(self.manifest, windowed=True, window=window)
+        return Reader(post, manifest, ledger, self.open_source(ledger))
+
+    def adapt(self, work: Work) -> Work:
+        """Do nothing with a batch that has event times before there is an anchor."""
+        def make(batch: Batch, frames: list[bytes]) -> Made:
+            times = [int(value) for _, value in records_of([("", frames[0])]) if value.isdigit()]
+            if batch.anchor is None and not times:
+                return Made({}, again=NO_TIMES)
+            if batch.anchor is None:
+                least = min(time for time in times if time >= times[0] - self.disorder)
+                return Made({}, again=Span(times[0], least, max(times)))
+            if times:
+                self.anchors.add(batch.anchor)
+            return work(batch, frames)
+
+        return make
+
+
 def simulate(world: World) -> None:
     """Run to the end, and compare everything with what must come of the input."""
     try:
@@ -264,6 +304,15 @@ def with_finish(rng: random.Random, units: Units) -> list[tuple[str, bytes]]:
     lines = result[number][1].split(b"\n")
     lines.insert(rng.randrange(len(lines) + 1), b"k0=finish")
     result[number] = (result[number][0], b"\n".join(lines))
+    return result
+
+
+def with_disorder(rng: random.Random, units: Units, disorder: int) -> list[tuple[str, bytes]]:
+    """The same inputs, their lines shuffled, but none by more than the allowed disorder."""
+    result: list[tuple[str, bytes]] = []
+    for name, data in units:
+        lines = sorted(enumerate(data.split(b"\n")), key=lambda line: line[0] + rng.random() * disorder)
+        result.append((name, b"\n".join(line for _, line in lines)))
     return result
 
 

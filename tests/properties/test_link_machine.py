@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from actors.runtime.messages import Ack, Batch, BatchId, Failed, Part, decode
+from actors.runtime.messages import Ack, Again, Batch, BatchId, Failed, Part, decode
 from actors.runtime.origin import Origin
 from actors.runtime.ports import Chunk
 from actors.runtime.relay import Relay
@@ -42,6 +42,8 @@ class LinkMachine(RuleBasedStateMachine):
         self.applied: dict[str, list[BatchId]] = {self.address(name): [] for name in CONSUMERS}
         self.undurable: dict[str, deque[Any]] = {name: deque() for name in CONSUMERS}
         self.closed: dict[str, list[BatchId]] = {name: [] for name in PARTITIONS}
+        #: What the origin was told to be late in a range.
+        self.told: dict[BatchId, int] = {}
         self.tips = dict.fromkeys(PARTITIONS, 0)
         for name in WORKERS:
             self.origin.grant(self.address(name), CREDIT)
@@ -68,6 +70,7 @@ class LinkMachine(RuleBasedStateMachine):
     def deliver(self) -> None:
         for worker, header, _ in self.origin.assign():
             assert worker in map(self.address, WORKERS), "delivered to the dead"
+            assert dict(header.late) == ({0: self.told[header.id]} if header.id in self.told else {})
             self.send(ORIGIN, worker, header)
 
     @rule()
@@ -92,6 +95,14 @@ class LinkMachine(RuleBasedStateMachine):
             message = queue[0] if repeat and not isinstance(queue[0], Batch) else queue.popleft()
             self.receive(sender, receiver, message)
 
+    @rule(data=st.data(), late=st.integers(0, 9))
+    def a_consumer_needs_a_range_again(self, data: st.DataObject, late: int) -> None:
+        waiting = sorted(pair for pair, queue in self.queues.items() if queue and isinstance(queue[0], Part))
+        if waiting:
+            sender, receiver = data.draw(st.sampled_from(waiting))
+            part: Part = self.queues[sender, receiver].popleft()
+            self.send(receiver, sender, Again(*part.id, part.epoch, late=((0, late),)))
+
     @rule(name=st.sampled_from(CONSUMERS), count=st.integers(1, 3))
     def durable(self, name: str, count: int) -> None:
         for _ in range(min(count, len(self.undurable[name]))):
@@ -103,6 +114,9 @@ class LinkMachine(RuleBasedStateMachine):
         if receiver == ORIGIN:
             if isinstance(message, Ack):
                 self.origin.ack(message.id, message.epoch, message.counts)
+            elif isinstance(message, Again):
+                if self.origin.again(message.id, message.epoch, sender, message.late):
+                    self.told[message.id] = max(message.late[0][1], self.told.get(message.id, 0))
             else:
                 self.origin.failed(message.id, message.epoch, sender)
         elif isinstance(message, Batch):
@@ -118,6 +132,9 @@ class LinkMachine(RuleBasedStateMachine):
             for held in self.sequencers[name].ready():
                 self.applied[receiver].append(held.part.id)
                 self.undurable[name].append(held)
+        elif isinstance(message, Again):
+            for producer, again in self.relays[name].given_back(sender, message):
+                self.send(receiver, producer, again)
         else:
             for producer, answer in self.relays[name].ack(sender, message):
                 self.send(receiver, producer, answer)

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from actors.testing import Faults
-from tests.properties.simulator import InterleavedWorld, World, make_units, simulate, with_finish
+from tests.properties.simulator import (
+    AnchoredWorld,
+    InterleavedWorld,
+    World,
+    make_units,
+    simulate,
+    with_disorder,
+    with_finish,
+)
 
 SEEDS = range(150)
 
@@ -57,3 +65,19 @@ def test_when_a_record_asks_for_the_end_all_that_was_accepted_is_done_exactly_on
                     duplicates=0.02, outages=0.1)
     kind = (World, InterleavedWorld)[seed // 2 % 2]
     simulate(kind(faults, tmp_path, units, fuse=bool(seed % 2)))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_anchor_is_the_least_time_whoever_dies_and_nothing_is_made_of_a_batch_before(
+    tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    disorder = rng.randint(0, 12)
+    units = with_disorder(rng, make_units(rng, rng.randint(1, 3), rng.randint(1, 80)), disorder)
+    times = [int(line.partition(b"=")[2]) for _, data in units for line in data.split(b"\n")
+             if line.partition(b"=")[2].isdigit()]
+    faults = Faults(seed, kills=rng.randint(0, 30), stops=rng.randint(0, 5), delays=rng.randint(0, 20),
+                    duplicates=0.02, outages=0.1)
+    world = AnchoredWorld(faults, tmp_path, units, bool(seed % 2), disorder)
+    simulate(world)
+    assert world.anchors == ({min(times)} if times else set())

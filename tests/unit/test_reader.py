@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,49 +13,26 @@ from actors.reader import ASKED, POLL_S, Reader
 from actors.runtime.errors import Retryable
 from actors.runtime.ledger import Ledger, read_units
 from actors.runtime.manifest import Component, Manifest
-from actors.runtime.messages import Ack, Batch, BatchId, Credit, InputDone, Member, Message, Outage
-from actors.runtime.pipeline import BudgetOptions, FlowOptions
+from actors.runtime.messages import (
+    NO_TIMES,
+    Ack,
+    Again,
+    Batch,
+    Credit,
+    InputDone,
+    Member,
+    Message,
+    Outage,
+    Span,
+)
+from actors.runtime.pipeline import BudgetOptions, FlowOptions, WindowOptions
 from actors.runtime.ports import Chunk, Source, Unit
 from actors.testing import MemorySink, UnorderedMemorySink
+from tests.outbox import Outbox
 
 RUN = "run"
 WORKER = "parser.1#1"
 DESTINATIONS = ("writer.dead_letters", "writer.a")
-
-
-class Slot:
-    """A slot on no board."""
-
-    def __init__(self) -> None:
-        self.batches = self.records = self.bytes_done = self.bytes_total = self.open = 0
-        self.note = ""
-        self.now_in = ""
-
-    def phase(self, phase: str) -> None:
-        self.now_in = phase
-
-    def take(self, batch: BatchId) -> None:
-        """A reader has no batch in hand."""
-
-
-class Outbox:
-    """The post of the reader: keeps what it sends."""
-
-    def __init__(self) -> None:
-        self.address, self.generation = "reader.1#1", 1
-        self.members = {"parser.1": Member("parser.1", 1, "parser", "", False)}
-        self.roster_version = 1
-        self.slot = Slot()
-        self.batches: list[Batch] = []
-        self.told: list[Message] = []
-
-    def send(self, address: str, message: Message, frames: Sequence[bytes] = ()) -> bool:
-        if isinstance(message, Batch):
-            self.batches.append(message)
-        return True
-
-    def tell(self, message: Message) -> None:
-        self.told.append(message)
 
 
 class Taps(Source):
@@ -69,6 +47,7 @@ class Taps(Source):
         self.lines: deque[tuple[str, bytes]] = deque()
         self.at: dict[str, tuple[Unit, int]] = {}
         self.stopped = 0
+        self.open_ended: tuple[int, ...] = ()
         self.put_away: list[tuple[str, str]] = []
         self.problem = ""
 
@@ -101,6 +80,9 @@ class Taps(Source):
     def stop(self) -> None:
         self.stopped += 1
 
+    def active(self) -> tuple[int, ...]:
+        return self.open_ended
+
     def progress(self) -> tuple[int, int]:
         return 0, 0
 
@@ -115,32 +97,45 @@ def component(kind: type) -> Component:
 class Stage:
     """A reader with its ledger, its source and one worker that acknowledges when the test says so."""
 
-    def __init__(self, folder: Path, run: str = RUN, window: int = 3) -> None:
+    def __init__(
+        self, folder: Path, run: str = RUN, window: int = 3, emits: tuple[str, ...] = (),
+        windows: WindowOptions | None = None,
+    ) -> None:
         self.path = folder / "positions.db"
-        self.post = Outbox()
+        self.post = Outbox("reader.1", Member("parser.1", 1, "parser", "", False))
         self.ledger = Ledger(self.path, run)
         self.source = Taps(self.ledger)
         manifest = Manifest(
             run=run, name="t", app="", state=str(folder), source=component(Taps), sinks={"a": component(MemorySink)},
             dead_letters=component(UnorderedMemorySink), folds=False, flow=FlowOptions(window_batches=window),
-            budget=BudgetOptions(max_error_rate=0.5))
+            budget=BudgetOptions(max_error_rate=0.5), emits=emits, windowed=windows is not None,
+            window=windows or WindowOptions())
         self.reader = Reader(self.post, manifest, self.ledger, self.source)
         self.reader.roster([Member(name, 1, "writer", "", True) for name in DESTINATIONS], [])
         self.reader.message(WORKER, Credit(100), [])
         self.now = 0.0
+        #: What is under way at the worker.
+        self.batches: list[Batch] = []
 
     def work(self, times: int = 10) -> float | None:
         wait: float | None = 0.0
         for _ in range(times):
             wait = self.reader.work(self.now)
             self.now += 0.1
+        self.batches += [message for _, message in self.post.sent if isinstance(message, Batch)]
+        self.post.sent.clear()
         return wait
 
     def ack(self, **counts: int) -> None:
         """Acknowledge the oldest batch under way."""
-        batch = self.post.batches.pop(0)
+        batch = self.batches.pop(0)
         counts = counts or {"read": 1, "written": 1}
         self.reader.message(WORKER, Ack(*batch.id, batch.epoch, counts), [])
+
+    def again(self, span: Span | None = None, late: tuple[tuple[int, int], ...] = ()) -> None:
+        """Say that the oldest batch under way is needed again."""
+        batch = self.batches.pop(0)
+        self.reader.message(WORKER, Again(*batch.id, batch.epoch, span, late), [])
 
     @property
     def end(self) -> Message | None:
@@ -167,10 +162,10 @@ def test_with_a_full_window_nobody_waits_for_the_source(stage: Stage) -> None:
     stage.source.come("1", "2", "3", "4")
     stage.work()
     assert stage.reader.wake is None
-    assert len(stage.post.batches) == 3
+    assert len(stage.batches) == 3
     stage.ack()
     stage.work()
-    assert [batch.start for batch in stage.post.batches] == [2, 4, 6]
+    assert [batch.start for batch in stage.batches] == [2, 4, 6]
     stage.ack()
     stage.work()
     assert stage.reader.wake == 77, "there is room again"
@@ -197,7 +192,7 @@ def test_more_than_a_window_is_left_for_the_next_run(stage: Stage) -> None:
     stage.work()
     stage.reader.drain()
     for _ in range(7):
-        if stage.post.batches:
+        if stage.batches:
             stage.ack()
         stage.work()
     assert stage.end == InputDone(True)
@@ -244,11 +239,11 @@ def test_a_batch_that_is_not_acknowledged_holds_back_its_own_unit_alone(stage: S
     stage.work()
     stage.source.end("slow")
     stage.source.end("fast")
-    slow = stage.post.batches.pop(0)
+    slow = stage.batches.pop(0)
     stage.ack()
     stage.work()
     assert stage.source.put_away == [("fast", "done")]
-    stage.post.batches.append(slow)
+    stage.batches.append(slow)
     stage.ack()
     stage.work()
     assert stage.source.put_away == [("fast", "done"), ("slow", "done")]
@@ -273,20 +268,20 @@ def test_a_source_that_cannot_be_read_now_is_tried_again(stage: Stage) -> None:
     stage.source.problem = ""
     stage.now = 100.0
     stage.work()
-    assert len(stage.post.batches) == 1
+    assert len(stage.batches) == 1
 
 
 def test_an_application_that_has_enough_ends_the_input_once_and_what_was_accepted_is_loaded(stage: Stage) -> None:
     stage.source.come(*"123456789")
     stage.work()
     stage.ack()
-    first = stage.post.batches.pop(0)
+    first = stage.batches.pop(0)
     stage.ack(read=1, filtered=1, finish=1)
     assert stage.source.stopped == 1, "at once, though the batch before it is open"
-    stage.post.batches.insert(0, first)
+    stage.batches.insert(0, first)
     while stage.end is None:
         stage.work(2)
-        if stage.post.batches:
+        if stage.batches:
             stage.ack()
     assert stage.end == InputDone(False, reason=ASKED)
     assert stage.source.stopped == 1
@@ -310,3 +305,138 @@ def test_a_reader_that_comes_after_one_that_was_told_to_finish_finishes(tmp_path
     another_run.work()
     assert (another_run.source.stopped, another_run.end) == (0, None)
     another_run.reader.close()
+
+
+FIRST = WindowOptions(start="first", disorder_s=0.01)
+
+
+def test_without_windows_nothing_is_said_about_them(stage: Stage) -> None:
+    stage.source.open_ended = (1, 2)
+    stage.source.come("1")
+    stage.work()
+    (batch,) = stage.batches
+    assert (batch.anchor, batch.active, batch.late) == (None, (), ())
+
+
+@pytest.mark.parametrize(("start", "anchor"), [("clock", 0), (-7, -7), ("first", None)])
+def test_the_header_says_what_windows_are_counted_from(tmp_path: Path, start: Any, anchor: int | None) -> None:
+    stage = Stage(tmp_path, windows=WindowOptions(start=start))
+    stage.source.come("1")
+    stage.work()
+    assert stage.batches[0].anchor == anchor
+    stage.reader.close()
+
+
+def test_the_anchor_is_decided_once_for_all_readers_and_runs(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, windows=FIRST)
+    stage.source.come("1")
+    stage.work()
+    stage.again(Span(100, 98, 105))
+    assert stage.work() is None, "there may be more, and nothing is under way"
+    assert stage.reader.wake == 77
+    stage.source.come("2")
+    stage.work()
+    stage.again(Span(102, 95, 110))
+    stage.work(1)
+    assert [batch.anchor for batch in stage.batches] == [95, 95]
+    stage.ledger._connection.close()  # it dies
+    for run in (RUN, "later"):
+        second = Stage(tmp_path, run=run, windows=FIRST)
+        second.source.come("9")
+        second.work()
+        assert second.batches[0].anchor == 95
+        second.reader.close()
+
+
+def test_a_full_window_a_signal_and_the_end_decide_with_what_there_is(tmp_path: Path) -> None:
+    for name, lines, act in (("full", "123", None), ("signal", "12", Reader.drain), ("end", "12", Reader._enough)):
+        stage = Stage(tmp_path / name, windows=FIRST)
+        stage.source.come(*lines)
+        stage.work()
+        for _ in lines:
+            assert stage.batches[0].anchor is None
+            stage.again(Span(100, 99, 101))
+        if act is not None:
+            stage.work()
+            assert stage.batches == []
+            act(stage.reader)
+        stage.work()
+        assert [batch.anchor for batch in stage.batches] == [99] * len(lines)
+        stage.reader.close()
+
+
+def test_an_answer_without_an_anchor_that_comes_after_it_was_decided_is_delivered_at_once(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, windows=FIRST)
+    stage.source.come("1", "2")
+    stage.work()
+    stage.again(Span(100, 98, 200))
+    stage.work(1)
+    assert [batch.anchor for batch in stage.batches] == [None, 98]
+    stage.again(Span(300, 300, 300))
+    stage.work(1)
+    assert [batch.anchor for batch in stage.batches] == [98, 98]
+    stage.reader.close()
+
+
+def test_a_window_full_of_batches_without_event_times_does_not_wait_for_one(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, windows=FIRST)
+    stage.source.come(*"12345")
+    for _ in range(5):
+        stage.work()
+        stage.again(NO_TIMES)
+        stage.work()
+        stage.batches.insert(0, stage.batches.pop())
+        stage.ack()
+    stage.work()
+    assert read_units(stage.path, RUN)[0].low == 10
+    assert stage.ledger.fact("anchor") is None
+    stage.reader.close()
+
+
+def test_what_is_late_for_a_shard_is_said_with_the_next_delivery(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, windows=WindowOptions())
+    stage.source.come("1")
+    stage.work()
+    stage.again(late=((1, 4000),))
+    stage.work()
+    assert [batch.late for batch in stage.batches] == [((1, 4000),)]
+    stage.reader.close()
+
+
+def test_a_new_set_of_active_units_has_a_new_version(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, windows=WindowOptions())
+    stage.source.come("1", unit="a")
+    stage.source.open_ended = (1, 5)
+    stage.work()
+    stage.source.come("2", unit="a")
+    stage.work()
+    first, second = stage.batches
+    assert (first.active, first.roll) == (second.active, second.roll) == ((1, 5), 2**32 + 1)
+    stage.source.open_ended = (5,)
+    stage.source.come("3", unit="a")
+    stage.work()
+    assert (stage.batches[2].active, stage.batches[2].roll) == ((1, 5), 2**32 + 1), "not all is applied of 1"
+    for _ in range(3):
+        stage.ack()
+    stage.work()
+    stage.source.open_ended = (5, 6)
+    stage.source.come("4", unit="b")
+    stage.work()
+    (batch,) = stage.batches
+    assert batch.active == (batch.unit, 5, 6)
+    assert batch.roll > 2**32 + 1
+    stage.reader.close()
+
+
+@pytest.mark.parametrize(("emits", "epochs"), [((), 1), (("a",), 0)])
+def test_only_destinations_of_the_reader_begin_a_new_epoch(tmp_path: Path, emits: tuple[str, ...], epochs: int) -> None:
+    stage = Stage(tmp_path, emits=emits)
+    stage.source.come("1")
+    stage.work()
+    (before,) = stage.batches
+    old, new = (Member("writer.a", generation, "writer", "", True) for generation in (1, 2))
+    stage.reader.roster([new], [old])
+    stage.work()
+    assert stage.batches[-1].epoch == before.epoch + epochs
+    assert len(stage.batches) == 1 + epochs
+    stage.reader.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.runtime.messages import Ack, BatchId, Failed
+from actors.runtime.messages import Ack, Again, BatchId, Failed, Span
 from actors.runtime.relay import Relay
 
 KEY: BatchId = ("p", 0, 10)
@@ -39,7 +39,7 @@ def test_an_output_is_acknowledged_once_however_often_it_is_said() -> None:
 def test_answers_for_unknown_inputs_are_void() -> None:
     relay = waiting(A)
     assert relay.ack(A, ack(key=("p", 10, 20))) == []
-    assert relay.failed(A, Failed("p", 10, 20, 1, "gone")) == []
+    assert relay.given_back(A, Failed("p", 10, 20, 1, "gone")) == []
     assert relay.ack(B, ack()) == [], "nothing was sent there"
     assert len(relay) == 1
 
@@ -48,7 +48,7 @@ def test_answers_of_another_epoch_are_void() -> None:
     relay = waiting(A, epoch=2)
     assert relay.ack(A, ack(epoch=1)) == []
     assert relay.ack(A, ack(epoch=3)) == []
-    assert relay.failed(A, Failed(*KEY, 1, "gone")) == []
+    assert relay.given_back(A, Failed(*KEY, 1, "gone")) == []
     assert relay.ack(A, ack(epoch=2)) == [(PRODUCER, ack({"read": 5}, epoch=2))]
 
 
@@ -83,13 +83,23 @@ def test_the_death_of_a_stranger_changes_nothing() -> None:
 def test_a_failure_further_down_is_passed_on_with_its_cause() -> None:
     relay = waiting("checker.1#1")
     failed = Failed(*KEY, 1, "writer.a#1 died")
-    assert relay.failed("checker.1#1", failed) == [(PRODUCER, failed)]
+    assert relay.given_back("checker.1#1", failed) == [(PRODUCER, failed)]
     assert len(relay) == 0
+
+
+def test_what_a_destination_needs_is_passed_on_and_the_input_forgotten() -> None:
+    for again in (Again(*KEY, 1, Span(1, 0, 9)), Again(*KEY, 1, late=((2, 500),))):
+        relay = waiting(A, B)
+        assert relay.given_back(A, Again(*KEY, 0)) == [], "an old epoch"
+        assert relay.given_back(A, again) == [(PRODUCER, again)]
+        assert len(relay) == 0
+        assert relay.ack(B, ack()) == []
+        assert relay.given_back(B, again) == []
 
 
 def test_a_failure_said_by_someone_who_does_not_have_it_is_void() -> None:
     relay = waiting("checker.1#1")
-    assert relay.failed("checker.2#1", Failed(*KEY, 1, "x")) == []
+    assert relay.given_back("checker.2#1", Failed(*KEY, 1, "x")) == []
     assert len(relay) == 1
 
 

@@ -98,6 +98,11 @@ def test_a_batch_needs_every_writer_and_every_shard(manifest: Manifest) -> None:
         "writer.dead_letters", "writer.idfa", "writer.gaid", "aggregator.1", "aggregator.2"}
 
 
+def test_a_batch_does_not_need_the_writers_that_only_aggregators_write_to() -> None:
+    assert fixed_destinations(msgspec.structs.replace(MANIFEST, emits=("gaid",))) == {
+        "writer.dead_letters", "writer.idfa", "aggregator.1", "aggregator.2"}
+
+
 def test_a_parser_sends_to_checkers_or_where_they_would_send() -> None:
     assert downstream(UNFUSED, "parser") == ("checker",)
     assert downstream(MANIFEST, "parser") == downstream(UNFUSED, "checker") == DOWNSTREAM["checker"]

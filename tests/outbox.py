@@ -1,0 +1,57 @@
+"""The post of a role that is tested alone: keeps what it sends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.runtime.messages import BatchId, Member, Message
+
+
+class Slot:
+    """A slot on no board.
+
+    Attributes:
+        now_in: the last phase.
+    """
+
+    def __init__(self) -> None:
+        self.batches = self.records = self.bytes_done = self.bytes_total = self.open = 0
+        self.note = ""
+        self.now_in = ""
+
+    def phase(self, phase: str) -> None:
+        """Enter a phase."""
+        self.now_in = phase
+
+    def take(self, batch: BatchId) -> None:
+        """Have a batch in hand."""
+
+
+class Outbox:
+    """A ``Post`` whose messages go nowhere.
+
+    Args:
+        name: of the actor.
+        members: who is downstream.
+
+    Attributes:
+        sent: messages by address, in order.
+        told: what the supervisor was told.
+    """
+
+    def __init__(self, name: str, *members: Member) -> None:
+        self.address, self.generation = f"{name}#1", 1
+        self.members = {member.name: member for member in members}
+        self.roster_version = 1
+        self.slot = Slot()
+        self.sent: list[tuple[str, Message]] = []
+        self.told: list[Message] = []
+
+    def send(self, address: str, message: Message, frames: Sequence[bytes] = ()) -> bool:
+        """Keep it."""
+        self.sent.append((address, message))
+        return True
+
+    def tell(self, message: Message) -> None:
+        """Keep it."""
+        self.told.append(message)
