@@ -284,7 +284,8 @@ class Reader:
         if not self._may_follow(chunk):
             return False
         blame = self._ledger.issue(chunk)
-        self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame)
+        late = self._ledger.late_in(chunk)
+        self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame, late)
         self._next = None
         return True
 
@@ -292,7 +293,10 @@ class Reader:
         """A batch needs more in its header: what is late, or an anchor, which there may not be yet."""
         if message.span is not None and self._origin.anchor is None:
             return self._origin.put_off(message.id, message.epoch, sender, message.span)
-        return self._origin.again(message.id, message.epoch, sender, message.late)
+        found = self._origin.again(message.id, message.epoch, sender, message.late)
+        if found is not None:
+            self._ledger.refused(*found)  # durable with the flush before the next delivery
+        return found is not None
 
     def _say_what_windows_need(self, anchor: Anchor) -> None:
         """Decide what windows are counted from, once; say which units the watermark waits for, when they change."""

@@ -22,7 +22,7 @@ below what consumers have applied); a partition per file (the order of two value
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -44,6 +44,9 @@ CREATE TABLE issued (unit INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGE
 """
 #: What is known besides, by name; a ledger of the same version may be without it.
 _FACTS = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+#: What is late in a batch, by a shard's word, stays late: what was made of the batch then may have been taken.
+_LATE = ('CREATE TABLE IF NOT EXISTS late (unit INTEGER, start INTEGER, "end" INTEGER, shard INTEGER, before INTEGER, '
+         'PRIMARY KEY (unit, start, "end", shard)) WITHOUT ROWID')
 _COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem'
 _SAVE = f"""
 INSERT INTO units (run, partition, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -76,7 +79,7 @@ class Ledger:
     def __init__(self, path: Path, run: str) -> None:
         self._run = run
         self._connection = open_database(path, SCHEMA, VERSION)
-        self._connection.execute(_FACTS)
+        self._connection.executescript(f"{_FACTS}; {_LATE}")
         self._units: dict[int, Unit] = {}
         self._partitions: dict[int, str] = {}
         #: What the next transaction writes: units that the file does not know, ranges, units that have changed.
@@ -86,6 +89,8 @@ class Ledger:
         self._dirty: set[int] = set()
         self._stuck: set[int] = set()
         self._facts: dict[str, str] = {}
+        self._late: dict[tuple[int, int, int], dict[int, int]] = {}
+        self._refused: list[tuple[int, int, int, int, int]] = []
 
     def begin(self, name: str, fingerprint: str, alone: bool = False) -> Unit:
         """Return the unit to read under this name: the unfinished one of the same content, or a new one.
@@ -190,6 +195,19 @@ class Ledger:
             self._blamed[chunk.unit, chunk.start, chunk.end] = blame
             self._issued.append((chunk.unit, chunk.start, chunk.end, blame))
 
+    def refused(self, chunk: Chunk, late: Mapping[int, int]) -> None:
+        """Record what is late in a batch, by shard; call ``flush``, too."""
+        self._late[chunk.unit, chunk.start, chunk.end] = dict(late)
+        self._refused += [(chunk.unit, chunk.start, chunk.end, shard, before) for shard, before in late.items()]
+
+    def late_in(self, chunk: Chunk) -> dict[int, int]:
+        """What was said to be late in a batch, or in the one that it is a part of."""
+        found: dict[int, int] = {}
+        for (unit, start, end), late in self._late.items():
+            if unit == chunk.unit and start <= chunk.start and chunk.end <= end:
+                found |= {shard: max(before, found.get(shard, before)) for shard, before in late.items()}
+        return found
+
     def close(self, chunk: Chunk, counts: Counts) -> None:
         """All up to the end of this chunk is durable; these are its outcomes. Call in order."""
         unit = self._units[chunk.unit]
@@ -215,6 +233,8 @@ class Ledger:
         self._forget_what_is_over()
         self._write(self._begun | self._dirty)
         self._dirty.clear()
+        self._late = {key: late for key, late in self._late.items()
+                      if key[0] in self._units and key[2] > self._units[key[0]].low}
         if self._blamed:
             self._blamed = {key: blame for key, blame in self._blamed.items()
                             if key[0] in self._units and key[2] > self._units[key[0]].low}
@@ -234,7 +254,7 @@ class Ledger:
 
     def _write(self, changed: set[int]) -> None:
         """Write the rows of these units, and the recorded ranges, in one transaction."""
-        if not changed and not self._issued and not self._facts:
+        if not (changed or self._issued or self._facts or self._refused):
             return
         units = [self._units[key] for key in changed]
         try:
@@ -248,6 +268,9 @@ class Ledger:
                 for unit, start, end, blame in self._issued])
             self._connection.executemany(
                 'DELETE FROM issued WHERE unit=? AND "end"<=?', [(unit.id, unit.low) for unit in units])
+            self._connection.executemany("INSERT OR REPLACE INTO late VALUES (?, ?, ?, ?, ?)", self._refused)
+            self._connection.executemany(
+                'DELETE FROM late WHERE unit=? AND "end"<=?', [(unit.id, unit.low) for unit in units])
             self._connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", list(self._facts.items()))
             self._connection.execute("COMMIT")
         except sqlite3.Error:
@@ -257,6 +280,7 @@ class Ledger:
         self._begun.clear()
         self._issued.clear()
         self._facts.clear()
+        self._refused.clear()
 
     def _new(self, name: str, fingerprint: str, status: str, problem: str, alone: bool = False) -> Unit:
         (first,) = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM units").fetchone()
@@ -278,6 +302,9 @@ class Ledger:
         for start, end, marks, reason, detail in self._connection.execute(
                 'SELECT start, "end", marks, reason, detail FROM issued WHERE unit=? AND marks>0', (unit.id,)):
             self._blamed[unit.id, start, end] = Blame(marks, reason, detail)
+        for start, end, shard, before in self._connection.execute(
+                'SELECT start, "end", shard, before FROM late WHERE unit=?', (unit.id,)):
+            self._late.setdefault((unit.id, start, end), {})[shard] = before
 
     def _forget_what_is_over(self) -> None:
         """Units that are partitions of their own come and go for as long as the run lasts: the file remembers them."""

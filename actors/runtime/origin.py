@@ -47,8 +47,9 @@ Pure: no clock, no socket, no file.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
+from types import MappingProxyType
 
 from actors.runtime.messages import NO_TIMES, Batch, BatchId, Counts, Span
 from actors.runtime.poison import Blame
@@ -56,6 +57,10 @@ from actors.runtime.ports import Chunk
 
 #: Room for 2^32 deaths of consumers, and changes of what is active, in each generation of the origin.
 _PER_GENERATION = 1 << 32
+
+
+#: Of a batch that was never refused.
+NOTHING_LATE: Mapping[int, int] = MappingProxyType({})
 
 
 class _State(Enum):
@@ -66,15 +71,19 @@ class _State(Enum):
 
 
 class _Open:
-    """One open batch. The halves of one that is split keep its ``turn`` (order of issue), and what is ``late``."""
+    """One open batch. The halves of one that is split keep its ``turn`` (order of issue), and what is ``late``.
 
-    __slots__ = ("blame", "chunk", "counts", "late", "span", "state", "timeless", "turn", "worker")
+    ``since``: the epoch from which on it was delivered as it is now; what answers an earlier delivery is void.
+    """
 
-    def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, int]) -> None:
+    __slots__ = ("blame", "chunk", "counts", "late", "since", "span", "state", "timeless", "turn", "worker")
+
+    def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, int], since: int) -> None:
         self.chunk = chunk
         self.blame = blame
         self.turn = turn
         self.late = late
+        self.since = since
         self.span: Span | None = None
         self.timeless = False
         self.state = _State.QUEUED
@@ -153,13 +162,15 @@ class Origin:
         known = self._partitions.get(partition)
         return known is not None and bool(known.open)
 
-    def issue(self, partition: str, chunk: Chunk, blame: Blame = Blame()) -> None:  # noqa: B008 - frozen
+    def issue(
+        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE  # noqa: B008
+    ) -> None:
         """Open a batch; it begins at the partition's tip. A partition that is not known begins with it."""
         known = self._partitions.setdefault(partition, _Partition(chunk.start))
         assert chunk.start == known.tip
         known.tip = chunk.end
         self._turns += 1
-        self._add(known, (partition, chunk.start, chunk.end), _Open(chunk, blame, self._turns, {}))
+        self._add(known, (partition, chunk.start, chunk.end), _Open(chunk, blame, self._turns, dict(late), self.epoch))
 
     def open_units(self) -> set[int]:
         """The units that have open batches."""
@@ -196,7 +207,7 @@ class Origin:
             self._batches -= 1
             self._bytes -= len(batch.chunk.data)
             for chunk, blame in instead:
-                half = _Open(chunk, blame, batch.turn, dict(batch.late))
+                half = _Open(chunk, blame, batch.turn, dict(batch.late), self.epoch)
                 self._add(partition, (key[0], chunk.start, chunk.end), half)
 
     def lost(self, worker: str) -> None:
@@ -235,6 +246,7 @@ class Origin:
         self.epoch += 1
         self._queue = []
         for key, batch in self._all():
+            batch.since = self.epoch
             if batch.state is not _State.PUT_OFF:  # nothing was made of those
                 batch.counts = {}
                 self._requeue(key, batch)
@@ -258,7 +270,7 @@ class Origin:
     def ack(self, key: BatchId, epoch: int, counts: Counts) -> bool:
         """Take an acknowledgement; return whether it was news."""
         batch = self._find(key)
-        if batch is None or epoch != self.epoch or batch.state is _State.ACKED:
+        if batch is None or epoch < batch.since or batch.state is _State.ACKED:
             return False
         batch.state = _State.ACKED
         batch.counts = counts
@@ -273,15 +285,25 @@ class Origin:
         self._requeue(key, batch)
         return True
 
-    def again(self, key: BatchId, epoch: int, worker: str, late: tuple[tuple[int, int], ...]) -> bool:
-        """A batch is to be delivered once more, with this in its header, too; return whether that was news."""
+    def again(
+        self, key: BatchId, epoch: int, worker: str, late: tuple[tuple[int, int], ...]
+    ) -> tuple[Chunk, dict[int, int]] | None:
+        """A batch is to be delivered once more, with this in its header, too; return it and all that is late in it.
+
+        None: that was no news. Only after it is recorded may it be delivered: a shard may have taken what was made of
+        it then, and to a restarted origin it would be what it was before.
+        """
         batch = self._sent(key, epoch, worker)
         if batch is None:
-            return False
+            return None
         for shard, before in late:
             batch.late[shard] = max(before, batch.late.get(shard, before))
+        # What is made of it now is another thing than before: an answer of the dead-letter store to the first delivery,
+        # still under way, must not be taken for one to the second.
+        self.epoch += 1
+        batch.since = self.epoch
         self._requeue(key, batch)
-        return True
+        return batch.chunk, batch.late
 
     def put_off(self, key: BatchId, epoch: int, worker: str, span: Span) -> bool:
         """Nothing can be made of a batch as long as there is no anchor; return whether that was news."""
@@ -349,7 +371,7 @@ class Origin:
     def _sent(self, key: BatchId, epoch: int, worker: str) -> _Open | None:
         """The batch, if this worker has it from a delivery of this epoch."""
         batch = self._find(key)
-        if batch is None or epoch != self.epoch or batch.state is not _State.SENT or batch.worker != worker:
+        if batch is None or epoch < batch.since or batch.state is not _State.SENT or batch.worker != worker:
             return None
         return batch
 
