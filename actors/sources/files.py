@@ -143,24 +143,27 @@ class FilesSource(Source):
         self._reading: _Reading | None = None
         self._read: dict[int, tuple[str, Identity]] = {}
         self._put_away: dict[int, str] = {}
-        self._is_new = True
+        #: As long as all that was handed out had been on its way before.
+        self._is_replaying = True
         self._stopping = False
         self.exhausted = not self._queue
 
     def read(self) -> Chunk | None:
         """Return the next chunk, or None: all is read, or (with the problem in the ledger) the disk has failed."""
-        self._is_new = False
         while not self.exhausted:
             reading = self._reading
-            if self._stopping and reading is not None and not reading.cutter.has_recorded:
-                self.close()
-                self.exhausted = True
-            elif reading is not None:
+            if reading is not None:
+                replayed = reading.cutter.has_recorded
                 try:
                     chunk = reading.cutter.next()
                 except OSError as error:
                     self._stop(reading, error)
                     return None
+                if chunk is not None and not replayed:
+                    self._is_replaying = False
+                    if self._stopping:
+                        self.exhausted = True
+                        return None
                 if reading.cutter.finished:
                     self._end(reading)
                 if chunk is not None:
@@ -202,8 +205,7 @@ class FilesSource(Source):
         What an earlier generation had handed out is handed out again.
         """
         self._stopping = True
-        if not self._is_new and self._reading is None:
-            self.exhausted = True
+        self.exhausted |= not self._is_replaying
 
     def progress(self) -> tuple[int, int]:
         """Bytes on disk read so far, files that needed no reading included, and in all at the start of the run."""

@@ -734,6 +734,42 @@ def test_a_file_that_lost_what_was_issued_gives_it_as_faults_in_the_same_ranges(
 # What the options say.
 
 
+def test_a_source_that_is_stopped_reads_no_further_and_leaves_the_rest_for_the_next_run(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.txt", b"".join(b"%d\n" % number for number in range(1000)))
+    write(tmp_path / "b.txt", b"x\n")
+    ledger = MemoryLedger()
+    source = open_files(ledger, tmp_path / "*.txt", 500)
+    chunk = source.read()
+    assert chunk is not None
+    source.stop()
+    assert source.read() is None
+    assert source.exhausted
+    source.close()
+    assert [(unit.status, unit.end) for unit in ledger.units] == [("reading", None)]
+    ledger.issue(chunk)
+    ledger.close(chunk, {})
+    again = open_files(ledger.reopened(), tmp_path / "*.txt", 500)
+    assert data_of([chunk, *read_all(again)]) == first.read_bytes() + b"x\n"
+
+
+def test_a_source_that_is_stopped_before_it_reads_gives_what_was_on_its_way_before(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", b"1\n2\n3\n")
+    write(tmp_path / "b.txt", b"4\n5\n")
+    write(tmp_path / "c.txt", b"6\n")
+    ledger = MemoryLedger()
+    source = open_files(ledger, tmp_path / "*.txt", 2)
+    for _ in range(4):
+        chunk = source.read()
+        assert chunk is not None
+        ledger.issue(chunk)
+    source.close()
+    again = open_files(ledger.reopened(), tmp_path / "*.txt", 100)
+    again.stop()
+    assert [chunk.data for chunk in iter(again.read, None)] == [b"1\n", b"2\n", b"3\n", b"4\n"]
+    assert again.exhausted
+    again.close()
+
+
 def test_the_options_describe_themselves() -> None:
     assert OPTIONS is Files
     assert Files(pattern="data/*.tsv.gz").describe() == "files data/*.tsv.gz"
