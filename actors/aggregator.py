@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from actors.runtime.actor import Post
-from actors.runtime.messages import Ack, Again, AnyMessage, Drained, Member, Part
+from actors.runtime.messages import Ack, Again, AnyMessage, Drained, Member, Part, Roll
 from actors.runtime.outbox import Entry, rows_of
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.shard import ShardState
@@ -51,6 +51,8 @@ class Aggregator:
             ack = self._sequencer.offer(sender, message, frames)
             if ack is not None:
                 self._post.send(sender, ack)
+        elif isinstance(message, Roll):
+            self._state.roll(message.version, message.active)
         elif isinstance(message, Ack) and self._state.outbox is not None:
             self._state.outbox.acked(sender.rpartition("#")[0], message.id)
 

@@ -34,6 +34,7 @@ from actors.runtime.messages import (
     Hold,
     InputDone,
     Member,
+    Roll,
     Suspect,
 )
 from actors.runtime.origin import Origin
@@ -47,6 +48,8 @@ COMMIT_S = 0.25
 FEW_RECORDS = 10
 #: Seconds between two looks at a source that had nothing.
 POLL_S = 0.1
+#: Seconds between two looks at which units have fallen silent.
+LOOK_S = 0.5
 #: What the ledger calls the event time that windows are counted from.
 ANCHOR = "anchor"
 #: Why the run ended, when it was not the end of the input.
@@ -123,6 +126,7 @@ class Reader:
                 del self._present[member.name]
         for member in come:
             self._present[member.name] = member
+            self._tell_roll(member)
             if member.ordered and member.name in self._fixed:
                 before = self._generations.get(member.name, member.generation)
                 self._generations[member.name] = member.generation
@@ -312,6 +316,12 @@ class Reader:
         if active != self._origin.active:
             self._origin.active = active
             self._origin.roll += 1
+            for member in self._post.members.values():
+                self._tell_roll(member)
+
+    def _tell_roll(self, member: Member) -> None:
+        if member.stage == "aggregator" and self._anchor is not None:
+            self._post.send(member.address, Roll(self._origin.roll, self._origin.active))
 
     def _may_read(self) -> bool:
         return self._reads > 0 and not self._source.exhausted
@@ -380,4 +390,6 @@ class Reader:
                 self.wake = self._source.wake
             if self.wake is None:
                 pending.append(POLL_S)
+            elif self._origin.active:
+                pending.append(LOOK_S)
         return max(0.0, min(pending)) if pending else None

@@ -125,6 +125,9 @@ class DistinctState:
         self._next_page, self._round_began = next_page, began
         return outbox.committed()
 
+    def roll(self, version: int, active: tuple[int, ...]) -> None:
+        """Nothing is done by the time."""
+
     def tick(self, now: float) -> float | None:
         """Report when it is time."""
         if not self._report_s or self._distinct.report is None or self._has_ended:

@@ -62,8 +62,7 @@ ON CONFLICT DO UPDATE SET "end"=excluded."end", marks=excluded.marks, reason=exc
 
 
 def _unit(row: tuple[object, ...]) -> Unit:
-    names = Unit.__struct_fields__
-    values = dict(zip(names, row, strict=True))
+    values = dict(zip(Unit.__struct_fields__, row, strict=True))
     values["counts"] = msgspec.json.decode(str(values["counts"]))
     return Unit(**values)  # type: ignore[arg-type]
 

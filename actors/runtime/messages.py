@@ -4,7 +4,7 @@ A message is a list of frames: one header frame, then payload frames, which are 
 version byte and a msgpack array whose first element is the type's tag. Nothing is ever unpickled; what is not a
 message of this version raises ``DecodeError``.
 
-    link     producer ──▶ consumer   Hello  Batch  Part
+    link     producer ──▶ consumer   Hello  Batch  Part  Roll
              consumer ──▶ producer   Credit  Ack  Failed  Again
     control  actor ──▶ supervisor    Booted  Ready  Outage  Drained  InputDone
              command ◀─▶ supervisor  Command  Reply
@@ -186,6 +186,17 @@ class Again(Message, frozen=True, tag="again"):
         return (self.partition, self.start, self.end)
 
 
+class Roll(Message, frozen=True, tag="roll"):
+    """From the reader to every shard: the units that the watermark waits for have changed. See ``Batch``.
+
+    What batches say of it is what counts for a unit that comes, since they cannot overtake themselves. This is for one
+    that goes when no batch does: its last is acknowledged, so nothing of it is under way.
+    """
+
+    version: int
+    active: tuple[int, ...]
+
+
 class Booted(Message, frozen=True, tag="booted"):
     """The process runs and has imported what it needs; it waits for ``Start``."""
 
@@ -306,7 +317,7 @@ class Stop(Message, frozen=True, tag="stop"):
 
 
 AnyMessage = (
-    Hello | Batch | Part | Credit | Ack | Failed | Again
+    Hello | Batch | Part | Credit | Ack | Failed | Again | Roll
     | Booted | Ready | Outage | Drained | InputDone | Command | Reply | Start | Roster | Hold | Suspect | Drain | Stop
 )
 

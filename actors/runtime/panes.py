@@ -36,7 +36,7 @@ CREATE TABLE panes (id INTEGER PRIMARY KEY, start INTEGER NOT NULL, "end" INTEGE
     revision INTEGER NOT NULL);
 CREATE TABLE increments (pane INTEGER NOT NULL, partials BLOB NOT NULL);
 CREATE INDEX increments_by_pane ON increments (pane);
-CREATE TABLE times (partition TEXT PRIMARY KEY, newest INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE times (partition TEXT PRIMARY KEY, newest INTEGER NOT NULL, unit INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE watermark (reached INTEGER NOT NULL);
 """
 #: A pane is written anew when its increments are this large at least, and twice what it was then.
@@ -104,7 +104,7 @@ class WindowState:
         (reached,) = connection.execute("SELECT max(reached) FROM watermark").fetchone()
         self._watermark = Watermark(
             self._layout.disorder, dict(connection.execute("SELECT partition, newest FROM times")),
-            NEVER if reached is None else reached)
+            dict(connection.execute("SELECT unit, partition FROM times")), NEVER if reached is None else reached)
         self._panes: dict[WindowId, Pane] = {}
         self._by_key: dict[tuple[Any, ...], list[Pane]] = {}  # sessions: those of one key
         self._new: list[tuple[Pane, bytes]] = []
@@ -156,7 +156,9 @@ class WindowState:
                 connection.execute("INSERT INTO increments VALUES (?, ?)",
                                    (pane.id, msgspec.msgpack.encode(list(pane.numbers.items()))))
             connection.execute("DELETE FROM times")
-            connection.executemany("INSERT INTO times VALUES (?, ?)", self._watermark.times.items())
+            units = {partition: unit for unit, partition in self._watermark.units.items()}
+            connection.executemany("INSERT INTO times VALUES (?, ?, ?)", [
+                (partition, newest, units.get(partition, 0)) for partition, newest in self._watermark.times.items()])
             connection.execute("DELETE FROM watermark")
             connection.execute("INSERT INTO watermark VALUES (?)", (self._watermark.reached,))
             self.outbox.write(connection)
@@ -167,6 +169,11 @@ class WindowState:
         self._dropped.clear()
         self._changed.clear()
         return self.outbox.committed()
+
+    def roll(self, version: int, active: tuple[int, ...]) -> None:
+        """Other units are to be waited for: close with the next commit what this closes."""
+        self._watermark.roll(version, active)
+        self._close_windows()
 
     def tick(self, now: float) -> float | None:
         """Nothing is done by the clock."""

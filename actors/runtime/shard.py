@@ -45,6 +45,10 @@ class ShardState(Protocol):
         """
         ...
 
+    def roll(self, version: int, active: tuple[int, ...]) -> None:
+        """The units that the watermark waits for have changed, and nothing may come to say so."""
+        ...
+
     def tick(self, now: float) -> float | None:
         """Time has passed: emit what is due; return the seconds until something else is, None for never."""
         ...

@@ -86,6 +86,9 @@ class FoldState:
         self._changed.clear()
         return []
 
+    def roll(self, version: int, active: tuple[int, ...]) -> None:
+        """Nothing is done by the time."""
+
     def tick(self, now: float) -> float | None:
         """Nothing is done by the clock."""
         return None

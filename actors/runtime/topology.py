@@ -21,7 +21,7 @@ DEAD_LETTERS = "dead_letters"
 
 #: Which stages an actor of each stage sends to.
 DOWNSTREAM: dict[str, tuple[str, ...]] = {
-    "reader": ("parser",),
+    "reader": ("parser", "aggregator"),
     "parser": ("checker",),
     "fused": ("writer", "aggregator", DEAD_LETTERS),
     "checker": ("writer", "aggregator", DEAD_LETTERS),

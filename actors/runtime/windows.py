@@ -108,7 +108,7 @@ class Passage:
             self._first = self._least = times[0]
         floor = self._first - disorder
         self._least = min(self._least, min((at for at in times if at >= floor), default=self._least))
-        self.newest = max(times) if self.newest is None else max(self.newest, max(times))
+        self.newest = max(times if self.newest is None else (self.newest, *times))
 
     def span(self) -> Span | None:
         """The event times of the batch; None when it has none."""
@@ -183,7 +183,7 @@ class Placer:
         if layout.kind == "session" or passage.newest is None:
             return None
         found = layout.windows_of(oldest, passage.anchor)
-        bound = max(passage.newest - layout.disorder, *passage.late.values(), NEVER)
+        bound = max((passage.newest - layout.disorder, *passage.late.values()))
         if layout.is_over(found[-1][1], bound) or found != layout.windows_of(newest, passage.anchor):
             return None
         return tuple((start, end, _NO_KEY) for start, end in found)
@@ -219,14 +219,15 @@ class Watermark:
     Args:
         disorder: what a record may be older than the newest before it, in ms.
         times: newest event time of each partition, from the durable state.
+        units: the partition of each unit that was seen.
         reached: what it had reached.
     """
 
-    def __init__(self, disorder: int, times: dict[str, int], reached: int) -> None:
+    def __init__(self, disorder: int, times: dict[str, int], units: dict[int, str], reached: int) -> None:
         self._disorder = disorder
         self.times = times
+        self.units = units
         self.reached = reached
-        self._units: dict[int, str] = {}
         self._roll = -1
         self._active: tuple[int, ...] = ()
 
@@ -239,15 +240,28 @@ class Watermark:
         """A part of this partition was applied; return what the watermark has reached."""
         if newest is not None:
             self.times[partition] = max(newest, self.times.get(partition, NEVER))
-        self._units[unit] = partition
+        self.units[unit] = partition
         if roll > self._roll:
-            self._roll, self._active = roll, active
-            # Others are over, or silent: should one come back, its records have to fit in as they are.
-            known = {self._units.get(each) for each in active} | {partition}
-            self.times = {name: at for name, at in self.times.items() if name in known}
-        waited = {self._units.get(each, "") for each in self._active} | {partition}
+            self._note(roll, active, partition)
+        waited = {self.units.get(each, "") for each in self._active} | {partition}
         self.reached = max(self.reached, min(map(self.of, waited)))
         return self.reached
+
+    def roll(self, version: int, active: tuple[int, ...]) -> int:
+        """Others are to be waited for, and nothing has come; return what the watermark has reached."""
+        if version > self._roll:
+            self._note(version, active)
+            if active:  # when all are silent there is nothing to go by
+                self.reached = max(self.reached, min(self.of(self.units.get(each, "")) for each in active))
+        return self.reached
+
+    def _note(self, version: int, active: tuple[int, ...], partition: str = "") -> None:
+        self._roll, self._active = version, active
+        # Others are over, or silent: should one come back, its records have to fit in as they are.
+        known = {self.units.get(each) for each in active} | {partition}
+        if active or partition:
+            self.times = {name: at for name, at in self.times.items() if name in known}
+            self.units = {unit: name for unit, name in self.units.items() if name in known}
 
     def end(self) -> None:
         """The input has ended: everything is closed."""

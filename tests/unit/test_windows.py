@@ -119,7 +119,7 @@ def test_a_batch_without_an_anchor_is_looked_at_for_its_times_only() -> None:
 
 
 def test_the_watermark_is_the_least_of_the_active_partitions_and_never_goes_back() -> None:
-    watermark = Watermark(10, {}, NEVER)
+    watermark = Watermark(10, {}, {}, NEVER)
     assert watermark.advance("a", 1, 100, 1, (1, 2)) == NEVER  # the second was announced and has brought nothing
     assert watermark.advance("b", 2, 60, 1, (1, 2)) == 50
     assert watermark.advance("a", 1, 200, 1, (1, 2)) == 50
@@ -129,20 +129,29 @@ def test_the_watermark_is_the_least_of_the_active_partitions_and_never_goes_back
 
 
 def test_an_older_word_on_who_is_active_is_not_believed() -> None:
-    watermark = Watermark(0, {}, NEVER)
+    watermark = Watermark(0, {}, {}, NEVER)
     watermark.advance("a", 1, 100, 5, (1, 2))
     assert watermark.advance("a", 1, 150, 4, (1,)) == NEVER
 
 
+def test_when_one_falls_silent_and_nothing_comes_the_others_are_gone_by() -> None:
+    watermark = Watermark(10, {"a": 100, "b": 60}, {1: "a", 2: "b"}, 50)
+    assert watermark.roll(1, (1, 2)) == 50
+    assert watermark.roll(2, (1,)) == 90
+    assert watermark.roll(1, (2,)) == 90
+    assert watermark.roll(3, ()) == 90  # all are silent: there is nothing to go by
+    assert watermark.roll(4, (3,)) == 90  # one that has brought nothing yet
+
+
 def test_of_partitions_one_behind_the_other_only_the_last_counts() -> None:
-    watermark = Watermark(0, {}, NEVER)
+    watermark = Watermark(0, {}, {}, NEVER)
     assert watermark.advance("a", 1, 100, 0, ()) == 100
     assert watermark.advance("b", 2, 50, 0, ()) == 100
     assert watermark.advance("b", 2, 150, 0, ()) == 150
 
 
 def test_a_watermark_goes_on_where_it_was() -> None:
-    watermark = Watermark(10, {"a": 100}, 70)
+    watermark = Watermark(10, {"a": 100}, {1: "a"}, 70)
     assert watermark.of("a") == 90
     assert watermark.of("b") == NEVER
     watermark.end()
