@@ -7,6 +7,7 @@ brings it back in its acknowledgement when it is true.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
@@ -20,7 +21,7 @@ from actors.runtime.pipeline import Bulk, Pipeline, WindowOptions
 from actors.runtime.ports import DeadLetter, SinkOptions, rejections
 from actors.runtime.rows import Rows, unpack_rows
 from actors.runtime.state import merge_of
-from actors.runtime.windows import ALL_TIME, Passage, Placer, WindowId, shard_of_window
+from actors.runtime.windows import Passage, Placer, WindowId, shard_of_window
 from actors.runtime.worker import Checking, Made, Output, Work
 
 STAGE = "checker"
@@ -85,7 +86,10 @@ class Check:
         them.
         """
         try:
-            return self._make(batch, (quick or slices)(), careful=False)
+            if quick is not None:
+                with contextlib.suppress(_NeedsLines):
+                    return self._make(batch, quick(), careful=False)
+            return self._make(batch, slices(), careful=False)
         except _NeedsCare:
             return self._make(batch, slices(), careful=True)
 
@@ -121,8 +125,11 @@ class Check:
         for name, items in bulk.items.items():
             made.items[name] += items
         partials = bulk.partials
-        if self._placer is not None:  # there is one window for all
-            partials = {(ALL_TIME, key): numbers for key, numbers in partials.items()}
+        if self._placer is not None:
+            windows = self._placer.place_whole(made.passage, bulk.times) if bulk.partials else ()
+            if windows is None:
+                raise _NeedsLines
+            partials = {(window, key): numbers for window in windows for key, numbers in partials.items()}
         self._merge_into(made, partials)
 
     def _merge_into(self, made: _Making, partial: _Partial) -> None:
@@ -279,6 +286,10 @@ class Check:
 
 class _NeedsCare(Exception):
     """Some record of the batch cannot be folded, routed, encoded or packed: look at each for itself."""
+
+
+class _NeedsLines(Exception):
+    """What an application made of a whole slice belongs to several windows, or some of it may be late."""
 
 
 class _Making:

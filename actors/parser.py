@@ -11,7 +11,7 @@ import msgspec
 from actors.runtime.errors import Reject
 from actors.runtime.lift import Lifted, bind
 from actors.runtime.messages import Batch
-from actors.runtime.pipeline import Bulk, Pipeline, WindowOptions
+from actors.runtime.pipeline import Bulk, Pipeline
 from actors.runtime.progress import progress
 from actors.runtime.rows import Rows, pack_rows, whole
 from actors.runtime.worker import Made, Work
@@ -74,9 +74,9 @@ def quick_slices(bulk: BulkCall, parse: Lifted, batch: Batch, data: bytes) -> It
         start = end
 
 
-def bulk_of(pipeline: Pipeline, options: msgspec.Struct | None, window: WindowOptions) -> BulkCall | None:
-    """The application's ``bulk`` with its options, or None: it has none, or it knows nothing of these windows."""
-    if pipeline.bulk is None or (pipeline.windows is not None and window.kind != "global"):
+def bulk_of(pipeline: Pipeline, options: msgspec.Struct | None) -> BulkCall | None:
+    """The application's ``bulk`` with its options, or None: it has none."""
+    if pipeline.bulk is None:
         return None
     bulk = bind(pipeline.bulk, options)
     if "lines" not in inspect.signature(bulk).parameters:

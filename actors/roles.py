@@ -61,7 +61,7 @@ def _parser(manifest: Manifest) -> MakeRole:
     parse = lift(bind(pipeline.parse, options), "parse")
     if manifest.parser.fuse:
         work = parser.fused(parse, _check(manifest, pipeline, options),
-                            parser.bulk_of(pipeline, options, manifest.window))
+                            parser.bulk_of(pipeline, options))
     else:
         work = parser.forwarding(parse)
     return lambda post: PoolWorker(post, work, manifest.flow.credit)

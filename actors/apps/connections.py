@@ -51,6 +51,10 @@ LAST_MS = 253_402_300_799_999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIELDS = 3
 _SHOWN = 60
+#: Of ASCII.
+_PRINTABLE = bytes(range(32, 127))
+#: Between two lines that are taken apart together: as a newline cannot be within a line, the marks show where it ends.
+_MARK = b" \n "
 #: So many lines are looked at one by one when one of them is unusual.
 _FEW = 32
 
@@ -132,7 +136,7 @@ def in_ms(stamp: int, unit: str = "auto") -> int:
 @per_chunk
 def parse(lines: list[bytes], options: Options) -> list[Connection | Reject | None]:
     """Take lines apart; blank ones are no records."""
-    columns = _columns(lines, options.unit)
+    columns = _columns(_MARK.join(lines), len(lines), options.unit)
     if columns is not None:
         return list(zip(*columns, strict=True))
     if len(lines) <= _FEW:
@@ -140,25 +144,24 @@ def parse(lines: list[bytes], options: Options) -> list[Connection | Reject | No
     return [row for start in range(0, len(lines), _FEW) for row in parse(lines[start:start + _FEW], options)]
 
 
-def _columns(lines: list[bytes], unit: str) -> tuple[list[int], list[str], list[str]] | None:
-    """What these lines say, as columns, or None: something about them is unusual."""
-    joined = b" \n ".join(lines)
+def _columns(joined: bytes, count: int, unit: str) -> tuple[list[int], list[str], list[str]] | None:
+    """What so many lines say, joined with ``_MARK``, as columns, or None: something about them is unusual."""
     if b"\r" in joined:
-        joined = joined.replace(b"\r \n ", b" \n ").removesuffix(b"\r")
+        joined = joined.replace(b"\r" + _MARK, _MARK).removesuffix(b"\r")
     try:
-        words = joined.decode().split(" ")
-    except UnicodeDecodeError:
+        text = joined.decode()
+        words = text.split(" ")
+        if len(words) != (_FIELDS + 1) * count - 1 or words[_FIELDS::_FIELDS + 1].count("\n") != count - 1:
+            return None  # not every line has three fields
+        stamps, lefts, rights = words[::_FIELDS + 1], words[1::_FIELDS + 1], words[2::_FIELDS + 1]
+        digits = "".join(stamps)
+        if "  " in text or text[:1] == " " or text[-1:] == " " or not (digits.isascii() and digits.isdigit()):
+            return None  # a field is empty, or a time is no decimal number
+        if len(joined.translate(None, _PRINTABLE)) != count - 1 and not "".join(lefts + rights).isprintable():
+            return None
+        times = list(map(int, stamps))
+    except ValueError:  # not UTF-8, or a number of thousands of digits
         return None
-    count = len(lines)
-    if len(words) != (_FIELDS + 1) * count - 1 or words[_FIELDS::_FIELDS + 1].count("\n") != count - 1:
-        return None  # not every line has three fields
-    stamps, lefts, rights = words[::_FIELDS + 1], words[1::_FIELDS + 1], words[2::_FIELDS + 1]
-    digits, names = "".join(stamps), "".join(lefts) + "".join(rights)
-    if "" in words or not (digits.isascii() and digits.isdigit() and names.isprintable()):
-        return None
-    if len(max(stamps, key=len)) > len(str(LAST_MS)):
-        return None
-    times = list(map(int, stamps))
     least, greatest = min(times), max(times)
     if in_ms(greatest, unit) > LAST_MS:
         return None
@@ -217,6 +220,22 @@ def partials(values: list[Connection], unit: int, options: Options) -> dict[tupl
         received = Counter(right for _, left, right in values if left == asked)
         counts |= {("received", host): [number] for host, number in received.items()}
     return counts
+
+
+def bulk_partials(data: bytes, lines: int, options: Options) -> Bulk | None:
+    """The same for a whole slice. None: something about its lines is unusual."""
+    columns = _columns(data.removesuffix(b"\n").replace(b"\n", _MARK), lines, options.unit)
+    if columns is None:
+        return None
+    times, lefts, rights = columns
+    counted = [("out", Counter(lefts))]
+    if (asked := options.into_host) in rights and asked:
+        counted.append(("into", Counter(left for left, right in zip(lefts, rights, strict=True) if right == asked)))
+    if (asked := options.from_host) in lefts and asked:
+        counted.append(("received", Counter(right for left, right in zip(lefts, rights, strict=True) if left == asked)))
+    return Bulk(
+        read=lines, times=(times[0], min(times), max(times)),
+        partials={(what, host): [number] for what, counts in counted for host, number in counts.items()})
 
 
 def emit(window: Window, rows: Rows, options: Options) -> list[tuple[str, Any]]:
@@ -309,7 +328,7 @@ def bulk(data: bytes, lines: int, options: Options) -> Bulk | None:
         found = lines_with(data, query.needle + b"\n")
         if b"\r" in data:
             found += lines_with(data, query.needle + b"\r\n")
-    columns = _columns(found, query.unit) if found else ([], [], [])
+    columns = _columns(_MARK.join(found), len(found), query.unit) if found else ([], [], [])
     if columns is None:
         return None
     times, lefts, rights = columns
@@ -365,6 +384,7 @@ PIPELINE = Pipeline(
     parse=parse,
     fold=Fold(partials=partials, keys=("what", "host"), fields=("connections",)),
     windows=Windows(time=itemgetter(0), emit=emit),
+    bulk=bulk_partials,
     window=WindowOptions(size_s=3600, disorder_s=300, start="first"),
     sinks={"report": Stdout(), "hours": Jsonl(), "rows": Discard()},
     emits=("report", "hours", "rows"),

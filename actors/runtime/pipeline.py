@@ -289,12 +289,15 @@ class Bulk(msgspec.Struct, frozen=True, kw_only=True):
         filtered: how many of them ``check`` filters.
         items: what ``encode`` makes of those that ``route`` sends to a sink, by sink, in source order.
         partials: what ``fold.partials`` makes of all that are not filtered.
+        times: with windows that are not ``global``: the event times, in ms, of the first record that is folded, of the
+            oldest and of the newest. When they are not all of the same window the slice goes line by line.
     """
 
     read: int
     filtered: int = 0
     items: dict[str, list[Any]] = {}
     partials: dict[tuple[Any, ...], list[Any]] = {}
+    times: tuple[int, int, int] | None = None
 
 
 def nowhere(value: Any) -> None:
@@ -324,7 +327,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         bulk: ``bytes -> Bulk | None``: the short way for a slice of whole lines (the last one may lack its newline),
             where most records need no look of their own. It is also given the number of lines, when it has a parameter
             ``lines``. None: not for this slice, it goes line by line; so does one
-            for which it raises. Used when parsers check as well (``parser.fuse``) and windows, if any, are ``global``.
+            for which it raises. Used when parsers check as well (``parser.fuse``).
             ``actors.testing.assert_bulk_is_faithful`` shows that it does what the functions do.
         options: the application's own options (a frozen struct), given to functions that have a parameter ``options``
             (also ``fold.partials`` and ``bulk``).

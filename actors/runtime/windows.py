@@ -110,6 +110,10 @@ class Passage:
         self._least = min(self._least, min((at for at in times if at >= floor), default=self._least))
         self.newest = max(times if self.newest is None else (self.newest, *times))
 
+    def begin(self, first: int) -> int:
+        """The time of the batch's first record, which is this one unless there was one before."""
+        return first if self._first is None else self._first
+
     def span(self) -> Span | None:
         """The event times of the batch; None when it has none."""
         if self._first is None or self.newest is None:
@@ -160,6 +164,21 @@ class Placer:
             else:
                 result.append(place)
         return result
+
+    def place_whole(self, passage: Passage, times: tuple[int, int, int] | None) -> tuple[WindowId, ...] | None:
+        """Return the windows of a whole slice, from the times of its first, oldest and newest record.
+
+        None: they are not the same for all of its records, or some of them may be late.
+        """
+        if self._layout.kind == "global":
+            return (ALL_TIME,)
+        if times is None or self._key is not None or self._has_unfit(list(times)):
+            return None
+        first, oldest, newest = times
+        if oldest < passage.begin(first) - self._layout.disorder:
+            return None
+        passage.see(times, self._layout.disorder)
+        return () if passage.is_probe else self._only_window(passage, oldest, newest)
 
     def _has_unfit(self, times: list[Any]) -> bool:
         return set(map(type, times)) != {int} or max(times) > self._limit() or min(times) <= NEVER

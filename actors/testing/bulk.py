@@ -24,7 +24,7 @@ def assert_bulk_is_faithful(pipeline: Pipeline, data: bytes, *, options: msgspec
         AssertionError: they differ, or ``bulk`` took lines of which the functions reject one.
     """
     options = pipeline.options if options is None else options
-    bulk = bulk_of(pipeline, options, pipeline.window)
+    bulk = bulk_of(pipeline, options)
     assert bulk is not None, f"{pipeline.name} has no bulk that could be used"
     made = bulk(data, -1)
     if made is None:

@@ -117,6 +117,6 @@ def _make_role(world: World, name: str, post: Post) -> Role:
     if stage == "checker":
         work = world.adapt(checking(checks, traveller(pipeline.parse)))
     else:
-        bulk = bulk_of(pipeline, pipeline.options, manifest.window)
+        bulk = bulk_of(pipeline, pipeline.options)
         work = world.adapt(fused(parse, checks, bulk)) if manifest.parser.fuse else forwarding(parse)
     return PoolWorker(post, work, manifest.flow.credit)

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.apps.connections import LAST_MS, Options, Rows, _parse_slowly, emit, parse, partials
+from actors.apps.connections import LAST_MS, PIPELINE, Options, Rows, _parse_slowly, emit, parse, partials
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.pipeline import Window
 from actors.settings import load
+from actors.testing import assert_bulk_is_faithful
 from scripts.make_connections import make_blocks
 from tests.loads import SHARED
 
@@ -87,6 +88,23 @@ def test_the_unit_is_told_by_size_or_said() -> None:
     assert parse_one(b"5 A B", Options(unit="ms")) == (5, "A", "B")
     assert parse_one(b"253402300799 A B", Options(unit="s")) == (LAST_MS - 999, "A", "B")
     assert isinstance(parse_one(b"1565647204351 A B", Options(unit="s")), Reject)
+
+
+@settings(deadline=None)
+@given(lines=st.lists(LINE, min_size=1, max_size=60), ends=st.booleans())
+def test_a_whole_slice_gives_what_its_lines_give_or_is_left_to_them(lines: list[bytes], ends: bool) -> None:
+    data = b"\n".join(lines) + b"\n" * ends
+    options = Options(into_host="C", from_host="A")
+    assert_bulk_is_faithful(PIPELINE, data, options=options)
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_a_whole_slice_of_usual_lines_is_taken(newline: bytes) -> None:
+    data = b"".join(make_blocks(1000, 20, newline=newline))
+    made = assert_bulk_is_faithful(PIPELINE, data, options=Options(into_host=data.split()[2].decode()))
+    assert made is not None
+    times = [int(line.split()[0]) for line in data.splitlines()]
+    assert made.times == (times[0], min(times), max(times))
 
 
 def report(values: list[Any], options: Options = OPTIONS, window: Window = Window(0, HOUR_MS)) -> dict[str, Any]:  # noqa: B008

@@ -16,6 +16,7 @@ from actors.runtime.lift import lift
 from actors.runtime.messages import Batch
 from actors.runtime.pipeline import Bulk, Fold, Pipeline, WindowOptions, Windows, per_chunk
 from actors.runtime.rows import Rows
+from actors.runtime.windows import Passage, Placer
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.jsonl import Jsonl
 from actors.sources.files import Files
@@ -90,15 +91,39 @@ def test_the_number_of_lines_goes_along(data: bytes, known: int, expected: int) 
     def by_lines(data: bytes, lines: int) -> Bulk:
         return Bulk(read=lines)
 
-    call = bulk_of(msgspec.structs.replace(PIPELINE, bulk=by_lines), None, WindowOptions())
+    call = bulk_of(msgspec.structs.replace(PIPELINE, bulk=by_lines), None)
     assert call is not None
     assert call(data, known) == Bulk(read=expected)
 
 
-def test_a_bulk_that_knows_nothing_of_windows_is_used_for_global_ones_only() -> None:
-    windowed = msgspec.structs.replace(PIPELINE, windows=Windows(time=itemgetter(0), emit=lambda window, rows: []))
-    assert bulk_of(windowed, None, WindowOptions(kind="tumbling")) is None
-    assert bulk_of(windowed, None, WindowOptions(kind="global")) is not None
+LAYOUT = WindowOptions(size_s=10, disorder_s=2)
+
+
+def placed(*slices: tuple[int, int, int] | None, late: int | None = None) -> list[Any]:
+    """Where the slices of one batch belong that have these times."""
+    windows = Windows(time=itemgetter(0), emit=lambda window, rows: [])
+    batch = msgspec.structs.replace(BATCH, anchor=0, late=() if late is None else ((0, late),))
+    passage = Passage(batch)
+    return [Placer(windows, None, LAYOUT, 1).place_whole(passage, times) for times in slices]
+
+
+def test_a_slice_whose_times_are_in_one_window_belongs_there() -> None:
+    assert placed((1000, 0, 9999), (9000, 9000, 9999)) == [((0, 10_000, ()),)] * 2
+
+
+def test_a_slice_of_several_windows_or_of_no_known_time_goes_line_by_line() -> None:
+    assert placed((9000, 9000, 10_000)) == [None]
+    assert placed(None) == [None]
+
+
+def test_a_slice_in_which_something_may_be_late_goes_line_by_line() -> None:
+    assert placed((11_000, 11_000, 12_500), (9000, 9000, 9500))[1] is None
+    assert placed((1000, 1000, 2000), late=10_000) == [None]
+
+
+def test_a_slice_older_than_the_first_record_by_more_than_the_disorder_goes_line_by_line() -> None:
+    assert placed((5000, 2999, 6000)) == [None]
+    assert placed((5000, 3000, 6000)) == [((0, 10_000, ()),)]
 
 
 @pytest.mark.parametrize("wrong", [
