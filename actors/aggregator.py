@@ -22,7 +22,7 @@ from actors.runtime.shard import ShardState
 from actors.runtime.trouble import Trouble
 
 #: What may be open of what was emitted, in bytes and in entries, before no more is folded.
-MAX_OPEN_BYTES, MAX_OPEN_ENTRIES = 32 * 1024 * 1024, 256
+MAX_OPEN_BYTES, MAX_OPEN_ENTRIES = 16 * 1024 * 1024, 256
 
 
 class Aggregator:

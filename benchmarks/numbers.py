@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # not this folder, whose ``numbers`` is not the module that Python knows by this name
 
 import argparse  # noqa: E402
+import contextlib  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import platform  # noqa: E402
@@ -123,15 +124,23 @@ def _measure(start: Callable[[Path], _Server], options: argparse.Namespace, seed
             client.stdin.flush()
         peak, kills = _watch(server, clients, kill, random.Random(seed))
         sent = [int(client.communicate()[0]) for client in clients]
-        with socket.create_connection(("127.0.0.1", server.port)) as connection:
-            connection.sendall(b"terminate\n")
-            server.process.wait()
-            seconds = time.perf_counter() - began
+        _terminate(server)
+        seconds = time.perf_counter() - began
         new, again = server.received()
         right = _check(server.log, [100 * seed + n for n in range(options.clients)], sent, options.numbers)
         total = sum(sent)
         return {"sent": total, "seconds": seconds, "per_s": total / seconds, "memory_mb": peak / 1e6, "kills": kills,
                 "right": right and new + again == total and server.process.returncode == 0}
+
+
+def _terminate(server: _Server) -> None:
+    """Send the word, again if need be: while what the others sent is in the kernel's buffers they are clients still,
+    and one more is closed at once."""
+    while server.process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(b"terminate\n")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.process.wait(0.02)
 
 
 def _watch(server: _Server, clients: list[subprocess.Popen[str]], kill: bool, rng: random.Random) -> tuple[int, int]:

@@ -20,7 +20,8 @@ class Client(asyncio.Protocol):
     """One connection."""
 
     seen: set[bytes] = set()
-    duplicates = 0
+    duplicates = open = 0
+    asked = False
     log: BinaryIO
     done: asyncio.Event
 
@@ -29,6 +30,13 @@ class Client(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.rest = b""
+        Client.open += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; the run ends when somebody has said so and nobody else is left."""
+        Client.open -= 1
+        if Client.asked and not Client.open:
+            Client.done.set()
 
     def data_received(self, data: bytes) -> None:
         """Take what is whole; close at anything that is no number."""
@@ -45,7 +53,7 @@ class Client(asyncio.Protocol):
             Client.log.write(b"\n".join(new) + b"\n")
         if good < len(whole):
             if whole[good:].startswith(b"terminate\n"):
-                Client.done.set()
+                Client.asked = True
             self.transport.close()
 
 

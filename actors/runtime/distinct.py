@@ -171,19 +171,32 @@ class DistinctState:
             return
         if int(numbers.max()) >= self._distinct.size:
             raise DecodeError(f"expected numbers below {self._distinct.size}, got {int(numbers.max())}")
-        mask = np.left_shift(np.uint8(1), (numbers & np.uint32(7)).astype(np.uint8))
-        unseen = numbers[bits[numbers >> np.uint32(3)] & mask == 0]
-        new = np.unique(unseen)
+        new = self._once(np.sort(numbers[bits[numbers >> np.uint32(3)] & self._masks(numbers) == 0]))
         self._set(new)
         self._fresh.append(new)
         self._totals = Totals(self._totals.new + len(new), self._totals.again + len(numbers) - len(new),
                               self._totals.total + len(new))
 
-    def _set(self, numbers: Numbers) -> None:
-        """Set the bits of these."""
+    def _once(self, ordered: Numbers) -> Numbers:
+        """Each of these once. (numpy's own ``unique`` takes a hundred times as long.)"""
+        is_new = self._np.ones(len(ordered), bool)
+        self._np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
+        return ordered[is_new]
+
+    def _masks(self, numbers: Numbers) -> NDArray[np.uint8]:
+        """The bit of each in its byte."""
         np = self._np
-        mask = np.left_shift(np.uint8(1), (numbers & np.uint32(7)).astype(np.uint8))
-        np.bitwise_or.at(self._bits, numbers >> np.uint32(3), mask)
+        masks: NDArray[Any] = np.left_shift(np.uint8(1), (numbers & np.uint32(7)).astype(np.uint8))
+        return masks
+
+    def _set(self, ordered: Numbers) -> None:
+        """Set the bits of these, each of which is there once."""
+        if not len(ordered):
+            return
+        np = self._np
+        at = ordered >> np.uint32(3)
+        first = np.flatnonzero(np.concatenate(([True], at[1:] != at[:-1])))  # of those in the same byte
+        self._bits[at[first]] |= np.add.reduceat(self._masks(ordered), first)  # different bits: a sum is all of them
 
     def _report(self) -> None:
         assert self.outbox is not None and self._distinct.report is not None
@@ -207,6 +220,6 @@ class DistinctState:
         for page, bits in connection.execute("SELECT page, bits FROM pages"):
             self._page(page)[:] = np.frombuffer(bits, np.uint8)
         for seq, numbers in connection.execute("SELECT seq, numbers FROM increments ORDER BY seq"):
-            self._set(np.frombuffer(numbers, np.dtype("<u4")))
+            self._set(self._once(np.sort(np.frombuffer(numbers, np.dtype("<u4")))))
             next_seq = seq + 1
         return next_seq

@@ -23,6 +23,10 @@ CREATE TABLE layout (shards INTEGER NOT NULL);
 """
 
 
+#: What is emitted passes through the file. Checkpoints wait for the disk: one for every 64 MiB, not for every 4.
+_CHECKPOINT_PAGES = 16384
+
+
 class ShardState(Protocol):
     """What an aggregator needs of its state, whatever it folds."""
 
@@ -77,6 +81,7 @@ class ShardFile:
 
     def __init__(self, path: Path, schema: str, version: int, shards: int) -> None:
         self.connection = open_database(path, APPLIED_SCHEMA + schema, version)
+        self.connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
         row = self.connection.execute("SELECT shards FROM layout").fetchone()
         if row is None:
             self.connection.execute("INSERT INTO layout VALUES (?)", (shards,))
