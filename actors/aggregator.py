@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from actors.runtime.actor import Post
-from actors.runtime.messages import Ack, Again, AnyMessage, Drained, Member, Part, Roll
+from actors.runtime.messages import FINISH, Ack, Again, AnyMessage, Drained, Member, Part, Roll
 from actors.runtime.outbox import Entry, rows_of
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.shard import ShardState
@@ -44,6 +44,7 @@ class Aggregator:
         self._trouble = Trouble(post)
         self._ending: bool | None = None  # told to come to an end; True: the input has ended
         self._is_told = False
+        self._finishes = False  # a writer has asked for the end of the input
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """Take a part, or a writer's acknowledgement of what was emitted."""
@@ -55,6 +56,7 @@ class Aggregator:
             self._state.roll(message.version, message.active)
         elif isinstance(message, Ack) and self._state.outbox is not None:
             self._state.outbox.acked(sender.rpartition("#")[0], message.id)
+            self._finishes |= FINISH in message.counts
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
         """A writer that has come gets what it is still due."""
@@ -113,7 +115,8 @@ class Aggregator:
         for held in self._uncommitted:
             slot.batches += 1
             slot.records += held.part.count
-            for sender, ack in self._sequencer.durable(held):
+            counts = {**held.part.claims, FINISH: 1} if self._finishes else None
+            for sender, ack in self._sequencer.durable(held, counts):
                 self._post.send(sender, ack)
         self._uncommitted = []
         self._emit(entries)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -279,6 +279,30 @@ def test_a_port_in_use_is_said_in_plain_words(tmp_path: Path) -> None:
     assert f"127.0.0.1:{port}" in done.stderr
     assert "in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_when_nobody_reads_the_reports_any_more_the_run_ends_with_the_next_numbers(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "actors.cli", "run", "numbers", "--state", str(state), "--set", "source.port=0", "--set",
+         "aggregator.report_s=0.05"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert REPORT.fullmatch(process.stdout.readline())
+        process.stdout.close()  # as ``| head -1`` does
+        host, _, port = (state / "journal" / "tcp.address").read_text().strip().rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=WATCHDOG_S) as client:
+            deadline = time.monotonic() + WATCHDOG_S
+            while process.poll() is None and time.monotonic() < deadline:
+                with suppress(OSError):
+                    client.sendall(b"000000001\n")
+                time.sleep(0.01)
+        assert process.wait(WATCHDOG_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
 
 
 class Sender:
