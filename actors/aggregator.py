@@ -71,6 +71,7 @@ class Aggregator:
         if wait_s := self._trouble.wait_s(now):
             return wait_s
         slot = self._post.slot
+        slot.phase("WORK")  # what folds is the application's: it can hang
         next_s = self._state.tick(now)
         if not self._is_full():
             self._uncommitted += self._sequencer.ready(self._refuses)
@@ -83,7 +84,6 @@ class Aggregator:
             slot.phase("IDLE" if not self._is_full() else "WAIT_CREDIT")
             self._be_done()
             return next_s
-        slot.phase("WORK")
         return self._commit(now)
 
     def drain(self, is_end: bool = False) -> None:
