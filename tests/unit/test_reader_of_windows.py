@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from actors.reader import Reader
+from actors.reader import LOOK_S, Reader
 from actors.runtime.ledger import read_units
-from actors.reader import LOOK_S
 from actors.runtime.messages import NO_TIMES, Span
 from actors.runtime.pipeline import WindowOptions
 from tests.stage import RUN, Stage
