@@ -250,7 +250,8 @@ class WindowState:
     def _close_windows(self, ended: bool = False) -> None:
         """Emit the rows of windows that are closed and were not emitted as they are; drop those that are over."""
         reached = self._watermark.reached
-        closed = sorted((pane for pane in self._panes.values() if ended or pane.end <= reached),
+        complete = self._layout.complete_up_to(reached)
+        closed = sorted((pane for pane in self._panes.values() if ended or pane.end <= complete),
                         key=lambda pane: (pane.end, pane.start, repr(pane.key)))
         assert self.outbox is not None
         fresh = [pane for pane in closed if pane.revision == 0 or pane.is_changed]
@@ -262,10 +263,12 @@ class WindowState:
                 self._changed.add(pane)
             rows = [(Window(pane.start, pane.end, pane.key, pane.revision), pane.numbers) for pane in some]
             self.outbox.add(self._emitter.body(self._emit, rows, self.outbox.next_id))
+        if ended:  # what comes in a later run for one of them is late
+            reached = max([reached, *(self._layout.closed_at(pane.end) for pane in closed if pane.end < FOREVER)])
+            self._watermark.reached = reached
+            complete = self._layout.complete_up_to(reached)
         for pane in closed:
-            if ended or self._layout.is_over(pane.end, reached):
+            if pane.end == FOREVER or self._layout.is_over(pane.end, complete):
                 self._forget(pane)
                 self._changed.discard(pane)
                 self._dropped.add(pane.id)
-        if ended:  # what comes in a later run for one of them is late
-            self._watermark.reached = max([reached, *(pane.end for pane in closed if pane.end < FOREVER)])
