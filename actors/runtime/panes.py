@@ -112,7 +112,12 @@ class WindowState:
         self._dropped: set[int] = set()
         self._changed: set[Pane] = set()
         self._next_id = 1
+        self._is_still = False
         self._load()
+
+    def stand_still(self) -> None:
+        """Close nothing: letters that go in again are of any time, and what is behind them is still to come."""
+        self._is_still = True
 
     def applied(self) -> dict[str, int]:
         """The committed position of each partition."""
@@ -129,7 +134,8 @@ class WindowState:
             self._add(pane, packed)
             self._new.append((pane, packed))
             pane.is_changed = True
-        self._watermark.advance(part.partition, part.unit, part.newest, part.roll, part.active)
+        if not self._is_still:
+            self._watermark.advance(part.partition, part.unit, part.newest, part.roll, part.active)
         return None
 
     def commit(self, positions: dict[str, int]) -> list[Entry]:
@@ -172,8 +178,9 @@ class WindowState:
 
     def roll(self, version: int, active: tuple[int, ...]) -> None:
         """Other units are to be waited for: close with the next commit what this closes."""
-        self._watermark.roll(version, active)
-        self._close_windows()
+        if not self._is_still:
+            self._watermark.roll(version, active)
+            self._close_windows()
 
     def tick(self, now: float) -> float | None:
         """Nothing is done by the clock."""
@@ -181,7 +188,7 @@ class WindowState:
 
     def end(self, is_end: bool) -> None:
         """The input has ended: close every window with the next commit."""
-        if is_end:
+        if is_end and not self._is_still:
             self._close_windows(ended=True)
 
     def close(self) -> None:
