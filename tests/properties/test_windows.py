@@ -181,3 +181,30 @@ def test_an_emission_that_fails_is_a_dead_letter_with_all_that_was_in_the_window
     letters = result_of(world).dead_letters
     assert {letter.reason for letter in letters} == {"emit_error"}
     assert all("KeyError" in letter.detail and b'"even"' in letter.raw + b'"even"' for letter in letters)
+
+
+@pytest.mark.parametrize("is_ordered", [True, False])
+@pytest.mark.parametrize("seed", range(20))
+def test_what_has_a_sink_of_its_own_is_written_once_late_or_not_and_the_counts_add_up(
+    tmp_path: Path, seed: int, is_ordered: bool
+) -> None:
+    rng = random.Random(seed)
+    records = make_records(rng, rng.randint(20, 120), 2999)
+    for _ in range(rng.randint(1, 5)):
+        at = rng.randint(10, len(records))
+        records.insert(at, (records[0][0] - rng.randint(0, 60_000), "a", at - 1000))
+    pipeline = pipeline_of(KINDS["tumbling"], rng.choice((1, 3)))
+    copy = MemorySink() if is_ordered else UnorderedMemorySink()
+    pipeline = msgspec.structs.replace(
+        pipeline, sinks={**pipeline.sinks, "copy": copy}, encode=list,
+        route=lambda record: "copy" if record[2] % 3 else None)
+    world = run(tmp_path, pipeline, records, Faults(seed, kills=rng.randint(0, 20)), rng.choice((1, 4)), bool(seed % 2))
+    expected, late = oracle(KINDS["tumbling"], records)
+    result = result_of(world)
+    assert rows_of(world) == expected
+    written = sorted(tuple(item) for item in world.stores["copy"].items)
+    assert written == sorted(record for record in records if record[2] % 3)
+    assert sorted(letter.raw for letter in result.dead_letters) == sorted(
+        line_of(record) for record in late if not record[2] % 3)
+    assert result.counts.get("late", 0) == sum(record[2] % 3 > 0 for record in late)
+    assert result.counts["written"] == len(written)
