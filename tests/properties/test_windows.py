@@ -208,3 +208,21 @@ def test_what_has_a_sink_of_its_own_is_written_once_late_or_not_and_the_counts_a
         line_of(record) for record in late if not record[2] % 3)
     assert result.counts.get("late", 0) == sum(record[2] % 3 > 0 for record in late)
     assert result.counts["written"] == len(written)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_rows_for_two_sinks_come_to_both_whichever_of_their_writers_dies(tmp_path: Path, seed: int) -> None:
+    def emit_both(window: Window, rows: list[tuple[tuple[Any, ...], list[Any]]]) -> list[tuple[str, Any]]:
+        return [row for name, item in emit(window, rows) for row in ((name, item), ("more", item))]
+
+    rng = random.Random(seed)
+    records = make_records(rng, 40, 2999)
+    pipeline = pipeline_of(KINDS["tumbling"], rng.choice((1, 3)))
+    assert pipeline.windows is not None
+    pipeline = msgspec.structs.replace(
+        pipeline, windows=msgspec.structs.replace(pipeline.windows, emit=emit_both), emits=("rows", "more"),
+        sinks={**pipeline.sinks, "more": MemorySink()})
+    world = run(tmp_path, pipeline, records, Faults(seed, kills=40, outages=0.2, stops=5, delays=10), 1, True)
+    expected, _ = oracle(KINDS["tumbling"], records)
+    assert rows_of(world) == expected
+    assert world.stores["more"].values == world.stores["rows"].values
