@@ -140,8 +140,8 @@ class Aggregator:
         if outbox is None or member is None:
             return  # it gets it when it has come
         count, frames = rows_of(entry, destination)
-        header = Part(outbox.partition, entry.seq, entry.seq + 1, self._post.generation, outbox.low, count, {},
-                      self._post.address.rpartition("#")[0])
+        header = Part(outbox.partition, entry.seq, entry.seq + 1, self._post.generation, outbox.low_for(destination),
+                      count, {}, self._post.address.rpartition("#")[0])
         self._post.send(member.address, header, frames)
 
     def _be_done(self) -> None:

@@ -109,7 +109,7 @@ class Check:
             parts.append(self._dead_letter_part(made.letters))
         filtered = made.filtered + made.unrouted - folded
         # Not a claim of one part: when some of the batch is late for a shard, another has taken its part already.
-        outcomes = {"filtered": filtered, "folded": folded, FINISH: made.finishes}
+        outcomes = {"filtered": filtered, "folded": folded, "late": made.late, FINISH: made.finishes}
         counts = {"read": made.read, **{name: number for name, number in outcomes.items() if number}}
         parts = [p for p in parts if p.count or p.claims or self._is_ordered(p.destination)]
         return Made(counts, parts, newest=made.passage.newest)
@@ -146,13 +146,17 @@ class Check:
             values, indices, filtered = _split(self._check(values), indices, rejects, STAGE)
             made.filtered += filtered
         places: list[Any] = []
+        late: dict[int, Reject] = {}
         if self._placer is not None and values:
-            places, kept, _ = _split(self._placer.place(made.passage, values), indices, rejects, STAGE)
+            places = self._placer.place(made.passage, values)
+            if self._to.sinks:
+                places, late = _without_late(places, indices)
+            places, kept, _ = _split(places, indices, rejects, STAGE)
             values, indices = _chosen(values, indices, kept), kept
         fold = self._fold_each if careful else self._fold_all
         partials, values, indices = fold(values, places, indices, rejects, rows.batch.unit)
         before = len(rejects)
-        made.unrouted += self._route_and_encode(made, values, indices, rejects, careful)
+        made.unrouted += self._route_and_encode(made, values, indices, rejects, careful, late)
         if len(rejects) > before and self._fold is not None:  # what is rejected is in no aggregate
             if not careful:
                 raise _NeedsCare
@@ -168,10 +172,15 @@ class Check:
             made.filtered += len(rejects) - len(letters)
 
     def _route_and_encode(
-        self, made: _Making, values: list[Any], indices: Sequence[int], rejects: _Rejects, careful: bool
+        self, made: _Making, values: list[Any], indices: Sequence[int], rejects: _Rejects, careful: bool,
+        late: Mapping[int, Reject],
     ) -> int:
         """Add the items of these values, or rejects in their places; return how many have no route."""
-        names, kept, unrouted = _split(self._route(values), indices, rejects, STAGE)
+        names = self._route(values)
+        if late:  # what has a sink of its own is written: a writer may have taken it before a shard said so
+            names = [late.get(index) if name is None else name for name, index in zip(names, indices, strict=True)]
+        names, kept, unrouted = _split(names, indices, rejects, STAGE)
+        made.late += len(late.keys() & set(kept))
         values = _chosen(values, indices, kept)
         encoded = self._encode(values)
         if careful or any(issubclass(kind, NO_VALUE) for kind in set(map(type, encoded))) or not self._are_sinks(names):
@@ -300,7 +309,14 @@ class _Making:
         self.passage = passage
         self.partials: dict[tuple[Any, ...], list[Any]] = {}
         self.letters: list[DeadLetter] = []
-        self.read = self.filtered = self.unrouted = self.finishes = 0
+        self.read = self.filtered = self.unrouted = self.finishes = self.late = 0
+
+
+def _without_late(places: list[Any], indices: Sequence[int]) -> tuple[list[Any], dict[int, Reject]]:
+    """Return the places with none for those that are late, and the late ones by index."""
+    late = {index: place for place, index in zip(places, indices, strict=True)
+            if isinstance(place, Reject) and place.reason == "late"}
+    return [() if index in late else place for place, index in zip(places, indices, strict=True)], late
 
 
 def _chosen(values: list[Any], indices: Sequence[int], kept: Sequence[int]) -> list[Any]:

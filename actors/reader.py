@@ -320,7 +320,7 @@ class Reader:
                 self._tell_roll(member)
 
     def _tell_roll(self, member: Member) -> None:
-        if member.stage == "aggregator" and self._anchor is not None:
+        if member.stage == "aggregator" and self._origin.active is not None:
             self._post.send(member.address, Roll(self._origin.roll, self._origin.active))
 
     def _may_read(self) -> bool:

@@ -53,4 +53,7 @@ def open_shard(
     assert pipeline.windows is not None
     emit = bind(pipeline.windows.emit, options)
     path = state / f"windows.{number}.db"
-    return WindowState(path, shards, manifest.window, merge_of(pipeline.fold), emit, emitter)
+    state_of_windows = WindowState(path, shards, manifest.window, merge_of(pipeline.fold), emit, emitter)
+    if manifest.is_retry:
+        state_of_windows.stand_still()
+    return state_of_windows

@@ -56,7 +56,7 @@ def retry(options: argparse.Namespace, settings: Settings, run: Run, observer: O
         return _failed(store, error)
     if options.json:
         print(json.dumps({"event": "retry", **msgspec.to_builtins(outcome), "pieces": prepared.pieces,
-                          "empty": prepared.empty}))
+                          "empty": prepared.empty, "emitted": prepared.emitted}))
     else:
         print(_result(outcome))
     return outcome.code
@@ -243,6 +243,9 @@ def _intention(prepared: Prepared, only_missing: bool) -> str:
                      "(--stage reader sends them)")
     if prepared.empty:
         lines.append(f"{prepared.empty:,} hold no bytes and are left out: give the file again that could not be read")
+    if prepared.emitted:
+        lines.append(f"{prepared.emitted:,} are what aggregators could not emit, no input, and are left out: "
+                     "`thresher dlq export` has the numbers")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """``thresher dlq retry``: letters go in again, at the stage that rejected them, as new data of now.
 
     writer.NAME               ──▶ that sink itself, in this process                     ──▶ store
+    aggregator.N              ──▶ nowhere: rows and windows that it could not emit are no input
     reader, parser, checker   ──▶ plan ──▶ a run of the pipeline that reads the plan    ──▶ settle ──▶ store
 
 A retry through the pipeline is a run with an input unit and a partition of its own, so it touches neither the positions
@@ -24,7 +25,7 @@ from actors.console.resend import resend
 from actors.console.retry_plan import Plan, make_plan, settle, unfinished
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import DONE, FAILED, OVER_BUDGET, RESUMABLE, Observer, RunResult
-from actors.runtime.manifest import Component, Manifest, component_of
+from actors.runtime.manifest import RETRY, Component, Manifest, component_of
 from actors.runtime.pipeline import BudgetOptions
 from actors.runtime.rundir import RunDirectory
 from actors.sinks.dead_letters import Returned
@@ -45,12 +46,14 @@ class Prepared(msgspec.Struct, frozen=True):
         pieces: how many more match, but are pieces of input from the reader, and nobody asked for those: the first
             half of a line may pass for a whole record.
         empty: how many more match, but hold no bytes: they say what could not be read, and nothing can go in.
+        emitted: how many more match, but are rows and windows that an aggregator could not emit: no input.
     """
 
     interrupted: Plan | None
     numbers: list[int]
     pieces: int
     empty: int
+    emitted: int = 0
 
 
 class Outcome(msgspec.Struct):
@@ -93,6 +96,8 @@ class Retry:
             if self._only_missing or (interrupted is not None and interrupted.only_missing):
                 _keeping(self._manifest)
             found = set(matching(connection, filters))
+            emitted = found & _numbers(connection, "stage GLOB 'aggregator.*'")
+            found -= emitted
             if interrupted is not None:
                 found -= _numbers(connection, "id IN (SELECT letter FROM planned)")
                 found -= _numbers(connection, f"retry = {interrupted.retry}")  # it has rejected them already
@@ -100,7 +105,7 @@ class Retry:
             empty = (found - pieces) & _numbers(connection, "stage = 'reader' AND length(raw) = 0")
             numbers = sorted(found - pieces - empty)
             self._check_sinks(connection, numbers)
-            return Prepared(interrupted, numbers, len(pieces), len(empty))
+            return Prepared(interrupted, numbers, len(pieces), len(empty), len(emitted))
 
     def carry_out(self, prepared: Prepared) -> Outcome:
         """Send the letters; return how it ended. What was not sent stays open."""
@@ -160,7 +165,7 @@ class Retry:
         manifest = _keeping(self._manifest) if plan.only_missing else self._manifest
         options, flow = self._store.options, manifest.flow
         return msgspec.structs.replace(
-            manifest, run=f"retry-{manifest.run}-{plan.retry}", budget=BudgetOptions(max_error_rate=1.0),
+            manifest, run=f"{RETRY}{manifest.run}-{plan.retry}", budget=BudgetOptions(max_error_rate=1.0),
             source=component_of(PlannedLetters(
                 path=str(self._store.path), retry=plan.retry, key=plan.key, total=plan.total)),
             dead_letters=component_of(Returned(path=options.path, max_bytes=options.max_bytes, retry=plan.retry)),

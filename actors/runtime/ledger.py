@@ -358,9 +358,7 @@ class Ledger:
         if unit.id not in self._units:
             (partition,) = self._connection.execute("SELECT partition FROM units WHERE id=?", (unit.id,)).fetchone()
             self._take_up(unit, partition)
-            for start, end, marks, reason, detail in self._connection.execute(
-                    'SELECT start, "end", marks, reason, detail FROM issued WHERE unit=? AND marks>0', (unit.id,)):
-                self._blamed[unit.id, start, end] = Blame(marks, reason, detail)
+            self._recall_blame(unit)
         unit.status, unit.end = "reading", None
         self._stuck.discard(unit.id)
         self.renamed(unit, name, fingerprint)

@@ -24,6 +24,9 @@ from actors.runtime.pipeline import (
     WindowOptions,
 )
 
+#: What the names of runs begin with that send dead letters in again.
+RETRY = "retry-"
+
 
 class Component(msgspec.Struct, frozen=True):
     """A source or sink by name: ``type`` is ``module:class`` of its options, ``values`` their fields."""
@@ -83,6 +86,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     watch: WatchOptions = WatchOptions()
     limits: RunOptions = RunOptions()
     links: Links = Links()
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether this run sends dead letters in again."""
+        return self.run.startswith(RETRY)
 
     def save(self, path: Path) -> None:
         """Write the manifest, readable by this user alone."""

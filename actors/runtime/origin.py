@@ -120,8 +120,8 @@ class Origin:
         self.epoch = generation * _PER_GENERATION
         #: Version of the last roster that was taken note of.
         self.roster = 0
-        #: Units that the watermark has to wait for, and the version of that.
-        self.active: tuple[int, ...] = ()
+        #: Units that the watermark has to wait for (None: not known yet, so nobody is told), and the version of that.
+        self.active: tuple[int, ...] | None = None
         self.roll = generation * _PER_GENERATION
         #: What windows are counted from.
         self.anchor: int | None = None
@@ -395,5 +395,5 @@ class Origin:
             low=self._partitions[partition].committed_low, roster=self.roster, unit=chunk.unit, source=chunk.source,
             offset=chunk.offset, line=chunk.line, fault=chunk.fault, detail=chunk.detail,
             lines=chunk.lines,
-            roll=self.roll, active=self.active, anchor=anchor, late=tuple(sorted(batch.late.items())),
+            roll=self.roll, active=self.active or (), anchor=anchor, late=tuple(sorted(batch.late.items())),
         )

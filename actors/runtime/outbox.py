@@ -5,7 +5,9 @@
 The shard is an origin for what it emits, so an entry's id is for ever the same: the partition is this outbox, the
 position its number. (It has an identity of its own: a state that is begun anew would number its entries like the one
 before, and sinks that remember positions would take them for repetitions.) Each ordered writer gets a part of each
-entry, be it empty, and applies them in order; a writer that comes new gets all that is open, from ``low`` on.
+entry, be it empty, and applies them in order; a writer that comes new gets all that was not acknowledged
+under its name, and is told where that begins (not where it begins for all: were another writer behind, it would wait
+for what it is not sent).
 
 What does not work: to send first and commit then (rows of a state that a crash takes back); to make the rows again
 after a crash (the code that makes them may have changed, or the state gone on).
@@ -76,6 +78,10 @@ class Outbox:
     def low(self) -> int:
         """All entries below this number have arrived."""
         return next(iter(self._open), self._next)
+
+    def low_for(self, destination: str) -> int:
+        """All entries below this number have arrived there: a new writer is not sent them, nor may wait for them."""
+        return next((seq for seq, entry in self._open.items() if destination in entry.waits), self._next)
 
     @property
     def has_changes(self) -> bool:

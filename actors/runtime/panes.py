@@ -112,7 +112,12 @@ class WindowState:
         self._dropped: set[int] = set()
         self._changed: set[Pane] = set()
         self._next_id = 1
+        self._is_still = False
         self._load()
+
+    def stand_still(self) -> None:
+        """Close nothing: letters that go in again are of any time, and what is behind them is still to come."""
+        self._is_still = True
 
     def applied(self) -> dict[str, int]:
         """The committed position of each partition."""
@@ -129,7 +134,8 @@ class WindowState:
             self._add(pane, packed)
             self._new.append((pane, packed))
             pane.is_changed = True
-        self._watermark.advance(part.partition, part.unit, part.newest, part.roll, part.active)
+        if not self._is_still:
+            self._watermark.advance(part.partition, part.unit, part.newest, part.roll, part.active)
         return None
 
     def commit(self, positions: dict[str, int]) -> list[Entry]:
@@ -172,8 +178,9 @@ class WindowState:
 
     def roll(self, version: int, active: tuple[int, ...]) -> None:
         """Other units are to be waited for: close with the next commit what this closes."""
-        self._watermark.roll(version, active)
-        self._close_windows()
+        if not self._is_still:
+            self._watermark.roll(version, active)
+            self._close_windows()
 
     def tick(self, now: float) -> float | None:
         """Nothing is done by the clock."""
@@ -181,7 +188,7 @@ class WindowState:
 
     def end(self, is_end: bool) -> None:
         """The input has ended: close every window with the next commit."""
-        if is_end:
+        if is_end and not self._is_still:
             self._close_windows(ended=True)
 
     def close(self) -> None:
@@ -250,7 +257,8 @@ class WindowState:
     def _close_windows(self, ended: bool = False) -> None:
         """Emit the rows of windows that are closed and were not emitted as they are; drop those that are over."""
         reached = self._watermark.reached
-        closed = sorted((pane for pane in self._panes.values() if ended or pane.end <= reached),
+        complete = self._layout.complete_up_to(reached)
+        closed = sorted((pane for pane in self._panes.values() if ended or pane.end <= complete),
                         key=lambda pane: (pane.end, pane.start, repr(pane.key)))
         assert self.outbox is not None
         fresh = [pane for pane in closed if pane.revision == 0 or pane.is_changed]
@@ -262,10 +270,12 @@ class WindowState:
                 self._changed.add(pane)
             rows = [(Window(pane.start, pane.end, pane.key, pane.revision), pane.numbers) for pane in some]
             self.outbox.add(self._emitter.body(self._emit, rows, self.outbox.next_id))
+        if ended:  # what comes in a later run for one of them is late
+            reached = max([reached, *(self._layout.closed_at(pane.end) for pane in closed if pane.end < FOREVER)])
+            self._watermark.reached = reached
+            complete = self._layout.complete_up_to(reached)
         for pane in closed:
-            if ended or self._layout.is_over(pane.end, reached):
+            if pane.end == FOREVER or self._layout.is_over(pane.end, complete):
                 self._forget(pane)
                 self._changed.discard(pane)
                 self._dropped.add(pane.id)
-        if ended:  # what comes in a later run for one of them is late
-            self._watermark.reached = max([reached, *(pane.end for pane in closed if pane.end < FOREVER)])

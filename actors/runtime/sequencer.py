@@ -81,9 +81,11 @@ class Sequencer:
 
     def __init__(self, applied: dict[str, int] | None = None) -> None:
         self._partitions = {name: _Partition(position) for name, position in (applied or {}).items()}
+        #: Those that hold a part: a run without end comes to have many that hold none, and never will.
+        self._busy: dict[str, _Partition] = {}
 
     def __len__(self) -> int:
-        return sum(len(p.waiting) + len(p.undurable) for p in self._partitions.values())
+        return sum(len(p.waiting) + len(p.undurable) for p in self._busy.values())
 
     def offer(self, sender: str, part: Part, frames: Frames) -> Ack | None:
         """Take a part; return its acknowledgement at once when it is a durable repetition, or a straggler."""
@@ -97,6 +99,7 @@ class Sequencer:
         held = partition.waiting.get(part.start)
         if held is None or held.part.end > part.end:  # a half takes the place of the whole it was cut from
             held = partition.waiting[part.start] = Held(part, frames)
+            self._busy[part.partition] = partition
         if held.part.end == part.end:
             held.add_sender(sender, part)
         return None
@@ -108,7 +111,8 @@ class Sequencer:
         applied before it has come again.
         """
         result: list[Held] = []
-        for partition in self._partitions.values():
+        self._busy = {name: p for name, p in self._busy.items() if p.waiting or p.undurable}
+        for partition in self._busy.values():
             while partition.applied is not None and (held := partition.waiting.pop(partition.applied, None)):
                 if refuse(held):
                     break
@@ -134,8 +138,8 @@ class Sequencer:
                 for (sender, _, _), part in held.senders.items()]
 
     def positions(self) -> dict[str, int]:
-        """The position up to which everything is applied, by partition."""
-        return {name: p.applied for name, p in self._partitions.items() if p.applied is not None}
+        """The position up to which everything is applied, of each partition of which a part waits or is not durable."""
+        return {name: p.applied for name, p in self._busy.items() if p.applied is not None}
 
     @staticmethod
     def _learn_low(partition: _Partition, low: int) -> None:

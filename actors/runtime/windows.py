@@ -74,6 +74,15 @@ class Layout:
         """The end of the last window that this time belongs to."""
         return self.windows_of(at, anchor)[0][1]
 
+    def complete_up_to(self, watermark: int) -> int:
+        """Windows that end there, or before, are complete. A session is a gap later: what is not late may still be
+        within the gap before the watermark, and begin before the session has ended."""
+        return watermark - self.gap if self.kind == "session" else watermark
+
+    def closed_at(self, end: int) -> int:
+        """The watermark at which a window that ends there is complete, and what comes for it late."""
+        return end + self.gap if self.kind == "session" else end
+
     def is_over(self, end: int, watermark: int) -> bool:
         """Whether a window that ends there takes nothing more."""
         return end + self.lateness <= watermark

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from actors.runtime.ports import DeadLetter
+from tests.letters import put
 from tests.loads import ROOT, SHARED, WATCHDOG_S, Running, Views, assert_counts_add_up, living
 
 PUBLIC = SHARED / "data" / "connections-10000.txt"
@@ -188,6 +190,48 @@ def test_disorder_of_4_59_is_in_its_hour_and_of_5_01_is_a_dead_letter_late(tmp_p
         assert (letter["reason"], letter["line"]) == ("late", 5)
         assert "late b" in str(letter)
         assert_counts_add_up(state)
+
+
+def test_letters_that_go_in_again_close_no_window(tmp_path: Path) -> None:
+    lines = made_lines(3000)
+    file, state = tmp_path / "log", tmp_path / "state"
+    begun = "".join(lines[:1000]) + "nonsense\n" + lines[2900]  # this one is in its hour long before the others
+    file.write_text(begun)
+    with following(state, str(file), "--set", "budget.max_error_rate=1") as running:
+        running.until(reader_has("bytes_done", len(begun)), "all that is there")
+        running.process.terminate()
+        assert running.wait() == 0, running.output()
+    before = reports_of(state)
+    retried = dlq("retry", state)
+    assert retried.returncode == 4, retried.stderr
+    assert reports_of(state) == before
+    file.write_text(begun + "".join(lines[2900:]))
+    done = run_once(state, str(file), "--set", "budget.max_error_rate=1")
+    assert done.returncode == 0, done.stderr
+    assert reports_of(state) == expected_reports([*lines[:1000], lines[2900], *lines[2900:]])
+
+
+@pytest.mark.parametrize("verb", ["ls", "show", "retry"])
+def test_a_window_that_could_not_be_emitted_is_a_letter_that_can_be_looked_at_and_is_no_input(
+    tmp_path: Path, verb: str
+) -> None:
+    letter = DeadLetter("aggregator.1", "emit_error", "KeyError: 'x'", "aggregator.1", "aggregator.1@abc", 0, -1, -1,
+                        b'[[0,3600000],[[["into"],[1]]]]')
+    (tmp_path / "log").write_text("")
+    put(tmp_path, letter)
+    done = dlq(verb, tmp_path, *(["1"] if verb == "show" else []))
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr  # while the application writes to standard output, all else is said beside it
+    assert ("1 are what aggregators could not emit, no input" if verb == "retry" else "emit_error") in said
+    assert "Traceback" not in said
+
+
+def dlq(verb: str, state: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a verb to its end."""
+    sets = [word for one in SETS for word in ("--set", one)] if verb == "retry" else []
+    return subprocess.run(
+        [sys.executable, "-m", "actors.cli", "dlq", verb, "connections", *words, "--state", str(state), *sets],
+        cwd=ROOT, capture_output=True, text=True, timeout=WATCHDOG_S, check=False)
 
 
 def test_seconds_and_milliseconds_give_the_same_hours(tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from actors.runtime.ledger import Ledger
 from actors.runtime.messages import NO_TIMES, Span
 from actors.runtime.origin import Origin
 from actors.runtime.poison import Blame
+from actors.runtime.ports import Chunk
 from tests.unit.test_origin import assigned, chunk, key, origin_with
 
 
@@ -105,3 +109,18 @@ def test_headers_say_what_is_active_when_they_are_delivered() -> None:
     assert (header.active, header.roll) == ((7,), first + 2)
     assert origin_with(0, generation=3).roll > header.roll + 1000
     assert origin.open_units() == {1}
+
+
+def test_what_a_shard_has_called_late_is_known_to_the_next_reader_of_a_file_that_is_followed(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "positions.db", "run")
+    unit = ledger.begin("log", "inode:1", alone=True)
+    chunk = Chunk(unit.id, "log", 0, 10, 0, 1, b"123456789\n")
+    ledger.issue(chunk)
+    ledger.refused(chunk, {0: 5000})
+    ledger.flush()
+    ledger = Ledger(tmp_path / "positions.db", "run")
+    (unit,) = ledger.known("inode:")
+    ledger.resume(unit, "log", "inode:1")
+    assert ledger.boundaries(unit) == [(0, 10)]
+    assert ledger.late_in(chunk) == {0: 5000}
+    ledger.close_file()

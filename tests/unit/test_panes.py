@@ -132,6 +132,35 @@ def test_late_records_within_the_lateness_are_added_and_the_row_has_the_next_rev
     connection.close()
 
 
+def test_what_comes_after_the_end_of_the_input_revises_a_window_within_the_lateness_and_else_is_late(
+    tmp_path: Path,
+) -> None:
+    feed = Feed(tmp_path, WindowOptions(size_s=10, disorder_s=2, lateness_s=20))
+    feed.part(39_000, (0, 10_000, {"a": 1}), (30_000, 40_000, {"a": 7}))
+    assert feed.commit() == [[0, 10_000, 1, {"a": 1}]]
+    feed.state.end(True)
+    assert feed.commit() == [[30_000, 40_000, 1, {"a": 7}]]
+    feed.restart()
+    assert feed.part(39_000, (30_000, 40_000, {"a": 10})) is None
+    assert feed.commit() == [[30_000, 40_000, 2, {"a": 17}]]
+    assert feed.part(39_000, (0, 10_000, {"a": 1})) == 40_000
+    feed.state.end(True)
+    assert feed.commit() == []
+
+
+@pytest.mark.parametrize("commits", [False, True])
+def test_a_session_is_the_same_whether_a_commit_came_before_a_record_that_is_nearly_late(
+    tmp_path: Path, commits: bool
+) -> None:
+    feed = Feed(tmp_path, SESSIONS)
+    feed.part(9_000, (1_000, 6_000, {"a": 1}))  # the watermark is 7 s, the session ends at 6 s
+    if commits:
+        feed.commit()
+    assert feed.part(9_000, (5_000, 10_000, {"a": 10})) is None
+    feed.part(30_000)
+    assert feed.commit() == [[1_000, 10_000, 1, {"a": 11}]]
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 def test_sessions_that_touch_become_one_also_over_a_commit_and_a_restart(tmp_path: Path, restarts: bool) -> None:
     feed = Feed(tmp_path, SESSIONS)
@@ -145,7 +174,9 @@ def test_sessions_that_touch_become_one_also_over_a_commit_and_a_restart(tmp_pat
     assert feed.commit() == []
     if restarts:
         feed.restart()
-    feed.part(13_000, (13_000, 18_000, {"a": 7}))
+    feed.part(17_999, (13_000, 18_000, {"a": 7}))
+    assert feed.commit() == []  # what is not late may still begin before the session has ended
+    feed.part(18_000)
     assert feed.commit() == [[1_000, 11_000, 1, {"a": 111}]]
     feed.state.end(True)
     assert feed.commit() == [[13_000, 18_000, 1, {"a": 7}]]

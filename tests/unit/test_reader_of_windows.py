@@ -40,7 +40,7 @@ def test_the_anchor_is_decided_once_for_all_readers_and_runs(tmp_path: Path) -> 
     stage.source.come("1")
     stage.work()
     stage.again(Span(100, 98, 105))
-    assert stage.work() == LOOK_S, "there may be more, and nothing is under way but a unit that may fall silent"
+    assert stage.work() == LOOK_S, "there may be more, and nothing is under way: only the silence is looked at"
     assert stage.reader.wake == 77
     stage.source.come("2")
     stage.work()

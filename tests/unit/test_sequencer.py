@@ -228,3 +228,15 @@ def test_memory_is_bounded_by_the_window_however_long_the_input() -> None:
         apply(sequencer)
     assert len(sequencer) == 0
     assert len(sequencer._partitions["p"].done) <= 6
+
+
+def test_a_partition_that_is_over_costs_nothing_more() -> None:
+    sequencer = Sequencer({f"run/{number}": 5 for number in range(1000)})
+    part = Part("run/1", 5, 6, 0, 5, 1, {}, "")
+    sequencer.offer("checker.1#1", part, [])
+    (held,) = sequencer.ready()
+    assert sequencer.positions() == {"run/1": 6}
+    sequencer.durable(held)
+    assert sequencer.ready() == []
+    assert sequencer.positions() == {}
+    assert sequencer.offer("checker.1#1", part, []) is not None  # a repetition still
