@@ -189,6 +189,8 @@ class _Run:
                 return self._tree.outage(sender, problem, seconds, now)
             case messages.InputDone(left, code, reason):
                 return self._tree.input_done(sender, left, now, code, reason)
+            case messages.Drain() if self._tree.mode in (tree.Mode.STARTING, tree.Mode.RUNNING):
+                return self._tree.signalled(f"{sender.partition('#')[0]}, as nobody reads what it emits any more", now)
             case messages.Drained():
                 return self._tree.drained(sender, now)
             case messages.Command():

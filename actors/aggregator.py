@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from actors.runtime.actor import Post
-from actors.runtime.messages import Ack, Again, AnyMessage, Drained, Member, Part, Roll
+from actors.runtime.messages import FINISH, Ack, Again, AnyMessage, Drain, Drained, Member, Part, Roll
 from actors.runtime.outbox import Entry, rows_of
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.shard import ShardState
@@ -55,6 +55,8 @@ class Aggregator:
             self._state.roll(message.version, message.active)
         elif isinstance(message, Ack) and self._state.outbox is not None:
             self._state.outbox.acked(sender.rpartition("#")[0], message.id)
+            if FINISH in message.counts and self._ending is None:  # nobody takes what is emitted any more
+                self._post.tell(Drain())
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
         """A writer that has come gets what it is still due."""

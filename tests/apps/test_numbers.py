@@ -394,3 +394,24 @@ def test_after_the_supervisor_is_killed_resume_goes_on_with_all_that_was_accepte
         assert len(lines) == len(set(lines))
         assert accepted <= set(lines) <= set(sent)
         assert running.reports()[-1][2] == len(lines)
+
+
+def test_a_run_whose_reports_nobody_reads_any_more_ends_with_all_that_was_accepted(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    reading, writing = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "actors.cli", "run", "numbers", "--state", str(state), "--set", "source.port=0",
+             "--set", "aggregator.report_s=0.05"],
+            cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        os.close(writing)
+        assert os.read(reading, 9) == b"Received "
+    finally:
+        os.close(reading)
+    try:
+        _, err = process.communicate(timeout=WATCHDOG_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, err
+    assert "stopped by aggregator.1, as nobody reads what it emits any more" in err
