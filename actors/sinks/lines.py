@@ -21,6 +21,7 @@ import contextlib
 import fcntl
 import itertools
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -71,8 +72,11 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def clear(self, name: str, state: Path) -> None:
         """Remove the file and its manifest; what was in the file before its first line of ours stays.
 
+        A file without a manifest is not known to be ours: it is renamed, to ``NAME.1`` or the first number that is
+        free, so that the new one begins empty and nothing is lost.
+
         Raises:
-            ConfigError: there is a file without a manifest, so it is not ours; or somebody writes to it.
+            ConfigError: somebody writes to it; or it cannot be renamed.
         """
         _clear(self._path(name, state))
 
@@ -222,8 +226,7 @@ def _clear(path: Path) -> None:
         _lock(path, descriptor)
         if not where.exists():
             if os.fstat(descriptor).st_size:
-                raise ConfigError(f"{path}: expected {where.name} beside it, got none: what Thresher did not write "
-                                  "is not removed: move it away, or resume, to go on behind what is there")
+                _put_aside(path)
             return
         before = _read_manifest(path).before
         if before:
@@ -234,6 +237,24 @@ def _clear(path: Path) -> None:
         where.unlink()
     finally:
         os.close(descriptor)
+
+
+def _put_aside(path: Path) -> None:
+    """Rename a file that is not ours; say so."""
+    for number in itertools.count(1):
+        aside = path.with_name(f"{path.name}.{number}")
+        try:
+            os.link(path, aside, follow_symlinks=False)  # unlike a rename it never replaces
+            path.unlink()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"{path}: expected {manifest_path(path).name} beside it, got none, and the file cannot "
+                              f"be renamed ({plain_reason(error)}): what Thresher did not write is not removed: move "
+                              "it away, or resume, to go on behind what is there") from error
+        print(f"{path}: not known to be written by Thresher (there is no {manifest_path(path).name}): kept as "
+              f"{aside.name}", file=sys.stderr, flush=True)
+        return
 
 
 def _lock(path: Path, descriptor: int) -> None:
