@@ -67,7 +67,7 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def open(self, name: str, state: Path) -> Sink:
         """Open the file, made when it is missing, and cut off what a kill left behind its committed length."""
-        return _File(self._path(name, state), self.sync)
+        return _File(self.place(name, state), self.sync)
 
     def clear(self, name: str, state: Path) -> None:
         """Remove the file and its manifest; what was in the file before its first line of ours stays.
@@ -78,9 +78,10 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Raises:
             ConfigError: somebody writes to it; or it cannot be renamed.
         """
-        _clear(self._path(name, state))
+        _clear(self.place(name, state))
 
-    def _path(self, name: str, state: Path) -> Path:
+    def place(self, name: str, state: Path) -> Path:
+        """Where the file is."""
         return state / (self.path or f"{name}.{self.suffix}")
 
     def describe(self) -> str:
