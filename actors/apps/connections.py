@@ -233,9 +233,9 @@ def bulk_partials(data: bytes, lines: int, options: Options) -> Bulk | None:
     times, lefts, rights = columns
     counted = [("out", Counter(lefts))]
     if (asked := options.into_host) in rights and asked:
-        counted.append((f"into {asked}", Counter(left for left, right in zip(lefts, rights, strict=True) if right == asked)))
+        counted.append((f"into {asked}", Counter(who for who, to in zip(lefts, rights, strict=True) if to == asked)))
     if (asked := options.from_host) in lefts and asked:
-        counted.append((f"from {asked}", Counter(right for left, right in zip(lefts, rights, strict=True) if left == asked)))
+        counted.append((f"from {asked}", Counter(to for who, to in zip(lefts, rights, strict=True) if who == asked)))
     return Bulk(
         read=lines, times=(times[0], min(times), max(times)),
         partials={(what, host): [number] for what, counts in counted for host, number in counts.items()})
