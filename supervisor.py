@@ -28,6 +28,7 @@ from pathlib import Path
 import actors.__main__ as actor_main
 from actors.runtime import actions, messages, procfs, tree
 from actors.runtime.board import SupervisorBoard, create_board
+from actors.runtime.child import Mode
 from actors.runtime.deaths import Recorder
 from actors.runtime.desk import Desk, Reload
 from actors.runtime.errors import ConfigError
@@ -189,6 +190,8 @@ class _Run:
                 return self._tree.outage(sender, problem, seconds, now)
             case messages.InputDone(left, code, reason):
                 return self._tree.input_done(sender, left, now, code, reason)
+            case messages.Drain() if self._tree.mode in (Mode.STARTING, Mode.RUNNING):
+                return self._tree.signalled(f"{sender.partition('#')[0]}, as nobody reads what it emits any more", now)
             case messages.Drained():
                 return self._tree.drained(sender, now)
             case messages.Command():

@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from actors.runtime.actor import Post
-from actors.runtime.messages import FINISH, Ack, Again, AnyMessage, Drained, Member, Part, Roll
+from actors.runtime.messages import FINISH, Ack, Again, AnyMessage, Drain, Drained, Member, Part, Roll
 from actors.runtime.outbox import Entry, rows_of
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.shard import ShardState
@@ -44,7 +44,6 @@ class Aggregator:
         self._trouble = Trouble(post)
         self._ending: bool | None = None  # told to come to an end; True: the input has ended
         self._is_told = False
-        self._finishes = False  # a writer has asked for the end of the input
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """Take a part, or a writer's acknowledgement of what was emitted."""
@@ -56,7 +55,8 @@ class Aggregator:
             self._state.roll(message.version, message.active)
         elif isinstance(message, Ack) and self._state.outbox is not None:
             self._state.outbox.acked(sender.rpartition("#")[0], message.id)
-            self._finishes |= FINISH in message.counts
+            if FINISH in message.counts and self._ending is None:  # nobody takes what is emitted any more
+                self._post.tell(Drain())
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
         """A writer that has come gets what it is still due."""
@@ -115,8 +115,7 @@ class Aggregator:
         for held in self._uncommitted:
             slot.batches += 1
             slot.records += held.part.count
-            counts = {**held.part.claims, FINISH: 1} if self._finishes else None
-            for sender, ack in self._sequencer.durable(held, counts):
+            for sender, ack in self._sequencer.durable(held):
                 self._post.send(sender, ack)
         self._uncommitted = []
         self._emit(entries)

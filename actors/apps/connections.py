@@ -210,15 +210,18 @@ def _shown(text: bytes) -> str:
 
 
 def partials(values: list[Connection], unit: int, options: Options) -> dict[tuple[Any, ...], list[Any]]:
-    """Count, in one window: connections of each host, into the one asked for, from the other one asked for."""
+    """Count, in one window: connections of each host, into the one asked for, from the other one asked for.
+
+    Whom was asked for is part of the key: a later run on the same state may ask for another, in the same hour.
+    """
     counts: dict[tuple[Any, ...], list[Any]] = {
         ("out", host): [number] for host, number in Counter(map(itemgetter(1), values)).items()}
     if asked := options.into_host:
         into = Counter(left for _, left, right in values if right == asked)
-        counts |= {("into", host): [number] for host, number in into.items()}
+        counts |= {(f"into {asked}", host): [number] for host, number in into.items()}
     if asked := options.from_host:
         received = Counter(right for _, left, right in values if left == asked)
-        counts |= {("received", host): [number] for host, number in received.items()}
+        counts |= {(f"from {asked}", host): [number] for host, number in received.items()}
     return counts
 
 
@@ -230,9 +233,9 @@ def bulk_partials(data: bytes, lines: int, options: Options) -> Bulk | None:
     times, lefts, rights = columns
     counted = [("out", Counter(lefts))]
     if (asked := options.into_host) in rights and asked:
-        counted.append(("into", Counter(left for left, right in zip(lefts, rights, strict=True) if right == asked)))
+        counted.append((f"into {asked}", Counter(who for who, to in zip(lefts, rights, strict=True) if to == asked)))
     if (asked := options.from_host) in lefts and asked:
-        counted.append(("received", Counter(right for left, right in zip(lefts, rights, strict=True) if left == asked)))
+        counted.append((f"from {asked}", Counter(to for who, to in zip(lefts, rights, strict=True) if who == asked)))
     return Bulk(
         read=lines, times=(times[0], min(times), max(times)),
         partials={(what, host): [number] for what, counts in counted for host, number in counts.items()})
@@ -240,18 +243,19 @@ def bulk_partials(data: bytes, lines: int, options: Options) -> Bulk | None:
 
 def emit(window: Window, rows: Rows, options: Options) -> list[tuple[str, Any]]:
     """The report of a window: as text, and twice as a record."""
-    hosts: dict[str, list[str]] = {"into": [], "received": []}
+    into, received = f"into {options.into_host}", f"from {options.from_host}"
+    hosts: dict[str, list[str]] = {into: [], received: []}
     top: list[str] = []
     most = 0
     for (what, host), (number,) in rows:  # sorted, so what is made of them is
-        if what != "out":
+        if what in hosts:
             hosts[what].append(host)
-        elif number >= most:
+        elif what == "out" and number >= most:
             top = [*top, host] if number == most else [host]
             most = number
     record = {
-        "start": window.start, "end": window.end, "into_host": options.into_host, "into": hosts["into"],
-        "from_host": options.from_host, "received": hosts["received"], "top": top, "top_connections": most,
+        "start": window.start, "end": window.end, "into_host": options.into_host, "into": hosts[into],
+        "from_host": options.from_host, "received": hosts[received], "top": top, "top_connections": most,
     }
     return [("report", _text(window, record)), ("hours", record), ("rows", record)]
 

@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from actors.console.history import read_record
-from actors.runtime.events import DONE, FAILED, OVER_BUDGET, RESUMABLE, RunResult
+from actors.runtime.events import BAD_CONFIG, DONE, FAILED, OVER_BUDGET, RESUMABLE, RunResult
 from actors.runtime.ledger import read_units
 from actors.runtime.manifest import Manifest
+from actors.runtime.messages import merged
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import Unit
 from actors.runtime.rundir import find
@@ -25,12 +26,14 @@ ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"
 UNFINISHED = "not finished: kept its name, run again to resume"
 OPEN_ENDED = "loaded so far; a later run goes on from here"
+ALL_LOADED = "all input is loaded"
 NOT_PUT_AWAY = "not put away yet: run again to finish"
 _OUTCOMES = ("written", "folded", "filtered", "dead_lettered")
 _MEANING = {
     DONE: "done",
     FAILED: "failure",
     RESUMABLE: "stopped with work left: run the same command again to resume",
+    BAD_CONFIG: "the configuration is invalid, or something that it names cannot be used",
     OVER_BUDGET: "error budget exceeded: see the rejected records, mend or raise budget.max_error_rate, run again",
 }
 
@@ -60,7 +63,10 @@ class UnitReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The whole report; ``groups`` are those of all units together."""
+    """The whole report; ``groups`` are those of all units together.
+
+    ``journal``: the folder of the source's own files, which nobody has given it: they are shown together.
+    """
 
     name: str
     dry: bool
@@ -75,6 +81,7 @@ class Report(msgspec.Struct, frozen=True):
     state: str
     code: int
     reason: str
+    journal: str = ""
 
     def fields(self) -> dict[str, Any]:
         """As a map, for machines."""
@@ -104,13 +111,13 @@ def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run:
         code, reason = RESUMABLE, "the run was killed before its end"
     elif result is None and not units:
         code, reason = FAILED, f"nothing has run with the state directory {state}"
-    elif not units and code == DONE:
-        reason = f"nothing to do: no input in {manifest.source.load().describe()}"
+    elif not units and code == DONE and reason == ALL_LOADED:
+        reason = f"nothing to do: no new input in {manifest.source.load().describe()}"
     return Report(
         name=manifest.name, dry=manifest.dry, units=reports, groups=_groups(pipeline, folded, units), read=read,
         outcomes=outcomes, seconds=seconds, records_per_s=read / seconds if seconds else 0.0,
         outages={} if result is None else result.outages, places=_places(manifest), state=manifest.state,
-        code=code, reason=reason)
+        code=code, reason=reason, journal=getattr(manifest.source.load(), "journal", ""))
 
 
 def _verdict(result: RunResult | None, units: Sequence[UnitReport]) -> tuple[int, str]:
@@ -131,7 +138,7 @@ def _verdict(result: RunResult | None, units: Sequence[UnitReport]) -> tuple[int
     failed = [unit.name for unit in units if unit.status == "failed"]
     if failed:
         return OVER_BUDGET, f"{len(failed)} of {len(units)} files had too many errors, the first is {failed[0]}"
-    return DONE, "all input is loaded" if result is None else result.reason
+    return DONE, ALL_LOADED if result is None else result.reason
 
 
 def _unit_report(unit: Unit, groups: list[Group], is_done: bool) -> UnitReport:
@@ -193,11 +200,8 @@ def _places(manifest: Manifest) -> dict[str, str]:
     places: dict[str, str] = {}
     for name, component in [*manifest.sinks.items(), ("dead letters", manifest.dead_letters)]:
         options = component.load()
-        path = getattr(options, "path", None)
-        text = options.describe()
-        if path is not None:
-            text = str(state / (path or f"{name}.lmdb"))
-        places[name] = text
+        place, path = getattr(options, "place", None), getattr(options, "path", "")
+        places[name] = str(place(name, state) if place else state / path) if place or path else options.describe()
     return places
 
 
@@ -207,7 +211,7 @@ def _places(manifest: Manifest) -> dict[str, str]:
 def render(report: Report) -> str:
     """The report as plain text, at most some 100 columns wide."""
     lines = [f"{report.name}: dry run, nothing was written" if report.dry else f"{report.name}: report", ""]
-    for unit in report.units:
+    for unit in _condensed(report):
         lines += [*_unit_lines(unit), ""]
     if len(report.units) > 1 and report.groups:
         lines += ["all files", *_group_lines(report.groups), ""]
@@ -223,14 +227,34 @@ def render(report: Report) -> str:
     return "\n".join(lines)
 
 
+def _condensed(report: Report) -> list[UnitReport]:
+    """The units, those of a journal that went the same way as one."""
+    units: list[UnitReport] = []
+    alike: dict[str, list[UnitReport]] = {}
+    for unit in report.units:
+        if report.journal and unit.name.startswith(f"{report.journal}/") and unit.balanced and not unit.problem:
+            alike.setdefault(unit.verdict, []).append(unit)
+        else:
+            units.append(unit)
+    for segments in alike.values():
+        processed, errors = sum(unit.processed for unit in segments), sum(unit.errors for unit in segments)
+        count = f"{len(segments):,} segment{'s' if len(segments) > 1 else ''}"
+        units.append(msgspec.structs.replace(
+            segments[0], name=f"{report.journal}, {count}", read=sum(unit.read for unit in segments),
+            processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
+            rejected=merged(unit.rejected for unit in segments), written=merged(unit.written for unit in segments)))
+    return units
+
+
 def _unit_lines(unit: UnitReport) -> list[str]:
     lines = [unit.name]
     if unit.status != "broken":
         lines.append(f"  processed {unit.processed:,}, errors {unit.errors:,}, error rate {unit.error_rate:.4f}")
         if unit.rejected:
             lines.append("  rejected: " + ", ".join(f"{name} {number:,}" for name, number in unit.rejected.items()))
-        lines += _group_lines(unit.groups) or [
-            "  written: " + ", ".join(f"{name} {number:,}" for name, number in unit.written.items())]
+        lines += _group_lines(unit.groups)
+        if unit.written and not unit.groups:
+            lines.append("  written: " + ", ".join(f"{name} {number:,}" for name, number in unit.written.items()))
         if unit.problem and unit.problem not in unit.verdict:
             lines.append(f"  note: {unit.problem}")
         if not unit.balanced:

@@ -66,7 +66,8 @@ class DistinctState:
         try:
             import numpy
         except ImportError as error:
-            raise ConfigError("distinct numbers need numpy: pip install 'thresher[numbers]'") from error
+            raise ConfigError("distinct numbers need numpy: install it with `pip install numpy` (it is the extra "
+                              "`numbers`)") from error
         self._np = numpy
         self._file = ShardFile(path, SCHEMA, VERSION, shards)
         self.outbox: Outbox | None = Outbox(self._file.connection, emitter.name, emitter.ordered)

@@ -6,7 +6,7 @@ message of this version raises ``DecodeError``.
 
     link     producer ──▶ consumer   Hello  Batch  Part  Roll
              consumer ──▶ producer   Credit  Ack  Failed  Again
-    control  actor ──▶ supervisor    Booted  Ready  Outage  Drained  InputDone
+    control  actor ──▶ supervisor    Booted  Ready  Outage  Drained  InputDone  Drain
              command ◀─▶ supervisor  Command  Reply
              supervisor ──▶ actor    Start  Roster  Hold  Suspect  Drain  Stop
 """
@@ -307,6 +307,8 @@ class Drain(Message, frozen=True, tag="drain"):
 
     Attributes:
         end: to an aggregator: the input has ended, so every window is closed; else only what is closed is emitted.
+
+    From an aggregator to the supervisor: nobody takes what it emits any more, so the run may stop, as by a signal.
     """
 
     end: bool = False

@@ -21,6 +21,7 @@ import contextlib
 import fcntl
 import itertools
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -66,17 +67,21 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def open(self, name: str, state: Path) -> Sink:
         """Open the file, made when it is missing, and cut off what a kill left behind its committed length."""
-        return _File(self._path(name, state), self.sync)
+        return _File(self.place(name, state), self.sync)
 
     def clear(self, name: str, state: Path) -> None:
         """Remove the file and its manifest; what was in the file before its first line of ours stays.
 
-        Raises:
-            ConfigError: there is a file without a manifest, so it is not ours; or somebody writes to it.
-        """
-        _clear(self._path(name, state))
+        A file without a manifest is not known to be ours: it is renamed, to ``NAME.1`` or the first number that is
+        free, so that the new one begins empty and nothing is lost.
 
-    def _path(self, name: str, state: Path) -> Path:
+        Raises:
+            ConfigError: somebody writes to it; or it cannot be renamed.
+        """
+        _clear(self.place(name, state))
+
+    def place(self, name: str, state: Path) -> Path:
+        """Where the file is."""
         return state / (self.path or f"{name}.{self.suffix}")
 
     def describe(self) -> str:
@@ -222,8 +227,7 @@ def _clear(path: Path) -> None:
         _lock(path, descriptor)
         if not where.exists():
             if os.fstat(descriptor).st_size:
-                raise ConfigError(f"{path}: expected {where.name} beside it, got none: what Thresher did not write "
-                                  "is not removed: move it away, or resume, to go on behind what is there")
+                _put_aside(path)
             return
         before = _read_manifest(path).before
         if before:
@@ -234,6 +238,24 @@ def _clear(path: Path) -> None:
         where.unlink()
     finally:
         os.close(descriptor)
+
+
+def _put_aside(path: Path) -> None:
+    """Rename a file that is not ours; say so."""
+    for number in itertools.count(1):
+        aside = path.with_name(f"{path.name}.{number}")
+        try:
+            os.link(path, aside, follow_symlinks=False)  # unlike a rename it never replaces
+            path.unlink()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"{path}: expected {manifest_path(path).name} beside it, got none, and the file cannot "
+                              f"be renamed ({plain_reason(error)}): what Thresher did not write is not removed: move "
+                              "it away, or resume, to go on behind what is there") from error
+        print(f"{path}: not known to be written by Thresher (there is no {manifest_path(path).name}): kept as "
+              f"{aside.name}", file=sys.stderr, flush=True)
+        return
 
 
 def _lock(path: Path, descriptor: int) -> None:

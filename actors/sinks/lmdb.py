@@ -66,7 +66,11 @@ class Lmdb(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def open(self, name: str, state: Path) -> Sink:
         """Open the environment, made when it is missing."""
-        return _Environment(self, state / (self.path or f"{name}.lmdb"))
+        return _Environment(self, self.place(name, state))
+
+    def place(self, name: str, state: Path) -> Path:
+        """Where the directory is."""
+        return state / (self.path or f"{name}.lmdb")
 
     def describe(self) -> str:
         """Say where this writes."""

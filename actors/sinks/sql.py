@@ -1,4 +1,4 @@
-"""SQL: rows in a table of SQLite or PostgreSQL, each once, through SQLAlchemy (``pip install thresher[sql]``).
+"""SQL: rows in a table of SQLite or PostgreSQL, each once, through SQLAlchemy (the extra ``sql``).
 
 An item is a tuple or list in the order of the columns, or a mapping or struct that has them by name. What a column
 cannot take is rejected in the pool, by the same rules for both systems: they are the narrower of the two.
@@ -104,10 +104,11 @@ class Sql(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """
         try:
             from actors.sinks.sql_store import open_store
+
+            return open_store(self, name, state)  # which imports what talks to this kind of database
         except ImportError as error:
             raise ConfigError(f"sinks.{name}: type sql needs {error.name or error}: install it with "
-                              "`pip install 'thresher[sql]'`") from error
-        return open_store(self, name, state)
+                              "`pip install sqlalchemy 'psycopg[binary]'` (the extra `sql`)") from error
 
     def describe(self) -> str:
         """Say where this writes."""

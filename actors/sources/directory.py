@@ -80,8 +80,8 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             ConfigError: nothing is named, or something whose directory does not exist.
         """
         if not self.paths:
-            raise ConfigError("the directory source has nothing to read: paths is empty; "
-                              "expected e.g. paths = [\"logs\"]")
+            raise ConfigError("the directory source has nothing to read: paths is empty; expected files or directories "
+                              "on the command line, or e.g. paths = [\"logs\"]")
         for path in Listing(self.paths, self.pattern, self.recursive).missing:
             parent = os.path.dirname(path) or "."
             if self.follow and not os.path.isdir(parent):
@@ -90,9 +90,10 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return DirectorySource(self, ledger, batch_bytes)
 
     def describe(self) -> str:
-        """Say where this reads: ``directory logs, followed``."""
+        """Say where this reads: ``paths logs, followed``."""
         more = f" and {len(self.paths) - _NAMED} more" if len(self.paths) > _NAMED else ""
-        return f"directory {', '.join(self.paths[:_NAMED])}{more}{', followed' if self.follow else ''}"
+        named = f"paths {', '.join(self.paths[:_NAMED])}{more}" if self.paths else "no paths"
+        return f"{named}{', followed' if self.follow else ''}"
 
 
 OPTIONS = Directory

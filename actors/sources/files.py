@@ -70,7 +70,7 @@ class Files(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """
         if not self.pattern and not self.paths:
             raise ConfigError("the files source has nothing to read: pattern is empty and so is paths; "
-                              "expected e.g. pattern = \"data/*.tsv.gz\"")
+                              "expected files on the command line, or e.g. pattern = \"data/*.tsv.gz\"")
         return FilesSource(self, ledger, batch_bytes)
 
     def describe(self) -> str:

@@ -150,7 +150,7 @@ def test_a_dry_run_writes_nothing_keeps_no_position_and_renames_nothing(tmp_path
 def test_nothing_to_do_is_said_and_is_no_failure(tmp_path: Path) -> None:
     done = load(f"{tmp_path}/none-*.tsv.gz", tmp_path / "state")
     assert done.process.returncode == 0
-    assert done.of("report")[0]["reason"] == f"nothing to do: no input in files {tmp_path}/none-*.tsv.gz"
+    assert done.of("report")[0]["reason"] == f"nothing to do: no new input in files {tmp_path}/none-*.tsv.gz"
 
 
 def test_a_second_run_on_the_same_state_is_refused_and_harms_nobody(tmp_path: Path) -> None:

@@ -133,6 +133,14 @@ def test_hosts_that_nobody_asked_for_are_not_reported_and_none_is_said_to_be_non
     assert "connected to H: (none)" in report([(1, "A", "B")], Options(into_host="H"))["text"]
 
 
+def test_an_hour_in_which_another_host_was_asked_for_does_not_name_one_for_the_other() -> None:
+    values = [(1, "A", "H"), (2, "B", "G")]
+    before, after = Options(into_host="H", from_host="B"), Options(into_host="G", from_host="A")
+    rows = {**partials(values[:1], 0, before), **partials(values[1:], 0, after)}
+    made = dict(emit(Window(0, HOUR_MS), sorted(rows.items()), after))["hours"]
+    assert (made["into"], made["received"], made["top"]) == (["B"], [], ["A", "B"])
+
+
 def test_a_report_that_comes_again_says_so() -> None:
     assert "ms, revision 2)" in report([(1, "A", "B")], window=Window(0, HOUR_MS, (), 2))["text"]
 

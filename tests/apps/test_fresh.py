@@ -142,15 +142,26 @@ def test_what_has_a_name_of_ours_and_is_not_ours_is_refused_and_nothing_is_touch
     assert (ran / "state" / "last-run.json").exists()
 
 
-def test_a_file_of_lines_that_was_there_before_is_not_removed(tmp_path: Path) -> None:
+def test_a_file_of_lines_that_was_there_before_is_kept_under_another_name(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a\n")
     out = tmp_path / "state" / "store.log"
     out.parent.mkdir()
     out.write_text("somebody's\n")
+    (tmp_path / "state" / "store.log.1").write_text("older\n")
     done = run(tmp_path, "--fresh")
-    assert done.returncode == 78
-    assert f"{out}: expected store.log.manifest beside it, got none" in done.stderr
-    assert not anew.is_half_done(out.parent)
+    assert done.returncode == 0, done.stderr
+    assert f"{out}: not known to be written by Thresher (there is no store.log.manifest): kept as store.log.2" in (
+        done.stderr)
+    assert out.read_text() == "a\n"
+    assert (tmp_path / "state" / "store.log.1").read_text() == "older\n"
+    assert (tmp_path / "state" / "store.log.2").read_text() == "somebody's\n"
+
+
+def test_a_run_that_is_resumed_goes_on_behind_lines_that_were_there_before(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a\n")
+    out = tmp_path / "state" / "store.log"
+    out.parent.mkdir()
+    out.write_text("somebody's\n")
     assert run(tmp_path, "--resume").returncode == 0
     put_back(tmp_path)
     assert run(tmp_path, "--fresh").returncode == 0

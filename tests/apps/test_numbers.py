@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -281,30 +281,6 @@ def test_a_port_in_use_is_said_in_plain_words(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_when_nobody_reads_the_reports_any_more_the_run_ends_with_the_next_numbers(tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "actors.cli", "run", "numbers", "--state", str(state), "--set", "source.port=0", "--set",
-         "aggregator.report_s=0.05"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        assert REPORT.fullmatch(process.stdout.readline())
-        process.stdout.close()  # as ``| head -1`` does
-        host, _, port = (state / "journal" / "tcp.address").read_text().strip().rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=WATCHDOG_S) as client:
-            deadline = time.monotonic() + WATCHDOG_S
-            while process.poll() is None and time.monotonic() < deadline:
-                with suppress(OSError):
-                    client.sendall(b"000000001\n")
-                time.sleep(0.01)
-        assert process.wait(WATCHDOG_S) == 0
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
-
-
 class Sender:
     """A client that knows what it has sent.
 
@@ -418,3 +394,24 @@ def test_after_the_supervisor_is_killed_resume_goes_on_with_all_that_was_accepte
         assert len(lines) == len(set(lines))
         assert accepted <= set(lines) <= set(sent)
         assert running.reports()[-1][2] == len(lines)
+
+
+def test_a_run_whose_reports_nobody_reads_any_more_ends_with_all_that_was_accepted(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    reading, writing = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "actors.cli", "run", "numbers", "--state", str(state), "--set", "source.port=0",
+             "--set", "aggregator.report_s=0.05"],
+            cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        os.close(writing)
+        assert os.read(reading, 9) == b"Received "
+    finally:
+        os.close(reading)
+    try:
+        _, err = process.communicate(timeout=WATCHDOG_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, err
+    assert "stopped by aggregator.1, as nobody reads what it emits any more" in err

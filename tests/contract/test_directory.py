@@ -445,3 +445,9 @@ def test_a_file_that_is_followed_may_come_later_but_its_directory_must_be_there(
         Directory(paths=["/nowhere/a.log"]).open(place.ledger, BATCH)
     with pytest.raises(ConfigError, match="paths is empty"):
         Directory().open(place.ledger, BATCH)
+
+
+def test_it_says_what_it_reads() -> None:
+    assert Directory(paths=["a.log", "logs"]).describe() == "paths a.log, logs, followed"
+    assert Directory(paths=[str(number) for number in range(5)], follow=False).describe() == "paths 0, 1, 2 and 2 more"
+    assert Directory().describe() == "no paths, followed"

@@ -232,15 +232,16 @@ def test_an_address_that_is_none_is_said_with_what_was_expected(tmp_path: Path, 
     assert ":p@" not in str(error.value)
 
 
-def test_a_missing_library_is_said_with_how_to_get_it(tmp_path: Path) -> None:
-    program = ("import sys; sys.modules['sqlalchemy'] = None; from pathlib import Path\n"
+@pytest.mark.parametrize(("missing", "url"), [("sqlalchemy", ""), ("psycopg", "postgresql+psycopg://me@localhost/no")])
+def test_a_missing_library_is_said_with_how_to_get_it(missing: str, url: str) -> None:
+    program = (f"import sys; sys.modules[{missing!r}] = None; from pathlib import Path\n"
                "from actors.sinks.sql import Sql\n"
-               "options = Sql(columns={'id': 'integer'}); options.pack([(1,)])\n"
+               f"options = Sql(url={url!r}, columns={{'id': 'integer'}}); options.pack([(1,)])\n"
                "try: options.open('out', Path('.'))\n"
                "except Exception as error: print(type(error).__name__, error)")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == ("ConfigError sinks.out: type sql needs sqlalchemy: install it with "
-                           "`pip install 'thresher[sql]'`\n")
+    assert done.stdout == (f"ConfigError sinks.out: type sql needs {missing}: install it with "
+                           "`pip install sqlalchemy 'psycopg[binary]'` (the extra `sql`)\n")
 
 
 def test_packing_imports_no_library_of_databases() -> None:

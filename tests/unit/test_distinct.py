@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,9 @@ def test_another_size_is_refused(tmp_path: Path) -> None:
     state_at(tmp_path / "d.db").close()
     with pytest.raises(ConfigError, match="made for numbers below 1000, now 2000"):
         state_at(tmp_path / "d.db", 2000)
+
+
+def test_without_numpy_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(ConfigError, match=r"^distinct numbers need numpy: install it with `pip install numpy` "):
+        state_at(tmp_path / "d.db")

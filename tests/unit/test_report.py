@@ -150,7 +150,43 @@ def test_the_report_of_nothing_says_so(tmp_path: Path, settings: Settings) -> No
     Ledger(tmp_path / "positions.db", RUN).close_file()
     _ended(tmp_path, DONE, "all input is loaded")
     assert (_report(settings).code, _report(settings).reason) == (
-        DONE, "nothing to do: no input in files data/appsinstalled/*.tsv.gz")
+        DONE, "nothing to do: no new input in files data/appsinstalled/*.tsv.gz")
+
+
+def test_a_run_that_was_stopped_before_anything_came_was_stopped(tmp_path: Path, settings: Settings) -> None:
+    Ledger(tmp_path / "positions.db", RUN).close_file()
+    _ended(tmp_path, DONE, "stopped by SIGINT")
+    assert (_report(settings).code, _report(settings).reason) == (DONE, "stopped by SIGINT")
+
+
+def test_the_report_says_where_everything_is(tmp_path: Path) -> None:
+    sets = ["sinks.hours.path=deep/hours.jsonl", "sinks.rows.type=lmdb"]
+    for target, expected in (
+            ("connections", {"report": "standard output", "hours": f"{tmp_path}/hours.jsonl", "rows": "nowhere",
+                             "dead letters": f"{tmp_path}/dead-letters.db"}),
+            ("appsinstalled", {"dead letters": f"{tmp_path}/dead-letters.db",
+                               **{name: f"{tmp_path}/{name}.lmdb" for name in ("idfa", "gaid", "adid", "dvid")}})):
+        assert _report(load(target, environ={}, state=str(tmp_path))).places == expected
+    assert _report(load("connections", environ={}, state=str(tmp_path), sets=sets[:1])).places["hours"] == (
+        f"{tmp_path}/deep/hours.jsonl")
+
+
+def test_the_segments_of_a_journal_are_shown_together_and_those_with_a_problem_alone(tmp_path: Path) -> None:
+    settings = load("numbers", environ={}, state=str(tmp_path))
+    ledger = Ledger(tmp_path / "positions.db", RUN)
+    for index in range(50):
+        unit = ledger.begin(f"journal/{index:06}.log", str(index))
+        ledger.close(_chunk(unit, unit.base + 100, "half a line" if index == 7 else ""), {"read": 1000, "folded": 1000})
+        ledger.end(unit, unit.base + 100)
+        ledger.settle(unit, "done")
+    ledger.close_file()
+    _ended(tmp_path, DONE, "stopped by SIGINT")
+    built = _report(settings)
+    assert len(built.units) == 50
+    text = report.render(built)
+    assert len(text.splitlines()) < 20
+    assert "\njournal, 49 segments\n  processed 49,000, errors 0, error rate 0.0000\n  acceptable" in text
+    assert "\njournal/000007.log\n" in text
 
 
 # The status -------------------------------------------------------------------------------------------------------
