@@ -137,7 +137,7 @@ def test_memcached_takes_a_hundred_thousand_tiny_items_without_a_deadlock(tmp_pa
 
 def test_memcached_that_went_away_is_said_by_name_and_works_when_it_is_back(tmp_path: Path) -> None:
     with Server() as server:
-        options = Memcached(server=server.address, timeout_s=0.3)
+        options = Memcached(server=server.address, timeout_s=1.0)
         with closing(options.open("store", tmp_path)) as sink:
             sink.write([payload(options, [(b"a", b"1")])])
             server.stop()
@@ -148,7 +148,7 @@ def test_memcached_that_went_away_is_said_by_name_and_works_when_it_is_back(tmp_
             server.start()
             assert sink.write([payload(options, [(b"a", b"2")])]) == []
             server.pause()
-            with pytest.raises(Retryable, match=r"no answer for 0\.3 s"):
+            with pytest.raises(Retryable, match=r"no answer for 1 s"):
                 sink.write([payload(options, [(b"a", b"3")])])
             server.resume()
             assert sink.write([payload(options, [(b"a", b"4")])]) == []
