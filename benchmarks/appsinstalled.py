@@ -62,7 +62,7 @@ def _options() -> argparse.Namespace:
 
 
 def _round(folder: Path, paths: list[Path], servers: Servers, expected: Stores, workers: int) -> dict[str, float]:
-    plain_s = _timed([sys.executable, str(ROOT / "benchmarks/plain_loop.py"),
+    plain_s = _timed([sys.executable, "-P", str(ROOT / "benchmarks/plain_loop.py"),
                       *(servers[name].address for name in DEVICE_TYPES), *map(str, paths)])[0]
     right = _check(servers, expected)
     state = folder / f"state-{time.monotonic_ns()}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One client of the numbers benchmark: makes its numbers first, says so, and at a word sends as fast as it can.
 
-    python benchmarks/numbers_client.py HOST:PORT SEED SECONDS [COUNT]
+    python -P benchmarks/numbers_client.py HOST:PORT SEED SECONDS COUNT     # -P: beside it lies a numbers.py
 
 What it sends is a prefix of ``numbers_of(SEED, COUNT)``, again from the start when that is used up; it prints how many
 lines it has sent whole.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The plain way to the numbers job, to compare with: one asyncio process, one Python set, no journal, no recovery.
 
-    python benchmarks/set_server.py LOG
+    python -P benchmarks/set_server.py LOG     # -P: beside it lies a numbers.py
 
 It prints its port, and at the end what was received.
 """
