@@ -28,13 +28,12 @@ from typing import ClassVar
 
 import msgspec
 
+from actors.runtime.disk import sync_folder, write_all
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
 from actors.runtime.ports import Payload, Refusal, Sink
 
 #: Most partitions in a manifest, which is written with every group: some 400 KB then.
 MAX_PARTITIONS = 8192
-#: Most buffers in one system call.
-_IOV_MAX = 1024
 
 
 class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,7 +149,7 @@ class _File:
         before = self._manifest
         manifest = Manifest(before.length + sum(map(len, news)), applied, before.before)
         try:
-            _write_all(descriptor, news, before.length)
+            write_all(descriptor, news, before.length)
             if self._sync:
                 os.fdatasync(descriptor)
             self._commit(manifest)
@@ -210,7 +209,7 @@ class _File:
                 os.fdatasync(file.fileno())
         unfinished.replace(where)
         if self._sync:
-            _sync_folder(where.parent)
+            sync_folder(where.parent)
 
 
 def _clear(path: Path) -> None:
@@ -278,24 +277,3 @@ def _read_manifest(path: Path) -> Manifest:
     except msgspec.MsgspecError as error:
         raise ConfigError(f"{where}: not a manifest ({error}): remove it if {path.name} is to be gone on "
                           "with as it is") from error
-
-
-def _write_all(descriptor: int, buffers: Sequence[bytes | memoryview], offset: int) -> None:
-    """Write buffers one behind the other, without a copy of them."""
-    for start in range(0, len(buffers), _IOV_MAX):
-        some: list[bytes | memoryview] = list(buffers[start:start + _IOV_MAX])
-        while some:
-            written = os.pwritev(descriptor, some, offset)
-            offset += written
-            while some and written >= len(some[0]):
-                written -= len(some.pop(0))
-            if written:
-                some[0] = memoryview(some[0])[written:]
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

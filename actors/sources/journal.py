@@ -31,6 +31,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
+from actors.runtime.disk import sync_folder, write_all
 from actors.runtime.errors import ConfigError, Fatal, Retryable, plain_reason
 from actors.runtime.ports import Chunk, Unit, UnitLedger
 from actors.sources.cutter import Cutter
@@ -135,7 +136,7 @@ class Journal:
         try:
             growing = self._growing or self._begin()
             unit = growing.unit = growing.unit or self._ledger.begin(*self._known_as(growing.path))
-            _write_all(growing.descriptor, data, growing.size)
+            write_all(growing.descriptor, [data], growing.size)
             if self._sync:
                 os.fdatasync(growing.descriptor)
         except OSError as error:
@@ -202,7 +203,7 @@ class Journal:
         growing = _Growing(number, self.folder / f"{number:06d}-{secrets.token_hex(8)}.log")
         self._growing, self._number = growing, number
         if self._sync:
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         return growing
 
     def _take_up(self, number: int, path: Path) -> None:
@@ -240,13 +241,6 @@ class Journal:
             self._growing = None
 
 
-def _write_all(descriptor: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
-
-
 def _cut_half_line(file: FileIO) -> None:
     """Cut off what is behind the last newline: the write that it is from was never finished."""
     end = size = os.fstat(file.fileno()).st_size
@@ -258,11 +252,3 @@ def _cut_half_line(file: FileIO) -> None:
             break
     if end < size:
         os.ftruncate(file.fileno(), end)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
