@@ -20,7 +20,7 @@ from actors.runtime.messages import FINISH, NO_TIMES, Batch
 from actors.runtime.pipeline import Bulk, Pipeline, WindowOptions
 from actors.runtime.ports import DeadLetter, SinkOptions, rejections
 from actors.runtime.rows import Rows, unpack_rows
-from actors.runtime.state import merge_of
+from actors.runtime.state import merge_into, merge_of
 from actors.runtime.windows import Passage, Placer, WindowId, shard_of_window
 from actors.runtime.worker import Checking, Made, Output, Work
 
@@ -130,12 +130,7 @@ class Check:
             if windows is None:
                 raise _NeedsLines
             partials = {(window, key): numbers for window in windows for key, numbers in partials.items()}
-        self._merge_into(made, partials)
-
-    def _merge_into(self, made: _Making, partial: _Partial) -> None:
-        for key, numbers in partial.items():
-            known = made.partials.get(key)
-            made.partials[key] = numbers if known is None else self._merge(known, numbers)
+        merge_into(made.partials, partials.items(), self._merge)
 
     def _add(self, made: _Making, rows: Rows, careful: bool) -> None:
         """Take one slice of a batch through check, route, encode and fold."""
@@ -163,7 +158,7 @@ class Check:
             bad = {index for index, _, _ in rejects[before:]}
             partials = [each for each, index in zip(partials, indices, strict=True) if index not in bad]
         for partial in partials:
-            self._merge_into(made, partial)
+            merge_into(made.partials, partial.items(), self._merge)
         if rejects:
             rejects.sort(key=lambda reject: reject[0])
             letters = [(index, reject, stage) for index, reject, stage in rejects if isinstance(reject, Reject)]

@@ -27,7 +27,7 @@ from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Window, WindowOptions
 from actors.runtime.shard import ShardFile
-from actors.runtime.state import Merge, Numbers
+from actors.runtime.state import Merge, Numbers, merge_into
 from actors.runtime.windows import FOREVER, NEVER, Layout, Watermark, WindowId
 
 VERSION = 1
@@ -228,9 +228,7 @@ class WindowState:
         for pane in touched:
             self._forget(pane)
         for other in others:
-            for key, numbers in other.numbers.items():
-                known = first.numbers.get(key)
-                first.numbers[key] = numbers if known is None else self._merge(known, numbers)
+            merge_into(first.numbers, other.numbers.items(), self._merge)
             first.size += other.size + other.base
             first.revision = max(first.revision, other.revision)
             self._merged.append((first.id, other.id))
@@ -248,10 +246,7 @@ class WindowState:
                 del self._by_key[pane.key]
 
     def _add(self, pane: Pane, packed: bytes) -> None:
-        numbers, merge = pane.numbers, self._merge
-        for key, more in _partials.decode(packed):
-            known = numbers.get(key)
-            numbers[key] = more if known is None else merge(known, more)
+        merge_into(pane.numbers, _partials.decode(packed), self._merge)
         pane.size += len(packed)
 
     def _close_windows(self, ended: bool = False) -> None:

@@ -34,6 +34,13 @@ def merge_of(fold: Fold | None) -> Merge:
     return add_each if fold is None or fold.merge is None else fold.merge
 
 
+def merge_into(total: dict[Key, Numbers], more: Iterable[tuple[Key, Numbers]], merge: Merge) -> None:
+    """Merge the numbers of each key into a total."""
+    for key, numbers in more:
+        known = total.get(key)
+        total[key] = numbers if known is None else merge(known, numbers)
+
+
 class FoldState:
     """Folded state, written through: what ``commit`` has not made durable is in memory only.
 

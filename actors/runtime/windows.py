@@ -70,10 +70,6 @@ class Layout:
             return [(start, start + self.size) for start in range(last, at - self.size, -self.every)]
         return [(at, at + self.gap)] if self.kind == "session" else [(NEVER, FOREVER)]
 
-    def last_end(self, at: int, anchor: int) -> int:
-        """The end of the last window that this time belongs to."""
-        return self.windows_of(at, anchor)[0][1]
-
     def complete_up_to(self, watermark: int) -> int:
         """Windows that end there, or before, are complete. A session is a gap later: what is not late may still be
         within the gap before the watermark, and begin before the session has ended."""
