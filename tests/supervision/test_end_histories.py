@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable
-
-from actors.runtime import tree
-from actors.runtime.actions import Action, Spawn
 from actors.runtime.child import Mode
 from actors.runtime.events import DONE, RESUMABLE, LastWords
 from actors.runtime.messages import Drain, Stop
-from actors.runtime.pipeline import RestartOptions, RunOptions
-from actors.runtime.policy import Policy
 from actors.runtime.topology import ChildSpec
-from tests.supervision.test_tree_histories import KILLED, mail, sent
+from tests.supervision.test_tree_histories import KILLED, History, mail, sent
 
 SPECS = (
     ChildSpec("writer.rows", "writer", "writer.rows", 1, ordered=True),
@@ -24,29 +17,13 @@ SPECS = (
 )
 
 
-class History:
+def up() -> History:
     """A tree whose actors are all up."""
-
-    def __init__(self) -> None:
-        self.tree = tree.Tree(SPECS, Policy(RestartOptions(), RunOptions(), recycle={}), random.Random(0))
-        self.actions: list[Action] = []
-        self.take(self.tree.begin(0.0))
-        for spec in SPECS:
-            self.take(self.tree.booted(self.address(spec.name), 0.0))
-        for spec in SPECS:
-            self.take(self.tree.ready(self.address(spec.name), "ipc://x", 0.0))
-
-    def take(self, actions: Iterable[Action]) -> list[Action]:
-        new = list(actions)
-        self.actions += new
-        return new
-
-    def address(self, name: str) -> str:
-        return [f"{a.name}#{a.generation}" for a in self.actions if isinstance(a, Spawn) and a.name == name][-1]
+    return History(specs=SPECS).up()
 
 
 def test_when_the_input_has_ended_the_shards_are_told_and_all_stop_when_each_has_answered() -> None:
-    history = History()
+    history = up()
     actions = history.take(history.tree.input_done("reader.1#1", False, 1.0))
     assert mail(actions, Drain) == [("aggregator.1#1", Drain(True)), ("aggregator.2#1", Drain(True))]
     assert sent(actions, Stop) == []
@@ -56,7 +33,7 @@ def test_when_the_input_has_ended_the_shards_are_told_and_all_stop_when_each_has
 
 
 def test_a_shard_that_dies_while_it_ends_is_told_again_when_it_is_back() -> None:
-    history = History()
+    history = up()
     history.take(history.tree.input_done("reader.1#1", False, 1.0))
     history.take(history.tree.drained("aggregator.2#1", 1.1))
     history.take(history.tree.exited("aggregator.1", KILLED, LastWords("WORK"), 1.2))
@@ -69,7 +46,7 @@ def test_a_shard_that_dies_while_it_ends_is_told_again_when_it_is_back() -> None
 
 
 def test_with_input_left_nothing_is_closed_that_the_watermark_has_not() -> None:
-    history = History()
+    history = up()
     history.take(history.tree.signalled("SIGTERM", 1.0))
     actions = history.take(history.tree.input_done("reader.1#1", True, 1.1))
     assert mail(actions, Drain) == [("aggregator.1#1", Drain(False)), ("aggregator.2#1", Drain(False))]
@@ -79,12 +56,12 @@ def test_with_input_left_nothing_is_closed_that_the_watermark_has_not() -> None:
 
 
 def test_a_reader_that_gives_up_waits_for_nobody() -> None:
-    history = History()
+    history = up()
     actions = history.take(history.tree.input_done("reader.1#1", True, 1.0, 4, "too many errors"))
     assert sent(actions, Drain) == []
     assert sent(actions, Stop) == ["reader.1"]
 
 
 def test_what_a_drained_shard_says_at_another_time_is_nothing() -> None:
-    history = History()
+    history = up()
     assert history.take(history.tree.drained("aggregator.1#1", 1.0)) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import pytest
@@ -36,10 +36,11 @@ class History:
 
     def __init__(
         self, restart: RestartOptions | None = None, limits: RunOptions | None = None,
-        recycle: dict[str, RecycleOptions] | None = None
+        recycle: dict[str, RecycleOptions] | None = None, specs: Sequence[ChildSpec] = SPECS
     ) -> None:
+        self.specs = specs
         policy = Policy(restart or RestartOptions(), limits or RunOptions(), recycle=recycle or {})
-        self.tree = tree.Tree(SPECS, policy, random.Random(0))
+        self.tree = tree.Tree(specs, policy, random.Random(0))
         self.now = 0.0
         self.actions: list[Action] = []
         self.take(self.tree.begin(self.now))
@@ -59,9 +60,9 @@ class History:
         return self.take(self.tree.ready(self.address(name), f"ipc://{name}", self.now))
 
     def up(self) -> History:
-        for spec in SPECS:
+        for spec in self.specs:
             self.boot(spec.name)
-        for spec in SPECS:
+        for spec in self.specs:
             self.ready(spec.name)
         assert self.tree.mode is Mode.RUNNING
         return self
