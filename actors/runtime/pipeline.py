@@ -272,7 +272,7 @@ class Distinct(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         size: all numbers are below this; a bitmap of so many bits is kept.
-        emit: ``numpy array of new numbers (uint32, sorted) -> [(sink name, item), …]``; an item may be ``Packed``.
+        emit: ``numpy array of new numbers (uint32, each once) -> [(sink name, item), …]``; an item may be ``Packed``.
         report: ``Totals -> [(sink name, item), …]``, every ``aggregator.report_s`` and at the end; None: no reports.
     """
 
