@@ -32,6 +32,7 @@ from actors.runtime.child import Mode
 from actors.runtime.deaths import Recorder
 from actors.runtime.desk import Desk, Reload
 from actors.runtime.errors import ConfigError
+from actors.runtime.eventlog import Log
 from actors.runtime.events import LastWords, Observer, RunEnded, RunReady, RunResult, RunStarted
 from actors.runtime.health import Sample
 from actors.runtime.mailbox import ControlBox
@@ -72,9 +73,10 @@ def run(manifest: Manifest, observer: Observer, reload: Reload | None = None) ->
         decisions = tree.Tree(specs, policy_of(manifest), random.Random())
         _preload(manifest)
         desk = Desk(decisions, manifest, reload)
+        told = Log(directory.path, Recorder(manifest, observer))
         stdin_for = _who_reads_stdin(manifest)
         with contextlib.closing(
-                _Run(directory.path, decisions, desk, Recorder(manifest, observer), stdin_for)) as supervised:
+                _Run(directory.path, decisions, desk, told, stdin_for)) as supervised:
             return supervised.until_ended(RunStarted(manifest.run, manifest.name, manifest.state, len(specs)))
     finally:
         directory.close()
@@ -100,6 +102,7 @@ class _Run:
         self._observer = observer
         self._stdin_for = stdin_for
         self._board = SupervisorBoard(run_dir / BOARD)
+        self._started = time.time()
         self._pids: dict[str, int] = {}
         self._pidfds: dict[int, str] = {}
         self._began = time.monotonic()
@@ -134,6 +137,7 @@ class _Run:
                 self._do(self._woken(fd))
             now = time.monotonic()
             self._do(self._tree.tick(now))
+            self._board.beat(self._tree.mode.value, self._started)
             self._bury_the_stillborn(now)
             if now >= self._look_at:
                 self._look(now)
@@ -141,11 +145,11 @@ class _Run:
                 self._observer.refresh(self._board.views())
                 refresh_at = now + self._observer.refresh_s
         seconds = time.monotonic() - self._began
-        outages = {name: problem for name, (problem, _) in self._tree.lasting_outages.items()}
         if self._observer.refresh_s:
             self._observer.refresh(self._board.views())
         self._observer.event(RunEnded(self._ended.code, self._ended.reason, seconds))
-        return RunResult(self._ended.code, self._ended.reason, seconds, self._ready_s, outages)
+        return RunResult(self._ended.code, self._ended.reason, seconds, self._ready_s,
+                         self._tree.lasting_outages)
 
     def close(self) -> None:
         """Leave nothing behind, whatever happened: no process, no handler, no descriptor."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import actors
+from actors.console import commandline
 from actors.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,9 +31,8 @@ FAILURE, USAGE, BAD_CONFIG, INTERRUPTED = 1, 2, 78, 3
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     try:
-        options = _read(sys.argv[1:] if argv is None else list(argv))
-        verb: Callable[[argparse.Namespace], int] = options.verb
-        return verb(options)
+        options = commandline.read(sys.argv[1:] if argv is None else list(argv))
+        return _VERBS[options.command](options)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return BAD_CONFIG
@@ -43,155 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILURE
 
 
-def _read(words: list[str]) -> argparse.Namespace:
-    """Read the command line; `run` also takes the flags of the application that it names."""
-    parser, run = _parser()
-    if words[:1] != ["run"]:
-        return parser.parse_args(words)
-    from actors.console import flags
-
-    flags.add_flags(run, words[1:])
-    options, rest = parser.parse_known_args(words)
-    flags.take_rest(run, options, rest)
-    options.flags = flags.given(options)
-    return options
-
-
-def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    """Return the parser of command lines, and that of the verb `run`."""
-    parser = argparse.ArgumentParser(
-        prog="thresher", description="Record pipelines on all cores of a machine.",
-        epilog="TARGET: an application's name, a TOML file whose `app` names one, or a dotted module with a PIPELINE.")
-    parser.add_argument("--version", action="version", version=f"thresher {actors.__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-
-    run = _verb(verbs, "run", _run, "run a pipeline to its end")
-    _target_options(run)
-    run.add_argument("files", nargs="*", metavar="FILE", help="read these instead of the configured ones; "
-                     "-: standard input")
-    run.add_argument("--batch", nargs="*", metavar="FILE", help="run what the application has for whole files, e.g. a "
-                     "query, over these; nothing is kept, unless --state is given")
-    how = run.add_mutually_exclusive_group()
-    how.add_argument("--follow", action="store_true", help="read the files as they are written, until told to stop")
-    how.add_argument("--once", action="store_true", help="read what is there, and end, also where files are followed")
-    run.add_argument("--dry-run", action="store_true", help="do everything but write, keep no position, rename nothing")
-    anew = run.add_mutually_exclusive_group()
-    anew.add_argument("--fresh", action="store_true",
-                      help="begin anew: forget positions, aggregates and dead letters, empty files of lines")
-    anew.add_argument("--resume", action="store_true", help="go on where the last run ended; default: run.resume")
-    run.add_argument("--format", choices=("auto", "text", "json"), default="auto",
-                     help="auto: text on a terminal, JSON lines otherwise")
-    run.add_argument("-q", "--quiet", action="store_true", help="print nothing but the report")
-
-    lint = _verb(verbs, "lint", _lint, "check configurations without running anything")
-    lint.add_argument("targets", nargs="+", metavar="TARGET")
-    lint.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    lint.add_argument("--json", action="store_true")
-
-    verify = _verb(verbs, "verify", _verify, "run a pipeline on a sample in several ways, kill its actors, compare")
-    _target_options(verify, state=False)
-    verify.add_argument("files", nargs="*", metavar="FILE", help="the sample, instead of the configured files")
-    verify.add_argument("--runs", type=_at_least(2), default=6, metavar="N", help="the reference included; default: 6")
-    verify.add_argument("--seed", type=int, default=0, metavar="S", help="of the plan and of the kills; default: 0")
-    verify.add_argument("--kills", type=_at_least(0), default=3, metavar="N", help="in each run with kills; default: 3")
-    verify.add_argument("--json", action="store_true")
-    verify.add_argument("--one", metavar="DIR", help=argparse.SUPPRESS)  # one run, as `actors.verify` starts it
-
-    for name, function, text in (
-            ("explain", _explain, "say what a configuration promises, who would run, and what a crash would cost"),
-            ("echo", _echo, "print the effective configuration, secrets as references"),
-            ("status", _status, "show the actors of a run that is going on, or how the last one ended"),
-            ("report", _report, "print the report of the last run again")):
-        verb = _verb(verbs, name, function, text)
-        _target_options(verb)
-        verb.add_argument("--json", action="store_true")
-    for name, function, text in (
-            ("reload", _command, "read the configuration again in a run that is going on; a bad one changes nothing"),
-            ("stop", _command, "let a run that is going on finish what is under way, and stop it")):
-        verb = _verb(verbs, name, function, text)
-        _running_options(verb)
-    scale = _verb(verbs, "scale", _scale, "change the number of workers of a run that is going on")
-    scale.add_argument("pool", metavar="POOL=N", help="e.g. parser=4")
-    _running_options(scale)
-    _dlq_options(_verb(verbs, "dlq", _dlq, "look at, export, retry or purge what was rejected"))
-    return parser, run
-
-
-def _running_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="TARGET", nargs="?", help="whose run; not needed when only one is going on")
-    parser.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)
-    parser.add_argument("--state", metavar="DIR", help="the state directory of the run")
-
-
-def _verb(verbs: Any, name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    parser.set_defaults(verb=function, command=name)
-    return parser
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.lstrip("-").isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a number of {least} or more, got {text!r}")
-        return int(text)
-
-    return number
-
-
-def _target_options(parser: argparse.ArgumentParser, state: bool = True) -> None:
-    parser.add_argument("target", metavar="TARGET")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. parser.workers=4")
-    if state:
-        parser.add_argument(
-            "--state", metavar="DIR", help="positions, dead letters, embedded stores; default: var/NAME")
-
-
-def _dlq_options(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(required=True, metavar="VERB", dest="what")
-    for name, text in (("ls", "count letters by reason and stage, and list the newest"),
-                       ("show", "print all that is known of one letter"),
-                       ("retry", "send letters in again, at the stage that rejected them, as new data of now"),
-                       ("export", "write letters out"), ("purge", "delete letters and free their space")):
-        verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        _target_options(verb)
-        if name == "show":
-            verb.add_argument("id", type=int, metavar="ID")
-            verb.add_argument("--raw", action="store_true", help="write its bytes, and nothing else")
-        else:
-            for word in ("reason", "stage", "source"):
-                verb.add_argument(f"--{word}", action="append", default=[], help="may be a pattern; may be repeated")
-            verb.add_argument("--id", type=int, action="append", default=[], help="may be repeated")
-            verb.add_argument("--up-to", type=_count, default=0, metavar="ID", help="none with a higher number")
-            verb.add_argument("--limit", type=_count, default=20 if name == "ls" else 0, metavar="N",
-                              help="at most so many: the newest of them" if name == "ls" else "only the N oldest")
-        if name not in ("show", "retry"):
-            verb.add_argument("--status", choices=("open", "retried", "all"), default="open", help="default: open")
-        if name == "export":
-            verb.add_argument("--format", choices=("jsonl", "raw"), default="jsonl")
-            verb.add_argument("--out", metavar="FILE", help="a new file; default: standard output")
-        else:
-            verb.add_argument("--json", action="store_true")
-        if name == "retry":
-            verb.add_argument("--only-missing", action="store_true", help="store nothing under keys that are there")
-            verb.add_argument("-q", "--quiet", action="store_true", help="print nothing but the result")
-        if name == "purge":
-            verb.add_argument("--yes", action="store_true", help="do not ask")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number, 0 for all, got {text!r}")
-    return int(text)
-
-
 def _settings(options: argparse.Namespace, dry: bool = False) -> Settings:
-    from actors.console.inputs import settings_of
+    from actors.console.inputs import settings_from
 
-    batch = getattr(options, "batch", None)
-    return settings_of(
-        options.target, options.set, getattr(options, "state", None), dry=dry, batch=batch is not None,
-        files=[*getattr(options, "files", ()), *(batch or ())], flags=getattr(options, "flags", ()),
-        follow=getattr(options, "follow", False), once=getattr(options, "once", False))
+    return settings_from(options, dry)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -386,6 +241,23 @@ def _dlq(options: argparse.Namespace) -> int:
 def _show(data: dict[str, Any], render: Callable[[dict[str, Any]], str], as_json: bool) -> int:
     print(json.dumps(data) if as_json else render(data))
     return 0
+
+
+def _module(options: argparse.Namespace) -> int:
+    """A verb with a module of its own."""
+    module = importlib.import_module(commandline.MODULES[options.command][0])
+    verb: Callable[..., int] = module.main
+    if options.command != "bench":
+        return verb(options)
+    import supervisor
+
+    return verb(options, supervisor.run)
+
+
+_VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run, "lint": _lint, "explain": _explain, "echo": _echo, "status": _status, "report": _report,
+    "verify": _verify, "reload": _command, "stop": _command, "scale": _scale, "dlq": _dlq,
+    **dict.fromkeys(commandline.MODULES, _module)}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import msgspec
 from actors.runtime.actor import Post, Role
 from actors.runtime.manifest import Manifest
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.topology import DEAD_LETTERS, aggregator_names, stage_of, writer_name
+from actors.runtime.topology import DEAD_LETTERS, MONITOR, aggregator_names, stage_of, writer_name
 
 if TYPE_CHECKING:
     from actors.checker import Check
@@ -35,6 +35,8 @@ def prepare(name: str, manifest: Manifest) -> MakeRole:
         return _checker(manifest)
     if stage == "aggregator":
         return _aggregator(manifest, int(which))
+    if stage == MONITOR:
+        return _monitor(manifest)
     return _writer(manifest, which)
 
 
@@ -100,6 +102,12 @@ def _writer(manifest: Manifest, sink: str) -> MakeRole:
         return Writer(post, sink, opened.open(sink, Path(manifest.state)), options.ordered, letters)
 
     return make
+
+
+def _monitor(manifest: Manifest) -> MakeRole:
+    from actors.monitor import Monitor
+
+    return lambda post: Monitor(post, manifest)
 
 
 def _application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:

@@ -27,7 +27,8 @@ from actors.runtime.options import Assignment, build, overlay, unknown_key, with
 from actors.runtime.pipeline import Pipeline
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
-_FIXED = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run")
+_FIXED = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run",
+          "monitor", "tracing")
 _COMPONENTS = ("source", "dead_letters")
 #: Sections that are said of one pipeline of an application, not of the one that it has for batches.
 _OF_ONE_PIPELINE = ("source", "sinks", "window")

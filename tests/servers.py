@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -14,6 +15,9 @@ import pytest
 from pymemcache.client.base import Client
 
 START_S = 10.0
+#: Ports from here on, so many for each of so many test processes.
+_FIRST_PORT, _PORTS, _PROCESSES = 20000, 700, 16
+_given = itertools.count(os.getpid() % _PORTS)
 
 
 def require_memcached() -> str:
@@ -28,10 +32,19 @@ def require_memcached() -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on now, and that no other test process is given: a server that a test stops and starts
+    again finds its port free. Below the range from which the kernel gives ports to whoever asks for any."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for _ in range(_PORTS):
+        port = _FIRST_PORT + worker % _PROCESSES * _PORTS + next(_given) % _PORTS
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
 
 
 class Memcached:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import os
@@ -75,3 +76,17 @@ def _source(settings: Settings, files: list[str], follow: bool, once: bool) -> l
     if kind == "directory":
         return source + (["source.follow=true"] if follow else ["source.follow=false"] if once else [])
     return (['source.pattern=""'] if files and "pattern" in now else []) + source
+
+
+def settings_from(options: argparse.Namespace, dry: bool = False) -> Settings:
+    """Return the settings that a command line means.
+
+    Raises:
+        ConfigError: see ``settings_of``.
+    """
+    batch = getattr(options, "batch", None)
+    sets = [*options.set, *(["monitor.enabled=true"] if getattr(options, "monitor", False) else [])]
+    return settings_of(
+        options.target, sets, getattr(options, "state", None), dry=dry, batch=batch is not None,
+        files=[*getattr(options, "files", ()), *(batch or ())], flags=getattr(options, "flags", ()),
+        follow=getattr(options, "follow", False), once=getattr(options, "once", False))

@@ -31,6 +31,7 @@ from actors.runtime.messages import (
     Start,
     Stop,
     Suspect,
+    Tap,
 )
 from actors.runtime.progress import listen
 from actors.runtime.rundir import BOARD
@@ -185,7 +186,7 @@ class Actor:
             self._meet(role, message)
         elif isinstance(message, Drain):
             role.drain(message.end)
-        elif isinstance(message, Hold | Suspect):
+        elif isinstance(message, Hold | Suspect | Tap):
             role.message(sender, message, frames)
         elif isinstance(message, Stop):
             self._stopping = True

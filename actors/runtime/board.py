@@ -1,8 +1,8 @@
 """The board: one shared file, one fixed slot per actor, written by the actor, read by anyone at no cost to it.
 
-    header   magic, slots                          written once, by the supervisor
-    slot     name | supervisor's word | actor's word | heartbeat
-             each of the last three has one writer, so no lock is needed and no death can leave one held
+    header   magic, slots | supervisor's beat, and how far the run is
+    slot     name | supervisor's word | actor's word | heartbeat | how long its batches took
+             each of the last four has one writer, so no lock is needed and no death can leave one held
 
 The actor's word is written by its own loop under a sequence number that is odd while it is being written; a reader
 that sees an odd or a changed number reads again. The file outlives a crash: what it says then is what the actor was
@@ -16,26 +16,31 @@ import os
 import struct
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from actors.runtime.actions import ABSENT
-from actors.runtime.events import ActorView
+from actors.runtime.events import BATCH_BOUNDS_S, ActorView, RunView
 from actors.runtime.messages import NOTHING, BatchId
 
-MAGIC = b"THRESHB4"
+MAGIC = b"THRESHB5"
 _HEADER = struct.Struct("<8sI")
+_RUN = struct.Struct("<16sddQ")  # mode, beat, start in seconds since 1970, pid
+_RUN_AT = 16
 _HEADER_BYTES = 64
 _NAME = struct.Struct("<176s")
 _SUPERVISOR = struct.Struct("<16sQ")  # state, generation
-_ACTOR = struct.Struct("<QQ16s16sdQQQQQQdd160s64sqqQdQQ")
+_ACTOR = struct.Struct("<QQ16s16sdQQQQQQdd160s64sqqQdQQIId")
 _BEAT = struct.Struct("<d")
+_TIMES = struct.Struct(f"<{len(BATCH_BOUNDS_S) + 1}Qd")
 _SUPERVISOR_AT = _NAME.size
 _ACTOR_AT = _SUPERVISOR_AT + _SUPERVISOR.size
-_BEAT_AT = 712
-_SLOT_BYTES = 720
+_BEAT_AT = 728
+_TIMES_AT = _BEAT_AT + _BEAT.size
+_SLOT_BYTES = 864
 _SEQUENCE = struct.Struct("<Q")
 _NOTE_BYTES = 160
 #: Seconds between two heartbeats.
@@ -45,6 +50,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 BUSY, STARVED = frozenset({"WORK", "WRITE"}), "WAIT_CREDIT"
 
 assert _ACTOR_AT + _ACTOR.size <= _BEAT_AT
+assert _TIMES_AT + _TIMES.size <= _SLOT_BYTES
 
 
 def create_board(path: Path, names: Sequence[str], absent: Sequence[str] = ()) -> None:
@@ -94,6 +100,35 @@ class SupervisorBoard:
         """Set what the supervisor knows of an actor: STARTING, READY, DRAINING, BACKOFF, FATAL or STOPPED."""
         _SUPERVISOR.pack_into(self._file.map, self._file.offsets[name] + _SUPERVISOR_AT, state.encode(), generation)
 
+    def beat(self, mode: str, started: float) -> None:
+        """Show that the supervisor's loop goes round, and how far the run is; ``started``: seconds since 1970."""
+        _RUN.pack_into(self._file.map, _RUN_AT, mode.encode(), time.monotonic(), started, os.getpid())
+
+    def views(self) -> list[ActorView]:
+        """Every slot, now."""
+        return _views(self._file)
+
+    def close(self) -> None:
+        """Unmap."""
+        self._file.close()
+
+
+class BoardReader:
+    """A board that is looked at again and again.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is not a board.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = BoardFile(path, writable=False)
+
+    def run(self) -> RunView:
+        """What the supervisor says of the run as a whole."""
+        mode, beat, started, pid = _RUN.unpack_from(self._file.map, _RUN_AT)
+        return RunView(_text(mode), pid, started, max(0.0, time.monotonic() - beat) if beat else 0.0)
+
     def views(self) -> list[ActorView]:
         """Every slot, now."""
         return _views(self._file)
@@ -110,6 +145,7 @@ class Slot:
         self._file = BoardFile(path, writable=True)
         self._at = self._file.offsets[name] + _ACTOR_AT
         self._beat_at = self._file.offsets[name] + _BEAT_AT
+        self._times_at = self._file.offsets[name] + _TIMES_AT
         self._generation = generation
         self._pid = os.getpid()
         self._sequence = 0
@@ -132,6 +168,12 @@ class Slot:
         self.extended_until = 0.0
         #: Frames that were no messages, and connections of strangers.
         self.garbage = self.refused = 0
+        #: Batches that lie here and wait, those that consumers would still take, and since when the oldest waits.
+        self.queued = self.credit = 0
+        self.waiting_since = 0.0
+        self._times = [0] * (len(BATCH_BOUNDS_S) + 1)
+        self._times_s = 0.0
+        self.took()
         self.publish()
 
     def start_heartbeat(self) -> None:
@@ -152,6 +194,13 @@ class Slot:
         """Have a batch in hand, or ``NOTHING``."""
         self.hand = batch
         self.publish()
+
+    def took(self, *seconds: float) -> None:
+        """Count how long batches took, each."""
+        for each in seconds:
+            self._times[bisect_left(BATCH_BOUNDS_S, each)] += 1
+            self._times_s += each
+        _TIMES.pack_into(self._file.map, self._times_at, *self._times, self._times_s)
 
     def progress(self) -> None:
         """Show that work goes on, within a batch."""
@@ -187,7 +236,7 @@ class Slot:
             self.batches, self.records, self.bytes_done, self.bytes_total, self.open << 40 | self._rss_bytes >> 10,
             self.busy_s, self.starved_s, self.note.encode(errors="backslashreplace")[:_NOTE_BYTES],
             self.hand[0].encode(), self.hand[1], self.hand[2], self.signs, self.extended_until,
-            self.garbage, self.refused)
+            self.garbage, self.refused, self.queued, self.credit, self.waiting_since)
         self._sequence += 1
         _SEQUENCE.pack_into(board, at, self._sequence)
 
@@ -211,8 +260,9 @@ def _views(file: BoardFile) -> list[ActorView]:
 def _view(board: mmap.mmap, name: str, at: int, now: float) -> ActorView:
     said, said_generation = _SUPERVISOR.unpack_from(board, at + _SUPERVISOR_AT)
     (_, pid, state, phase, since, generation, batches, records, done, total, packed, busy, starved, note,
-     partition, start, end, signs, extended, garbage, refused) = _stable(board, at + _ACTOR_AT)
+     partition, start, end, signs, extended, garbage, refused, queued, credit, waiting) = _stable(board, at + _ACTOR_AT)
     (beat,) = _BEAT.unpack_from(board, at + _BEAT_AT)
+    *times, times_s = _TIMES.unpack_from(board, at + _TIMES_AT)
     word = _text(said)
     alive = generation == said_generation and word == "READY"
     return ActorView(
@@ -222,7 +272,8 @@ def _view(board: mmap.mmap, name: str, at: int, now: float) -> ActorView:
         rss_bytes=(packed & (1 << 40) - 1) << 10, busy_s=busy, starved_s=starved,
         heartbeat_s=max(0.0, now - beat) if beat else 0.0, note=_text(note),
         hand=(_text(partition), start, end) if end > start and generation == said_generation else NOTHING, signs=signs,
-        extended_s=max(0.0, extended - now), garbage=garbage, refused=refused)
+        extended_s=max(0.0, extended - now), garbage=garbage, refused=refused, queued=queued, credit=credit,
+        waiting_s=max(0.0, now - waiting) if waiting else 0.0, batch_times=tuple(times), batch_times_s=times_s)
 
 
 def _stable(board: mmap.mmap, at: int) -> tuple[Any, ...]:
@@ -246,8 +297,8 @@ def read_views(path: Path) -> list[ActorView]:
         OSError: there is no such file.
         ValueError: it is not a board.
     """
-    file = BoardFile(path, writable=False)
+    board = BoardReader(path)
     try:
-        return _views(file)
+        return board.views()
     finally:
-        file.close()
+        board.close()

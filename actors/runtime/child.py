@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from enum import Enum
 
+from actors.runtime.events import ActorDied, LastWords
 from actors.runtime.health import Health
 from actors.runtime.messages import Member
 from actors.runtime.pipeline import WatchOptions
+from actors.runtime.restart import Exit
 from actors.runtime.topology import ChildSpec
 
 
@@ -86,6 +88,14 @@ class Child:
         self._begin_anew()
         self.generation += 1
         self.alive, self.due, self.spawned_at, self.deadline = True, None, now, now + ready_s
+
+    def death(self, ended: Exit, last: LastWords, now: float) -> ActorDied:
+        """How it died, as far as is known; whether it is started again is not, yet."""
+        how, cause = ended.text(), "worker_died"
+        if self.hung:
+            how, cause = f"{self.hung}; {how}", "timeout"
+        return ActorDied(self.name, self.generation, how, last.phase, None, cause, last.hand, last.stack,
+                         last.rss_bytes, now - self.spawned_at)
 
     def ended(self) -> None:
         """Its process is gone."""

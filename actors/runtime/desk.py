@@ -49,6 +49,9 @@ class Desk:
                 yield from self._scale(sender, pool, workers, now)
             case "reload", ():
                 yield from self.reload("thresher reload", now, sender)
+            case "tap", (path, seconds) if seconds.isdigit():
+                yield from self._tree.tap(path, float(seconds))
+                yield Send(sender, Reply(True, "the parsers show some of their records"))
             case "stop", ():
                 yield Send(sender, Reply(True, "draining: what is under way is finished, the rest is for a later run"))
                 yield from self._tree.signalled("thresher stop", now)

@@ -188,6 +188,26 @@ class RunEnded(Event, frozen=True, tag="ended"):
         return f"ended with exit code {self.code} after {self.seconds:.1f} s: {self.reason}"
 
 
+#: Upper bounds of the histogram of batch times, in seconds; what took longer is counted in one more.
+BATCH_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class RunView(msgspec.Struct, frozen=True):
+    """The run as a whole, as the board shows it.
+
+    Attributes:
+        mode: starting, running, draining, stopping or ended; empty before the first beat.
+        pid: of the supervisor.
+        started: seconds since 1970.
+        beat_s: seconds since its loop last went round.
+    """
+
+    mode: str
+    pid: int
+    started: float
+    beat_s: float
+
+
 class ActorView(msgspec.Struct, frozen=True):
     """One actor as the board shows it.
 
@@ -211,6 +231,11 @@ class ActorView(msgspec.Struct, frozen=True):
         extended_s: seconds for which it has asked not to be taken for hung.
         garbage: frames received that were no messages, dropped.
         refused: connections of strangers, refused.
+        queued: batches that wait here: to be worked on (worker), written or folded, or given to a worker (reader).
+        credit: batches that the pool it gives work to would still take.
+        waiting_s: how long the oldest of the queued has waited here; for a reader, how long its oldest batch is open.
+        batch_times: number of batches that took at most each of ``BATCH_BOUNDS_S``, and longer: not cumulated.
+        batch_times_s: seconds that all of them took.
     """
 
     actor: str
@@ -234,6 +259,11 @@ class ActorView(msgspec.Struct, frozen=True):
     extended_s: float = 0.0
     garbage: int = 0
     refused: int = 0
+    queued: int = 0
+    credit: int = 0
+    waiting_s: float = 0.0
+    batch_times: tuple[int, ...] = ()
+    batch_times_s: float = 0.0
 
 
 class Observer(Protocol):

@@ -16,6 +16,7 @@ it wants to know all processes before they exist); CURVE without a list of clien
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Literal
 
@@ -90,3 +91,11 @@ def is_of_this_run(peer: str, me: int, head: int) -> bool:
         return True
     process = procfs.look(pid)
     return process is not None and process.parent == head
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, by name or number, can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

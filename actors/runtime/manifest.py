@@ -17,9 +17,11 @@ from actors.runtime.pipeline import (
     BudgetOptions,
     CheckerOptions,
     FlowOptions,
+    MonitorOptions,
     ParserOptions,
     RestartOptions,
     RunOptions,
+    TracingOptions,
     WatchOptions,
     WindowOptions,
 )
@@ -86,6 +88,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     watch: WatchOptions = WatchOptions()
     limits: RunOptions = RunOptions()
     links: Links = Links()
+    monitor: MonitorOptions = MonitorOptions()
+    tracing: TracingOptions = TracingOptions()
 
     @property
     def is_retry(self) -> bool:

@@ -8,7 +8,7 @@ message of this version raises ``DecodeError``.
              consumer ──▶ producer   Credit  Ack  Failed  Again
     control  actor ──▶ supervisor    Booted  Ready  Outage  Drained  InputDone  Drain
              command ◀─▶ supervisor  Command  Reply
-             supervisor ──▶ actor    Start  Roster  Hold  Suspect  Drain  Stop
+             supervisor ──▶ actor    Start  Roster  Hold  Tap  Suspect  Drain  Stop
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Batch(Message, frozen=True, tag="batch"):
         anchor: event time in ms that windows are counted from; None as long as nobody knows it.
         late: what is older than this (event time in ms) is late, for each shard that has said so.
         lines: number of newlines in the payload; -1: not counted.
+        trace: W3C trace context (``traceparent``) of a batch that is traced; empty: it is not.
     """
 
     partition: str
@@ -77,6 +78,7 @@ class Batch(Message, frozen=True, tag="batch"):
     anchor: int | None = None
     late: tuple[tuple[int, int], ...] = ()
     lines: int = -1
+    trace: str = ""
 
     @property
     def id(self) -> BatchId:
@@ -94,6 +96,7 @@ class Part(Message, frozen=True, tag="part"):
         roll: see ``Batch``.
         active: see ``Batch``.
         newest: largest event time in the whole batch, in ms; None when it has none.
+        trace: see ``Batch``.
     """
 
     partition: str
@@ -108,6 +111,7 @@ class Part(Message, frozen=True, tag="part"):
     roll: int = 0
     active: tuple[int, ...] = ()
     newest: int | None = None
+    trace: str = ""
 
     @property
     def id(self) -> BatchId:
@@ -235,7 +239,7 @@ class InputDone(Message, frozen=True, tag="input_done"):
 
 
 class Command(Message, frozen=True, tag="command"):
-    """A person at a terminal asks for something: ``scale`` (pool, workers), ``reload``, ``stop``."""
+    """A person at a terminal asks for something: ``scale`` (pool, workers), ``reload``, ``stop``, ``tap`` (path)."""
 
     verb: str
     arguments: tuple[str, ...] = ()
@@ -282,6 +286,13 @@ class Hold(Message, frozen=True, tag="hold"):
     on: bool
 
 
+class Tap(Message, frozen=True, tag="tap"):
+    """Show some records to whoever listens at this datagram socket, for so many seconds; or as long as it is said."""
+
+    path: str
+    seconds: float
+
+
 class Suspect(Message, frozen=True, tag="suspect"):
     """A worker died with this range in hand, and nobody had asked it to.
 
@@ -320,7 +331,8 @@ class Stop(Message, frozen=True, tag="stop"):
 
 AnyMessage = (
     Hello | Batch | Part | Credit | Ack | Failed | Again | Roll
-    | Booted | Ready | Outage | Drained | InputDone | Command | Reply | Start | Roster | Hold | Suspect | Drain | Stop
+    | Booted | Ready | Outage | Drained | InputDone | Command | Reply | Start | Roster | Hold | Tap | Suspect | Drain
+    | Stop
 )
 
 _PREFIX = bytes([VERSION])

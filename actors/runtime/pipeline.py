@@ -15,208 +15,65 @@ other exception dead-letters the one record that caused it, with its traceback.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from actors.runtime.links import Links
 from actors.runtime.ports import SinkOptions, SourceOptions
+from actors.runtime.sections import (
+    MAX_WORKERS,
+    AggregatorOptions,
+    BudgetOptions,
+    CheckerOptions,
+    FlowOptions,
+    MonitorOptions,
+    ParserOptions,
+    RecycleOptions,
+    RestartOptions,
+    RunOptions,
+    TracingOptions,
+    WatchOptions,
+    WindowOptions,
+)
+
+__all__ = [
+    "MAX_WORKERS",
+    "Aggregates",
+    "AggregatorOptions",
+    "Bars",
+    "BudgetOptions",
+    "Bulk",
+    "CheckerOptions",
+    "Curves",
+    "Distinct",
+    "FlowOptions",
+    "Fold",
+    "MonitorOptions",
+    "Panel",
+    "ParserOptions",
+    "Pipeline",
+    "RecycleOptions",
+    "RestartOptions",
+    "RunOptions",
+    "Totals",
+    "TracingOptions",
+    "WatchOptions",
+    "Window",
+    "WindowOptions",
+    "Windows",
+    "nowhere",
+    "per_chunk",
+    "unchanged",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-Count = Annotated[int, Meta(ge=1)]
-#: Most workers of a pool: the board has a slot for each.
-MAX_WORKERS = 64
-Workers = Annotated[int, Meta(ge=1, le=MAX_WORKERS)]
-Seconds = Annotated[float, Meta(ge=0)]
-Bytes = Annotated[int, Meta(ge=1)]
 
 
 def per_chunk(function: F) -> F:
     """Mark a function as working on lists: it returns a list of the same length, Rejects in their places."""
     function.__per_chunk__ = True  # type: ignore[attr-defined]
     return function
-
-
-class RecycleOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a worker is replaced by a fresh one: one at a time, after it has finished what it has.
-
-    Attributes:
-        max_rss_bytes: resident memory above which a worker is replaced; 0: never.
-        max_age_s: age above which a worker is replaced; 0: never.
-    """
-
-    max_rss_bytes: Annotated[int, Meta(ge=0)] = 0
-    max_age_s: Seconds = 0.0
-
-
-class ParserOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The pool that parses.
-
-    Attributes:
-        workers: number of processes.
-        fuse: run ``check`` in the parsers too: one hop less, the same results.
-        max_rss_bytes: resident memory above which a worker is replaced; 0: never.
-        max_age_s: age above which a worker is replaced; 0: never.
-    """
-
-    workers: Workers = 2
-    fuse: bool = True
-
-
-class CheckerOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The pool that checks, when it is not fused with the parsers.
-
-    Attributes:
-        workers: number of processes.
-        max_rss_bytes: resident memory above which a worker is replaced; 0: never.
-        max_age_s: age above which a worker is replaced; 0: never.
-    """
-
-    workers: Workers = 2
-
-
-class AggregatorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The aggregators, when the application folds.
-
-    Attributes:
-        shards: number of processes; keys are spread over them by hash. State made with another number is refused.
-        report_s: seconds between two reports by the clock, for an application that has them; 0: only one at the end.
-    """
-
-    shards: Count = 1
-    report_s: Seconds = 0.0
-
-
-class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much is under way at once. Memory is bounded by the window, whatever the size of the input.
-
-    Attributes:
-        batch_bytes: size of a batch, about; cut at newlines.
-        window_batches: most batches open (issued, not acknowledged) at a time.
-        window_bytes: most bytes open at a time; one batch is always allowed.
-        credit: batches a worker may hold before it has finished one.
-        redeliver_s: seconds without any answer after which what is under way is delivered again, also to others; then
-            twice as long each time.
-    """
-
-    batch_bytes: Bytes = 1024 * 1024
-    window_batches: Count = 64
-    window_bytes: Bytes = 32 * 1024 * 1024
-    credit: Count = 2
-    redeliver_s: Annotated[float, Meta(gt=0)] = 60.0
-
-
-class BudgetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When there are too many bad records.
-
-    Attributes:
-        max_error_rate: most ``errors / (processed + errors)`` of an input unit; above it the load failed (exit code 4).
-        window_s: seconds over which the rate is looked at while the run goes on; 0: not at all. Above
-            ``max_window_error_rate`` the run stops, resumable, with exit code 4.
-        max_window_error_rate: see ``window_s``.
-        window_records: so many records have to be in the window before it is judged.
-    """
-
-    max_error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.01
-    window_s: Seconds = 0.0
-    max_window_error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.1
-    window_records: Count = 1000
-
-
-class RestartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How often processes may die before the run gives up.
-
-    Attributes:
-        intensity: most restarts of one pool within ``period_s``; one more and the whole pool is restarted.
-        period_s: see ``intensity``.
-        tree_intensity: most restarts of whole pools within ``tree_period_s``; one more ends the run (exit code 1).
-        tree_period_s: see ``tree_intensity``.
-        backoff_s: base of the delay before a restart; the first restart is at once, then full jitter, doubling.
-        max_backoff_s: longest such delay.
-        boot_failures: most deaths in a row before an actor was ever ready.
-        ready_s: longest time to boot, and, once all downstream is ready, to get ready.
-    """
-
-    intensity: Count = 5
-    period_s: Seconds = 30.0
-    tree_intensity: Count = 3
-    tree_period_s: Seconds = 60.0
-    backoff_s: Seconds = 0.1
-    max_backoff_s: Seconds = 30.0
-    boot_failures: Count = 3
-    ready_s: Seconds = 30.0
-
-
-class WatchOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When an actor is taken for hung. Budgets begin anew with each sign of progress; see ``runtime/progress.py``.
-
-    Attributes:
-        suspect_s: silence while working after which nothing new is given to an actor.
-        hard_cpu_s: CPU seconds of silence after which it is killed: an endless loop.
-        hard_block_s: seconds of silence without using the CPU after which it is killed: a deadlock.
-        stopped_s: seconds after which a process that a signal has stopped is killed.
-        term_s: time between SIGTERM and SIGKILL.
-    """
-
-    suspect_s: Annotated[float, Meta(gt=0)] = 5.0
-    hard_cpu_s: Annotated[float, Meta(gt=0)] = 60.0
-    hard_block_s: Annotated[float, Meta(gt=0)] = 15.0
-    stopped_s: Annotated[float, Meta(gt=0)] = 60.0
-    term_s: Seconds = 2.0
-
-
-class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The run as a whole.
-
-    Attributes:
-        max_outage_s: longest time a sink may be down; then the run stops, resumable, with exit code 3.
-        drain_s: longest time for work under way to finish after SIGTERM or Ctrl-C.
-        stop_s: longest time for an idle actor to end before it is killed.
-        resume: what ``thresher run`` does without ``--fresh`` and ``--resume``: go on where the last run ended, or
-            begin anew.
-    """
-
-    max_outage_s: Seconds = 30.0
-    drain_s: Seconds = 10.0
-    stop_s: Seconds = 5.0
-    resume: bool = True
-
-
-class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Event-time windows, for an application that has them. Times are the records' own.
-
-    Attributes:
-        kind: ``tumbling``: one behind the other; ``hopping``: one begins every ``every_s``; ``session``: records of one
-            key that are less than ``gap_s`` apart; ``global``: one window, closed at the end of the input.
-        size_s: length of a tumbling or hopping window.
-        every_s: hopping: seconds between the beginnings of two windows.
-        gap_s: session: silence that ends one.
-        disorder_s: how much older than the newest record before it a record may be. A window is closed, and its rows
-            are emitted, when the newest record is this much younger than its end; what comes for it then is late.
-        lateness_s: seconds (of event time) that a closed window is kept for: late records are added, its rows
-            are emitted again with the next revision. What is later still goes to the dead letters (``late``).
-        max_future_skew_s: a record that is further ahead of this machine's clock goes to the dead letters (``future``).
-        start: what windows are counted from: ``clock`` (full hours, in UTC, for a size of an hour), ``first`` (the
-            first record in event time), or a time in ms since 1970.
-    """
-
-    kind: Literal["tumbling", "hopping", "session", "global"] = "tumbling"
-    size_s: Annotated[float, Meta(gt=0)] = 60.0
-    every_s: Seconds = 0.0
-    gap_s: Seconds = 0.0
-    disorder_s: Seconds = 0.0
-    lateness_s: Seconds = 0.0
-    max_future_skew_s: Seconds = 3600.0
-    start: Literal["clock", "first"] | int = "clock"
-
-    def __post_init__(self) -> None:
-        if self.kind == "hopping" and not 0 < self.every_s <= self.size_s:
-            raise ValueError(f"every_s: expected more than 0 and at most size_s ({self.size_s:g}) for hopping windows, "
-                             f"got {self.every_s:g}")
-        if self.kind == "session" and not self.gap_s:
-            raise ValueError("gap_s: expected more than 0 for session windows, got 0")
 
 
 class Window(msgspec.Struct, frozen=True, array_like=True):
@@ -300,6 +157,56 @@ class Bulk(msgspec.Struct, frozen=True, kw_only=True):
     times: tuple[int, int, int] | None = None
 
 
+class Bars(msgspec.Struct, frozen=True, kw_only=True, tag="bars"):
+    """Bars side by side, e.g. the top five.
+
+    Attributes:
+        bars: label, height, and what is written inside (may be empty), of each.
+        label: what they are of, e.g. ``11:00 to 12:00``. The dashboard keeps the last ones to look back at, by label.
+        unit: what the heights are.
+    """
+
+    bars: list[tuple[str, float, str]]
+    label: str = ""
+    unit: str = ""
+
+
+class Curves(msgspec.Struct, frozen=True, kw_only=True, tag="curves"):
+    """Figures of now; the dashboard draws each over time.
+
+    Attributes:
+        values: by the name of the curve.
+        unit: what they are.
+    """
+
+    values: dict[str, float]
+    unit: str = ""
+
+
+class Aggregates(msgspec.Struct, frozen=True, kw_only=True):
+    """What the aggregators keep now, of all shards: what a panel is drawn from.
+
+    Attributes:
+        windows: the open windows in order, each with ``[(key, numbers), …]``; without windows one, [0, 0).
+        totals: of distinct numbers, else None.
+    """
+
+    windows: list[tuple[Window, list[tuple[Any, Any]]]]
+    totals: Totals | None = None
+
+
+class Panel(msgspec.Struct, frozen=True, kw_only=True):
+    """A panel of an application's own on the dashboard.
+
+    Attributes:
+        title: above it.
+        draw: a pure function; it is called in the monitor, so it can slow down nobody else.
+    """
+
+    title: str
+    draw: Callable[[Aggregates], Bars | Curves]
+
+
 def nowhere(value: Any) -> None:
     """The route of an application whose records are only folded."""
 
@@ -334,6 +241,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         flags: flags of the command line, without their dashes, and the option that each one sets:
             ``{"host": "options.host"}``.
         required: those options that somebody has to set, as in ``flags``.
+        panel: a panel of its own on the dashboard, or None.
         batch: the pipeline that ``run --batch`` runs instead, over the files that are given there. Of a configuration
             file it takes all but ``[source]``, ``[sinks]`` and ``[window]``.
     """
@@ -354,6 +262,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     options: msgspec.Struct | None = None
     flags: dict[str, str] = {}
     required: tuple[str, ...] = ()
+    panel: Panel | None = None
     batch: Pipeline | None = None
     parser: ParserOptions = ParserOptions()
     checker: CheckerOptions = CheckerOptions()
@@ -365,3 +274,5 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     watch: WatchOptions = WatchOptions()
     links: Links = Links()
     run: RunOptions = RunOptions()
+    monitor: MonitorOptions = MonitorOptions()
+    tracing: TracingOptions = TracingOptions()

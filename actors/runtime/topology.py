@@ -1,5 +1,6 @@
 """A manifest expanded to child specs: who runs, in which order, who talks to whom. All of it pure.
 
+    layer -1 monitor.1          waits for nobody, nobody waits for it; stopped last
     layer 0  writer.dead_letters                        started first, stopped last
     layer 1  writer.NAME …
     layer 2  aggregator.N …     they emit to writers
@@ -18,6 +19,7 @@ from actors.runtime.manifest import Component, Manifest
 from actors.runtime.pipeline import MAX_WORKERS
 
 DEAD_LETTERS = "dead_letters"
+MONITOR = "monitor"
 
 #: Which stages an actor of each stage sends to.
 DOWNSTREAM: dict[str, tuple[str, ...]] = {
@@ -28,6 +30,7 @@ DOWNSTREAM: dict[str, tuple[str, ...]] = {
     "writer": (DEAD_LETTERS,),
     "aggregator": ("writer", DEAD_LETTERS),
     DEAD_LETTERS: (),
+    MONITOR: (),
 }
 
 
@@ -41,12 +44,13 @@ class ChildSpec(msgspec.Struct, frozen=True):
     Attributes:
         name: ``reader.1``, ``parser.2``, ``writer.idfa``.
         stage: what the members of its pool have in common: ``reader``, ``parser``, ``checker``, ``writer``,
-            ``aggregator`` or ``dead_letters``.
+            ``aggregator``, ``dead_letters`` or ``monitor``.
         pool: the restart budget it shares.
         layer: order of start; stop is the other way round.
         restart: ``permanent`` (always), ``transient`` (when it crashes) or ``temporary`` (never).
         ordered: a fixed destination that applies parts in source order.
         emits: an origin itself: when the input has ended it has still to bring what it emits to its end.
+        vital: nothing gets on without it. One that is not holds nobody up, and its deaths never end a run.
     """
 
     name: str
@@ -56,6 +60,7 @@ class ChildSpec(msgspec.Struct, frozen=True):
     restart: str = "permanent"
     ordered: bool = False
     emits: bool = False
+    vital: bool = True
 
 
 def process_name(role: str, which: str | int) -> str:
@@ -85,7 +90,8 @@ def process_title(name: str, pipeline: str) -> str:
 def expand(manifest: Manifest) -> tuple[ChildSpec, ...]:
     """Return every actor of a run, in the order of start."""
     fused = manifest.parser.fuse
-    specs = [ChildSpec(writer_name(DEAD_LETTERS), DEAD_LETTERS, writer_name(DEAD_LETTERS), 0)]
+    specs = [ChildSpec(process_name(MONITOR, 1), MONITOR, MONITOR, -1, vital=False)] if manifest.monitor.enabled else []
+    specs.append(ChildSpec(writer_name(DEAD_LETTERS), DEAD_LETTERS, writer_name(DEAD_LETTERS), 0))
     for sink in manifest.sinks:
         name = writer_name(sink)
         specs.append(ChildSpec(name, "writer", name, 1, ordered=component_ordered(manifest.sinks[sink])))

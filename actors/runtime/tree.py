@@ -33,13 +33,12 @@ from actors.runtime.events import (
     ActorDied,
     Draining,
     LastWords,
-    OutageBegan,
-    OutageEnded,
     RunReady,
     Scaled,
 )
 from actors.runtime.health import Sample
-from actors.runtime.messages import Drain, Hold, Roster, Start, Stop, Suspect
+from actors.runtime.messages import Drain, Hold, Roster, Start, Stop, Suspect, Tap
+from actors.runtime.outages import Outages
 from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit, KnownSuspects, Pool, RestartBudget, wants_restart
 from actors.runtime.topology import GIVERS, ChildSpec, free_members
@@ -57,24 +56,20 @@ class Tree:
     def __init__(self, specs: Sequence[ChildSpec], policy: Policy, random_unit: random.Random) -> None:
         self.mode = Mode.STARTING
         self.code, self.reason = DONE, "all input is loaded"
-        #: Sinks that are down: problem and since when, by writer.
-        self.outages: dict[str, tuple[str, float]] = {}
-        #: Those that were down when the run began to stop: what the report has to name.
-        self.lasting_outages: dict[str, tuple[str, float]] = {}
+        #: Problems of the sinks that were down when the run began to stop, by writer: what the report has to name.
+        self.lasting_outages: dict[str, str] = {}
+        self._outages = Outages()
         self._policy = policy
         self._children = {spec.name: Child(spec, policy.watch) for spec in specs}
         self._pools = {spec.pool: Pool(policy.restart, random_unit) for spec in specs}
         self._budget = RestartBudget(policy.restart.tree_intensity, policy.restart.tree_period_s)
         self._suspects = KnownSuspects()
-        self._gone: dict[str, int] = {}
+        self._gone: dict[str, int] = {}  # the last generation of those who were removed: no name is used twice
         self._began = 0.0
         self._end: tuple[int, str] | None = None  # how the run ends, once the reader has nothing under way
         self._is_end = False  # of the input, too
         self._drain_deadline: float | None = None
         self._version = 0
-        #: The last generation of those who were removed: nobody after them is called what they were called.
-
-    # Events ---------------------------------------------------------------------------------------------------------
 
     def begin(self, now: float) -> Iterator[Action]:
         """The run begins: spawn everyone."""
@@ -107,9 +102,10 @@ class Tree:
         yield Say(child.name, "READY", child.generation)
         yield from self._publish()
         yield from self._release(now)
-        if self.mode is Mode.STARTING and all(other.ever_ready for other in self._children.values()):
+        vital = [other for other in self._children.values() if other.spec.vital]
+        if self.mode is Mode.STARTING and all(other.ever_ready for other in vital):
             self.mode = Mode.RUNNING
-            yield Emit(RunReady(len(self._children), now - self._began))
+            yield Emit(RunReady(len(vital), now - self._began))
         for other in self._children.values():  # it knows nothing of who is to be spared
             if (other.suspect or other.leaving) and child.spec.stage in GIVERS.get(other.spec.stage, ()):
                 yield Send(child.address, Hold(other.address, True))
@@ -123,12 +119,9 @@ class Tree:
         child = self._children[name]
         ready_for = None if child.ready_since is None else now - child.ready_since
         commanded = child.stopping or self.mode is Mode.STOPPING
-        died = ActorDied(
-            name, child.generation, f"{child.hung}; {ended.text()}" if child.hung else ended.text(), last.phase, None,
-            "timeout" if child.hung else "worker_died", last.hand, last.stack, last.rss_bytes,
-            now - child.spawned_at)
+        died = child.death(ended, last, now)
         child.ended()
-        self.outages.pop(name, None)
+        self._outages.forget(name)
         if self.mode is Mode.STOPPING:
             yield Say(name, "STOPPED", child.generation)
             yield from self._stop_layer(now)
@@ -151,16 +144,9 @@ class Tree:
     def outage(self, address: str, problem: str, seconds: float, now: float) -> Iterator[Action]:
         """A sink cannot be used (``problem``), or works again (empty)."""
         child = self._by_address(address)
-        if child is None:
-            return
-        name = child.name
-        if problem:
-            _, since = self.outages.get(name, ("", now - seconds))
-            if name not in self.outages:
-                yield Emit(OutageBegan(name, problem, self._policy.limits.max_outage_s))
-            self.outages[name] = (problem, since)
-        elif self.outages.pop(name, None) is not None:
-            yield Emit(OutageEnded(name, seconds))
+        if child is not None:
+            max_s = self._policy.limits.max_outage_s
+            yield from map(Emit, self._outages.heard(child.name, problem, seconds, max_s, now))
 
     def drained(self, address: str, now: float) -> Iterator[Action]:
         """A worker that was asked to leave has nothing in its hands any more; or a shard has emitted all it had to."""
@@ -206,6 +192,12 @@ class Tree:
             child = self._children[name] = Child(spec, self._policy.watch)
             child.generation = self._gone.get(name, 0)
             yield from self._spawn(child, now)
+
+    def tap(self, path: str, seconds: float) -> Iterator[Action]:
+        """Somebody wants to see some records: the parsers show them."""
+        for child in self._children.values():
+            if child.spec.stage == "parser" and child.is_up:
+                yield Send(child.address, Tap(path, seconds))
 
     def adopt(self, policy: Policy) -> None:
         """Go by another policy from here on; what has been counted stays counted."""
@@ -260,7 +252,7 @@ class Tree:
         times = [t for child in self._children.values() for t in (child.due, child.term_at, child.deadline)
                  if t is not None]
         if self.mode is not Mode.STOPPING:
-            times += [since + self._policy.limits.max_outage_s for _, since in self.outages.values()]
+            times += self._outages.ends(self._policy.limits.max_outage_s)
             if self._drain_deadline is not None:
                 times.append(self._drain_deadline)
         return min(times, default=None)
@@ -269,12 +261,7 @@ class Tree:
         """Why the run has to stop now, or nothing."""
         if self._drain_deadline is not None and self._drain_deadline <= now:
             return f"{self.reason}; not all was finished in {self._policy.limits.drain_s:g} s"
-        for name, (problem, since) in self.outages.items():
-            if now - since >= self._policy.limits.max_outage_s:
-                return f"{name}: {problem}, for more than {self._policy.limits.max_outage_s:g} s"
-        return ""
-
-    # Decisions ------------------------------------------------------------------------------------------------------
+        return self._outages.overdue(self._policy.limits.max_outage_s, now)
 
     def _by_address(self, address: str) -> Child | None:
         """The living child of this address; what an old generation says is void."""
@@ -307,7 +294,7 @@ class Tree:
         yield Spawn(child.name, child.generation)
 
     def _release(self, now: float) -> Iterator[Action]:
-        waiting = [child.spec.layer for child in self._children.values() if not child.ever_ready]
+        waiting = [child.spec.layer for child in self._children.values() if child.spec.vital and not child.ever_ready]
         lowest = min(waiting, default=1 << 30)
         for child in self._children.values():
             if child.booted and not child.started and child.spec.layer <= lowest:
@@ -316,7 +303,7 @@ class Tree:
 
     def _publish(self) -> Iterator[Action]:
         self._version += 1
-        ready = [child for child in self._children.values() if child.ready_since is not None]
+        ready = [child for child in self._children.values() if child.ready_since is not None and child.spec.vital]
         roster = Roster(self._version, tuple(child.member for child in ready))
         for child in ready:
             yield Send(child.address, roster)
@@ -325,6 +312,9 @@ class Tree:
         self, child: Child, ended: Exit, died: ActorDied, ready_for: float | None, did_some: bool, now: float
     ) -> Iterator[Action]:
         name = child.name
+        if not child.spec.vital:
+            yield from self._missed(child, ended, died, ready_for, now)
+            return
         if ended.permanent:
             yield from self._give_up(died, f"{name} cannot run (its message is above)", now, BAD_CONFIG)
             return
@@ -352,6 +342,17 @@ class Tree:
                     other.stopping = True
                     yield Kill(other.name, signal.SIGKILL)
 
+    def _missed(
+        self, child: Child, ended: Exit, died: ActorDied, ready_for: float | None, now: float
+    ) -> Iterator[Action]:
+        """One died that nobody waits for: start it again, ever more slowly; or not, when that cannot help."""
+        delay = None if ended.permanent else self._pools[child.spec.pool].crashed(child.name, ready_for, now)
+        if isinstance(delay, str):  # its budget is used up: so be it
+            delay = self._policy.restart.max_backoff_s
+        child.due = None if delay is None else now + delay
+        yield Say(child.name, "FATAL" if delay is None else "BACKOFF", child.generation)
+        yield Emit(msgspec.structs.replace(died, restart_s=delay))
+
     def _give_up(self, died: ActorDied, why: str, now: float, code: int = FAILED) -> Iterator[Action]:
         yield Say(died.actor, "FATAL", died.generation)
         yield Emit(died)
@@ -365,12 +366,10 @@ class Tree:
         if all(child.drained for child in shards):
             yield from self._stop(*self._end, now)
 
-    # Stopping -------------------------------------------------------------------------------------------------------
-
     def _stop(self, code: int, reason: str, now: float) -> Iterator[Action]:
         self.mode = Mode.STOPPING
         self.code, self.reason = code, reason
-        self.lasting_outages = dict(self.outages)
+        self.lasting_outages = self._outages.problems()
         self._drain_deadline = None
         yield from self._stop_layer(now)
 
@@ -385,7 +384,7 @@ class Tree:
                 yield End(self.code, self.reason)
             return
         # When everything is acknowledged nobody waits for anybody, and all may go at once.
-        highest = 0 if self.code == DONE else max(child.spec.layer for child in living)
+        highest = -1 if self.code == DONE else max(child.spec.layer for child in living)
         for child in living:
             if child.spec.layer < highest or child.stopping:
                 continue

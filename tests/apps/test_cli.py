@@ -41,7 +41,7 @@ def test_lint_of_a_misspelt_key_says_file_line_key_and_what_is_valid(tmp_path: P
     ("[parser]\nworkers = \"two\"", ":3: parser.workers: expected int, got 'two'"),
     ("[parsers]\nworkers = 2",
      ":3: unknown key 'parsers'\n  valid sections: aggregator, app, budget, checker, "
-     "dead_letters, flow, links, options, parser, restart, run, sinks, source, state, watch, window\n"
+     "dead_letters, flow, links, monitor, options, parser, restart, run, sinks, source, state, tracing, watch, window\n"
      "  did you mean 'parser'?"),
     ("[sinks.iphone]\ntype = \"lmdb\"",
      ":3: unknown key 'sinks.iphone'\n  sinks of appsinstalled: adid, dvid, gaid, idfa"),

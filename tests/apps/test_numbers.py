@@ -56,6 +56,12 @@ class Numbers:
             self.process.kill()
         self.process.wait()
 
+    def kill(self, victim: str) -> None:
+        """Kill an actor, as soon as it lives."""
+        pids: list[int] = []
+        self.until(lambda: pids.extend(filter(None, [pids_of(self.state).get(victim)])) or pids, f"{victim} lives")
+        os.kill(pids[0], signal.SIGKILL)
+
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Wait until something is so; fail when the run ends first."""
         deadline = time.monotonic() + WATCHDOG_S
@@ -335,8 +341,7 @@ def test_whoever_is_killed_under_load_nothing_is_lost_and_nothing_twice(tmp_path
         sender = Sender(running, 1)
         for round_ in range(3):
             sender.send(20_000)
-            running.until(lambda: victim in pids_of(running.state), f"{victim} lives")
-            os.kill(pids_of(running.state)[victim], signal.SIGKILL)
+            running.kill(victim)
             sender.send(20_000 + round_)
         sender.close()
         assert running.terminate() == 0, running.err.read_text()

@@ -37,6 +37,7 @@ from actors.runtime.messages import (
     Start,
     Stop,
     Suspect,
+    Tap,
     decode,
     encode,
     merge,
@@ -44,7 +45,8 @@ from actors.runtime.messages import (
 )
 
 EVERY: list[Message] = [
-    Hold("parser.1#2", True), Suspect("p", 0, 10, "timeout", "stack"), Drained(), Command("scale", ("parser", "4")),
+    Hold("parser.1#2", True), Suspect("p", 0, 10, "timeout", "stack"), Tap("/x", 5.0), Drained(),
+    Command("scale", ("parser", "4")),
     Reply(True, "parser: 4 workers"), Hello("run"),
     Batch("p", 0, 10, 2**33, 0, 3, 7, "ä.tsv", 0, 1, "truncated_gzip", "why"),
     Batch("p", 0, 10, 1, 0, 3, 7, "ä.tsv", 0, 1, roll=2**33, active=(7, 9), anchor=-1, late=((0, 2**41), (2, 0))),

@@ -268,7 +268,7 @@ def test_the_end_of_a_run_does_not_overwrite_the_record_of_the_next(tmp_path: Pa
 
 def _view(**values: Any) -> ActorView:
     empty = {"actor": "reader.1", "generation": 1, "pid": 7, "state": "", "phase": "", "note": ""}
-    numbers = {name: 0 for name in ActorView.__struct_fields__ if name not in (*empty, "hand")}
+    numbers = {name: 0 for name in ActorView.__struct_fields__ if name not in (*empty, "hand", "batch_times")}
     return msgspec.convert({**numbers, **empty, **values}, ActorView)
 
 

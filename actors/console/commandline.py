@@ -1,0 +1,177 @@
+"""The command line: which verbs there are, and what can be said to each.
+
+A verb of ``MODULES`` is all in its own module, which is imported when it is named: ``add_options(parser)`` declares
+what can be said, ``main(options)`` does it and returns the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import actors
+
+#: Verbs with a module of their own: where it is, and what the verb is for.
+MODULES: dict[str, tuple[str, str]] = {
+    "top": ("actors.console.top", "watch a run that is going on: rates, backlog, who holds up whom"),
+    "tap": ("actors.console.tap", "show some of the records that pass a stage of a run that is going on"),
+    "probe": ("actors.console.probe", "answer with the exit code whether a run is live, ready, or started"),
+    "graph": ("actors.console.graph", "draw the actors of a configuration and what goes between them"),
+    "check": ("actors.console.check", "check a configuration and what it needs: servers, folders, room"),
+    "doctor": ("actors.console.doctor", "say what this machine has that runs need, and what is missing"),
+    "bench": ("actors.console.bench", "run a pipeline without writing anything; rates of each stage, workers to use"),
+    "init": ("actors.console.init", "make a new pipeline that runs: functions, configuration, sample data, a test"),
+    "schema": ("actors.console.schema", "print the JSON Schema of configuration files, for editors"),
+}
+
+
+def read(words: list[str]) -> argparse.Namespace:
+    """Read the command line; `run` also takes the flags of the application that it names."""
+    parser, run = _parser(words)
+    if words[:1] != ["run"]:
+        return parser.parse_args(words)
+    from actors.console import flags
+
+    flags.add_flags(run, words[1:])
+    options, rest = parser.parse_known_args(words)
+    flags.take_rest(run, options, rest)
+    options.flags = flags.given(options)
+    return options
+
+
+def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Return the parser of command lines, and that of the verb `run`; of others only the one that is named has all."""
+    parser = argparse.ArgumentParser(
+        prog="thresher", description="Record pipelines on all cores of a machine.",
+        epilog="TARGET: an application's name, a TOML file whose `app` names one, or a dotted module with a PIPELINE.")
+    parser.add_argument("--version", action="version", version=f"thresher {actors.__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    run = _verb(verbs, "run", "run a pipeline to its end")
+    target_options(run)
+    run.add_argument("files", nargs="*", metavar="FILE", help="read these instead of the configured ones; "
+                     "-: standard input")
+    run.add_argument("--batch", nargs="*", metavar="FILE", help="run what the application has for whole files, e.g. a "
+                     "query, over these; nothing is kept, unless --state is given")
+    how = run.add_mutually_exclusive_group()
+    how.add_argument("--follow", action="store_true", help="read the files as they are written, until told to stop")
+    how.add_argument("--once", action="store_true", help="read what is there, and end, also where files are followed")
+    run.add_argument("--dry-run", action="store_true", help="do everything but write, keep no position, rename nothing")
+    anew = run.add_mutually_exclusive_group()
+    anew.add_argument("--fresh", action="store_true",
+                      help="begin anew: forget positions, aggregates and dead letters, empty files of lines")
+    anew.add_argument("--resume", action="store_true", help="go on where the last run ended; default: run.resume")
+    run.add_argument("--monitor", action="store_true",
+                     help="serve probes, metrics and the dashboard: monitor.host and monitor.port say where")
+    run.add_argument("--format", choices=("auto", "text", "json"), default="auto",
+                     help="auto: text on a terminal, JSON lines otherwise")
+    run.add_argument("-q", "--quiet", action="store_true", help="print nothing but the report")
+
+    lint = _verb(verbs, "lint", "check configurations without running anything")
+    lint.add_argument("targets", nargs="+", metavar="TARGET")
+    lint.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    lint.add_argument("--json", action="store_true")
+
+    verify = _verb(verbs, "verify", "run a pipeline on a sample in several ways, kill its actors, compare")
+    target_options(verify, state=False)
+    verify.add_argument("files", nargs="*", metavar="FILE", help="the sample, instead of the configured files")
+    verify.add_argument("--runs", type=at_least(2), default=6, metavar="N", help="the reference included; default: 6")
+    verify.add_argument("--seed", type=int, default=0, metavar="S", help="of the plan and of the kills; default: 0")
+    verify.add_argument("--kills", type=at_least(0), default=3, metavar="N", help="in each run with kills; default: 3")
+    verify.add_argument("--json", action="store_true")
+    verify.add_argument("--one", metavar="DIR", help=argparse.SUPPRESS)  # one run, as `actors.verify` starts it
+
+    for name, text in (
+            ("explain", "say what a configuration promises, who would run, and what a crash would cost"),
+            ("echo", "print the effective configuration, secrets as references"),
+            ("status", "show the actors of a run that is going on, or how the last one ended"),
+            ("report", "print the report of the last run again")):
+        verb = _verb(verbs, name, text)
+        target_options(verb)
+        verb.add_argument("--json", action="store_true")
+    for name, text in (
+            ("reload", "read the configuration again in a run that is going on; a bad one changes nothing"),
+            ("stop", "let a run that is going on finish what is under way, and stop it")):
+        verb = _verb(verbs, name, text)
+        running_options(verb)
+    scale = _verb(verbs, "scale", "change the number of workers of a run that is going on")
+    scale.add_argument("pool", metavar="POOL=N", help="e.g. parser=4")
+    running_options(scale)
+    _dlq_options(_verb(verbs, "dlq", "look at, export, retry or purge what was rejected"))
+    for name, (module, text) in MODULES.items():
+        verb = _verb(verbs, name, text)
+        if words[:1] == [name]:
+            importlib.import_module(module).add_options(verb)
+    return parser, run
+
+
+def running_options(parser: argparse.ArgumentParser) -> None:
+    """What is said to a verb that is for a run that is going on."""
+    parser.add_argument("target", metavar="TARGET", nargs="?", help="whose run; not needed when only one is going on")
+    parser.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)
+    parser.add_argument("--state", metavar="DIR", help="the state directory of the run")
+
+
+def _verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(command=name)
+    return parser
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A type of arguments: a number of this or more."""
+    def number(text: str) -> int:
+        if not text.lstrip("-").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a number of {least} or more, got {text!r}")
+        return int(text)
+
+    return number
+
+
+def target_options(parser: argparse.ArgumentParser, state: bool = True) -> None:
+    """What is said to a verb that is for a configuration."""
+    parser.add_argument("target", metavar="TARGET")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. parser.workers=4")
+    if state:
+        parser.add_argument(
+            "--state", metavar="DIR", help="positions, dead letters, embedded stores; default: var/NAME")
+
+
+def _dlq_options(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(required=True, metavar="VERB", dest="what")
+    for name, text in (("ls", "count letters by reason and stage, and list the newest"),
+                       ("show", "print all that is known of one letter"),
+                       ("retry", "send letters in again, at the stage that rejected them, as new data of now"),
+                       ("export", "write letters out"), ("purge", "delete letters and free their space")):
+        verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        target_options(verb)
+        if name == "show":
+            verb.add_argument("id", type=int, metavar="ID")
+            verb.add_argument("--raw", action="store_true", help="write its bytes, and nothing else")
+        else:
+            for word in ("reason", "stage", "source"):
+                verb.add_argument(f"--{word}", action="append", default=[], help="may be a pattern; may be repeated")
+            verb.add_argument("--id", type=int, action="append", default=[], help="may be repeated")
+            verb.add_argument("--up-to", type=_count, default=0, metavar="ID", help="none with a higher number")
+            verb.add_argument("--limit", type=_count, default=20 if name == "ls" else 0, metavar="N",
+                              help="at most so many: the newest of them" if name == "ls" else "only the N oldest")
+        if name not in ("show", "retry"):
+            verb.add_argument("--status", choices=("open", "retried", "all"), default="open", help="default: open")
+        if name == "export":
+            verb.add_argument("--format", choices=("jsonl", "raw"), default="jsonl")
+            verb.add_argument("--out", metavar="FILE", help="a new file; default: standard output")
+        else:
+            verb.add_argument("--json", action="store_true")
+        if name == "retry":
+            verb.add_argument("--only-missing", action="store_true", help="store nothing under keys that are there")
+            verb.add_argument("-q", "--quiet", action="store_true", help="print nothing but the result")
+        if name == "purge":
+            verb.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number, 0 for all, got {text!r}")
+    return int(text)
