@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import msgspec
 from actors.console.history import read_record
 from actors.runtime import deaths
 from actors.runtime.board import read_views
-from actors.runtime.events import ActorView
 from actors.runtime.ledger import read_units
 from actors.runtime.rundir import BOARD, find
+from actors.telemetry.readiness import not_ready
 
 #: How many deaths are shown, and how many lines of the last one's stack.
 _DEATHS, _STACK_LINES = 10, 12
@@ -39,12 +38,6 @@ def status(state: Path) -> dict[str, Any]:
     except sqlite3.Error:
         units = []
     return known | {"units": [{"name": unit.name, "status": unit.status, "counts": unit.counts} for unit in units]}
-
-
-def not_ready(views: Sequence[ActorView]) -> list[str]:
-    """Why a run that is going on does not get on: who is not up, or waits for an outside system; empty: it is ready."""
-    return [f"{view.actor} waits: {view.note}" if view.note else f"{view.actor} is {view.state}"
-            for view in views if view.note or view.state not in ("READY", "BUSY")]
 
 
 def render(data: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from actors.runtime.ledger import Ledger
 from actors.runtime.ports import Chunk, Unit
 from actors.runtime.rundir import BOARD, RunDirectory
 from actors.settings import Settings, load
+from actors.telemetry.readiness import not_ready
 
 RUN = "run-1"
 COUNTS = {"read": 10, "written": 9, "dead_lettered": 1, "rejected.columns": 1}
@@ -223,10 +224,10 @@ def test_the_status_after_a_crash_says_what_to_do_and_who_died(tmp_path: Path) -
 
 def test_a_run_is_ready_when_everybody_is_up_and_nobody_waits_for_the_outside() -> None:
     up = [_view(state="READY"), _view(actor="parser.1", state="BUSY")]
-    assert status.not_ready(up) == []
+    assert not_ready(up) == []
     down = [*up, _view(actor="writer.idfa", state="READY", note="memcached 127.0.0.1:1: connection refused"),
             _view(actor="parser.2", state="SUSPECT")]
-    assert status.not_ready(down) == [
+    assert not_ready(down) == [
         "writer.idfa waits: memcached 127.0.0.1:1: connection refused", "parser.2 is SUSPECT"]
 
 
