@@ -18,7 +18,10 @@ class Panels:
         self._manifest = manifest
 
     def drawing(self) -> dict[str, Any] | None:
-        """Return ``{"title", "drawing": Bars or Curves as builtins, "problem": ""}``; None without a panel. May block."""
+        """Return ``{"title", "drawing": Bars or Curves as builtins, "problem": ""}``; None without a panel.
+
+        May block: call it from a thread.
+        """
         return None
 
     def close(self) -> None:

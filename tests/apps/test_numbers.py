@@ -58,9 +58,9 @@ class Numbers:
 
     def kill(self, victim: str) -> None:
         """Kill an actor, as soon as it lives."""
-        pids: list[int] = []
-        self.until(lambda: pids.extend(filter(None, [pids_of(self.state).get(victim)])) or pids, f"{victim} lives")
-        os.kill(pids[0], signal.SIGKILL)
+        pids: dict[str, int] = {}
+        self.until(lambda: pids.update(pids_of(self.state)) or victim in pids, f"{victim} lives")
+        os.kill(pids[victim], signal.SIGKILL)
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Wait until something is so; fail when the run ends first."""
