@@ -100,7 +100,8 @@ class Tree:
             yield from self._stop_layer(now)
             return
         yield Say(child.name, "READY", child.generation)
-        yield from self._publish()
+        if child.spec.vital:
+            yield from self._publish()
         yield from self._release(now)
         vital = [other for other in self._children.values() if other.spec.vital]
         if self.mode is Mode.STARTING and all(other.ever_ready for other in vital):
@@ -128,7 +129,7 @@ class Tree:
             return
         if not commanded:
             yield from self._accuse(child, died)
-        if ready_for is not None:
+        if ready_for is not None and child.spec.vital:
             yield from self._publish()
         if child.leaving == "remove":
             yield from self._forgotten(child, now)
