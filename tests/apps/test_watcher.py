@@ -68,7 +68,6 @@ def test_a_look_says_who_works_what_became_of_the_records_and_who_died(tmp_path:
             watcher.status()
         watcher.close()
     assert assert_counts_add_up(tmp_path / "state")["read"] == RECORDS
-    assert not list((tmp_path / "state").glob("*-wal"))
 
 
 def test_a_run_whose_supervisor_is_killed_has_ended_for_who_looks_at_it(tmp_path: Path) -> None:

@@ -59,12 +59,11 @@ def test_a_look_that_is_too_dear_is_put_off(path: Path, monkeypatch: pytest.Monk
     ledger.close_file()
 
 
-def test_looking_leaves_nothing_behind_when_the_owner_has_closed_the_ledger(path: Path) -> None:
+def test_who_has_looked_does_not_keep_the_owner_from_closing_the_ledger_well(path: Path) -> None:
     ledger, counts = Ledger(path, "run"), Outcomes(path)
     close(ledger, "a", 1)
-    counts.now()
+    assert counts.now()["read"] == 1
     ledger.close_file()
-    counts.now()
     assert [file.name for file in path.parent.iterdir()] == ["positions.db"]
 
 
