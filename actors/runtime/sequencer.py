@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import inf
+from operator import attrgetter
 
 import msgspec
 
@@ -30,6 +31,7 @@ from actors.runtime.messages import Ack, BatchId, Counts, Part, merged
 
 #: The payload frames of a part.
 Frames = Sequence[bytes]
+_since = attrgetter("since")
 
 
 class Held:
@@ -100,8 +102,7 @@ class Sequencer:
             for held in partition.undurable.values():
                 oldest = min(oldest, held.since)
                 break
-            for held in partition.waiting.values():
-                oldest = min(oldest, held.since)
+            oldest = min(oldest, min(map(_since, partition.waiting.values()), default=inf))
         return 0.0 if oldest == inf else oldest
 
     def offer(self, sender: str, part: Part, frames: Frames, now: float = 0.0) -> Ack | None:

@@ -24,7 +24,7 @@ def test_a_slow_sink_shows_as_a_writer_where_parts_wait_ever_longer(tmp_path: Pa
         with socket.create_connection(address_of(state)) as client:
             client.sendall(LINES * (6 * BATCH_LINES))
             views = running.until(
-                lambda views: views["writer.slow"].queued > 1 and views["writer.slow"].waiting_s > 0.3, "parts that wait")
+                lambda views: views["writer.slow"].queued > 1 and views["writer.slow"].waiting_s > 0.3, "parts wait")
             first = views["writer.slow"].waiting_s
             assert 0 < views["writer.slow"].queued <= 16
             assert views["reader.1"].waiting_s >= first - 0.1, "a batch is open at least as long as its part waits"
