@@ -12,6 +12,7 @@ When they are slow and too much of it is open nothing more is folded, and the wi
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable, Sequence
 
 from actors.runtime.actor import Post
@@ -48,7 +49,7 @@ class Aggregator:
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """Take a part, or a writer's acknowledgement of what was emitted."""
         if isinstance(message, Part):
-            ack = self._sequencer.offer(sender, message, frames)
+            ack = self._sequencer.offer(sender, message, frames, time.monotonic())
             if ack is not None:
                 self._post.send(sender, ack)
         elif isinstance(message, Roll):
@@ -72,10 +73,12 @@ class Aggregator:
             return wait_s
         slot = self._post.slot
         slot.phase("WORK")  # what folds is the application's: it can hang
+        began = time.monotonic()
         next_s = self._state.tick(now)
         if not self._is_full():
             self._uncommitted += self._sequencer.ready(self._refuses)
-        slot.open = len(self._sequencer)
+        slot.open = slot.queued = len(self._sequencer)
+        slot.waiting_since = self._sequencer.since()
         if self._ending is not None:
             self._state.end(self._ending)
         outbox = self._state.outbox
@@ -84,7 +87,7 @@ class Aggregator:
             slot.phase("IDLE" if not self._is_full() else "WAIT_CREDIT")
             self._be_done()
             return next_s
-        return self._commit(now)
+        return self._commit(now, began)
 
     def drain(self, is_end: bool = False) -> None:
         """No input comes any more: emit what is closed, or all when the input has ended; then say so."""
@@ -105,13 +108,15 @@ class Aggregator:
         self._refused.append((held, closed))
         return True
 
-    def _commit(self, now: float) -> float:
+    def _commit(self, now: float, began: float) -> float:
         slot = self._post.slot
         try:
             entries = self._state.commit(self._sequencer.positions())
         except sqlite3.OperationalError as error:
             return self._trouble.met(f"aggregate state: {error}", now)
         self._trouble.over(now)
+        if self._uncommitted:
+            slot.took(time.monotonic() - began)
         for held in self._uncommitted:
             slot.batches += 1
             slot.records += held.part.count

@@ -19,6 +19,7 @@ from actors.runtime import poison
 from actors.runtime.actor import Post
 from actors.runtime.anchor import Anchor
 from actors.runtime.budget import ErrorWindow
+from actors.runtime.durations import Ages, Silence
 from actors.runtime.errors import Retryable
 from actors.runtime.events import FAILED, OVER_BUDGET
 from actors.runtime.ledger import Ledger
@@ -91,7 +92,8 @@ class Reader:
         self._epoch_due = False
         self._run = manifest.run
         self._moved = True
-        self._patience_s = self._silent_until = 0.0
+        self._silence = Silence(self._flow.redeliver_s)
+        self._ages = Ages()
         self._commit_at = 0.0
         self._trouble = Trouble(post)
         self._anchor: Anchor | None = None
@@ -144,7 +146,7 @@ class Reader:
                 self._go_on_from_before()
             self._close(now)
             self._take_note_of_the_roster()
-            issued = self._issue()
+            issued = self._issue(now)
             if not issued:
                 self._finish_units()  # the end of a unit may have become known only now
             if self._anchor is not None:
@@ -163,7 +165,8 @@ class Reader:
         self._trouble.over(now)
         self._watch_the_silence(now)
         self._deliver()
-        slot.open = len(self._origin)
+        slot.open, slot.queued, slot.credit = len(self._origin), self._origin.queued(), self._origin.credit()
+        slot.waiting_since = self._ages.oldest()
         slot.bytes_done, slot.bytes_total = self._source.progress()
         if issued:
             return 0.0
@@ -230,6 +233,8 @@ class Reader:
         closed = self._origin.advance()
         for chunk, counts in closed:
             self._ledger.close(chunk, counts)
+            if (age_s := self._ages.closed(chunk, now)) is not None:
+                self._post.slot.took(age_s)
             exceeded = self._errors.add(counts.get("dead_lettered", 0), counts.get("read", 0), now)
             if exceeded and not self._told:
                 self._stop(OVER_BUDGET, exceeded)
@@ -274,7 +279,7 @@ class Reader:
         records = errors + sum(unit.counts.get(name, 0) for name in ("written", "folded", "filtered"))
         return "failed" if records and errors / records > self._max_error_rate else "loaded"
 
-    def _issue(self) -> bool:
+    def _issue(self, now: float) -> bool:
         if not self._origin.has_room():
             return False
         if self._next is None:
@@ -289,6 +294,7 @@ class Reader:
             return False
         blame = self._ledger.issue(chunk)
         late = self._ledger.late_in(chunk)
+        self._ages.issued(chunk, now)
         self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame, late)
         self._next = None
         return True
@@ -353,13 +359,8 @@ class Reader:
 
     def _watch_the_silence(self, now: float) -> None:
         """Deliver again, and ask for credit anew, when nothing has moved for long."""
-        if self._moved or not self._origin.is_waiting():
-            self._moved = False
-            self._patience_s = self._flow.redeliver_s
-            self._silent_until = now + self._patience_s
-        elif now >= self._silent_until:
-            self._patience_s *= 2
-            self._silent_until = now + self._patience_s
+        moved, self._moved = self._moved, False
+        if self._silence.is_too_long(moved or not self._origin.is_waiting(), now):
             self._origin.deliver_again()
             for member in self._post.members.values():
                 self._post.send(member.address, Hello(self._run))
@@ -384,7 +385,7 @@ class Reader:
     def _wait(self, now: float) -> float | None:
         pending = [self._commit_at - now] if self._ledger.has_changes() else []
         if self._origin.is_waiting():
-            pending.append(self._silent_until - now)
+            pending.append(self._silence.until - now)
         if self._next is None and self._may_read() and self._origin.has_room():
             if self._reads == math.inf and not self._finishing:  # one that was stopped has closed what it listened to
                 self.wake = self._source.wake

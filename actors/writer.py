@@ -7,6 +7,7 @@ sink refuses for good go to the dead-letter store from here; the part is acknowl
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -80,6 +81,7 @@ class Writer:
             self._group = [self._ready.popleft() for _ in range(min(GROUP_PARTS, len(self._ready)))]
         slot = self._post.slot
         slot.open = len(self._sequencer) + len(self._ready)
+        self._show_what_waits()
         if not self._group:
             slot.phase("IDLE")
             return None
@@ -87,6 +89,7 @@ class Writer:
         written = [held for held in self._group if held.part.count]
         refusals: list[Refusal] = []
         more: Counts = {}
+        began = time.monotonic()
         try:
             if written:
                 refusals = self._sink.write([_payload(held) for held in written])
@@ -95,6 +98,8 @@ class Writer:
         except Finish:
             more = {"finish": 1}
         self._trouble.over(now)
+        if written:
+            slot.took(time.monotonic() - began)
         self._settle(written, refusals, more)
         return 0.0
 
@@ -105,15 +110,25 @@ class Writer:
         """Close the sink."""
         self._sink.close()
 
+    def _show_what_waits(self) -> None:
+        """What is held and not written yet, what is being written included."""
+        slot = self._post.slot
+        if self._ordered:
+            slot.queued = len(self._sequencer) - len(self._parked)
+            slot.waiting_since = self._sequencer.since()
+            return
+        slot.queued = len(self._group) + len(self._ready)
+        slot.waiting_since = self._group[0].since if self._group else 0.0
+
     def _offer(self, sender: str, part: Part, frames: list[bytes]) -> None:
         if part.id in self._parked:  # delivered again: what is parked here may be what was lost
             self._send_parked(self._parked[part.id])
         if self._ordered:
-            ack = self._sequencer.offer(sender, part, frames)
+            ack = self._sequencer.offer(sender, part, frames, time.monotonic())
             if ack is not None:
                 self._post.send(sender, ack)
             return
-        held = Held(part, frames)
+        held = Held(part, frames, time.monotonic())
         held.add_sender(sender, part)
         self._ready.append(held)
 

@@ -12,12 +12,16 @@ class Slot:
 
     Attributes:
         now_in: the last phase.
+        times: how long batches took.
     """
 
     def __init__(self) -> None:
         self.batches = self.records = self.bytes_done = self.bytes_total = self.open = 0
+        self.queued = self.credit = 0
+        self.waiting_since = 0.0
         self.note = ""
         self.now_in = ""
+        self.times: list[float] = []
 
     def phase(self, phase: str) -> None:
         """Enter a phase."""
@@ -25,6 +29,10 @@ class Slot:
 
     def take(self, batch: BatchId) -> None:
         """Have a batch in hand."""
+
+    def took(self, *seconds: float) -> None:
+        """Count how long batches took."""
+        self.times += seconds
 
 
 class Outbox:

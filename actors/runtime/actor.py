@@ -46,9 +46,16 @@ class SlotView(Protocol):
     bytes_total: int
     open: int
     note: str
+    queued: int
+    credit: int
+    waiting_since: float
 
     def take(self, batch: BatchId) -> None:
         """Have a batch in hand, or ``NOTHING``: what is in hand at a death is suspect."""
+        ...
+
+    def took(self, *seconds: float) -> None:
+        """Count how long batches took, each."""
         ...
 
     def phase(self, phase: str) -> None:

@@ -57,8 +57,6 @@ from actors.runtime.ports import Chunk
 
 #: Room for 2^32 deaths of consumers, and changes of what is active, in each generation of the origin.
 _PER_GENERATION = 1 << 32
-
-
 #: Of a batch that was never refused.
 NOTHING_LATE: Mapping[int, int] = MappingProxyType({})
 
@@ -143,9 +141,13 @@ class Origin:
         """Whether another batch may be issued."""
         return not self._batches or (self._batches < self._window_batches and self._bytes < self._window_bytes)
 
-    def has_queued(self) -> bool:
-        """Whether a batch waits for a worker with credit."""
-        return bool(self._queue)
+    def queued(self) -> int:
+        """How many batches wait for a worker with credit, about."""
+        return len(self._queue)
+
+    def credit(self) -> int:
+        """How many the workers would take."""
+        return sum(free for worker, free in self._credit.items() if worker not in self._held)
 
     def low(self, partition: str) -> int | None:
         """Position below which everything of this partition is closed; None when it is not known (any more)."""
@@ -393,7 +395,6 @@ class Origin:
         return Batch(
             partition=partition, start=chunk.start, end=chunk.end, epoch=self.epoch,
             low=self._partitions[partition].committed_low, roster=self.roster, unit=chunk.unit, source=chunk.source,
-            offset=chunk.offset, line=chunk.line, fault=chunk.fault, detail=chunk.detail,
-            lines=chunk.lines,
+            offset=chunk.offset, line=chunk.line, fault=chunk.fault, detail=chunk.detail, lines=chunk.lines,
             roll=self.roll, active=self.active or (), anchor=anchor, late=tuple(sorted(batch.late.items())),
         )

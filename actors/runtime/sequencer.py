@@ -22,6 +22,8 @@ Pure: no clock, no socket.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
+from operator import attrgetter
 
 import msgspec
 
@@ -29,16 +31,21 @@ from actors.runtime.messages import Ack, BatchId, Counts, Part, merged
 
 #: The payload frames of a part.
 Frames = Sequence[bytes]
+_since = attrgetter("since")
 
 
 class Held:
-    """A part that waits, or is applied and not yet durable, with everyone who sent it (or a half of it)."""
+    """A part that waits, or is applied and not yet durable, with everyone who sent it (or a half of it).
 
-    __slots__ = ("frames", "part", "senders")
+    ``since``: when it came, for who is asked how long it has waited.
+    """
 
-    def __init__(self, part: Part, frames: Frames) -> None:
+    __slots__ = ("frames", "part", "senders", "since")
+
+    def __init__(self, part: Part, frames: Frames, since: float = 0.0) -> None:
         self.part = part
         self.frames = frames
+        self.since = since
         self.senders: dict[tuple[str, BatchId, int], Part] = {}
 
     def add_sender(self, sender: str, part: Part) -> None:
@@ -87,7 +94,18 @@ class Sequencer:
     def __len__(self) -> int:
         return sum(len(p.waiting) + len(p.undurable) for p in self._busy.values())
 
-    def offer(self, sender: str, part: Part, frames: Frames) -> Ack | None:
+    def since(self) -> float:
+        """When the oldest came of the parts that wait or are not durable; 0 without any. It is about that one: parts
+        that were applied together count as having come in their order."""
+        oldest = inf
+        for partition in self._busy.values():
+            for held in partition.undurable.values():
+                oldest = min(oldest, held.since)
+                break
+            oldest = min(oldest, min(map(_since, partition.waiting.values()), default=inf))
+        return 0.0 if oldest == inf else oldest
+
+    def offer(self, sender: str, part: Part, frames: Frames, now: float = 0.0) -> Ack | None:
         """Take a part; return its acknowledgement at once when it is a durable repetition, or a straggler."""
         partition = self._partitions.setdefault(part.partition, _Partition(None))
         self._learn_low(partition, part.low)
@@ -98,7 +116,7 @@ class Sequencer:
             return Ack(*part.id, part.epoch, {})
         held = partition.waiting.get(part.start)
         if held is None or held.part.end > part.end:  # a half takes the place of the whole it was cut from
-            held = partition.waiting[part.start] = Held(part, frames)
+            held = partition.waiting[part.start] = Held(part, frames, now)
             self._busy[part.partition] = partition
         if held.part.end == part.end:
             held.add_sender(sender, part)

@@ -9,6 +9,7 @@ acknowledgement says that all is durable. Outputs to fixed destinations need no 
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
@@ -79,7 +80,8 @@ class PoolWorker:
         self._make = make
         self._credit = credit
         self._relay = Relay()
-        self._queue: deque[tuple[str, Batch, list[bytes]]] = deque()
+        #: From whom, what, and when it came.
+        self._queue: deque[tuple[str, Batch, list[bytes], float]] = deque()
         self._stalled: tuple[str, Batch, Made] | None = None
         self._free: dict[str, int] = {}
         self._held: set[str] = set()
@@ -91,7 +93,7 @@ class PoolWorker:
         if isinstance(message, Ack):
             self._pass_up(self._relay.ack(sender, message))
         elif isinstance(message, Batch):
-            self._queue.append((sender, message, frames))
+            self._queue.append((sender, message, frames, time.monotonic()))
         elif isinstance(message, Credit):
             self._free[sender] = self._free.get(sender, 0) + message.batches
         elif isinstance(message, Failed | Again):
@@ -118,19 +120,24 @@ class PoolWorker:
         slot = self._post.slot
         if self._stalled is not None:
             if not self._send_on(*self._stalled):
+                self._show_what_waits()
                 slot.phase("WAIT_CREDIT")
                 return None
             self._stalled = None
         if not self._queue:
+            self._show_what_waits()
             slot.phase("IDLE")
             if self._draining and not len(self._relay):
                 self._draining = False
                 self._post.tell(Drained())
             return None
-        producer, batch, frames = self._queue.popleft()
+        producer, batch, frames, _ = self._queue.popleft()
+        self._show_what_waits()
         slot.phase("WORK")
         slot.take(batch.id)
+        began = time.monotonic()
         made = self._make(batch, frames)
+        slot.took(time.monotonic() - began)
         slot.take(NOTHING)
         slot.batches += 1
         slot.records += made.counts.get("read", 0)
@@ -146,6 +153,12 @@ class PoolWorker:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _show_what_waits(self) -> None:
+        slot, queue = self._post.slot, self._queue
+        slot.queued = len(queue)
+        slot.waiting_since = queue[0][3] if queue else 0.0
+        slot.credit = sum(free for worker, free in self._free.items() if worker not in self._held)
 
     def _send(self, producer: str, batch: Batch, made: Made) -> bool:
         if made.forward is not None:

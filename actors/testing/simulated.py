@@ -29,6 +29,8 @@ class _Slot:
 
     def __init__(self) -> None:
         self.batches = self.records = self.bytes_done = self.bytes_total = self.open = 0
+        self.queued = self.credit = 0
+        self.waiting_since = 0.0
         self.note = ""
 
     def phase(self, phase: str) -> None:
@@ -36,6 +38,9 @@ class _Slot:
 
     def take(self, batch: BatchId) -> None:
         """Have a batch in hand."""
+
+    def took(self, *seconds: float) -> None:
+        """Count how long batches took."""
 
 
 class SimulatedActor:

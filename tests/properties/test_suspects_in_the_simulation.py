@@ -105,7 +105,7 @@ def _make_mortal(world: SuspiciousWorld, actor: SimulatedActor) -> None:
 
     def deadly_work(now: float) -> float | None:
         if world.hand(actor.name) != NOTHING:
-            _, batch, frames = role._queue[0]
+            _, batch, frames, _ = role._queue[0]
             if POISON in frames[0] and (world.letters_kill or not batch.fault):
                 world.die_with_a_batch(actor.name, suspected_first=False)
                 return None

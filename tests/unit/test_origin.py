@@ -34,10 +34,10 @@ def test_batches_go_out_in_source_order_one_for_each_credit() -> None:
     origin.grant("a#1", 2)
     assert assigned(origin) == [("a#1", 0), ("a#1", 10)]
     assert assigned(origin) == []
-    assert origin.has_queued()
+    assert origin.queued() == 1
     origin.grant("a#1", 1)
     assert assigned(origin) == [("a#1", 20)]
-    assert not origin.has_queued()
+    assert origin.queued() == 0
 
 
 def test_nothing_goes_to_a_worker_without_credit() -> None:

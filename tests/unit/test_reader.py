@@ -9,8 +9,9 @@ import pytest
 
 from actors.reader import ASKED, POLL_S
 from actors.runtime.ledger import read_units
-from actors.runtime.messages import InputDone, Member, Outage
-from tests.stage import RUN, Stage
+from actors.runtime.mailbox import SUPERVISOR
+from actors.runtime.messages import Hold, InputDone, Member, Outage
+from tests.stage import RUN, WORKER, Stage
 
 
 @pytest.fixture
@@ -189,3 +190,25 @@ def test_only_destinations_of_the_reader_begin_a_new_epoch(tmp_path: Path, emits
     assert stage.batches[-1].epoch == before.epoch + epochs
     assert len(stage.batches) == 1 + epochs
     stage.reader.close()
+
+
+def test_the_board_shows_what_is_not_given_yet_what_would_be_taken_and_since_when_the_oldest_is_open(
+    stage: Stage
+) -> None:
+    slot = stage.post.slot
+    stage.source.come("1", "2", "3", "4")
+    stage.reader.message(SUPERVISOR, Hold(WORKER, True), [])
+    stage.now = 50.0
+    stage.work(10)
+    assert (slot.open, slot.queued, slot.credit, slot.waiting_since) == (3, 3, 0, 50.0)
+    stage.reader.message(SUPERVISOR, Hold(WORKER, False), [])
+    stage.work(1)
+    assert (slot.queued, slot.credit, slot.waiting_since) == (0, 97, 50.0)
+    stage.ack()
+    stage.work(10)
+    assert (slot.open, slot.waiting_since) == (3, 50.1)
+    assert slot.times == [pytest.approx(1.1)]  # from being issued to being closed
+    for _ in range(3):
+        stage.ack()
+    stage.work(10)
+    assert (slot.open, slot.waiting_since, len(slot.times)) == (0, 0.0, 4)

@@ -240,3 +240,22 @@ def test_a_partition_that_is_over_costs_nothing_more() -> None:
     assert sequencer.ready() == []
     assert sequencer.positions() == {}
     assert sequencer.offer("checker.1#1", part, []) is not None  # a repetition still
+
+
+def test_how_long_the_oldest_part_has_waited_is_known_whether_it_can_be_applied_or_not() -> None:
+    sequencer = Sequencer()
+    assert sequencer.since() == 0.0
+    sequencer.offer(A, part(20, 30), [b""], 5.0)
+    sequencer.offer(A, part(10, 20), [b""], 6.0)
+    sequencer.offer(A, part(0, 10, name="q"), [b""], 7.0)
+    assert sequencer.since() == 5.0
+    (other,) = sequencer.ready()
+    sequencer.offer(A, part(0, 10), [b""], 8.0)
+    first, second, third = sequencer.ready()
+    assert sequencer.since() == 7.0
+    sequencer.durable(other)
+    sequencer.durable(first)
+    assert sequencer.since() == 6.0
+    sequencer.durable(second)
+    sequencer.durable(third)
+    assert sequencer.since() == 0.0

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from actors.runtime.messages import Ack, Again, Batch, Credit, Member, Part, Span
+import time
+
+import msgspec
+
+from actors.runtime.mailbox import SUPERVISOR
+from actors.runtime.messages import Ack, Again, Batch, Credit, Hold, Member, Part, Span
 from actors.runtime.worker import Made, Output, PoolWorker
 from tests.outbox import Outbox
 
@@ -51,3 +56,30 @@ def test_that_the_application_has_enough_comes_back_with_the_acknowledgement() -
     role, outbox = worker(Made({"read": 1, "filtered": 1, "finish": 1}, [Output("writer.a", 0, {}, [])]))
     role.message(WRITER, Ack(*BATCH.id, BATCH.epoch, {}), [])
     assert outbox.sent[-1] == (READER, Ack(*BATCH.id, BATCH.epoch, {"read": 1, "filtered": 1, "finish": 1}))
+
+
+def test_what_waits_here_and_how_long_is_on_the_board_and_what_the_next_pool_would_take() -> None:
+    role, outbox = worker(Made({}, forward=[b"x"]))
+    slot = outbox.slot
+    assert (slot.queued, slot.waiting_since, slot.credit) == (0, 0.0, 1)
+    role.message(CHECKER, Credit(2), [])
+    before = time.monotonic()
+    for start in (10, 20, 30):
+        role.message(READER, msgspec.structs.replace(BATCH, start=start, end=start + 10), [b"x"])
+    role.work(0.0)
+    assert (slot.queued, slot.credit) == (2, 2)
+    assert before <= slot.waiting_since <= time.monotonic()
+    role.message(SUPERVISOR, Hold(CHECKER, True), [])
+    role.work(0.0)
+    assert (slot.queued, slot.credit, slot.now_in) == (1, 0, "WORK")
+    role.roster([], [Member("reader", 1, "reader", "", False, 1), Member("reader.1", 1, "reader", "", False, 1)])
+    role.work(0.0)
+    assert (slot.queued, slot.waiting_since) == (0, 0.0)
+
+
+def test_every_batch_that_was_made_is_in_the_histogram() -> None:
+    role, outbox = worker(Made({}, forward=[b"x"]))
+    role.message(READER, msgspec.structs.replace(BATCH, start=10, end=20), [b"x"])
+    role.work(0.0)
+    assert (len(outbox.slot.times), outbox.slot.batches) == (2, 2)
+    assert all(0.0 <= each < 10.0 for each in outbox.slot.times)
