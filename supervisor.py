@@ -317,6 +317,8 @@ def _preload(manifest: Manifest) -> None:
     """Import what the forked will need, once."""
     names = ["setproctitle", "actors.roles", "actors.reader", "actors.parser", "actors.checker", "actors.writer",
              "actors.aggregator", "actors.runtime.ledger", "actors.runtime.state", "actors.runtime.worker"]
+    if manifest.tracing.enabled:
+        names += ["actors.telemetry.spans", "requests"]
     for component in (manifest.source, manifest.dead_letters, *manifest.sinks.values()):
         module, _, cls = component.type.partition(":")
         names += getattr(getattr(importlib.import_module(module), cls), "imports", ())

@@ -62,7 +62,11 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
         setproctitle(process_title(name, manifest.name))
         make_role = roles.prepare(name, manifest)
         actor = Actor(name, generation, run_dir, downstream(manifest, stage_of(name)), manifest.run, manifest.links)
-        return actor.run(os.getpid(), make_role)
+        actor.tracer = roles.open_tracer(name, generation, manifest, run_dir)
+        try:
+            return actor.run(os.getpid(), make_role)
+        finally:
+            actor.tracer.close()
     except ConfigError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return _BAD_CONFIG

@@ -20,6 +20,7 @@ from actors.runtime.messages import FINISH, Ack, Again, AnyMessage, Drain, Drain
 from actors.runtime.outbox import Entry, rows_of
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.shard import ShardState
+from actors.runtime.tracing import Group
 from actors.runtime.trouble import Trouble
 
 #: What may be open of what was emitted, in bytes and in entries, before no more is folded.
@@ -111,7 +112,8 @@ class Aggregator:
     def _commit(self, now: float, began: float) -> float:
         slot = self._post.slot
         try:
-            entries = self._state.commit(self._sequencer.positions())
+            with Group(self._post.tracer, "commit", self._uncommitted):
+                entries = self._state.commit(self._sequencer.positions())
         except sqlite3.OperationalError as error:
             return self._trouble.met(f"aggregate state: {error}", now)
         self._trouble.over(now)

@@ -38,9 +38,9 @@ from actors.runtime.messages import (
     Roll,
     Suspect,
 )
-from actors.runtime.origin import Origin
 from actors.runtime.ports import Chunk, Source, Unit
 from actors.runtime.topology import fixed_destinations
+from actors.runtime.traced import make_origin
 from actors.runtime.trouble import Trouble
 
 #: Seconds between two commits of positions while batches are under way.
@@ -78,7 +78,7 @@ class Reader:
         self._fixed = fixed_destinations(manifest)
         self._present: dict[str, Member] = {}
         self._generations: dict[str, int] = {}
-        self._origin = Origin(post.generation, self._flow.window_batches, self._flow.window_bytes)
+        self._origin = make_origin(post.tracer, post.generation, self._flow.window_batches, self._flow.window_bytes)
         self._next: Chunk | None = None
         self._shared = ""
         #: Chunks that may still be taken from the source, once a signal has asked for the end.
@@ -112,7 +112,7 @@ class Reader:
                 self._enough()
             self._moved |= self._origin.ack(message.id, message.epoch, message.counts)
         elif isinstance(message, Failed):
-            self._moved |= self._origin.failed(message.id, message.epoch, sender)
+            self._moved |= self._origin.failed(message.id, message.epoch, sender, message.cause)
         elif isinstance(message, Again):
             self._moved |= self._again(sender, message)
         elif isinstance(message, Hold):

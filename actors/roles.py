@@ -16,6 +16,7 @@ from actors.runtime.actor import Post, Role
 from actors.runtime.manifest import Manifest
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.topology import DEAD_LETTERS, MONITOR, aggregator_names, stage_of, writer_name
+from actors.runtime.tracing import OFF, Tracer
 
 if TYPE_CHECKING:
     from actors.checker import Check
@@ -38,6 +39,15 @@ def prepare(name: str, manifest: Manifest) -> MakeRole:
     if stage == MONITOR:
         return _monitor(manifest)
     return _writer(manifest, which)
+
+
+def open_tracer(name: str, generation: int, manifest: Manifest, run_dir: Path) -> Tracer:
+    """Return whom this actor tells the spans of its batches to; call in its own process."""
+    if not manifest.tracing.enabled or stage_of(name) == MONITOR:
+        return OFF
+    from actors.telemetry import spans
+
+    return spans.open_tracer(manifest.tracing, manifest.name, name, generation, run_dir)
 
 
 def _reader(manifest: Manifest) -> MakeRole:

@@ -208,6 +208,8 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
             fixed["links"].require_keys(f"tcp://{fixed['links'].host}")
         except ConfigError as error:
             problems.append(str(error))
+    if fixed["tracing"].enabled:
+        problems += _missing_for_tracing()
     if problems or source is None or letters is None:
         return None
     options = fixed.pop("options", None)
@@ -218,6 +220,15 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
         options=None if options is None else msgspec.to_builtins(options),
         limits=fixed.pop("run"), **fixed)
     return Settings(manifest, pipeline, shown)
+
+
+def _missing_for_tracing() -> list[str]:
+    try:
+        importlib.import_module("actors.telemetry.spans")
+    except ImportError as error:
+        why = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
+        return [f"tracing.enabled needs the extra otel: pip install 'thresher[otel]'{why}"]
+    return []
 
 
 def _not_said(pipeline: Pipeline, assignments: Iterable[Assignment]) -> list[str]:

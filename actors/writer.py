@@ -19,6 +19,7 @@ from actors.runtime.messages import Ack, AnyMessage, BatchId, Counts, Member, Pa
 from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink, SinkOptions, rejections
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.topology import DEAD_LETTERS, writer_name
+from actors.runtime.tracing import Group
 from actors.runtime.trouble import Trouble
 
 #: Most parts in a group: what is written in one call before messages are looked at again.
@@ -91,8 +92,8 @@ class Writer:
         more: Counts = {}
         began = time.monotonic()
         try:
-            if written:
-                refusals = self._sink.write([_payload(held) for held in written])
+            with Group(self._post.tracer, "write", written):
+                refusals = self._sink.write([_payload(held) for held in written]) if written else []
         except Retryable as error:
             return self._trouble.met(str(error), now)
         except Finish:
@@ -165,7 +166,8 @@ class Writer:
         counts = dict(part.claims)
         for name in ("written", f"written.{self._name}"):
             counts[name] = counts.get(name, 0) - len(letters)
-        header = Part(*part.id, part.epoch, part.low, len(letters), rejections(letters), part.source)
+        header = Part(*part.id, part.epoch, part.low, len(letters), rejections(letters), part.source,
+                      trace=part.trace)
         frame = self._dead_letters.pack(letters)
         parked = self._parked[part.id] = _Parked(held, header, frame, counts)
         self._send_parked(parked)

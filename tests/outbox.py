@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.runtime.messages import BatchId, Member, Message
+from actors.runtime.tracing import OFF
 
 
 class Slot:
@@ -51,6 +52,7 @@ class Outbox:
         self.address, self.generation = f"{name}#1", 1
         self.members = {member.name: member for member in members}
         self.roster_version = 1
+        self.tracer = OFF
         self.slot = Slot()
         self.sent: list[tuple[str, Message]] = []
         self.told: list[Message] = []

@@ -35,6 +35,7 @@ from actors.runtime.messages import (
 )
 from actors.runtime.progress import listen
 from actors.runtime.rundir import BOARD
+from actors.runtime.tracing import OFF, Tracer
 
 
 class SlotView(Protocol):
@@ -73,6 +74,8 @@ class Post(Protocol):
     members: dict[str, Member]
     #: Version of the last roster.
     roster_version: int
+    #: Whom the spans of traced batches are told to.
+    tracer: Tracer
 
     @property
     def slot(self) -> SlotView:
@@ -133,6 +136,7 @@ class Actor:
         self.generation = generation
         self.members: dict[str, Member] = {}
         self.roster_version = 0
+        self.tracer: Tracer = OFF
         self._slot = Slot(run_dir / BOARD, name, generation)
         self._downstream = downstream
         self._run = run

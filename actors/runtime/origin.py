@@ -279,8 +279,8 @@ class Origin:
         self._answered[key[0]] = None
         return True
 
-    def failed(self, key: BatchId, epoch: int, worker: str) -> bool:
-        """A worker says that what it made of a batch was lost; return whether that was news."""
+    def failed(self, key: BatchId, epoch: int, worker: str, cause: str = "") -> bool:
+        """A worker says that what it made of a batch was lost, and why; return whether that was news."""
         batch = self._sent(key, epoch, worker)
         if batch is None:
             return False

@@ -6,6 +6,7 @@ A section is declared here once: that validates it, fills in defaults, and makes
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -238,7 +239,7 @@ class TracingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     Attributes:
         enabled: whether spans are made.
         endpoint: where they are sent, by OTLP over HTTP; ``/v1/traces`` is added.
-        sample_ratio: part of the batches that are traced.
+        sample_ratio: part of the batches that are traced, from 0 to 1; which ones is decided by their trace ids.
         service: name of the service; by default ``thresher.`` and the pipeline's name.
     """
 
@@ -246,3 +247,7 @@ class TracingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     endpoint: str = "http://127.0.0.1:4318"
     sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
     service: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.match(r"https?://[^/\s]+", self.endpoint):
+            raise ValueError(f"endpoint: expected http://HOST:PORT or https://HOST:PORT, got {self.endpoint!r}")

@@ -34,6 +34,7 @@ from actors.runtime.messages import (
 )
 from actors.runtime.relay import Relay
 from actors.runtime.rows import Rows
+from actors.runtime.tracing import begin_work
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -135,9 +136,13 @@ class PoolWorker:
         self._show_what_waits()
         slot.phase("WORK")
         slot.take(batch.id)
+        span = begin_work(self._post.tracer, self._post.address, batch.trace) if batch.trace else None
         began = time.monotonic()
         made = self._make(batch, frames)
         slot.took(time.monotonic() - began)
+        if span is not None:
+            span.end(records=made.counts.get("read", 0), parts=len(made.parts))
+            batch = msgspec.structs.replace(batch, trace=span.context)  # what is made of it goes on from here
         slot.take(NOTHING)
         slot.batches += 1
         slot.records += made.counts.get("read", 0)
@@ -182,7 +187,7 @@ class PoolWorker:
             self._relay.sent(producer, batch.id, batch.epoch, addresses, made.counts)
             for address, part in zip(addresses, made.parts, strict=True):
                 header = Part(*batch.id, batch.epoch, batch.low, part.count, part.claims, batch.source, batch.unit,
-                              batch.roll, batch.active, made.newest)
+                              batch.roll, batch.active, made.newest, batch.trace)
                 self._post.send(address, header, part.frames)
             if not addresses:  # nothing was made of it: done
                 self._post.send(producer, Ack(*batch.id, batch.epoch, made.counts))

@@ -56,6 +56,7 @@ class SimulatedActor:
         self.slot = _Slot()
         self.members: dict[str, Member] = {}
         self.roster_version = 0
+        self.tracer = world.tracer
         self._membership = Membership()
         self._downstream = downstream(world.manifest, spec.stage)
         self.role = _make_role(world, name, self)

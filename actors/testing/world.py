@@ -33,6 +33,7 @@ from actors.runtime.pipeline import CheckerOptions, ParserOptions, Pipeline
 from actors.runtime.ports import Source
 from actors.runtime.shard import ShardFile, ShardState
 from actors.runtime.topology import DEAD_LETTERS, expand
+from actors.runtime.tracing import OFF, Tracer
 from actors.runtime.worker import Work
 from actors.testing.faults import Faults
 from actors.testing.memory import MemoryReading, MemorySink, MemorySource, MemoryStore, UnorderedMemorySink, inline_sink
@@ -70,7 +71,10 @@ class World:
         now: monotonic time in seconds.
         done: whether the reader has said that nothing is under way any more.
         max_open: most batches that were open at a time.
+        tracer: whom all actors tell the spans of their batches to.
     """
+
+    tracer: Tracer = OFF
 
     def __init__(
         self, pipeline: Pipeline, units: Mapping[str, bytes], folder: Path, shape: Shape, faults: Faults

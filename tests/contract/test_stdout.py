@@ -19,6 +19,7 @@ from actors.console.progress import is_off_screen, shares_output
 from actors.runtime.errors import Finish, Reject, Retryable
 from actors.runtime.messages import Ack, BatchId, Member, Message, Part
 from actors.runtime.ports import Payload
+from actors.runtime.tracing import OFF
 from actors.settings import load
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.stdout import Stdout, _Console
@@ -123,6 +124,7 @@ class Outbox:
     def __init__(self) -> None:
         self.address, self.generation, self.roster_version = "writer.out#1", 1, 0
         self.members: dict[str, Member] = {}
+        self.tracer = OFF
         self.slot = Slot()
         self.sent: list[Message] = []
 
