@@ -106,14 +106,18 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     from actors.console import report
     from actors.console.history import Recorder
     from actors.console.inputs import require_stdin
+    from actors.console.systemd import Notifier
 
     require_stdin(settings)
     as_json = options.format == "json" or (options.format == "auto" and not sys.stdout.isatty())
     observer = _observer(as_json, options.quiet)
     recorder = Recorder(Path(settings.manifest.state), observer)
+    notifier = Notifier(recorder, os.environ)
     try:
-        result = supervisor.run(settings.manifest, recorder, lambda: _settings(options, dry=options.dry_run).manifest)
+        result = supervisor.run(settings.manifest, notifier,
+                                notifier.reloading(lambda: _settings(options, dry=options.dry_run).manifest))
     finally:
+        notifier.close()
         observer.close()
     final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run)
     recorder.ended(msgspec.structs.replace(result, code=final.code, reason=final.reason))
