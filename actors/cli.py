@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ FAILURE, USAGE, BAD_CONFIG, INTERRUPTED = 1, 2, 78, 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    if os.getpid() == 1:  # of a container: the kernel drops signals to it that nobody handles, SIGTERM at the start too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         options = commandline.read(sys.argv[1:] if argv is None else list(argv))
         return _VERBS[options.command](options)
