@@ -182,6 +182,15 @@ class _Run:
                 progress = (view.batches, view.signs, view.hand[1], view.hand[2])
                 sample = Sample(view.phase, progress, process.cpu_s, process.state, view.extended_s, late_s)
                 self._do(self._tree.observed(view.actor, view.generation, sample, view.rss_bytes, now))
+        self._bury_orphans()
+
+    def _bury_orphans(self) -> None:
+        """Grandchildren that outlived their parent are ours; one that has ended stays a zombie until it is waited for."""
+        with contextlib.suppress(ChildProcessError):  # nobody lives
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if ended.si_pid in self._pids.values():  # an actor: its pidfd is about to wake us
+                    break
+                os.waitpid(ended.si_pid, 0)
 
     def _heard(self, sender: str, message: messages.AnyMessage) -> Iterator[actions.Action]:
         now = time.monotonic()

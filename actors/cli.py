@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ FAILURE, USAGE, BAD_CONFIG, INTERRUPTED = 1, 2, 78, 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    if os.getpid() == 1:  # of a container: the kernel drops signals to it that nobody handles, SIGTERM at the start too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         options = commandline.read(sys.argv[1:] if argv is None else list(argv))
         return _VERBS[options.command](options)
@@ -106,14 +109,18 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     from actors.console import report
     from actors.console.history import Recorder
     from actors.console.inputs import require_stdin
+    from actors.console.systemd import Notifier
 
     require_stdin(settings)
     as_json = options.format == "json" or (options.format == "auto" and not sys.stdout.isatty())
     observer = _observer(as_json, options.quiet)
     recorder = Recorder(Path(settings.manifest.state), observer)
+    notifier = Notifier(recorder, os.environ)
     try:
-        result = supervisor.run(settings.manifest, recorder, lambda: _settings(options, dry=options.dry_run).manifest)
+        result = supervisor.run(settings.manifest, notifier,
+                                notifier.reloading(lambda: _settings(options, dry=options.dry_run).manifest))
     finally:
+        notifier.close()
         observer.close()
     final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run)
     recorder.ended(msgspec.structs.replace(result, code=final.code, reason=final.reason))

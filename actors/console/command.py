@@ -9,7 +9,6 @@ import msgspec
 
 from actors.runtime import rundir
 from actors.runtime.errors import ConfigError
-from actors.runtime.mailbox import SUPERVISOR, Mailbox
 from actors.runtime.manifest import load_manifest
 from actors.runtime.messages import Command, Reply
 
@@ -23,13 +22,18 @@ def only_run() -> Path:
     Raises:
         ConfigError: there is none, or more than one.
     """
-    states = [state for folder in rundir.base().glob("*") if (state := _state_of(folder)) is not None]
+    states = going_on()
     if len(states) == 1:
         return states[0]
     if not states:
         raise ConfigError("no run is going on: start one with `thresher run`")
     raise ConfigError("more than one run is going on, say which with --state DIR:\n"
-                      + "\n".join(f"  {state}" for state in sorted(states)))
+                      + "\n".join(f"  {state}" for state in states))
+
+
+def going_on() -> list[Path]:
+    """Return the state directories of all runs of this user that are going on."""
+    return sorted(state for folder in rundir.base().glob("*") if (state := _state_of(folder)) is not None)
 
 
 def _state_of(run_dir: Path) -> Path | None:
@@ -46,6 +50,8 @@ def ask(state: Path, verb: str, *arguments: str) -> Reply:
     Raises:
         ConfigError: no run is going on there.
     """
+    from actors.runtime.mailbox import SUPERVISOR, Mailbox  # not for those who only want to know who runs: it is slow
+
     run_dir = rundir.find(state)
     if run_dir is None:
         raise ConfigError(f"no run is going on with the state directory {state}: start it with `thresher run`, "

@@ -1,0 +1,29 @@
+"""A pipeline that writes down what its actors find in their environment. For tests of services."""
+
+from __future__ import annotations
+
+import os
+
+from actors.runtime.pipeline import ParserOptions, Pipeline
+from actors.sinks.dead_letters import DeadLetters
+from actors.sinks.lines import Lines
+from actors.sources.files import Files
+
+
+def parse(name: bytes) -> bytes | None:
+    """A line is the name of a variable."""
+    return name or None
+
+
+def route(name: bytes) -> str:
+    """One file."""
+    return "store"
+
+
+def encode(name: bytes) -> bytes:
+    """What the variable is here."""
+    return name + b"=" + os.environ.get(name.decode(), "unset").encode()
+
+
+PIPELINE = Pipeline(name="nosy", source=Files(pattern="data/*.txt"), parse=parse, route=route, encode=encode,
+                    sinks={"store": Lines()}, dead_letters=DeadLetters(), parser=ParserOptions(workers=1))

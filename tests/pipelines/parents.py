@@ -1,0 +1,32 @@
+"""A pipeline whose parser leaves grandchildren behind. For tests of whoever has to bury them."""
+
+from __future__ import annotations
+
+import subprocess
+
+from actors.runtime.pipeline import ParserOptions, Pipeline
+from actors.sinks.dead_letters import DeadLetters
+from actors.sinks.lines import Lines
+from actors.sources.files import Files
+
+
+def parse(seconds: bytes) -> bytes | None:
+    """A line is how long a grandchild lives, which is nobody's child from its start; it becomes its process id."""
+    if not seconds:
+        return None
+    script = f"sleep {float(seconds)} >/dev/null 2>&1 & echo $!"
+    return subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True).stdout.strip()
+
+
+def route(pid: bytes) -> str:
+    """One file."""
+    return "store"
+
+
+def encode(pid: bytes) -> bytes:
+    """As it is."""
+    return pid
+
+
+PIPELINE = Pipeline(name="parents", source=Files(pattern="data/*.txt"), parse=parse, route=route, encode=encode,
+                    sinks={"store": Lines()}, dead_letters=DeadLetters(), parser=ParserOptions(workers=1))
