@@ -7,6 +7,7 @@ Every problem is found, not only the first. Nothing is opened and no server reac
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import pkgutil
@@ -138,7 +139,7 @@ def _from_file(path: Path) -> _Target:
         text = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError(f"{path}: expected a TOML file: {plain_reason(error)}") from error
+        raise ConfigError(f"{path}: expected a TOML file: {plain_reason(error)}{_target_like(path)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     lines = lines_of(text)
@@ -153,6 +154,13 @@ def _from_file(path: Path) -> _Target:
         for key, value in flatten(data)])
 
 
+def _target_like(path: Path) -> str:
+    """The file beside this one, or the application, that may be meant, as a further line of an error; or nothing."""
+    known = {found.name: str(found) for found in path.parent.glob("*.toml")} | {name: name for name in applications()}
+    close = difflib.get_close_matches(path.name, known, 1)
+    return f"\n  did you mean '{known[close[0]]}'?" if close else ""
+
+
 def _import_application(name: str, where: str) -> tuple[str, Pipeline]:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a user's own module beside his configuration
@@ -160,6 +168,7 @@ def _import_application(name: str, where: str) -> tuple[str, Pipeline]:
     unknown = (f"{where}: no application and no module is called {name!r}\n"
                f"  applications: {', '.join(applications())}\n"
                "  a module is looked for in this folder and where Python looks")
+    unknown += _target_like(Path(name))
     if name.endswith(".py"):
         unknown += f"\n  did you mean '{name.removesuffix('.py').replace('/', '.')}'?"
     if not all(part.isidentifier() for part in module.split(".")):
@@ -172,7 +181,9 @@ def _import_application(name: str, where: str) -> tuple[str, Pipeline]:
         raise ConfigError(f"{where}: {module} cannot be imported: {_told(error)}") from error
     pipeline = getattr(found, "PIPELINE", None)
     if pipeline is None:
-        raise ConfigError(f"{where}: module {module} has no PIPELINE")
+        folder = "" if getattr(found, "__file__", None) else (
+            f": it is a folder; if {module}.py is in it: cd {module.replace('.', '/')}, and the same again from there")
+        raise ConfigError(f"{where}: module {module} has no PIPELINE{folder}")
     if not isinstance(pipeline, Pipeline):
         raise ConfigError(f"{where}: {module}.PIPELINE: expected a Pipeline, got {type(pipeline).__name__}")
     return module, pipeline
