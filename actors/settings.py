@@ -28,12 +28,12 @@ from actors.runtime.options import Assignment, build, overlay, unknown_key, with
 from actors.runtime.pipeline import Pipeline
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
-_FIXED = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run",
+SECTIONS = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run",
           "monitor", "tracing")
 _COMPONENTS = ("source", "dead_letters")
 #: Sections that are said of one pipeline of an application, not of the one that it has for batches.
 _OF_ONE_PIPELINE = ("source", "sinks", "window")
-_TOP = ("app", "state", *_FIXED, *_COMPONENTS, "sinks", "options")
+_TOP = ("app", "state", *SECTIONS, *_COMPONENTS, "sinks", "options")
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -209,7 +209,7 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     sinks = {name: _component(f"sinks.{name}", default, sections, problems, shown)
              for name, default in pipeline.sinks.items()}
     fixed: dict[str, Any] = {}
-    for name in (*_FIXED, "options"):
+    for name in (*SECTIONS, "options"):
         default, said = getattr(pipeline, name), sections.get((name,), [])
         if default is not None:
             fixed[name] = overlay(name, default, said, problems)
@@ -347,7 +347,7 @@ def _component_type(section: str, assignment: Assignment, problems: list[str]) -
         assert isinstance(kind, type)
         return kind
     why = "" if assignment.shown != assignment.value else f" ({why})"  # it may hold a secret
-    problems.append(f"{assignment.where}: {section}.type: expected {', '.join(_shipped(section))} or module:class, "
+    problems.append(f"{assignment.where}: {section}.type: expected {', '.join(shipped(section))} or module:class, "
                     f"got {assignment.shown!r}{why}")
     return None
 
@@ -371,12 +371,16 @@ def _unfit_for(section: str, kind: Any) -> str:
     return ""
 
 
-def _shipped(section: str) -> list[str]:
-    """The names of those sources or sinks that ship and fit here."""
+def shipped(section: str) -> dict[str, type]:
+    """Those sources or sinks that ship and fit here, by name.
+
+    Args:
+        section: ``source``, ``dead_letters``, or ``sinks.NAME``.
+    """
     package = _package(section)
     kinds = {found.name: getattr(importlib.import_module(f"{package}.{found.name}"), "OPTIONS", None)
              for found in pkgutil.iter_modules(importlib.import_module(package).__path__)}
-    return sorted(name for name, kind in kinds.items() if kind is not None and not _unfit_for(section, kind))
+    return {name: kind for name, kind in sorted(kinds.items()) if kind is not None and not _unfit_for(section, kind)}
 
 
 def _type_name(kind: type, package: str) -> str:
