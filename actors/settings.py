@@ -7,6 +7,7 @@ Every problem is found, not only the first. Nothing is opened and no server reac
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import pkgutil
@@ -27,12 +28,12 @@ from actors.runtime.options import Assignment, build, overlay, unknown_key, with
 from actors.runtime.pipeline import Pipeline
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
-_FIXED = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run",
+SECTIONS = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run",
           "monitor", "tracing")
 _COMPONENTS = ("source", "dead_letters")
 #: Sections that are said of one pipeline of an application, not of the one that it has for batches.
 _OF_ONE_PIPELINE = ("source", "sinks", "window")
-_TOP = ("app", "state", *_FIXED, *_COMPONENTS, "sinks", "options")
+_TOP = ("app", "state", *SECTIONS, *_COMPONENTS, "sinks", "options")
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -138,7 +139,7 @@ def _from_file(path: Path) -> _Target:
         text = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError(f"{path}: expected a TOML file: {plain_reason(error)}") from error
+        raise ConfigError(f"{path}: expected a TOML file: {plain_reason(error)}{_target_like(path)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     lines = lines_of(text)
@@ -153,6 +154,13 @@ def _from_file(path: Path) -> _Target:
         for key, value in flatten(data)])
 
 
+def _target_like(path: Path) -> str:
+    """The file beside this one, or the application, that may be meant, as a further line of an error; or nothing."""
+    known = {found.name: str(found) for found in path.parent.glob("*.toml")} | {name: name for name in applications()}
+    close = difflib.get_close_matches(path.name, known, 1)
+    return f"\n  did you mean '{known[close[0]]}'?" if close else ""
+
+
 def _import_application(name: str, where: str) -> tuple[str, Pipeline]:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a user's own module beside his configuration
@@ -160,6 +168,7 @@ def _import_application(name: str, where: str) -> tuple[str, Pipeline]:
     unknown = (f"{where}: no application and no module is called {name!r}\n"
                f"  applications: {', '.join(applications())}\n"
                "  a module is looked for in this folder and where Python looks")
+    unknown += _target_like(Path(name))
     if name.endswith(".py"):
         unknown += f"\n  did you mean '{name.removesuffix('.py').replace('/', '.')}'?"
     if not all(part.isidentifier() for part in module.split(".")):
@@ -172,7 +181,9 @@ def _import_application(name: str, where: str) -> tuple[str, Pipeline]:
         raise ConfigError(f"{where}: {module} cannot be imported: {_told(error)}") from error
     pipeline = getattr(found, "PIPELINE", None)
     if pipeline is None:
-        raise ConfigError(f"{where}: module {module} has no PIPELINE")
+        folder = "" if getattr(found, "__file__", None) else (
+            f": it is a folder; if {module}.py is in it: cd {module.replace('.', '/')}, and the same again from there")
+        raise ConfigError(f"{where}: module {module} has no PIPELINE{folder}")
     if not isinstance(pipeline, Pipeline):
         raise ConfigError(f"{where}: {module}.PIPELINE: expected a Pipeline, got {type(pipeline).__name__}")
     return module, pipeline
@@ -198,7 +209,7 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     sinks = {name: _component(f"sinks.{name}", default, sections, problems, shown)
              for name, default in pipeline.sinks.items()}
     fixed: dict[str, Any] = {}
-    for name in (*_FIXED, "options"):
+    for name in (*SECTIONS, "options"):
         default, said = getattr(pipeline, name), sections.get((name,), [])
         if default is not None:
             fixed[name] = overlay(name, default, said, problems)
@@ -347,7 +358,7 @@ def _component_type(section: str, assignment: Assignment, problems: list[str]) -
         assert isinstance(kind, type)
         return kind
     why = "" if assignment.shown != assignment.value else f" ({why})"  # it may hold a secret
-    problems.append(f"{assignment.where}: {section}.type: expected {', '.join(_shipped(section))} or module:class, "
+    problems.append(f"{assignment.where}: {section}.type: expected {', '.join(shipped(section))} or module:class, "
                     f"got {assignment.shown!r}{why}")
     return None
 
@@ -371,12 +382,16 @@ def _unfit_for(section: str, kind: Any) -> str:
     return ""
 
 
-def _shipped(section: str) -> list[str]:
-    """The names of those sources or sinks that ship and fit here."""
+def shipped(section: str) -> dict[str, type]:
+    """Those sources or sinks that ship and fit here, by name.
+
+    Args:
+        section: ``source``, ``dead_letters``, or ``sinks.NAME``.
+    """
     package = _package(section)
     kinds = {found.name: getattr(importlib.import_module(f"{package}.{found.name}"), "OPTIONS", None)
              for found in pkgutil.iter_modules(importlib.import_module(package).__path__)}
-    return sorted(name for name, kind in kinds.items() if kind is not None and not _unfit_for(section, kind))
+    return {name: kind for name, kind in sorted(kinds.items()) if kind is not None and not _unfit_for(section, kind)}
 
 
 def _type_name(kind: type, package: str) -> str:

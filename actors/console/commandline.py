@@ -51,7 +51,7 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Arg
 
     run = _verb(verbs, "run", "run a pipeline to its end")
     target_options(run)
-    run.add_argument("files", nargs="*", metavar="FILE", help="read these instead of the configured ones; "
+    run.add_argument("files", nargs="*", default=[], metavar="FILE", help="read these instead of the configured ones; "
                      "-: standard input")
     run.add_argument("--batch", nargs="*", metavar="FILE", help="run what the application has for whole files, e.g. a "
                      "query, over these; nothing is kept, unless --state is given")
@@ -76,7 +76,8 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Arg
 
     verify = _verb(verbs, "verify", "run a pipeline on a sample in several ways, kill its actors, compare")
     target_options(verify, state=False)
-    verify.add_argument("files", nargs="*", metavar="FILE", help="the sample, instead of the configured files")
+    verify.add_argument("files", nargs="*", default=[], metavar="FILE",
+                        help="the sample, instead of the configured files")
     verify.add_argument("--runs", type=at_least(2), default=6, metavar="N", help="the reference included; default: 6")
     verify.add_argument("--seed", type=int, default=0, metavar="S", help="of the plan and of the kills; default: 0")
     verify.add_argument("--kills", type=at_least(0), default=3, metavar="N", help="in each run with kills; default: 3")

@@ -37,6 +37,7 @@ from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
+from actors.sources.files import Files
 from actors.sources.listing import Listing
 from actors.sources.lookout import Lookout
 from actors.sources.packed import Packed
@@ -94,6 +95,11 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         more = f" and {len(self.paths) - _NAMED} more" if len(self.paths) > _NAMED else ""
         named = f"paths {', '.join(self.paths[:_NAMED])}{more}" if self.paths else "no paths"
         return f"{named}{', followed' if self.follow else ''}"
+
+    def sample(self) -> Files:
+        """The files that are there now, as a source that gives the same again and again; perhaps none."""
+        found = Listing(self.paths, self.pattern, self.recursive).files.values()
+        return Files(paths=[seen.paths[0] for seen in found], rename="none", max_line_bytes=self.max_line_bytes)
 
 
 OPTIONS = Directory

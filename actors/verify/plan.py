@@ -105,11 +105,16 @@ def readable_again(source: Component) -> Component:
     """Return the source so that it leaves its input as it is.
 
     Raises:
-        ConfigError: it has no such option.
+        ConfigError: it cannot do so, or nothing is there.
     """
     if "rename" in source.values:
         return Component(source.type, {**source.values, "rename": "none"})
     options = source.load()
+    if hasattr(options, "sample"):  # of what may grow, the files that are there now
+        files = options.sample()
+        if not files.paths:
+            raise ConfigError(f"nothing to verify with: no input in {options.describe()}")
+        return component_of(files)
     if getattr(options, "unchanging", False):
         return source
     raise ConfigError(

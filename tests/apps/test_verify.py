@@ -224,6 +224,18 @@ def test_a_source_that_may_not_give_its_input_twice_is_refused(folder: Path) -> 
         "set source.type=files and give the sample as FILES\n")
 
 
+def test_of_a_directory_the_files_that_are_there_are_the_sample(folder: Path) -> None:
+    write(folder)
+    (folder / "in").mkdir()
+    words = ("--set", "source.type=directory", "--set", "source.paths=['in/*.txt']", "--runs", "2")
+    done = verify(folder, *words)
+    assert (done.returncode, done.stderr) == (78, "nothing to verify with: no input in paths in/*.txt, followed\n")
+    (folder / "in" / "a.txt").write_bytes((folder / "a.txt").read_bytes())
+    done = verify(folder, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the same: " in done.stdout
+
+
 def test_when_verify_is_killed_no_process_of_its_runs_is_left(folder: Path) -> None:
     write(folder, imports="import time",
           check="def check(row):\n    time.sleep(0.05)\n    return row\n")

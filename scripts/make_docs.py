@@ -1,0 +1,29 @@
+#!/usr/bin/env python3
+"""Write docs/configuration.md and docs/thresher.schema.json from the options that are declared in the code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from actors.console import catalogue, reference, schema  # noqa: E402
+
+
+def pages() -> dict[Path, str]:
+    """What each generated file has to be."""
+    return {ROOT / "docs" / "configuration.md": reference.render(),
+            ROOT / "docs" / "thresher.schema.json": schema.render(schema.schema(catalogue.pipelines()))}
+
+
+def main() -> None:
+    """Write them."""
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
