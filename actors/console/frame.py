@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from actors.telemetry.model import Happening, Snapshot, StageFlow, Status
 
@@ -70,9 +70,7 @@ def frame(status: Status, width: int, height: int = 0) -> list[Line]:
 
 def _head(status: Status, width: int) -> list[Line]:
     snapshot, flow = status.snapshot, status.flow
-    mode = snapshot.mode or "starting"
-    lines = [(f"{snapshot.name}: {mode} for {span(max(0.0, snapshot.at - snapshot.started))}"
-              f"{'' if snapshot.not_ready else ', ready'}", "bold")]
+    lines = [(title(snapshot.name, snapshot.mode, snapshot.at - snapshot.started, not snapshot.not_ready), "bold")]
     for reason in snapshot.not_ready:
         lines += _wrapped(f"not ready: {reason}", width, "yellow")
     parts = [f"{number(flow.records_per_s)} records/s"]
@@ -105,17 +103,14 @@ def _table(status: Status, width: int) -> list[Line]:
 
 
 def _outcomes(snapshot: Snapshot, width: int) -> list[Line]:
-    """What has become of the records, in all runs with this state directory."""
+    """What has become of the records, by sink and by reason."""
     counts = snapshot.outcomes
-    lines: list[Line] = []
-    totals = [f"{name.replace('_', ' ')} {counts[name]:,}"
-              for name in ("read", "written", "folded", "filtered", "dead_lettered") if counts.get(name)]
-    lines += _wrapped("so far: " + (", ".join(totals) or "nothing"), width, "")
-    for title, prefix in (("written", "written."), ("rejected", "rejected.")):
+    lines = _wrapped(so_far(counts), width, "")
+    for heading, prefix in (("written", "written."), ("rejected", "rejected.")):
         each = [f"{name.removeprefix(prefix)} {count:,}" for name, count in sorted(counts.items())
                 if name.startswith(prefix) and count]
-        if each and not (title == "written" and len(each) == 1):
-            lines += _wrapped(f"{title}: {', '.join(each)}", width, "")
+        if each and not (heading == "written" and len(each) == 1):
+            lines += _wrapped(f"{heading}: {', '.join(each)}", width, "")
     if snapshot.deaths:
         deaths = ", ".join(f"{cause} {count:,}" for cause, count in sorted(snapshot.deaths.items()))
         lines += _wrapped(f"deaths: {deaths}", width, "red")
@@ -132,6 +127,18 @@ def _cut(text: str, width: int) -> str:
 
 def _wrapped(text: str, width: int, style: str) -> list[Line]:
     return [(line, style) for line in textwrap.wrap(text, width, subsequent_indent="  ")]
+
+
+def title(name: str, mode: str, seconds: float, is_ready: bool) -> str:
+    """Say which run it is, how far it is, since when, and whether it gets on."""
+    return f"{name}: {mode or 'starting'} for {span(max(0.0, seconds))}{', ready' if is_ready else ''}"
+
+
+def so_far(counts: Mapping[str, int]) -> str:
+    """Say what has become of the records, in all runs with a state directory."""
+    totals = [f"{name.replace('_', '-')} {counts[name]:,}"
+              for name in ("read", "written", "folded", "filtered", "dead_lettered") if counts.get(name)]
+    return "so far: " + (", ".join(totals) or "nothing")
 
 
 def number(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -124,6 +125,23 @@ def test_the_only_run_needs_no_name_and_a_target_finds_its_own(running: Load, tm
     done = ask("tests.pipelines.treacherous", "--state", str(tmp_path / "other"))
     assert done.returncode == 78
     assert done.stderr.startswith(f"no run is going on with the state directory {tmp_path}/other: start it with")
+
+
+def test_status_says_the_same_in_the_same_words(running: Load) -> None:
+    words = [sys.executable, "-m", "actors.cli", "status", "tests.pipelines.treacherous", "--state", str(running.state)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    first, heads, *rows = done.stdout.splitlines()
+    assert first.startswith("treacherous: running for ")
+    assert first.endswith(", ready")
+    assert heads.split()[-6:] == ["backlog", "oldest", "restarts", "RSS", "waits", "for"]
+    assert [row.split()[0] for row in rows[:6]] == [
+        "writer.dead_letters", "writer.store", "aggregator.1", "parser.1", "parser.2", "reader.1"]
+    assert rows[6].startswith("so far: read ")
+    done = subprocess.run([*words, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    data = json.loads(done.stdout)
+    assert (data["running"], data["name"], data["mode"], data["not_ready"]) == (True, "treacherous", "running", [])
+    assert data["outcomes"]["read"] > 0
+    assert {"actor", "phase", "queued", "waiting_s", "stage", "restarts", "cpu_s"} <= set(data["actors"][0])
 
 
 def test_where_no_run_goes_on_that_is_said(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_the_limit_is_marked_and_named() -> None:
 
 def test_what_became_of_the_records_is_shown_by_sink_and_by_reason() -> None:
     text = plain(frame(status(), 130))
-    assert "so far: read 1,234,567, written 1,234,000, dead lettered 567\n" in text
+    assert "so far: read 1,234,567, written 1,234,000, dead-lettered 567\n" in text
     assert "written: a-sink-with-a-rather-long-name 234,000, idfa 1,000,000\n" in text
     assert "rejected: columns 500, late 67\n" in text
     assert "deaths: signal SIGKILL 1, timeout 2\n" in text
