@@ -44,6 +44,19 @@ def _state_of(run_dir: Path) -> Path | None:
     return state if rundir.find(state) == run_dir else None
 
 
+def run_directory(state: Path) -> Path:
+    """Return the run directory of a run that is going on.
+
+    Raises:
+        ConfigError: no run is going on with this state directory.
+    """
+    run_dir = rundir.find(state)
+    if run_dir is None:
+        raise ConfigError(f"no run is going on with the state directory {state}: start it with `thresher run`, "
+                          "or say with --state which one is meant")
+    return run_dir
+
+
 def ask(state: Path, verb: str, *arguments: str) -> Reply:
     """Send a command to the run of a state directory; return the answer.
 
@@ -52,10 +65,7 @@ def ask(state: Path, verb: str, *arguments: str) -> Reply:
     """
     from actors.runtime.mailbox import SUPERVISOR, Mailbox  # not for those who only want to know who runs: it is slow
 
-    run_dir = rundir.find(state)
-    if run_dir is None:
-        raise ConfigError(f"no run is going on with the state directory {state}: start it with `thresher run`, "
-                          "or say with --state which one is meant")
+    run_dir = run_directory(state)
     mailbox = Mailbox(f"command.{os.getpid()}#1", run_dir)
     try:
         mailbox.send(SUPERVISOR, Command(verb, arguments))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from actors.console.frame import so_far, span, title
 from actors.console.history import read_record
 from actors.runtime import deaths
-from actors.runtime.board import read_views
 from actors.runtime.ledger import read_units
-from actors.runtime.rundir import BOARD, find
-from actors.telemetry.readiness import not_ready
+from actors.runtime.rundir import find
+from actors.telemetry.watcher import Watcher
 
 #: How many deaths are shown, and how many lines of the last one's stack.
 _DEATHS, _STACK_LINES = 10, 12
@@ -29,8 +30,7 @@ def status(state: Path) -> dict[str, Any]:
                        for death in deaths.last(state, _DEATHS)]
     if run_dir is not None:
         try:
-            views = read_views(run_dir / BOARD)
-            return known | {"running": True, "not_ready": not_ready(views), "actors": msgspec.to_builtins(views)}
+            return known | {"running": True, **_running(run_dir)}
         except (OSError, ValueError):  # it ended just now
             known["last"] = msgspec.to_builtins(read_record(state))
     try:
@@ -40,19 +40,31 @@ def status(state: Path) -> dict[str, Any]:
     return known | {"units": [{"name": unit.name, "status": unit.status, "counts": unit.counts} for unit in units]}
 
 
+def _running(run_dir: Path) -> dict[str, Any]:
+    """One look at a run that is going on. Raises OSError when it is not, ValueError when it has just begun."""
+    with closing(Watcher(run_dir)) as watcher:
+        seen = watcher.status().snapshot
+    actors = [{**msgspec.to_builtins(each.view), "stage": each.stage, "cpu_s": each.cpu_s, "restarts": each.restarts}
+              for each in seen.actors]
+    return {"name": seen.name, "run": seen.run, "mode": seen.mode, "seconds": seen.at - seen.started,
+            "not_ready": seen.not_ready, "outcomes": seen.outcomes, "actors": actors}
+
+
 def render(data: dict[str, Any]) -> str:
     """The same as text."""
     if not data["running"]:
         return "\n".join(_idle_lines(data))
     lines = [f"{'actor':<22}{'gen':>4} {'pid':>8}  {'state':<9}{'phase':<12}{'batches':>9}{'records':>12}{'open':>6}"
-             f"{'rss MB':>8}  waits for"]
+             f"{'backlog':>9}{'oldest':>9}{'restarts':>10}{'RSS':>9}  waits for"]
     for view in data["actors"]:
         lines.append((
             f"{view['actor']:<22}{view['generation']:>4} {view['pid']:>8}  {view['state']:<9}{view['phase']:<12}"
-            f"{view['batches']:>9,}{view['records']:>12,}{view['open']:>6}{view['rss_bytes'] / 1e6:>8.1f}  "
-            f"{view['note']}").rstrip())
-    readiness = [f"not ready: {why}" for why in data["not_ready"]] or ["ready"]
-    return "\n".join([*readiness, *lines, *_death_lines(data)])
+            f"{view['batches']:>9,}{view['records']:>12,}{view['open']:>6}{view['queued']:>9,}"
+            f"{span(view['waiting_s']) if view['queued'] or view['waiting_s'] else '-':>9}{view['restarts']:>10,}"
+            f"{view['rss_bytes'] / 1e6:>6.0f} MB  {view['note']}").rstrip())
+    readiness = [f"not ready: {why}" for why in data["not_ready"]]
+    heading = title(data["name"], data["mode"], data["seconds"], not readiness)
+    return "\n".join([heading, *readiness, *lines, so_far(data["outcomes"]), *_death_lines(data)])
 
 
 def _idle_lines(data: dict[str, Any]) -> list[str]:

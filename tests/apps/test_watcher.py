@@ -13,6 +13,7 @@ from actors.runtime.rundir import path_for
 from actors.telemetry.model import Status
 from actors.telemetry.watcher import Watcher
 from tests.loads import WATCHDOG_S, Load, assert_counts_add_up
+from tests.servers import free_port
 
 RECORDS = 300_000
 
@@ -95,5 +96,19 @@ def test_to_look_is_cheap(tmp_path: Path) -> None:
         for _ in range(50):
             watcher.status()
         assert (time.process_time() - before) / 50 < 0.02  # about 1 ms
+        watcher.close()
+        running.process.kill()
+
+
+def test_a_server_that_is_down_is_what_holds_the_run_up(tmp_path: Path) -> None:
+    server = f"127.0.0.1:{free_port()}"
+    with start(tmp_path, "sinks.store.type=memcached", f"sinks.store.server={server}") as running:
+        running.until(lambda views: bool(views["writer.store"].note), "an outage")
+        watcher = Watcher(path_for(tmp_path / "state"))
+        status = until(watcher, lambda status: bool(status.flow.bottleneck.stage))
+        assert (status.flow.bottleneck.stage, status.flow.bottleneck.text) == (
+            "writer.store", f"writer.store waits: memcached {server}: connection refused (retrying)")
+        assert status.snapshot.not_ready == [f"writer.store waits: memcached {server}: connection refused"]
+        until(watcher, lambda status: status.snapshot.happenings[-1].kind == "outage")
         watcher.close()
         running.process.kill()
