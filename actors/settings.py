@@ -208,6 +208,10 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
             fixed["links"].require_keys(f"tcp://{fixed['links'].host}")
         except ConfigError as error:
             problems.append(str(error))
+    try:
+        fixed["monitor"].require_extra()
+    except ConfigError as error:
+        problems.append(str(error))
     if problems or source is None or letters is None:
         return None
     options = fixed.pop("options", None)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
-from actors.runtime import rundir
+from actors.runtime import asking, rundir
 from actors.runtime.errors import ConfigError
-from actors.runtime.mailbox import SUPERVISOR, Mailbox
 from actors.runtime.manifest import load_manifest
-from actors.runtime.messages import Command, Reply
-
-#: The supervisor answers between two events, so at once.
-WAIT_S = 10.0
+from actors.runtime.messages import Reply
 
 
 def only_run() -> Path:
@@ -50,10 +45,4 @@ def ask(state: Path, verb: str, *arguments: str) -> Reply:
     if run_dir is None:
         raise ConfigError(f"no run is going on with the state directory {state}: start it with `thresher run`, "
                           "or say with --state which one is meant")
-    mailbox = Mailbox(f"command.{os.getpid()}#1", run_dir)
-    try:
-        mailbox.send(SUPERVISOR, Command(verb, arguments))
-        answers = [message for _, message, _ in mailbox.receive(WAIT_S) if isinstance(message, Reply)]
-    finally:
-        mailbox.close()
-    return answers[0] if answers else Reply(False, f"the supervisor did not answer within {WAIT_S:g} s")
+    return asking.ask(run_dir, verb, *arguments)

@@ -6,11 +6,13 @@ A section is declared here once: that validates it, fills in defaults, and makes
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from actors.runtime.errors import ConfigError
 from actors.runtime.links import is_loopback
 
 Count = Annotated[int, Meta(ge=1)]
@@ -230,6 +232,11 @@ class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if not self.token_secret and not is_loopback(self.host):
             raise ValueError(f"token_secret: expected a token, for {self.host} can be reached from elsewhere, "
                              "got none: set one, or host to 127.0.0.1")
+
+    def require_extra(self) -> None:
+        """Raise ConfigError when it is to run and what it needs is not installed."""
+        if self.enabled and not (find_spec("aiohttp") and find_spec("prometheus_client")):
+            raise ConfigError("monitor.enabled needs the extra monitor: pip install 'thresher[monitor]'")
 
 
 class TracingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
