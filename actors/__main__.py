@@ -1,6 +1,7 @@
 """Run ONE actor: ``python -m actors NAME --generation N --run DIR --parent PID``.
 
-Exit codes: 0 told to stop; 78 wrong configuration, or something that cannot be imported; anything else is a crash.
+Exit codes: 0 told to stop; 75 something that it needs cannot be had now; 78 wrong configuration, or something that
+cannot be imported; anything else is a crash.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
 
     from actors import roles
     from actors.runtime.actor import Actor
-    from actors.runtime.errors import ConfigError
+    from actors.runtime.errors import ConfigError, Retryable
     from actors.runtime.manifest import load_manifest
     from actors.runtime.rundir import MANIFEST
     from actors.runtime.topology import downstream, process_title, stage_of
@@ -70,6 +71,9 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
     except ConfigError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return _BAD_CONFIG
+    except Retryable as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return os.EX_TEMPFAIL
 
 
 def _leave_a_stack(run_dir: Path, name: str, generation: int) -> None:

@@ -26,6 +26,7 @@ from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.options import Assignment, build, overlay, unknown_key, without_password
 from actors.runtime.pipeline import Pipeline
+from actors.runtime.sections import missing_extras
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
 SECTIONS = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run",
@@ -219,8 +220,7 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
             fixed["links"].require_keys(f"tcp://{fixed['links'].host}")
         except ConfigError as error:
             problems.append(str(error))
-    if fixed["tracing"].enabled:
-        problems += _missing_for_tracing()
+    problems += missing_extras(fixed)
     if problems or source is None or letters is None:
         return None
     options = fixed.pop("options", None)
@@ -231,15 +231,6 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
         options=None if options is None else msgspec.to_builtins(options),
         limits=fixed.pop("run"), **fixed)
     return Settings(manifest, pipeline, shown)
-
-
-def _missing_for_tracing() -> list[str]:
-    try:
-        importlib.import_module("actors.telemetry.spans")
-    except ImportError as error:
-        why = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
-        return [f"tracing.enabled needs the extra otel: pip install 'thresher[otel]'{why}"]
-    return []
 
 
 def _not_said(pipeline: Pipeline, assignments: Iterable[Assignment]) -> list[str]:

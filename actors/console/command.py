@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -10,10 +9,7 @@ import msgspec
 from actors.runtime import rundir
 from actors.runtime.errors import ConfigError
 from actors.runtime.manifest import load_manifest
-from actors.runtime.messages import Command, Reply
-
-#: The supervisor answers between two events, so at once.
-WAIT_S = 10.0
+from actors.runtime.messages import Reply
 
 
 def only_run() -> Path:
@@ -63,13 +59,6 @@ def ask(state: Path, verb: str, *arguments: str) -> Reply:
     Raises:
         ConfigError: no run is going on there.
     """
-    from actors.runtime.mailbox import SUPERVISOR, Mailbox  # not for those who only want to know who runs: it is slow
+    from actors.runtime import asking  # not for those who only want to know who runs: it is slow
 
-    run_dir = run_directory(state)
-    mailbox = Mailbox(f"command.{os.getpid()}#1", run_dir)
-    try:
-        mailbox.send(SUPERVISOR, Command(verb, arguments))
-        answers = [message for _, message, _ in mailbox.receive(WAIT_S) if isinstance(message, Reply)]
-    finally:
-        mailbox.close()
-    return answers[0] if answers else Reply(False, f"the supervisor did not answer within {WAIT_S:g} s")
+    return asking.ask(run_directory(state), verb, *arguments)

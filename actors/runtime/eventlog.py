@@ -20,8 +20,9 @@ FILE = "events.jsonl"
 _MAX_BYTES = 4 * 1024 * 1024
 
 AnyEvent = (
-    events.RunStarted | events.RunReady | events.ActorDied | events.ActorSuspect | events.ActorHung | events.Recycled
-    | events.Scaled | events.Reloaded | events.OutageBegan | events.OutageEnded | events.Draining | events.RunEnded
+    events.RunStarted | events.RunReady | events.MonitorReady | events.ActorDied | events.ActorSuspect
+    | events.ActorHung | events.Recycled | events.Scaled | events.Reloaded | events.OutageBegan | events.OutageEnded
+    | events.Draining | events.RunEnded
 )
 
 

@@ -58,6 +58,15 @@ class RunReady(Event, frozen=True, tag="ready"):
         return f"{self.actors} actors ready after {self.seconds:.2f} s"
 
 
+class MonitorReady(Event, frozen=True, tag="monitor"):
+    """The monitor answers at this address; also once more after it was started again."""
+
+    url: str
+
+    def text(self) -> str:
+        return f"dashboard: {self.url}"
+
+
 class ActorDied(Event, frozen=True, tag="died"):
     """An actor ended and nobody had asked it to.
 

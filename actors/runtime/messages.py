@@ -6,7 +6,7 @@ message of this version raises ``DecodeError``.
 
     link     producer ──▶ consumer   Hello  Batch  Part  Roll
              consumer ──▶ producer   Credit  Ack  Failed  Again
-    control  actor ──▶ supervisor    Booted  Ready  Outage  Drained  InputDone  Drain
+    control  actor ──▶ supervisor    Booted  Ready  Serving  Outage  Drained  InputDone  Drain
              command ◀─▶ supervisor  Command  Reply
              supervisor ──▶ actor    Start  Roster  Hold  Tap  Suspect  Drain  Stop
 """
@@ -213,6 +213,12 @@ class Ready(Message, frozen=True, tag="ready"):
     endpoint: str
 
 
+class Serving(Message, frozen=True, tag="serving"):
+    """The monitor answers at this address."""
+
+    url: str
+
+
 class Outage(Message, frozen=True, tag="outage"):
     """The writer's sink cannot be used since ``seconds``: ``problem``; empty: it works again."""
 
@@ -331,8 +337,8 @@ class Stop(Message, frozen=True, tag="stop"):
 
 AnyMessage = (
     Hello | Batch | Part | Credit | Ack | Failed | Again | Roll
-    | Booted | Ready | Outage | Drained | InputDone | Command | Reply | Start | Roster | Hold | Tap | Suspect | Drain
-    | Stop
+    | Booted | Ready | Serving | Outage | Drained | InputDone | Command | Reply | Start | Roster | Hold | Tap | Suspect
+    | Drain | Stop
 )
 
 _PREFIX = bytes([VERSION])

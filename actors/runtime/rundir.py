@@ -23,6 +23,8 @@ from actors.runtime.errors import ConfigError
 #: Longer than anybody holds the lock who is no run.
 _GLANCE_S = 0.2
 MANIFEST, BOARD, CONTROL = "manifest.json", "board", "control"
+#: Where the monitor says at which address it answers.
+MONITOR_URL = "monitor.url"
 #: What must be free in the state directory at the start: databases that cannot even be made are no outage.
 ROOM_BYTES = 1024 * 1024
 

@@ -7,7 +7,9 @@ A section is declared here once: that validates it, fills in defaults, and makes
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -251,3 +253,22 @@ class TracingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         if not re.match(r"https?://[^/\s]+", self.endpoint):
             raise ValueError(f"endpoint: expected http://HOST:PORT or https://HOST:PORT, got {self.endpoint!r}")
+
+
+#: What a section needs when it is enabled: the extra that brings it, and its packages.
+_EXTRAS = {"monitor": ("monitor", ("aiohttp", "prometheus_client")),
+           "tracing": ("otel", ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"))}
+
+
+def missing_extras(sections: Mapping[str, Any]) -> list[str]:
+    """Say which enabled sections need something that is not installed."""
+    return [f"{name}.enabled needs the extra {extra}: pip install 'thresher[{extra}]'"
+            for name, (extra, packages) in _EXTRAS.items()
+            if sections[name].enabled and not all(map(_is_installed, packages))]
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ImportError:  # not even what it is a part of
+        return False

@@ -1,0 +1,96 @@
+"""Who is answered by the monitor: decided from a request's headers alone. Pure.
+
+    no token    only on a loopback address; the ``Host`` must be a name of this machine. A page of another site that has
+                its own name point here (DNS rebinding) sends that name.
+    a token     ``Authorization: Bearer TOKEN``, or the cookie that ``/?token=TOKEN`` sets, once
+    a command   besides: ``monitor.allow_control``, JSON (which no form of another site can send), the same origin
+
+The cookie is not the token: it is made from it, so that what lies in a browser's profile cannot be used as the token
+elsewhere. It is the same after a restart of the monitor. All comparisons take the same time whatever is shown.
+
+What does not work: checking the ``Origin`` alone (a browser sends none with a plain GET); CORS (it keeps a page from
+reading an answer, not from sending a command).
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+from actors.runtime.sections import MonitorOptions
+
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """No: the HTTP status, and what is wrong and how to mend it."""
+
+    status: int
+    text: str
+
+
+class Guard:
+    """Judges requests.
+
+    Args:
+        options: of the monitor.
+        port: where it really listens.
+    """
+
+    def __init__(self, options: MonitorOptions, port: int) -> None:
+        self._token = options.token_secret.encode()
+        self._allow_control = options.allow_control
+        self._hosts = _LOCAL | {options.host.strip("[]").lower()}
+        #: Browsers keep one jar for all ports of a host, so the port is in the cookie's name.
+        self.cookie_name = f"thresher_{port}"
+        self.cookie = hmac.digest(self._token, b"thresher monitor cookie", "sha256").hex() if self._token else ""
+
+    @property
+    def wants_token(self) -> bool:
+        """Whether there is a token."""
+        return bool(self._token)
+
+    def look(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Refused | None:
+        """Judge any request but a probe."""
+        if not self._token:
+            host = host_name(headers.get("Host", ""))
+            return None if host in self._hosts else Refused(
+                403, f"expected a Host of this machine ({', '.join(sorted(self._hosts))}), got {host!r}: to be reached "
+                     "by other names the monitor needs a token: set monitor.token_secret")
+        scheme, _, shown = headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self.is_token(shown.strip()):
+            return None
+        if hmac.compare_digest(cookies.get(self.cookie_name, "").encode(), self.cookie.encode()):
+            return None
+        return Refused(401, "expected the token (monitor.token_secret) as `Authorization: Bearer TOKEN`; "
+                            "in a browser open /?token=TOKEN once")
+
+    def is_token(self, shown: str) -> bool:
+        """Whether this is the token."""
+        return bool(self._token) and hmac.compare_digest(shown.encode(errors="surrogateescape"), self._token)
+
+    def command(self, headers: Mapping[str, str]) -> Refused | None:
+        """Judge a command, which has already been let in as any request."""
+        if not self._allow_control:
+            return Refused(403, "this monitor only shows: set monitor.allow_control = true to allow commands, or use "
+                                "`thresher scale`, `thresher reload` and `thresher stop` on the machine itself")
+        kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            return Refused(415, f"expected Content-Type: application/json, got {kind or 'none'}")
+        origin, host = headers.get("Origin"), headers.get("Host", "")
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            return Refused(403, f"expected a page of this monitor ({host}), got one of {origin}")
+        site = headers.get("Sec-Fetch-Site", "same-origin")
+        if site not in ("same-origin", "none"):
+            return Refused(403, f"expected a page of this monitor, got one that is {site}")
+        return None
+
+
+def host_name(host: str) -> str:
+    """The name in a ``Host`` header, without the port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()

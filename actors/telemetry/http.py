@@ -1,0 +1,329 @@
+"""The monitor's HTTP server; the only module that knows aiohttp. See docs/operations.md for what it answers.
+
+    request ──guard──▶ handler ──▶ something that is there already: the last look, a file, a kept answer
+
+Guarantees:
+
+* However many ask, the run is looked at once per interval; the answers to all are the same bytes.
+* A client that does not read costs a few kilobytes, and its connection is closed after a while. Connections,
+  streams, headers and bodies are bounded, so whoever may connect can make the monitor slow for others at most.
+* Probes are judged from the board as it is now, and ask for no token: an orchestrator has none.
+
+What does not work: aiohttp's own shutdown (it waits for handlers, so a stream would hold up the end of the run);
+closing a stalled connection (a transport that has something to send closes when it is sent: it has to be aborted);
+answering probes from the last look (a look that takes long would make a run look dead).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from actors.runtime import asking, rundir
+from actors.runtime.board import BoardReader
+from actors.runtime.manifest import Manifest
+from actors.telemetry import letters, readiness
+from actors.telemetry.doorman import Doorman
+from actors.telemetry.drawings import Drawings
+from actors.telemetry.guard import Guard, Refused
+from actors.telemetry.history import History
+from actors.telemetry.looks import Looks
+from actors.telemetry.metrics import CONTENT_TYPE, Metrics
+from actors.telemetry.paced import Busy, Paced
+from actors.telemetry.pages import Page, Pages
+from actors.telemetry.readiness import Verdict
+from actors.telemetry.streams import HEAD, Streams
+
+#: Most connections besides the event streams; longest header line, and longest body of a command.
+MOST_CONNECTIONS, _LINE_BYTES, _BODY_BYTES = 512, 8190, 16 * 1024
+#: Seconds after which a connection is closed that says nothing; longest time for the body of a command to come.
+IDLE_S, _BODY_S = 30.0, 10.0
+#: Bytes that the kernel keeps for a client that reads slowly.
+_SEND_BUFFER_BYTES = 64 * 1024
+#: Seconds that a view of the board serves for probes; between two drawings when nobody asks; for the last look.
+_BOARD_S, _DRAW_S, _LAST_S = 0.1, 10.0, 0.15
+_PROBES = ("/livez", "/readyz", "/startupz")
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin", "Server": "thresher"}
+_NO_PAGE = ("The dashboard's page is not installed. What is: /metrics, /api/status, /api/events, the probes /livez, "
+            "/readyz and /startupz.\n")
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def serve(manifest: Manifest, listening: socket.socket, stop: asyncio.Event, is_up: Callable[[], None]) -> None:
+    """Answer until ``stop`` is set; then end all connections at once, whatever clients do.
+
+    Args:
+        manifest: of the run that is shown.
+        listening: a socket that is bound.
+        stop: set in this event loop.
+        is_up: called when connections are taken.
+    """
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: None)  # clients come and go as they like
+    looking, aside = ThreadPoolExecutor(1, "look"), ThreadPoolExecutor(1, "aside")
+    site = _Site(manifest, Guard(manifest.monitor, listening.getsockname()[1]), looking, aside)
+    runner = web.AppRunner(
+        site.application(), access_log=None, logger=_quiet(), keepalive_timeout=IDLE_S, max_line_size=_LINE_BYTES,
+        max_field_size=_LINE_BYTES, lingering_time=1.0, auto_decompress=False)
+    await runner.setup()
+    assert runner.server is not None
+    doorman = Doorman(runner.server, MOST_CONNECTIONS + manifest.monitor.max_streams)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    server = await loop.create_server(doorman.let_in, sock=listening, backlog=256)
+    chores = [asyncio.create_task(chore) for chore in (*site.chores(), doorman.sweep())]
+    is_up()
+    ended = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({ended, *chores}, return_when=asyncio.FIRST_COMPLETED)
+    server.close()
+    for chore in chores:
+        chore.cancel()
+    await site.say_goodbye()
+    doorman.throw_out()
+    for executor in (looking, aside):
+        executor.shutdown(wait=False, cancel_futures=True)
+    for chore in done - {ended}:
+        chore.result()  # raises what has ended it
+
+
+class _Site:
+    """What is answered.
+
+    Args:
+        manifest: of the run.
+        guard: who is answered.
+        looking: whose thread looks at the run.
+        aside: whose thread does what a client waits for.
+    """
+
+    def __init__(self, manifest: Manifest, guard: Guard, looking: Executor, aside: Executor) -> None:
+        self._guard = guard
+        self._aside = aside
+        self._run_dir = rundir.path_for(Path(manifest.state))
+        self._board = BoardReader(self._run_dir / rundir.BOARD)
+        self._verdicts: tuple[float, dict[str, Verdict]] = (0.0, {})
+        self._history = History()
+        self._metrics = Metrics([sink for sink in manifest.sinks if sink not in manifest.emits])
+        self._streams = Streams(manifest.monitor.max_streams)
+        self._looks = Looks(self._run_dir, manifest.monitor.interval_s, looking,
+                            (lambda look: self._history.take(look.status.snapshot), self._metrics.take,
+                             self._streams.take))
+        self._letters: Paced[bytes] = Paced(aside)
+        self._store = letters.store_of(manifest)
+        self._drawings = Drawings(manifest)
+        self._panel: Paced[bytes] = Paced(aside, manifest.monitor.interval_s / 2)
+        self._pages = Pages()
+
+    def application(self) -> web.Application:
+        """The routes."""
+        @web.middleware
+        async def gate(request: web.Request, handler: _Handler) -> web.StreamResponse:
+            return await self._gate(request, handler)
+
+        application = web.Application(middlewares=[gate], client_max_size=_BODY_BYTES)
+        for path in _PROBES:
+            application.router.add_get(path, self._probe)
+        for path, handler in (
+                ("/metrics", self._answer_metrics), ("/api/status", self._answer_status),
+                ("/api/history", self._answer_history), ("/api/letters", self._answer_letters),
+                ("/api/letters/reasons", self._answer_reasons), ("/api/panel", self._answer_panel),
+                ("/", self._index), ("/static/{name}", self._file)):
+            application.router.add_get(path, handler)
+        application.router.add_get("/api/events", self._events, allow_head=False)
+        for verb in ("scale", "reload", "stop"):
+            application.router.add_post(f"/api/{verb}", partial(self._command, verb))
+        application.on_response_prepare.append(_dress)
+        return application
+
+    def chores(self) -> tuple[Any, ...]:
+        """What goes on whether anybody asks or not."""
+        return self._looks.run(), self._streams.beat(), self._draw()
+
+    async def say_goodbye(self) -> None:
+        """Send a last look to the streams, if that is quick."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._looks.once(), _LAST_S)
+        self._streams.end()
+        await asyncio.sleep(0.02)  # for what is to be sent to leave
+
+    async def _gate(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Let in who may come in; turn what goes wrong into answers."""
+        try:
+            if request.path not in _PROBES:
+                if self._guard.wants_token and request.path == "/" and "token" in request.query:
+                    return self._enter(request.query["token"])
+                refused = self._guard.look(request.headers, request.cookies if self._guard.wants_token else {})
+                if refused is not None:
+                    return _refusal(refused)
+            return await handler(request)
+        except web.HTTPException as error:
+            headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+            return web.Response(status=error.status, text=f"{error.status}: {error.reason}\n", headers=headers)
+        except Busy:
+            return _refusal(Refused(503, "too many wait for an answer: try again"))
+        except TimeoutError:
+            return _refusal(Refused(408, f"expected the whole body within {_BODY_S:g} s"))
+        except ConnectionError:
+            raise
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            return web.Response(status=500, text="500: the monitor has a fault; its output says more\n")
+
+    def _enter(self, shown: str) -> web.Response:
+        """Give a browser the cookie that stands for the token."""
+        if not self._guard.is_token(shown):
+            return _refusal(Refused(401, "this is not the token (monitor.token_secret)"))
+        answer = web.Response(status=303, headers={"Location": "/"})
+        answer.set_cookie(self._guard.cookie_name, self._guard.cookie, httponly=True, samesite="Strict", path="/")
+        return answer
+
+    # Probes -------------------------------------------------------------------------------------------------------
+
+    async def _probe(self, request: web.Request) -> web.Response:
+        now = time.monotonic()
+        if now >= self._verdicts[0]:
+            run, views = self._board.run(), self._board.views()
+            self._verdicts = (now + _BOARD_S, dict(zip(_PROBES, (
+                readiness.live(run), readiness.ready(run, views), readiness.started(run, views)), strict=True)))
+        verdict = self._verdicts[1][request.path]
+        return web.Response(status=200 if verdict.ok else 503,
+                            text="".join(f"{reason}\n" for reason in verdict.reasons or ["ok"]))
+
+    # What is shown ------------------------------------------------------------------------------------------------
+
+    async def _answer_metrics(self, request: web.Request) -> web.Response:
+        await self._look()
+        return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _answer_status(self, request: web.Request) -> web.Response:
+        await self._look()
+        assert self._looks.last is not None
+        return _json(self._looks.last.json)
+
+    async def _answer_history(self, request: web.Request) -> web.Response:
+        return _json(msgspec.json.encode(self._history.columns()))
+
+    async def _answer_letters(self, request: web.Request) -> web.Response:
+        reason, limit = request.query.get("reason", ""), request.query.get("limit", "50")
+        if not limit.isdecimal() or not 1 <= int(limit) <= letters.MOST:
+            return _refusal(Refused(400, f"limit: expected 1 to {letters.MOST}, got {limit!r}"))
+        return _json(await self._letters.answer(
+            (reason, limit), lambda: msgspec.json.encode(letters.newest(self._store, reason, int(limit)))))
+
+    async def _answer_reasons(self, request: web.Request) -> web.Response:
+        return _json(await self._letters.answer(None, lambda: msgspec.json.encode(letters.reasons(self._store))))
+
+    async def _answer_panel(self, request: web.Request) -> web.Response:
+        return _json(await self._drawn())
+
+    async def _drawn(self) -> bytes:
+        return await self._panel.answer(None, lambda: msgspec.json.encode(self._drawings.draw()))
+
+    async def _draw(self) -> None:
+        """Draw now and then, so that there is something to look back at."""
+        while True:
+            with contextlib.suppress(Busy):
+                await self._drawn()
+            if not self._drawings.has_panel:
+                await asyncio.Event().wait()
+            await asyncio.sleep(_DRAW_S)
+
+    async def _look(self) -> None:
+        if await self._looks.first() is None:
+            raise web.HTTPServiceUnavailable(reason=" ".join(self._looks.problem.split()))
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        if self._streams.is_full:
+            return _refusal(Refused(503, f"monitor.max_streams = {len(self._streams)} are open: close one of them"))
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+        with self._streams.open(request.headers.get("Last-Event-ID", "")) as stream:
+            await answer.prepare(request)
+            await answer.write(HEAD)
+            while not stream.has_ended:
+                await answer.write(await stream.next())
+        return answer
+
+    # Commands -----------------------------------------------------------------------------------------------------
+
+    async def _command(self, verb: str, request: web.Request) -> web.Response:
+        refused = self._guard.command(request.headers)
+        if refused is not None:
+            return _refusal(refused)
+        arguments = _arguments(verb, await asyncio.wait_for(request.read(), _BODY_S))
+        if isinstance(arguments, Refused):
+            return _refusal(arguments)
+        reply = await asyncio.get_running_loop().run_in_executor(
+            self._aside, partial(asking.ask, self._run_dir, verb, *arguments))
+        return _json(msgspec.json.encode({"ok": reply.ok, "text": reply.text}), 200 if reply.ok else 409)
+
+    # The page -----------------------------------------------------------------------------------------------------
+
+    async def _index(self, request: web.Request) -> web.Response:
+        page = self._pages.get("index.html")
+        return _page(request, page) if page is not None else web.Response(text=_NO_PAGE)
+
+    async def _file(self, request: web.Request) -> web.Response:
+        page = self._pages.get(request.match_info["name"])
+        if page is None:
+            raise web.HTTPNotFound
+        return _page(request, page)
+
+
+async def _dress(request: web.Request, answer: web.StreamResponse) -> None:
+    answer.headers.update(_HEADERS)
+    answer.headers.setdefault("Cache-Control", "no-store")
+
+
+def _arguments(verb: str, body: bytes) -> tuple[str, ...] | Refused:
+    """What is said to the supervisor besides the verb."""
+    try:
+        said = msgspec.json.decode(body) if body.strip() else {}
+    except msgspec.DecodeError as error:
+        return Refused(400, f"expected JSON: {error}")
+    if verb != "scale":
+        return ()
+    match said:
+        case {"pool": str(pool), "workers": int(workers)} if not isinstance(workers, bool):
+            return pool, str(workers)
+    return Refused(400, 'expected {"pool": "parser", "workers": 3}')
+
+
+def _refusal(refused: Refused) -> web.Response:
+    headers = {401: {"WWW-Authenticate": 'Bearer realm="thresher"'}, 503: {"Retry-After": "5"}}.get(refused.status)
+    return web.Response(status=refused.status, text=f"{refused.text}\n", headers=headers)
+
+
+def _json(data: bytes, status: int = 200) -> web.Response:
+    return web.Response(body=data, status=status, content_type="application/json")
+
+
+def _page(request: web.Request, page: Page) -> web.Response:
+    """A file; a browser may keep it, and asks each time whether it is still the same."""
+    headers = {"ETag": f'"{page.etag}"', "Cache-Control": "no-cache"}
+    if f'"{page.etag}"' in request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=page.data, headers={**headers, "Content-Type": page.kind})
+
+
+def _quiet() -> logging.Logger:
+    """What strangers send is no news of the run."""
+    logger = logging.getLogger("thresher.monitor.http")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    return logger

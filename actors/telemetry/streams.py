@@ -1,0 +1,120 @@
+"""Event streams: what each client is still to be sent. A client that does not read costs nothing.
+
+    look ──show──▶ [ newest status ]  ◀── one place: a newer one replaces it
+    news ──tell──▶ [ happenings … ]   ◀── the last few; a client that missed some asks by ``Last-Event-ID``
+
+Nothing is queued behind a client that is slow: when it can take more, it is given what is newest then. Messages are
+the same bytes for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from actors.telemetry.looks import Look
+
+#: Happenings that are remembered for clients that come again, and for one that is slow.
+REMEMBERED = 200
+#: Seconds between two comments that keep the connection alive where nothing else is sent.
+BEAT_S = 15.0
+#: After so many ms a page that has lost us tries again.
+HEAD = b"retry: 2000\n\n"
+_BEAT, _END = b": still here\n\n", b"event: end\ndata: {}\n\n"
+
+
+class Stream:
+    """One client's."""
+
+    def __init__(self) -> None:
+        self._status = b""
+        self._told: deque[bytes] = deque(maxlen=REMEMBERED)
+        self._wake = asyncio.Event()
+        self.has_ended = False
+
+    def show(self, status: bytes) -> None:
+        """Send this status instead of any that is still to be sent."""
+        self._status = status
+        self._wake.set()
+
+    def tell(self, message: bytes) -> None:
+        """Send this as well."""
+        self._told.append(message)
+        self._wake.set()
+
+    def end(self) -> None:
+        """Send what there is, and no more."""
+        self.tell(_END)
+        self.has_ended = True
+
+    async def next(self) -> bytes:
+        """Wait until there is something to send; return it."""
+        await self._wake.wait()
+        self._wake.clear()
+        status, self._status = self._status, b""
+        if not self._told:
+            return status
+        told = b"".join(self._told)
+        self._told.clear()
+        return told + status
+
+
+class Streams:
+    """All open streams.
+
+    Args:
+        most: so many at a time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: set[Stream] = set()
+        self._remembered: deque[tuple[int, bytes]] = deque(maxlen=REMEMBERED)
+        self._last: Look | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more can be opened."""
+        return len(self._open) >= self._most
+
+    @contextmanager
+    def open(self, last_id: str) -> Iterator[Stream]:
+        """A stream for a client that has seen what has happened up to this number; empty: it needs the status only."""
+        stream = Stream()
+        if last_id.isdecimal():
+            for number, message in self._remembered:
+                if number > int(last_id):
+                    stream.tell(message)
+        if self._last is not None:
+            stream.show(self._last.message)
+        self._open.add(stream)
+        try:
+            yield stream
+        finally:
+            self._open.discard(stream)
+
+    def take(self, look: Look) -> None:
+        """Send a look to everybody."""
+        self._last = look
+        self._remembered.extend(look.told)
+        for stream in self._open:
+            stream.show(look.message)
+            for _, message in look.told:
+                stream.tell(message)
+
+    async def beat(self) -> None:
+        """Send a sign of life to everybody now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            for stream in self._open:
+                stream.tell(_BEAT)
+
+    def end(self) -> None:
+        """Tell everybody that this is the end."""
+        for stream in self._open:
+            stream.end()
