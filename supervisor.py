@@ -185,7 +185,7 @@ class _Run:
         self._bury_orphans()
 
     def _bury_orphans(self) -> None:
-        """Wait for grandchildren that have outlived their parent, and have ended: they are ours, and zombies until then."""
+        """Wait for grandchildren that have outlived their parent and ended: they are ours, and zombies until then."""
         with contextlib.suppress(ChildProcessError):  # nobody lives
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 if ended.si_pid in self._pids.values():  # an actor: its pidfd is about to wake us
