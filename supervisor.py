@@ -185,7 +185,7 @@ class _Run:
         self._bury_orphans()
 
     def _bury_orphans(self) -> None:
-        """Grandchildren that outlived their parent are ours; one that has ended stays a zombie until it is waited for."""
+        """Wait for grandchildren that have outlived their parent and ended: they are ours, and zombies until then."""
         with contextlib.suppress(ChildProcessError):  # nobody lives
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 if ended.si_pid in self._pids.values():  # an actor: its pidfd is about to wake us

@@ -25,7 +25,8 @@ T = TypeVar("T")
 
 
 def _require_namespaces() -> None:
-    if shutil.which("unshare") is None or subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode:
+    if shutil.which("unshare") is None or subprocess.run(
+            [*UNSHARE, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no new process namespace can be made here")
 
 
