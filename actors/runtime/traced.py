@@ -137,9 +137,14 @@ class TracedOrigin(Origin):
 
     def replace(self, key: BatchId, instead: list[tuple[Chunk, Blame]]) -> None:
         """Somebody died with a batch: it is suspect, split, or given up."""
-        piece = self._piece(key)
-        if piece is not None:
-            self._suspect(key, piece, instead)
+        piece, batch = self._piece(key), self._find(key)
+        if piece is not None and batch is not None:
+            piece.span.event("suspect", deaths=batch.blame.marks + 1, reason=instead[0][1].reason,
+                             detail=instead[0][1].detail.partition("\n")[0])
+            if piece.worker:
+                self._fell(piece, instead[0][1].reason)
+            if len(instead) > 1:
+                self._split(key, piece, [chunk for chunk, _ in instead])
         super().replace(key, instead)
 
     def advance(self) -> list[tuple[Chunk, Counts]]:
@@ -176,23 +181,17 @@ class TracedOrigin(Origin):
             delivery.end(cause or "failed")
         piece.worker = ""
 
-    def _suspect(self, key: BatchId, piece: _Piece, instead: list[tuple[Chunk, Blame]]) -> None:
-        blame = instead[0][1]
-        piece.span.event("suspect", marks=blame.marks, reason=blame.reason, detail=blame.detail.partition("\n")[0])
-        if piece.worker:
-            self._fell(piece, blame.reason)
-        if len(instead) == 1:
-            return
-        piece.span.event("split", halves=len(instead))
+    def _split(self, key: BatchId, piece: _Piece, halves: list[Chunk]) -> None:
+        piece.span.event("split", halves=len(halves))
         trace = piece.trace
-        trace.open += len(instead) - 1
-        for chunk, _ in instead:
+        trace.open += len(halves) - 1
+        for chunk in halves:
             span = self._tracer.begin(
                 "half", trace.root.context, piece.span.context, partition=key[0], start=chunk.start, end=chunk.end,
                 source=chunk.source, unit=chunk.unit, bytes=len(chunk.data))
             if span is not None:
                 self._pieces[_place(chunk)] = _Piece(trace, span)
-        del self._pieces[instead[0][0].unit, key[1], key[2]]
+        del self._pieces[halves[0].unit, key[1], key[2]]
         if piece.span is not trace.root:
             piece.span.end()
 

@@ -50,7 +50,10 @@ TOLD = "tracing.told"
 _PATH = "/v1/traces"
 #: A trace context of the version that there is, sampled.
 _CONTEXT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-01")
-_REASON_CHARS = 160
+_REASON_CHARS = 100
+#: What the system says, in the middle of what libraries say about it.
+_REASONS = [re.compile(r"\[Errno -?\d+\] ([\w ]+)"), re.compile("Transient error (.+) encountered"),
+            re.compile("reason: (.+)")]
 
 
 def open_tracer(options: TracingOptions, pipeline: str, name: str, generation: int, run_dir: Path) -> Tracer:
@@ -82,8 +85,8 @@ class Notice:
 
     def __init__(self, mark: Path, endpoint: str) -> None:
         self._mark = mark
-        self._where = urlsplit(endpoint)._replace(query="").geturl().rpartition("@")[2]  # no password
-        self.reason = ""
+        parts = urlsplit(endpoint)
+        self._where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # no password
 
     def is_given(self) -> bool:
         """Whether somebody has said it."""
@@ -95,46 +98,43 @@ class Notice:
             self._mark.touch(0o600, exist_ok=False)
         except OSError:
             return
-        reason = " ".join(self.reason.split())[:_REASON_CHARS]
-        print(f"tracing: {self._where} {problem}{f' ({reason})' if reason else ''}: spans are dropped, nothing else is",
-              file=sys.stderr, flush=True)
-
-
-class _Remember(logging.Handler):
-    """The SDK's log: the last words are kept for the notice, nothing is printed."""
-
-    def __init__(self, notice: Notice) -> None:
-        super().__init__(logging.WARNING)
-        self._notice = notice
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._notice.reason = record.getMessage()
+        print(f"tracing: {self._where} {problem}: spans are dropped, nothing else is", file=sys.stderr, flush=True)
 
 
 class _Exporter(SpanExporter):
-    """OTLP over HTTP; knows whether it works.
+    """OTLP over HTTP. Hears from the SDK's log what is wrong, which is printed nowhere.
 
     Attributes:
-        works: whether the last request was taken; None: there was none.
+        taken: how many spans the collector has taken.
+        problem: why it does not take them now; empty: it does.
+        is_over: set when there is nothing to wait for: all is sent, or there is a problem.
     """
 
     def __init__(self, endpoint: str, notice: Notice) -> None:
         self._inner = OTLPSpanExporter(f"{endpoint.rstrip('/').removesuffix(_PATH)}{_PATH}", timeout=REQUEST_S)
         self._notice = notice
-        self.works: bool | None = None
         self.taken = 0
+        self.problem = ""
+        self.is_over = threading.Event()
+        _listen(self._hear)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = self._inner.export(spans)
-        self.works = result is SpanExportResult.SUCCESS
-        if self.works:
+        if result is SpanExportResult.SUCCESS:
             self.taken += len(spans)
+            self.problem = ""
+            self.is_over.clear()
         else:
-            self._notice.give("takes no spans")
+            self._notice.give(self.problem or "takes no spans")
         return result
 
     def shutdown(self) -> None:
         self._inner.shutdown()  # type: ignore[no-untyped-call]
+
+    def _hear(self, text: str) -> None:
+        found = [match[1] for form in _REASONS if (match := form.search(text))]
+        self.problem = f"takes no spans ({[*found, text][0][:_REASON_CHARS]})"
+        self.is_over.set()
 
 
 class OtelTracer:
@@ -152,7 +152,6 @@ class OtelTracer:
 
     def __init__(self, options: TracingOptions, resource: Resource, name: str, generation: int,
                  notice: Notice) -> None:
-        _silence(notice)
         self._notice = notice
         self._exporter = _Exporter(options.endpoint, notice)
         self._processor = BatchSpanProcessor(
@@ -192,15 +191,21 @@ class OtelTracer:
         for span in list(self._open):
             span.end("the actor has stopped before")
         exporter = self._exporter
-        if exporter.works is False or (exporter.works is None and self._notice.is_given()):
-            return  # for nobody; the thread goes with the process
-        sending = threading.Thread(target=self._processor.shutdown, daemon=True)
-        sending.start()
-        sending.join(FLUSH_S)
-        if sending.is_alive():
-            self._notice.give("has not answered in time")
+        is_hopeless = not exporter.taken and self._notice.is_given()
+        if not self._ended or is_hopeless:
+            return
+        sending = threading.Thread(target=self._send_the_rest, daemon=True)  # it goes with the process
+        if not exporter.is_over.is_set():
+            sending.start()
+            exporter.is_over.wait(FLUSH_S)
+        if exporter.problem or sending.is_alive():
+            self._notice.give(exporter.problem or "has not answered in time")
         elif exporter.taken < self._ended:
             self._notice.give(f"was too slow for {self._ended - exporter.taken} of {self._ended} spans")
+
+    def _send_the_rest(self) -> None:
+        self._processor.shutdown()  # type: ignore[no-untyped-call]
+        self._exporter.is_over.set()
 
     def _over(self, span: _Span) -> None:
         self._open.discard(span)
@@ -244,8 +249,20 @@ def _context_of(text: str) -> trace.SpanContext | None:
     return trace.SpanContext(int(found[1], 16), int(found[2], 16), True, trace.TraceFlags(trace.TraceFlags.SAMPLED))
 
 
-def _silence(notice: Notice) -> None:
+class _Listener(logging.Handler):
+    """Hands on what is logged of exports."""
+
+    def __init__(self, hear: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._hear = hear
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("opentelemetry.exporter"):
+            self._hear(" ".join(record.getMessage().split()))
+
+
+def _listen(hear: Callable[[str], None]) -> None:
     """Nothing that the SDK logs is printed; that its queue is full it need not even log, span for span."""
     log = logging.getLogger("opentelemetry")
-    log.handlers, log.propagate = [_Remember(notice)], False
+    log.handlers, log.propagate = [_Listener(hear)], False
     logging.getLogger("opentelemetry.sdk._shared_internal").setLevel(logging.ERROR)
