@@ -244,6 +244,11 @@ class Taps:
                 self._show(batch, data, parts.get(self._letters, []), ready)
         return bool(self._sockets)
 
+    def close(self) -> None:
+        """Show nothing any more."""
+        for path in list(self._sockets):
+            self._end(path)
+
     def _show(self, batch: Batch, data: bytes, letters: list[bytes], ready: list[str]) -> None:
         count = int(self._left)
         rejects = list(self._inspector.letters(self._actor, letters[0], (count + 1) // 2)) if letters else []

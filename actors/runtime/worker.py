@@ -155,7 +155,9 @@ class PoolWorker:
         self._draining = True
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing is held but taps."""
+        if self._taps is not None:
+            self._taps.close()
 
     def _show(self, taps: Taps, batch: Batch, frames: list[bytes], made: Made) -> None:
         if not taps.show(batch, frames[0] if frames else b"", {part.destination: part.frames for part in made.parts}):
