@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,13 +50,16 @@ def growing(path: Path, *lines: bytes) -> Iterator[None]:
 
 def running(state: Path, target: str, path: Path, *sets: str) -> Running:
     """A run that follows a file."""
-    quick = ["source.type=directory", f"source.paths={json.dumps([str(path)])}", "source.poll_s=0.05", *sets]
+    quick = ["source.type=directory", f"source.paths={json.dumps([str(path)])}", "source.poll_s=0.05",
+             "window.start=clock", *sets]  # by the clock, nobody has to wait for what windows are counted from
     return Running(state, "run", target, "--format", "json", *(word for one in quick for word in ("--set", one)))
 
 
-def tapping(state: Path, stage: str, *words: str) -> subprocess.Popen[str]:
+def tapping(state: Path | None, stage: str, *words: str) -> subprocess.Popen[str]:
+    """A tap; without a state directory, of the only run that is going on."""
+    where = () if state is None else ("--state", str(state))
     return subprocess.Popen(
-        [sys.executable, "-m", "actors.cli", "tap", stage, "--state", str(state), "--json", *words], cwd=ROOT,
+        [sys.executable, "-m", "actors.cli", "tap", stage, *where, "--json", *words], cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
 
 
@@ -107,7 +111,7 @@ def test_a_killed_parser_is_tapped_again_and_windows_are_shown(tmp_path: Path) -
         with tapping(state, "aggregator", "--rate", "100") as process:
             assert process.stdout is not None
             first = json.loads(process.stdout.readline())
-            assert first["folded"] == [{"window": ["2019-08-12T22:00:04.351Z", "2019-08-12T23:00:04.351Z"],
+            assert first["folded"] == [{"window": ["2019-08-12T22:00:00.000Z", "2019-08-12T23:00:00.000Z"],
                                         "key": ["out", "Aadvik"], "numbers": [1]}]
             run.kill("parser.1", 0)
             run.until(lambda views: views["parser.1"].generation == 2 and views["parser.1"].pid > 0, "a fresh parser")
@@ -150,17 +154,21 @@ def test_a_tap_whose_reader_has_stopped_neither_slows_the_run_nor_changes_it(tmp
     assert assert_counts_add_up(state)["written"] == records
 
 
-def test_a_dry_run_can_be_tapped_and_a_tap_ends_with_its_run(tmp_path: Path) -> None:
-    state, log = tmp_path / "state", tmp_path / "a.log"
-    with growing(log, CONNECTION), running(state, "connections", log) as run:
-        run.until(is_working, "a batch")
-        with tapping(state, "parser") as process:
-            assert process.stdout is not None
-            assert json.loads(process.stdout.readline())["value"] == [1565647204351, "Aadvik", "Matina"]
-            os.kill(run.process.pid, signal.SIGTERM)
-            process.communicate(timeout=WATCHDOG_S)
-            assert process.returncode == 0
-        run.wait()
+def test_a_dry_run_can_be_tapped_and_a_tap_ends_with_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "a.log"
+    with tempfile.TemporaryDirectory() as place:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", place)  # where this is the only run
+        with growing(log, CONNECTION), Running(
+                tmp_path / "unused", "run", "connections", str(log), "--dry-run", "--set", "window.start=clock") as run:
+            with tapping(None, "parser") as process:
+                assert process.stdout is not None
+                assert json.loads(process.stdout.readline())["value"] == [1565647204351, "Aadvik", "Matina"]
+                os.kill(run.process.pid, signal.SIGTERM)
+                process.communicate(timeout=WATCHDOG_S)
+                assert process.returncode == 0
+            run.wait()
 
 
 @pytest.mark.parametrize(("words", "text"), [
