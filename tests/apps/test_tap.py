@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 
 from actors.apps.appsinstalled import encode_user_apps
 from actors.console import command
+from actors.runtime.errors import ConfigError
 from actors.runtime.rundir import path_for
 from actors.sinks.lmdb import read_lmdb
 from tests.loads import ROOT, WATCHDOG_S, Load, Running, Views, assert_counts_add_up
@@ -162,6 +164,7 @@ def test_a_dry_run_can_be_tapped_and_a_tap_ends_with_its_run(
         monkeypatch.setenv("XDG_RUNTIME_DIR", place)  # where this is the only run
         with growing(log, CONNECTION), Running(
                 tmp_path / "unused", "run", "connections", str(log), "--dry-run", "--set", "window.start=clock") as run:
+            _wait_for_a_run()
             with tapping(None, "parser") as process:
                 assert process.stdout is not None
                 assert json.loads(process.stdout.readline())["value"] == [1565647204351, "Aadvik", "Matina"]
@@ -169,6 +172,17 @@ def test_a_dry_run_can_be_tapped_and_a_tap_ends_with_its_run(
                 process.communicate(timeout=WATCHDOG_S)
                 assert process.returncode == 0
             run.wait()
+
+
+def _wait_for_a_run() -> None:
+    deadline = time.monotonic() + WATCHDOG_S
+    while True:
+        try:
+            command.only_run()
+            return
+        except ConfigError:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 @pytest.mark.parametrize(("words", "text"), [
