@@ -20,6 +20,7 @@ from actors.runtime.tracing import OFF, Tracer
 
 if TYPE_CHECKING:
     from actors.checker import Check
+    from actors.runtime.tap import Taps
 
 MakeRole = Callable[[Post], Role]
 
@@ -76,7 +77,8 @@ def _parser(manifest: Manifest) -> MakeRole:
                             parser.bulk_of(pipeline, options))
     else:
         work = parser.forwarding(parse)
-    return lambda post: PoolWorker(post, work, manifest.flow.credit)
+    return lambda post: PoolWorker(post, work, manifest.flow.credit,
+                                   lambda: _taps(post, manifest, pipeline, options))
 
 
 def _checker(manifest: Manifest) -> MakeRole:
@@ -118,6 +120,19 @@ def _monitor(manifest: Manifest) -> MakeRole:
     from actors.monitor import Monitor
 
     return lambda post: Monitor(post, manifest)
+
+
+def _taps(post: Post, manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | None) -> Taps:
+    from actors.runtime.tap import Inspector, Taps
+    from actors.runtime.windows import Placer
+
+    sinks = {sink: component.load() for sink, component in manifest.sinks.items() if sink not in manifest.emits}
+    placer = None if pipeline.windows is None else Placer(
+        pipeline.windows, options, manifest.window, manifest.aggregator.shards)
+    # A parser that does not check sees no dead letters but in its samples.
+    unpack = getattr(manifest.dead_letters.load(), "unpack", None) if manifest.parser.fuse else None
+    return Taps(post.address.partition("#")[0], Inspector(pipeline, options, sinks, placer, unpack),
+                writer_name(DEAD_LETTERS))
 
 
 def _application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:

@@ -31,9 +31,11 @@ from actors.runtime.messages import (
     Member,
     Part,
     Span,
+    Tap,
 )
 from actors.runtime.relay import Relay
 from actors.runtime.rows import Rows
+from actors.runtime.tap import Taps
 from actors.runtime.tracing import begin_work
 
 
@@ -74,9 +76,10 @@ class PoolWorker:
         post: the way out.
         make: the work itself, a pure function of a batch.
         credit: batches that each producer may have here at a time.
+        make_taps: makes what shows records to whoever wants to see some; None: nothing is shown.
     """
 
-    def __init__(self, post: Post, make: Work, credit: int) -> None:
+    def __init__(self, post: Post, make: Work, credit: int, make_taps: Callable[[], Taps] | None = None) -> None:
         self._post = post
         self._make = make
         self._credit = credit
@@ -88,6 +91,8 @@ class PoolWorker:
         self._held: set[str] = set()
         self._greeted: set[str] = set()
         self._draining = False
+        self._make_taps = make_taps
+        self._taps: Taps | None = None
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """Take a batch, an answer or credit."""
@@ -103,6 +108,9 @@ class PoolWorker:
             self._greet(sender, message)
         elif isinstance(message, Hold):
             (self._held.add if message.on else self._held.discard)(message.address)
+        elif isinstance(message, Tap) and self._make_taps is not None:
+            self._taps = self._taps or self._make_taps()
+            self._taps.tap(message)
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
         """Forget the dead; say upstream what was lost with them."""
@@ -150,6 +158,8 @@ class PoolWorker:
         slot.open = len(self._relay)
         if not self._send(producer, batch, made):
             self._stalled = (producer, batch, made)
+        if self._taps is not None and made.again is None:
+            self._show(self._taps, batch, frames, made)
         return 0.0
 
     def drain(self, is_end: bool = False) -> None:
@@ -157,7 +167,13 @@ class PoolWorker:
         self._draining = True
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing is held but taps."""
+        if self._taps is not None:
+            self._taps.close()
+
+    def _show(self, taps: Taps, batch: Batch, frames: list[bytes], made: Made) -> None:
+        if not taps.show(batch, frames[0] if frames else b"", {part.destination: part.frames for part in made.parts}):
+            self._taps = None
 
     def _show_what_waits(self) -> None:
         slot, queue = self._post.slot, self._queue

@@ -102,6 +102,10 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Return the letters as one payload."""
         return msgspec.msgpack.encode(items)
 
+    def unpack(self, data: bytes) -> list[DeadLetter]:
+        """Return the letters that ``pack`` made this of."""
+        return msgspec.msgpack.decode(data, type=list[DeadLetter])
+
     def open(self, name: str, state: Path) -> Sink:
         """Open the store; it is made with the first letter.
 
