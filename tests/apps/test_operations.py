@@ -46,7 +46,7 @@ def _assert_all_there(tmp_path: Path, expected: dict[bytes, bytes]) -> None:
 
 @pytest.mark.parametrize(("fuse", "pool"), [("true", "parser"), ("false", "checker")])
 def test_a_pool_gets_more_workers_and_fewer_while_it_works(tmp_path: Path, fuse: str, pool: str) -> None:
-    expected = _log(tmp_path)
+    expected = _log(tmp_path, 3 * RECORDS)
     state = str(tmp_path / "state")
     with _start(tmp_path, f"parser.fuse={fuse}") as running:
         running.until(lambda views: len(_workers(views, pool)) == 2, "two workers at work")
