@@ -88,7 +88,7 @@ def test_with_a_silent_collector_spans_are_dropped_and_nobody_waits(
             longest_s = max(longest_s, time.perf_counter() - began)
         began = time.monotonic()
         tracer.close()
-        assert time.monotonic() - began < FLUSH_S + 0.5
+        assert time.monotonic() - began < FLUSH_S + 1
         began = time.monotonic()
         other = tracer_of(collector.endpoint, tmp_path, name="writer.a")
         span = other.begin("batch")
