@@ -37,8 +37,8 @@ import actors
 from actors.runtime.pipeline import TracingOptions
 from actors.runtime.tracing import Fact, Span, Tracer
 
-#: Most spans that wait to be sent; most in one request.
-QUEUE_SPANS, REQUEST_SPANS = 4096, 512
+#: Most spans that wait to be sent (of the largest kind some 7 kB each); most in one request.
+QUEUE_SPANS, REQUEST_SPANS = 2048, 512
 #: Seconds between two requests, when there are few spans.
 DELAY_S = 1.0
 #: Longest time for one request, with its repetitions.
