@@ -37,8 +37,8 @@ import actors
 from actors.runtime.pipeline import TracingOptions
 from actors.runtime.tracing import Fact, Span, Tracer
 
-#: Most spans that wait to be sent; most in one request.
-QUEUE_SPANS, REQUEST_SPANS = 4096, 512
+#: Most spans that wait to be sent (of the largest kind some 7 kB each); most in one request.
+QUEUE_SPANS, REQUEST_SPANS = 2048, 512
 #: Seconds between two requests, when there are few spans.
 DELAY_S = 1.0
 #: Longest time for one request, with its repetitions.
@@ -47,6 +47,8 @@ REQUEST_S = 2.0
 FLUSH_S = 0.8
 #: Whoever makes this file in the run directory may say that the collector is in trouble; it is said once in a run.
 TOLD = "tracing.told"
+#: What is said of a collector that takes connections and does nothing.
+SILENT = "has not answered in time"
 _PATH = "/v1/traces"
 #: A trace context of the version that there is, sampled.
 _CONTEXT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-01")
@@ -133,7 +135,10 @@ class _Exporter(SpanExporter):
 
     def _hear(self, text: str) -> None:
         found = [match[1] for form in _REASONS if (match := form.search(text))]
-        self.problem = f"takes no spans ({[*found, text][0][:_REASON_CHARS]})"
+        if "timed out" in text or "due to timeout" in text:  # that is also how the SDK ends what had another reason
+            self.problem = self.problem or SILENT
+        else:
+            self.problem = f"takes no spans ({[*found, text][0][:_REASON_CHARS]})"
         self.is_over.set()
 
 
@@ -199,7 +204,7 @@ class OtelTracer:
             sending.start()
             exporter.is_over.wait(FLUSH_S)
         if exporter.problem or sending.is_alive():
-            self._notice.give(exporter.problem or "has not answered in time")
+            self._notice.give(exporter.problem or SILENT)
         elif exporter.taken < self._ended:
             self._notice.give(f"was too slow for {self._ended - exporter.taken} of {self._ended} spans")
 
