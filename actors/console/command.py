@@ -23,7 +23,7 @@ def only_run() -> Path:
     Raises:
         ConfigError: there is none, or more than one.
     """
-    states = [state for folder in rundir.base().glob("*") if (state := _state_of(folder)) is not None]
+    states = [state for folder in rundir.base().glob("*") if (state := state_of(folder)) is not None]
     if len(states) == 1:
         return states[0]
     if not states:
@@ -32,7 +32,8 @@ def only_run() -> Path:
                       + "\n".join(f"  {state}" for state in sorted(states)))
 
 
-def _state_of(run_dir: Path) -> Path | None:
+def state_of(run_dir: Path) -> Path | None:
+    """Return the state directory of the run that is going on with this run directory, or None."""
     try:
         state = Path(load_manifest(run_dir / rundir.MANIFEST).state)
     except (OSError, msgspec.MsgspecError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import resource
@@ -16,6 +17,8 @@ from actors.runtime.errors import plain_reason
 _OWN_DESCRIPTORS, _PER_ACTOR = 64, 4
 #: Below this the disk is nearly full: positions and dead letters alone may need so much.
 SCANTY_BYTES = 64 * 1024 * 1024
+
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def state_problem(state: Path) -> str:
@@ -73,6 +76,41 @@ def port_problem(host: str, port: int) -> str:
     except OSError as error:
         return plain_reason(error)
     return ""
+
+
+def usable_cores() -> float:
+    """Cores that this process may use, by its affinity and by its cgroup."""
+    cores = float(len(os.sched_getaffinity(0)))
+    return min(cores, cgroup_cores() or cores)
+
+
+def cgroup_cores() -> float:
+    """Cores that a cgroup allows, 0 for no limit."""
+    limits = []
+    for text in _cgroup("cpu.max"):
+        quota, _, period = text.partition(" ")
+        if quota.isdigit() and period.isdigit():
+            limits.append(int(quota) / int(period))
+    return min(limits, default=0.0)
+
+
+def cgroup_memory() -> int:
+    """Bytes that a cgroup allows, 0 for no limit."""
+    return min((int(text) for text in _cgroup("memory.max") if text.isdigit()), default=0)
+
+
+def _cgroup(name: str) -> list[str]:
+    """What a file says in this process's cgroup and in all above it (version 2)."""
+    try:
+        own = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return []
+    folder, found = _CGROUPS / own.removeprefix("0::").strip("/"), []
+    while folder.is_relative_to(_CGROUPS):
+        with contextlib.suppress(OSError):
+            found.append((folder / name).read_text().strip())
+        folder = folder.parent
+    return found
 
 
 def has(module: str) -> bool:

@@ -15,6 +15,7 @@ from actors.console import check, surroundings
 from actors.console.check import Finding
 from actors.settings import load
 from tests.loads import ROOT
+from tests.postgres import Postgres
 from tests.servers import Memcached, free_port
 
 
@@ -65,6 +66,18 @@ def test_a_database_that_is_down_is_named_without_its_password(tmp_path: Path) -
     assert problem.verdict == "problem"
     assert "topsecret" not in problem.text
     assert "refused" in problem.text
+
+
+def test_a_database_that_answers_is_well_and_one_that_lets_us_never_in_is_a_wrong_configuration(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    found = findings("tests.pipelines.rower", f"sinks.store.url={postgres.url()}", state=tmp_path)
+    assert found["sinks.store"].verdict == "ok"
+    with postgres.connect() as connection:
+        tables = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
+    assert tables == (0,), "nothing is made"
+    found = findings("tests.pipelines.rower", f"sinks.store.url={postgres.url(password='wr0ng')}", state=tmp_path)
+    assert found["sinks.store"].code == 78
 
 
 def test_input_that_is_not_there_is_a_problem_and_none_at_all_a_wrong_configuration(tmp_path: Path) -> None:
