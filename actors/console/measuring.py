@@ -248,7 +248,42 @@ def _stages(made: Sequence[Actor], records: int, seconds: float) -> list[Stage]:
     stages: list[Stage] = []
     for stage, some in by_stage.items():
         if some:
-            if parser is not None and parser.cores < _OWN_CORES * parser.worked:
+            worked = sum(actor.busy_s for actor in some)
+            busiest = max(actor.busy_s for actor in some)
+            stages.append(Stage(stage, len(some), min(1.0, busiest / seconds), worked / seconds,
+                                sum(actor.cpu_s for actor in some) / seconds, records / worked if worked > 0 else 0.0))
+    return stages
+
+
+# What the figures say -----------------------------------------------------------------------------------------------
+
+
+class Suggestion(msgspec.Struct, frozen=True):
+    """How many workers to use, None when nothing can be said; and why."""
+
+    workers: int | None
+    reasons: list[str]
+
+
+def suggest(results: Sequence[Result], cores: float) -> Suggestion:
+    """Return the fewest workers that are as fast as any."""
+    sure = [result for result in results if not result.doubt and result.records]
+    if not sure:
+        return Suggestion(None, [result.doubt for result in results[:1]])
+    most = max(result.records_per_s for result in sure)
+    best = min((result for result in sure if result.records_per_s >= (1 - _WORTH) * most),
+               key=lambda result: result.workers)
+    others = ", ".join(f"{result.workers}: {result.records_per_s:,.0f}" for result in sure if result is not best)
+    reasons = [f"{best.records_per_s:,.0f} records/s" + (f" (with {others})" if others else "")]
+    busy = {stage.stage: stage for stage in best.stages}
+    reader, parser = busy.get("reader"), busy.get("parser")
+    if reader is not None and parser is not None and reader.busy > 0:
+        feeds = max(1, int(best.workers * max(parser.busy, reader.busy) / reader.busy))
+        reasons.append(f"the reader is busy {reader.busy:.0%}, so it would feed {feeds} parser{'s' * (feeds != 1)}")
+    full = best.cores >= 0.9 * cores
+    reasons.append(f"this machine has {cores:g} core{'s' * (cores != 1)}, of which the run used {best.cores:.1f}"
+                   + (": more workers would only share them" if full else ""))
+    if parser is not None and parser.cores < _OWN_CORES * parser.worked:
         reasons.append(f"its parsers had a core only {parser.cores / parser.worked:.0%} of the time that they worked: "
                        "something else uses this machine, or parse waits for something; figures may be too low")
     elif not full:
