@@ -29,10 +29,11 @@ def only_run() -> Path:
 
 def going_on() -> list[Path]:
     """Return the state directories of all runs of this user that are going on."""
-    return sorted(state for folder in rundir.base().glob("*") if (state := _state_of(folder)) is not None)
+    return sorted(state for folder in rundir.base().glob("*") if (state := state_of(folder)) is not None)
 
 
-def _state_of(run_dir: Path) -> Path | None:
+def state_of(run_dir: Path) -> Path | None:
+    """Return the state directory of the run that is going on with this run directory, or None."""
     try:
         state = Path(load_manifest(run_dir / rundir.MANIFEST).state)
     except (OSError, msgspec.MsgspecError):

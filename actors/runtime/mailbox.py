@@ -340,6 +340,12 @@ class ControlBox(_Postbox):
         return received, fds
 
 
+def library() -> dict[str, str]:
+    """Versions of ZeroMQ, and what it was built with of what runs need."""
+    return {"libzmq": zmq.zmq_version(), "pyzmq": zmq.pyzmq_version(),
+            **{f"libzmq {name}": "yes" if zmq.has(name) else "no" for name in ("ipc", "curve")}}
+
+
 def make_keys() -> dict[str, str]:
     """Return new CURVE keys as the four options of ``Links``."""
     (server_public, server_secret), (client_public, client_secret) = zmq.curve_keypair(), zmq.curve_keypair()

@@ -134,10 +134,13 @@ class Sink(Protocol):
 class SinkOptions(Protocol):
     """A sink's options (a frozen struct): how to pack items in the pool, how to open the sink in its writer.
 
-    Two more may be there. ``console: ClassVar[bool]``: True for a sink that writes to the run's standard output;
-    events, progress and the closing report go to standard error then. ``clear(name, state)``: empty what the sink
-    called ``name`` owns, and nothing else, for a run that begins anew; called while no run has the state directory.
-    It raises ConfigError when what is there is not certainly its own. A source's options may have it, too.
+    More may be there. ``check(name, state) -> list[str]``: for ``thresher check``, what would keep this sink from
+    working now (its server does not answer), each with how to mend it; nothing is changed, and it ends after the sink's
+    own time-outs; ConfigError when only another configuration can help. ``console: ClassVar[bool]``: True for a sink
+    that writes to the run's standard output; events, progress and the closing report go to standard error then.
+    ``clear(name, state)``: empty what the sink called ``name`` owns, and nothing else, for a run that begins anew;
+    called while no run has the state directory. It raises ConfigError when what is there is not certainly its own. A
+    source's options may have it, too.
     """
 
     #: True: the parts of all batches arrive in source order. False: in any order, empty parts are not sent.
@@ -268,7 +271,10 @@ class Source(Protocol):
 
 
 class SourceOptions(Protocol):
-    """A source's options (a frozen struct)."""
+    """A source's options (a frozen struct).
+
+    ``check(state) -> list[str]`` may be there, like that of ``SinkOptions``: there is nothing to read, a port is taken.
+    """
 
     #: One line for ``explain``: what a crash can do to what is read here.
     guarantee: ClassVar[str]

@@ -117,6 +117,20 @@ class Memcached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Open the sink; the connection is made with the first write."""
         return _Server(self)
 
+    def check(self, name: str, state: Path) -> list[str]:
+        """Say why the server cannot be used now, for ``thresher check``."""
+        mend = f"start it, or set sinks.{name}.server to where it is"
+        try:
+            with _connected(_address(self.server), self.connect_timeout_s) as server:
+                server.settimeout(self.timeout_s)
+                server.sendall(b"version\r\n")
+                reply = server.recv(_MAX_REPLY_BYTES)
+        except OSError as error:
+            return [f"{plain_reason(error)}: {mend}"]
+        if not reply.startswith(b"VERSION "):
+            return [f"expected VERSION, it answers {reply[:60]!r}: {mend}"]
+        return []
+
     def describe(self) -> str:
         """Say where this writes."""
         return f"memcached {self.server}"
@@ -264,6 +278,19 @@ def _commands(data: bytes | memoryview) -> Iterator[bytes]:
         after = end + 2 + length + 2
         yield data[at:after]
         at = after
+
+
+def _connected(address: str | tuple[str, int], timeout_s: float) -> socket.socket:
+    if not isinstance(address, str):
+        return socket.create_connection(address, timeout_s)
+    server = socket.socket(socket.AF_UNIX)
+    server.settimeout(timeout_s)
+    try:
+        server.connect(address)
+    except OSError:
+        server.close()
+        raise
+    return server
 
 
 def _address(server: str) -> str | tuple[str, int]:

@@ -107,8 +107,20 @@ class Sql(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
             return open_store(self, name, state)  # which imports what talks to this kind of database
         except ImportError as error:
-            raise ConfigError(f"sinks.{name}: type sql needs {error.name or error}: install it with "
-                              "`pip install sqlalchemy 'psycopg[binary]'` (the extra `sql`)") from error
+            raise ConfigError(_needs(name, error)) from error
+
+    def check(self, name: str, state: Path) -> list[str]:
+        """Say why the database cannot be used now, for ``thresher check``; no table is made.
+
+        Raises:
+            ConfigError: it cannot be this database, or this user.
+        """
+        try:
+            from actors.sinks.sql_store import problems_of
+
+            return problems_of(self, name, state)
+        except ImportError as error:
+            return [_needs(name, error)]
 
     def describe(self) -> str:
         """Say where this writes."""
@@ -117,6 +129,11 @@ class Sql(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 OPTIONS = Sql
+
+
+def _needs(name: str, error: ImportError) -> str:
+    return (f"sinks.{name}: type sql needs {error.name or error}: install it with "
+            "`pip install sqlalchemy 'psycopg[binary]'` (the extra `sql`)")
 
 
 def timestamp_of(microseconds: int) -> datetime.datetime:

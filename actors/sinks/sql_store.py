@@ -74,6 +74,27 @@ def open_store(options: Sql, name: str, state: Path) -> Store:
     return store
 
 
+def problems_of(options: Sql, name: str, state: Path) -> list[str]:
+    """What would keep a server from being used now; a file is made by the run, in a directory that it makes.
+
+    Raises:
+        ConfigError: it can never work.
+    """
+    says = f"sql {without_password(options.url) or f'{name}.sqlite'}"
+    engine = _engine(options, name, state, says)
+    if engine.dialect.name != "postgresql":
+        return []
+    try:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text("SELECT 1"))
+    except exc.SQLAlchemyError as error:
+        text = _plain(error, " ")
+        if _is_hopeless(error):
+            raise ConfigError(f"sinks.{name}: {says}: {text}: mend url, or the database") from error
+        return [f"{text}: start it, or set sinks.{name}.url to where it is"]
+    return []
+
+
 class Store:
     """A table and the connection to its database.
 

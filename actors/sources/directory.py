@@ -80,6 +80,26 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Raises:
             ConfigError: nothing is named, or something whose directory does not exist.
         """
+        self._require_places()
+        return DirectorySource(self, ledger, batch_bytes)
+
+    def check(self, state: Path) -> list[str]:
+        """Say what of the input cannot be read now, for ``thresher check``. A file that is followed may come later.
+
+        Raises:
+            ConfigError: nothing is named, or something whose directory does not exist.
+        """
+        self._require_places()
+        found = Listing(self.paths, self.pattern, self.recursive)
+        problems = [f"{path}: {problem}: mend it, or take it out of source.paths"
+                    for path, problem in found.problems.items()]
+        if not self.follow:
+            problems += [f"{path}: there is no such file or directory" for path in found.missing]
+            if not found.files and not problems:
+                problems.append(f"no file is in {', '.join(self.paths)} (pattern {self.pattern}): put files there")
+        return problems
+
+    def _require_places(self) -> None:
         if not self.paths:
             raise ConfigError("the directory source has nothing to read: paths is empty; expected files or directories "
                               "on the command line, or e.g. paths = [\"logs\"]")
@@ -88,7 +108,6 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             if self.follow and not os.path.isdir(parent):
                 raise ConfigError(f"the directory source cannot read {path}: there is no such file or directory, and "
                                   f"no {parent} in which it could appear")
-        return DirectorySource(self, ledger, batch_bytes)
 
     def describe(self) -> str:
         """Say where this reads: ``paths logs, followed``."""

@@ -68,10 +68,27 @@ class Files(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Raises:
             ConfigError: neither a pattern nor paths are given.
         """
+        self._require_names()
+        return FilesSource(self, ledger, batch_bytes)
+
+    def _require_names(self) -> None:
         if not self.pattern and not self.paths:
             raise ConfigError("the files source has nothing to read: pattern is empty and so is paths; "
                               "expected files on the command line, or e.g. pattern = \"data/*.tsv.gz\"")
-        return FilesSource(self, ledger, batch_bytes)
+
+    def check(self, state: Path) -> list[str]:
+        """Say what of the input cannot be read now, for ``thresher check``.
+
+        Raises:
+            ConfigError: neither a pattern nor paths are given.
+        """
+        self._require_names()
+        files = matching_files(self)
+        if not files:
+            return [f"no file matches {', '.join(name for name in (self.pattern, *self.paths) if name)}: put files "
+                    "there, or set source.pattern (a name that begins with a dot is of a finished file)"]
+        return [f"{path}: {problem}: mend it, or take it out of source.paths" for path in files
+                if (problem := _unreadable(path))]
 
     def describe(self) -> str:
         """Say where this reads: ``files data/*.tsv.gz``."""
@@ -112,6 +129,15 @@ def _is_dotted(path: str) -> bool:
 def _dotted(path: str) -> str:
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{name}")
+
+
+def _unreadable(path: str) -> str:
+    """Why a file cannot be read; empty when it can."""
+    try:
+        with open(path, "rb"):
+            return ""
+    except OSError as error:
+        return plain_reason(error)
 
 
 class _Reading(NamedTuple):

@@ -102,6 +102,19 @@ class Tcp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """
         return TcpSource(self, ledger, batch_bytes, state)
 
+    def check(self, state: Path) -> list[str]:
+        """Say what would keep clients out now, for ``thresher check``: the port is taken, too few files may be open."""
+        problems: list[str] = []
+        try:
+            _listen(self, 0).close()
+        except ConfigError as error:
+            problems.append(str(error))
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard != resource.RLIM_INFINITY and hard < self.max_clients + _OWN_DESCRIPTORS:
+            problems.append(f"source.max_clients is {self.max_clients}, and a process may have {hard} open files: "
+                            "raise the limit with `ulimit -Hn`, or set fewer clients")
+        return problems
+
     def describe(self) -> str:
         """Say where this listens."""
         return f"tcp {_joined(self.host, self.port)}" + ("" if self.port else " (any free port)")

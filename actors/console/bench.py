@@ -1,0 +1,217 @@
+"""``thresher bench``: how fast a pipeline is here, with how many workers, when nothing is written.
+
+Each number of workers is a run of its own, with real processes, in a scratch directory: everything is done but to
+write, so no server can be the limit, and nothing is changed. What a sink can take is for a trial run to show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from actors.console import surroundings
+from actors.console.commandline import at_least, target_options
+from actors.console.inputs import STDIN, settings_of
+from actors.console.measuring import LEAST_S, Result, Suggestion, measure, suggest
+from actors.runtime.errors import ConfigError, ThresherError
+from actors.runtime.manifest import Component, Manifest, component_of
+from actors.runtime.pipeline import MAX_WORKERS, MonitorOptions, TracingOptions
+from actors.settings import Settings, load
+from actors.sources.files import Files, matching_files
+from actors.verify.runs import Run, run_one
+
+FAILURE, INTERRUPTED = 1, 3
+#: A short input is repeated, by links to its files, so often at most.
+_MOST_LINKS = 2000
+#: So much more input than the time needs: more workers read it faster.
+_SPARE = 1.5
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What can be said to the verb."""
+    target_options(parser, state=False)
+    parser.add_argument("files", nargs="*", metavar="FILE", help="read these instead of the configured input; "
+                        "the more, the better the figures")
+    parser.add_argument("--seconds", type=at_least(1), default=5, metavar="S",
+                        help="measure each number of workers for so long; default: 5")
+    parser.add_argument("--workers", type=_numbers, default=None, metavar="N,N",
+                        help="numbers of workers to try; default: 1, 2, 4, ... up to the cores of this machine")
+    parser.add_argument("--json", action="store_true", help="all figures as one JSON object")
+    parser.add_argument("--one", metavar="DIR", help=argparse.SUPPRESS)  # one run, as this verb starts it
+    parser.epilog = ("Nothing is written, no position is kept, no file is renamed. busy: part of the time that a "
+                     "stage's busiest process works; cores: CPU seconds in a second. Example: thresher bench "
+                     "appsinstalled logs/*.tsv.gz --workers 1,2,4")
+
+
+def main(options: argparse.Namespace, run: Run) -> int:
+    """Measure, and print what was found."""
+    if options.one:
+        return run_one(Path(options.one), run)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: with everything tidied up
+    cores = surroundings.usable_cores()
+    with tempfile.TemporaryDirectory(prefix="thresher-bench-") as scratch:
+        manifest = manifest_for(options, Path(scratch))
+        results: list[Result] = []
+        try:
+            for result in _results(manifest, options, Path(scratch), cores):
+                results.append(result)
+                if not options.json:
+                    print(("" if len(results) == 1 else "\n") + render(result), flush=True)
+        except ConfigError:
+            raise
+        except ThresherError as error:
+            print(f"bench {options.target}: {error}", file=sys.stderr)
+            return FAILURE
+    suggestion = suggest(results, cores)
+    if options.json:
+        print(json.dumps({"target": options.target, "source": manifest.source.load().describe(), "cores": cores,
+                          "results": [result.fields() for result in results],
+                          "suggestion": msgspec.to_builtins(suggestion)}))
+    else:
+        print(f"\n{render_suggestion(suggestion, manifest)}")
+    return 0
+
+
+def manifest_for(options: argparse.Namespace, scratch: Path) -> Manifest:
+    """What is measured: the configuration, with an input that ends, and sinks that keep nothing.
+
+    Raises:
+        ConfigError: the configuration is wrong, or there is nothing to read.
+    """
+    manifest = _settings(options, str(scratch / "state")).manifest
+    source = manifest.source.load()
+    check = getattr(source, "check", None)
+    problems = [] if check is None else check(scratch)
+    if problems:
+        raise ConfigError("\n".join(f"bench: {problem}" for problem in problems))
+    if isinstance(source, Files):  # by their full names: a link to a relative one would lead nowhere
+        paths = [os.path.abspath(path) for path in matching_files(source)]
+        source = msgspec.structs.replace(source, pattern="", paths=paths, rename="none")
+        manifest = msgspec.structs.replace(manifest, source=component_of(source))
+    return msgspec.structs.replace(manifest, monitor=MonitorOptions(), tracing=TracingOptions())
+
+
+def _settings(options: argparse.Namespace, state: str) -> Settings:
+    target, sets, files = options.target, options.set, options.files
+    if STDIN in files:
+        raise ConfigError("bench: standard input can be read only once: expected files")
+    settings = settings_of(target, sets, state, dry=True)
+    source = settings.manifest.source.load()
+    if not hasattr(source, "paths"):
+        if not files and (hasattr(source, "port") or getattr(source, "wants_stdin", False)):
+            raise ConfigError(f"bench: {target} reads from {source.describe()}, which cannot be read again and again: "
+                              f"give files with the same lines, e.g. thresher bench {target} FILE")
+        if not files:
+            return settings
+        others = [word for word in sets if not word.startswith("source.")]
+        return load(target, sets=others, state=state, dry=True,
+                    source=["source.type=files", f"source.paths={json.dumps(files)}"])
+    once = hasattr(source, "follow")
+    return settings_of(target, sets, state, files=files, once=once, dry=True) if files or once else settings
+
+
+def _results(manifest: Manifest, options: argparse.Namespace, scratch: Path, cores: float) -> Iterator[Result]:
+    """Measure with each number of workers; a short input is repeated after the first look at it."""
+    numbers = options.workers or _usual(cores)
+    command = [sys.executable, "-m", "actors.cli", "bench", options.target, "--one"]
+    index = 0
+    may_repeat = True
+    while index < len(numbers):
+        workers = numbers[index]
+        _say(f"{workers} worker{'s' * (workers != 1)}: measuring for {options.seconds} s")
+        began = time.monotonic()
+        result = measure(with_workers(manifest, workers), workers, command, scratch / f"run-{index}", options.seconds)
+        is_short = result.seconds < min(options.seconds, 2 * LEAST_S)
+        longer = repeated(manifest, result, options.seconds, time.monotonic() - began, scratch / "input") if (
+            is_short and may_repeat) else None
+        may_repeat = False
+        if longer is not None:
+            manifest = longer
+            continue
+        index += 1
+        yield result
+
+
+def with_workers(manifest: Manifest, workers: int) -> Manifest:
+    """The same with so many workers in each pool."""
+    return msgspec.structs.replace(
+        manifest, parser=msgspec.structs.replace(manifest.parser, workers=workers),
+        checker=msgspec.structs.replace(manifest.checker, workers=workers))
+
+
+def repeated(manifest: Manifest, result: Result, seconds: float, took_s: float, folder: Path) -> Manifest | None:
+    """The same with its files again and again, enough for the time; None: they cannot be repeated.
+
+    With windows in event time what comes again would be late, which is other work.
+    """
+    source = manifest.source.load()
+    if not isinstance(source, Files) or manifest.windowed or not source.paths:
+        return None
+    once_s = max(0.05, result.seconds or min(0.2, took_s))
+    times = min(math.ceil(_SPARE * seconds * _usual(surroundings.usable_cores())[-1] / once_s),
+                _MOST_LINKS // len(source.paths))
+    if times < 2:
+        return None
+    folder.mkdir()
+    links = []
+    for number in range(times):
+        for index, path in enumerate(source.paths):
+            link = folder / f"{number:04}-{index:04}-{os.path.basename(path)}"
+            link.symlink_to(path)
+            links.append(str(link))
+    component: Component = component_of(msgspec.structs.replace(source, paths=links))
+    return msgspec.structs.replace(manifest, source=component)
+
+
+def _usual(cores: float) -> list[int]:
+    """1, 2, 4, ... and the number of cores."""
+    most = max(1, min(MAX_WORKERS, int(cores)))
+    return sorted({most, *(1 << power for power in range(most.bit_length()))})
+
+
+def _numbers(text: str) -> list[int]:
+    numbers = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if not all(1 <= number <= MAX_WORKERS for number in numbers):
+        raise argparse.ArgumentTypeError(f"expected numbers from 1 to {MAX_WORKERS}, e.g. 1,2,4, got {text!r}")
+    return sorted(set(numbers))
+
+
+def _say(text: str) -> None:
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)
+
+
+# What is printed ----------------------------------------------------------------------------------------------------
+
+
+def render(result: Result) -> str:
+    """One run as text."""
+    lines = [f"{result.workers} worker{'s' * (result.workers != 1)}: {result.records_per_s:,.0f} records/s, "
+             f"{result.bytes_per_s / 1e6:,.1f} MB/s, {result.cores:.1f} cores, in {result.seconds:.1f} s"]
+    if result.doubt:
+        lines.append(f"  {result.doubt}")
+    if result.stages:
+        lines.append(f"  {'stage':14} {'busy':>6} {'cores':>6} {'records per busy second and process':>36}")
+    for stage in result.stages:
+        name = f"{stage.stage} ×{stage.processes}" if stage.processes > 1 else stage.stage
+        rate = f"{stage.records_per_busy_s:,.0f}" if stage.records_per_busy_s else "-"
+        lines.append(f"  {name:14} {stage.busy:6.0%} {stage.cores:6.2f} {rate:>36}")
+    return "\n".join(lines)
+
+
+def render_suggestion(suggestion: Suggestion, manifest: Manifest) -> str:
+    """How many workers to use, as text."""
+    if suggestion.workers is None:
+        return "no suggestion: " + "; ".join(suggestion.reasons)
+    pools = "parser.workers" if manifest.parser.fuse else "parser.workers and checker.workers"
+    return f"{pools} = {suggestion.workers}: " + "; ".join(suggestion.reasons)

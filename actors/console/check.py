@@ -1,0 +1,178 @@
+"""``thresher check``: a configuration, and what it needs of this machine and of its servers, before anything runs.
+
+``lint`` looks at the configuration alone. This asks, too: can state and sockets be kept, is there input, do the servers
+answer, are ports free, is what is wanted installed? Nothing is changed, and nothing but a greeting is sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from actors.console import surroundings
+from actors.console.commandline import target_options
+from actors.console.inputs import settings_from
+from actors.runtime import rundir
+from actors.runtime.errors import ConfigError, plain_reason
+from actors.runtime.manifest import Manifest
+from actors.runtime.topology import DEAD_LETTERS, expand
+from actors.settings import Settings
+
+FAILURE, BAD_CONFIG = 1, 78
+#: Sinks have time-outs of their own; this is for servers that take a connection and say nothing.
+_PATIENCE_S = 30.0
+#: Workers that ``thresher scale`` may add, of which a few should find room.
+_PLUS = 8
+#: Problems of one source or sink that are told.
+_TOLD = 5
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at.
+
+    Attributes:
+        what: ``configuration``, ``state``, ``run directory``, ``source``, ``sinks.NAME``, ...
+        verdict: ``ok``, ``problem`` or ``skipped``.
+        text: what was found; of a problem also how to mend it.
+        code: exit code of a problem.
+    """
+
+    what: str
+    verdict: str
+    text: str
+    code: int = 0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What can be said to the verb."""
+    target_options(parser)
+    parser.add_argument("--offline", action="store_true", help="ask no server")
+    parser.add_argument("--json", action="store_true", help="findings as one JSON array")
+    parser.epilog = ("One line for each finding; a problem says how to mend it. Exit code: 0 all is well, 1 something "
+                     "is missing here, 78 the configuration is wrong. Example: thresher check config.toml && thresher "
+                     "run config.toml")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print what was found."""
+    findings = list(check(lambda: settings_from(options), options.offline))
+    if options.json:
+        print(json.dumps([{"check": each.what, "result": each.verdict, "text": each.text} for each in findings]))
+    else:
+        width = max(len(each.what) for each in findings)
+        for each in findings:
+            lines = each.text.splitlines() or [""]
+            text = f"\n{'':{width + 11}}".join(lines)
+            print(f"{each.verdict:8} {each.what:{width}}  {text}")
+    return max((each.code for each in findings), default=0)
+
+
+def check(load: Callable[[], Settings], offline: bool) -> Iterator[Finding]:
+    """Yield a finding for everything that is looked at, in the order of a run's needs."""
+    try:
+        settings = load()
+    except ConfigError as error:
+        yield Finding("configuration", "problem", str(error), BAD_CONFIG)
+        return
+    manifest = settings.manifest
+    yield Finding("configuration", "ok", f"{manifest.name}, {len(expand(manifest))} actors")
+    state = Path(manifest.state)
+    is_running = rundir.find(state) is not None
+    yield _judged("state", surroundings.state_problem(state),
+                  f"{state}: {surroundings.size(surroundings.free_bytes(state))} free")
+    yield _judged("run directory", surroundings.run_directory_problem(), str(rundir.base()))
+    yield _judged("open files", surroundings.descriptors_problem(len(expand(manifest)) + _PLUS), "enough")
+    yield from _installed(settings)
+    yield _source(manifest, state, is_running)
+    yield from _sinks(manifest, state, offline)
+    if manifest.monitor.enabled:
+        yield _monitor_port(manifest, is_running)
+
+
+def _judged(what: str, problem: str, otherwise: str, code: int = FAILURE) -> Finding:
+    return Finding(what, "problem", problem, code) if problem else Finding(what, "ok", otherwise)
+
+
+def _asked(what: str, ask: Callable[[], list[str]], otherwise: str) -> Finding:
+    """What a source or sink says of itself; what it raises is a finding, too."""
+    try:
+        problems = ask()
+    except ConfigError as error:
+        return Finding(what, "problem", str(error), BAD_CONFIG)
+    except OSError as error:
+        problems = [f"{otherwise}: {plain_reason(error)}"]
+    except Exception as error:  # somebody's own source or sink
+        problems = [f"{otherwise}: its check failed: {type(error).__name__}: {error}"]
+    if len(problems) > _TOLD:
+        problems = [*problems[:_TOLD], f"and {len(problems) - _TOLD} more"]
+    text = "\n".join(problem if otherwise in problem else f"{otherwise}: {problem}" for problem in problems)
+    return _judged(what, text, otherwise)
+
+
+def _installed(settings: Settings) -> Iterator[Finding]:
+    """Modules that this configuration needs, with the extra that brings each."""
+    manifest = settings.manifest
+    wanted = [("numpy", "numbers")] if settings.pipeline.distinct is not None else []
+    wanted += [("aiohttp", "monitor"), ("prometheus_client", "monitor")] if manifest.monitor.enabled else []
+    wanted += [("opentelemetry.sdk", "otel"), ("opentelemetry.exporter.otlp.proto.http", "otel")] * (
+        manifest.tracing.enabled)
+    for component in (manifest.source, *manifest.sinks.values(), manifest.dead_letters):
+        wanted += [(module, "") for module in getattr(type(component.load()), "imports", ())]
+    missing = {module: extra for module, extra in wanted if not surroundings.has(module)}
+    text = "\n".join(f"{module} is not installed: `pip install "
+                     + (f"'thresher[{extra}]'`" if extra else f"{module.partition('.')[0]}`")
+                     for module, extra in missing.items())
+    yield _judged("installed", text, "everything that it imports")
+
+
+def _source(manifest: Manifest, state: Path, is_running: bool) -> Finding:
+    options = manifest.source.load()
+    ask: Callable[[Path], list[str]] | None = getattr(options, "check", None)
+    if ask is None:
+        return Finding("source", "ok", f"{options.describe()} (nothing to look at)")
+    if is_running and hasattr(options, "port"):
+        return Finding("source", "skipped", f"{options.describe()}: a run listens there")
+    return _asked("source", lambda: ask(state), options.describe())
+
+
+def _sinks(manifest: Manifest, state: Path, offline: bool) -> Iterator[Finding]:
+    """Ask all of them at once: of servers that are down each takes its time-out."""
+    found: dict[str, Finding] = {}
+    asking: list[threading.Thread] = []
+    for name, component in (*manifest.sinks.items(), (DEAD_LETTERS, manifest.dead_letters)):
+        what = name if name == DEAD_LETTERS else f"sinks.{name}"
+        options = component.load()
+        ask: Callable[[str, Path], list[str]] | None = getattr(options, "check", None)
+        if ask is None:
+            found[what] = Finding(what, "ok", f"{options.describe()} (no server)")
+        elif offline:
+            found[what] = Finding(what, "skipped", f"{options.describe()} (--offline)")
+        else:
+            found[what] = Finding(what, "problem", f"{options.describe()}: no answer within {_PATIENCE_S:g} s: is it "
+                                  "the right server?", FAILURE)
+
+            def look(what: str = what, name: str = name, ask: Callable[[str, Path], list[str]] = ask,
+                     describes: str = options.describe()) -> None:
+                found[what] = _asked(what, lambda: ask(name, state), describes)
+
+            asking.append(threading.Thread(target=look, daemon=True))
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join(_PATIENCE_S)
+    yield from found.values()
+
+
+def _monitor_port(manifest: Manifest, is_running: bool) -> Finding:
+    options = manifest.monitor
+    where = f"{options.host}:{options.port}" if options.port else f"{options.host}, any free port"
+    if is_running:
+        return Finding("monitor", "skipped", f"{where}: a run is going on")
+    problem = surroundings.port_problem(options.host, options.port)
+    return _judged("monitor", problem and f"{where}: {problem}: stop who listens there (`ss -ltnp 'sport = "
+                   f":{options.port}'` shows who), or set monitor.port", where)
