@@ -113,8 +113,9 @@ class _Bench:
 
     def _load(self, *words: str) -> dict[str, Any]:
         shutil.rmtree(self._state, ignore_errors=True)
-        command = [sys.executable, "-m", "actors.cli", "run", "appsinstalled", "--format", "json", "--state",
-                   str(self._state), "--set", f"source.pattern={self._logs}/*.tsv.gz", "--set", "monitor.port=0", *words]
+        command = [
+            sys.executable, "-m", "actors.cli", "run", "appsinstalled", "--format", "json", "--state", str(self._state),
+            "--set", f"source.pattern={self._logs}/*.tsv.gz", "--set", "monitor.port=0", *words]
         done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")

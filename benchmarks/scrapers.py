@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Clients of a monitor, many at once, for ``benchmarks/monitor.py``; and a server that answers them at no cost.
 
-    python -P benchmarks/scrapers.py URL_FILE --scrapes 200 --streams 50 --stalled 20     # -P: beside it lies a numbers.py
-    python -P benchmarks/scrapers.py URL_FILE --serve 20000                               # answers so many bytes
+    python -P benchmarks/scrapers.py URL_FILE --scrapes 200 --streams 50    # -P: beside it lies a numbers.py
+    python -P benchmarks/scrapers.py URL_FILE --serve 20000                 # answers with so many bytes
 
-The clients wait until there is a file with the server's address, go on until they are told to stop (SIGTERM), and print
-what they have seen, as JSON. They run when a processor is idle, and look at as little as they can of what they get: every
-answer at its status and length; a few are kept, to be parsed after the end.
+The clients wait until there is a file with the server's address, go on until they are told to stop (SIGTERM), and
+print what they have seen, as JSON. They run when a processor is idle, and look at as little as they can of what they
+get: every answer at its status and length; a few are kept, to be parsed after the end.
 """
 
 from __future__ import annotations
