@@ -4,13 +4,15 @@
     thread           an asyncio loop of its own: the HTTP server
     its helpers      one thread looks at the run, one reads dead letters and draws
 
-It steps back behind every other actor: the lowest priority that there is (``nice 19``), so that whoever asks however
-often takes only what the pipeline leaves. It is no part of the pipeline: nobody waits for it, and when it dies the run
-goes on and it is started again. ``close`` ends everything at once, whatever clients do, so it holds up no end of a run.
+It steps back behind every other actor: it is scheduled when a processor is idle (``SCHED_IDLE``), so whoever asks
+however often takes only what the pipeline leaves. It is no part of the pipeline: nobody waits for it, and when it dies
+the run goes on and it is started again. ``close`` ends everything at once, whatever clients do, so it holds up no end
+of a run.
 
-What does not work: ``SCHED_IDLE`` (beside a pipeline that uses all processors a probe then waits for seconds); to step
-back before importing (the modules take a third of a second of processor time, which at the lowest priority may be
-longer than an actor has to get ready).
+What does not work: ``nice 19`` (actors are batch processes, and those do not push a process of the normal class off the
+processor when they wake up, however nice it is: each hop of a batch may then wait for the end of a time slice; an idle
+process is pushed off at once); to step back before importing (the modules take a third of a second of processor time,
+which with idle processors only may be longer than an actor has to get ready).
 """
 
 from __future__ import annotations
@@ -33,7 +35,6 @@ from actors.runtime.messages import AnyMessage, Member, Serving
 from actors.runtime.rundir import MONITOR_URL, path_for
 from actors.telemetry.http import serve
 
-_LOWEST = 19
 #: Longest time to begin, and to end.
 _BEGIN_S, _END_S = 20.0, 0.5
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -52,7 +53,7 @@ class Monitor:
     """
 
     def __init__(self, post: Post, manifest: Manifest) -> None:
-        os.nice(_LOWEST)  # of this thread, and of all that it starts
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # this thread, and all that it starts
         self._post = post
         self._url_file = path_for(Path(manifest.state)) / MONITOR_URL
         listening = _listen(manifest.monitor.host, manifest.monitor.port, self._url_file)

@@ -12,8 +12,8 @@ from typing import Any
 from actors.runtime.manifest import Manifest
 from actors.telemetry.panels import Panels
 
-#: So many drawings are kept.
-KEPT = 60
+#: So many drawings are kept, with a label and without: those are points of a curve.
+KEPT, POINTS = 60, 300
 
 
 class Drawings:
@@ -46,6 +46,6 @@ class Drawings:
         if drawing:
             at = round(time.time(), 3)
             self._past[drawing.get("label") or at] = {"at": at, "drawing": drawing}
-            while len(self._past) > KEPT:
+            while len(self._past) > (KEPT if drawing.get("label") else POINTS):
                 del self._past[next(iter(self._past))]
         return {"panel": panel, "past": list(self._past.values())}

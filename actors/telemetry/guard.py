@@ -42,7 +42,7 @@ class Guard:
 
     def __init__(self, options: MonitorOptions, port: int) -> None:
         self._token = options.token_secret.encode()
-        self._allow_control = options.allow_control
+        self.allows_control = options.allow_control
         self._hosts = _LOCAL | {options.host.strip("[]").lower()}
         #: Browsers keep one jar for all ports of a host, so the port is in the cookie's name.
         self.cookie_name = f"thresher_{port}"
@@ -74,7 +74,7 @@ class Guard:
 
     def command(self, headers: Mapping[str, str]) -> Refused | None:
         """Judge a command, which has already been let in as any request."""
-        if not self._allow_control:
+        if not self.allows_control:
             return Refused(403, "this monitor only shows: set monitor.allow_control = true to allow commands, or use "
                                 "`thresher scale`, `thresher reload` and `thresher stop` on the machine itself")
         kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()

@@ -214,7 +214,10 @@ class _Site:
     async def _answer_status(self, request: web.Request) -> web.Response:
         await self._look()
         assert self._looks.last is not None
-        return _json(self._looks.last.json)
+        answer = _json(self._looks.last.json)
+        if self._guard.allows_control:
+            answer.headers["Thresher-Control"] = "allowed"  # so that a page knows whether to show the buttons
+        return answer
 
     async def _answer_history(self, request: web.Request) -> web.Response:
         return _json(msgspec.json.encode(self._history.columns()))
