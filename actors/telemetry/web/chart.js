@@ -1,10 +1,10 @@
 // Figures over time: areas on one another (parts of a whole), or lines. With a cursor, by mouse and by keyboard.
 
-import { clock, compact } from "./format.js";
+import { clock, compact, tick } from "./format.js";
 import { h, keyed, mark, say } from "./dom.js";
 
 const d3 = globalThis.d3;
-const MARGIN = { top: 10, right: 12, bottom: 24, left: 48 };
+const MARGIN = { top: 10, right: 26, bottom: 24, left: 48 };
 const HEIGHT = 220;
 
 /**
@@ -50,7 +50,7 @@ export class Chart {
     const width = this.frame.clientWidth;
     if (!width) return;
     const newest = this.at.at(-1) ?? Date.now() / 1000;
-    const oldest = Math.min(this.at[0] ?? newest, newest - 60);
+    const oldest = Math.min(this.at[0] ?? newest, newest - 30);
     this.x = d3.scaleTime([1000 * oldest, 1000 * newest], [MARGIN.left, width - MARGIN.right]);
     const stack = this.isStacked ? this.stacked() : null;
     const most = stack ? d3.max(stack.at(-1) ?? [], (point) => point[1]) : d3.max(this.series, (each) => d3.max(each.values));
@@ -67,7 +67,7 @@ export class Chart {
     const bottom = HEIGHT - MARGIN.bottom;
     this.below.attr("transform", `translate(0,${bottom})`)
       .call(d3.axisBottom(this.x).ticks(Math.max(2, Math.floor(width / 110))).tickFormat((date) => clock(date / 1000)).tickSizeOuter(0));
-    this.left.attr("transform", `translate(${MARGIN.left},0)`).call(d3.axisLeft(y).ticks(4).tickFormat(compact).tickSizeOuter(0));
+    this.left.attr("transform", `translate(${MARGIN.left},0)`).call(d3.axisLeft(y).ticks(4).tickFormat(tick).tickSizeOuter(0));
     this.grid.selectAll("line").data(y.ticks(4)).join("line").attr("x1", MARGIN.left).attr("x2", width - MARGIN.right).attr("y1", y).attr("y2", y);
   }
 

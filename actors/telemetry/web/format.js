@@ -19,6 +19,9 @@ export function compact(value) {
   return size >= 9.95 || Number.isInteger(value) ? whole.format(value) : value.toFixed(1);
 }
 
+/** The same for an axis: 80000 -> "80 k". */
+export const tick = (value) => compact(value).replace(/\.?0+(?= )/, (zeros, at, text) => (text.includes(".") ? "" : zeros));
+
 /** 0.981 -> "98 %". */
 export const percent = (part) => (isNone(part) ? NONE : `${whole.format(100 * part)} %`);
 

@@ -5,9 +5,9 @@
 //             └▶ parsers                                      links are elbows on the left
 //                 └▶ writer
 
-export const NODE = { width: 168, height: 74 };
-const GAP = { row: 34, least: 132, most: 230 };
-const NARROW = { below: 640, step: 20, row: 52 };
+const NODE = { least: 168, most: 216, height: 66 };
+const GAP = { row: 16, least: 132 };
+const NARROW = { below: 640, step: 20, row: 40 };
 
 /** The step of each stage: the length of the longest way to it. */
 export function steps(stages, edges) {
@@ -31,14 +31,14 @@ function wide(stages, edges, at, width) {
   const columns = [];
   for (const stage of stages) (columns[at.get(stage.stage)] ??= []).push(stage.stage);
   const tallest = Math.max(1, ...columns.map((column) => column.length));
-  const room = columns.length > 1 ? (width - columns.length * NODE.width - 2) / (columns.length - 1) : 0;
-  const gap = Math.max(GAP.least, Math.min(GAP.most, room));
-  const height = tallest * (NODE.height + GAP.row) - GAP.row + 24;
+  const each = Math.max(NODE.least, Math.min(NODE.most, 0.18 * width));
+  const gap = columns.length > 1 ? Math.max(GAP.least, (width - columns.length * each - 2) / (columns.length - 1)) : 0;
+  const height = tallest * (NODE.height + GAP.row) - GAP.row + 4;
   const nodes = new Map();
   columns.forEach((column, step) => {
     const top = (height - column.length * (NODE.height + GAP.row) + GAP.row) / 2;
     column.forEach((stage, row) => nodes.set(stage, {
-      x: 1 + step * (NODE.width + gap), y: top + row * (NODE.height + GAP.row), ...NODE }));
+      x: 1 + step * (each + gap), y: top + row * (NODE.height + GAP.row), width: each, height: NODE.height }));
   });
   const links = edges.map((edge) => {
     const from = nodes.get(edge.source);
@@ -51,7 +51,7 @@ function wide(stages, edges, at, width) {
     const to = nodes.get(target);
     return { target, x: to.x - 8, y: to.y + to.height / 2, anchor: "end" };
   });
-  const used = columns.length * (NODE.width + gap) - gap + 2;
+  const used = columns.length * (each + gap) - gap + 2;
   return { width: Math.max(width, used), height, isNarrow: false, nodes, links, labels };
 }
 

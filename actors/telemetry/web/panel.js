@@ -2,7 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { ask, byId, h, mark, say } from "./dom.js";
-import { clock, compact } from "./format.js";
+import { clock, compact, tick } from "./format.js";
 
 const d3 = globalThis.d3;
 const AGAIN_MS = 2000;
@@ -137,7 +137,7 @@ export class Panel {
       .attr("aria-label", `${label}: ${bars.map(([name, value]) => `${name} ${compact(value)}`).join(", ")} ${unit}`);
     const ticks = y.ticks(4).filter((tick) => Number.isInteger(tick) || y.domain()[1] > 8 || !bars.every(([, value]) => Number.isInteger(value)));
     svg.selectAll("g.axis").data([0]).join("g").attr("class", "axis").attr("transform", `translate(${MARGIN.left},0)`)
-      .call(d3.axisLeft(y).tickValues(ticks).tickFormat(compact).tickSizeOuter(0));
+      .call(d3.axisLeft(y).tickValues(ticks).tickFormat(tick).tickSizeOuter(0));
     svg.selectAll("line.gridline").data(ticks).join("line").attr("class", "gridline")
       .attr("x1", MARGIN.left).attr("x2", width - MARGIN.right).attr("y1", y).attr("y2", y);
     const groups = svg.selectAll("g.column").data(bars).join((enter) => {

@@ -3,6 +3,7 @@
 import { Chart } from "./chart.js";
 
 const KEPT_S = 600;
+const MEAN_S = 5; // outcomes become durable in groups: what is drawn is the mean of so many seconds
 const STEP_S = 0.9; // looks that are closer than this are part of the next point
 /** Every record ends as one of these, so on one another they are what was read. */
 const OUTCOMES = [["written", "c1"], ["folded", "c2"], ["filtered", "c3"], ["dead_lettered", "c4"]];
@@ -45,6 +46,24 @@ export class Throughput {
 
   draw(known) {
     const shown = OUTCOMES.filter(([name]) => known.has(name) || this.perS.get(name).some((value) => value));
-    this.chart.show(this.at, shown.map(([name, color]) => ({ name: name.replace("_", " "), color, values: this.perS.get(name) })));
+    this.chart.show(this.at, shown.map(([name, color]) => ({
+      name: name.replace("_", " "), color, values: means(this.at, this.perS.get(name)) })));
   }
+}
+
+/** Each rate, which is that of the time since the one before, with those of the seconds before it. */
+function means(at, values) {
+  let [first, sum] = [0, 0];
+  const lengths = at.map((time, index) => (index ? Math.min(MEAN_S, time - at[index - 1]) : 1));
+  let length = 0;
+  return values.map((value, index) => {
+    sum += value * lengths[index];
+    length += lengths[index];
+    while (first < index && at[index] - at[first] >= MEAN_S) {
+      sum -= values[first] * lengths[first];
+      length -= lengths[first];
+      first += 1;
+    }
+    return Math.max(0, sum / length);
+  });
 }

@@ -71,8 +71,8 @@ export class Topology {
       const node = enter.append("g");
       node.append("title");
       node.append("rect").attr("class", "frame").attr("rx", 6);
-      node.append("circle").attr("class", "dot").attr("r", 4.5).attr("cx", 15).attr("cy", 19);
-      for (const name of ["name", "count", "rate", "busy", "tag"]) node.append("text").attr("class", name);
+      node.append("circle").attr("class", "dot").attr("r", 4.5).attr("cx", 15).attr("cy", 18);
+      for (const name of ["name", "tag", "rate", "busy"]) node.append("text").attr("class", name);
       node.append("rect").attr("class", "bar").attr("rx", 2);
       node.append("rect").attr("class", "filled").attr("rx", 2);
       return node;
@@ -85,15 +85,18 @@ export class Topology {
       .attr("data-stage", (stage) => stage.stage);
     nodes.select("title").text((stage) => hint(stage, members(stage)));
     nodes.select(".frame").attr("width", (stage) => box(stage).width).attr("height", (stage) => box(stage).height);
-    nodes.select(".name").attr("x", 26).attr("y", 23).text((stage) => short(stage.stage, inner(stage) > 200 ? 40 : 17));
-    nodes.select(".count").attr("x", (stage) => box(stage).width - 12).attr("y", 23).attr("text-anchor", "end")
-      .text((stage) => (stage.actors.length > 1 ? `× ${stage.actors.length}` : ""));
-    nodes.select(".rate").attr("x", 12).attr("y", 47).text((stage) => `${compact(stage.records_per_s)}/s`);
-    nodes.select(".busy").attr("x", (stage) => box(stage).width - 12).attr("y", 47).attr("text-anchor", "end")
+    nodes.select(".name").attr("x", 26).attr("y", 22).text((stage) => {
+      const many = stage.actors.length > 1 ? ` × ${stage.actors.length}` : "";
+      const room = (inner(stage) - 14 - (stage.stage === limit ? 34 : 0)) / 7.8 - many.length;
+      return short(stage.stage, Math.floor(room)) + many;
+    });
+    nodes.select(".rate").attr("x", 12).attr("y", 43).text((stage) => `${compact(stage.records_per_s)}/s`);
+    nodes.select(".busy").attr("x", (stage) => box(stage).width - 12).attr("y", 43).attr("text-anchor", "end")
       .text((stage) => condition(members(stage)) || `busy ${percent(stage.busy)}`);
-    nodes.select(".tag").attr("x", 12).attr("y", -6).text((stage) => (stage.stage === limit ? "the limit" : ""));
-    nodes.select(".bar").attr("x", 12).attr("y", 58).attr("height", 5).attr("width", inner);
-    nodes.select(".filled").attr("x", 12).attr("y", 58).attr("height", 5)
+    nodes.select(".tag").attr("x", (stage) => box(stage).width - 12).attr("y", 22).attr("text-anchor", "end")
+      .text((stage) => (stage.stage === limit ? "limit" : ""));
+    nodes.select(".bar").attr("x", 12).attr("y", 52).attr("height", 5).attr("width", inner);
+    nodes.select(".filled").attr("x", 12).attr("y", 52).attr("height", 5)
       .attr("width", (stage) => inner(stage) * Math.min(1, Math.max(0, stage.busy)));
   }
 
