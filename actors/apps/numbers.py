@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from actors.runtime.errors import Finish, Reject
 from actors.runtime.pipeline import (
+    Aggregates,
     AggregatorOptions,
     Bulk,
+    Curves,
     Distinct,
     FlowOptions,
     Fold,
+    Panel,
     ParserOptions,
     Pipeline,
     RunOptions,
@@ -97,6 +100,12 @@ def report(totals: Totals) -> list[tuple[str, str]]:
              f"Unique total: {totals.total}")]
 
 
+def since_the_report(aggregates: Aggregates) -> Curves:
+    """What has come since the last report, for the dashboard."""
+    totals = aggregates.totals or Totals(0, 0, 0)
+    return Curves(values={"unique": totals.new, "duplicates": totals.again}, unit="numbers")
+
+
 PIPELINE = Pipeline(
     name="numbers",
     source=Tcp(port=4000, max_clients=5, line=r"[0-9]{9}|terminate", max_line_bytes=_LINE_BYTES),
@@ -106,6 +115,7 @@ PIPELINE = Pipeline(
     distinct=Distinct(size=10**DIGITS, emit=emit, report=report),
     sinks={"log": Lines(path="numbers.log", sync=False), "report": Stdout()},
     emits=("log", "report"),
+    panel=Panel(title="Since the last report", draw=since_the_report),
     dead_letters=DeadLetters(),
     parser=ParserOptions(workers=1),
     aggregator=AggregatorOptions(report_s=10.0),

@@ -17,11 +17,13 @@ have changed (random numbers change all of them).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from actors.runtime.database import open_for_reading
 from actors.runtime.errors import ConfigError, DecodeError
 from actors.runtime.messages import Part
 from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
@@ -224,3 +226,16 @@ class DistinctState:
             self._set(self._once(np.sort(np.frombuffer(numbers, np.dtype("<u4")))))
             next_seq = seq + 1
         return next_seq
+
+
+def read_totals(path: Path) -> Totals | None:
+    """Return how many numbers one shard's file knows, also while its aggregator runs; None when there is none.
+
+    Raises:
+        sqlite3.Error: it is no such database, or not yet.
+    """
+    if not path.exists():
+        return None
+    with closing(open_for_reading(path)) as connection:
+        row = connection.execute("SELECT new, again, total FROM totals").fetchone()
+    return None if row is None else Totals(*row)

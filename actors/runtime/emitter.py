@@ -54,7 +54,7 @@ class Emitter:
         rows: list[tuple[str, Any]] = []
         letters: list[DeadLetter] = []
         for window, numbers in windows:
-            items = _sorted(numbers)
+            items = sorted_items(numbers)
             try:
                 rows += emit(window, items)
             except Exception as error:
@@ -105,7 +105,8 @@ class Emitter:
         return DeadLetter(self.name, reason, detail, self.name, "", -1, -1, -1, raw)
 
 
-def _sorted(numbers: Mapping[tuple[Any, ...], list[Any]]) -> list[tuple[tuple[Any, ...], list[Any]]]:
+def sorted_items(numbers: Mapping[tuple[Any, ...], list[Any]]) -> list[tuple[tuple[Any, ...], list[Any]]]:
+    """The rows of a window in the order in which an application gets them."""
     try:
         return sorted(numbers.items(), key=lambda item: item[0])
     except TypeError:  # keys of several types

@@ -16,11 +16,13 @@ speed); the whole window at each commit (a day's window would be written a thous
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from actors.runtime.database import open_for_reading
 from actors.runtime.emitter import Emit, Emitter
 from actors.runtime.messages import Part
 from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
@@ -274,3 +276,22 @@ class WindowState:
                 self._forget(pane)
                 self._changed.discard(pane)
                 self._dropped.add(pane.id)
+
+
+def read_panes(path: Path, merge: Merge) -> dict[Window, dict[tuple[Any, ...], Numbers]]:
+    """Return what one shard's file holds of each window, also while its aggregator runs; empty when there is none.
+
+    Raises:
+        sqlite3.Error: it is no such database, or not yet.
+    """
+    if not path.exists():
+        return {}
+    with closing(open_for_reading(path)) as connection:
+        connection.execute("BEGIN")  # panes and increments of one commit
+        windows = {number: Window(start, end, tuple(msgspec.msgpack.decode(key)), revision)
+                   for number, start, end, key, revision in connection.execute(
+                       'SELECT id, start, "end", key, revision FROM panes')}
+        found: dict[Window, dict[tuple[Any, ...], Numbers]] = {window: {} for window in windows.values()}
+        for number, packed in connection.execute("SELECT pane, partials FROM increments ORDER BY rowid"):
+            merge_into(found[windows[number]], _partials.decode(packed), merge)
+    return found
