@@ -243,7 +243,8 @@ class ActorView(msgspec.Struct, frozen=True):
         queued: batches that wait here: to be worked on (worker), written or folded, or given to a worker (reader).
         credit: batches that the pool it gives work to would still take.
         waiting_s: how long the oldest of the queued has waited here; for a reader, how long its oldest batch is open.
-        batch_times: number of batches that took at most each of ``BATCH_BOUNDS_S``, and longer: not cumulated.
+        batch_times: number of batches that took at most each of ``BATCH_BOUNDS_S``, and longer: not cumulated. For a
+            reader from being issued to being closed; for a writer each call of its sink, for an aggregator each commit.
         batch_times_s: seconds that all of them took.
     """
 

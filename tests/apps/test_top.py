@@ -17,16 +17,23 @@ from actors.telemetry.model import Status
 from tests.loads import ROOT, Load
 from tests.screen import ALTERNATE_OFF, ALTERNATE_ON, CURSOR_ON, Screen
 
-#: Takes some ten seconds; the tests stop it before.
-RECORDS = 1_500_000
+#: With batches so small it takes half a minute; the tests stop it before.
+RECORDS, BATCH_BYTES = 2_000_000, 2000
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("log") / "a.txt"
+    path.write_bytes(b"".join(b"k%d value\n" % number for number in range(RECORDS)))
+    return path
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Load]:
+def running(tmp_path: Path, log: Path) -> Iterator[Load]:
     folder = tmp_path / "logs"
     folder.mkdir()
-    (folder / "a.txt").write_bytes(b"".join(b"k%d value\n" % number for number in range(RECORDS)))
-    with Load(folder / "*.txt", tmp_path / "state", "flow.batch_bytes=4000",
+    (folder / "a.txt").hardlink_to(log)
+    with Load(folder / "*.txt", tmp_path / "state", f"flow.batch_bytes={BATCH_BYTES}",
               target="tests.pipelines.treacherous") as load:
         load.until(lambda views: views["reader.1"].batches > 5, "5 batches")
         yield load
