@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from actors.console.commandline import at_least, target_options
 from actors.console.inputs import STDIN, settings_of
 from actors.console.measuring import LEAST_S, Result, Suggestion, measure, suggest
 from actors.runtime.errors import ConfigError, ThresherError
-from actors.runtime.manifest import Component, Manifest, component_of
+from actors.runtime.manifest import Manifest, component_of
 from actors.runtime.pipeline import MAX_WORKERS, MonitorOptions, TracingOptions
 from actors.settings import Settings, load
 from actors.sources.files import Files, matching_files
@@ -35,6 +34,12 @@ FAILURE, INTERRUPTED = 1, 3
 _MOST_LINKS = 2000
 #: So much more input than the time needs: more workers read it faster.
 _SPARE = 1.5
+#: How often a short input is made longer: of one that is over at once nobody knows how short it was.
+_TRIES = 3
+#: What is over in less cannot be seen.
+_NO_TIME_S = 0.1
+#: Files that are smaller, on the average, are not repeated.
+_LEAST_BYTES = 64 * 1024
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -124,20 +129,19 @@ def _results(manifest: Manifest, options: argparse.Namespace, scratch: Path, cor
     """Measure with each number of workers; a short input is repeated after the first look at it."""
     numbers = options.workers or _usual(cores)
     command = [sys.executable, "-m", "actors.cli", "bench", options.target, "--one"]
+    original, times, tries = manifest, 1, 0
     index = 0
-    may_repeat = True
     while index < len(numbers):
         workers = numbers[index]
         _say(f"{workers} worker{'s' * (workers != 1)}: measuring for {options.seconds} s")
-        began = time.monotonic()
-        result = measure(with_workers(manifest, workers), workers, command, scratch / f"run-{index}", options.seconds)
-        is_short = result.seconds < min(options.seconds, 2 * LEAST_S)
-        longer = repeated(manifest, result, options.seconds, time.monotonic() - began, scratch / "input") if (
-            is_short and may_repeat) else None
-        may_repeat = False
-        if longer is not None:
-            manifest = longer
-            continue
+        result = measure(with_workers(manifest, workers), workers, command, scratch / f"run-{tries}", options.seconds)
+        tries += 1
+        wanted = math.ceil(times * _SPARE * options.seconds * numbers[-1] / workers / max(_NO_TIME_S, result.seconds))
+        if result.seconds < min(options.seconds, 2 * LEAST_S) and tries <= _TRIES and wanted > times:
+            longer = repeated(original, wanted, scratch / f"input-{tries}")
+            if longer is not None:
+                manifest, times = longer, wanted
+                continue
         index += 1
         yield result
 
@@ -149,17 +153,18 @@ def with_workers(manifest: Manifest, workers: int) -> Manifest:
         checker=msgspec.structs.replace(manifest.checker, workers=workers))
 
 
-def repeated(manifest: Manifest, result: Result, seconds: float, took_s: float, folder: Path) -> Manifest | None:
-    """The same with its files again and again, enough for the time; None: they cannot be repeated.
+def repeated(manifest: Manifest, times: int, folder: Path) -> Manifest | None:
+    """The same with its files so many times, one after the other; None: they cannot be repeated.
 
-    With windows in event time what comes again would be late, which is other work.
+    With windows in event time what comes again would be late, and of tiny files it is the opening that takes the time:
+    that is other work.
     """
     source = manifest.source.load()
-    if not isinstance(source, Files) or manifest.windowed or not source.paths:
+    if not isinstance(source, Files) or manifest.windowed:
         return None
-    once_s = max(0.05, result.seconds or min(0.2, took_s))
-    times = min(math.ceil(_SPARE * seconds * _usual(surroundings.usable_cores())[-1] / once_s),
-                _MOST_LINKS // len(source.paths))
+    if sum(os.path.getsize(path) for path in source.paths) < _LEAST_BYTES * len(source.paths):
+        return None
+    times = min(times, _MOST_LINKS // len(source.paths))
     if times < 2:
         return None
     folder.mkdir()
@@ -169,8 +174,7 @@ def repeated(manifest: Manifest, result: Result, seconds: float, took_s: float, 
             link = folder / f"{number:04}-{index:04}-{os.path.basename(path)}"
             link.symlink_to(path)
             links.append(str(link))
-    component: Component = component_of(msgspec.structs.replace(source, paths=links))
-    return msgspec.structs.replace(manifest, source=component)
+    return msgspec.structs.replace(manifest, source=component_of(msgspec.structs.replace(source, paths=links)))
 
 
 def _usual(cores: float) -> list[int]:
