@@ -1,0 +1,298 @@
+"""The parts of the monitor: what is kept, what is queued, who is thrown out, what is not done too often."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from actors.telemetry import letters
+from actors.telemetry.doorman import Doorman
+from actors.telemetry.drawings import KEPT, Drawings
+from actors.telemetry.history import History
+from actors.telemetry.model import Happening
+from actors.telemetry.paced import Busy, Paced
+from actors.telemetry.pages import Pages
+from actors.telemetry.streams import REMEMBERED, Streams
+from tests.letters import line_letter, put
+from tests.looks import look, manifest
+from tests.unit.test_metrics import seen
+
+WATCHDOG_S = 20.0
+
+
+# History ----------------------------------------------------------------------------------------------------------
+
+
+def test_history_is_the_rate_of_each_outcome_over_the_last_minutes() -> None:
+    history = History(kept_s=3.0, step_s=1.0)
+    assert history.columns() == {"at": [], "per_s": {}}
+    for clock, read, written in ((0.0, 5, 0), (1.0, 15, 0), (1.5, 25, 5), (3.0, 25, 10)):
+        history.take(look(clock, outcomes={"read": read, **({"written": written} if written else {})}))
+    assert history.columns() == {"at": [1001.0, 1003.0], "per_s": {"read": [10.0, 5.0], "written": [0.0, 5.0]}}
+    history.take(look(5.0, outcomes={"read": 5}))
+    assert history.columns() == {"at": [1003.0, 1005.0], "per_s": {"read": [5.0, 0.0], "written": [5.0, 0.0]}}
+
+
+# Streams ----------------------------------------------------------------------------------------------------------
+
+
+def happened(number: int) -> Happening:
+    return Happening(at=float(number), kind="died", text=str(number), fields={})
+
+
+def test_a_client_that_is_slow_gets_the_newest_status_and_all_news() -> None:
+    async def check() -> None:
+        streams = Streams(2)
+        with streams.open("") as slow:
+            for clock in (1.0, 2.0, 3.0):
+                streams.take(seen(at=clock, news=(happened(1),)))
+            sent = await slow.next()
+            assert sent.count(b"event: happening") == 3
+            assert sent.count(b"event: status") == 1
+            assert b'"at":3.0' in sent
+            streams.end()
+            assert b"event: end" in await slow.next()
+            assert slow.has_ended
+        assert len(streams) == 0
+
+    asyncio.run(check())
+
+
+def test_what_is_kept_for_a_client_is_bounded() -> None:
+    async def check() -> None:
+        streams = Streams(1)
+        with streams.open("") as deaf:
+            assert streams.is_full
+            for _ in range(3 * REMEMBERED):
+                streams.take(seen(news=(happened(1),)))
+            assert (await deaf.next()).count(b"event:") == REMEMBERED + 1
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(("last_id", "missed"), [("1", 2), ("3", 0), ("", 0), ("x", 0), ("-1", 0)])
+def test_a_client_that_comes_again_gets_what_it_has_missed(last_id: str, missed: int) -> None:
+    async def check() -> None:
+        streams = Streams(1)
+        streams.take(seen(news=tuple(happened(number) for number in (1, 2, 3))))
+        with streams.open(last_id) as stream:
+            sent = await stream.next()
+            assert sent.count(b"event: happening") == missed
+            assert sent.count(b"event: status") == 1
+
+    asyncio.run(check())
+
+
+# Pace -------------------------------------------------------------------------------------------------------------
+
+
+class AtOnce(Executor):
+    """Does in the event loop what threads would do."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Do it."""
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What time it is; sleeping takes none."""
+    now = [100.0, 0.0]  # the clock, and processor time
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr("actors.telemetry.paced.time", SimpleNamespace(
+        monotonic=lambda: now[0], thread_time=lambda: now[1]))
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    return now
+
+
+def test_work_is_not_done_again_before_twenty_times_what_it_took(clock: list[float]) -> None:
+    done: list[float] = []
+
+    def work() -> int:
+        clock[1] += 0.5
+        done.append(clock[0])
+        return len(done)
+
+    async def check() -> None:
+        pace: Paced[int] = Paced(AtOnce())
+        assert [await pace.answer("a", work) for _ in range(3)] == [1, 1, 1]
+        clock[0] += 9.9
+        assert await pace.answer("a", work) == 1
+        assert await pace.answer("b", work) == 2  # it had to wait for the rest
+        assert done == [100.0, 110.0]
+        clock[0] += 10.0
+        assert await pace.answer("a", work) == 3
+
+    asyncio.run(check())
+
+
+def test_too_many_who_wait_are_told_to_come_again() -> None:
+    async def check() -> None:
+        go = asyncio.Event()
+        with ThreadPoolExecutor(1) as executor:
+            pace: Paced[None] = Paced(executor)
+            loop = asyncio.get_running_loop()
+            blocked = [asyncio.create_task(pace.answer(
+                number, lambda: asyncio.run_coroutine_threadsafe(_when(go), loop).result(WATCHDOG_S)))
+                for number in range(16)]
+            await asyncio.sleep(0)
+            with pytest.raises(Busy):
+                await pace.answer("one more", lambda: None)
+            go.set()
+            await asyncio.wait_for(asyncio.gather(*blocked), WATCHDOG_S)
+
+    asyncio.run(check())
+
+
+async def _when(go: asyncio.Event) -> None:
+    await go.wait()
+
+
+# The doorman ------------------------------------------------------------------------------------------------------
+
+
+class Talker(asyncio.Protocol):
+    """Says much to whoever comes, and closes."""
+
+    def __init__(self, server: Talkers) -> None:
+        self.transport: asyncio.BaseTransport | None = None
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say it."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._server.connections.append(self)
+        transport.write(b"x" * 30_000_000)
+        transport.close()
+
+
+class Talkers:
+    """A server as the doorman knows it."""
+
+    def __init__(self) -> None:
+        self.connections: list[Talker] = []
+
+    def __call__(self) -> Talker:
+        """One more."""
+        return Talker(self)
+
+
+def test_a_client_that_takes_nothing_is_thrown_out_and_one_too_many_is_not_let_in() -> None:
+    async def check() -> None:
+        talkers = Talkers()
+        doorman = Doorman(talkers, most=2, stall_s=5.0)
+        server = await asyncio.get_running_loop().create_server(doorman.let_in, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        deaf = socket.create_connection(("127.0.0.1", port))
+        reading, writing = await asyncio.open_connection("127.0.0.1", port)
+        while len(talkers.connections) < 2:
+            await asyncio.sleep(0.001)
+        more, end = await asyncio.open_connection("127.0.0.1", port)
+        assert (await more.read()).startswith(b"HTTP/1.1 503 ")
+        end.close()
+        first, second = (talker.transport for talker in talkers.connections)
+        assert isinstance(first, asyncio.Transport)
+        assert isinstance(second, asyncio.Transport)
+        for now in (0.0, 4.0):
+            doorman.look(now)
+        before = second.get_write_buffer_size()
+        while second.get_write_buffer_size() == before:
+            await reading.readexactly(100_000)
+        for now in (8.0, 12.0):
+            doorman.look(now)
+        await asyncio.sleep(0)
+        assert first.get_write_buffer_size() == 0  # aborted
+        assert second.get_write_buffer_size() > 0  # it reads, if slowly
+        doorman.throw_out()
+        deaf.close()
+        writing.close()
+        server.close()
+
+    asyncio.run(asyncio.wait_for(check(), WATCHDOG_S))
+
+
+# Letters, drawings, pages -----------------------------------------------------------------------------------------
+
+
+def test_letters_are_shown_newest_first_and_cut(tmp_path: Path) -> None:
+    put(tmp_path, *(line_letter(b"\xff" * size, size) for size in (1, 2, 10_000)))
+    found = letters.newest(tmp_path / "dead-letters.db")
+    assert [letter["id"] for letter in found["letters"]] == [3, 2, 1]
+    assert (found["letters"][0]["raw_bytes"], len(found["letters"][0]["raw_base64"])) == (10_000, 5464)
+    assert found["letters"][2]["raw_text"] == "\\xff"
+    assert len(letters.newest(tmp_path / "dead-letters.db", "latitude_range", 2)["letters"]) == 2
+    assert letters.newest(tmp_path / "dead-letters.db", "' OR 1=1 --")["letters"] == []
+    assert letters.reasons(tmp_path / "dead-letters.db") == {"reasons": {"latitude_range": 3}, "problem": ""}
+
+
+def test_no_store_is_no_letters_and_a_strange_file_is_a_problem(tmp_path: Path) -> None:
+    assert letters.newest(None) == letters.newest(tmp_path / "x.db") == {"letters": [], "problem": ""}
+    assert not (tmp_path / "x.db").exists()
+    (tmp_path / "y.db").write_bytes(b"no database at all, whatever it is called" * 100)
+    assert "file is not a database" in letters.newest(tmp_path / "y.db")["problem"]
+    assert "thresher dlq ls" in letters.reasons(tmp_path / "y.db")["problem"]
+
+
+def test_letters_of_a_run_that_keeps_none_are_nowhere() -> None:
+    assert letters.store_of(manifest()) is None
+
+
+def test_the_last_drawing_of_each_label_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = iter(["a", "a", "b", *map(str, range(KEPT))])
+
+    class Panels:
+        def __init__(self, manifest: Any) -> None: ...
+
+        def drawing(self) -> dict[str, Any]:
+            return {"title": "t", "drawing": {"type": "bars", "label": next(labels)}, "problem": ""}
+
+    monkeypatch.setattr("actors.telemetry.drawings.Panels", Panels)
+    drawings = Drawings(manifest())
+    for _ in range(3):
+        drawn = drawings.draw()
+    assert [one["drawing"]["label"] for one in drawn["past"]] == ["a", "b"]
+    for _ in range(KEPT):
+        drawn = drawings.draw()
+    assert [one["drawing"]["label"] for one in drawn["past"]] == [str(number) for number in range(KEPT)]
+
+
+def test_a_panel_that_raises_is_a_problem_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Panels:
+        def __init__(self, manifest: Any) -> None:
+            raise ZeroDivisionError("of the application")
+
+    monkeypatch.setattr("actors.telemetry.drawings.Panels", Panels)
+    assert Drawings(manifest()).draw() == {
+        "panel": {"title": "test", "drawing": None, "problem": "ZeroDivisionError: of the application"}, "past": []}
+
+
+def test_only_files_of_the_folder_are_pages_and_they_are_as_new_as_the_file(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "secret.txt").write_text("secret")
+    (tmp_path / "web" / "a.js").write_text("1")
+    (tmp_path / "web" / ".b.js").write_text("hidden")
+    (tmp_path / "web" / "c.py").write_text("source")
+    pages = Pages(tmp_path / "web")
+    first = pages.get("a.js")
+    assert first is not None
+    assert (first.data, first.kind) == (b"1", "text/javascript; charset=utf-8")
+    assert pages.get("a.js") is first
+    for name in ("../secret.txt", ".b.js", "c.py", "", "..", "d.js", "/etc/hosts.txt", str(tmp_path / "secret.txt")):
+        assert pages.get(name) is None
+    (tmp_path / "web" / "a.js").unlink()
+    assert pages.get("a.js") is None
