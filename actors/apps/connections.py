@@ -286,8 +286,6 @@ def _iso(ms: int) -> str:
 
 def busiest(aggregates: Aggregates) -> Bars:
     """The hosts that connected most in the newest hour that is open, for the dashboard."""
-    if not aggregates.windows:
-        return Bars(bars=[], unit="connections")
     window, rows = aggregates.windows[-1]
     most = sorted((-number, host) for (what, host), (number,) in rows if what == "out")[:_MOST]
     start, end = (_EPOCH + timedelta(milliseconds=ms) for ms in (window.start, window.end))
@@ -380,7 +378,8 @@ def as_it_is(lines: list[bytes]) -> list[bytes]:
 
 QUERY = Pipeline(
     name="connections", source=Files(rename="none"), parse=as_it_is, check=find, bulk=bulk,
-    fold=Fold(partials=count, keys=("host",), fields=("connections",)), windows=Windows(time=itemgetter(0), emit=answer),
+    fold=Fold(partials=count, keys=("host",), fields=("connections",)),
+    windows=Windows(time=itemgetter(0), emit=answer),
     window=WindowOptions(kind="global", max_future_skew_s=1e10),  # whole files are asked about, of whatever time
     sinks={"hosts": Stdout()}, emits=("hosts",), dead_letters=DeadLetters(), options=Options(),
     flags={"host": "options.host", "from": "options.since", "to": "options.until", "direction": "options.direction",
@@ -394,7 +393,7 @@ PIPELINE = Pipeline(
     fold=Fold(partials=partials, keys=("what", "host"), fields=("connections",)),
     windows=Windows(time=itemgetter(0), emit=emit),
     window=WindowOptions(size_s=3600, disorder_s=300, start="first"),
-    sinks={"report": Stdout(), "hours": Jsonl(), "rows": Discard()}, emits=("report", "hours", "rows"),
+    emits=("report", "hours", "rows"), sinks={"report": Stdout(), "hours": Jsonl(), "rows": Discard()},
     dead_letters=DeadLetters(), options=Options(),
     flags={"into-host": "options.into_host", "from-host": "options.from_host", "unit": "options.unit"},
     panel=Panel(title="Hosts with most connections", draw=busiest), batch=QUERY)

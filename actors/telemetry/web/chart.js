@@ -5,7 +5,7 @@ import { h, keyed, mark, say } from "./dom.js";
 
 const d3 = globalThis.d3;
 const MARGIN = { top: 10, right: 26, bottom: 24, left: 48 };
-const HEIGHT = 220;
+const HEIGHT = 260;
 
 /**
  * Args:

@@ -5,8 +5,8 @@
 //             └▶ parsers                                      links are elbows on the left
 //                 └▶ writer
 
-const NODE = { least: 168, most: 216, height: 66 };
-const GAP = { row: 16, least: 132 };
+const NODE = { least: 148, most: 216, height: 66 };
+const GAP = { row: 16, least: 118 };
 const NARROW = { below: 640, step: 20, row: 40 };
 
 /** The step of each stage: the length of the longest way to it. */
@@ -31,7 +31,7 @@ function wide(stages, edges, at, width) {
   const columns = [];
   for (const stage of stages) (columns[at.get(stage.stage)] ??= []).push(stage.stage);
   const tallest = Math.max(1, ...columns.map((column) => column.length));
-  const each = Math.max(NODE.least, Math.min(NODE.most, 0.18 * width));
+  const each = Math.max(NODE.least, Math.min(NODE.most, (width - 2 - (columns.length - 1) * GAP.least) / columns.length));
   const gap = columns.length > 1 ? Math.max(GAP.least, (width - columns.length * each - 2) / (columns.length - 1)) : 0;
   const height = tallest * (NODE.height + GAP.row) - GAP.row + 4;
   const nodes = new Map();

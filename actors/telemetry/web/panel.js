@@ -114,8 +114,8 @@ export class Panel {
     const now = this.index ?? last;
     const { drawing, at } = this.past[now];
     const label = drawing.label || clock(at);
-    say(this.which, now === last ? `${label} (newest)` : label);
-    say(byId("panel-unit"), [drawing.unit, drawing.label].filter(Boolean).join(", "));
+    say(this.which, now === last ? "newest" : `${last - now} earlier`);
+    say(byId("panel-unit"), [drawing.unit, label].filter(Boolean).join(", "));
     mark(this.slider, "max", last);
     this.slider.value = now;
     mark(this.slider, "aria-valuetext", label);
@@ -148,7 +148,7 @@ export class Panel {
       group.append("text").attr("class", "below");
       return group;
     }).attr("transform", (_, index) => `translate(${x(index)},0)`);
-    groups.raise().select("title").text(([name, value, note]) => `${name}: ${value} ${unit}${note ? ` (${note})` : ""}`);
+    groups.raise().select("title").text(([name, value, note]) => `${name}: ${value} ${unit}${note && note !== String(value) ? ` (${note})` : ""}`);
     groups.select("rect").attr("width", x.bandwidth()).attr("y", ([, value]) => y(Math.max(0, value)))
       .attr("height", ([, value]) => bottom - y(Math.max(0, value)));
     const fits = ([, value, note]) => note && bottom - y(value) > 18 && 7.5 * note.length < x.bandwidth();
