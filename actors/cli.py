@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import json
 import os
 import shutil
@@ -252,8 +251,7 @@ def _show(data: dict[str, Any], render: Callable[[dict[str, Any]], str], as_json
 
 def _module(options: argparse.Namespace) -> int:
     """A verb with a module of its own."""
-    module = importlib.import_module(commandline.MODULES[options.command][0])
-    verb: Callable[..., int] = module.main
+    verb: Callable[..., int] = commandline.module_of(options.command).main
     if options.command != "bench":
         return verb(options)
     import supervisor

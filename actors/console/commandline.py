@@ -13,18 +13,31 @@ from typing import Any
 
 import actors
 
-#: Verbs with a module of their own: where it is, and what the verb is for.
-MODULES: dict[str, tuple[str, str]] = {
-    "top": ("actors.console.top", "watch a run that is going on: rates, backlog, who holds up whom"),
-    "tap": ("actors.console.tap", "show some of the records that pass a stage of a run that is going on"),
-    "probe": ("actors.console.probe", "answer with the exit code whether a run is live, ready, or started"),
-    "graph": ("actors.console.graph", "draw the actors of a configuration and what goes between them"),
-    "check": ("actors.console.check", "check a configuration and what it needs: servers, folders, room"),
-    "doctor": ("actors.console.doctor", "say what this machine has that runs need, and what is missing"),
-    "bench": ("actors.console.bench", "run a pipeline without writing anything; rates of each stage, workers to use"),
-    "init": ("actors.console.init", "make a new pipeline that runs: functions, configuration, sample data, a test"),
-    "schema": ("actors.console.schema", "print the JSON Schema of configuration files, for editors"),
+#: Every verb, in the order of ``--help``: what it is for.
+VERBS: dict[str, str] = {
+    "init": "make a new pipeline that runs: functions, configuration, sample data, a test",
+    "run": "run a pipeline to its end",
+    "lint": "check configurations without running anything",
+    "check": "check a configuration and what it needs: servers, folders, room",
+    "explain": "say what a configuration promises, who would run, and what a crash would cost",
+    "graph": "draw the actors of a configuration and what goes between them",
+    "echo": "print the effective configuration, secrets as references",
+    "top": "watch a run that is going on: rates, backlog, who holds up whom",
+    "status": "show the actors of a run that is going on, or how the last one ended",
+    "tap": "show some of the records that pass a stage of a run that is going on",
+    "scale": "change the number of workers of a run that is going on",
+    "reload": "read the configuration again in a run that is going on; a bad one changes nothing",
+    "stop": "let a run that is going on finish what is under way, and stop it",
+    "probe": "answer with the exit code whether a run is live, ready, or started",
+    "report": "print the report of the last run again",
+    "dlq": "look at, export, retry or purge what was rejected",
+    "bench": "run a pipeline without writing anything; rates of each stage, workers to use",
+    "verify": "run a pipeline on a sample in several ways, kill its actors, compare",
+    "doctor": "say what this machine has that runs need, and what is missing",
+    "schema": "print the JSON Schema of configuration files, for editors",
 }
+#: Those with a module of their own, ``actors.console.VERB``.
+MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema")
 
 
 def read(words: list[str]) -> argparse.Namespace:
@@ -41,15 +54,36 @@ def read(words: list[str]) -> argparse.Namespace:
     return options
 
 
+def module_of(verb: str) -> Any:
+    """The module of a verb that has one of its own."""
+    return importlib.import_module(f"actors.console.{verb}")
+
+
 def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     """Return the parser of command lines, and that of the verb `run`; of others only the one that is named has all."""
     parser = argparse.ArgumentParser(
         prog="thresher", description="Record pipelines on all cores of a machine.",
         epilog="TARGET: an application's name, a TOML file whose `app` names one, or a dotted module with a PIPELINE.")
     parser.add_argument("--version", action="version", version=f"thresher {actors.__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    subparsers = parser.add_subparsers(required=True, metavar="VERB")
+    verbs = {name: _verb(subparsers, name, text) for name, text in VERBS.items()}
+    _run_options(verbs["run"])
+    _lint_options(verbs["lint"])
+    _verify_options(verbs["verify"])
+    for name in ("explain", "echo", "status", "report"):
+        target_options(verbs[name])
+        verbs[name].add_argument("--json", action="store_true")
+    verbs["scale"].add_argument("pool", metavar="POOL=N", help="e.g. parser=4")
+    for name in ("scale", "reload", "stop"):
+        running_options(verbs[name])
+    _dlq_options(verbs["dlq"])
+    for name in MODULES:
+        if words[:1] == [name]:
+            module_of(name).add_options(verbs[name])
+    return parser, verbs["run"]
 
-    run = _verb(verbs, "run", "run a pipeline to its end")
+
+def _run_options(run: argparse.ArgumentParser) -> None:
     target_options(run)
     run.add_argument("files", nargs="*", default=[], metavar="FILE", help="read these instead of the configured ones; "
                      "-: standard input")
@@ -69,12 +103,14 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Arg
                      help="auto: text on a terminal, JSON lines otherwise")
     run.add_argument("-q", "--quiet", action="store_true", help="print nothing but the report")
 
-    lint = _verb(verbs, "lint", "check configurations without running anything")
+
+def _lint_options(lint: argparse.ArgumentParser) -> None:
     lint.add_argument("targets", nargs="+", metavar="TARGET")
     lint.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     lint.add_argument("--json", action="store_true")
 
-    verify = _verb(verbs, "verify", "run a pipeline on a sample in several ways, kill its actors, compare")
+
+def _verify_options(verify: argparse.ArgumentParser) -> None:
     target_options(verify, state=False)
     verify.add_argument("files", nargs="*", default=[], metavar="FILE",
                         help="the sample, instead of the configured files")
@@ -83,29 +119,6 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Arg
     verify.add_argument("--kills", type=at_least(0), default=3, metavar="N", help="in each run with kills; default: 3")
     verify.add_argument("--json", action="store_true")
     verify.add_argument("--one", metavar="DIR", help=argparse.SUPPRESS)  # one run, as `actors.verify` starts it
-
-    for name, text in (
-            ("explain", "say what a configuration promises, who would run, and what a crash would cost"),
-            ("echo", "print the effective configuration, secrets as references"),
-            ("status", "show the actors of a run that is going on, or how the last one ended"),
-            ("report", "print the report of the last run again")):
-        verb = _verb(verbs, name, text)
-        target_options(verb)
-        verb.add_argument("--json", action="store_true")
-    for name, text in (
-            ("reload", "read the configuration again in a run that is going on; a bad one changes nothing"),
-            ("stop", "let a run that is going on finish what is under way, and stop it")):
-        verb = _verb(verbs, name, text)
-        running_options(verb)
-    scale = _verb(verbs, "scale", "change the number of workers of a run that is going on")
-    scale.add_argument("pool", metavar="POOL=N", help="e.g. parser=4")
-    running_options(scale)
-    _dlq_options(_verb(verbs, "dlq", "look at, export, retry or purge what was rejected"))
-    for name, (module, text) in MODULES.items():
-        verb = _verb(verbs, name, text)
-        if words[:1] == [name]:
-            importlib.import_module(module).add_options(verb)
-    return parser, run
 
 
 def running_options(parser: argparse.ArgumentParser) -> None:
