@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a monitor costs the run that it shows, with nobody asking and with far too many.
 
-    python benchmarks/monitor.py [--records 900000] [--rounds 5] [--json]
+    python benchmarks/monitor.py [--records 1500000] [--rounds 5] [--json]
 
 In turn, in each round, the same logs are loaded into embedded stores, as fast as it goes:
 
@@ -58,7 +58,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=900_000)
+    parser.add_argument("--records", type=int, default=1_500_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scrapes", type=int, default=200, help="connections that ask for /metrics")
     parser.add_argument("--streams", type=int, default=50)
@@ -168,6 +168,7 @@ def _print(rounds: list[dict[str, Any]], options: argparse.Namespace) -> int:
                        ("probe_p50_s", "probe, half"), ("probe_p99_s", "probe, worst")):
         _line(text, [one["asking"][name] for one in rounds], "s", "10.3f")
     _line("clients' CPU", [one["asking"]["cpu_s"] / one["asking"]["seconds"] for one in rounds], "cores", "10.3f")
+    _line("to connect", [one["asking"]["connect_s"] for one in rounds], "s", "10.2f")
     _line("events", [one["asking"]["messages"] / one["asking"]["seconds"] for one in rounds], "a second", "10.1f")
     print("TROUBLE:\n  " + "\n  ".join(trouble) if trouble else
           "every record is written, every scrape was answered well, no actor was suspected or died")

@@ -170,21 +170,31 @@ async def _ask(options: argparse.Namespace) -> None:
         await asyncio.sleep(0.01)
     url = urlsplit(options.url_file.read_text())
     began = time.perf_counter()
+    probing = asyncio.create_task(_probe(seen, url.hostname, url.port))
+    try:
+        await _connect(seen, options, url.hostname or "", url.port or 0)
+    except OSError:
+        seen.bad += 1
+    connected = time.perf_counter()
+    await stop.wait()
+    probing.cancel()
+    fields = seen.fields(time.perf_counter() - began)
+    print(json.dumps({**fields, "connect_s": connected - began}), flush=True)
+
+
+async def _connect(seen: Seen, options: argparse.Namespace, host: str, port: int) -> None:
+    loop = asyncio.get_running_loop()
     every_s = options.scrapes / options.rate if options.rate else 0.0
     for _ in range(options.stalled):
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect((url.hostname, url.port))
+        connection.connect((host, port))
         connection.setblocking(False)
         await loop.create_connection(lambda: Listener(seen, True), sock=connection)
     for _ in range(options.streams):
-        await loop.create_connection(lambda: Listener(seen, False), url.hostname, url.port)
+        await loop.create_connection(lambda: Listener(seen, False), host, port)
     for _ in range(options.scrapes):
-        await loop.create_connection(lambda: Scraper(seen, every_s), url.hostname, url.port)
-    probing = asyncio.create_task(_probe(seen, url.hostname, url.port))
-    await stop.wait()
-    probing.cancel()
-    print(json.dumps(seen.fields(time.perf_counter() - began)), flush=True)
+        await loop.create_connection(lambda: Scraper(seen, every_s), host, port)
 
 
 async def _probe(seen: Seen, host: str | None, port: int | None) -> None:

@@ -6,7 +6,8 @@ Guarantees:
 
 * However many ask, the run is looked at once per interval; the answers to all are the same bytes.
 * A client that does not read costs a few kilobytes, and its connection is closed after a while. Connections,
-  streams, headers and bodies are bounded, so whoever may connect can make the monitor slow for others at most.
+  streams, headers, bodies and answers a second are bounded, so whoever may connect can make the monitor slow for others
+  at most.
 * Probes are judged from the board as it is now, and ask for no token: an orchestrator has none.
 
 What does not work: aiohttp's own shutdown (it waits for handlers, so a stream would hold up the end of the run);
@@ -42,13 +43,15 @@ from actors.telemetry.guard import Guard, Refused
 from actors.telemetry.history import History
 from actors.telemetry.looks import Looks
 from actors.telemetry.metrics import CONTENT_TYPE, Metrics
-from actors.telemetry.paced import Busy, Paced
+from actors.telemetry.paced import Busy, Paced, Turns
 from actors.telemetry.pages import Page, Pages
 from actors.telemetry.readiness import Verdict
 from actors.telemetry.streams import HEAD, Streams
 
 #: Most connections besides the event streams; longest header line, and longest body of a command.
 MOST_CONNECTIONS, _LINE_BYTES, _BODY_BYTES = 512, 8190, 16 * 1024
+#: Most answers a second besides the probes': what they cost is bounded, whoever asks; so many at once need not wait.
+ANSWERS_PER_S, _BURST = 200.0, 100
 #: Seconds after which a connection is closed that says nothing; longest time for the body of a command to come.
 IDLE_S, _BODY_S = 30.0, 10.0
 #: Bytes that the kernel keeps for a client that reads slowly.
@@ -114,6 +117,7 @@ class _Site:
 
     def __init__(self, manifest: Manifest, guard: Guard, looking: Executor, aside: Executor) -> None:
         self._guard = guard
+        self._turns = Turns(ANSWERS_PER_S, _BURST)
         self._aside = aside
         self._run_dir = rundir.path_for(Path(manifest.state))
         self._board = BoardReader(self._run_dir / rundir.BOARD)
@@ -166,6 +170,7 @@ class _Site:
         """Let in who may come in; turn what goes wrong into answers."""
         try:
             if request.path not in _PROBES:
+                await self._turns.take()
                 if self._guard.wants_token and request.path == "/" and "token" in request.query:
                     return self._enter(request.query["token"])
                 refused = self._guard.look(request.headers, request.cookies if self._guard.wants_token else {})

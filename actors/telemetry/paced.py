@@ -1,10 +1,14 @@
-"""Work for whoever asks, that never takes more than a twentieth of the time: answers are kept for a while.
+"""Work for whoever asks, that never takes more than a part of the time: some answers are kept for a while, and those
+who ask too often take turns.
 
     ask ──kept and fresh?──▶ the answer that is there
      └──────────no─────────▶ rest of the last work over? ──▶ work, in a thread ──▶ keep it for 20 times what it took
 
-All answers of one pace share the rest, so that asking for many different things costs no more than asking for one. What
-counts is processor time: a monitor that steps back behind a busy pipeline is slow by the clock, and harms nobody.
+All answers of one pace share the rest, so that asking for many different things costs no more than asking for one.
+What counts is processor time: a monitor that steps back behind a busy pipeline is slow by the clock and harms nobody.
+
+Turns bound what all answers together cost, also where stepping back is no help: in a container with a quota of processor
+time whatever the monitor uses is missing in the pipeline, however idle the machine is.
 """
 
 from __future__ import annotations
@@ -21,6 +25,27 @@ T = TypeVar("T")
 #: So many times as long as work took, nothing more is done.
 REST = 20.0
 _KEPT, _WAITING = 32, 16
+
+
+class Turns:
+    """At most so many a second; who comes too soon waits, in the order of coming. Used by one event loop.
+
+    Args:
+        per_s: how many a second.
+        burst: so many after a quiet time need not wait.
+    """
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self._every_s = 1.0 / per_s
+        self._burst_s = burst / per_s
+        self._next = 0.0
+
+    async def take(self) -> None:
+        """Wait for one's turn."""
+        now = time.monotonic()
+        self._next = max(self._next, now - self._burst_s) + self._every_s
+        if self._next > now:
+            await asyncio.sleep(self._next - now)
 
 
 class Busy(Exception):

@@ -16,7 +16,7 @@ from actors.telemetry.doorman import Doorman
 from actors.telemetry.drawings import KEPT, Drawings
 from actors.telemetry.history import History
 from actors.telemetry.model import Happening
-from actors.telemetry.paced import Busy, Paced
+from actors.telemetry.paced import Busy, Paced, Turns
 from actors.telemetry.pages import Pages
 from actors.telemetry.streams import REMEMBERED, Streams
 from tests.letters import line_letter, put
@@ -136,6 +136,23 @@ def test_work_is_not_done_again_before_twenty_times_what_it_took(clock: list[flo
         assert done == [100.0, 110.0]
         clock[0] += 10.0
         assert await pace.answer("a", work) == 3
+
+    asyncio.run(check())
+
+
+def test_who_asks_too_often_waits_for_his_turn(clock: list[float]) -> None:
+    async def check() -> None:
+        turns = Turns(per_s=10.0, burst=5)
+        for _ in range(5):
+            await turns.take()
+        assert clock[0] == 100.0
+        for _ in range(20):
+            await turns.take()
+        assert clock[0] == pytest.approx(102.0)
+        clock[0] += 60.0
+        for _ in range(6):
+            await turns.take()
+        assert clock[0] == pytest.approx(162.1)
 
     asyncio.run(check())
 
