@@ -148,7 +148,8 @@ def test_draw_is_given_the_options_of_the_run(made: Made, tmp_path: Path) -> Non
     state.close()
 
     def draw(aggregates: Aggregates, options: Asked) -> Bars:
-        return Bars(bars=[(word, number, "") for (word,), (number,) in aggregates.windows[0][1] if word == options.word])
+        rows = aggregates.windows[0][1]
+        return Bars(bars=[(word, number, "") for (word,), (number,) in rows if word == options.word])
 
     panels = made(pipeline(draw, options=Asked()), options={"word": "b"})
     assert msgspec.json.encode(drawn(panels)["bars"]) == b'[["b",2,""]]'
@@ -183,8 +184,8 @@ def test_what_is_read_of_windows_is_what_the_aggregator_has(batches: list[Any], 
 
 def test_windows_are_read_in_order_and_joined_over_shards(tmp_path: Path) -> None:
     for shard, key in ((1, "b"), (2, "a")):
-        state = WindowState(tmp_path / f"windows.{shard}.db", 2, SMALL, add_each, emit, Emitter(
-            f"aggregator.{shard}", {"rows": MemorySink()}, UnorderedMemorySink(), {"": "letters", "rows": "writer.rows"}))
+        emitter = Emitter(f"aggregator.{shard}", {"rows": MemorySink()}, UnorderedMemorySink(), {"": "l", "rows": "w"})
+        state = WindowState(tmp_path / f"windows.{shard}.db", 2, SMALL, add_each, emit, emitter)
         entries = [(start, start + 10, (), msgspec.msgpack.encode([((key,), [start + 1])])) for start in (10, 0)]
         state.accept(Part("p", 0, 1, 0, 0, 1, {}, "", 1, 0, (), 5), [msgspec.msgpack.encode(entries)])
         state.commit({"p": 1})
