@@ -16,7 +16,7 @@ export function compact(value) {
     const scaled = value / 1000 ** power;
     return `${scaled.toFixed(Math.abs(scaled) < 9.995 ? 2 : Math.abs(scaled) < 99.95 ? 1 : 0)} ${["", "k", "M", "G"][power]}`;
   }
-  return size >= 9.95 || Number.isInteger(value) ? whole.format(value) : value.toFixed(1);
+  return size >= 9.95 || size < 0.05 || Number.isInteger(value) ? whole.format(value) : value.toFixed(1);
 }
 
 /** The same for an axis: 80000 -> "80 k". */
