@@ -10,7 +10,7 @@ import pytest
 from tests.loads import ROOT, WATCHDOG_S
 
 
-@pytest.mark.parametrize("name", ["appsinstalled", "connections", "numbers"])
+@pytest.mark.parametrize("name", ["appsinstalled", "connections", "monitor", "numbers"])
 def test_a_benchmark_says_what_it_does(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / f"benchmarks/{name}.py"), "--help"], capture_output=True, text=True,
@@ -19,7 +19,7 @@ def test_a_benchmark_says_what_it_does(name: str) -> None:
     assert f"python benchmarks/{name}.py" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["plain_loop", "set_server", "numbers_client"])
+@pytest.mark.parametrize("name", ["plain_loop", "set_server", "numbers_client", "scrapers"])
 def test_what_a_benchmark_starts_can_be_imported(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"import runpy; runpy.run_path('benchmarks/{name}.py')"], cwd=ROOT,
