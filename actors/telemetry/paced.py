@@ -7,8 +7,8 @@ who ask too often take turns.
 All answers of one pace share the rest, so that asking for many different things costs no more than asking for one.
 What counts is processor time: a monitor that steps back behind a busy pipeline is slow by the clock and harms nobody.
 
-Turns bound what all answers together cost, also where stepping back is no help: in a container with a quota of processor
-time whatever the monitor uses is missing in the pipeline, however idle the machine is.
+Turns bound what all answers together cost, also where stepping back is no help: in a container with a quota of
+processor time whatever the monitor uses is missing in the pipeline, however idle the machine is.
 """
 
 from __future__ import annotations

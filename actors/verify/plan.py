@@ -9,7 +9,11 @@ import msgspec
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.manifest import Component, Manifest, component_of
+<<<<<<< HEAD
 from actors.runtime.pipeline import TracingOptions
+=======
+from actors.runtime.pipeline import MonitorOptions
+>>>>>>> wt-mon
 from actors.sinks.dead_letters import DeadLetters
 from actors.verify.recording import recording_of
 
@@ -93,7 +97,7 @@ def manifest_of(manifest: Manifest, variant: Variant, state: Path) -> Manifest:
     return replace(
         manifest, run=variant.kind, state=str(state), tracing=TracingOptions(), source=readable_again(manifest.source),
         sinks={name: recording_of(component) for name, component in manifest.sinks.items()},
-        dead_letters=component_of(DeadLetters()), restart=restart,
+        dead_letters=component_of(DeadLetters()), restart=restart, monitor=MonitorOptions(),
         parser=replace(manifest.parser, workers=variant.workers, fuse=variant.fuse),
         checker=replace(manifest.checker, workers=variant.checkers),
         aggregator=replace(manifest.aggregator, shards=variant.shards),

@@ -10,7 +10,11 @@ import pytest
 from tests.loads import ROOT, WATCHDOG_S
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("name", ["appsinstalled", "connections", "monitor", "numbers", "overhead", "tracing"])
+=======
+@pytest.mark.parametrize("name", ["appsinstalled", "connections", "monitor", "numbers"])
+>>>>>>> wt-mon
 def test_a_benchmark_says_what_it_does(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / f"benchmarks/{name}.py"), "--help"], capture_output=True, text=True,
@@ -19,7 +23,7 @@ def test_a_benchmark_says_what_it_does(name: str) -> None:
     assert f"python benchmarks/{name}.py" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["plain_loop", "set_server", "numbers_client"])
+@pytest.mark.parametrize("name", ["plain_loop", "set_server", "numbers_client", "scrapers"])
 def test_what_a_benchmark_starts_can_be_imported(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"import runpy; runpy.run_path('benchmarks/{name}.py')"], cwd=ROOT,
