@@ -9,11 +9,7 @@ import msgspec
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.manifest import Component, Manifest, component_of
-<<<<<<< HEAD
-from actors.runtime.pipeline import TracingOptions
-=======
-from actors.runtime.pipeline import MonitorOptions
->>>>>>> wt-mon
+from actors.runtime.pipeline import MonitorOptions, TracingOptions
 from actors.sinks.dead_letters import DeadLetters
 from actors.verify.recording import recording_of
 
