@@ -137,6 +137,8 @@ function lost(why) {
   if (hasEnded) {
     badge(byId("mode"), "ended", "off");
     badge(byId("ready"), "", "");
+    byId("why").hidden = true;
+    say(byId("bottleneck"), "the run has ended");
   }
   const wait = RETRY_MS[Math.min(state.tries, RETRY_MS.length - 1)];
   state.tries += 1;

@@ -60,7 +60,7 @@ export class Topology {
       .join((enter) => enter.append("path").call((path) => path.append("title")))
       .attr("d", (link) => link.path)
       .attr("stroke-width", (link) => wide(link.edge.records_per_s))
-      .attr("class", (link) => (link.edge.records_per_s ? "link" : "link still"))
+      .attr("class", (link) => (link.edge.batches_per_s ? "link" : "link still"))
       .select("title").text((link) => `${link.edge.source} to ${link.edge.target}: ${compact(link.edge.records_per_s)} records/s, `
         + `${compact(link.edge.batches_per_s)} batches/s`);
   }
@@ -90,7 +90,7 @@ export class Topology {
       const room = (inner(stage) - 14 - (stage.stage === limit ? 34 : 0)) / 7.8 - many.length;
       return short(stage.stage, Math.floor(room)) + many;
     });
-    nodes.select(".rate").attr("x", 12).attr("y", 43).text((stage) => `${compact(stage.records_per_s)}/s`);
+    nodes.select(".rate").attr("x", 12).attr("y", 43).text((stage) => rate([stage]));
     nodes.select(".busy").attr("x", (stage) => box(stage).width - 12).attr("y", 43).attr("text-anchor", "end")
       .text((stage) => condition(members(stage)) || `busy ${percent(stage.busy)}`);
     nodes.select(".tag").attr("x", (stage) => box(stage).width - 12).attr("y", 22).attr("text-anchor", "end")
@@ -110,10 +110,17 @@ export class Topology {
         const some = into.get(label.target) ?? [];
         const text = d3.select(this);
         const [first, second] = text.selectAll("tspan").nodes().map((node) => d3.select(node));
-        first.attr("x", label.x).attr("y", label.y - (placed.isNarrow ? 3 : 9)).text(`${compact(d3.sum(some, (edge) => edge.records_per_s))}/s`);
+        first.attr("x", label.x).attr("y", label.y - (placed.isNarrow ? 3 : 9)).text(rate(some));
         second.attr("x", label.x).attr("y", label.y + (placed.isNarrow ? 12 : 19)).text(waiting(some));
       });
   }
+}
+
+/** Records a second; where they are not counted (a parser that only passes on), batches. */
+function rate(some) {
+  const records = d3.sum(some, (one) => one.records_per_s);
+  const batches = d3.sum(some, (one) => one.batches_per_s);
+  return batches && !records ? `${compact(batches)} batches/s` : `${compact(records)}/s`;
 }
 
 /** What waits at the target, and what it would still take: "backlog 3, credit 5". */
