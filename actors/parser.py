@@ -102,8 +102,10 @@ def forwarding(parse: Lifted) -> Work:
 
     def make(batch: Batch, frames: list[bytes]) -> Made:
         data = frames[0] if frames else b""
+        slices = list(slices_of(parse, batch, data))
+        records = sum(value is not None for rows in slices for value in rows.values)
         # The checker needs the raw lines too: a record that it rejects is kept byte for byte.
-        return Made({}, forward=[data, pack_rows(slices_of(parse, batch, data), encoder)])
+        return Made({}, forward=[data, pack_rows(slices, encoder)], records=records)
 
     return make
 

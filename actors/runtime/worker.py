@@ -53,7 +53,8 @@ class Made(msgspec.Struct, frozen=True):
 
     ``counts`` is what the worker itself adds to the acknowledgement (``read``, ``filtered``, ``folded``); ``newest`` is
     the largest event time in the batch. ``again``: nothing can be made of it before it is known what windows are
-    counted from; these are its event times (``NO_TIMES`` if it has none).
+    counted from; these are its event times (``NO_TIMES`` if it has none). ``records``: how many there are, where the next
+    pool is to count them.
     """
 
     counts: Counts
@@ -61,6 +62,7 @@ class Made(msgspec.Struct, frozen=True):
     forward: list[bytes] | None = None
     newest: int | None = None
     again: Span | None = None
+    records: int = 0
 
 
 #: The work of a pool: a pure function of a batch.
@@ -153,7 +155,7 @@ class PoolWorker:
             batch = msgspec.structs.replace(batch, trace=span.context)  # what is made of it goes on from here
         slot.take(NOTHING)
         slot.batches += 1
-        slot.records += made.counts.get("read", 0)
+        slot.records += made.counts.get("read", made.records)
         slot.bytes_done += len(frames[0]) if frames else 0
         slot.open = len(self._relay)
         if not self._send(producer, batch, made):

@@ -40,7 +40,7 @@ class Outcomes:
 
     def now(self) -> Counts:
         """Return the counts of now, or, where they would cost too much, those of the last look."""
-        began = time.monotonic()
+        began, cost = time.monotonic(), time.thread_time()
         seen = self._signs()
         if began < self._not_before or (seen == self._seen and self._sure):
             return self._counts
@@ -49,8 +49,8 @@ class Outcomes:
         except (sqlite3.Error, msgspec.MsgspecError):  # it is not there yet, or is just being made
             return self._counts
         self._seen, self._sure = seen, all(time.time() - at / 1e9 > _UNSURE_S for at, _ in seen)
-        ended = time.monotonic()
-        self._not_before = ended + (ended - began) / SHARE
+        # Of processor time: a watcher that steps back behind a busy pipeline is slow by the clock, and costs nothing.
+        self._not_before = time.monotonic() + (time.thread_time() - cost) / SHARE
         return self._counts
 
     def _signs(self) -> list[tuple[int, int]]:

@@ -244,9 +244,11 @@ def test_a_record_that_is_rejected_is_in_no_aggregate() -> None:
 ], ids=["mixed", "no-newline", "blank", "empty", "rejects", "late", "slices"])
 def test_two_processes_make_what_one_makes(data: bytes) -> None:
     parser, checker = forwarding(lift(parse, "parse")), checking(make_check(["aggregator.1"]), PLAIN)
-    forward = parser(BATCH, [data]).forward
-    assert forward is not None
-    assert checker(BATCH, forward) == make(data, ["aggregator.1"])
+    parsed = parser(BATCH, [data])
+    assert parsed.forward is not None
+    made = make(data, ["aggregator.1"])
+    assert checker(BATCH, parsed.forward) == made
+    assert (parsed.counts, parsed.records) == ({}, made.counts["read"])  # seen here, counted there
 
 
 def test_two_processes_make_what_one_makes_of_a_faulty_batch() -> None:

@@ -52,6 +52,13 @@ def test_what_the_next_pool_needs_again_is_passed_up() -> None:
     assert outbox.sent[-1] == (READER, again)
 
 
+def test_records_that_the_next_pool_counts_are_on_the_board_and_in_no_acknowledgement() -> None:
+    role, outbox = worker(Made({}, forward=[b"x"], records=7))
+    assert outbox.slot.records == 7
+    role.message(CHECKER, Ack(*BATCH.id, BATCH.epoch, {"read": 7}), [])
+    assert outbox.sent[-1] == (READER, Ack(*BATCH.id, BATCH.epoch, {"read": 7}))
+
+
 def test_that_the_application_has_enough_comes_back_with_the_acknowledgement() -> None:
     role, outbox = worker(Made({"read": 1, "filtered": 1, "finish": 1}, [Output("writer.a", 0, {}, [])]))
     role.message(WRITER, Ack(*BATCH.id, BATCH.epoch, {}), [])
