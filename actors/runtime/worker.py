@@ -53,8 +53,8 @@ class Made(msgspec.Struct, frozen=True):
 
     ``counts`` is what the worker itself adds to the acknowledgement (``read``, ``filtered``, ``folded``); ``newest`` is
     the largest event time in the batch. ``again``: nothing can be made of it before it is known what windows are
-    counted from; these are its event times (``NO_TIMES`` if it has none). ``records``: how many there are, where the next
-    pool is to count them.
+    counted from; these are its event times (``NO_TIMES`` if it has none). ``records``: how many there are, where the
+    next pool is to count them.
     """
 
     counts: Counts
