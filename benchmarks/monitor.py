@@ -7,8 +7,8 @@ In turn, in each round, the same logs are loaded into embedded stores, as fast a
 
     alone      without a monitor
     monitor    with one that nobody asks
-    asked      with one that 200 connections ask for /metrics in closed loops, 50 event streams hang on, 20 of which
-               never read besides, and a probe once a second
+    asked      with one that 200 connections ask for /metrics in closed loops; 50 event streams hang on it, 20 more
+               that never read, and a probe once a second
     clients    without a monitor, while the same clients, as often as they had asked it, ask a server that does nothing:
                what the clients cost by themselves, on the same processors
 
@@ -16,7 +16,8 @@ Rates are those between all actors' being ready and the end. What other programs
 changes less the processor time that all processes of a run, the monitor's with them, take for a million records.
 
 Everything runs on one machine and in one session; the clients and the server that does nothing run when a processor is
-idle, as the monitor does. Exit code 1 when a record is missing, an answer was no good, or an actor was suspected or died.
+idle, as the monitor does. Exit code 1 when a record is missing, an answer was no good, or an actor was suspected or
+died.
 """
 
 from __future__ import annotations
