@@ -37,6 +37,8 @@ from actors.telemetry.http import serve
 
 #: Longest time to begin, and to end.
 _BEGIN_S, _END_S = 20.0, 0.5
+#: Seconds after which its own slot is written anew: how much memory it has.
+_SLOT_S = 2.0
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -73,7 +75,7 @@ class Monitor:
         """Everything is done in the thread; raise what has ended it."""
         self._post.slot.phase("IDLE")
         self._thread.check()
-        return None
+        return _SLOT_S
 
     def drain(self, is_end: bool = False) -> None:
         """It goes on until it is told to stop."""

@@ -7,14 +7,17 @@ In turn, in each round, the same logs are loaded into embedded stores, as fast a
 
     alone      without a monitor
     monitor    with one that nobody asks
-    asked      with one that 200 connections ask for /metrics in closed loops, 50 event streams hang on, 20 of which
-               never read besides, and a probe once a second
+    asked      with one that 200 connections ask for /metrics in closed loops; 50 event streams hang on it, 20 more
+               that never read, and a probe once a second
     clients    without a monitor, while the same clients, as often as they had asked it, ask a server that does nothing:
                what the clients cost by themselves, on the same processors
 
-Rates are those between all actors' being ready and the end. Everything runs on one machine and in one session; the
-clients and the server that does nothing run when a processor is idle, as the monitor does. Exit code 1 when a record is
-missing, an answer was no good, or an actor was suspected or died.
+Rates are those between all actors' being ready and the end. What other programs take at the same time changes them; it
+changes less the processor time that all processes of a run, the monitor's with them, take for a million records.
+
+Everything runs on one machine and in one session; the clients and the server that does nothing run when a processor is
+idle, as the monitor does. Exit code 1 when a record is missing, an answer was no good, or an actor was suspected or
+died.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import argparse  # noqa: E402
 import contextlib  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
+import resource  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
 import statistics  # noqa: E402
@@ -40,7 +44,6 @@ from typing import Any  # noqa: E402
 from actors.runtime.rundir import MONITOR_URL, path_for  # noqa: E402
 from scripts.make_logs import write_logs  # noqa: E402
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 #: What nobody may see in a run that is only watched.
 _TROUBLE = ("suspect", "hung", "died")
 #: Records that are made; more are copies of them in other files.
@@ -51,6 +54,7 @@ def main() -> int:
     """Run the benchmark; return the exit code."""
     options = _options()
     with tempfile.TemporaryDirectory(prefix="thresher-bench-") as folder:
+        os.environ["XDG_RUNTIME_DIR"] = folder  # nobody's `thresher stop` finds these runs
         bench = _Bench(Path(folder), options)
         rounds = [bench.round() for _ in range(options.rounds)]
     return _print(rounds, options)
@@ -100,6 +104,8 @@ class _Bench:
             clients = self._load()
         (self._folder / "trivial.url").unlink()
         return {"alone": alone["rate"], "monitor": monitor["rate"], "asked": asked["rate"], "clients": clients["rate"],
+                "cpu": {name: one["cpu"] for name, one in (
+                    ("alone", alone), ("monitor", monitor), ("asked", asked), ("clients", clients))},
                 "asking": asking, "trivial": {**trivial, "server_cpu_s": serving["cpu_s"]},
                 "trouble": [text for one in (alone, monitor, asked, clients) for text in one["trouble"]]}
 
@@ -116,9 +122,12 @@ class _Bench:
         command = [
             sys.executable, "-m", "actors.cli", "run", "appsinstalled", "--format", "json", "--state", str(self._state),
             "--set", f"source.pattern={self._logs}/*.tsv.gz", "--set", "monitor.port=0", *words]
-        done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         for path in self._logs.glob(".*.gz"):
             path.rename(path.with_name(path.name[1:]))
         events = [json.loads(line) for line in done.stdout.splitlines()]
@@ -127,7 +136,8 @@ class _Bench:
         trouble = [str(event) for event in events if event["event"] in _TROUBLE]
         if written != self.records:
             trouble.append(f"{written:,} of {self.records:,} records are written")
-        return {"rate": self.records / (of["ended"]["seconds"] - of["ready"]["seconds"]), "trouble": trouble}
+        return {"rate": self.records / (of["ended"]["seconds"] - of["ready"]["seconds"]), "trouble": trouble,
+                "cpu": cpu_s / self.records * 1e6}
 
     @contextlib.contextmanager
     def _clients(self, url_file: Path, *words: str) -> Iterator[dict[str, Any]]:
@@ -135,7 +145,7 @@ class _Bench:
         seen: dict[str, Any] = {}
         process = subprocess.Popen(
             [sys.executable, "-P", str(ROOT / "benchmarks/scrapers.py"), str(url_file), *words],
-            env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+            env=_environment(), stdout=subprocess.PIPE, text=True)
         try:
             yield seen
             process.send_signal(signal.SIGTERM)
@@ -143,6 +153,10 @@ class _Bench:
         finally:
             process.kill()
             process.wait()
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def _print(rounds: list[dict[str, Any]], options: argparse.Namespace) -> int:
@@ -163,6 +177,11 @@ def _print(rounds: list[dict[str, Any]], options: argparse.Namespace) -> int:
         _line(name, [one[name] for one in rounds], "records/s", "10,.0f")
     for name, values in ratios.items():
         _line(name, values, "", "10.3f")
+    for name in ("monitor", "asked", "clients"):
+        best = max(one[name] for one in rounds) / max(one["alone"] for one in rounds)
+        print(f"{f'{name}, best':<18}{best:10.3f} the best of all rounds, to the best alone: others only slow down")
+    for name in ("alone", "monitor", "asked", "clients"):
+        _line(f"CPU, {name}", [one["cpu"][name] for one in rounds], "s a million records", "10.2f")
     _line("scrapes", [one["asking"]["scrapes"] / one["asking"]["seconds"] for one in rounds], "a second", "10.1f")
     for name, text in (("scrape_p50_s", "scrape, half"), ("scrape_p99_s", "scrape, 99 %"),
                        ("probe_p50_s", "probe, half"), ("probe_p99_s", "probe, worst")):
