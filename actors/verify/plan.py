@@ -9,7 +9,7 @@ import msgspec
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.manifest import Component, Manifest, component_of
-from actors.runtime.pipeline import TracingOptions
+from actors.runtime.pipeline import MonitorOptions, TracingOptions
 from actors.sinks.dead_letters import DeadLetters
 from actors.verify.recording import recording_of
 
@@ -91,7 +91,8 @@ def manifest_of(manifest: Manifest, variant: Variant, state: Path) -> Manifest:
         restart = replace(restart, intensity=restart.intensity + variant.kills,
                           max_backoff_s=min(_LONGEST_BACKOFF_S, restart.max_backoff_s))
     return replace(
-        manifest, run=variant.kind, state=str(state), tracing=TracingOptions(), source=readable_again(manifest.source),
+        manifest, run=variant.kind, state=str(state), monitor=MonitorOptions(), tracing=TracingOptions(),
+        source=readable_again(manifest.source),
         sinks={name: recording_of(component) for name, component in manifest.sinks.items()},
         dead_letters=component_of(DeadLetters()), restart=restart,
         parser=replace(manifest.parser, workers=variant.workers, fuse=variant.fuse),

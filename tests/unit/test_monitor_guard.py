@@ -49,6 +49,20 @@ def test_the_cookie_stands_for_the_token_and_is_not_it() -> None:
     assert CLOSED.cookie_name != Guard(MonitorOptions(token_secret=TOKEN), 8687).cookie_name
 
 
+@pytest.mark.parametrize("shown", ["\udcff", "ä", ""])
+def test_a_cookie_that_is_no_text_is_not_the_right_one(shown: str) -> None:
+    refused = CLOSED.look({}, {CLOSED.cookie_name: shown})
+    assert refused is not None
+    assert refused.status == 401
+    assert not CLOSED.is_token("\ud800")
+
+
+def test_an_origin_that_is_no_address_is_another_one() -> None:
+    refused = Guard(MonitorOptions(allow_control=True), 8686).command({**JSON, "Origin": "http://["})
+    assert refused is not None
+    assert refused.status == 403
+
+
 def test_without_a_token_nothing_is_the_token() -> None:
     assert not OPEN.is_token("")
 

@@ -11,8 +11,8 @@ import pytest
 
 from actors.console.progress import QuietObserver
 from actors.runtime.board import SupervisorBoard, create_board
-from actors.runtime.eventlog import Log
-from actors.runtime.events import ActorDied, Draining
+from actors.runtime.eventlog import FILE, Log
+from actors.runtime.events import ActorDied, Draining, Event, Reloaded
 from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory
 from actors.telemetry.watcher import HAPPENINGS, Watcher
 from tests.looks import manifest
@@ -89,4 +89,30 @@ def test_rates_are_those_of_the_last_seconds(run: RunDirectory) -> None:
     looks = list(itertools.takewhile(lambda seconds: seconds < 0.05, rates))
     assert len(looks) < 10**5
     assert looks == sorted(looks), "until there are looks that are old enough rates are those since the first"
+    watcher.close()
+
+
+def test_an_event_that_cannot_be_written_down_is_told_all_the_same(run: RunDirectory) -> None:
+    told: list[Event] = []
+
+    class Hearing(QuietObserver):
+        def event(self, event: Event) -> None:
+            told.append(event)
+
+    log, watcher = Log(run.path, Hearing()), Watcher(run.path)
+    events = [Reloaded("SIGHUP", False, "pipe\udcff.toml: not there"), Draining("after it")]
+    for event in events:
+        log.event(event)
+    assert told == events
+    assert [each.kind for each in watcher.status().snapshot.happenings] == ["draining"]
+    watcher.close()
+
+
+def test_an_event_that_was_half_written_spoils_no_other(run: RunDirectory) -> None:
+    log, watcher = Log(run.path, QuietObserver()), Watcher(run.path)
+    log.event(Draining("before"))
+    with (run.path / FILE).open("ab") as file:
+        file.write(b'{"at": 1.0, "ev')  # the disk was full
+    log.event(Draining("after"))
+    assert [each.fields["reason"] for each in watcher.status().snapshot.happenings] == ["before", "after"]
     watcher.close()
