@@ -49,6 +49,8 @@ from actors.telemetry.streams import HEAD, Streams
 
 #: Most connections besides the event streams; longest header line, and longest body of a command.
 MOST_CONNECTIONS, _LINE_BYTES, _BODY_BYTES = 512, 8190, 16 * 1024
+#: Most digits of a number in a query.
+_DIGITS = 9
 #: Seconds after which a connection is closed that says nothing; longest time for the body of a command to come.
 IDLE_S, _BODY_S = 30.0, 10.0
 #: Bytes that the kernel keeps for a client that reads slowly.
@@ -77,8 +79,8 @@ async def serve(manifest: Manifest, listening: socket.socket, stop: asyncio.Even
     """
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda loop, context: None)  # clients come and go as they like
-    looking, aside = ThreadPoolExecutor(1, "look"), ThreadPoolExecutor(1, "aside")
-    site = _Site(manifest, Guard(manifest.monitor, listening.getsockname()[1]), looking, aside)
+    looking, aside, commands = (ThreadPoolExecutor(1, name) for name in ("look", "aside", "ask"))
+    site = _Site(manifest, Guard(manifest.monitor, listening.getsockname()[1]), looking, aside, commands)
     runner = web.AppRunner(
         site.application(), access_log=None, logger=_quiet(), keepalive_timeout=IDLE_S, max_line_size=_LINE_BYTES,
         max_field_size=_LINE_BYTES, lingering_time=1.0, auto_decompress=False)
@@ -96,7 +98,7 @@ async def serve(manifest: Manifest, listening: socket.socket, stop: asyncio.Even
         chore.cancel()
     await site.say_goodbye()
     doorman.throw_out()
-    for executor in (looking, aside):
+    for executor in (looking, aside, commands):
         executor.shutdown(wait=False, cancel_futures=True)
     for chore in done - {ended}:
         chore.result()  # raises what has ended it
@@ -109,12 +111,15 @@ class _Site:
         manifest: of the run.
         guard: who is answered.
         looking: whose thread looks at the run.
-        aside: whose thread does what a client waits for.
+        aside: whose thread reads and draws what a client waits for.
+        commands: whose thread asks the supervisor: a drawing that takes for ever is not to keep a run from being stopped.
     """
 
-    def __init__(self, manifest: Manifest, guard: Guard, looking: Executor, aside: Executor) -> None:
+    def __init__(
+        self, manifest: Manifest, guard: Guard, looking: Executor, aside: Executor, commands: Executor
+    ) -> None:
         self._guard = guard
-        self._aside = aside
+        self._commands = commands
         self._run_dir = rundir.path_for(Path(manifest.state))
         self._board = BoardReader(self._run_dir / rundir.BOARD)
         self._verdicts: tuple[float, dict[str, Verdict]] = (0.0, {})
@@ -224,8 +229,8 @@ class _Site:
 
     async def _answer_letters(self, request: web.Request) -> web.Response:
         reason, limit = request.query.get("reason", ""), request.query.get("limit", "50")
-        if not limit.isdecimal() or not 1 <= int(limit) <= letters.MOST:
-            return _refusal(Refused(400, f"limit: expected 1 to {letters.MOST}, got {limit!r}"))
+        if not limit.isdecimal() or len(limit) > _DIGITS or not 1 <= int(limit) <= letters.MOST:
+            return _refusal(Refused(400, f"limit: expected 1 to {letters.MOST}, got {limit[:_DIGITS + 1]!r}"))
         return _json(await self._letters.answer(
             (reason, limit), lambda: msgspec.json.encode(letters.newest(self._store, reason, int(limit)))))
 
@@ -272,7 +277,7 @@ class _Site:
         if isinstance(arguments, Refused):
             return _refusal(arguments)
         reply = await asyncio.get_running_loop().run_in_executor(
-            self._aside, partial(asking.ask, self._run_dir, verb, *arguments))
+            self._commands, partial(asking.ask, self._run_dir, verb, *arguments))
         return _json(msgspec.json.encode({"ok": reply.ok, "text": reply.text}), 200 if reply.ok else 409)
 
     # The page -----------------------------------------------------------------------------------------------------
@@ -297,7 +302,7 @@ def _arguments(verb: str, body: bytes) -> tuple[str, ...] | Refused:
     """What is said to the supervisor besides the verb."""
     try:
         said = msgspec.json.decode(body) if body.strip() else {}
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         return Refused(400, f"expected JSON: {error}")
     if verb != "scale":
         return ()
