@@ -112,7 +112,7 @@ class _Site:
         guard: who is answered.
         looking: whose thread looks at the run.
         aside: whose thread reads and draws what a client waits for.
-        commands: whose thread asks the supervisor: a drawing that takes for ever is not to keep a run from being stopped.
+        commands: whose thread asks the supervisor: a drawing that takes for ever keeps no run from being stopped.
     """
 
     def __init__(

@@ -248,8 +248,8 @@ def test_commands_are_carried_out_when_they_are_allowed_and_come_from_the_page(t
         assert (refused.status, refused.json) == (
             409, {"ok": False, "text": "expected one of the pools parser, got 'reader'"})
         deep = b"[" * 10_000
-        assert _status_of(running.url, "POST /api/scale", f"Content-Type: application/json\r\nContent-Length: {len(deep)}"
-                          "\r\n", deep) == 400
+        head = f"Content-Type: application/json\r\nContent-Length: {len(deep)}\r\n"
+        assert _status_of(running.url, "POST /api/scale", head, deep) == 400
         done = running.ask("api/scale", {"pool": "parser", "workers": 3}, Origin=page, Sec_Fetch_Site="same-origin")
         assert done.json == {"ok": True, "text": "parser: 3 workers from now on"}
         running.until(lambda views: views.get("parser.3") is not None and bool(views["parser.3"].pid), "three workers")
@@ -266,7 +266,8 @@ def test_a_drawing_that_takes_for_ever_keeps_no_run_from_being_stopped(tmp_path:
             waiting.settimeout(0.5)
             with pytest.raises(TimeoutError):
                 waiting.recv(1)
-            assert _status_of(running.url, "POST /api/stop", "Content-Type: application/json\r\nContent-Length: 0\r\n") == 200
+            head = "Content-Type: application/json\r\nContent-Length: 0\r\n"
+            assert _status_of(running.url, "POST /api/stop", head) == 200
             running.wait()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from actors.console.surroundings import port_problem
 from actors.runtime.sections import MonitorOptions
 from actors.telemetry.guard import Guard, host_name
 
@@ -83,3 +84,9 @@ def test_a_command_that_is_not_allowed_says_how_to_allow_it() -> None:
     assert refused is not None
     assert refused.status == 403
     assert "set monitor.allow_control = true" in refused.text
+
+
+def test_an_address_in_brackets_is_the_same_address() -> None:
+    bracketed = Guard(MonitorOptions(host="[::1]"), 8686)
+    assert bracketed.look({"Host": "[::1]:8686"}, {}) is None
+    assert port_problem("[::1]", 0) == port_problem("::1", 0)
