@@ -74,16 +74,7 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Arg
     lint.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     lint.add_argument("--json", action="store_true")
 
-    verify = _verb(verbs, "verify", "run a pipeline on a sample in several ways, kill its actors, compare")
-    target_options(verify, state=False)
-    verify.add_argument("files", nargs="*", default=[], metavar="FILE",
-                        help="the sample, instead of the configured files")
-    verify.add_argument("--runs", type=at_least(2), default=6, metavar="N", help="the reference included; default: 6")
-    verify.add_argument("--seed", type=int, default=0, metavar="S", help="of the plan and of the kills; default: 0")
-    verify.add_argument("--kills", type=at_least(0), default=3, metavar="N", help="in each run with kills; default: 3")
-    verify.add_argument("--json", action="store_true")
-    verify.add_argument("--one", metavar="DIR", help=argparse.SUPPRESS)  # one run, as `actors.verify` starts it
-
+    _verify_options(_verb(verbs, "verify", "run a pipeline on a sample in several ways, kill its actors, compare"))
     for name, text in (
             ("explain", "say what a configuration promises, who would run, and what a crash would cost"),
             ("echo", "print the effective configuration, secrets as references"),
@@ -138,6 +129,17 @@ def target_options(parser: argparse.ArgumentParser, state: bool = True) -> None:
     if state:
         parser.add_argument(
             "--state", metavar="DIR", help="positions, dead letters, embedded stores; default: var/NAME")
+
+
+def _verify_options(parser: argparse.ArgumentParser) -> None:
+    target_options(parser, state=False)
+    parser.add_argument("files", nargs="*", default=[], metavar="FILE",
+                        help="the sample, instead of the configured files")
+    parser.add_argument("--runs", type=at_least(2), default=6, metavar="N", help="the reference included; default: 6")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the plan and of the kills; default: 0")
+    parser.add_argument("--kills", type=at_least(0), default=3, metavar="N", help="in each run with kills; default: 3")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--one", metavar="DIR", help=argparse.SUPPRESS)  # one run, as `actors.verify` starts it
 
 
 def _dlq_options(parser: argparse.ArgumentParser) -> None:
