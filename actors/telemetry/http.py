@@ -51,7 +51,8 @@ from actors.telemetry.streams import HEAD, Streams
 MOST_CONNECTIONS, _LINE_BYTES, _BODY_BYTES = 512, 8190, 16 * 1024
 #: Most digits of a number in a query.
 _DIGITS = 9
-#: Seconds after which a connection is closed that says nothing; longest time for the body of a command to come.
+#: Seconds after which a connection is closed that says nothing (before its first request, too: that is why no aiohttp
+#: below 3.14.4 will do); longest time for the body of a command to come.
 IDLE_S, _BODY_S = 30.0, 10.0
 #: Bytes that the kernel keeps for a client that reads slowly.
 _SEND_BUFFER_BYTES = 64 * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import web
 
 from tests.loads import ROOT, Load, Views, assert_counts_add_up, lmdb_stores
 from tests.monitors import Listening, Watched, ask, connect, eventually, kill, url_file, url_of, value
@@ -203,6 +205,22 @@ def test_clients_that_do_not_read_hold_up_nobody_and_are_bounded(tmp_path: Path)
             connection.close()
     assert assert_counts_add_up(tmp_path / "state")["read"] == 182
     assert running.of("died") == []
+
+
+def test_the_library_closes_a_connection_that_never_says_anything() -> None:
+    async def closed() -> bytes:
+        runner = web.AppRunner(web.Application(), keepalive_timeout=0.1)
+        await runner.setup()
+        assert runner.server is not None
+        server = await asyncio.get_running_loop().create_server(runner.server, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        said = await asyncio.wait_for(reader.read(), SOON_S)
+        writer.close()
+        server.close()
+        await runner.cleanup()
+        return said
+
+    assert asyncio.run(closed()) == b"", "else a few hundred of them keep everybody out"
 
 
 def test_open_streams_are_told_the_end(tmp_path: Path) -> None:
