@@ -27,7 +27,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -69,6 +69,15 @@ _NO_PAGE = ("The dashboard's page is not installed. What is: /metrics, /api/stat
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class _Helpers(NamedTuple):
+    """A thread for each kind of work: a drawing that takes for ever keeps neither letters nor commands waiting."""
+
+    look: Executor
+    read: Executor
+    draw: Executor
+    command: Executor
+
+
 async def serve(manifest: Manifest, listening: socket.socket, stop: asyncio.Event, is_up: Callable[[], None]) -> None:
     """Answer until ``stop`` is set; then end all connections at once, whatever clients do.
 
@@ -80,8 +89,8 @@ async def serve(manifest: Manifest, listening: socket.socket, stop: asyncio.Even
     """
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda loop, context: None)  # clients come and go as they like
-    looking, aside, commands = (ThreadPoolExecutor(1, name) for name in ("look", "aside", "ask"))
-    site = _Site(manifest, Guard(manifest.monitor, listening.getsockname()[1]), looking, aside, commands)
+    helpers = _Helpers(*(ThreadPoolExecutor(1, name) for name in _Helpers._fields))
+    site = _Site(manifest, Guard(manifest.monitor, listening.getsockname()[1]), helpers)
     runner = web.AppRunner(
         site.application(), access_log=None, logger=_quiet(), keepalive_timeout=IDLE_S, max_line_size=_LINE_BYTES,
         max_field_size=_LINE_BYTES, lingering_time=1.0, auto_decompress=False)
@@ -99,8 +108,8 @@ async def serve(manifest: Manifest, listening: socket.socket, stop: asyncio.Even
         chore.cancel()
     await site.say_goodbye()
     doorman.throw_out()
-    for executor in (looking, aside, commands):
-        executor.shutdown(wait=False, cancel_futures=True)
+    for helper in helpers:
+        helper.shutdown(wait=False, cancel_futures=True)
     for chore in done - {ended}:
         chore.result()  # raises what has ended it
 
@@ -111,29 +120,25 @@ class _Site:
     Args:
         manifest: of the run.
         guard: who is answered.
-        looking: whose thread looks at the run.
-        aside: whose thread reads and draws what a client waits for.
-        commands: whose thread asks the supervisor: a drawing that takes for ever keeps no run from being stopped.
+        helpers: who does what takes long.
     """
 
-    def __init__(
-        self, manifest: Manifest, guard: Guard, looking: Executor, aside: Executor, commands: Executor
-    ) -> None:
+    def __init__(self, manifest: Manifest, guard: Guard, helpers: _Helpers) -> None:
         self._guard = guard
-        self._commands = commands
+        self._commands = helpers.command
         self._run_dir = rundir.path_for(Path(manifest.state))
         self._board = BoardReader(self._run_dir / rundir.BOARD)
         self._verdicts: tuple[float, dict[str, Verdict]] = (0.0, {})
         self._history = History()
         self._metrics = Metrics([sink for sink in manifest.sinks if sink not in manifest.emits])
         self._streams = Streams(manifest.monitor.max_streams)
-        self._looks = Looks(self._run_dir, manifest.monitor.interval_s, looking,
+        self._looks = Looks(self._run_dir, manifest.monitor.interval_s, helpers.look,
                             (lambda look: self._history.take(look.status.snapshot), self._metrics.take,
                              self._streams.take))
-        self._letters: Paced[bytes] = Paced(aside)
+        self._letters: Paced[bytes] = Paced(helpers.read)
         self._store = letters.store_of(manifest)
         self._drawings = Drawings(manifest)
-        self._panel: Paced[bytes] = Paced(aside, manifest.monitor.interval_s / 2)
+        self._panel: Paced[bytes] = Paced(helpers.draw, manifest.monitor.interval_s / 2)
         self._pages = Pages()
 
     def application(self) -> web.Application:

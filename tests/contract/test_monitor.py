@@ -284,6 +284,7 @@ def test_a_drawing_that_takes_for_ever_keeps_no_run_from_being_stopped(tmp_path:
             waiting.settimeout(0.5)
             with pytest.raises(TimeoutError):
                 waiting.recv(1)
+            assert len(running.ask("api/letters").json["letters"]) == 2
             head = "Content-Type: application/json\r\nContent-Length: 0\r\n"
             assert _status_of(running.url, "POST /api/stop", head) == 200
             running.wait()

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from actors.console.progress import QuietObserver
+from actors.runtime import eventlog
 from actors.runtime.board import SupervisorBoard, create_board
 from actors.runtime.eventlog import FILE, Log
 from actors.runtime.events import ActorDied, Draining, Event, Reloaded
@@ -116,3 +117,15 @@ def test_an_event_that_was_half_written_spoils_no_other(run: RunDirectory) -> No
     log.event(Draining("after"))
     assert [each.fields["reason"] for each in watcher.status().snapshot.happenings] == ["before", "after"]
     watcher.close()
+
+
+def test_a_log_that_has_grown_long_begins_anew_and_its_reader_with_it(
+        run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eventlog, "_MAX_BYTES", 400)
+    log, follower = Log(run.path, QuietObserver()), eventlog.Follower(run.path)
+    seen: list[str] = []
+    for number in range(30):
+        log.event(Draining(f"{number}"))
+        seen += [happened.event.text() for happened in follower.new()]
+        assert (run.path / FILE).stat().st_size < 500
+    assert seen == [Draining(f"{number}").text() for number in range(30)]
