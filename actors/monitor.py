@@ -2,7 +2,7 @@
 
     actor's loop     waits for Stop, and for a word of the thread that it has failed
     thread           an asyncio loop of its own: the HTTP server
-    its helpers      one thread looks at the run, one reads dead letters and draws
+    its helpers      a thread each looks at the run, reads dead letters, draws, asks the supervisor
 
 It steps back behind every other actor: it is scheduled when a processor is idle (``SCHED_IDLE``), so whoever asks
 however often takes only what the pipeline leaves. It is no part of the pipeline: nobody waits for it, and when it dies

@@ -47,15 +47,16 @@ class Watched(Running):
         folder: for its state and its files.
         sets: ``--set`` options.
         port: of the monitor; 0: any.
+        pipeline: what is run; one that reads as ``treacherous`` does.
     """
 
-    def __init__(self, folder: Path, *sets: str, port: int = 0) -> None:
+    def __init__(self, folder: Path, *sets: str, port: int = 0, pipeline: str = "treacherous") -> None:
         self.logs = folder / "logs"
         self.logs.mkdir(exist_ok=True)
         self.put("first.txt", 100, bad=2)
         options = (word for item in (f"monitor.port={port}", "monitor.interval_s=0.1", "flow.batch_bytes=4000", *sets)
                    for word in ("--set", item))
-        super().__init__(folder / "state", "run", "tests.pipelines.treacherous", str(self.logs), "--follow",
+        super().__init__(folder / "state", "run", f"tests.pipelines.{pipeline}", str(self.logs), "--follow",
                          "--monitor", "--format", "json", *options)
 
     def put(self, name: str, records: int, bad: int = 0) -> None:

@@ -65,7 +65,7 @@ def frame(status: Status, width: int, height: int = 0) -> list[Line]:
         lines = lines[:height]
     if happenings:
         lines += [("", ""), *(_happening(each, width) for each in happenings)]
-    return [(text[:width].rstrip(), style) for text, style in lines]
+    return [(printable(text)[:width].rstrip(), style) for text, style in lines]
 
 
 def _head(status: Status, width: int) -> list[Line]:
@@ -118,7 +118,13 @@ def _outcomes(snapshot: Snapshot, width: int) -> list[Line]:
 
 
 def _happening(happening: Happening, width: int) -> Line:
-    return _cut(f"{time.strftime('%H:%M:%S', time.localtime(happening.at))} {happening.text}", width), "dim"
+    at = time.strftime("%H:%M:%S", time.localtime(happening.at))
+    return _cut(f"{at} {' '.join(happening.text.split())}", width), "dim"
+
+
+def printable(text: str) -> str:
+    """Text without what a terminal would obey: reasons and problems are somebody else's words."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
 
 
 def _cut(text: str, width: int) -> str:

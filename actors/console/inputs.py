@@ -85,7 +85,11 @@ def settings_from(options: argparse.Namespace, dry: bool = False) -> Settings:
         ConfigError: see ``settings_of``.
     """
     batch = getattr(options, "batch", None)
-    sets = [*options.set, *(["monitor.enabled=true"] if getattr(options, "monitor", False) else [])]
+    sets = list(options.set)
+    if getattr(options, "monitor", False):
+        sets.append("monitor.enabled=true")
+    elif dry or batch is not None:  # beside the service that the configuration is of, whose port is taken
+        sets.insert(0, "monitor.enabled=false")
     return settings_of(
         options.target, sets, getattr(options, "state", None), dry=dry, batch=batch is not None,
         files=[*getattr(options, "files", ()), *(batch or ())], flags=getattr(options, "flags", ()),

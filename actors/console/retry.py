@@ -26,7 +26,7 @@ from actors.console.retry_plan import Plan, make_plan, settle, unfinished
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import DONE, FAILED, OVER_BUDGET, RESUMABLE, Observer, RunResult
 from actors.runtime.manifest import RETRY, Component, Manifest, component_of
-from actors.runtime.pipeline import BudgetOptions
+from actors.runtime.pipeline import BudgetOptions, MonitorOptions
 from actors.runtime.rundir import RunDirectory
 from actors.sinks.dead_letters import Returned
 from actors.sources.dead_letters import PlannedLetters
@@ -166,6 +166,7 @@ class Retry:
         options, flow = self._store.options, manifest.flow
         return msgspec.structs.replace(
             manifest, run=f"{RETRY}{manifest.run}-{plan.retry}", budget=BudgetOptions(max_error_rate=1.0),
+            monitor=MonitorOptions(),  # its port may be that of another run
             source=component_of(PlannedLetters(
                 path=str(self._store.path), retry=plan.retry, key=plan.key, total=plan.total)),
             dead_letters=component_of(Returned(path=options.path, max_bytes=options.max_bytes, retry=plan.retry)),

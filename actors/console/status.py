@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from actors.console.frame import so_far, span, title
+from actors.console.frame import printable, so_far, span, title
 from actors.console.history import read_record
 from actors.runtime import deaths
 from actors.runtime.ledger import read_units
@@ -52,8 +52,10 @@ def _running(run_dir: Path) -> dict[str, Any]:
 
 def render(data: dict[str, Any]) -> str:
     """The same as text."""
-    if not data["running"]:
-        return "\n".join(_idle_lines(data))
+    return "\n".join(map(printable, _lines(data) if data["running"] else _idle_lines(data)))
+
+
+def _lines(data: dict[str, Any]) -> list[str]:
     lines = [f"{'actor':<22}{'gen':>4} {'pid':>8}  {'state':<9}{'phase':<12}{'batches':>9}{'records':>12}{'open':>6}"
              f"{'backlog':>9}{'oldest':>9}{'restarts':>10}{'RSS':>9}  waits for"]
     for view in data["actors"]:
@@ -64,7 +66,7 @@ def render(data: dict[str, Any]) -> str:
             f"{view['rss_bytes'] / 1e6:>6.0f} MB  {view['note']}").rstrip())
     readiness = [f"not ready: {why}" for why in data["not_ready"]]
     heading = title(data["name"], data["mode"], data["seconds"], not readiness)
-    return "\n".join([heading, *readiness, *lines, so_far(data["outcomes"]), *_death_lines(data)])
+    return [heading, *readiness, *lines, so_far(data["outcomes"]), *_death_lines(data)]
 
 
 def _idle_lines(data: dict[str, Any]) -> list[str]:

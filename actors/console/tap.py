@@ -67,11 +67,8 @@ def main(options: argparse.Namespace) -> int:
         state = Path(settings_of(options.target, options.set, options.state).manifest.state)
     else:
         state = command.only_run() if options.state is None else Path(options.state)
-    run_dir = rundir.find(state)
-    if run_dir is None:
-        raise ConfigError(f"no run is going on with the state directory {state}: start it with `thresher run`, "
-                          "or say with --state which one is meant")
-    manifest = load_manifest(run_dir / rundir.MANIFEST)
+    run_dir = command.run_directory(state)
+    manifest = _manifest_in(run_dir)
     require_stage(options.stage, options.errors, manifest)
     shown = 0
     try:
@@ -85,6 +82,14 @@ def main(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         pass
     return 0
+
+
+def _manifest_in(run_dir: Path) -> Manifest:
+    try:
+        return load_manifest(run_dir / rundir.MANIFEST)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ConfigError(f"the run of {run_dir} cannot be looked at: {error}: it has just begun or ended, or is of "
+                          "another version of Thresher") from error
 
 
 def stages_of(manifest: Manifest) -> list[str]:

@@ -26,6 +26,8 @@ Reload = Callable[[], Manifest]
 _LIVE = ("restart", "limits", "watch")
 #: Identity of a run, not its configuration.
 _NOT_COMPARED = ("run", "state", "dry")
+#: Most digits of a number in a command.
+_DIGITS = 9
 
 
 class Desk:
@@ -49,8 +51,8 @@ class Desk:
                 yield from self._scale(sender, pool, workers, now)
             case "reload", ():
                 yield from self.reload("thresher reload", now, sender)
-            case "tap", (path, seconds) if seconds.isdigit():
-                yield from self._tree.tap(path, float(seconds))
+            case "tap", (path, seconds) if (lasts_s := _number(seconds)) is not None:
+                yield from self._tree.tap(path, float(lasts_s))
                 yield Send(sender, Reply(True, "the parsers show some of their records"))
             case "stop", ():
                 yield Send(sender, Reply(True, "draining: what is under way is finished, the rest is for a later run"))
@@ -75,15 +77,16 @@ class Desk:
 
     def _scale(self, sender: str, pool: str, workers: str, now: float) -> Iterator[Action]:
         pools = ["parser"] if self._manifest.parser.fuse else ["parser", "checker"]
+        wanted = _number(workers)
         if pool not in pools:
             yield Send(sender, Reply(False, f"expected one of the pools {', '.join(pools)}, got {pool!r}"))
-        elif not workers.isdigit() or not 1 <= int(workers) <= MAX_WORKERS:
+        elif wanted is None or not 1 <= wanted <= MAX_WORKERS:
             yield Send(sender, Reply(False, f"{pool}: expected 1 to {MAX_WORKERS} workers, got {workers!r}"))
         elif self._tree.mode not in (Mode.STARTING, Mode.RUNNING):
             yield Send(sender, Reply(False, f"{pool}: the run is ending, so its workers stay as they are"))
         else:
-            yield from self._tree.scale(pool, int(workers), now)
-            yield Send(sender, Reply(True, f"{pool}: {workers} workers from now on"))
+            yield from self._tree.scale(pool, wanted, now)
+            yield Send(sender, Reply(True, f"{pool}: {wanted} workers from now on"))
 
     def _adopt(self, new: Manifest, now: float) -> tuple[bool, str, list[Action]]:
         before, after = (msgspec.to_builtins(manifest) for manifest in (self._manifest, new))
@@ -108,3 +111,8 @@ class Desk:
         said = [f"changed: {', '.join(done)}"] if done else []
         said += [f"for the next run: {', '.join(waiting)}"] if waiting else []
         return True, "; ".join(said) or "nothing has changed", actions
+
+
+def _number(text: str) -> int | None:
+    """The number that these digits say; None: they are none, or too many. What anybody sends ends no run."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None

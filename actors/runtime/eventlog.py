@@ -50,16 +50,27 @@ class Log:
         self._observer = observer
 
     def event(self, event: Event) -> None:
-        """Write it down. What cannot be written (disk full) is given up: the observer is told all the same."""
-        with contextlib.suppress(OSError):
-            mode = "ab" if not self._path.exists() or self._path.stat().st_size < _MAX_BYTES else "wb"
-            with self._path.open(mode) as file:
-                file.write(msgspec.json.encode({"at": time.time(), "event": event}) + b"\n")
+        """Write it down. What cannot be written (disk full, a path that is no text) is given up: the observer is told
+        all the same."""
+        with contextlib.suppress(OSError, ValueError):
+            line = msgspec.json.encode({"at": time.time(), "event": event}) + b"\n"
+            with self._path.open("ab") as file:
+                if file.tell() >= _MAX_BYTES:
+                    file.truncate(0)
+                elif file.tell() and not _ends_in_a_line(self._path):
+                    line = b"\n" + line  # the one before was cut off
+                file.write(line)
         self._observer.event(event)
 
     def refresh(self, actors: Sequence[ActorView]) -> None:
         """Pass it on."""
         self._observer.refresh(actors)
+
+
+def _ends_in_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read() == b"\n"
 
 
 class Follower:

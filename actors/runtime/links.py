@@ -95,6 +95,7 @@ def is_of_this_run(peer: str, me: int, head: int) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether an address, by name or number, can be reached from this machine alone."""
+    host = host.strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

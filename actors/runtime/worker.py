@@ -9,6 +9,7 @@ acknowledgement says that all is durable. Outputs to fixed destinations need no 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -111,8 +112,9 @@ class PoolWorker:
         elif isinstance(message, Hold):
             (self._held.add if message.on else self._held.discard)(message.address)
         elif isinstance(message, Tap) and self._make_taps is not None:
-            self._taps = self._taps or self._make_taps()
-            self._taps.tap(message)
+            with contextlib.suppress(Exception):  # whatever it is, who looks on is not worth a worker
+                self._taps = self._taps or self._make_taps()
+                self._taps.tap(message)
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
         """Forget the dead; say upstream what was lost with them."""

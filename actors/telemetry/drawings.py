@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
+
 from actors.runtime.manifest import Manifest
 from actors.telemetry.panels import Panels
 
@@ -39,8 +41,10 @@ class Drawings:
             if self._panels is None:
                 self._panels = Panels(self._manifest)
             panel = self._panels.drawing()
-        except Exception as error:  # of an application's own function, or of its import
-            panel = {"title": self._manifest.name, "drawing": None, "problem": f"{type(error).__name__}: {error}"}
+            msgspec.json.encode(panel)
+        except Exception as error:  # of an application's own function, of its import, or of what cannot be sent
+            problem = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
+            panel = {"title": self._manifest.name, "drawing": None, "problem": problem}
         self.has_panel = panel is not None
         drawing = panel and panel.get("drawing")
         if drawing:

@@ -63,14 +63,14 @@ class Guard:
         scheme, _, shown = headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self.is_token(shown.strip()):
             return None
-        if hmac.compare_digest(cookies.get(self.cookie_name, "").encode(), self.cookie.encode()):
+        if _is_same(cookies.get(self.cookie_name, ""), self.cookie.encode()):
             return None
         return Refused(401, "expected the token (monitor.token_secret) as `Authorization: Bearer TOKEN`; "
                             "in a browser open /?token=TOKEN once")
 
     def is_token(self, shown: str) -> bool:
         """Whether this is the token."""
-        return bool(self._token) and hmac.compare_digest(shown.encode(errors="surrogateescape"), self._token)
+        return bool(self._token) and _is_same(shown, self._token)
 
     def command(self, headers: Mapping[str, str]) -> Refused | None:
         """Judge a command, which has already been let in as any request."""
@@ -81,7 +81,7 @@ class Guard:
         if kind != "application/json":
             return Refused(415, f"expected Content-Type: application/json, got {kind or 'none'}")
         origin, host = headers.get("Origin"), headers.get("Host", "")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _netloc(origin) != host.lower():
             return Refused(403, f"expected a page of this monitor ({host}), got one of {origin}")
         site = headers.get("Sec-Fetch-Site", "same-origin")
         if site not in ("same-origin", "none"):
@@ -94,3 +94,16 @@ def host_name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
+
+
+def _is_same(shown: str, secret: bytes) -> bool:
+    """Whether a stranger has shown this; it may be no text at all."""
+    return hmac.compare_digest(shown.encode(errors="surrogatepass"), secret)
+
+
+def _netloc(origin: str) -> str:
+    """Host and port of an ``Origin``; empty, which no host is, when it is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""

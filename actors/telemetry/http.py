@@ -28,7 +28,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -52,7 +52,10 @@ from actors.telemetry.streams import HEAD, Streams
 MOST_CONNECTIONS, _LINE_BYTES, _BODY_BYTES = 512, 8190, 16 * 1024
 #: Most answers a second besides the probes': what they cost is bounded, whoever asks; so many at once need not wait.
 ANSWERS_PER_S, _BURST = 200.0, 100
-#: Seconds after which a connection is closed that says nothing; longest time for the body of a command to come.
+#: Most digits of a number in a query.
+_DIGITS = 9
+#: Seconds after which a connection is closed that says nothing (before its first request, too: that is why no aiohttp
+#: below 3.14.4 will do); longest time for the body of a command to come.
 IDLE_S, _BODY_S = 30.0, 10.0
 #: Bytes that the kernel keeps for a client that reads slowly.
 _SEND_BUFFER_BYTES = 64 * 1024
@@ -69,6 +72,15 @@ _NO_PAGE = ("The dashboard's page is not installed. What is: /metrics, /api/stat
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class _Helpers(NamedTuple):
+    """A thread for each kind of work: a drawing that takes for ever keeps neither letters nor commands waiting."""
+
+    look: Executor
+    read: Executor
+    draw: Executor
+    command: Executor
+
+
 async def serve(manifest: Manifest, listening: socket.socket, stop: asyncio.Event, is_up: Callable[[], None]) -> None:
     """Answer until ``stop`` is set; then end all connections at once, whatever clients do.
 
@@ -80,8 +92,8 @@ async def serve(manifest: Manifest, listening: socket.socket, stop: asyncio.Even
     """
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda loop, context: None)  # clients come and go as they like
-    looking, aside = ThreadPoolExecutor(1, "look"), ThreadPoolExecutor(1, "aside")
-    site = _Site(manifest, Guard(manifest.monitor, listening.getsockname()[1]), looking, aside)
+    helpers = _Helpers(*(ThreadPoolExecutor(1, name) for name in _Helpers._fields))
+    site = _Site(manifest, Guard(manifest.monitor, listening.getsockname()[1]), helpers)
     runner = web.AppRunner(
         site.application(), access_log=None, logger=_quiet(), keepalive_timeout=IDLE_S, max_line_size=_LINE_BYTES,
         max_field_size=_LINE_BYTES, lingering_time=1.0, auto_decompress=False)
@@ -99,8 +111,8 @@ async def serve(manifest: Manifest, listening: socket.socket, stop: asyncio.Even
         chore.cancel()
     await site.say_goodbye()
     doorman.throw_out()
-    for executor in (looking, aside):
-        executor.shutdown(wait=False, cancel_futures=True)
+    for helper in helpers:
+        helper.shutdown(wait=False, cancel_futures=True)
     for chore in done - {ended}:
         chore.result()  # raises what has ended it
 
@@ -111,27 +123,26 @@ class _Site:
     Args:
         manifest: of the run.
         guard: who is answered.
-        looking: whose thread looks at the run.
-        aside: whose thread does what a client waits for.
+        helpers: who does what takes long.
     """
 
-    def __init__(self, manifest: Manifest, guard: Guard, looking: Executor, aside: Executor) -> None:
+    def __init__(self, manifest: Manifest, guard: Guard, helpers: _Helpers) -> None:
         self._guard = guard
         self._turns = Turns(ANSWERS_PER_S, _BURST)
-        self._aside = aside
+        self._commands = helpers.command
         self._run_dir = rundir.path_for(Path(manifest.state))
         self._board = BoardReader(self._run_dir / rundir.BOARD)
         self._verdicts: tuple[float, dict[str, Verdict]] = (0.0, {})
         self._history = History()
         self._metrics = Metrics([sink for sink in manifest.sinks if sink not in manifest.emits])
         self._streams = Streams(manifest.monitor.max_streams)
-        self._looks = Looks(self._run_dir, manifest.monitor.interval_s, looking,
+        self._looks = Looks(self._run_dir, manifest.monitor.interval_s, helpers.look,
                             (lambda look: self._history.take(look.status.snapshot), self._metrics.take,
                              self._streams.take))
-        self._letters: Paced[bytes] = Paced(aside)
+        self._letters: Paced[bytes] = Paced(helpers.read)
         self._store = letters.store_of(manifest)
         self._drawings = Drawings(manifest)
-        self._panel: Paced[bytes] = Paced(aside, manifest.monitor.interval_s / 2)
+        self._panel: Paced[bytes] = Paced(helpers.draw, manifest.monitor.interval_s / 2)
         self._pages = Pages()
 
     def application(self) -> web.Application:
@@ -229,8 +240,8 @@ class _Site:
 
     async def _answer_letters(self, request: web.Request) -> web.Response:
         reason, limit = request.query.get("reason", ""), request.query.get("limit", "50")
-        if not limit.isdecimal() or not 1 <= int(limit) <= letters.MOST:
-            return _refusal(Refused(400, f"limit: expected 1 to {letters.MOST}, got {limit!r}"))
+        if not limit.isdecimal() or len(limit) > _DIGITS or not 1 <= int(limit) <= letters.MOST:
+            return _refusal(Refused(400, f"limit: expected 1 to {letters.MOST}, got {limit[:_DIGITS + 1]!r}"))
         return _json(await self._letters.answer(
             (reason, limit), lambda: msgspec.json.encode(letters.newest(self._store, reason, int(limit)))))
 
@@ -277,7 +288,7 @@ class _Site:
         if isinstance(arguments, Refused):
             return _refusal(arguments)
         reply = await asyncio.get_running_loop().run_in_executor(
-            self._aside, partial(asking.ask, self._run_dir, verb, *arguments))
+            self._commands, partial(asking.ask, self._run_dir, verb, *arguments))
         return _json(msgspec.json.encode({"ok": reply.ok, "text": reply.text}), 200 if reply.ok else 409)
 
     # The page -----------------------------------------------------------------------------------------------------
@@ -302,7 +313,7 @@ def _arguments(verb: str, body: bytes) -> tuple[str, ...] | Refused:
     """What is said to the supervisor besides the verb."""
     try:
         said = msgspec.json.decode(body) if body.strip() else {}
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         return Refused(400, f"expected JSON: {error}")
     if verb != "scale":
         return ()

@@ -44,6 +44,6 @@ class Pages:
             if known is None or known[0] != changed:
                 data = path.read_bytes()
                 known = self._read[name] = (changed, Page(data, kind, hashlib.sha256(data).hexdigest()[:16]))
-        except OSError:
+        except (OSError, ValueError):  # ValueError: no name of a file at all
             return None
         return known[1]

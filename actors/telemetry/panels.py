@@ -57,9 +57,6 @@ class Panels:
         except Exception as error:
             return _problem(pipeline.panel.title, error)
 
-    def close(self) -> None:
-        """Nothing is held."""
-
     def _drawn(self, pipeline: Pipeline, panel: Panel, options: msgspec.Struct | None) -> dict[str, Any]:
         aggregates = read_aggregates(self._manifest, pipeline)
         if aggregates is None:

@@ -18,6 +18,8 @@ from actors.telemetry.looks import Look
 
 #: Happenings that are remembered for clients that come again, and for one that is slow.
 REMEMBERED = 200
+#: Most digits of the number of a happening.
+_DIGITS = 18
 #: Seconds between two comments that keep the connection alive where nothing else is sent.
 BEAT_S = 15.0
 #: After so many ms a page that has lost us tries again.
@@ -86,7 +88,7 @@ class Streams:
     def open(self, last_id: str) -> Iterator[Stream]:
         """A stream for a client that has seen what has happened up to this number; empty: it needs the status only."""
         stream = Stream()
-        if last_id.isdecimal():
+        if last_id.isdecimal() and len(last_id) <= _DIGITS:
             for number, message in self._remembered:
                 if number > int(last_id):
                     stream.tell(message)

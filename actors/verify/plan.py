@@ -91,9 +91,10 @@ def manifest_of(manifest: Manifest, variant: Variant, state: Path) -> Manifest:
         restart = replace(restart, intensity=restart.intensity + variant.kills,
                           max_backoff_s=min(_LONGEST_BACKOFF_S, restart.max_backoff_s))
     return replace(
-        manifest, run=variant.kind, state=str(state), tracing=TracingOptions(), source=readable_again(manifest.source),
+        manifest, run=variant.kind, state=str(state), source=readable_again(manifest.source),
+        monitor=MonitorOptions(), tracing=TracingOptions(),  # these are the service's, not of its rehearsals
         sinks={name: recording_of(component) for name, component in manifest.sinks.items()},
-        dead_letters=component_of(DeadLetters()), restart=restart, monitor=MonitorOptions(),
+        dead_letters=component_of(DeadLetters()), restart=restart,
         parser=replace(manifest.parser, workers=variant.workers, fuse=variant.fuse),
         checker=replace(manifest.checker, workers=variant.checkers),
         aggregator=replace(manifest.aggregator, shards=variant.shards),

@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from actors.console.letters import Filters, store_of
+from actors.console.progress import QuietObserver
+from actors.console.retry import Retry as RetryCommand
+from actors.runtime.events import FAILED, Observer, RunResult
+from actors.runtime.manifest import Manifest
 from actors.runtime.ports import DeadLetter
+from actors.settings import load as settings_load
 from actors.sinks.lmdb import Lmdb
 from actors.sinks.memcached import Memcached as MemcachedOptions
 from scripts.make_logs import write_logs
@@ -367,3 +373,17 @@ def test_a_purge_in_the_middle_of_a_retry_takes_letters_away_and_the_rest_comple
     expected = expected_stores(lines)
     for name, items in lmdb_stores(state).items():
         assert items.items() <= expected[name].items()
+
+
+def test_a_retry_takes_the_port_of_the_monitor_from_nobody(tmp_path: Path) -> None:
+    put(tmp_path, line_letter(b"gaid\tgood\t1.5\t-2.5\t1,2", 0))
+    settings = settings_load("appsinstalled", sets=["monitor.enabled=true"], state=str(tmp_path))
+    made: list[Manifest] = []
+
+    def run(manifest: Manifest, observer: Observer) -> RunResult:
+        made.append(manifest)
+        return RunResult(FAILED, "not now", 0.0, 0.0, {})
+
+    again = RetryCommand(settings.manifest, store_of(settings), run, QuietObserver(), False)
+    again.carry_out(again.prepare(Filters()))
+    assert [manifest.monitor.enabled for manifest in made] == [False]

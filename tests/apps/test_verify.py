@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from actors.settings import load
+from actors.verify.plan import manifest_of, reference_of
 from tests.loads import ROOT, WATCHDOG_S, living
 
 LINES = 3000
@@ -295,3 +297,9 @@ def _children(pid: int) -> list[int]:
         return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
     except OSError:
         return []
+
+
+def test_the_runs_of_a_verification_have_no_monitor(folder: Path) -> None:
+    manifest = load("tests.pipelines.treacherous", sets=["monitor.enabled=true"], state=str(folder)).manifest
+    assert manifest.monitor.enabled
+    assert not manifest_of(manifest, reference_of(manifest), folder).monitor.enabled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,8 +16,10 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import web
 
 from tests.loads import ROOT, Load, Views, assert_counts_add_up, lmdb_stores
 from tests.monitors import Listening, Watched, ask, connect, eventually, kill, url_file, url_of, value
@@ -117,6 +120,30 @@ def test_what_is_no_request_harms_nobody(watched: Watched) -> None:
     assert "Traceback" not in watched.output()
 
 
+@pytest.mark.parametrize(("line", "status"), [
+    ("GET /static/a%00.js", 404), ("GET /static/\udcff.js", 400), ("GET /api/letters?reason=\udcff", 400),
+    (f"GET /api/letters?limit={'9' * 5000}", 400), ("GET /api/letters?limit=%C2%B2", 400),
+    ("HEAD /api/letters?limit=1", 200)])
+def test_a_request_that_means_nothing_is_no_fault_of_the_monitors(watched: Watched, line: str, status: int) -> None:
+    assert _status_of(watched.url, line) == status
+    assert "Traceback" not in watched.output()
+
+
+def test_a_number_of_happenings_that_nobody_has_counted_to_is_one(watched: Watched) -> None:
+    with closing(Listening(watched.url, "9" * 5000)) as stream:
+        assert stream.until("status")
+
+
+def _status_of(url: str, line: str, headers: str = "", body: bytes = b"") -> int:
+    """The status of the answer to a request that is made by hand."""
+    where = urlsplit(url)
+    with closing(socket.create_connection((where.hostname, where.port), SOON_S)) as connection:
+        head = f"{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
+        connection.sendall(head.encode(errors="surrogateescape") + body)
+        with connection.makefile("rb") as answer:
+            return int(answer.readline().split()[1])
+
+
 def test_the_run_says_where_its_monitor_is(watched: Watched) -> None:
     assert stat.S_IMODE(url_file(watched.state).stat().st_mode) == 0o600
     assert {"event": "monitor", "url": watched.url} in [
@@ -180,6 +207,22 @@ def test_clients_that_do_not_read_hold_up_nobody_and_are_bounded(tmp_path: Path)
     assert running.of("died") == []
 
 
+def test_the_library_closes_a_connection_that_never_says_anything() -> None:
+    async def closed() -> bytes:
+        runner = web.AppRunner(web.Application(), keepalive_timeout=0.1)
+        await runner.setup()
+        assert runner.server is not None
+        server = await asyncio.get_running_loop().create_server(runner.server, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        said = await asyncio.wait_for(reader.read(), SOON_S)
+        writer.close()
+        server.close()
+        await runner.cleanup()
+        return said
+
+    assert asyncio.run(closed()) == b"", "else a few hundred of them keep everybody out"
+
+
 def test_open_streams_are_told_the_end(tmp_path: Path) -> None:
     with Watched(tmp_path) as running, closing(Listening(running.url)) as stream:
         stream.until("status", _has_read(102))
@@ -222,6 +265,9 @@ def test_commands_are_carried_out_when_they_are_allowed_and_come_from_the_page(t
         refused = running.ask("api/scale", {"pool": "reader", "workers": 2})
         assert (refused.status, refused.json) == (
             409, {"ok": False, "text": "expected one of the pools parser, got 'reader'"})
+        deep = b"[" * 10_000
+        head = f"Content-Type: application/json\r\nContent-Length: {len(deep)}\r\n"
+        assert _status_of(running.url, "POST /api/scale", head, deep) == 400
         done = running.ask("api/scale", {"pool": "parser", "workers": 3}, Origin=page, Sec_Fetch_Site="same-origin")
         assert done.json == {"ok": True, "text": "parser: 3 workers from now on"}
         running.until(lambda views: views.get("parser.3") is not None and bool(views["parser.3"].pid), "three workers")
@@ -229,6 +275,19 @@ def test_commands_are_carried_out_when_they_are_allowed_and_come_from_the_page(t
         assert running.ask("api/stop", {}, Origin=page).json["text"].startswith("draining")
         running.wait()
     assert [event["workers"] for event in running.of("scaled")] == [3]
+
+
+def test_a_drawing_that_takes_for_ever_keeps_no_run_from_being_stopped(tmp_path: Path) -> None:
+    with Watched(tmp_path, "monitor.allow_control=true", pipeline="stuck_panel") as running:
+        eventually(lambda: running.ask("api/status").json["snapshot"]["outcomes"].get("read") == 102, "102 records")
+        with closing(connect(running.url, "api/panel")) as waiting:
+            waiting.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                waiting.recv(1)
+            assert len(running.ask("api/letters").json["letters"]) == 2
+            head = "Content-Type: application/json\r\nContent-Length: 0\r\n"
+            assert _status_of(running.url, "POST /api/stop", head) == 200
+            running.wait()
 
 
 # Deaths, ports ----------------------------------------------------------------------------------------------------

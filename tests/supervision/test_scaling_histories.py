@@ -6,6 +6,8 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from actors.runtime.actions import Action, Kill, Send, Spawn
 from actors.runtime.desk import Desk
 from actors.runtime.health import Sample
@@ -90,3 +92,14 @@ def test_a_run_that_is_ending_says_that_it_cannot_be_scaled(tmp_path: Path) -> N
     desk = Desk(history.tree, load("tests.pipelines.treacherous", state=str(tmp_path)).manifest, None)
     (answer,) = desk.command("command.1#1", Command("scale", ("parser", "4")), 2.0)
     assert answer == Send("command.1#1", Reply(False, "parser: the run is ending, so its workers stay as they are"))
+
+
+@pytest.mark.parametrize("number", ["²", "9" * 5000, "٣x", "-1", ""])
+@pytest.mark.parametrize(("verb", "first"), [("scale", "parser"), ("tap", "/nowhere")])
+def test_a_number_that_is_none_is_refused_and_ends_no_run(tmp_path: Path, verb: str, first: str, number: str) -> None:
+    history = History().up()
+    desk = Desk(history.tree, load("tests.pipelines.treacherous", state=str(tmp_path)).manifest, None)
+    (answer,) = desk.command("command.1#1", Command(verb, (first, number)), 1.0)
+    assert isinstance(answer, Send)
+    assert isinstance(answer.message, Reply)
+    assert not answer.message.ok

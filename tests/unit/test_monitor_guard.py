@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from actors.console.surroundings import port_problem
 from actors.runtime.sections import MonitorOptions
 from actors.telemetry.guard import Guard, host_name
 
@@ -49,6 +50,20 @@ def test_the_cookie_stands_for_the_token_and_is_not_it() -> None:
     assert CLOSED.cookie_name != Guard(MonitorOptions(token_secret=TOKEN), 8687).cookie_name
 
 
+@pytest.mark.parametrize("shown", ["\udcff", "ä", ""])
+def test_a_cookie_that_is_no_text_is_not_the_right_one(shown: str) -> None:
+    refused = CLOSED.look({}, {CLOSED.cookie_name: shown})
+    assert refused is not None
+    assert refused.status == 401
+    assert not CLOSED.is_token("\ud800")
+
+
+def test_an_origin_that_is_no_address_is_another_one() -> None:
+    refused = Guard(MonitorOptions(allow_control=True), 8686).command({**JSON, "Origin": "http://["})
+    assert refused is not None
+    assert refused.status == 403
+
+
 def test_without_a_token_nothing_is_the_token() -> None:
     assert not OPEN.is_token("")
 
@@ -69,3 +84,9 @@ def test_a_command_that_is_not_allowed_says_how_to_allow_it() -> None:
     assert refused is not None
     assert refused.status == 403
     assert "set monitor.allow_control = true" in refused.text
+
+
+def test_an_address_in_brackets_is_the_same_address() -> None:
+    bracketed = Guard(MonitorOptions(host="[::1]"), 8686)
+    assert bracketed.look({"Host": "[::1]:8686"}, {}) is None
+    assert port_problem("[::1]", 0) == port_problem("::1", 0)

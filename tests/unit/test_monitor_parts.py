@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.telemetry import letters
@@ -296,6 +297,19 @@ def test_a_panel_that_raises_is_a_problem_that_is_shown(monkeypatch: pytest.Monk
     monkeypatch.setattr("actors.telemetry.drawings.Panels", Panels)
     assert Drawings(manifest()).draw() == {
         "panel": {"title": "test", "drawing": None, "problem": "ZeroDivisionError: of the application"}, "past": []}
+
+
+def test_a_drawing_that_cannot_be_sent_is_a_problem_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Panels:
+        def __init__(self, manifest: Any) -> None: ...
+
+        def drawing(self) -> dict[str, Any]:
+            return {"title": "t", "drawing": {"type": "bars", "label": "caf\udce9"}, "problem": ""}
+
+    monkeypatch.setattr("actors.telemetry.drawings.Panels", Panels)
+    drawn = msgspec.json.decode(msgspec.json.encode(Drawings(manifest()).draw()))
+    assert drawn["past"] == []
+    assert drawn["panel"]["problem"].startswith("UnicodeEncodeError: ")
 
 
 def test_only_files_of_the_folder_are_pages_and_they_are_as_new_as_the_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import math
 import socket
@@ -13,7 +14,8 @@ import msgspec
 import pytest
 
 from actors.apps import appsinstalled, connections
-from actors.console.tap import belongs, render, require_stage, stages_of
+from actors.console.tap import belongs, main, render, require_stage, stages_of
+from actors.runtime import rundir
 from actors.runtime.errors import ConfigError, Finish, Reject
 from actors.runtime.messages import Batch, Tap
 from actors.runtime.pipeline import Fold, Pipeline, WindowOptions
@@ -296,3 +298,10 @@ def test_a_stage_shows_its_own_records_and_rejects_come_once() -> None:
     assert belongs(sampled, "reader", False)
     assert not belongs(sampled, "parser", False)
     assert not belongs(letter, "reader", False)
+
+
+def test_a_run_that_ends_while_it_is_asked_is_said_to_have_ended(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rundir, "find", lambda state: tmp_path / "gone")
+    with pytest.raises(ConfigError, match="just begun or ended"):
+        main(argparse.Namespace(target=None, state=str(tmp_path), stage="parser", errors=False))

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from actors.console.progress import QuietObserver
+from actors.runtime import eventlog
 from actors.runtime.board import SupervisorBoard, create_board
-from actors.runtime.eventlog import Log
-from actors.runtime.events import ActorDied, Draining
+from actors.runtime.eventlog import FILE, Log
+from actors.runtime.events import ActorDied, Draining, Event, Reloaded
 from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory
 from actors.telemetry.watcher import HAPPENINGS, Watcher
 from tests.looks import manifest
@@ -90,3 +91,41 @@ def test_rates_are_those_of_the_last_seconds(run: RunDirectory) -> None:
     assert len(looks) < 10**5
     assert looks == sorted(looks), "until there are looks that are old enough rates are those since the first"
     watcher.close()
+
+
+def test_an_event_that_cannot_be_written_down_is_told_all_the_same(run: RunDirectory) -> None:
+    told: list[Event] = []
+
+    class Hearing(QuietObserver):
+        def event(self, event: Event) -> None:
+            told.append(event)
+
+    log, watcher = Log(run.path, Hearing()), Watcher(run.path)
+    events = [Reloaded("SIGHUP", False, "pipe\udcff.toml: not there"), Draining("after it")]
+    for event in events:
+        log.event(event)
+    assert told == events
+    assert [each.kind for each in watcher.status().snapshot.happenings] == ["draining"]
+    watcher.close()
+
+
+def test_an_event_that_was_half_written_spoils_no_other(run: RunDirectory) -> None:
+    log, watcher = Log(run.path, QuietObserver()), Watcher(run.path)
+    log.event(Draining("before"))
+    with (run.path / FILE).open("ab") as file:
+        file.write(b'{"at": 1.0, "ev')  # the disk was full
+    log.event(Draining("after"))
+    assert [each.fields["reason"] for each in watcher.status().snapshot.happenings] == ["before", "after"]
+    watcher.close()
+
+
+def test_a_log_that_has_grown_long_begins_anew_and_its_reader_with_it(
+        run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eventlog, "_MAX_BYTES", 400)
+    log, follower = Log(run.path, QuietObserver()), eventlog.Follower(run.path)
+    seen: list[str] = []
+    for number in range(30):
+        log.event(Draining(f"{number}"))
+        seen += [happened.event.text() for happened in follower.new()]
+        assert (run.path / FILE).stat().st_size < 500
+    assert seen == [Draining(f"{number}").text() for number in range(30)]

@@ -7,7 +7,8 @@ import time
 import msgspec
 
 from actors.runtime.mailbox import SUPERVISOR
-from actors.runtime.messages import Ack, Again, Batch, Credit, Hold, Member, Part, Span
+from actors.runtime.messages import Ack, Again, Batch, Credit, Hold, Member, Part, Span, Tap
+from actors.runtime.tap import Taps
 from actors.runtime.worker import Made, Output, PoolWorker
 from tests.outbox import Outbox
 
@@ -90,3 +91,15 @@ def test_every_batch_that_was_made_is_in_the_histogram() -> None:
     role.work(0.0)
     assert (len(outbox.slot.times), outbox.slot.batches) == (2, 2)
     assert all(0.0 <= each < 10.0 for each in outbox.slot.times)
+
+
+def test_a_tap_that_cannot_be_made_is_nobodys_death() -> None:
+    def make_taps() -> Taps:
+        raise OSError("too many open files")
+
+    outbox = Outbox("parser.1", Member("writer.a", 1, "writer", "", True, 1))
+    role = PoolWorker(outbox, lambda batch, frames: Made({"read": 1}), 2, make_taps)
+    role.message(SUPERVISOR, Tap("/nowhere", 6.0), [])
+    role.message(READER, BATCH, [b"x"])
+    role.work(0.0)
+    assert (READER, Ack(*BATCH.id, BATCH.epoch, {"read": 1})) in outbox.sent
