@@ -143,6 +143,8 @@ def test_report_says_with_its_exit_code_how_the_last_run_ended(tmp_path: Path) -
     again = thresher("report", "appsinstalled", "--state", state, "--json")
     assert (ran.returncode, again.returncode) == (4, 4)
     assert json.loads(again.stdout) == json.loads(ran.stdout.splitlines()[-1])
+    ended, report = map(json.loads, ran.stdout.splitlines()[-2:])
+    assert (ended["event"], ended["code"], ended["reason"]) == ("ended", 4, report["reason"])
     shown = thresher("status", "appsinstalled", "--state", state).stdout.splitlines()
     assert shown[0] == f"nothing is running in {state}"
     assert "ended with exit code 4" in shown[1]

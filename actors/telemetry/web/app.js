@@ -99,7 +99,7 @@ async function connect() {
 /** Another run than before, or the first. */
 async function begin({ snapshot }) {
   const { data } = await ask("/api/history");
-  for (const part of [parts.happenings, parts.letters, parts.panel]) part.forget();
+  for (const part of [parts.control, parts.happenings, parts.letters, parts.panel]) part.forget();
   parts.throughput.begin(data);
   state.run = snapshot.run;
   state.hasEnded = false;
@@ -137,6 +137,7 @@ function lost(why) {
   if (hasEnded) {
     badge(byId("mode"), "ended", "off");
     badge(byId("ready"), "", "");
+    byId("why").hidden = true;
   }
   const wait = RETRY_MS[Math.min(state.tries, RETRY_MS.length - 1)];
   state.tries += 1;
