@@ -222,9 +222,10 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _echo(options: argparse.Namespace) -> int:
-    from actors.console.echo import render
+    from actors.console import echo
 
-    return _show(_settings(options).shown, render, options.json)
+    shown = _settings(options).shown
+    return _show(echo.nested(shown) if options.json else shown, echo.render, options.json)
 
 
 def _report(options: argparse.Namespace) -> int:
