@@ -59,7 +59,7 @@ def run(manifest: Manifest, observer: Observer, reload: Reload | None = None, ju
         manifest: what to run.
         observer: who is told what happens.
         reload: reads the configuration again, for SIGHUP and ``thresher reload``.
-        judge: has the last word on code and reason, before anybody is told: files may have failed in a run that has not.
+        judge: has the last word on code and reason, before anybody is told: a run that ends well may have bad files.
 
     Raises:
         ConfigError: the state directory cannot be used, or another run uses it.

@@ -220,14 +220,13 @@ def test_nothing_is_wider_than_the_screen(browser: Browser, connections: Connect
 def test_no_figure_of_the_data_flow_stands_on_a_stage(
     browser: Browser, connections: Connections, width: int
 ) -> None:
-    options = {"viewport": {"width": width, "height": 900}}
-    with visit(browser, url_of(connections.state), **options) as page:
+    with visit(browser, url_of(connections.state), viewport={"width": width, "height": 900}) as page:
         expect(page.locator("#topology tspan", has_text="credit")).to_have_count(1)
         assert page.evaluate("""() => {
             const boxes = (what) => [...document.querySelectorAll(what)].map((one) => one.getBoundingClientRect());
             const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
-            const frames = boxes("#topology .frame");
-            return boxes("#topology text:has(tspan)").filter((text) => frames.some((frame) => meet(text, frame))).length;
+            const on = (text) => boxes("#topology .frame").some((frame) => meet(text, frame));
+            return boxes("#topology text:has(tspan)").filter(on).length;
         }""") == 0
 
 
