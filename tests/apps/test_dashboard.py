@@ -252,6 +252,8 @@ def test_everything_can_be_reached_and_used_by_keyboard(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#letters pre.raw").first).to_be_visible()
     chart = page.get_by_role("slider", name="Throughput by outcome: moment")
+    points = "async () => (await (await fetch('/api/history')).json()).at.length"
+    wait_for(lambda: page.evaluate(points) > 4, "there are moments to choose from")
     chart.focus()
     before = chart.get_attribute("aria-valuetext")
     page.keyboard.press("Home")
