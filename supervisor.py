@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import actors.__main__ as actor_main
@@ -48,15 +48,18 @@ LOOK_S = 0.5
 #: How much of a stack is kept: its end.
 _STACK_BYTES = 8192
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: Takes how a run ended, as its actors tell it; returns how it ended.
+Judge = Callable[[RunResult], RunResult]
 
 
-def run(manifest: Manifest, observer: Observer, reload: Reload | None = None) -> RunResult:
+def run(manifest: Manifest, observer: Observer, reload: Reload | None = None, judge: Judge | None = None) -> RunResult:
     """Run a pipeline to its end; return how it ended. Call from the main thread of a process.
 
     Args:
         manifest: what to run.
         observer: who is told what happens.
         reload: reads the configuration again, for SIGHUP and ``thresher reload``.
+        judge: has the last word on code and reason, before anybody is told: a run that ends well may have bad files.
 
     Raises:
         ConfigError: the state directory cannot be used, or another run uses it.
@@ -77,7 +80,8 @@ def run(manifest: Manifest, observer: Observer, reload: Reload | None = None) ->
         stdin_for = _who_reads_stdin(manifest)
         with contextlib.closing(
                 _Run(directory.path, decisions, desk, told, stdin_for)) as supervised:
-            return supervised.until_ended(RunStarted(manifest.run, manifest.name, manifest.state, len(specs)))
+            return supervised.until_ended(
+                RunStarted(manifest.run, manifest.name, manifest.state, len(specs)), judge or (lambda result: result))
     finally:
         directory.close()
 
@@ -116,7 +120,7 @@ class _Run:
         self._look_at = 0.0
         self._stillborn: dict[str, str] = {}
 
-    def until_ended(self, started: RunStarted) -> RunResult:
+    def until_ended(self, started: RunStarted, judge: Judge) -> RunResult:
         """Start everyone and run the loop until no process is left."""
         gate, opened = os.pipe()
         self._fork_gate = gate if threading.active_count() == 1 else None  # forking threads away is asking for it
@@ -147,9 +151,10 @@ class _Run:
         seconds = time.monotonic() - self._began
         if self._observer.refresh_s:
             self._observer.refresh(self._board.views())
-        self._observer.event(RunEnded(self._ended.code, self._ended.reason, seconds))
-        return RunResult(self._ended.code, self._ended.reason, seconds, self._ready_s,
-                         self._tree.lasting_outages)
+        result = judge(RunResult(
+            self._ended.code, self._ended.reason, seconds, self._ready_s, self._tree.lasting_outages))
+        self._observer.event(RunEnded(result.code, result.reason, seconds))
+        return result
 
     def close(self) -> None:
         """Leave nothing behind, whatever happened: no process, no handler, no descriptor."""

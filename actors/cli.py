@@ -22,6 +22,7 @@ from actors.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from actors.console.progress import JsonObserver, TerminalObserver, TextObserver
+    from actors.runtime.events import RunResult
     from actors.runtime.manifest import Manifest
     from actors.settings import Settings
 
@@ -115,14 +116,21 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     observer = _observer(as_json, options.quiet)
     recorder = Recorder(Path(settings.manifest.state), observer)
     notifier = Notifier(recorder, os.environ)
+    reports: list[report.Report] = []
+
+    def judge(result: RunResult) -> RunResult:
+        final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run)
+        reports.append(final)
+        return msgspec.structs.replace(result, code=final.code, reason=final.reason)
+
     try:
-        result = supervisor.run(settings.manifest, notifier,
-                                notifier.reloading(lambda: _settings(options, dry=options.dry_run).manifest))
+        recorder.ended(supervisor.run(
+            settings.manifest, notifier, notifier.reloading(lambda: _settings(options, dry=options.dry_run).manifest),
+            judge))
     finally:
         notifier.close()
         observer.close()
-    final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run)
-    recorder.ended(msgspec.structs.replace(result, code=final.code, reason=final.reason))
+    final, = reports
     try:
         print(json.dumps(final.fields()) if as_json else report.render(final), flush=True)
     except OSError as error:  # nobody reads any more, or the disk is full; how the run ended stays true
@@ -214,9 +222,10 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _echo(options: argparse.Namespace) -> int:
-    from actors.console.echo import render
+    from actors.console import echo
 
-    return _show(_settings(options).shown, render, options.json)
+    shown = _settings(options).shown
+    return _show(echo.nested(shown) if options.json else shown, echo.render, options.json)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -157,7 +157,8 @@ def _from_file(path: Path) -> _Target:
 
 def _target_like(path: Path) -> str:
     """The file beside this one, or the application, that may be meant, as a further line of an error; or nothing."""
-    known = {found.name: str(found) for found in path.parent.glob("*.toml")} | {name: name for name in applications()}
+    files = {found.name: str(found) for found in path.parent.glob("*.toml") if found.is_file()}
+    known = files | {name: name for name in applications()}
     close = difflib.get_close_matches(path.name, known, 1)
     return f"\n  did you mean '{known[close[0]]}'?" if close else ""
 

@@ -7,6 +7,7 @@ what can be said, ``main(options)`` does it and returns the exit code.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,6 +44,10 @@ MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "
 def read(words: list[str]) -> argparse.Namespace:
     """Read the command line; `run` also takes the flags of the application that it names."""
     parser, run = _parser(words)
+    if words and not words[0].startswith("-") and words[0] not in VERBS:
+        close = difflib.get_close_matches(words[0], VERBS, 1)
+        parser.error(f"unknown verb {words[0]!r}" + (f"\n  did you mean {close[0]!r}?" if close else "")
+                     + f"\n  verbs: {', '.join(VERBS)}")
     if words[:1] != ["run"]:
         return parser.parse_args(words)
     from actors.console import flags

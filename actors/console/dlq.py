@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -55,8 +55,7 @@ def retry(options: argparse.Namespace, settings: Settings, run: Run, observer: O
     except sqlite3.Error as error:
         return _failed(store, error)
     if options.json:
-        print(json.dumps({"event": "retry", **msgspec.to_builtins(outcome), "pieces": prepared.pieces,
-                          "empty": prepared.empty, "emitted": prepared.emitted}))
+        print(json.dumps(_told(outcome, prepared)))
     else:
         print(_result(outcome))
     return outcome.code
@@ -74,7 +73,12 @@ def _nothing(options: argparse.Namespace, store: Store) -> int:
     if options.what == "export":
         print(f"no dead letters: there is no {store.path}", file=sys.stderr)
     elif options.json:
-        print(json.dumps({"path": str(store.path), "letters": []}))
+        print(json.dumps({
+            "ls": {"path": str(store.path), "bytes": 0, "max_bytes": store.options.max_bytes, "counts": [],
+                   "unfinished_retry": 0, "letters": []},
+            "purge": {"purged": 0, "freed_bytes": 0, "held_bytes": 0},
+            "retry": _told(Outcome(), Prepared(None, [], 0, 0)),
+        }[options.what]))
     else:
         print(f"no dead letters: there is no {store.path}")
     return DONE
@@ -234,7 +238,9 @@ def _intention(prepared: Prepared, only_missing: bool) -> str:
     lines: list[str] = []
     if prepared.interrupted is not None:
         lines.append(f"a retry was interrupted: {prepared.interrupted.left:,} letters of it go in first")
-    if prepared.numbers or prepared.interrupted is None:
+    if not prepared.numbers and prepared.interrupted is None:
+        lines.append("no letters go in: `thresher dlq ls` lists those that are open")
+    if prepared.numbers:
         lines.append(f"{len(prepared.numbers):,} letters go in as new data of now: " + (
             "what is there under their keys stays" if only_missing else
             "a newer value of a key of theirs is overwritten (--only-missing leaves what is there)"))
@@ -247,6 +253,11 @@ def _intention(prepared: Prepared, only_missing: bool) -> str:
         lines.append(f"{prepared.emitted:,} are what aggregators could not emit, no input, and are left out: "
                      "`thresher dlq export` has the numbers")
     return "\n".join(lines)
+
+
+def _told(outcome: Outcome, prepared: Prepared) -> dict[str, Any]:
+    return {"event": "retry", **msgspec.to_builtins(outcome), "pieces": prepared.pieces, "empty": prepared.empty,
+            "emitted": prepared.emitted}
 
 
 def _result(outcome: Outcome) -> str:

@@ -20,6 +20,18 @@ def render(shown: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def nested(shown: dict[str, Any]) -> dict[str, Any]:
+    """The same as a map that has the form of the file: ``sinks`` holds each sink."""
+    tree: dict[str, Any] = {}
+    for name, value in shown.items():
+        section, dot, sink = name.partition(".")
+        if dot:
+            tree.setdefault(section, {})[sink] = value
+        else:
+            tree[name] = value
+    return tree
+
+
 def _key(name: str) -> str:
     return name if _BARE.fullmatch(name) else _value(name)
 

@@ -42,7 +42,8 @@ def take_rest(run: argparse.ArgumentParser, options: argparse.Namespace, rest: S
     """Take files that stand behind flags; complain (and exit) about a flag that there is not."""
     unknown = [word for word in rest if word.startswith("-") and word != "-"]
     if unknown:
-        run.error(_unknown(unknown[0].partition("=")[0], options.target, options.batch is not None))
+        own = [text for action in run._actions for text in action.option_strings]
+        run.error(_unknown(unknown[0].partition("=")[0], options.target, options.batch is not None, own))
     options.files += rest
 
 
@@ -57,9 +58,10 @@ def _target(run: argparse.ArgumentParser, words: Sequence[str]) -> str:
     return ""
 
 
-def _unknown(flag: str, target: str, batch: bool) -> str:
+def _unknown(flag: str, target: str, batch: bool, own: Sequence[str]) -> str:
+    """The text for a flag that there is not; ``own``: those that ``thresher run`` has for every application."""
     lines = [f"unknown flag {flag}"]
-    known: list[str] = []
+    known = list(own)
     for is_batch in (batch, not batch):
         try:
             pipeline = pipeline_of(target, is_batch)

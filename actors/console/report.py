@@ -100,7 +100,8 @@ def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run:
         units = []
     folded = _folded(manifest, pipeline)
     is_done = result is not None and result.code == DONE
-    reports = [_unit_report(unit, _groups(pipeline, folded, [unit]), is_done) for unit in units]
+    by_unit = pipeline.fold is not None and "unit" in pipeline.fold.keys  # else nobody knows what came from which
+    reports = [_unit_report(unit, _groups(pipeline, folded, [unit]) if by_unit else [], is_done) for unit in units]
     outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in _OUTCOMES}
     read = sum(unit.counts.get("read", 0) for unit in units)
     seconds = 0.0 if result is None else result.seconds
@@ -213,8 +214,10 @@ def render(report: Report) -> str:
     lines = [f"{report.name}: dry run, nothing was written" if report.dry else f"{report.name}: report", ""]
     for unit in _condensed(report):
         lines += [*_unit_lines(unit), ""]
-    if len(report.units) > 1 and report.groups:
-        lines += ["all files", *_group_lines(report.groups), ""]
+    if report.groups and report.units:
+        of_units = any(unit.groups for unit in report.units)
+        if len(report.units) > 1 or not of_units:
+            lines += ["all files" if of_units else "so far, in all runs", *_group_lines(report.groups), ""]
     if report.read or report.units:
         outcomes = ", ".join(
             f"{number:,} {name.replace('_', '-')}" for name, number in report.outcomes.items() if number)

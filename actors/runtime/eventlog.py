@@ -7,6 +7,7 @@ being shorter than what it has read. Events are rare (starts, deaths, outages), 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ class Log:
         all the same."""
         with contextlib.suppress(OSError, ValueError):
             line = msgspec.json.encode({"at": time.time(), "event": event}) + b"\n"
-            with self._path.open("ab") as file:
+            with open(self._path, "ab", opener=_private) as file:
                 if file.tell() >= _MAX_BYTES:
                     file.truncate(0)
                 elif file.tell() and not _ends_in_a_line(self._path):
@@ -65,6 +66,10 @@ class Log:
     def refresh(self, actors: Sequence[ActorView]) -> None:
         """Pass it on."""
         self._observer.refresh(actors)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _ends_in_a_line(path: Path) -> bool:

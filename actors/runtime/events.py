@@ -142,7 +142,7 @@ class Scaled(Event, frozen=True, tag="scaled"):
     workers: int
 
     def text(self) -> str:
-        return f"{self.pool}: {self.before} workers before, {self.workers} from now on"
+        return f"{self.pool}: {self.before} worker{'' if self.before == 1 else 's'} before, {self.workers} from now on"
 
 
 class Reloaded(Event, frozen=True, tag="reloaded"):

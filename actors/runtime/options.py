@@ -149,6 +149,8 @@ def _expected(error: Exception, hint: Any) -> str:
     if text.startswith("Invalid enum value") and (choices := _choices(hint)):
         return f"expected {' or '.join(map(repr, choices))}"
     text = text.partition(", got")[0].partition(" - at ")[0]
+    if text.lower() == "expected array":
+        return "expected a list, e.g. [\"a\", \"b\"]"
     return text[:1].lower() + text[1:]
 
 

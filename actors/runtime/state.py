@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,10 @@ def read_state(path: Path) -> dict[Key, Numbers]:
     connection = open_for_reading(path)
     try:
         rows = connection.execute("SELECT key, numbers FROM folded").fetchall()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):  # its aggregator is making it
+            return {}
+        raise
     finally:
         connection.close()
     return {tuple(msgspec.msgpack.decode(key)): msgspec.msgpack.decode(numbers) for key, numbers in rows}

@@ -2,7 +2,7 @@
 
 The file is opened for each look and closed again: a connection that is kept to the end of the run would be the last
 one, and as it may only read it would leave the ledger's write-ahead log behind. A look costs about 1 µs for each unit;
-so after it nothing is read for fifty times as long, nor before the file has changed.
+so after it nothing is read for fifty times the processor time that it took, nor before the file has changed.
 """
 
 from __future__ import annotations
@@ -40,17 +40,16 @@ class Outcomes:
 
     def now(self) -> Counts:
         """Return the counts of now, or, where they would cost too much, those of the last look."""
-        began, cost = time.monotonic(), time.thread_time()
+        began = time.thread_time()  # a reader that steps back behind the run is slow by the clock, and costs nothing
         seen = self._signs()
-        if began < self._not_before or (seen == self._seen and self._sure):
+        if time.monotonic() < self._not_before or (seen == self._seen and self._sure):
             return self._counts
         try:
             self._counts = _read(self._path)
         except (sqlite3.Error, msgspec.MsgspecError):  # it is not there yet, or is just being made
             return self._counts
         self._seen, self._sure = seen, all(time.time() - at / 1e9 > _UNSURE_S for at, _ in seen)
-        # Of processor time: a watcher that steps back behind a busy pipeline is slow by the clock, and costs nothing.
-        self._not_before = time.monotonic() + (time.thread_time() - cost) / SHARE
+        self._not_before = time.monotonic() + (time.thread_time() - began) / SHARE
         return self._counts
 
     def _signs(self) -> list[tuple[int, int]]:

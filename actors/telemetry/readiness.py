@@ -19,6 +19,8 @@ from actors.runtime.topology import MONITOR, stage_of
 #: The supervisor's loop goes round every half second. One that was not heard of for so long hangs, or is stopped.
 SILENT_S = 10.0
 _UP = ("READY", "BUSY")
+#: How a run ends, and what its actors then become one after the other, as they should.
+_ENDING, _LEAVING = ("draining", "stopping", "ended"), ("DRAINING", "STOPPED")
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -38,7 +40,8 @@ def live(run: RunView) -> Verdict:
 def ready(run: RunView, views: Sequence[ActorView]) -> Verdict:
     """Whether the run gets on: it is running, everybody is up, and nobody waits for an outside system."""
     reasons = live(run).reasons + ([] if run.mode == "running" else [f"the run is {run.mode or 'starting'}"])
-    reasons += not_ready(views)
+    is_ending = run.mode in _ENDING
+    reasons += not_ready([view for view in views if view.note or not (is_ending and view.state in _LEAVING)])
     return Verdict(not reasons, reasons)
 
 

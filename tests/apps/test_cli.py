@@ -86,6 +86,7 @@ def test_set_goes_before_the_environment_and_that_before_the_file(tmp_path: Path
     shown = json.loads(done.stdout)
     assert (shown["parser"]["workers"], shown["parser"]["fuse"]) == (5, True)
     assert (shown["flow"]["window_batches"], shown["flow"]["credit"]) == (9, 7)
+    assert shown["sinks"]["idfa"]["type"] == "lmdb"
 
 
 def test_secrets_are_shown_as_references_and_a_missing_one_is_named() -> None:
@@ -143,6 +144,8 @@ def test_report_says_with_its_exit_code_how_the_last_run_ended(tmp_path: Path) -
     again = thresher("report", "appsinstalled", "--state", state, "--json")
     assert (ran.returncode, again.returncode) == (4, 4)
     assert json.loads(again.stdout) == json.loads(ran.stdout.splitlines()[-1])
+    ended, report = map(json.loads, ran.stdout.splitlines()[-2:])
+    assert (ended["event"], ended["code"], ended["reason"]) == ("ended", 4, report["reason"])
     shown = thresher("status", "appsinstalled", "--state", state).stdout.splitlines()
     assert shown[0] == f"nothing is running in {state}"
     assert "ended with exit code 4" in shown[1]
@@ -180,3 +183,19 @@ def test_a_pipeline_of_ones_own_in_the_current_folder_runs(tmp_path: Path) -> No
          "print(sorted(read_lmdb(Path('var/words/words.lmdb'))))"],
         cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert shown.stdout == "[(b'one', b'11'), (b'two', b'2')]\n", shown.stderr
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["runn", "appsinstalled"], "unknown verb 'runn'\n  did you mean 'run'?\n  verbs: init, run, "),
+    (["run", "appsinstalled", "--monitr"], "unknown flag --monitr\n  flags of appsinstalled: "),
+    (["run", "appsinstalled", "--monitr"], "\n  did you mean '--monitor'?\n")])
+def test_a_slip_in_a_word_is_told_with_what_may_have_been_meant(words: list[str], said: str) -> None:
+    done = thresher(*words)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_one_value_where_a_list_is_expected_shows_how_a_list_is_written() -> None:
+    done = thresher("lint", "appsinstalled", "--set", "source.type=directory", "--set", "source.paths=logs")
+    assert (done.returncode, done.stderr) == (
+        78, "--set source.paths: source.paths: expected a list, e.g. [\"a\", \"b\"], got 'logs'\n")

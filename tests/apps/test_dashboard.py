@@ -216,6 +216,20 @@ def test_nothing_is_wider_than_the_screen(browser: Browser, connections: Connect
         assert wide == []
 
 
+@pytest.mark.parametrize("width", [760, 1280])
+def test_no_figure_of_the_data_flow_stands_on_a_stage(
+    browser: Browser, connections: Connections, width: int
+) -> None:
+    with visit(browser, url_of(connections.state), viewport={"width": width, "height": 900}) as page:
+        expect(page.locator("#topology tspan", has_text="credit")).to_have_count(1)
+        assert page.evaluate("""() => {
+            const boxes = (what) => [...document.querySelectorAll(what)].map((one) => one.getBoundingClientRect());
+            const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+            const on = (text) => boxes("#topology .frame").some((frame) => meet(text, frame));
+            return boxes("#topology text:has(tspan)").filter(on).length;
+        }""") == 0
+
+
 def test_everything_can_be_reached_and_used_by_keyboard(page: Page) -> None:
     expect(page.locator("#reasons li")).to_have_count(2)
     expect(page.locator("#panel g.column")).not_to_have_count(0)
@@ -238,6 +252,8 @@ def test_everything_can_be_reached_and_used_by_keyboard(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#letters pre.raw").first).to_be_visible()
     chart = page.get_by_role("slider", name="Throughput by outcome: moment")
+    points = "async () => (await (await fetch('/api/history')).json()).at.length"
+    wait_for(lambda: page.evaluate(points) > 4, "there are moments to choose from")
     chart.focus()
     before = chart.get_attribute("aria-valuetext")
     page.keyboard.press("Home")
@@ -334,6 +350,10 @@ def test_a_run_is_scaled_and_stopped_from_the_page_when_that_is_allowed(browser:
             expect(page.locator("#link")).to_have_text("The run has ended. These are its last figures.")
             expect(page.locator("#read")).to_have_text(str(len(HOSTS)))
             expect(page.get_by_role("button", name="Stop…")).to_be_disabled()
+            expect(page.locator("#why")).to_be_hidden()
+            with Connections(tmp_path, "--set", f"monitor.port={url.rstrip('/').rpartition(':')[2]}"):
+                expect(page.locator("#ready")).to_have_text("ready")
+                expect(page.locator("#answer")).to_have_text("")
 
 
 def test_without_leave_nothing_can_be_commanded(page: Page) -> None:

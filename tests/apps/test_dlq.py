@@ -223,3 +223,17 @@ def test_a_full_store_that_nobody_empties_ends_the_run_resumable_with_nothing_lo
     again = load(log, tmp_path / "state", *sets, "dead_letters.max_bytes=0")
     assert again.process.returncode == 0
     assert sorted(letter.raw for letter in letters(tmp_path / "state").values()) == sorted(bad)
+
+
+@pytest.mark.parametrize("verb", ["ls", "purge", "retry"])
+def test_json_has_the_same_fields_where_nothing_was_rejected(rejected: Path, tmp_path: Path, verb: str) -> None:
+    words = ["--json", "--id", "999"]
+    some = json.loads(dlq(verb, rejected, *words).stdout)
+    none = json.loads(dlq(verb, tmp_path / "nowhere", *words).stdout)
+    assert list(none) == list(some)
+
+
+def test_a_retry_that_means_no_letter_says_so(rejected: Path) -> None:
+    done = dlq("retry", rejected, "--reason", "colums")
+    assert done.returncode == 0
+    assert done.stdout.decode().startswith("no letters go in: `thresher dlq ls` lists those that are open\n")

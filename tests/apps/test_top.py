@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from actors.runtime.ledger import read_units
 from actors.telemetry.model import Status
 from tests.loads import ROOT, Load
 from tests.screen import ALTERNATE_OFF, ALTERNATE_ON, CURSOR_ON, Screen
@@ -136,6 +137,7 @@ def test_the_only_run_needs_no_name_and_a_target_finds_its_own(running: Load, tm
 
 def test_status_says_the_same_in_the_same_words(running: Load) -> None:
     words = [sys.executable, "-m", "actors.cli", "status", "tests.pipelines.treacherous", "--state", str(running.state)]
+    running.until(lambda views: any(unit.counts for unit in read_units(running.state / "positions.db")), "a commit")
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     first, heads, *rows = done.stdout.splitlines()
     assert first.startswith("treacherous: running for ")

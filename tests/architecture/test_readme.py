@@ -28,6 +28,13 @@ def test_the_pipeline_of_the_readme_runs(tmp_path: Path) -> None:
     assert (done.returncode, report["code"]) == (4, 4), done.stdout + done.stderr  # one bad line in four
     assert dict(read_lmdb(tmp_path / "var/words/words.lmdb")) == {b"one": b"11", b"two": b"2"}
     assert read_state(tmp_path / "var/words/aggregator.1.db") == {("one",): [12], ("two",): [2]}
+    (tmp_path / "more.txt").write_text("one 1\n")
+    again = subprocess.run(
+        [sys.executable, "-m", "actors.cli", "run", "words", "in.txt", "more.txt", "--format", "text"], cwd=tmp_path,
+        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    # Sums that are not kept by file are shown as those of no file.
+    assert again.stdout.count("word  total") == 1
+    assert "so far, in all runs\n  word  total\n  one      " in again.stdout
 
 
 def test_every_file_that_the_documents_name_exists() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,24 @@ def test_a_look_that_is_too_dear_is_put_off(path: Path, monkeypatch: pytest.Monk
     assert counts.now()["read"] == 1
     close(ledger, "a", 1)
     assert counts.now()["read"] == 1
+    ledger.close_file()
+
+
+def test_a_look_that_only_waited_for_a_processor_is_not_dear(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = outcomes._read
+
+    def starved(of: Path) -> dict[str, int]:
+        time.sleep(0.1)
+        return read(of)
+
+    monkeypatch.setattr(outcomes, "_read", starved)
+    monkeypatch.setattr(outcomes, "SHARE", 0.5)
+    ledger, counts = Ledger(path, "run"), Outcomes(path)
+    close(ledger, "a", 1)
+    assert counts.now()["read"] == 1
+    close(ledger, "a", 1)
+    time.sleep(0.05)
+    assert counts.now()["read"] == 2
     ledger.close_file()
 
 

@@ -68,6 +68,13 @@ def test_every_reason_is_given() -> None:
         "the run is draining", "writer.a waits: x", "writer.b waits: y", "parser.1 is BACKOFF"]
 
 
+@pytest.mark.parametrize("mode", ["draining", "stopping", "ended"])
+def test_actors_that_leave_as_they_should_are_no_reason_of_their_own(mode: str) -> None:
+    views = [_view("writer.a", "DRAINING", note="x"), _view("parser.1", "DRAINING"), _view("reader.1", "STOPPED")]
+    assert ready(_run(mode), views).reasons == [f"the run is {mode}", "writer.a waits: x"]
+    assert len(ready(RUN, views).reasons) == 3
+
+
 def test_nobody_waits_for_the_monitor() -> None:
     views = [_view("monitor.1", "FATAL"), *ALL_UP]
     assert not_ready(views) == []

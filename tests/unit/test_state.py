@@ -40,6 +40,11 @@ def test_what_is_not_committed_is_forgotten_by_a_death_together_with_its_positio
     assert read_state(path) == {("a",): [1]}
 
 
+def test_a_file_that_is_only_being_made_holds_nothing(path: Path) -> None:
+    path.touch()
+    assert read_state(path) == {}
+
+
 def test_what_is_folded_is_not_seen_by_others_before_the_commit(path: Path) -> None:
     state = FoldState(path, 1, add_each)
     state.fold([(("a",), [1])])

@@ -99,7 +99,7 @@ async function connect() {
 /** Another run than before, or the first. */
 async function begin({ snapshot }) {
   const { data } = await ask("/api/history");
-  for (const part of [parts.happenings, parts.letters, parts.panel]) part.forget();
+  for (const part of [parts.control, parts.happenings, parts.letters, parts.panel]) part.forget();
   parts.throughput.begin(data);
   state.run = snapshot.run;
   state.hasEnded = false;

@@ -35,6 +35,11 @@ export class Control {
     });
   }
 
+  /** What was asked of the run before is no news of this one. */
+  forget() {
+    say(byId("answer"), "");
+  }
+
   /** The supervisor may not refuse what is gone already: nothing is to be clicked when the run is. */
   disable() {
     for (const button of this.box.querySelectorAll("button")) button.disabled = true;

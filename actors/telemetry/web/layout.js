@@ -6,7 +6,7 @@
 //                 └▶ writer
 
 const NODE = { least: 136, most: 216, height: 66 };
-const GAP = { row: 16, least: 132 };
+const GAP = { row: 16, least: 146 };
 const NARROW = { below: 640, step: 20, row: 40 };
 
 /** The step of each stage: the length of the longest way to it. */
