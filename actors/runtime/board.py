@@ -45,6 +45,8 @@ _SEQUENCE = struct.Struct("<Q")
 _NOTE_BYTES = 160
 #: Seconds between two heartbeats.
 HEARTBEAT_S = 0.5
+#: Seconds between two signs of progress that are written: who judges looks every half second.
+SIGN_S = 0.05
 _PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 #: Phases in which an actor works, and in which it waits for room downstream.
 BUSY, STARVED = frozenset({"WORK", "WRITE"}), "WAIT_CREDIT"
@@ -165,6 +167,7 @@ class Slot:
         self.hand: BatchId = NOTHING
         #: Signs of progress within a batch.
         self.signs = 0
+        self._sign_next = 0.0
         self.extended_until = 0.0
         #: Frames that were no messages, and connections of strangers.
         self.garbage = self.refused = 0
@@ -203,9 +206,12 @@ class Slot:
         _TIMES.pack_into(self._file.map, self._times_at, *self._times, self._times_s)
 
     def progress(self) -> None:
-        """Show that work goes on, within a batch."""
+        """Show that work goes on, within a batch. There may be a sign for each record: few are written down."""
         self.signs += 1
-        self.publish()
+        now = time.monotonic()
+        if now >= self._sign_next:
+            self._sign_next = now + SIGN_S
+            self.publish()
 
     def extend(self, seconds: float) -> None:
         """Ask not to be taken for hung for so long, whatever the signs."""

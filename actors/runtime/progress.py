@@ -42,7 +42,7 @@ def listen(listener: Listener | None) -> None:
 
 
 def progress() -> None:
-    """Show that work goes on: the budgets of ``[watch]`` begin anew. Costs about 3 µs."""
+    """Show that work goes on: the budgets of ``[watch]`` begin anew. Costs a fraction of a µs."""
     if _listener is not None:
         _listener.progress()
 

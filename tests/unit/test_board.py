@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.runtime.board import Slot, SupervisorBoard, create_board, read_views
+from actors.runtime.board import SIGN_S, Slot, SupervisorBoard, create_board, read_views
 from actors.runtime.events import ActorView
 
 NAMES = ("reader.1", "parser.1", "writer.idfa")
@@ -175,3 +175,18 @@ def test_what_is_not_a_board_is_one_kind_of_error(tmp_path: Path, content: bytes
 def test_no_board_is_an_error_of_the_system(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         read_views(tmp_path / "board")
+
+
+def test_of_many_signs_of_progress_few_are_written_and_the_next_look_sees_that_there_were_some(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = Slot(path, "parser.1", 1)
+    clock = [1000.0]
+    monkeypatch.setattr("actors.runtime.board.time.monotonic", lambda: clock[0])
+    seen = []
+    for _ in range(1000):
+        clock[0] += 0.001
+        slot.progress()
+        seen.append(view(path).signs)
+    assert seen[-1] > 900
+    assert len(set(seen)) <= 2 + 1000 * 0.001 / SIGN_S
