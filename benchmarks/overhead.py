@@ -83,11 +83,15 @@ def _one(variant: str, words: list[str]) -> int:
     from actors.runtime import board
 
     if variant == "blind":
-        for name in ("publish", "phase", "took", "take", "start_heartbeat"):
-            setattr(board.Slot, name, lambda *arguments: None)
-        board.SupervisorBoard.beat = lambda *arguments: None  # type: ignore[method-assign]
-        supervisor._Run._look = _look_away  # type: ignore[method-assign]
+        instead = [(board.Slot, name, _nothing) for name in ("publish", "phase", "took", "take", "start_heartbeat")]
+        for owner, name, function in (*instead, (board.SupervisorBoard, "beat", _nothing),
+                                      (supervisor._Run, "_look", _look_away)):
+            setattr(owner, name, function)
     return cli.main(words)
+
+
+def _nothing(*arguments: Any) -> None:
+    """What takes the place of what is written."""
 
 
 def _look_away(run: Any, now: float) -> None:
