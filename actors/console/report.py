@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from actors.console.history import read_record
+from actors.runtime.database import OtherVersion
 from actors.runtime.events import BAD_CONFIG, DONE, FAILED, OVER_BUDGET, RESUMABLE, RunResult
 from actors.runtime.ledger import read_units
 from actors.runtime.manifest import Manifest
@@ -92,11 +93,14 @@ def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run:
     """Read the state directory and return the report of a run; of the last one when ``run`` is None."""
     state = Path(manifest.state)
     last = read_record(state) if run is None else None
+    asked = run is None
     if last is not None:
         result, run = last.result, last.run
     try:
         units = read_units(state / "positions.db", run)
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if asked and isinstance(error, OtherVersion):  # at the end of a run it was said
+            raise
         units = []
     folded = _folded(manifest, pipeline)
     is_done = result is not None and result.code == DONE

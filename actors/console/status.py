@@ -12,6 +12,7 @@ import msgspec
 from actors.console.frame import printable, so_far, span, title
 from actors.console.history import read_record
 from actors.runtime import deaths
+from actors.runtime.database import OtherVersion
 from actors.runtime.ledger import read_units
 from actors.runtime.rundir import find
 from actors.telemetry.watcher import Watcher
@@ -35,6 +36,8 @@ def status(state: Path) -> dict[str, Any]:
             known["last"] = msgspec.to_builtins(read_record(state))
     try:
         units = read_units(state / "positions.db")
+    except OtherVersion:
+        raise
     except sqlite3.Error:
         units = []
     return known | {"units": [{"name": unit.name, "status": unit.status, "counts": unit.counts} for unit in units]}

@@ -1,49 +1,114 @@
-"""One way to open a SQLite file: WAL, one writer, a schema version, errors that name the file."""
+"""One way to open a SQLite file: WAL, one writer, a version brought forward in steps, errors that name the file.
+
+The version of a file (``PRAGMA user_version``) is the number of steps that made it. A step that was released is never
+changed: what is to be different is a step more, and an older file is given those that it lacks.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from actors.runtime.errors import ConfigError
 
+#: Brings a file of version i to i + 1, within a transaction that it neither begins nor ends: statements, or code.
+Step = str | Callable[[sqlite3.Connection], None]
 
-def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
+
+class OtherVersion(ConfigError, sqlite3.DatabaseError):
+    """To those who only look, a file of another version is one that cannot be read, like others; the text says why."""
+
+
+def open_database(path: Path, steps: Sequence[Step]) -> sqlite3.Connection:
     """Open (or make) a database in WAL mode, in autocommit: transactions are begun by hand.
 
     A commit survives the death of any process at once; the death of the machine up to the last WAL checkpoint,
     and never leaves half a transaction (``synchronous=NORMAL``).
 
+    Args:
+        path: the file; its folder is made, too.
+        steps: how a file comes about: the first makes it, each further one brings it forward by a version. Those that
+            a file lacks are done in one transaction: it has them all, or is as it was.
+
     Raises:
         ConfigError: the file was made by a newer version.
-        sqlite3.Error: it cannot be opened or is no database.
+        sqlite3.Error: it cannot be opened or is no database, or a step failed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
-    path.chmod(0o600)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
-    if found > version:
-        connection.close()
-        raise ConfigError(
-            f"{path}: made by a newer version of Thresher (schema {found}, expected at most {version}): "
-            "upgrade Thresher, or give another --state"
-        )
-    if found < version:
-        connection.executescript(f"BEGIN; {schema}; PRAGMA user_version={version}; COMMIT")
+    try:
+        path.chmod(0o600)
+        if _version(connection) > len(steps):
+            raise ConfigError(_newer(path, _version(connection), len(steps)))
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        if _version(connection) < len(steps):
+            _bring_forward(connection, steps)
+    except BaseException:
+        connection.close()  # what was not committed is rolled back
+        raise
     return connection
 
 
-def open_for_reading(path: Path) -> sqlite3.Connection:
+def _bring_forward(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for step in steps[_version(connection):]:  # none: somebody else was faster
+        if isinstance(step, str):
+            for statement in _statements(step):
+                connection.execute(statement)
+        else:
+            step(connection)
+    connection.execute(f"PRAGMA user_version={max(_version(connection), len(steps))}")
+    connection.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, one by one: ``executescript`` would commit the transaction that is open."""
+    statement = ""
+    for piece in f"{script};".split(";"):
+        statement += f"{piece};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _newer(path: Path, found: int, version: int) -> str:
+    return (f"{path}: made by a newer version of Thresher (schema {found}, expected at most {version}): "
+            "upgrade Thresher, or give another --state")
+
+
+def open_for_reading(path: Path, steps: Sequence[Step] | None = None) -> sqlite3.Connection:
     """Open an existing database read-only, also while its owner writes to it.
 
+    Args:
+        path: the file.
+        steps: what its owner opens it with; None: its tables may be anything. A file that its owner is just making
+            (version 0) is opened whatever they are.
+
     Raises:
+        OtherVersion: it was made by a newer version, or by an older one and nobody has brought it forward yet.
         sqlite3.Error: there is no such file, or it is no database.
     """
     connection = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, timeout=5.0)
-    connection.execute("PRAGMA query_only=1")
+    try:
+        connection.execute("PRAGMA query_only=1")
+        if steps is not None:
+            found = _version(connection)
+            if found > len(steps):
+                raise OtherVersion(_newer(path, found, len(steps)))
+            if 0 < found < len(steps):
+                raise OtherVersion(
+                    f"{path}: made by an older version of Thresher (schema {found}, expected {len(steps)}): "
+                    "the next `thresher run` with this --state brings it forward")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -29,7 +29,7 @@ from actors.runtime.messages import Part
 from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Distinct, Totals
-from actors.runtime.shard import ShardFile
+from actors.runtime.shard import APPLIED_SCHEMA, ShardFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,13 +39,12 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.uint32]
 
-VERSION = 1
-SCHEMA = OUTBOX_SCHEMA + """
+STEPS = (APPLIED_SCHEMA + OUTBOX_SCHEMA + """
 CREATE TABLE pages (page INTEGER PRIMARY KEY, bits BLOB NOT NULL);
 CREATE TABLE increments (seq INTEGER PRIMARY KEY, numbers BLOB NOT NULL);
 CREATE TABLE totals (size INTEGER NOT NULL, new INTEGER NOT NULL, again INTEGER NOT NULL, total INTEGER NOT NULL,
     next_page INTEGER NOT NULL, round_began INTEGER NOT NULL);
-"""
+""",)
 PAGE_BYTES = 1 << 20
 _partials = msgspec.msgpack.Decoder(list[tuple[tuple[Any, ...], list[bytes]]])
 
@@ -71,7 +70,7 @@ class DistinctState:
             raise ConfigError("distinct numbers need numpy: install it with `pip install numpy` (it is the extra "
                               "`numbers`)") from error
         self._np = numpy
-        self._file = ShardFile(path, SCHEMA, VERSION, shards)
+        self._file = ShardFile(path, STEPS, shards)
         self.outbox: Outbox | None = Outbox(self._file.connection, emitter.name, emitter.ordered)
         self._distinct = distinct
         self._report_s = report_s
@@ -236,6 +235,6 @@ def read_totals(path: Path) -> Totals | None:
     """
     if not path.exists():
         return None
-    with closing(open_for_reading(path)) as connection:
+    with closing(open_for_reading(path, STEPS)) as connection:
         row = connection.execute("SELECT new, again, total FROM totals").fetchone()
     return None if row is None else Totals(*row)

@@ -32,8 +32,7 @@ from actors.runtime.messages import Counts, merge
 from actors.runtime.poison import REASONS, Blame
 from actors.runtime.ports import Chunk, Unit
 
-VERSION = 1
-SCHEMA = """
+STEPS = ("""
 CREATE TABLE units (
     id INTEGER PRIMARY KEY, run TEXT NOT NULL, partition TEXT NOT NULL, name TEXT NOT NULL, fingerprint TEXT NOT NULL,
     base INTEGER NOT NULL, low INTEGER NOT NULL, lines INTEGER NOT NULL, "end" INTEGER, status TEXT NOT NULL,
@@ -41,7 +40,7 @@ CREATE TABLE units (
 CREATE INDEX units_by_name ON units (name, fingerprint, status);
 CREATE TABLE issued (unit INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
     marks INTEGER NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (unit, start)) WITHOUT ROWID;
-"""
+""",)
 #: What is known besides, by name; a ledger of the same version may be without it.
 _FACTS = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 #: What is late in a batch, by a shard's word, stays late: what was made of the batch then may have been taken.
@@ -77,7 +76,7 @@ class Ledger:
 
     def __init__(self, path: Path, run: str) -> None:
         self._run = run
-        self._connection = open_database(path, SCHEMA, VERSION)
+        self._connection = open_database(path, STEPS)
         self._connection.executescript(f"{_FACTS}; {_LATE}")
         self._units: dict[int, Unit] = {}
         self._partitions: dict[int, str] = {}
@@ -378,9 +377,9 @@ def read_units(path: Path, run: str | None = None) -> list[Unit]:
     """Return the units touched by a run (by default the last one), in the order of input.
 
     Raises:
-        sqlite3.Error: there is no ledger at this path.
+        sqlite3.Error: there is no ledger at this path, or one of another version (then it is a ConfigError, too).
     """
-    connection = open_for_reading(path)
+    connection = open_for_reading(path, STEPS)
     try:
         if run is None:
             row = connection.execute(

@@ -28,19 +28,18 @@ from actors.runtime.messages import Part
 from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Window, WindowOptions
-from actors.runtime.shard import ShardFile
+from actors.runtime.shard import APPLIED_SCHEMA, ShardFile
 from actors.runtime.state import Merge, Numbers, merge_into
 from actors.runtime.windows import FOREVER, NEVER, Layout, Watermark, WindowId
 
-VERSION = 1
-SCHEMA = OUTBOX_SCHEMA + """
+STEPS = (APPLIED_SCHEMA + OUTBOX_SCHEMA + """
 CREATE TABLE panes (id INTEGER PRIMARY KEY, start INTEGER NOT NULL, "end" INTEGER NOT NULL, key BLOB NOT NULL,
     revision INTEGER NOT NULL);
 CREATE TABLE increments (pane INTEGER NOT NULL, partials BLOB NOT NULL);
 CREATE INDEX increments_by_pane ON increments (pane);
 CREATE TABLE times (partition TEXT PRIMARY KEY, newest INTEGER NOT NULL, unit INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE watermark (reached INTEGER NOT NULL);
-"""
+""",)
 #: A pane is written anew when its increments are this large at least, and twice what it was then.
 _COMPACT_BYTES = 256 * 1024
 #: Rows of so many windows are emitted in one entry at most.
@@ -96,7 +95,7 @@ class WindowState:
     def __init__(
         self, path: Path, shards: int, options: WindowOptions, merge: Merge, emit: Emit, emitter: Emitter
     ) -> None:
-        self._file = ShardFile(path, SCHEMA, VERSION, shards)
+        self._file = ShardFile(path, STEPS, shards)
         connection = self._file.connection
         self.outbox: Outbox | None = Outbox(connection, emitter.name, emitter.ordered)
         self._layout = Layout(options)
@@ -286,7 +285,7 @@ def read_panes(path: Path, merge: Merge) -> dict[Window, dict[tuple[Any, ...], N
     """
     if not path.exists():
         return {}
-    with closing(open_for_reading(path)) as connection:
+    with closing(open_for_reading(path, STEPS)) as connection:
         connection.execute("BEGIN")  # panes and increments of one commit
         windows = {number: Window(start, end, tuple(msgspec.msgpack.decode(key)), revision)
                    for number, start, end, key, revision in connection.execute(

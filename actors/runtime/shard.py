@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from actors.runtime.database import open_database
+from actors.runtime.database import Step, open_database
 from actors.runtime.errors import ConfigError
 from actors.runtime.messages import Part
 from actors.runtime.outbox import Entry, Outbox
 
+#: The tables of every shard: how the first step of each kind of state begins.
 APPLIED_SCHEMA = """
 CREATE TABLE applied (partition TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE layout (shards INTEGER NOT NULL);
@@ -71,16 +72,15 @@ class ShardFile:
 
     Args:
         path: the database file.
-        schema: the tables of this kind of state.
-        version: of all its tables.
+        steps: how the file of this kind of state comes about; see ``open_database``.
         shards: number of shards that the keys are spread over.
 
     Raises:
         ConfigError: the file was made with another number of shards.
     """
 
-    def __init__(self, path: Path, schema: str, version: int, shards: int) -> None:
-        self.connection = open_database(path, APPLIED_SCHEMA + schema, version)
+    def __init__(self, path: Path, steps: Sequence[Step], shards: int) -> None:
+        self.connection = open_database(path, steps)
         self.connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
         row = self.connection.execute("SELECT shards FROM layout").fetchone()
         if row is None:

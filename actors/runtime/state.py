@@ -13,12 +13,11 @@ from actors.runtime.database import open_for_reading
 from actors.runtime.messages import Part
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Fold
-from actors.runtime.shard import ShardFile
+from actors.runtime.shard import APPLIED_SCHEMA, ShardFile
 
-VERSION = 1
-SCHEMA = """
+STEPS = (APPLIED_SCHEMA + """
 CREATE TABLE folded (key BLOB PRIMARY KEY, numbers BLOB NOT NULL) WITHOUT ROWID;
-"""
+""",)
 
 Key = tuple[Any, ...]
 Numbers = list[Any]
@@ -58,7 +57,7 @@ class FoldState:
         #: Nothing is emitted: what is folded is read from the file.
         self.outbox: Outbox | None = None
         self._merge = merge
-        self._file = ShardFile(path, SCHEMA, VERSION, shards)
+        self._file = ShardFile(path, STEPS, shards)
         self._changed: dict[bytes, Numbers] = {}
 
     def applied(self) -> dict[str, int]:
@@ -113,7 +112,7 @@ def read_state(path: Path) -> dict[Key, Numbers]:
     """Return everything folded in one shard's file, also while its aggregator runs; empty when there is none."""
     if not path.exists():
         return {}
-    connection = open_for_reading(path)
+    connection = open_for_reading(path, STEPS)
     try:
         rows = connection.execute("SELECT key, numbers FROM folded").fetchall()
     except sqlite3.OperationalError as error:

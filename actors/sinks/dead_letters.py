@@ -41,8 +41,17 @@ from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink
 _LEAST_MAX_BYTES = 1 << 20
 #: What the source of a retry calls its letters.
 _SOURCE = re.compile(r"dead letter (\d+)")
-VERSION = 2
-SCHEMA = """
+#: How a store comes about; letters of the first version had no number of their own.
+STEPS = ("""
+CREATE TABLE letters (
+    partition TEXT NOT NULL, position INTEGER NOT NULL, stage TEXT NOT NULL, item INTEGER NOT NULL, time TEXT NOT NULL,
+    reason TEXT NOT NULL, detail TEXT NOT NULL, source TEXT NOT NULL, "offset" INTEGER NOT NULL, line INTEGER NOT NULL,
+    raw BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, status TEXT NOT NULL DEFAULT 'open',
+    PRIMARY KEY (partition, position, stage, item));
+CREATE INDEX letters_by_reason ON letters (reason, status);
+""", """
+DROP INDEX letters_by_reason;
+ALTER TABLE letters RENAME TO old_letters;
 CREATE TABLE letters (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     partition TEXT NOT NULL, position INTEGER NOT NULL, origin TEXT NOT NULL, item INTEGER NOT NULL,
@@ -55,18 +64,11 @@ CREATE TABLE retries (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, o
 CREATE TABLE planned (
     retry INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL, letter INTEGER NOT NULL,
     piece INTEGER NOT NULL, raw BLOB, PRIMARY KEY (retry, start));
-CREATE INDEX planned_by_letter ON planned (letter)
-"""
-#: From version 1, whose letters had no number of their own.
-_UPGRADE = f"""
-DROP INDEX letters_by_reason;
-ALTER TABLE letters RENAME TO old_letters;
-{SCHEMA};
+CREATE INDEX planned_by_letter ON planned (letter);
 INSERT INTO letters SELECT rowid, partition, position, stage, item, stage, time, reason, detail, source, "offset", line,
     attempts, status, '', 0, raw FROM old_letters ORDER BY rowid;
 DROP TABLE old_letters;
-PRAGMA user_version = {VERSION}
-"""
+""")
 _INSERT = """
 INSERT INTO letters (partition, position, origin, item, stage, time, reason, detail, source, "offset", line, retry, raw)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -187,15 +189,7 @@ def open_letters(path: Path) -> sqlite3.Connection:
         ConfigError: it was made by a newer version.
         sqlite3.Error: it cannot be opened or is no database.
     """
-    if path.exists():
-        with closing(sqlite3.connect(path, timeout=5.0, isolation_level=None)) as connection:
-            if _version(connection) == 1:
-                connection.execute("BEGIN IMMEDIATE")
-                if _version(connection) == 1:  # nobody else was faster
-                    for statement in _UPGRADE.split(";"):
-                        connection.execute(statement)
-                connection.execute("COMMIT")
-    return open_database(path, SCHEMA, VERSION)
+    return open_database(path, STEPS)
 
 
 def read_letters(path: Path) -> Iterator[StoredLetter]:
@@ -317,16 +311,12 @@ class _ReturnedStore(_Store):
             letter.detail, source, letter.offset, letter.line, self._retry, letter.raw))
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
 def _refuse_newer(path: Path) -> None:
     """Say at once what the first letter would come to; any other problem may have gone by then."""
     try:
         with closing(sqlite3.connect(path, timeout=0.5)) as connection:
-            found = _version(connection)
-        if found > VERSION:
-            open_database(path, SCHEMA, VERSION).close()
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found > len(STEPS):
+            open_database(path, STEPS).close()
     except sqlite3.Error:
         return

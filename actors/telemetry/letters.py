@@ -10,7 +10,7 @@ from typing import Any
 
 from actors.runtime.database import open_for_reading
 from actors.runtime.manifest import Manifest
-from actors.sinks.dead_letters import StoredLetter, select_letters
+from actors.sinks.dead_letters import STEPS, StoredLetter, select_letters
 
 #: Most letters at a time, and bytes of each that are shown, of its detail as well.
 MOST, SHOWN_BYTES = 500, 4096
@@ -41,7 +41,7 @@ def newest(path: Path | None, reason: str = "", limit: int = 50) -> dict[str, An
     where = _NEWEST.format("AND reason = ?" if reason else "")
     values: list[str | int] = [*([reason] if reason else []), max(1, min(limit, MOST))]
     try:
-        with closing(open_for_reading(path)) as connection:
+        with closing(open_for_reading(path, STEPS)) as connection:
             return {"letters": [_shown(letter) for letter in select_letters(connection, where, values)], "problem": ""}
     except sqlite3.Error as error:
         return {"letters": [], "problem": _problem(path, error)}
@@ -52,7 +52,7 @@ def reasons(path: Path | None) -> dict[str, Any]:
     if path is None or not path.exists():
         return {"reasons": {}, "problem": ""}
     try:
-        with closing(open_for_reading(path)) as connection:
+        with closing(open_for_reading(path, STEPS)) as connection:
             rows = connection.execute("SELECT reason, count(*) AS n FROM letters WHERE status = 'open' "
                                       "GROUP BY reason ORDER BY n DESC, reason")
             return {"reasons": dict(rows.fetchall()), "problem": ""}

@@ -21,12 +21,11 @@ from actors.runtime.errors import Retryable
 from actors.runtime.manifest import Component
 from actors.runtime.ports import Payload, Refusal
 
-VERSION = 1
-SCHEMA = """
+STEPS = ("""
 CREATE TABLE payloads (
     number INTEGER PRIMARY KEY AUTOINCREMENT, partition TEXT NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
     items BLOB NOT NULL);
-"""
+""",)
 #: Marks an item that is no plain data: what follows is the replaced sink's own form of it.
 _FOREIGN = 1
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
@@ -90,7 +89,7 @@ class _Log:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = open_database(path, SCHEMA, VERSION)
+        self._connection = open_database(path, STEPS)
 
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Keep all payloads, in one transaction."""
@@ -118,7 +117,7 @@ def read_recorded(path: Path) -> tuple[bool, dict[bytes, Any]]:
     where a range that was written again counts once.
     """
     try:
-        connection = open_for_reading(path)
+        connection = open_for_reading(path, STEPS)
     except sqlite3.Error:  # its writer was never given anything
         return True, {}
     try:

@@ -7,11 +7,11 @@ from pathlib import Path
 from actors.runtime.messages import Part
 from actors.runtime.outbox import SCHEMA, Outbox
 from actors.runtime.sequencer import Sequencer
-from actors.runtime.shard import ShardFile
+from actors.runtime.shard import APPLIED_SCHEMA, ShardFile
 
 
 def test_a_new_writer_does_not_wait_for_what_its_predecessor_has_and_another_writer_has_not(tmp_path: Path) -> None:
-    file = ShardFile(tmp_path / "shard.db", SCHEMA, 1, 1)
+    file = ShardFile(tmp_path / "shard.db", [APPLIED_SCHEMA + SCHEMA], 1)
     outbox = Outbox(file.connection, "aggregator.1", ["writer.a", "writer.b"])
     for _ in range(3):
         outbox.add({"writer.a": (1, b"row"), "writer.b": (1, b"row")})
