@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from actors.runtime.database import open_database, open_for_reading
+from actors.runtime.database import OtherVersion, open_database, open_for_reading
 from actors.runtime.errors import Retryable
 from actors.runtime.manifest import Component
 from actors.runtime.ports import Payload, Refusal
@@ -118,6 +118,8 @@ def read_recorded(path: Path) -> tuple[bool, dict[bytes, Any]]:
     """
     try:
         connection = open_for_reading(path, STEPS)
+    except OtherVersion:
+        raise
     except sqlite3.Error:  # its writer was never given anything
         return True, {}
     try:
