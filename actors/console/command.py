@@ -8,7 +8,7 @@ import msgspec
 
 from actors.runtime import rundir
 from actors.runtime.errors import ConfigError
-from actors.runtime.manifest import load_manifest
+from actors.runtime.manifest import state_in
 from actors.runtime.messages import Reply
 
 
@@ -35,7 +35,7 @@ def going_on() -> list[Path]:
 def state_of(run_dir: Path) -> Path | None:
     """Return the state directory of the run that is going on with this run directory, or None."""
     try:
-        state = Path(load_manifest(run_dir / rundir.MANIFEST).state)
+        state = state_in(run_dir / rundir.MANIFEST)
     except (OSError, msgspec.MsgspecError):
         return None
     return state if rundir.find(state) == run_dir else None

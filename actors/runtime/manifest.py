@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from actors import __version__
+from actors.runtime.errors import ConfigError
 from actors.runtime.links import Links
 from actors.runtime.pipeline import (
     AggregatorOptions,
@@ -63,6 +65,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         emits: sinks that only the aggregators write to.
         options: the application's own options, or None.
         links: how actors reach one another.
+        version: of Thresher; who is of another takes no part in the run.
     """
 
     run: str
@@ -90,6 +93,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     links: Links = Links()
     monitor: MonitorOptions = MonitorOptions()
     tracing: TracingOptions = TracingOptions()
+    version: str = __version__
 
     @property
     def is_retry(self) -> bool:
@@ -102,6 +106,35 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         path.write_bytes(msgspec.json.encode(self))
 
 
+class _Head(msgspec.Struct):
+    """What can be read of the manifest of any version."""
+
+    state: str = ""
+    version: str = ""
+
+
 def load_manifest(path: Path) -> Manifest:
-    """Read a manifest that ``save`` wrote."""
-    return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    """Read a manifest that ``save`` wrote.
+
+    Raises:
+        ConfigError: the run is one of another version of Thresher.
+        OSError: there is none.
+        msgspec.MsgspecError: it is no manifest.
+    """
+    data = path.read_bytes()
+    found = msgspec.json.decode(data, type=_Head).version
+    if found != __version__:
+        raise ConfigError(
+            f"{path}: the run was started by Thresher {found or 'of an unknown version'}, expected {__version__}: "
+            "stop the run and start it again: it goes on where it was")
+    return msgspec.json.decode(data, type=Manifest)
+
+
+def state_in(path: Path) -> Path:
+    """Return the state directory that a manifest names, whichever version wrote it.
+
+    Raises:
+        OSError: there is none.
+        msgspec.MsgspecError: it is no manifest.
+    """
+    return Path(msgspec.json.decode(path.read_bytes(), type=_Head).state)
