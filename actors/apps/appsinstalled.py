@@ -22,11 +22,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from actors.runtime.errors import Reject
-from actors.runtime.pipeline import FlowOptions, Fold, Pipeline, per_chunk
-from actors.sinks.dead_letters import DeadLetters
-from actors.sinks.lmdb import Lmdb
-from actors.sources.files import Files
+from thresher import FlowOptions, Fold, Pipeline, Reject, per_chunk
+from thresher.sinks import DeadLetters, Lmdb
+from thresher.sources import Files
 
 #: The device types, each with a store of its own.
 DEVICE_TYPES = ("idfa", "gaid", "adid", "dvid")

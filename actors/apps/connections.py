@@ -25,8 +25,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from actors.runtime.errors import Reject
-from actors.runtime.pipeline import (
+from thresher import (
     Aggregates,
     Bars,
     Bulk,
@@ -34,18 +33,15 @@ from actors.runtime.pipeline import (
     Fold,
     Panel,
     Pipeline,
+    Reject,
     Window,
     WindowOptions,
     Windows,
+    lines_with,
     per_chunk,
 )
-from actors.runtime.search import lines_with
-from actors.sinks.dead_letters import DeadLetters
-from actors.sinks.discard import Discard
-from actors.sinks.jsonl import Jsonl
-from actors.sinks.stdout import Stdout
-from actors.sources.directory import Directory
-from actors.sources.files import Files
+from thresher.sinks import DeadLetters, Discard, Jsonl, Stdout
+from thresher.sources import Directory, Files
 
 #: A timestamp below this is in seconds, others are in ms: the year 5138 in seconds, 1973 in ms.
 FIRST_MS = 100_000_000_000

@@ -12,26 +12,24 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from actors.runtime.errors import Finish, Reject
-from actors.runtime.pipeline import (
+from thresher import (
     Aggregates,
     AggregatorOptions,
     Bulk,
     Curves,
     Distinct,
+    Finish,
     FlowOptions,
     Fold,
     Panel,
     ParserOptions,
     Pipeline,
+    Reject,
     RunOptions,
     Totals,
 )
-from actors.runtime.ports import Packed
-from actors.sinks.dead_letters import DeadLetters
-from actors.sinks.lines import Lines
-from actors.sinks.stdout import Stdout
-from actors.sources.tcp import Tcp
+from thresher.sinks import DeadLetters, Lines, Packed, Stdout
+from thresher.sources import Tcp
 
 if TYPE_CHECKING:
     import numpy as np

@@ -116,7 +116,7 @@ class Sink(Protocol):
         """Write all payloads, in order; on return they are durable as far as this sink can promise.
 
         Called again with the same payloads after a ``Retryable``: writing twice must be harmless. A call that may
-        block for longer than ``watch.hard_block_s`` says so (``actors.runtime.progress.extend``), or its process is
+        block for longer than ``watch.hard_block_s`` says so (``thresher.extend``), or its process is
         taken for hung.
 
         Raises:

@@ -4,7 +4,7 @@ An actor is taken for hung when it works on one batch without a sign of progress
 ``[watch]``). The runtime gives a sign with every few records. A function that takes minutes for a single record says
 so itself::
 
-    from actors.runtime.progress import extend, progress
+    from thresher import extend, progress
 
     def check(value):
         extend(600)            # I may be silent for ten minutes
