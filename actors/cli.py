@@ -33,17 +33,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     if os.getpid() == 1:  # of a container: the kernel drops signals to it that nobody handles, SIGTERM at the start too
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    options = argparse.Namespace()
     try:
         options = commandline.read(sys.argv[1:] if argv is None else list(argv))
         return _VERBS[options.command](options)
     except ConfigError as error:
-        print(error, file=sys.stderr)
-        return BAD_CONFIG
+        return _refused(options, error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has gone
         return FAILURE
+
+
+def _refused(options: argparse.Namespace, error: ConfigError) -> int:
+    if getattr(options, "report", None):
+        _write_report(options.report, {"event": "refused", "code": BAD_CONFIG, "reason": str(error)})
+    if getattr(options, "format", "") != "none":
+        print(error, file=sys.stderr)
+    return BAD_CONFIG
+
+
+def _write_report(path: str, fields: dict[str, Any]) -> None:
+    try:
+        Path(path).write_text(json.dumps(fields) + "\n", encoding="utf-8")
+    except OSError as error:
+        print(f"--report {path}: the report cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def _settings(options: argparse.Namespace, dry: bool = False) -> Settings:
@@ -113,7 +128,7 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
 
     require_stdin(settings)
     as_json = options.format == "json" or (options.format == "auto" and not sys.stdout.isatty())
-    observer = _observer(as_json, options.quiet)
+    observer = _observer(as_json, options.quiet or options.format == "none")
     recorder = Recorder(Path(settings.manifest.state), observer)
     notifier = Notifier(recorder, os.environ)
     reports: list[report.Report] = []
@@ -131,6 +146,10 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
         notifier.close()
         observer.close()
     final, = reports
+    if options.report:
+        _write_report(options.report, final.fields())
+    if options.format == "none":
+        return final.code
     try:
         print(json.dumps(final.fields()) if as_json else report.render(final), flush=True)
     except OSError as error:  # nobody reads any more, or the disk is full; how the run ended stays true

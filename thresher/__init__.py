@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         WatchOptions,
         WindowOptions,
     )
+    from thresher._run import RunResult, run
 else:
     __getattr__, __dir__ = lazy(__name__, {
         "actors.runtime.errors": ("ConfigError", "Finish", "Reject", "Retryable"),
@@ -63,11 +64,12 @@ else:
         "actors.runtime.sections": (
             "AggregatorOptions", "BudgetOptions", "CheckerOptions", "FlowOptions", "MonitorOptions", "ParserOptions",
             "RecycleOptions", "RestartOptions", "RunOptions", "TracingOptions", "WatchOptions", "WindowOptions"),
+        "thresher._run": ("RunResult", "run"),
     })
 
 __all__ = [
     "Aggregates", "AggregatorOptions", "Bars", "BudgetOptions", "Bulk", "CheckerOptions", "ConfigError", "Curves",
     "Distinct", "Finish", "FlowOptions", "Fold", "Links", "MonitorOptions", "Panel", "ParserOptions", "Pipeline",
-    "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "Totals", "TracingOptions",
+    "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "RunResult", "Totals", "TracingOptions",
     "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with", "nowhere", "per_chunk",
-    "progress", "unchanged"]
+    "progress", "run", "unchanged"]

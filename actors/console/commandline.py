@@ -104,8 +104,9 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     anew.add_argument("--resume", action="store_true", help="go on where the last run ended; default: run.resume")
     run.add_argument("--monitor", action="store_true",
                      help="serve probes, metrics and the dashboard: monitor.host and monitor.port say where")
-    run.add_argument("--format", choices=("auto", "text", "json"), default="auto",
-                     help="auto: text on a terminal, JSON lines otherwise")
+    run.add_argument("--format", choices=("auto", "text", "json", "none"), default="auto",
+                     help="auto: text on a terminal, JSON lines otherwise; none: print nothing")
+    run.add_argument("--report", metavar="FILE", help="write the report into this file as well, as JSON")
     run.add_argument("-q", "--quiet", action="store_true", help="print nothing but the report")
 
 

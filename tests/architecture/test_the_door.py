@@ -19,9 +19,9 @@ PUBLIC = {
     "thresher": {
         "Aggregates", "AggregatorOptions", "Bars", "BudgetOptions", "Bulk", "CheckerOptions", "ConfigError", "Curves",
         "Distinct", "Finish", "FlowOptions", "Fold", "Links", "MonitorOptions", "Panel", "ParserOptions", "Pipeline",
-        "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "Totals", "TracingOptions",
-        "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with", "nowhere", "per_chunk",
-        "progress", "unchanged"},
+        "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "RunResult", "Totals",
+        "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with",
+        "nowhere", "per_chunk", "progress", "run", "unchanged"},
     "thresher.sources": {
         "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger"},
     "thresher.sinks": {
