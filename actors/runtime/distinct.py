@@ -177,7 +177,7 @@ class DistinctState:
         new = self._once(np.sort(numbers[bits[numbers >> np.uint32(3)] & self._masks(numbers) == 0]))
         self._set(new)
         self._fresh.append(new)
-        self._totals = Totals(self._totals.new + len(new), self._totals.again + len(numbers) - len(new),
+        self._totals = Totals(self._totals.new + len(new), self._totals.duplicates + len(numbers) - len(new),
                               self._totals.total + len(new))
 
     def _once(self, ordered: Numbers) -> Numbers:

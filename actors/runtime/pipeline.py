@@ -117,10 +117,10 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """Of distinct numbers: how many new ones, and how many known ones, since the last report; new ones in all."""
+    """Of distinct numbers: how many new ones and how many duplicates since the last report; new ones in all."""
 
     new: int
-    again: int
+    duplicates: int
     total: int
 
 

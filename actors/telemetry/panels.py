@@ -117,7 +117,7 @@ def _add(windows: _Windows, more: Mapping[Window, dict[Key, Numbers]], merge: Me
 
 
 def _sum(totals: list[Totals]) -> Totals:
-    return Totals(sum(each.new for each in totals), sum(each.again for each in totals),
+    return Totals(sum(each.new for each in totals), sum(each.duplicates for each in totals),
                   sum(each.total for each in totals))
 
 

@@ -27,7 +27,7 @@ def state_at(path: Path, size: int = 1000, report_s: float = 0.0) -> DistinctSta
                       {"": "writer.dead_letters", "log": "writer.log", "report": "writer.report"})
     functions = Distinct(
         size=size, emit=lambda numbers: [("log", int(number)) for number in numbers],
-        report=lambda totals: [("report", (totals.new, totals.again, totals.total))])
+        report=lambda totals: [("report", (totals.new, totals.duplicates, totals.total))])
     return DistinctState(path, 1, functions, report_s, emitter)
 
 
