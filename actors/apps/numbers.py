@@ -112,7 +112,7 @@ PIPELINE = Pipeline(
     parse=parse,
     bulk=bulk,
     fold=Fold(partials=partials, keys=("kind",), fields=("numbers",)),
-    distinct=Distinct(size=10**DIGITS, emit=emit, report=report),
+    distinct=Distinct(limit=10**DIGITS, emit=emit, report=report),
     sinks={"log": Lines(path="numbers.log", sync=False), "report": Stdout()},
     emits=("log", "report"),
     panel=Panel(title="Since the last report", draw=since_the_report),

@@ -128,12 +128,12 @@ class Distinct(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers of which only the first of each goes on. What is folded is ``[numbers]``: little-endian uint32, packed.
 
     Attributes:
-        size: all numbers are below this; a bitmap of so many bits is kept.
+        limit: all numbers are below this; a bitmap of so many bits is kept.
         emit: ``numpy array of new numbers (uint32, each once) -> [(sink name, item), …]``; an item may be ``Packed``.
         report: ``Totals -> [(sink name, item), …]``, every ``aggregator.report_s`` and at the end; None: no reports.
     """
 
-    size: int
+    limit: int
     emit: Callable[[Any], Any]
     report: Callable[[Totals], Any] | None = None
 

@@ -233,7 +233,7 @@ def test_totals_are_those_that_the_aggregator_has_committed(batches: list[list[i
         everything = [number for numbers in batches for number in numbers]
         once = len(set(everything))
         assert read_totals(path) == Totals(once, len(everything) - once, once)
-        distinct = Distinct(size=1000, emit=list)
+        distinct = Distinct(limit=1000, emit=list)
         found = read_aggregates(manifest_at(Path(folder), ("log",)), pipeline(as_curves, distinct=distinct))
         assert found == Aggregates(windows=[], totals=Totals(once, len(everything) - once, once))
         state.close()
