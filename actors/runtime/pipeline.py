@@ -38,7 +38,6 @@ from actors.runtime.sections import (
 )
 
 __all__ = [
-    "MAX_WORKERS",
     "Aggregates",
     "AggregatorOptions",
     "Bars",
@@ -49,6 +48,7 @@ __all__ = [
     "Distinct",
     "FlowOptions",
     "Fold",
+    "MAX_WORKERS",
     "MonitorOptions",
     "Panel",
     "ParserOptions",
@@ -62,9 +62,9 @@ __all__ = [
     "Window",
     "WindowOptions",
     "Windows",
-    "nowhere",
+    "drop",
+    "identity",
     "per_chunk",
-    "unchanged",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -207,12 +207,12 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     draw: Callable[[Aggregates], Bars | Curves]
 
 
-def nowhere(value: Any) -> None:
+def drop(value: Any) -> None:
     """The route of an application whose records are only folded."""
 
 
-def unchanged(value: Any) -> Any:
-    """An encoding that changes nothing."""
+def identity(value: Any) -> Any:
+    """The encoding that changes nothing: the item is the value."""
     return value
 
 
@@ -250,8 +250,8 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     source: SourceOptions
     parse: Callable[..., Any]
     check: Callable[..., Any] | None = None
-    route: Callable[..., Any] = nowhere
-    encode: Callable[..., Any] = unchanged
+    route: Callable[..., Any] = drop
+    encode: Callable[..., Any] = identity
     sinks: dict[str, SinkOptions]
     dead_letters: SinkOptions
     emits: tuple[str, ...] = ()
