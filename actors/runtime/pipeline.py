@@ -38,6 +38,7 @@ from actors.runtime.sections import (
 )
 
 __all__ = [
+    "MAX_WORKERS",
     "Aggregates",
     "AggregatorOptions",
     "Bars",
@@ -48,7 +49,6 @@ __all__ = [
     "Distinct",
     "FlowOptions",
     "Fold",
-    "MAX_WORKERS",
     "MonitorOptions",
     "Panel",
     "ParserOptions",
@@ -227,7 +227,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         route: ``value -> sink name``, or None: the record goes to no sink.
         encode: ``value -> item`` in the form that the sinks take, e.g. ``(key, value)`` bytes.
         sinks: options of each sink, by the name that ``route`` returns.
-        emits: those of the sinks that only the aggregators write to.
+        emit_sinks: those of the sinks that only the aggregators write to.
         fold: partial aggregates, or None.
         windows: event-time windows around the fold, or None.
         distinct: of what is folded, only what is new goes on; or None.
@@ -254,7 +254,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     encode: Callable[..., Any] = identity
     sinks: dict[str, SinkOptions]
     dead_letters: SinkOptions
-    emits: tuple[str, ...] = ()
+    emit_sinks: tuple[str, ...] = ()
     fold: Fold | None = None
     windows: Windows | None = None
     distinct: Distinct | None = None

@@ -76,7 +76,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
 def manifest_at(path: Path, emits: tuple[str, ...] = (), shards: int = 1, **fields: Any) -> Manifest:
     component = Component("actors.sinks.dead_letters:DeadLetters", {})
     return Manifest(run="r", name="p", app="panelled", state=str(path), source=component, sinks={},
-                    dead_letters=component, folds=True, emits=emits, aggregator=AggregatorOptions(shards=shards),
+                    dead_letters=component, folds=True, emit_sinks=emits, aggregator=AggregatorOptions(shards=shards),
                     **fields)
 
 
