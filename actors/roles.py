@@ -126,7 +126,7 @@ def _taps(post: Post, manifest: Manifest, pipeline: Pipeline, options: msgspec.S
     from actors.runtime.tap import Inspector, Taps
     from actors.runtime.windows import Placer
 
-    sinks = {sink: component.load() for sink, component in manifest.sinks.items() if sink not in manifest.emits}
+    sinks = {sink: component.load() for sink, component in manifest.sinks.items() if sink not in manifest.emit_sinks}
     placer = None if pipeline.windows is None else Placer(
         pipeline.windows, options, manifest.window, manifest.aggregator.shards)
     # A parser that does not check sees no dead letters but in its samples.
@@ -147,7 +147,7 @@ def _application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:
 def _check(manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | None) -> Check:
     from actors.checker import Check, Destinations
 
-    sinks = {sink: component.load() for sink, component in manifest.sinks.items() if sink not in manifest.emits}
+    sinks = {sink: component.load() for sink, component in manifest.sinks.items() if sink not in manifest.emit_sinks}
     return Check(pipeline, options, Destinations(
         writers={sink: writer_name(sink) for sink in sinks}, sinks=sinks,
         dead_letters=writer_name(DEAD_LETTERS),

@@ -228,7 +228,7 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     manifest = Manifest(
         run=uuid.uuid4().hex, name=pipeline.name, app=found.module, state=str(Path(state).absolute()), dry=dry,
         source=source, sinks={name: sink for name, sink in sinks.items() if sink is not None}, dead_letters=letters,
-        folds=pipeline.fold is not None, windowed=pipeline.windows is not None, emits=pipeline.emits,
+        folds=pipeline.fold is not None, windowed=pipeline.windows is not None, emit_sinks=pipeline.emit_sinks,
         options=None if options is None else msgspec.to_builtins(options),
         limits=fixed.pop("run"), **fixed)
     return Settings(manifest, pipeline, shown)

@@ -93,7 +93,7 @@ class Stage:
         manifest = Manifest(
             run=run, name="t", app="", state=str(folder), source=component(Taps), sinks={"a": component(MemorySink)},
             dead_letters=component(UnorderedMemorySink), folds=False, flow=FlowOptions(window_batches=window),
-            budget=BudgetOptions(max_error_rate=0.5), emits=emits, windowed=windows is not None,
+            budget=BudgetOptions(max_error_rate=0.5), emit_sinks=emits, windowed=windows is not None,
             window=windows or WindowOptions())
         self.reader = Reader(self.post, manifest, self.ledger, self.source)
         self.reader.roster([Member(name, 1, "writer", "", True) for name in DESTINATIONS], [])

@@ -377,7 +377,7 @@ QUERY = Pipeline(
     fold=Fold(partials=count, keys=("host",), fields=("connections",)),
     windows=Windows(time=itemgetter(0), emit=answer),
     window=WindowOptions(kind="global", max_future_skew_s=1e10),  # whole files are asked about, of whatever time
-    sinks={"hosts": Stdout()}, emits=("hosts",), dead_letters=DeadLetters(), options=Options(),
+    sinks={"hosts": Stdout()}, emit_sinks=("hosts",), dead_letters=DeadLetters(), options=Options(),
     flags={"host": "options.host", "from": "options.since", "to": "options.until", "direction": "options.direction",
            "unit": "options.unit"},
     required=("options.host",),
@@ -389,7 +389,7 @@ PIPELINE = Pipeline(
     fold=Fold(partials=partials, keys=("what", "host"), fields=("connections",)),
     windows=Windows(time=itemgetter(0), emit=emit),
     window=WindowOptions(size_s=3600, disorder_s=300, start="first"),
-    emits=("report", "hours", "rows"), sinks={"report": Stdout(), "hours": Jsonl(), "rows": Discard()},
+    emit_sinks=("report", "hours", "rows"), sinks={"report": Stdout(), "hours": Jsonl(), "rows": Discard()},
     dead_letters=DeadLetters(), options=Options(),
     flags={"into-host": "options.into_host", "from-host": "options.from_host", "unit": "options.unit"},
     panel=Panel(title="Hosts with most connections", draw=busiest), batch=QUERY)

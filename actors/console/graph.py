@@ -114,7 +114,7 @@ def _edges(manifest: Manifest) -> Iterator[Edge]:
         yield Edge("aggregator", _STATE, "aggregates", _IN_ORDER,
                    "exactly once: state and positions in one transaction")
     for sink, options in _sinks(manifest):
-        giver = "aggregator" if sink in manifest.emits else worker
+        giver = "aggregator" if sink in manifest.emit_sinks else worker
         carries = "rejects" if sink == DEAD_LETTERS else "emitted rows" if giver == "aggregator" else "items"
         order = _IN_ORDER if options.ordered else _ANY_ORDER
         yield Edge(giver, writer_name(sink), carries, order, _HELD)
@@ -122,7 +122,7 @@ def _edges(manifest: Manifest) -> Iterator[Edge]:
     for sink in manifest.sinks:
         if DEAD_LETTERS in downstream(manifest, stage_of(writer_name(sink))):
             yield Edge(writer_name(sink), writer_name(DEAD_LETTERS), "refusals", _ANY_ORDER, _HELD)
-    if manifest.folds and manifest.emits:
+    if manifest.folds and manifest.emit_sinks:
         yield Edge("aggregator", writer_name(DEAD_LETTERS), "rejects", _ANY_ORDER, _HELD)
 
 

@@ -60,7 +60,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         batch: run the pipeline that the application has for batches (``Pipeline.batch``).
         folds: whether the application has a ``fold``.
         windowed: whether it has event-time windows around it.
-        emits: sinks that only the aggregators write to.
+        emit_sinks: sinks that only the aggregators write to.
         options: the application's own options, or None.
         links: how actors reach one another.
     """
@@ -81,7 +81,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     window: WindowOptions = WindowOptions()
     batch: bool = False
     windowed: bool = False
-    emits: tuple[str, ...] = ()
+    emit_sinks: tuple[str, ...] = ()
     flow: FlowOptions = FlowOptions()
     budget: BudgetOptions = BudgetOptions()
     restart: RestartOptions = RestartOptions()

@@ -62,9 +62,9 @@ __all__ = [
     "Window",
     "WindowOptions",
     "Windows",
-    "nowhere",
+    "drop",
+    "identity",
     "per_chunk",
-    "unchanged",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -117,10 +117,10 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """Of distinct numbers: how many new ones, and how many known ones, since the last report; new ones in all."""
+    """Of distinct numbers: how many new ones and how many duplicates since the last report; new ones in all."""
 
     new: int
-    again: int
+    duplicates: int
     total: int
 
 
@@ -128,12 +128,12 @@ class Distinct(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers of which only the first of each goes on. What is folded is ``[numbers]``: little-endian uint32, packed.
 
     Attributes:
-        size: all numbers are below this; a bitmap of so many bits is kept.
+        limit: all numbers are below this; a bitmap of so many bits is kept.
         emit: ``numpy array of new numbers (uint32, each once) -> [(sink name, item), …]``; an item may be ``Packed``.
         report: ``Totals -> [(sink name, item), …]``, every ``aggregator.report_s`` and at the end; None: no reports.
     """
 
-    size: int
+    limit: int
     emit: Callable[[Any], Any]
     report: Callable[[Totals], Any] | None = None
 
@@ -207,12 +207,12 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     draw: Callable[[Aggregates], Bars | Curves]
 
 
-def nowhere(value: Any) -> None:
+def drop(value: Any) -> None:
     """The route of an application whose records are only folded."""
 
 
-def unchanged(value: Any) -> Any:
-    """An encoding that changes nothing."""
+def identity(value: Any) -> Any:
+    """The encoding that changes nothing: the item is the value."""
     return value
 
 
@@ -227,7 +227,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         route: ``value -> sink name``, or None: the record goes to no sink.
         encode: ``value -> item`` in the form that the sinks take, e.g. ``(key, value)`` bytes.
         sinks: options of each sink, by the name that ``route`` returns.
-        emits: those of the sinks that only the aggregators write to.
+        emit_sinks: those of the sinks that only the aggregators write to.
         fold: partial aggregates, or None.
         windows: event-time windows around the fold, or None.
         distinct: of what is folded, only what is new goes on; or None.
@@ -250,11 +250,11 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     source: SourceOptions
     parse: Callable[..., Any]
     check: Callable[..., Any] | None = None
-    route: Callable[..., Any] = nowhere
-    encode: Callable[..., Any] = unchanged
+    route: Callable[..., Any] = drop
+    encode: Callable[..., Any] = identity
     sinks: dict[str, SinkOptions]
     dead_letters: SinkOptions
-    emits: tuple[str, ...] = ()
+    emit_sinks: tuple[str, ...] = ()
     fold: Fold | None = None
     windows: Windows | None = None
     distinct: Distinct | None = None

@@ -96,7 +96,7 @@ def expand(manifest: Manifest) -> tuple[ChildSpec, ...]:
         name = writer_name(sink)
         specs.append(ChildSpec(name, "writer", name, 1, ordered=component_ordered(manifest.sinks[sink])))
     for name in aggregator_names(manifest):
-        specs.append(ChildSpec(name, "aggregator", name, 2, ordered=True, emits=bool(manifest.emits)))
+        specs.append(ChildSpec(name, "aggregator", name, 2, ordered=True, emits=bool(manifest.emit_sinks)))
     for index in range(1, 1 + (0 if fused else manifest.checker.workers)):
         specs.append(ChildSpec(process_name("checker", index), "checker", "checker", 3))
     for index in range(1, 1 + manifest.parser.workers):
@@ -134,6 +134,6 @@ def downstream(manifest: Manifest, stage: str) -> tuple[str, ...]:
 
 def fixed_destinations(manifest: Manifest) -> frozenset[str]:
     """The actors that must be there before a batch is worth delivering: every writer and aggregator shard."""
-    fed_by_shards = {writer_name(sink) for sink in manifest.emits}
+    fed_by_shards = {writer_name(sink) for sink in manifest.emit_sinks}
     return frozenset(spec.name for spec in expand(manifest)
                      if spec.stage in ("writer", "aggregator", DEAD_LETTERS) and spec.name not in fed_by_shards)

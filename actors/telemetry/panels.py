@@ -88,14 +88,14 @@ def read_aggregates(manifest: Manifest, pipeline: Pipeline) -> Aggregates | None
     """
     state, merge = Path(manifest.state), merge_of(pipeline.fold)
     shards = range(1, 1 + manifest.aggregator.shards)
-    if manifest.emits and pipeline.distinct is not None:
+    if manifest.emit_sinks and pipeline.distinct is not None:
         from actors.runtime.distinct import read_totals
 
         totals = [found for shard in shards if (found := read_totals(state / f"distinct.{shard}.db")) is not None]
         return Aggregates(windows=[], totals=_sum(totals)) if totals else None
     windows: _Windows = {}
     for shard in shards:
-        if manifest.emits:
+        if manifest.emit_sinks:
             from actors.runtime.panes import read_panes
 
             _add(windows, read_panes(state / f"windows.{shard}.db", merge), merge)
@@ -117,7 +117,7 @@ def _add(windows: _Windows, more: Mapping[Window, dict[Key, Numbers]], merge: Me
 
 
 def _sum(totals: list[Totals]) -> Totals:
-    return Totals(sum(each.new for each in totals), sum(each.again for each in totals),
+    return Totals(sum(each.new for each in totals), sum(each.duplicates for each in totals),
                   sum(each.total for each in totals))
 
 

@@ -105,7 +105,7 @@ def _make_role(world: World, name: str, post: Post) -> Role:
         ledger = world.files[name] = Ledger(world.folder / "positions.db", manifest.run)
         return world.make_reader(post, ledger)
     if stage == "aggregator":
-        emitted = {sink: world.sinks[sink] for sink in manifest.emits}
+        emitted = {sink: world.sinks[sink] for sink in manifest.emit_sinks}
         state = world.files[name] = open_shard(
             manifest, pipeline, pipeline.options, int(which), (emitted, world.letters))
         return Aggregator(post, int(which) - 1, state)
@@ -115,7 +115,7 @@ def _make_role(world: World, name: str, post: Post) -> Role:
         writer._trouble.random = world.rng  # the delays between its retries, too, come from the seed
         return writer
     sinks: dict[str, SinkOptions] = {
-        sink: options for sink, options in world.sinks.items() if sink not in manifest.emits}
+        sink: options for sink, options in world.sinks.items() if sink not in manifest.emit_sinks}
     checks = Check(pipeline, pipeline.options, Destinations(
         {sink: writer_name(sink) for sink in sinks}, sinks, writer_name(DEAD_LETTERS), world.letters,
         aggregator_names(manifest)), manifest.window)

@@ -295,7 +295,7 @@ def _manifest(pipeline: Pipeline, folder: Path, shape: Shape) -> Manifest:
         sinks={name: _component(MemorySink if options.ordered else UnorderedMemorySink)
                for name, options in pipeline.sinks.items()},
         dead_letters=_component(UnorderedMemorySink), folds=pipeline.fold is not None,
-        windowed=pipeline.windows is not None, window=pipeline.window, emits=pipeline.emits,
+        windowed=pipeline.windows is not None, window=pipeline.window, emit_sinks=pipeline.emit_sinks,
         parser=ParserOptions(workers=shape.workers, fuse=shape.fuse), checker=CheckerOptions(workers=shape.workers),
         aggregator=pipeline.aggregator, budget=pipeline.budget,
         flow=msgspec.structs.replace(pipeline.flow, batch_bytes=shape.batch_bytes))

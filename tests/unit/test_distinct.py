@@ -26,8 +26,8 @@ def state_at(path: Path, size: int = 1000, report_s: float = 0.0) -> DistinctSta
     emitter = Emitter("aggregator.1", {"log": MemorySink(), "report": MemorySink()}, UnorderedMemorySink(),
                       {"": "writer.dead_letters", "log": "writer.log", "report": "writer.report"})
     functions = Distinct(
-        size=size, emit=lambda numbers: [("log", int(number)) for number in numbers],
-        report=lambda totals: [("report", (totals.new, totals.again, totals.total))])
+        limit=size, emit=lambda numbers: [("log", int(number)) for number in numbers],
+        report=lambda totals: [("report", (totals.new, totals.duplicates, totals.total))])
     return DistinctState(path, 1, functions, report_s, emitter)
 
 

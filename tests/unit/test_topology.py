@@ -99,7 +99,7 @@ def test_a_batch_needs_every_writer_and_every_shard(manifest: Manifest) -> None:
 
 
 def test_a_batch_does_not_need_the_writers_that_only_aggregators_write_to() -> None:
-    assert fixed_destinations(msgspec.structs.replace(MANIFEST, emits=("gaid",))) == {
+    assert fixed_destinations(msgspec.structs.replace(MANIFEST, emit_sinks=("gaid",))) == {
         "writer.dead_letters", "writer.idfa", "aggregator.1", "aggregator.2"}
 
 
