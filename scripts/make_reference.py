@@ -12,7 +12,7 @@ import inspect
 import re
 import textwrap
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -22,15 +22,15 @@ from actors.console import catalogue
 PREFACE = """\
 # Reference
 
-What users import: every name, from its docstring. Written by `scripts/make_docs.py`; change the docstrings. Nothing else
-is public: what lies in `actors` may move from one version to the next. `docs/tutorial.md` shows how the names go
-together, `docs/configuration.md` the options as they stand in files, `docs/sinks.md` what each sink promises.
+What users import: every name, from its docstring. `scripts/make_docs.py` writes this page: change the docstrings.
+Nothing else is public: what lies in `actors` may move from one version to the next. `docs/tutorial.md` shows how the
+names go together, `docs/configuration.md` the options as they stand in files, `docs/sinks.md` what each sink promises.
 """
 
 #: The names of each door, in the order of the page.
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "thresher": {
-        "What a pipeline is made of": ("Pipeline", "per_chunk", "nowhere", "unchanged", "Bulk", "lines_with"),
+        "What a pipeline is made of": ("Pipeline", "per_chunk", "drop", "identity", "Bulk", "lines_with"),
         "What becomes of a record": ("Reject", "Finish"),
         "Aggregates and windows": ("Fold", "Windows", "Window", "Distinct", "Totals"),
         "A panel on the dashboard": ("Panel", "Aggregates", "Bars", "Curves"),
@@ -154,25 +154,29 @@ def _methods(kind: type) -> Iterator[str]:
 
 
 def _own(kind: type) -> Iterator[tuple[str, Any]]:
-    for name, member in vars(kind).items():
-        if isinstance(member, (staticmethod, classmethod)):
-            member = member.__func__
+    for name, each in vars(kind).items():
+        member = each.__func__ if isinstance(each, (staticmethod, classmethod)) else each
         if not name.startswith("_") and isinstance(member, (types.FunctionType, property)) and member.__doc__:
             yield name, member
 
 
 def _signature(thing: Any) -> str:
-    if isinstance(thing, type) and (issubclass(thing, (msgspec.Struct, Exception)) or getattr(thing, "_is_protocol", 0)):
-        if not issubclass(thing, Exception) or thing.__init__ is Exception.__init__:
-            return ""
+    if isinstance(thing, type) and not _has_constructor(thing):
+        return ""
     try:
         signature = inspect.signature(thing)
     except (TypeError, ValueError):
         return ""
     kept = [one for name, one in signature.parameters.items() if name != "self"]
     if isinstance(thing, type):
-        return str(signature.replace(parameters=kept, return_annotation=inspect.Signature.empty))
+        signature = signature.replace(return_annotation=inspect.Signature.empty)
     return str(signature.replace(parameters=kept)).replace("'", "")
+
+
+def _has_constructor(kind: type) -> bool:
+    """Whether a class says itself how it is made; a struct's attributes say so, and an interface is not made."""
+    is_interface = getattr(kind, "_is_protocol", False)
+    return "__init__" in vars(kind) and not issubclass(kind, msgspec.Struct) and not is_interface
 
 
 def _flat(doc: Doc) -> str:
@@ -196,10 +200,3 @@ def _markdown(text: str) -> str:
     """With code in Markdown's marks; literal blocks as blocks of code."""
     text = re.sub(r"::\n\n((?: {4}.*\n?|\n)+)", lambda found: ":\n\n" + found[1], text)
     return text.replace("``", "`").strip()
-
-
-def examples(door: str, find: Callable[[str, str], Any]) -> Iterator[tuple[str, str]]:
-    """The examples of a door, by name; an empty one where there is none. ``find`` gives the thing of a name."""
-    for names in GROUPS[door].values():
-        for name in names:
-            yield name, read(find(door, name)).parts.get("Example", "")

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
         Totals,
         Window,
         Windows,
-        nowhere,
+        drop,
+        identity,
         per_chunk,
-        unchanged,
     )
     from actors.runtime.progress import extend, progress
     from actors.runtime.search import lines_with
@@ -58,7 +58,7 @@ else:
         "actors.runtime.links": ("Links",),
         "actors.runtime.pipeline": (
             "Aggregates", "Bars", "Bulk", "Curves", "Distinct", "Fold", "Panel", "Pipeline", "Totals", "Window",
-            "Windows", "nowhere", "per_chunk", "unchanged"),
+            "Windows", "drop", "per_chunk", "identity"),
         "actors.runtime.progress": ("extend", "progress"),
         "actors.runtime.search": ("lines_with",),
         "actors.runtime.sections": (
@@ -68,8 +68,40 @@ else:
     })
 
 __all__ = [
-    "Aggregates", "AggregatorOptions", "Bars", "BudgetOptions", "Bulk", "CheckerOptions", "ConfigError", "Curves",
-    "Distinct", "Finish", "FlowOptions", "Fold", "Links", "MonitorOptions", "Panel", "ParserOptions", "Pipeline",
-    "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "RunResult", "Totals", "TracingOptions",
-    "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with", "nowhere", "per_chunk",
-    "progress", "run", "unchanged"]
+    "Aggregates",
+    "AggregatorOptions",
+    "Bars",
+    "BudgetOptions",
+    "Bulk",
+    "CheckerOptions",
+    "ConfigError",
+    "Curves",
+    "Distinct",
+    "Finish",
+    "FlowOptions",
+    "Fold",
+    "Links",
+    "MonitorOptions",
+    "Panel",
+    "ParserOptions",
+    "Pipeline",
+    "RecycleOptions",
+    "Reject",
+    "RestartOptions",
+    "Retryable",
+    "RunOptions",
+    "RunResult",
+    "Totals",
+    "TracingOptions",
+    "WatchOptions",
+    "Window",
+    "WindowOptions",
+    "Windows",
+    "drop",
+    "extend",
+    "identity",
+    "lines_with",
+    "per_chunk",
+    "progress",
+    "run",
+]

@@ -44,6 +44,11 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         outcomes: how many of them were ``written``, ``folded``, ``filtered`` and ``dead_lettered``.
         state: the state directory: positions, dead letters, aggregates, embedded stores.
         report: the whole report, as ``thresher report --json`` prints it.
+
+    Example::
+
+        def say(result: RunResult) -> None:
+            print("done" if result.ok else f"{result.code}: {result.reason}", result.outcomes)
     """
 
     code: int

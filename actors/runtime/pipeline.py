@@ -77,7 +77,13 @@ def per_chunk(function: F) -> F:
 
 
 class Window(msgspec.Struct, frozen=True, array_like=True):
-    """One window of one key, as ``emit`` is given it: [start, end) in ms since 1970; revisions count from 1."""
+    """One window of one key, as ``emit`` is given it: [start, end) in ms since 1970; revisions count from 1.
+
+    Example::
+
+        def emit(window: Window, groups):
+            return [("reports", {"hour": window.start, "hosts": len(groups)})]
+    """
 
     start: int
     end: int
@@ -93,6 +99,14 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True):
         key: ``value -> tuple``: windows are kept for each key; by default there is one key, ``()``. Or per chunk.
         emit: ``(window, [(key, numbers), …]) -> [(sink name, item), …]``: the rows of a closed window, from what
             ``fold`` has in it, sorted by key. A pure function: it is called again after a crash.
+
+    Example::
+
+        def emit(window, groups):  # the busiest host of each hour
+            (host, *_), (number, *_) = max(groups, key=lambda group: group[1])
+            return [("reports", {"hour": window.start, "host": host, "number": number})]
+
+        Windows(time=lambda value: value[0], emit=emit)
     """
 
     time: Callable[..., Any]
@@ -117,7 +131,13 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """Of distinct numbers: how many new ones and how many duplicates since the last report; new ones in all."""
+    """Of distinct numbers: how many new ones and how many duplicates since the last report; new ones in all.
+
+    Example::
+
+        def report(totals: Totals):
+            return [("log", f"{totals.new} new, {totals.duplicates} known, {totals.total} in all")]
+    """
 
     new: int
     duplicates: int
@@ -131,6 +151,10 @@ class Distinct(msgspec.Struct, frozen=True, kw_only=True):
         limit: all numbers are below this; a bitmap of so many bits is kept.
         emit: ``numpy array of new numbers (uint32, each once) -> [(sink name, item), …]``; an item may be ``Packed``.
         report: ``Totals -> [(sink name, item), …]``, every ``aggregator.report_s`` and at the end; None: no reports.
+
+    Example::
+
+        Distinct(limit=10**9, emit=lambda numbers: [("log", b"%d" % number) for number in numbers])
     """
 
     limit: int
@@ -148,6 +172,13 @@ class Bulk(msgspec.Struct, frozen=True, kw_only=True):
         partials: what ``fold.partials`` makes of all that are not filtered.
         times: with windows that are not ``global``: the event times, in ms, of the first record that is folded, of the
             oldest and of the newest. When they are not all of the same window the slice goes line by line.
+
+    Example::
+
+        def bulk(data: bytes, lines: int) -> Bulk | None:
+            if b'"' in data:  # this slice needs a look at each line
+                return None
+            return Bulk(read=lines, items={"log": data.splitlines()})
     """
 
     read: int
@@ -164,6 +195,10 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, tag="bars"):
         bars: label, height, and what is written inside (may be empty), of each.
         label: what they are of, e.g. ``11:00 to 12:00``. The dashboard keeps the last ones to look back at, by label.
         unit: what the heights are.
+
+    Example::
+
+        Bars(bars=[("Tracy", 41, "41 in 12"), ("Omar", 17, "17 in 9")], label="11:00 to 12:00", unit="connections")
     """
 
     bars: list[tuple[str, float, str]]
@@ -177,6 +212,10 @@ class Curves(msgspec.Struct, frozen=True, kw_only=True, tag="curves"):
     Attributes:
         values: by the name of the curve.
         unit: what they are.
+
+    Example::
+
+        Curves(values={"new": 1200.0, "known": 31.0}, unit="numbers")
     """
 
     values: dict[str, float]
@@ -189,6 +228,11 @@ class Aggregates(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         windows: the open windows in order, each with ``[(key, numbers), …]``; without windows one, [0, 0).
         totals: of distinct numbers, else None.
+
+    Example::
+
+        def draw(aggregates: Aggregates):
+            return Curves(values={"in all": float(aggregates.totals.total if aggregates.totals else 0)})
     """
 
     windows: list[tuple[Window, list[tuple[Any, Any]]]]
@@ -201,6 +245,14 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         title: above it.
         draw: a pure function; it is called in the monitor, so it can slow down nobody else.
+
+    Example::
+
+        def draw(aggregates):
+            groups = aggregates.windows[-1][1] if aggregates.windows else []
+            return Bars(bars=[(key[0], numbers[0], "") for key, numbers in groups])
+
+        Panel(title="Connections by host", draw=draw)
     """
 
     title: str

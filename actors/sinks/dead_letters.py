@@ -84,6 +84,10 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         path: the file, relative to the state directory.
         max_bytes: how much it may hold, at least 1 MiB; 0 for any amount. When so much is in it the pipeline waits
             until ``thresher dlq purge`` has made room. A group of batches is taken whole, so there may be more by one.
+
+    Example::
+
+        DeadLetters(max_bytes=100 * 1024 * 1024)  # then the pipeline waits
     """
 
     ordered: ClassVar[bool] = False

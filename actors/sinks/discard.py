@@ -12,7 +12,13 @@ from actors.runtime.ports import Payload, Refusal, Sink
 
 
 class Discard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nothing is kept."""
+    """Nothing is kept.
+
+    Example::
+
+        Pipeline(name="dry", source=Files(pattern="*.log"), parse=bytes.upper, route=lambda record: "gone",
+                 sinks={"gone": Discard()}, dead_letters=DeadLetters())
+    """
 
     ordered: ClassVar[bool] = True
     guarantee: ClassVar[str] = "nothing is kept"

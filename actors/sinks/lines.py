@@ -43,6 +43,10 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         path: the file, relative to the state directory; empty for ``NAME.log``.
         sync: wait for the disk at each group of batches; without it what was written survives the death of any
             process, not that of the machine.
+
+    Example::
+
+        Lines(path="clean.log")  # items are bytes, without a newline
     """
 
     ordered: ClassVar[bool] = True

@@ -36,6 +36,10 @@ class Lmdb(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         sync: wait for the disk at each transaction; without it what was written survives the death of any process,
             not that of the machine.
         only_missing: store nothing under a key that is there already.
+
+    Example::
+
+        Lmdb(path="words.lmdb")  # items are (key, value), bytes
     """
 
     ordered: ClassVar[bool] = True

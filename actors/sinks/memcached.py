@@ -63,6 +63,10 @@ class Memcached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         timeout_s: longest time without any progress of a write.
         expire_s: seconds until an item expires; 0 for never.
         only_missing: store nothing under a key that is there already.
+
+    Example::
+
+        Memcached(server="127.0.0.1:11211", expire_s=3600)  # items are (key, value), bytes
     """
 
     ordered: ClassVar[bool] = True

@@ -57,6 +57,10 @@ class Sql(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         sync: wait for the disk at each group of batches; without it what was written survives the death of any process
             of ours, not that of the machine or of the server.
         timeout_s: longest time to connect, and to wait for an answer.
+
+    Example::
+
+        Sql(url="sqlite:///reports.db", table="reports", columns={"host": "text", "number": "integer"}, key=["host"])
     """
 
     ordered: ClassVar[bool] = True

@@ -31,7 +31,12 @@ _GONE = (errno.EPIPE, errno.ECONNRESET)
 
 
 class Stdout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The standard output of ``thresher run``. An item is a line of text or bytes, or several: a block."""
+    """The standard output of ``thresher run``. An item is a line of text or bytes, or several: a block.
+
+    Example::
+
+        Stdout()  # items are bytes, a line each
+    """
 
     ordered: ClassVar[bool] = True
     guarantee: ClassVar[str] = "in source order, at least once: a line may be repeated after a crash of its writer"

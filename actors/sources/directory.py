@@ -61,6 +61,10 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         idle_timeout_s: a file that has been silent for so long is not waited for by the watermark; one that was
             renamed or deleted has ended then; a compressed one is complete then.
         poll_s: look so often even when the kernel says nothing of changes.
+
+    Example::
+
+        Directory(paths=["/var/log/app"], pattern="*.log", follow=True)
     """
 
     guarantee: ClassVar[str] = (

@@ -52,6 +52,10 @@ class Files(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         paths: more files or patterns. A file that is named here and does not exist is reported.
         rename: what becomes of a finished file: ``dot`` puts a dot before its name, ``none`` leaves it.
         max_line_bytes: longest line, its newline included; a longer one goes to the dead letters, in pieces.
+
+    Example::
+
+        Files(pattern="logs/*.tsv.gz", rename="dot")
     """
 
     guarantee: ClassVar[str] = (

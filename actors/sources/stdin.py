@@ -35,6 +35,10 @@ class Stdin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Attributes:
         max_line_bytes: longest line, its newline included; a longer one goes to the dead letters, in pieces.
+
+    Example::
+
+        Stdin(max_line_bytes=1024 * 1024)
     """
 
     guarantee: ClassVar[str] = (

@@ -66,6 +66,10 @@ class Tcp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         sync: wait for the disk before anything that was received goes on; without it what was accepted survives the
             death of any process, not that of the machine.
         journal: the journal's folder, relative to the state directory.
+
+    Example::
+
+        Tcp(host="127.0.0.1", port=4000, max_clients=5)
     """
 
     guarantee: ClassVar[str] = (

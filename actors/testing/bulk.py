@@ -22,6 +22,16 @@ def assert_bulk_is_faithful(pipeline: Pipeline, data: bytes, *, options: msgspec
 
     Raises:
         AssertionError: they differ, or ``bulk`` took lines of which the functions reject one.
+
+    Example::
+
+        def bulk(data):
+            lines = data.splitlines()
+            return Bulk(read=len(lines), items={"out": [line.upper() for line in lines]})
+
+        pipeline = Pipeline(name="upper", source=Files(pattern="*.log"), parse=bytes.upper, route=lambda record: "out",
+                            bulk=bulk, sinks={"out": Lines()}, dead_letters=DeadLetters())
+        assert_bulk_is_faithful(pipeline, b"a")
     """
     options = pipeline.options if options is None else options
     bulk = bulk_of(pipeline, options)

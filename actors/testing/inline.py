@@ -33,6 +33,15 @@ class InlineResult(msgspec.Struct, frozen=True):
         folded: the numbers of each key; a key's member called ``unit`` is the unit's name.
         counts: the outcomes: ``read``, ``written``, ``written.SINK``, ``folded``, ``filtered``, ``dead_lettered``,
             ``rejected.REASON``. Those that are 0 may be missing.
+
+    Example::
+
+        pipeline = Pipeline(name="upper", source=Files(pattern="*.log"), parse=bytes.upper, route=lambda record: "out",
+                            sinks={"out": Lines()}, dead_letters=DeadLetters())
+
+        result: InlineResult = run_inline(pipeline, ["a", "b"])
+        assert result.written == {"out": [b"A", b"B"]}
+        assert result.counts["written"] == 2
     """
 
     written: dict[str, list[Any]]
@@ -74,6 +83,13 @@ def run_inline(
         ValueError: a line has a newline in it, or a number is below 1.
         AssertionError: the run does not come to its end, or its outcomes do not add up. Without a pipeline that does
             forbidden things (global state, a ``merge`` that is not associative) this is an error of Thresher.
+
+    Example::
+
+        pipeline = Pipeline(name="upper", source=Files(pattern="*.log"), parse=bytes.upper, route=lambda record: "out",
+                            sinks={"out": Lines()}, dead_letters=DeadLetters())
+
+        assert run_inline(pipeline, ["a", "b"]).written["out"] == [b"A", b"B"]
     """
     if batch_bytes < 1 or workers < 1:
         raise ValueError(f"expected batch_bytes and workers of 1 or more, got {batch_bytes} and {workers}")

@@ -23,6 +23,10 @@ class MemorySource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     Attributes:
         units: content by name, in the order of reading; a unit plays the part of a file.
+
+    Example::
+
+        MemorySource(units={"first.log": bytes(3), "second.log": b"x"})
     """
 
     guarantee: ClassVar[str] = "held in memory: read again from the last committed position"
@@ -188,7 +192,13 @@ class MemoryStore:
 
 
 class MemorySink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Keep items in the memory of their writer. A subclass may refuse some, as a server would."""
+    """Keep items in the memory of their writer. A subclass may refuse some, as a server would.
+
+    Example::
+
+        Pipeline(name="try", source=MemorySource(units={"a.log": b"x"}), parse=bytes.upper, route=lambda record: "out",
+                 sinks={"out": MemorySink()}, dead_letters=MemorySink())
+    """
 
     ordered: ClassVar[bool] = True
     guarantee: ClassVar[str] = "kept in memory: gone with its process"
@@ -211,7 +221,12 @@ class MemorySink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class UnorderedMemorySink(MemorySink, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The same, for parts in any order."""
+    """The same, for parts in any order.
+
+    Example::
+
+        UnorderedMemorySink()  # as a sink that does not care for the order
+    """
 
     ordered: ClassVar[bool] = False
 

@@ -21,7 +21,7 @@ PUBLIC = {
         "Distinct", "Finish", "FlowOptions", "Fold", "Links", "MonitorOptions", "Panel", "ParserOptions", "Pipeline",
         "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "RunResult", "Totals",
         "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with",
-        "nowhere", "per_chunk", "progress", "run", "unchanged"},
+        "drop", "per_chunk", "progress", "run", "identity"},
     "thresher.sources": {
         "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger"},
     "thresher.sinks": {
