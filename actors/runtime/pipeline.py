@@ -234,7 +234,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         bulk: ``bytes -> Bulk | None``: the short way for a slice of whole lines (the last one may lack its newline),
             where most records need no look of their own. It is also given the number of lines, when it has a parameter
             ``lines``. None: not for this slice, it goes line by line; so does one
-            for which it raises. Used when parsers check as well (``parser.fuse``).
+            for which it raises. Used when parsers check as well (``parser.fused``).
             ``actors.testing.assert_bulk_is_faithful`` shows that it does what the functions do.
         options: the application's own options (a frozen struct), given to functions that have a parameter ``options``
             (also ``fold.partials`` and ``bulk``).
