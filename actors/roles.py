@@ -137,8 +137,8 @@ def _taps(post: Post, manifest: Manifest, pipeline: Pipeline, options: msgspec.S
 
 def _application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:
     pipeline: Pipeline = importlib.import_module(manifest.app).PIPELINE
-    if manifest.batch and pipeline.batch is not None:
-        pipeline = pipeline.batch
+    if manifest.query and pipeline.query is not None:
+        pipeline = pipeline.query
     if manifest.options is None or pipeline.options is None:
         return pipeline, pipeline.options
     return pipeline, msgspec.convert(manifest.options, type(pipeline.options))
