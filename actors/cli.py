@@ -69,17 +69,17 @@ def _settings(options: argparse.Namespace, dry: bool = False) -> Settings:
 
 def _run(options: argparse.Namespace) -> int:
     scratch: Path | None = None
-    if options.batch == [] and not options.files:
-        print("--batch: expected the files to look at, got none: thresher run TARGET --batch FILE…", file=sys.stderr)
+    if options.query == [] and not options.files:
+        print("--query: expected the files to look at, got none: thresher run TARGET --query FILE…", file=sys.stderr)
         return USAGE
-    if options.dry_run or (options.batch is not None and options.state is None):
+    if options.dry_run or (options.query is not None and options.state is None):
         from actors.runtime.rundir import scratch_directory
 
         scratch = scratch_directory()
         options.state = str(scratch)
     try:
         code = _run_settings(options, _settings(options, dry=options.dry_run))
-        if options.batch is not None and code == 0:
+        if options.query is not None and code == 0:
             _say_if_nothing_was_found(options)
         return code
     finally:

@@ -72,7 +72,7 @@ def _parser(manifest: Manifest) -> MakeRole:
 
     pipeline, options = _application(manifest)
     parse = lift(bind(pipeline.parse, options), "parse")
-    if manifest.parser.fuse:
+    if manifest.parser.fused:
         work = parser.fused(parse, _check(manifest, pipeline, options),
                             parser.bulk_of(pipeline, options))
     else:
@@ -130,15 +130,15 @@ def _taps(post: Post, manifest: Manifest, pipeline: Pipeline, options: msgspec.S
     placer = None if pipeline.windows is None else Placer(
         pipeline.windows, options, manifest.window, manifest.aggregator.shards)
     # A parser that does not check sees no dead letters but in its samples.
-    unpack = getattr(manifest.dead_letters.load(), "unpack", None) if manifest.parser.fuse else None
+    unpack = getattr(manifest.dead_letters.load(), "unpack", None) if manifest.parser.fused else None
     return Taps(post.address.partition("#")[0], Inspector(pipeline, options, sinks, placer, unpack),
                 writer_name(DEAD_LETTERS))
 
 
 def _application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:
     pipeline: Pipeline = importlib.import_module(manifest.app).PIPELINE
-    if manifest.batch and pipeline.batch is not None:
-        pipeline = pipeline.batch
+    if manifest.query and pipeline.query is not None:
+        pipeline = pipeline.query
     if manifest.options is None or pipeline.options is None:
         return pipeline, pipeline.options
     return pipeline, msgspec.convert(manifest.options, type(pipeline.options))

@@ -32,7 +32,7 @@ from actors.runtime.sections import missing_extras
 SECTIONS = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run",
           "monitor", "tracing")
 _COMPONENTS = ("source", "dead_letters")
-#: Sections that are said of one pipeline of an application, not of the one that it has for batches.
+#: Sections that are said of one pipeline of an application, not of the query that it has.
 _OF_ONE_PIPELINE = ("source", "sinks", "window")
 _TOP = ("app", "state", *SECTIONS, *_COMPONENTS, "sinks", "options")
 
@@ -61,7 +61,7 @@ class _Target(msgspec.Struct, frozen=True):
 
 def load(
     target: str, *, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None, state: str | None = None,
-    dry: bool = False, source: Sequence[str] = (), batch: bool = False, flags: Sequence[tuple[str, str]] = (),
+    dry: bool = False, source: Sequence[str] = (), query: bool = False, flags: Sequence[tuple[str, str]] = (),
 ) -> Settings:
     """Return the settings of TARGET: an application's name, a TOML file, or a dotted module.
 
@@ -72,7 +72,7 @@ def load(
         state: the state directory, when not the configured one.
         dry: nothing is to be written to sinks.
         source: ``KEY=VALUE`` texts that take the place of what file and environment say of the source.
-        batch: of the pipeline that the application has for batches.
+        query: the settings of the application's query (``Pipeline.query``) are meant.
         flags: the application's own flags of the command line, with what was said after each.
 
     Raises:
@@ -82,8 +82,8 @@ def load(
     environ = os.environ if environ is None else environ
     problems: list[str] = []
     said = [*found.assignments, *from_environment(environ, found.pipeline.sinks, problems)]
-    if batch:
-        found = _batch_of(found, target)
+    if query:
+        found = _query_of(found, target)
         said = [one for one in said if one.key[0] not in _OF_ONE_PIPELINE]
     if source:
         said = [one for one in said if one.key[0] != "source"]
@@ -96,19 +96,19 @@ def load(
     settings = _apply(found, assignments, dry, problems)
     if problems or settings is None:
         raise ConfigError("\n".join(problems))
-    if batch:
-        settings = msgspec.structs.replace(settings, manifest=msgspec.structs.replace(settings.manifest, batch=True))
+    if query:
+        settings = msgspec.structs.replace(settings, manifest=msgspec.structs.replace(settings.manifest, query=True))
     return settings
 
 
-def pipeline_of(target: str, batch: bool = False) -> Pipeline:
-    """Return the application that TARGET means, or the pipeline that it has for batches.
+def pipeline_of(target: str, query: bool = False) -> Pipeline:
+    """Return the application that TARGET means, or the query that it has.
 
     Raises:
         ConfigError: there is none.
     """
     found = _resolve(target)
-    return (_batch_of(found, target) if batch else found).pipeline
+    return (_query_of(found, target) if query else found).pipeline
 
 
 def applications() -> list[str]:
@@ -128,11 +128,11 @@ def _resolve(target: str) -> _Target:
     return _Target(module, pipeline, [])
 
 
-def _batch_of(found: _Target, target: str) -> _Target:
-    batch = found.pipeline.batch
-    if batch is None:
-        raise ConfigError(f"--batch: {target} has no pipeline for batches: run it without --batch")
-    return msgspec.structs.replace(found, pipeline=batch)
+def _query_of(found: _Target, target: str) -> _Target:
+    query = found.pipeline.query
+    if query is None:
+        raise ConfigError(f"--query: {target} has no query: run it without --query")
+    return msgspec.structs.replace(found, pipeline=query)
 
 
 def _from_file(path: Path) -> _Target:

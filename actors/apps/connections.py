@@ -2,7 +2,7 @@
 
     1565647204351 Aadvik Matina                         Aadvik connected to Matina
     ──▶  a report for each hour: who connected to one host, to whom another connected, who connected most
-    ──▶  --batch: who connected to a host in a period
+    ──▶  --query: who connected to a host in a period
 
 The reports look at every line, on whole lists: the lines of a slice are joined, split once, and taken apart by strides,
 which is exact because a mark stands between any two of them. What is unusual in any way takes the slow path, to the
@@ -392,4 +392,4 @@ PIPELINE = Pipeline(
     emit_sinks=("report", "hours", "rows"), sinks={"report": Stdout(), "hours": Jsonl(), "rows": Discard()},
     dead_letters=DeadLetters(), options=Options(),
     flags={"into-host": "options.into_host", "from-host": "options.from_host", "unit": "options.unit"},
-    panel=Panel(title="Hosts with most connections", draw=busiest), batch=QUERY)
+    panel=Panel(title="Hosts with most connections", draw=busiest), query=QUERY)

@@ -217,5 +217,5 @@ def render_suggestion(suggestion: Suggestion, manifest: Manifest) -> str:
     """How many workers to use, as text."""
     if suggestion.workers is None:
         return "no suggestion: " + "; ".join(suggestion.reasons)
-    pools = "parser.workers" if manifest.parser.fuse else "parser.workers and checker.workers"
+    pools = "parser.workers" if manifest.parser.fused else "parser.workers and checker.workers"
     return f"{pools} = {suggestion.workers}: " + "; ".join(suggestion.reasons)

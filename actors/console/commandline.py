@@ -92,8 +92,8 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     target_options(run)
     run.add_argument("files", nargs="*", default=[], metavar="FILE", help="read these instead of the configured ones; "
                      "-: standard input")
-    run.add_argument("--batch", nargs="*", metavar="FILE", help="run what the application has for whole files, e.g. a "
-                     "query, over these; nothing is kept, unless --state is given")
+    run.add_argument("--query", nargs="*", metavar="FILE", help="answer the question that the application has for "
+                     "whole files, over these; nothing is kept, unless --state is given")
     how = run.add_mutually_exclusive_group()
     how.add_argument("--follow", action="store_true", help="read the files as they are written, until told to stop")
     how.add_argument("--once", action="store_true", help="read what is there, and end, also where files are followed")

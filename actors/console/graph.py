@@ -93,7 +93,7 @@ def _nodes(manifest: Manifest) -> Iterator[Node]:
     yield Node("source", "source", manifest.source.load().describe())
     for name, count in counts.items():
         label = f"{name} ×{count}" if count > 1 else name
-        if name == "parser" and manifest.parser.fuse:
+        if name == "parser" and manifest.parser.fused:
             label += " (parse and check)"
         yield Node(name, stage_of(name), label, count)
     if manifest.folds:
@@ -106,9 +106,9 @@ def _edges(manifest: Manifest) -> Iterator[Edge]:
     source = manifest.source.load()
     yield Edge("source", "reader", "raw bytes", _IN_ORDER, source.guarantee)
     yield Edge("reader", "parser", "batches of lines", _ANY_ORDER, _HELD)
-    if not manifest.parser.fuse:
+    if not manifest.parser.fused:
         yield Edge("parser", "checker", "batches of values", _ANY_ORDER, _HELD)
-    worker = "parser" if manifest.parser.fuse else "checker"
+    worker = "parser" if manifest.parser.fused else "checker"
     if manifest.folds:
         yield Edge(worker, "aggregator", "partial aggregates", _IN_ORDER, _HELD)
         yield Edge("aggregator", _STATE, "aggregates", _IN_ORDER,

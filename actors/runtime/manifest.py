@@ -57,7 +57,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         app: dotted module that holds ``PIPELINE``.
         state: absolute path of the state directory.
         dry: write nothing to sinks, keep no position, rename nothing.
-        batch: run the pipeline that the application has for batches (``Pipeline.batch``).
+        query: run the pipeline that answers a question about whole files (``Pipeline.query``).
         folds: whether the application has a ``fold``.
         windowed: whether it has event-time windows around it.
         emit_sinks: sinks that only the aggregators write to.
@@ -79,7 +79,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     checker: CheckerOptions = CheckerOptions()
     aggregator: AggregatorOptions = AggregatorOptions()
     window: WindowOptions = WindowOptions()
-    batch: bool = False
+    query: bool = False
     windowed: bool = False
     emit_sinks: tuple[str, ...] = ()
     flow: FlowOptions = FlowOptions()

@@ -10,6 +10,12 @@ a call for each record costs about 0.1 µs, so a hot application works on lists.
 Outcomes: ``parse`` returning None means "no record here" (a blank line) and counts as nothing; ``check`` returning
 None means ``filtered``; raising ``Reject`` (or, per chunk, putting one in the list) means ``dead_lettered``; any
 other exception dead-letters the one record that caused it, with its traceback.
+
+Four words. A *batch* is the unit on the wire: a range of the input's bytes (about ``flow.batch_bytes``, whole records)
+that is numbered, delivered, and acknowledged as one. A *slice* is a part of a batch that a worker makes at a time:
+whole lines, given to ``bulk`` as bytes, or parsed. A *chunk* is what a function that is marked ``@per_chunk`` is
+given: a list of the records of (a slice of) a batch. A *query* is a pipeline that answers a question about whole files
+and keeps nothing: ``Pipeline.query``, for ``thresher run TARGET --query FILE…``.
 """
 
 from __future__ import annotations
@@ -71,7 +77,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def per_chunk(function: F) -> F:
-    """Mark a function as working on lists: it returns a list of the same length, Rejects in their places."""
+    """Mark a function as one over chunks: it returns a list of the same length, Rejects in their places.
+
+    A chunk: a list of the records of (a slice of) a batch. Where a batch or a slice ends is up to the engine.
+    """
     function.__per_chunk__ = True  # type: ignore[attr-defined]
     return function
 
@@ -286,7 +295,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         bulk: ``bytes -> Bulk | None``: the short way for a slice of whole lines (the last one may lack its newline),
             where most records need no look of their own. It is also given the number of lines, when it has a parameter
             ``lines``. None: not for this slice, it goes line by line; so does one
-            for which it raises. Used when parsers check as well (``parser.fuse``).
+            for which it raises. Used when parsers check as well (``parser.fused``).
             ``thresher.testing.assert_bulk_is_faithful`` shows that it does what the functions do.
         options: the application's own options (a frozen struct), given to functions that have a parameter ``options``
             (also ``fold.partials`` and ``bulk``).
@@ -294,8 +303,8 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
             ``{"host": "options.host"}``.
         required: those options that somebody has to set, as in ``flags``.
         panel: a panel of its own on the dashboard, or None.
-        batch: the pipeline that ``run --batch`` runs instead, over the files that are given there. Of a configuration
-            file it takes all but ``[source]``, ``[sinks]`` and ``[window]``.
+        query: the pipeline that ``run --query`` runs instead: it answers a question about the files that are given
+            there. Of a configuration file it takes all but ``[source]``, ``[sinks]`` and ``[window]``.
     """
 
     name: str
@@ -315,7 +324,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     flags: dict[str, str] = {}
     required: tuple[str, ...] = ()
     panel: Panel | None = None
-    batch: Pipeline | None = None
+    query: Pipeline | None = None
     parser: ParserOptions = ParserOptions()
     checker: CheckerOptions = CheckerOptions()
     aggregator: AggregatorOptions = AggregatorOptions()

@@ -45,7 +45,7 @@ class ParserOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_fi
 
     Attributes:
         workers: number of processes.
-        fuse: run ``check`` in the parsers too: one hop less, the same results.
+        fused: run ``check`` in the parsers too: one hop less, the same results.
         max_rss_bytes: resident memory above which a worker is replaced; 0: never.
         max_age_s: age above which a worker is replaced; 0: never.
 
@@ -55,7 +55,7 @@ class ParserOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     workers: Workers = 2
-    fuse: bool = True
+    fused: bool = True
 
 
 class CheckerOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -76,7 +76,7 @@ def free_members(pool: str, taken: Container[str], count: int) -> list[str]:
 
 def may_come(manifest: Manifest) -> list[str]:
     """The actors that ``scale`` may add to those of the start."""
-    pools = {"parser": manifest.parser.workers} if manifest.parser.fuse else {
+    pools = {"parser": manifest.parser.workers} if manifest.parser.fused else {
         "parser": manifest.parser.workers, "checker": manifest.checker.workers}
     return [process_name(pool, number) for pool, workers in pools.items()
             for number in range(1 + workers, 1 + MAX_WORKERS)]
@@ -89,7 +89,7 @@ def process_title(name: str, pipeline: str) -> str:
 
 def expand(manifest: Manifest) -> tuple[ChildSpec, ...]:
     """Return every actor of a run, in the order of start."""
-    fused = manifest.parser.fuse
+    fused = manifest.parser.fused
     specs = [ChildSpec(process_name(MONITOR, 1), MONITOR, MONITOR, -1, vital=False)] if manifest.monitor.enabled else []
     specs.append(ChildSpec(writer_name(DEAD_LETTERS), DEAD_LETTERS, writer_name(DEAD_LETTERS), 0))
     for sink in manifest.sinks:
@@ -129,7 +129,7 @@ def component_ordered(component: Component) -> bool:
 
 def downstream(manifest: Manifest, stage: str) -> tuple[str, ...]:
     """The stages that an actor of this stage sends to."""
-    return DOWNSTREAM["fused" if stage == "parser" and manifest.parser.fuse else stage]
+    return DOWNSTREAM["fused" if stage == "parser" and manifest.parser.fused else stage]
 
 
 def fixed_destinations(manifest: Manifest) -> frozenset[str]:

@@ -162,7 +162,7 @@ def _edges(stages: Sequence[StageFlow], after: Snapshot, manifest: Manifest) -> 
 
     add("reader", "parser", True)
     last = "parser"
-    if not manifest.parser.fuse:
+    if not manifest.parser.fused:
         add("parser", "checker", True)
         last = "checker"
     shards = aggregator_names(manifest)

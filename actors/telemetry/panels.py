@@ -71,8 +71,8 @@ class Panels:
         if self._loaded is None:
             manifest = self._manifest
             pipeline: Pipeline = importlib.import_module(manifest.app).PIPELINE
-            if manifest.batch and pipeline.batch is not None:
-                pipeline = pipeline.batch
+            if manifest.query and pipeline.query is not None:
+                pipeline = pipeline.query
             options = pipeline.options
             if manifest.options is not None and options is not None:
                 options = msgspec.convert(manifest.options, type(options))

@@ -62,7 +62,7 @@ class InlineResult(msgspec.Struct, frozen=True):
 
 def run_inline(
     pipeline: Pipeline, lines: Iterable[bytes | str] | Mapping[str, bytes], *, options: msgspec.Struct | None = None,
-    batch_bytes: int = 256, workers: int = 2, fuse: bool | None = None, faults: Faults | None = None,
+    batch_bytes: int = 256, workers: int = 2, fused: bool | None = None, faults: Faults | None = None,
 ) -> InlineResult:
     """Run a pipeline over lines in this process and return what came of them.
 
@@ -75,7 +75,7 @@ def run_inline(
         options: in place of the pipeline's own ``options``.
         batch_bytes: size of a batch, about; small, so that few lines already make several.
         workers: parsers, and checkers if they are not fused.
-        fuse: parse and check in one actor or in two; by default what the pipeline says.
+        fused: parse and check in one actor or in two; by default what the pipeline says.
         faults: what happens to actors and messages; by default nothing.
 
     Raises:
@@ -95,7 +95,7 @@ def run_inline(
         raise ValueError(f"expected batch_bytes and workers of 1 or more, got {batch_bytes} and {workers}")
     if options is not None:
         pipeline = msgspec.structs.replace(pipeline, options=options)
-    shape = Shape(batch_bytes=batch_bytes, workers=workers, fuse=pipeline.parser.fuse if fuse is None else fuse)
+    shape = Shape(batch_bytes=batch_bytes, workers=workers, fused=pipeline.parser.fused if fused is None else fused)
     with tempfile.TemporaryDirectory(prefix="thresher-inline-") as folder:
         world = World(pipeline, units_of(lines), Path(folder), shape, faults or Faults(0))
         try:

@@ -124,5 +124,5 @@ def _make_role(world: World, name: str, post: Post) -> Role:
         work = world.adapt(checking(checks, traveller(pipeline.parse)))
     else:
         bulk = bulk_of(pipeline, pipeline.options)
-        work = world.adapt(fused(parse, checks, bulk)) if manifest.parser.fuse else forwarding(parse)
+        work = world.adapt(fused(parse, checks, bulk)) if manifest.parser.fused else forwarding(parse)
     return PoolWorker(post, work, manifest.flow.credit)

@@ -54,7 +54,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     batch_bytes: int
     workers: int
-    fuse: bool
+    fused: bool
 
 
 class World:
@@ -296,7 +296,7 @@ def _manifest(pipeline: Pipeline, folder: Path, shape: Shape) -> Manifest:
                for name, options in pipeline.sinks.items()},
         dead_letters=_component(UnorderedMemorySink), folds=pipeline.fold is not None,
         windowed=pipeline.windows is not None, window=pipeline.window, emit_sinks=pipeline.emit_sinks,
-        parser=ParserOptions(workers=shape.workers, fuse=shape.fuse), checker=CheckerOptions(workers=shape.workers),
+        parser=ParserOptions(workers=shape.workers, fused=shape.fused), checker=CheckerOptions(workers=shape.workers),
         aggregator=pipeline.aggregator, budget=pipeline.budget,
         flow=msgspec.structs.replace(pipeline.flow, batch_bytes=shape.batch_bytes))
 

@@ -218,7 +218,7 @@ def test_an_option_that_cannot_be_says_what_is_expected(option: str, value: str,
 
 def test_a_period_that_ends_before_it_begins_is_refused() -> None:
     with pytest.raises(ConfigError, match="until: expected a time that is not before since"):
-        load("connections", batch=True, flags=[("host", "H"), ("from", "20"), ("to", "10")], environ={})
+        load("connections", query=True, flags=[("host", "H"), ("from", "20"), ("to", "10")], environ={})
 
 
 @pytest.mark.parametrize("name", ["connections.toml", "connections-postgres.toml"])

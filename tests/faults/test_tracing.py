@@ -45,19 +45,19 @@ def _assert_nested(spans: list[Received], parents: dict[str, set[str]]) -> None:
             assert parent.start_ns <= span.start_ns <= span.end_ns
 
 
-@pytest.mark.parametrize("fuse", [True, False], ids=["fused", "unfused"])
-def test_every_batch_is_one_trace_whose_spans_nest_by_stage(tmp_path: Path, fuse: bool) -> None:
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])
+def test_every_batch_is_one_trace_whose_spans_nest_by_stage(tmp_path: Path, fused: bool) -> None:
     with Collector() as collector:
-        running = _run(tmp_path, "state", *settings(collector), f"parser.fuse={str(fuse).lower()}")
+        running = _run(tmp_path, "state", *settings(collector), f"parser.fused={str(fused).lower()}")
     counts = assert_counts_add_up(running.state)
-    _assert_nested(collector.spans, FUSED if fuse else UNFUSED)
+    _assert_nested(collector.spans, FUSED if fused else UNFUSED)
     roots = collector.named("batch")
     assert len({root.trace for root in roots}) == len(roots)
     assert {span.trace for span in collector.spans} == {root.trace for root in roots}
     assert sum(root.facts["records"] for root in roots) == counts["read"] == RECORDS
     for outcome in ("written", "dead_lettered"):
         assert sum(root.facts.get(f"outcome.{outcome}", 0) for root in roots) == counts[outcome]
-    made = ("parse",) if fuse else ("parse", "check")
+    made = ("parse",) if fused else ("parse", "check")
     assert all(Counter(span.trace for span in collector.named(name)) == {root.trace: 1 for root in roots}
                for name in (*made, "commit"))
     writes = collector.named("write")

@@ -172,12 +172,12 @@ def test_every_fuzzed_line_has_the_one_outcome_that_the_rules_give_it(make: obje
                                "longitude", "key"}, "the generator finds every rule"
 
 
-@pytest.mark.parametrize("fuse", ["true", "false"])
-def test_a_real_run_over_a_fuzzed_file_stores_and_rejects_what_the_rules_say(tmp_path: Path, fuse: str) -> None:
+@pytest.mark.parametrize("is_fused", ["true", "false"])
+def test_a_real_run_over_a_fuzzed_file_stores_and_rejects_what_the_rules_say(tmp_path: Path, is_fused: str) -> None:
     lines = list(fuzzed(10_000, 77))
     (tmp_path / "1.tsv").write_bytes(b"".join(line + b"\n" for line in lines))
     done = load(tmp_path / "1.tsv", tmp_path / "state", "budget.max_error_rate=1", "flow.batch_bytes=100000",
-                f"parser.fuse={fuse}")
+                f"parser.fused={is_fused}")
     assert done.process.returncode == 0, done.output()
     stores: Stores = {name: {} for name in DEVICE_TYPES}
     rejected: list[tuple[int, str, bytes]] = []

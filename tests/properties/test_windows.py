@@ -112,11 +112,11 @@ def line_of(record: Record) -> bytes:
     return "{} {} {}".format(*record).encode()
 
 
-def run(folder: Path, pipeline: Pipeline, records: list[Record], faults: Faults, workers: int, fuse: bool) -> World:
+def run(folder: Path, pipeline: Pipeline, records: list[Record], faults: Faults, workers: int, fused: bool) -> World:
     lines = [line_of(record) for record in records]
     middle = len(lines) // 2
     units = {"one": b"\n".join(lines[:middle]), "two": b"\n".join(lines[middle:])}
-    world = World(pipeline, units, folder, Shape(batch_bytes=120, workers=workers, fuse=fuse), faults)
+    world = World(pipeline, units, folder, Shape(batch_bytes=120, workers=workers, fused=fused), faults)
     try:
         world.run()
     finally:

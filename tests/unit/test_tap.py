@@ -164,7 +164,7 @@ def test_a_payload_that_is_one_dead_letter_is_shown_as_such() -> None:
 
 @pytest.mark.parametrize(("value", "shown"), [
     ((1, b"x", None), [1, b"x", None]), (2**70, str(2**70)), ({(1, 2): 3}, {(1, 2): 3}), (object, repr(object)),
-    (PIPELINE.parser, {"workers": 2, "fuse": True, "max_rss_bytes": 0, "max_age_s": 0.0})])
+    (PIPELINE.parser, {"workers": 2, "fused": True, "max_rss_bytes": 0, "max_age_s": 0.0})])
 def test_any_value_is_shown_in_some_way(value: Any, shown: Any) -> None:
     assert plain(value) == shown
 

@@ -64,10 +64,10 @@ LINES = ["a 1", "", "b 2", "c x", "a 200", "a 3"]
 MANY = [f"w{number % 17} {number % 120}" for number in range(400)]
 
 
-@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("batch_bytes", [1, 7, 10_000])
-def test_a_run_gives_what_was_written_rejected_folded_and_counted(fuse: bool, batch_bytes: int) -> None:
-    result = run_inline(pipeline(), LINES, fuse=fuse, batch_bytes=batch_bytes)
+def test_a_run_gives_what_was_written_rejected_folded_and_counted(fused: bool, batch_bytes: int) -> None:
+    result = run_inline(pipeline(), LINES, fused=fused, batch_bytes=batch_bytes)
     assert result.written["store"] == [(b"a", 1), (b"b", 2), (b"a", 3)]
     assert result.stores == {"store": {b"a": 3, b"b": 2}}
     assert [(x.source, x.line, x.offset, x.reason, x.detail, x.raw) for x in result.dead_letters] == [
@@ -138,7 +138,7 @@ def test_the_same_arguments_make_the_same_run_and_a_seed_makes_another() -> None
 def test_no_fault_changes_the_results(seed: int) -> None:
     expected = run_inline(pipeline(), MANY)
     faults = Faults(seed, kills=8, stops=4, delays=20, duplicates=0.1, outages=0.1)
-    assert run_inline(pipeline(), MANY, fuse=bool(seed % 2), faults=faults) == expected
+    assert run_inline(pipeline(), MANY, fused=bool(seed % 2), faults=faults) == expected
 
 
 def test_what_keeps_state_of_its_own_is_caught_by_kills() -> None:

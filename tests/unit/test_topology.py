@@ -25,7 +25,7 @@ MANIFEST = Manifest(
     run="r", name="n", app="", state="/", source=STORE, sinks={"idfa": STORE, "gaid": STORE}, dead_letters=LETTERS,
     folds=True, parser=ParserOptions(workers=2), checker=CheckerOptions(workers=3),
     aggregator=AggregatorOptions(shards=2))
-UNFUSED = msgspec.structs.replace(MANIFEST, parser=ParserOptions(workers=2, fuse=False))
+UNFUSED = msgspec.structs.replace(MANIFEST, parser=ParserOptions(workers=2, fused=False))
 BOTH = pytest.mark.parametrize("manifest", [MANIFEST, UNFUSED], ids=["fused", "unfused"])
 
 
