@@ -6,7 +6,7 @@ import threading
 
 import msgspec
 
-from actors.runtime.pipeline import Aggregates, Curves, Panel
+from thresher import Aggregates, Curves, Panel
 from tests.pipelines import treacherous
 
 
