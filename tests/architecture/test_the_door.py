@@ -104,3 +104,9 @@ def test_pages_templates_and_applications_import_from_the_door_alone() -> None:
 def _file(door: str) -> Path:
     path = ROOT.joinpath(*door.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def test_python_m_thresher_is_the_command() -> None:
+    said = subprocess.run([sys.executable, "-m", "thresher", "--version"], cwd=ROOT, capture_output=True, text=True,
+                          check=True)
+    assert said.stdout.startswith("thresher ") and said.stderr == ""
