@@ -75,7 +75,8 @@ def test_no_module_of_the_tree_is_in_an_import_cycle() -> None:
 
 @pytest.mark.parametrize("line", [
     "import pack.one", "from pack import one", "from pack.one import thing", "from .one import thing",
-    "from . import one", "if TYPE_CHECKING:\n    from pack.one import thing", "def late():\n    from pack.one import thing",
+    "from . import one", "if TYPE_CHECKING:\n    from pack.one import thing",
+    "def late():\n    from pack.one import thing",
     "try:\n    import pack.one as other\nexcept ImportError:\n    pass",
 ])
 def test_the_search_finds_each_way_to_import(tmp_path: Path, line: str) -> None:
