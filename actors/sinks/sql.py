@@ -140,11 +140,6 @@ def _needs(name: str, error: ImportError) -> str:
             "`pip install sqlalchemy 'psycopg[binary]'` (the extra `sql`)")
 
 
-def timestamp_of(microseconds: int) -> datetime.datetime:
-    """The time that a row has as microseconds since 1970."""
-    return _EPOCH + microseconds * _MICROSECOND
-
-
 class _Column(msgspec.Struct, frozen=True):
     name: str
     kind: str
