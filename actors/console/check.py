@@ -19,6 +19,7 @@ from actors.console.commandline import target_options
 from actors.console.inputs import settings_from
 from actors.runtime import rundir
 from actors.runtime.errors import ConfigError, plain_reason
+from actors.runtime.extras import how_to_install
 from actors.runtime.manifest import Manifest
 from actors.runtime.topology import DEAD_LETTERS, expand
 from actors.settings import Settings
@@ -115,7 +116,7 @@ def _asked(what: str, ask: Callable[[], list[str]], otherwise: str) -> Finding:
 
 
 def _installed(settings: Settings) -> Iterator[Finding]:
-    """Modules that this configuration needs, with the extra that brings each."""
+    """Modules that this configuration needs, with the command that brings each."""
     manifest = settings.manifest
     wanted = [("numpy", "numbers")] if settings.pipeline.distinct is not None else []
     wanted += [("aiohttp", "monitor"), ("prometheus_client", "monitor")] if manifest.monitor.enabled else []
@@ -124,8 +125,8 @@ def _installed(settings: Settings) -> Iterator[Finding]:
     for component in (manifest.source, *manifest.sinks.values(), manifest.dead_letters):
         wanted += [(module, "") for module in getattr(type(component.load()), "imports", ())]
     missing = {module: extra for module, extra in wanted if not surroundings.has(module)}
-    text = "\n".join(f"{module} is not installed: `pip install "
-                     + (f"'thresher[{extra}]'`" if extra else f"{module.partition('.')[0]}`")
+    text = "\n".join(f"{module} is not installed: "
+                     + (how_to_install(extra) if extra else f"pip install {module.partition('.')[0]}")
                      for module, extra in missing.items())
     yield _judged("installed", text, "everything that it imports")
 

@@ -25,6 +25,7 @@ import msgspec
 
 from actors.runtime.database import open_for_reading
 from actors.runtime.errors import ConfigError, DecodeError
+from actors.runtime.extras import how_to_install
 from actors.runtime.messages import Part
 from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
@@ -68,8 +69,7 @@ class DistinctState:
         try:
             import numpy
         except ImportError as error:
-            raise ConfigError("distinct numbers need numpy: install it with `pip install numpy` (it is the extra "
-                              "`numbers`)") from error
+            raise ConfigError(f"distinct numbers need numpy: {how_to_install('numbers')}") from error
         self._np = numpy
         self._file = ShardFile(path, SCHEMA, VERSION, shards)
         self.outbox: Outbox | None = Outbox(self._file.connection, emitter.name, emitter.ordered)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from actors.runtime import extras
 from actors.runtime.links import is_loopback
 
 Count = Annotated[int, Meta(ge=1)]
@@ -303,20 +303,11 @@ class TracingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"endpoint: expected http://HOST:PORT or https://HOST:PORT, got {self.endpoint!r}")
 
 
-#: What a section needs when it is enabled: the extra that brings it, and its packages.
-_EXTRAS = {"monitor": ("monitor", ("aiohttp", "prometheus_client")),
-           "tracing": ("otel", ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"))}
+#: The extra that a section needs when it is enabled.
+_EXTRAS = {"monitor": "monitor", "tracing": "otel"}
 
 
 def missing_extras(sections: Mapping[str, Any]) -> list[str]:
     """Say which enabled sections need something that is not installed."""
-    return [f"{name}.enabled needs the extra {extra}: pip install 'thresher[{extra}]'"
-            for name, (extra, packages) in _EXTRAS.items()
-            if sections[name].enabled and not all(map(_is_installed, packages))]
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ImportError:  # not even what it is a part of
-        return False
+    return [f"{name}.enabled needs {' and '.join(lacking)}: {extras.how_to_install(extra)}"
+            for name, extra in _EXTRAS.items() if sections[name].enabled and (lacking := extras.missing(extra))]

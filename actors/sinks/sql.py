@@ -28,6 +28,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Reject
+from actors.runtime.extras import how_to_install
 from actors.runtime.options import without_password
 from actors.runtime.ports import Sink
 
@@ -136,8 +137,7 @@ OPTIONS = Sql
 
 
 def _needs(name: str, error: ImportError) -> str:
-    return (f"sinks.{name}: type sql needs {error.name or error}: install it with "
-            "`pip install sqlalchemy 'psycopg[binary]'` (the extra `sql`)")
+    return f"sinks.{name}: type sql needs {error.name or error}: {how_to_install('sql')}"
 
 
 class _Column(msgspec.Struct, frozen=True):
