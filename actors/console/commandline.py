@@ -36,9 +36,10 @@ VERBS: dict[str, str] = {
     "verify": "run a pipeline on a sample in several ways, kill its actors, compare",
     "doctor": "say what this machine has that runs need, and what is missing",
     "schema": "print the JSON Schema of configuration files, for editors",
+    "docs": "print a page of the documentation",
 }
 #: Those with a module of their own, ``actors.console.VERB``.
-MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema")
+MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs")
 
 
 def read(words: list[str]) -> argparse.Namespace:
