@@ -1,4 +1,6 @@
-"""Run ONE actor: ``python -m actors NAME --generation N --run DIR --parent PID``.
+"""Run ONE actor: ``python -P actors/__main__.py NAME --generation N --run DIR --parent PID``.
+
+It looks for modules where its supervisor does, which the run directory says: what it runs is what that has checked.
 
 Exit codes: 0 told to stop; 75 something that it needs cannot be had now; 78 wrong configuration, or something that
 cannot be imported; anything else is a crash.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import json
 import os
 import signal
 import sys
@@ -23,7 +26,9 @@ _KEPT_BLOCK_BYTES = 32 * 1024 * 1024
 
 def main(argv: list[str]) -> int:
     """Run the actor of a command line; return its exit code."""
-    return run(argv[0], int(argv[2]), Path(argv[4]), int(argv[6]))
+    run_dir = Path(argv[4])
+    sys.path[:] = json.loads((run_dir / "search-path.json").read_text(encoding="utf-8"))
+    return run(argv[0], int(argv[2]), run_dir, int(argv[6]))
 
 
 def run(name: str, generation: int, run_dir: Path, parent: int) -> int:

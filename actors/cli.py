@@ -120,7 +120,7 @@ def _own_output(manifest: Manifest) -> contextlib.AbstractContextManager[object]
 def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     import msgspec
 
-    import supervisor
+    from actors import launcher
     from actors.console import report
     from actors.console.history import Recorder
     from actors.console.inputs import require_stdin
@@ -139,7 +139,7 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
         return msgspec.structs.replace(result, code=final.code, reason=final.reason)
 
     try:
-        recorder.ended(supervisor.run(
+        recorder.ended(launcher.run(
             settings.manifest, notifier, notifier.reloading(lambda: _settings(options, dry=options.dry_run).manifest),
             judge))
     finally:
@@ -218,9 +218,9 @@ def _verify(options: argparse.Namespace) -> int:
     from actors.verify import runs
 
     if options.one:
-        import supervisor
+        from actors import launcher
 
-        return runs.run_one(Path(options.one), supervisor.run)
+        return runs.run_one(Path(options.one), launcher.run)
     from actors.console import verify
 
     settings = _settings(options)
@@ -262,12 +262,12 @@ def _dlq(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if options.what != "retry":
         return dlq.main(options, settings)
-    import supervisor
+    from actors import launcher
 
     with _own_output(settings.manifest):
         observer = _observer(options.json, options.quiet)
         try:
-            return dlq.retry(options, settings, supervisor.run, observer)
+            return dlq.retry(options, settings, launcher.run, observer)
         finally:
             observer.close()
 
@@ -282,9 +282,9 @@ def _module(options: argparse.Namespace) -> int:
     verb: Callable[..., int] = commandline.module_of(options.command).main
     if options.command != "bench":
         return verb(options)
-    import supervisor
+    from actors import launcher
 
-    return verb(options, supervisor.run)
+    return verb(options, launcher.run)
 
 
 _VERBS: dict[str, Callable[[argparse.Namespace], int]] = {

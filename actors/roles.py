@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from actors.runtime import loading
 from actors.runtime.actor import Post, Role
 from actors.runtime.manifest import Manifest
 from actors.runtime.pipeline import Pipeline
@@ -136,7 +136,7 @@ def _taps(post: Post, manifest: Manifest, pipeline: Pipeline, options: msgspec.S
 
 
 def _application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:
-    pipeline: Pipeline = importlib.import_module(manifest.app).PIPELINE
+    pipeline: Pipeline = loading.named(manifest.app)
     if manifest.query and pipeline.query is not None:
         pipeline = pipeline.query
     if manifest.options is None or pipeline.options is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import os
 import pkgutil
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 import msgspec
 
 from actors.assignments import flatten, from_environment, from_flag, from_sets, lines_of, with_references
+from actors.runtime import loading
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.options import Assignment, build, overlay, unknown_key, without_password
@@ -34,6 +36,8 @@ SECTIONS = ("parser", "checker", "aggregator", "window", "flow", "budget", "rest
 _COMPONENTS = ("source", "dead_letters")
 #: Sections that are said of one pipeline of an application, not of the query that it has.
 _OF_ONE_PIPELINE = ("source", "sinks", "window")
+#: What an application's value is called, where nothing else is said.
+_PIPELINE = "PIPELINE"
 _TOP = ("app", "state", *SECTIONS, *_COMPONENTS, "sinks", "options")
 
 
@@ -54,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True):
 class _Target(msgspec.Struct, frozen=True):
     """What TARGET means."""
 
-    module: str
+    app: str
     pipeline: Pipeline
     assignments: list[Assignment]
 
@@ -63,7 +67,7 @@ def load(
     target: str, *, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None, state: str | None = None,
     dry: bool = False, source: Sequence[str] = (), query: bool = False, flags: Sequence[tuple[str, str]] = (),
 ) -> Settings:
-    """Return the settings of TARGET: an application's name, a TOML file, or a dotted module.
+    """Return the settings of TARGET: an application's name, a TOML file, a dotted module, or the path of a file.
 
     Args:
         target: see above.
@@ -122,7 +126,7 @@ def applications() -> list[str]:
 
 
 def _resolve(target: str) -> _Target:
-    if target.endswith(".toml") or ("/" in target and not target.endswith(".py")):
+    if target.endswith(".toml") or ("/" in target and not loading.is_file(_split(target)[0])):
         return _from_file(Path(target))
     module, pipeline = _import_application(target, f"target {target!r}")
     return _Target(module, pipeline, [])
@@ -149,7 +153,7 @@ def _from_file(path: Path) -> _Target:
         where = f"{path}:{lines['app',]}" if ("app",) in lines else str(path)
         raise ConfigError(f"{where}: expected app = \"NAME\", one of {', '.join(applications())} or a dotted module, "
                           f"got {'nothing' if app is None else repr(app)}")
-    module, pipeline = _import_application(app, f"{path}: app")
+    module, pipeline = _import_application(app, f"{path}: app", path.absolute().parent)
     return _Target(module, pipeline, [
         Assignment(key, value, f"{path}:{lines[key]}" if key in lines else str(path))
         for key, value in flatten(data)])
@@ -163,32 +167,73 @@ def _target_like(path: Path) -> str:
     return f"\n  did you mean '{known[close[0]]}'?" if close else ""
 
 
-def _import_application(name: str, where: str) -> tuple[str, Pipeline]:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a user's own module beside his configuration
-    module = f"actors.apps.{name}" if "." not in name and name in applications() else name
-    unknown = (f"{where}: no application and no module is called {name!r}\n"
-               f"  applications: {', '.join(applications())}\n"
-               "  a module is looked for in this folder and where Python looks")
-    unknown += _target_like(Path(name))
-    if name.endswith(".py"):
-        unknown += f"\n  did you mean '{name.removesuffix('.py').replace('/', '.')}'?"
-    if not all(part.isidentifier() for part in module.split(".")):
-        raise ConfigError(unknown)
+def _import_application(name: str, where: str, beside: Path | None = None) -> tuple[str, Pipeline]:
+    """Return what an application is called in a manifest, and its pipeline.
+
+    Args:
+        name: an application's name, a dotted module, or the path of a file; then ``:NAME``, if it is not ``PIPELINE``.
+        where: what named it, for errors.
+        beside: the folder of the configuration that named it; a file may be relative to it.
+    """
+    loading.look_last(os.getcwd())  # a user's own modules beside his configuration
+    module, attribute = _split(name)
+    module = _module_called(module, where, beside)
     try:
-        found = importlib.import_module(module)
+        found = loading.module_of(module)
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
-            raise ConfigError(unknown) from error
+            raise ConfigError(_unknown(name, where)) from error
         raise ConfigError(f"{where}: {module} cannot be imported: {_told(error)}") from error
-    pipeline = getattr(found, "PIPELINE", None)
+    pipeline = vars(found).get(attribute)
     if pipeline is None:
         folder = "" if getattr(found, "__file__", None) else (
             f": it is a folder; if {module}.py is in it: cd {module.replace('.', '/')}, and the same again from there")
-        raise ConfigError(f"{where}: module {module} has no PIPELINE{folder}")
+        raise ConfigError(f"{where}: module {module} has no {attribute}{folder}")
     if not isinstance(pipeline, Pipeline):
-        raise ConfigError(f"{where}: {module}.PIPELINE: expected a Pipeline, got {type(pipeline).__name__}")
-    return module, pipeline
+        raise ConfigError(f"{where}: {module}.{attribute}: expected a Pipeline, got {type(pipeline).__name__}")
+    return f"{module}:{attribute}", pipeline
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A module and the attribute of it that is meant."""
+    module, colon, attribute = name.rpartition(":")
+    return (module, attribute) if colon and attribute.isidentifier() else (name, _PIPELINE)
+
+
+def _module_called(name: str, where: str, beside: Path | None) -> str:
+    """Return the dotted name of a module, or the absolute path of its file."""
+    if loading.is_file(name):
+        found = next((folder / name for folder in (Path.cwd(), beside) if folder and (folder / name).is_file()), None)
+        if found is None:
+            raise ConfigError(f"{where}: there is no file {name}{_target_like(Path(name))}")
+        return os.path.abspath(found)
+    if name.isidentifier() and name in applications():
+        return f"actors.apps.{name}"
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(_unknown(name, where))
+    file = "" if "." in name else _beside(name, beside)
+    return file if file and _origin(name) != file else name
+
+
+def _beside(name: str, beside: Path | None) -> str:
+    """The file of this name in the current folder, or else beside the configuration; empty when there is none."""
+    files = [folder / f"{name}.py" for folder in (Path.cwd(), beside) if folder]
+    return next((os.path.abspath(file) for file in files if file.is_file()), "")
+
+
+def _origin(name: str) -> str | None:
+    """The file that Python would import, which looks into the current folder last."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    return None if spec is None else spec.origin
+
+
+def _unknown(name: str, where: str) -> str:
+    return (f"{where}: no application and no module is called {name!r}\n"
+            f"  applications: {', '.join(applications())}\n"
+            "  a module is looked for in this folder and where Python looks" + _target_like(Path(name)))
 
 
 def _told(error: BaseException) -> str:
@@ -204,7 +249,8 @@ def _told(error: BaseException) -> str:
 def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: list[str]) -> Settings | None:
     pipeline = found.pipeline
     sections = _by_section(assignments, pipeline, problems)
-    shown: dict[str, Any] = {"app": found.module.removeprefix("actors.apps."), "state": f"var/{pipeline.name}"}
+    app = found.app.removeprefix("actors.apps.").removesuffix(f":{_PIPELINE}")
+    shown: dict[str, Any] = {"app": app, "state": f"var/{pipeline.name}"}
     state = _state(sections.pop((), []), shown, problems)
     source = _component("source", pipeline.source, sections, problems, shown)
     letters = _component("dead_letters", pipeline.dead_letters, sections, problems, shown)
@@ -226,7 +272,7 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
         return None
     options = fixed.pop("options", None)
     manifest = Manifest(
-        run=uuid.uuid4().hex, name=pipeline.name, app=found.module, state=str(Path(state).absolute()), dry=dry,
+        run=uuid.uuid4().hex, name=pipeline.name, app=found.app, state=str(Path(state).absolute()), dry=dry,
         source=source, sinks={name: sink for name, sink in sinks.items() if sink is not None}, dead_letters=letters,
         folds=pipeline.fold is not None, windowed=pipeline.windows is not None, emit_sinks=pipeline.emit_sinks,
         options=None if options is None else msgspec.to_builtins(options),
@@ -338,11 +384,7 @@ def _component_type(section: str, assignment: Assignment, problems: list[str]) -
             return None
         if name is None:
             raise TypeError("expected a text")
-        module, colon, attribute = name.partition(":")
-        if colon:
-            kind = getattr(importlib.import_module(module), attribute)
-        else:
-            kind = importlib.import_module(f"{_package(section)}.{name}").OPTIONS
+        kind = loading.named(name) if ":" in name else importlib.import_module(f"{_package(section)}.{name}").OPTIONS
         why = _unfit_for(section, kind)
     except (Exception, SystemExit) as error:
         why = str(error) if isinstance(error, (ImportError, AttributeError, ValueError, TypeError)) else _told(error)

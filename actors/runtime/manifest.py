@@ -5,12 +5,12 @@ An actor loads only the components it needs: a writer never imports the applicat
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from actors.runtime import loading
 from actors.runtime.links import Links
 from actors.runtime.pipeline import (
     AggregatorOptions,
@@ -36,10 +36,13 @@ class Component(msgspec.Struct, frozen=True):
     type: str
     values: dict[str, Any]
 
+    def kind(self) -> Any:
+        """Import the options class."""
+        return loading.named(self.type)
+
     def load(self) -> Any:
         """Import the options class and build it from the values."""
-        module, _, name = self.type.partition(":")
-        return msgspec.convert(self.values, getattr(importlib.import_module(module), name))
+        return msgspec.convert(self.values, self.kind())
 
 
 def component_of(options: Any) -> Component:
@@ -54,7 +57,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         run: identity of this run, new at each start.
         name: the pipeline's name, shown in process titles.
-        app: dotted module that holds ``PIPELINE``.
+        app: what holds the pipeline, and what it is called there: ``package.module:PIPELINE``, or
+            ``/path/to/file.py:PIPELINE``.
         state: absolute path of the state directory.
         dry: write nothing to sinks, keep no position, rename nothing.
         query: run the pipeline that answers a question about whole files (``Pipeline.query``).

@@ -9,7 +9,6 @@ place of the drawing, and ends nothing.
 
 from __future__ import annotations
 
-import importlib
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime import loading
 from actors.runtime.emitter import sorted_items
 from actors.runtime.lift import bind
 from actors.runtime.manifest import Manifest
@@ -70,7 +70,7 @@ class Panels:
     def _application(self) -> tuple[Pipeline, msgspec.Struct | None]:
         if self._loaded is None:
             manifest = self._manifest
-            pipeline: Pipeline = importlib.import_module(manifest.app).PIPELINE
+            pipeline: Pipeline = loading.named(manifest.app)
             if manifest.query and pipeline.query is not None:
                 pipeline = pipeline.query
             options = pipeline.options

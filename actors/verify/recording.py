@@ -7,7 +7,6 @@ a store that takes each range once would hold.
 from __future__ import annotations
 
 import functools
-import importlib
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from actors.runtime import loading
 from actors.runtime.database import open_database, open_for_reading
 from actors.runtime.errors import Retryable
 from actors.runtime.manifest import Component
@@ -158,5 +158,4 @@ def _blob(item: Any, replaced: Any) -> bytes:
 
 @functools.cache
 def _load(kind: str, values: str) -> Any:
-    module, _, name = kind.partition(":")
-    return msgspec.convert(msgspec.json.decode(values), getattr(importlib.import_module(module), name))
+    return msgspec.convert(msgspec.json.decode(values), loading.named(kind))
