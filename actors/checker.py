@@ -15,7 +15,7 @@ from zlib import crc32
 import msgspec
 
 from actors.runtime.errors import NO_VALUE, Finish, Reject
-from actors.runtime.lift import bind, lift
+from actors.runtime.lift import bind, bind_partials, lift
 from actors.runtime.messages import FINISH, NO_TIMES, Batch
 from actors.runtime.pipeline import Bulk, Pipeline, WindowOptions
 from actors.runtime.ports import DeadLetter, SinkOptions, rejections
@@ -69,7 +69,7 @@ class Check:
         self._route = lift(bind(pipeline.route, options), "route")
         self._encode = lift(bind(pipeline.encode, options), "encode")
         self._fold = pipeline.fold
-        self._partials = None if pipeline.fold is None else bind(pipeline.fold.partials, options)
+        self._partials = None if pipeline.fold is None else bind_partials(pipeline.fold.partials, options)
         self._merge = merge_of(pipeline.fold)
         self._kind = window.kind
         self._placer = None if pipeline.windows is None else Placer(

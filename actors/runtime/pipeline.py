@@ -113,7 +113,8 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
     """Partial aggregates: made from each batch in the workers, merged by key in the aggregators, exactly once.
 
     Attributes:
-        partials: ``(values, chunk_unit) -> {key: numbers}``; keys are tuples of str and int, numbers a list.
+        partials: ``(values) -> {key: numbers}``, or ``(values, unit)``, where ``unit`` is the number of the input unit
+            that the values are of; keys are tuples of str and int, numbers a list.
         keys: names of the key's members, for the report; a member named ``unit`` is shown as the unit's name.
         fields: names of the numbers, for the report.
         merge: ``(numbers, numbers) -> numbers``, associative and commutative; by default the sum of each.

@@ -8,7 +8,7 @@ import msgspec
 
 from actors.parser import bulk_of
 from actors.runtime.errors import Reject
-from actors.runtime.lift import bind, lift
+from actors.runtime.lift import bind, bind_partials, lift
 from actors.runtime.pipeline import Bulk, Pipeline
 
 
@@ -53,7 +53,7 @@ def _line_by_line(pipeline: Pipeline, data: bytes, options: msgspec.Struct | Non
     for name, item in zip(names, _apply(pipeline.encode, "encode", values, options), strict=True):
         if name is not None:
             items.setdefault(name, []).append(item)
-    partials = bind(pipeline.fold.partials, options)(values, 0) if pipeline.fold is not None and values else {}
+    partials = bind_partials(pipeline.fold.partials, options)(values, 0) if pipeline.fold is not None and values else {}
     return Bulk(read=read, filtered=read - len(values), items=items, partials=partials)
 
 
