@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from actors.assignments import flatten, from_environment, from_flag, from_sets, lines_of, with_references
+from actors.defaults import completed
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.options import Assignment, build, overlay, unknown_key, without_password
@@ -132,7 +133,7 @@ def _query_of(found: _Target, target: str) -> _Target:
     query = found.pipeline.query
     if query is None:
         raise ConfigError(f"--query: {target} has no query: run it without --query")
-    return msgspec.structs.replace(found, pipeline=query)
+    return msgspec.structs.replace(found, pipeline=completed(query, found.pipeline.name, f"{target}: query"))
 
 
 def _from_file(path: Path) -> _Target:
@@ -188,7 +189,7 @@ def _import_application(name: str, where: str) -> tuple[str, Pipeline]:
         raise ConfigError(f"{where}: module {module} has no PIPELINE{folder}")
     if not isinstance(pipeline, Pipeline):
         raise ConfigError(f"{where}: {module}.PIPELINE: expected a Pipeline, got {type(pipeline).__name__}")
-    return module, pipeline
+    return module, completed(pipeline, module.rpartition(".")[2], f"{where}: {module}.PIPELINE")
 
 
 def _told(error: BaseException) -> str:
