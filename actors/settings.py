@@ -7,14 +7,12 @@ Every problem is found, not only the first. Nothing is opened and no server reac
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import os
 import pkgutil
 import sys
 import tomllib
-import traceback
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,12 +21,14 @@ from typing import Any
 import msgspec
 
 from actors.assignments import flatten, from_environment, from_flag, from_sets, lines_of, with_references
+from actors.defaults import completed
 from actors.runtime import loading
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.options import Assignment, build, overlay, unknown_key, without_password
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.sections import missing_extras
+from actors.targets import PIPELINE, applications, import_application, split, target_like, told
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
 SECTIONS = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run",
@@ -36,8 +36,6 @@ SECTIONS = ("parser", "checker", "aggregator", "window", "flow", "budget", "rest
 _COMPONENTS = ("source", "dead_letters")
 #: Sections that are said of one pipeline of an application, not of the query that it has.
 _OF_ONE_PIPELINE = ("source", "sinks", "window")
-#: What an application's value is called, where nothing else is said.
-_PIPELINE = "PIPELINE"
 _TOP = ("app", "state", *SECTIONS, *_COMPONENTS, "sinks", "options")
 
 
@@ -115,20 +113,13 @@ def pipeline_of(target: str, query: bool = False) -> Pipeline:
     return (_query_of(found, target) if query else found).pipeline
 
 
-def applications() -> list[str]:
-    """The names of the applications that ship."""
-    import actors.apps
-
-    return sorted(module.name for module in pkgutil.iter_modules(actors.apps.__path__))
-
-
 # What TARGET means ------------------------------------------------------------------------------------------------
 
 
 def _resolve(target: str) -> _Target:
-    if target.endswith(".toml") or ("/" in target and not loading.is_file(_split(target)[0])):
+    if target.endswith(".toml") or ("/" in target and not loading.is_file(split(target)[0])):
         return _from_file(Path(target))
-    module, pipeline = _import_application(target, f"target {target!r}")
+    module, pipeline = import_application(target, f"target {target!r}")
     return _Target(module, pipeline, [])
 
 
@@ -136,7 +127,7 @@ def _query_of(found: _Target, target: str) -> _Target:
     query = found.pipeline.query
     if query is None:
         raise ConfigError(f"--query: {target} has no query: run it without --query")
-    return msgspec.structs.replace(found, pipeline=query)
+    return msgspec.structs.replace(found, pipeline=completed(query, found.pipeline.name, f"{target}: query"))
 
 
 def _from_file(path: Path) -> _Target:
@@ -144,7 +135,7 @@ def _from_file(path: Path) -> _Target:
         text = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError(f"{path}: expected a TOML file: {plain_reason(error)}{_target_like(path)}") from error
+        raise ConfigError(f"{path}: expected a TOML file: {plain_reason(error)}{target_like(path)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     lines = lines_of(text)
@@ -153,94 +144,10 @@ def _from_file(path: Path) -> _Target:
         where = f"{path}:{lines['app',]}" if ("app",) in lines else str(path)
         raise ConfigError(f"{where}: expected app = \"NAME\", one of {', '.join(applications())} or a dotted module, "
                           f"got {'nothing' if app is None else repr(app)}")
-    module, pipeline = _import_application(app, f"{path}: app", path.absolute().parent)
+    module, pipeline = import_application(app, f"{path}: app", path.absolute().parent)
     return _Target(module, pipeline, [
         Assignment(key, value, f"{path}:{lines[key]}" if key in lines else str(path))
         for key, value in flatten(data)])
-
-
-def _target_like(path: Path) -> str:
-    """The file beside this one, or the application, that may be meant, as a further line of an error; or nothing."""
-    files = {found.name: str(found) for found in path.parent.glob("*.toml") if found.is_file()}
-    known = files | {name: name for name in applications()}
-    close = difflib.get_close_matches(path.name, known, 1)
-    return f"\n  did you mean '{known[close[0]]}'?" if close else ""
-
-
-def _import_application(name: str, where: str, beside: Path | None = None) -> tuple[str, Pipeline]:
-    """Return what an application is called in a manifest, and its pipeline.
-
-    Args:
-        name: an application's name, a dotted module, or the path of a file; then ``:NAME``, if it is not ``PIPELINE``.
-        where: what named it, for errors.
-        beside: the folder of the configuration that named it; a file may be relative to it.
-    """
-    loading.look_last(os.getcwd())  # a user's own modules beside his configuration
-    module, attribute = _split(name)
-    module = _module_called(module, where, beside)
-    try:
-        found = loading.module_of(module)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
-            raise ConfigError(_unknown(name, where)) from error
-        raise ConfigError(f"{where}: {module} cannot be imported: {_told(error)}") from error
-    pipeline = vars(found).get(attribute)
-    if pipeline is None:
-        folder = "" if getattr(found, "__file__", None) else (
-            f": it is a folder; if {module}.py is in it: cd {module.replace('.', '/')}, and the same again from there")
-        raise ConfigError(f"{where}: module {module} has no {attribute}{folder}")
-    if not isinstance(pipeline, Pipeline):
-        raise ConfigError(f"{where}: {module}.{attribute}: expected a Pipeline, got {type(pipeline).__name__}")
-    return f"{module}:{attribute}", pipeline
-
-
-def _split(name: str) -> tuple[str, str]:
-    """A module and the attribute of it that is meant."""
-    module, colon, attribute = name.rpartition(":")
-    return (module, attribute) if colon and attribute.isidentifier() else (name, _PIPELINE)
-
-
-def _module_called(name: str, where: str, beside: Path | None) -> str:
-    """Return the dotted name of a module, or the absolute path of its file."""
-    if loading.is_file(name):
-        found = next((folder / name for folder in (Path.cwd(), beside) if folder and (folder / name).is_file()), None)
-        if found is None:
-            raise ConfigError(f"{where}: there is no file {name}{_target_like(Path(name))}")
-        return os.path.abspath(found)
-    if name.isidentifier() and name in applications():
-        return f"actors.apps.{name}"
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise ConfigError(_unknown(name, where))
-    file = "" if "." in name else _beside(name, beside)
-    return file if file and _origin(name) != file else name
-
-
-def _beside(name: str, beside: Path | None) -> str:
-    """The file of this name in the current folder, or else beside the configuration; empty when there is none."""
-    files = [folder / f"{name}.py" for folder in (Path.cwd(), beside) if folder]
-    return next((os.path.abspath(file) for file in files if file.is_file()), "")
-
-
-def _origin(name: str) -> str | None:
-    """The file that Python would import, which looks into the current folder last."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return None
-    return None if spec is None else spec.origin
-
-
-def _unknown(name: str, where: str) -> str:
-    return (f"{where}: no application and no module is called {name!r}\n"
-            f"  applications: {', '.join(applications())}\n"
-            "  a module is looked for in this folder and where Python looks" + _target_like(Path(name)))
-
-
-def _told(error: BaseException) -> str:
-    """What went wrong in somebody else's module, and on which line of it."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    at = f" ({frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
-    return f"{type(error).__name__}: {error}{at}"
 
 
 # Laying over ------------------------------------------------------------------------------------------------------
@@ -249,7 +156,7 @@ def _told(error: BaseException) -> str:
 def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: list[str]) -> Settings | None:
     pipeline = found.pipeline
     sections = _by_section(assignments, pipeline, problems)
-    app = found.app.removeprefix("actors.apps.").removesuffix(f":{_PIPELINE}")
+    app = found.app.removeprefix("actors.apps.").removesuffix(f":{PIPELINE}")
     shown: dict[str, Any] = {"app": app, "state": f"var/{pipeline.name}"}
     state = _state(sections.pop((), []), shown, problems)
     source = _component("source", pipeline.source, sections, problems, shown)
@@ -387,7 +294,7 @@ def _component_type(section: str, assignment: Assignment, problems: list[str]) -
         kind = loading.named(name) if ":" in name else importlib.import_module(f"{_package(section)}.{name}").OPTIONS
         why = _unfit_for(section, kind)
     except (Exception, SystemExit) as error:
-        why = str(error) if isinstance(error, (ImportError, AttributeError, ValueError, TypeError)) else _told(error)
+        why = str(error) if isinstance(error, (ImportError, AttributeError, ValueError, TypeError)) else told(error)
     if not why:
         assert isinstance(kind, type)
         return kind

@@ -210,7 +210,7 @@ def _shown(text: bytes) -> str:
 # Reports ------------------------------------------------------------------------------------------------------------
 
 
-def partials(values: list[Connection], unit: int, options: Options) -> dict[tuple[Any, ...], list[Any]]:
+def partials(values: list[Connection], options: Options) -> dict[tuple[Any, ...], list[Any]]:
     """Count, in one window: connections of each host, into the one asked for, from the other one asked for.
 
     Whom was asked for is part of the key: a later run on the same state may ask for another, in the same hour.
@@ -352,7 +352,7 @@ def bulk(data: bytes, lines: int, options: Options) -> Bulk | None:
     return Bulk(read=lines, filtered=lines - len(hosts), partials=_counted(hosts))
 
 
-def count(values: Sequence[Match], unit: int) -> dict[tuple[Any, ...], list[Any]]:
+def count(values: Sequence[Match]) -> dict[tuple[Any, ...], list[Any]]:
     """Count the connections of each host that was found."""
     return _counted(map(itemgetter(1), values))
 

@@ -51,7 +51,7 @@ def parse(line: bytes) -> int:
     return int(line)
 
 
-def partials(values: list[int], unit: int) -> dict[tuple[Any, ...], list[Any]]:
+def partials(values: list[int]) -> dict[tuple[Any, ...], list[Any]]:
     """The numbers, packed."""
     numbers = array("I", values)
     return {_KEY: [numbers.tobytes()]}

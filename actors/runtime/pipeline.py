@@ -20,11 +20,13 @@ and keeps nothing: ``Pipeline.query``, for ``thresher run TARGET --query FILE…
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
 
+from actors.runtime.errors import ConfigError
 from actors.runtime.links import Links
 from actors.runtime.ports import SinkOptions, SourceOptions
 from actors.runtime.sections import (
@@ -71,6 +73,7 @@ __all__ = [
     "drop",
     "identity",
     "per_chunk",
+    "route_of",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -127,7 +130,8 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
     """Partial aggregates: made from each batch in the workers, merged by key in the aggregators, exactly once.
 
     Attributes:
-        partials: ``(values, chunk_unit) -> {key: numbers}``; keys are tuples of str and int, numbers a list.
+        partials: ``(values) -> {key: numbers}``, or ``(values, unit)``, where ``unit`` is the number of the input unit
+            that the values are of; keys are tuples of str and int, numbers a list.
         keys: names of the key's members, for the report; a member named ``unit`` is shown as the unit's name.
         fields: names of the numbers, for the report.
         merge: ``(numbers, numbers) -> numbers``, associative and commutative; by default the sum of each.
@@ -280,14 +284,18 @@ def identity(value: Any) -> Any:
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     """An application: its functions, where it reads, where it writes, and its defaults.
 
+    The smallest one is a source, a ``parse`` and a sink.
+
     Attributes:
-        name: what ``thresher run NAME`` and process titles say.
+        name: what messages, process titles and the state directory (``var/NAME``) say; by default that of its module.
         source: options of the source, e.g. ``Files(pattern=...)``.
         parse: ``bytes -> value | None``, or per chunk.
         check: ``value -> value | None``, or per chunk.
-        route: ``value -> sink name``, or None: the record goes to no sink.
+        route: ``value -> sink name``, or None: the record goes to no sink; ``drop`` for all that. It may be left out
+            where there is one sink, besides ``emit_sinks``: every record goes there; or none: records are only folded.
         encode: ``value -> item`` in the form that the sinks take, e.g. ``(key, value)`` bytes.
         sinks: options of each sink, by the name that ``route`` returns.
+        dead_letters: options of what keeps rejected records; by default ``DeadLetters()``.
         emit_sinks: those of the sinks that only the aggregators write to.
         fold: partial aggregates, or None.
         windows: event-time windows around the fold, or None.
@@ -307,14 +315,14 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
             there. Of a configuration file it takes all but ``[source]``, ``[sinks]`` and ``[window]``.
     """
 
-    name: str
+    name: str = ""
     source: SourceOptions
     parse: Callable[..., Any]
     check: Callable[..., Any] | None = None
-    route: Callable[..., Any] = drop
+    route: Callable[..., Any] | None = None
     encode: Callable[..., Any] = identity
     sinks: dict[str, SinkOptions]
-    dead_letters: SinkOptions
+    dead_letters: SinkOptions | None = None
     emit_sinks: tuple[str, ...] = ()
     fold: Fold | None = None
     windows: Windows | None = None
@@ -337,3 +345,22 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     run: RunOptions = RunOptions()
     monitor: MonitorOptions = MonitorOptions()
     tracing: TracingOptions = TracingOptions()
+
+
+def route_of(pipeline: Pipeline) -> Callable[..., Any]:
+    """Return where the records of a pipeline go: its route, or what is meant when it is left out.
+
+    Raises:
+        ConfigError: it is left out, and there are several sinks to choose from.
+    """
+    if pipeline.route is not None:
+        return pipeline.route
+    sinks = [sink for sink in pipeline.sinks if sink not in pipeline.emit_sinks]
+    if len(sinks) > 1:
+        raise ConfigError(f"route: expected a function that says to which of the sinks {', '.join(sinks)} a record "
+                          "goes, got nothing: give route=FUNCTION, or route=drop for none of them")
+    return per_chunk(functools.partial(_all_to, sinks[0])) if sinks else drop
+
+
+def _all_to(sink: str, values: list[Any]) -> list[str]:
+    return [sink] * len(values)

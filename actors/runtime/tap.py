@@ -31,9 +31,9 @@ from typing import Any
 import msgspec
 
 from actors.runtime.errors import Finish, Reject
-from actors.runtime.lift import Lifted, bind, lift
+from actors.runtime.lift import Lifted, bind, bind_partials, lift
 from actors.runtime.messages import Batch, Tap
-from actors.runtime.pipeline import Pipeline
+from actors.runtime.pipeline import Pipeline, route_of
 from actors.runtime.ports import DeadLetter, SinkOptions
 from actors.runtime.windows import Passage, Placer
 
@@ -112,9 +112,9 @@ class Inspector:
     ) -> None:
         self._parse = lift(bind(pipeline.parse, options), "parse")
         self._check = None if pipeline.check is None else lift(bind(pipeline.check, options), "check")
-        self._route = lift(bind(pipeline.route, options), "route")
+        self._route = lift(bind(route_of(pipeline), options), "route")
         self._encode = lift(bind(pipeline.encode, options), "encode")
-        self._partials = None if pipeline.fold is None else bind(pipeline.fold.partials, options)
+        self._partials = None if pipeline.fold is None else bind_partials(pipeline.fold.partials, options)
         self._sinks = sinks
         self._placer = placer
         self.unpack = unpack

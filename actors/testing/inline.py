@@ -80,6 +80,7 @@ def run_inline(
 
     Raises:
         TypeError: ``lines`` is one text.
+        ConfigError: the pipeline has no route and several sinks.
         ValueError: a line has a newline in it, or a number is below 1.
         AssertionError: the run does not come to its end, or its outcomes do not add up. Without a pipeline that does
             forbidden things (global state, a ``merge`` that is not associative) this is an error of Thresher.

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from actors.defaults import completed
 from actors.reader import Reader
 from actors.runtime.actor import Post
 from actors.runtime.ledger import Ledger
@@ -80,7 +81,8 @@ class World:
         self, pipeline: Pipeline, units: Mapping[str, bytes], folder: Path, shape: Shape, faults: Faults
     ) -> None:
         self.rng = random.Random(faults.seed)
-        self.pipeline = pipeline
+        self.pipeline = pipeline = completed(pipeline, "pipeline")
+        assert pipeline.dead_letters is not None
         self.units = dict(units)
         self.folder = folder
         self.faults = faults

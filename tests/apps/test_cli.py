@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.settings import applications
+from actors.targets import applications
 from tests.loads import ROOT
 
 

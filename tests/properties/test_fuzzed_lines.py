@@ -27,7 +27,7 @@ from actors.runtime.messages import Batch
 from actors.runtime.ports import DeadLetter
 from actors.runtime.rows import traveller
 from actors.runtime.worker import Made
-from actors.sinks.dead_letters import read_letters
+from actors.sinks.dead_letters import DeadLetters, read_letters
 from scripts.make_logs import BAD_LINES, make_lines
 from tests.loads import DEVICE_TYPES, Stores, assert_counts_add_up, encode, lmdb_stores, load
 
@@ -113,7 +113,7 @@ def ruled(line: bytes) -> tuple[str, bytes, bytes] | str | None:
 def check_of() -> Check:
     return Check(PIPELINE, PIPELINE.options, Destinations(
         writers={name: f"writer.{name}" for name in PIPELINE.sinks}, sinks=PIPELINE.sinks,
-        dead_letters="writer.dead_letters", dead_letter_options=PIPELINE.dead_letters, shards=["aggregator.1"]))
+        dead_letters="writer.dead_letters", dead_letter_options=DeadLetters(), shards=["aggregator.1"]))
 
 
 def made_in_one(batch: Batch, data: bytes) -> Made:

@@ -18,10 +18,11 @@ from actors.console.echo import render
 from actors.runtime.errors import ConfigError
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import Sink
-from actors.settings import Settings, applications, load
+from actors.settings import Settings, load
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.lmdb import Lmdb
 from actors.sources.files import Files
+from actors.targets import applications
 
 MODULE = "pipeline_of_a_test"
 

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from actors.apps import appsinstalled
-from actors.runtime.errors import Reject
+from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.pipeline import Fold, Pipeline, per_chunk
 from actors.runtime.ports import Payload
 from actors.sinks.memcached import Memcached
@@ -82,6 +82,26 @@ def test_units_are_read_in_the_order_given_and_name_what_came_of_them() -> None:
     assert result.written["store"] == [(b"a", 1), (b"a", 2)]
     assert result.folded == {("second", "a"): [1], ("first", "a"): [2]}
     assert [letter.source for letter in result.dead_letters] == ["second"]
+
+
+@pytest.mark.parametrize("fold", [
+    lambda rows: {("records",): [len(rows)]},
+    lambda rows, options: {("records",): [len(rows)]} if options.limit else {},
+    lambda rows, unit: {("records",): [len(rows)]} if unit else {},
+    lambda rows, options, unit: {("records",): [len(rows)]} if unit and options.limit else {}])
+@pytest.mark.parametrize("is_fused", [True, False])
+def test_partials_are_given_the_unit_and_the_options_where_they_have_parameters_of_these_names(
+    fold: Any, is_fused: bool
+) -> None:
+    folding = pipeline(fold=Fold(partials=fold, keys=("what",), fields=("records",)))
+    assert run_inline(folding, LINES, fused=is_fused).folded == {("records",): [3]}
+
+
+def test_partials_that_need_what_nobody_gives_are_an_error_of_the_pipeline() -> None:
+    folding = pipeline(fold=Fold(partials=lambda rows, number: {}, keys=("what",), fields=("records",)))
+    with pytest.raises(ConfigError, match=r"fold\.partials: expected the parameters \(values\) or \(values, unit\), "
+                                          "and options where they are needed, got 'number'"):
+        run_inline(folding, LINES)
 
 
 def test_options_stand_in_for_those_of_the_pipeline() -> None:
