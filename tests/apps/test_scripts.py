@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.checkouts import make_checkout
 from tests.loads import ROOT
 
 WATCHDOG_S = 60.0
@@ -21,18 +21,10 @@ SAY = 'echo "root=$root python=$python"'
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A checkout with an environment, in a folder whose name has a blank; its script ``say`` sources bootstrap."""
-    root = tmp_path / "a folder" / "of mine"
-    shutil.copytree(ROOT / "scripts", root / "scripts")
-    for name in ("setup.cfg", "pyproject.toml"):
-        shutil.copy(ROOT / name, root / name)
+    root = make_checkout(tmp_path / "a folder" / "of mine")
     (root / "scripts" / "say").write_text(
         f'#!/bin/sh\n. "$(dirname -- "$(readlink -f -- "$0")")/bootstrap"\n{SAY}\n')
     (root / "scripts" / "say").chmod(0o755)
-    (root / ".venv" / "bin").mkdir(parents=True)
-    (root / ".venv" / "bin" / "python").symlink_to(sys.executable)
-    summed = subprocess.run("cat setup.cfg pyproject.toml | cksum", shell=True, cwd=root, capture_output=True,
-                            text=True, check=True).stdout.strip()
-    (root / ".venv" / ".stamp").write_text(f"{summed} {root}\n")
     return root
 
 
