@@ -165,9 +165,9 @@ class LineWriter(io.BufferedIOBase):
 
 def install() -> None:
     """Give this process streams that write whole lines; once, and only in place of Python's own."""
-    if sys.stdout is sys.__stdout__:
+    if sys.stdout is not None and sys.stdout is sys.__stdout__:
         sys.stdout = _in_place_of(sys.stdout)
-    if sys.stderr is sys.__stderr__:
+    if sys.stderr is not None and sys.stderr is sys.__stderr__:
         sys.stderr = _in_place_of(sys.stderr)
 
 
