@@ -72,9 +72,10 @@ class _Open:
     """One open batch. The halves of one that is split keep its ``turn`` (order of issue), and what is ``late``.
 
     ``since``: the epoch from which on it was delivered as it is now; what answers an earlier delivery is void.
+    ``fell``: somebody died with it, and nobody has been told to suspect it since.
     """
 
-    __slots__ = ("blame", "chunk", "counts", "late", "since", "span", "state", "timeless", "turn", "worker")
+    __slots__ = ("blame", "chunk", "counts", "fell", "late", "since", "span", "state", "timeless", "turn", "worker")
 
     def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, int], since: int) -> None:
         self.chunk = chunk
@@ -83,7 +84,7 @@ class _Open:
         self.late = late
         self.since = since
         self.span: Span | None = None
-        self.timeless = False
+        self.timeless = self.fell = False
         self.state = _State.QUEUED
         self.worker = ""
         self.counts: Counts = {}
@@ -199,7 +200,14 @@ class Origin:
         return None if batch is None or batch.state is _State.ACKED else (batch.chunk, batch.blame)
 
     def replace(self, key: BatchId, instead: list[tuple[Chunk, Blame]]) -> None:
-        """Deliver these in the place of an open batch; together they are its range."""
+        """Deliver these in the place of an open batch; together they are its range.
+
+        A batch that is only marked stays with whoever was given it since that death, see ``is_with_another``.
+        """
+        if self.is_with_another(key, instead):
+            batch = self._partitions[key[0]].open[key]
+            batch.blame, batch.fell = instead[0][1], False
+            return
         partition = self._partitions[key[0]]
         before, partition.open = partition.open, {}
         for old, batch in before.items():
@@ -212,12 +220,23 @@ class Origin:
                 half = _Open(chunk, blame, batch.turn, dict(batch.late), self.epoch)
                 self._add(partition, (key[0], chunk.start, chunk.end), half)
 
+    def is_with_another(self, key: BatchId, instead: list[tuple[Chunk, Blame]]) -> bool:
+        """Whether a batch that was replaced by itself has been delivered again since the death that it is marked for.
+
+        That a worker is gone may be known by a link before the supervisor says with what in hand it died. If it is
+        another death all the same, of the one who has it now, the roster says that, too, and it is queued again.
+        """
+        batch = self._find(key)
+        return (batch is not None and batch.fell and batch.state is _State.SENT
+                and [chunk for chunk, _ in instead] == [batch.chunk])
+
     def lost(self, worker: str) -> None:
         """A worker died: what it had in hand is queued again."""
         self._credit.pop(worker, None)
         self._held.discard(worker)
         for key, batch in self._all():
             if batch.state is _State.SENT and batch.worker == worker:
+                batch.fell = True
                 self._requeue(key, batch)
 
     def deliver_again(self) -> None:
@@ -284,6 +303,7 @@ class Origin:
         batch = self._sent(key, epoch, worker)
         if batch is None:
             return False
+        batch.fell = True
         self._requeue(key, batch)
         return True
 

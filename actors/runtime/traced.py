@@ -141,7 +141,7 @@ class TracedOrigin(Origin):
         if piece is not None and batch is not None:
             piece.span.event("suspect", deaths=batch.blame.marks + 1, reason=instead[0][1].reason,
                              detail=instead[0][1].detail.partition("\n")[0])
-            if piece.worker:
+            if piece.worker and not self.is_with_another(key, instead):
                 self._fell(piece, instead[0][1].reason)
             if len(instead) > 1:
                 self._split(key, piece, [chunk for chunk, _ in instead])

@@ -165,15 +165,13 @@ class LineWriter(io.BufferedIOBase):
 
 def install() -> None:
     """Give this process streams that write whole lines; once, and only in place of Python's own."""
-    if sys.stdout is not None and sys.stdout is sys.__stdout__:
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):  # None, when it was closed
         sys.stdout = _in_place_of(sys.stdout)
-    if sys.stderr is not None and sys.stderr is sys.__stderr__:
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr = _in_place_of(sys.stderr)
 
 
-def _in_place_of(stream: TextIO) -> TextIO:
-    if not isinstance(stream, io.TextIOWrapper):  # a program that was started without one
-        return stream
+def _in_place_of(stream: io.TextIOWrapper) -> TextIO:
     stream.flush()
     is_eager = stream.line_buffering or stream.write_through
     writer = LineWriter(stream.fileno(), stream.name, is_eager)
