@@ -157,9 +157,10 @@ class Origin:
     def replace(self, key: BatchId, instead: list[tuple[Chunk, Blame]]) -> None:
         """Deliver these in the place of an open batch; together they are its range.
 
-        A batch that is only marked stays with whoever was given it since that death, see ``is_with_another``.
+        A batch that is only marked stays where it is. If the one who has it died, the roster says so after this, and
+        then it is queued; were it queued now, it could go to the dead once more.
         """
-        if self.is_with_another(key, instead):
+        if [chunk for chunk, _ in instead] == [self._partitions[key[0]].open[key].chunk]:
             batch = self._partitions[key[0]].open[key]
             batch.blame, batch.fell = instead[0][1], False
             return
@@ -175,15 +176,13 @@ class Origin:
                 half = Open(chunk, blame, batch.turn, dict(batch.late), self.epoch)
                 self._add(partition, (key[0], chunk.start, chunk.end), half)
 
-    def is_with_another(self, key: BatchId, instead: list[tuple[Chunk, Blame]]) -> bool:
-        """Whether a batch that was replaced by itself has been delivered again since the death that it is marked for.
+    def is_with_another(self, key: BatchId) -> bool:
+        """Whether a batch has been delivered again since the death that somebody is told of now.
 
-        That a worker is gone may be known by a link before the supervisor says with what in hand it died. If it is
-        another death all the same, of the one who has it now, the roster says that, too, and it is queued again.
+        That a worker is gone may be known by a link before the supervisor says with what in hand it died.
         """
         batch = self._find(key)
-        return (batch is not None and batch.fell and batch.state is State.SENT
-                and [chunk for chunk, _ in instead] == [batch.chunk])
+        return batch is not None and batch.fell and batch.state is State.SENT
 
     def lost(self, worker: str) -> None:
         """A worker died: what it had in hand is queued again."""

@@ -375,14 +375,15 @@ def test_who_has_a_batch_since_a_death_keeps_it_when_its_suspicion_comes_after(t
     assert len(origin.advance()) == 1
 
 
-def test_a_suspicion_that_comes_before_the_death_is_known_has_the_batch_delivered_again() -> None:
+def test_a_suspicion_that_comes_before_the_death_is_known_gives_the_dead_nothing_again() -> None:
     origin = origin_with(1)
     for worker in ("a#1", "b#1"):
-        origin.grant(worker, 1)
+        origin.grant(worker, 2)
         assert assigned(origin) == [(worker, 0)]
         suspect = origin.suspect(key(0, 10))
         assert suspect is not None
         origin.replace(key(0, 10), poison.blame(*suspect, "worker_died", "how"))
+        assert assigned(origin) == [], "it has credit left, and is dead"
         origin.lost(worker)
     origin.grant("c#1", 1)
     assert assigned(origin) == [("c#1", 0)]

@@ -144,6 +144,16 @@ def test_a_suspicion_that_comes_late_is_told_and_fails_no_other_delivery() -> No
     assert [facts["deaths"] for facts in root.said("suspect")] == [1]
 
 
+def test_a_delivery_that_failed_by_a_suspicion_does_not_fail_again_when_its_producer_says_so() -> None:
+    origin, keeper = origin_of()
+    issue(origin)
+    (header,) = send(origin)
+    _blame(origin, ("p", 0, 20))
+    assert origin.failed(header.id, header.epoch, ONE, "checker.1#1 died")
+    assert [span.error for span in keeper.named("delivery")] == ["worker_died"]
+    assert len(send(origin)) == 1
+
+
 def _blame(origin: Origin, key: tuple[str, int, int]) -> None:
     suspect = origin.suspect(key)
     assert suspect is not None
