@@ -45,6 +45,7 @@ def run(name: str, generation: int, run_dir: Path, parent: int) -> int:
     # operator who kills one actor sees it restarted.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _be_a_good_worker()
+    _write_whole_lines()
     _leave_a_stack(run_dir, name, generation)
     try:
         return _run(name, generation, run_dir)
@@ -79,6 +80,13 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
     except Retryable as error:
         print(f"{name}: {error}", file=sys.stderr)
         return os.EX_TEMPFAIL
+
+
+def _write_whole_lines() -> None:
+    """The other processes of the run write to the same streams."""
+    from actors.runtime import whole_lines
+
+    whole_lines.install()
 
 
 def _leave_a_stack(run_dir: Path, name: str, generation: int) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.console import commandline
+from actors.runtime import whole_lines
 from actors.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ FAILURE, USAGE, BAD_CONFIG, INTERRUPTED = 1, 2, 78, 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    whole_lines.install()  # the actors of a run write to the same streams
     if os.getpid() == 1:  # of a container: the kernel drops signals to it that nobody handles, SIGTERM at the start too
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = argparse.Namespace()

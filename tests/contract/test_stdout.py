@@ -83,7 +83,7 @@ def test_a_full_disk_is_waited_for_and_what_was_written_is_not_written_again(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(descriptor, data[:3])
 
-    monkeypatch.setattr("actors.sinks.stdout.os.write", write)
+    monkeypatch.setattr("actors.runtime.whole_lines.os.write", write)
     sink = _Console(writing)
     with pytest.raises(Retryable, match=r"^standard output: no space left on device$"):
         sink.write([payload(["abcdef"])])
