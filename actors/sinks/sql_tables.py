@@ -40,7 +40,8 @@ class Tables:
         metadata = sqlalchemy.MetaData(schema=schema or None)
         key = [sqlalchemy.PrimaryKeyConstraint(*options.key)] if options.key else []  # in the order that was given
         self.rows = sqlalchemy.Table(table, metadata, *[
-            sqlalchemy.Column(column, _TYPES[kind.removesuffix("?")](), nullable=kind.endswith("?"), autoincrement=False)
+            sqlalchemy.Column(
+                column, _TYPES[kind.removesuffix("?")](), nullable=kind.endswith("?"), autoincrement=False)
             for column, kind in options.columns.items()], *key)
         self.applied = sqlalchemy.Table(
             APPLIED, metadata, _text("sink", key=True), _text("partition", key=True), _integer("position"),

@@ -246,3 +246,21 @@ def test_a_header_that_ends_before_the_defaults_is_taken_and_one_that_is_longer_
         values = unpacked(frames[0])
         assert isinstance(decode(bytes([VERSION]) + msgpack.packb(values[:required])), TYPES[tag])
         assert decode(bytes([VERSION]) + msgpack.packb([*values, "from later on"])) == decode(frames[0])
+
+
+def test_the_rows_between_parser_and_checker_are_msgpack_as_documented(heard: dict[str, list[Frames]]) -> None:
+    batches = [frames for frames in heard["batch"] if len(frames) == 3]
+    assert batches
+    stages = set()
+    for header, lines, rows in batches:
+        stage, values, rejects, finishes = msgpack.unpackb(rows)
+        stages.add(stage)
+        batch = decode(header)
+        assert isinstance(batch, messages.Batch)
+        assert finishes == []
+        if batch.fault:  # the record that kills
+            assert (stage, values, rejects) == ("reader", [None], [[0, batch.fault, batch.detail]])
+        else:
+            assert (stage, rejects) == ("parser", [])
+            assert [b" ".join(value) for value in values] == lines.splitlines()
+    assert stages == {"parser", "reader"}
