@@ -122,6 +122,9 @@ def _field_decoder() -> Callable[[bytes], list[bytes]]:
     class Field(enum.Enum):
         """Its members are put in by hand: to make 16,384 of them the usual way takes longer than a load."""
 
+    # Both names are the enum module's own, not documented; msgspec, which reads the first, has no public way to a table
+    # of ready-made values. Measured, with 50 ids a row: `check` takes 4.0 us a row with them, 8.5 us by public means.
+    # Whether they still do is tried below, at import, and if not, public means take their place.
     Field._value2member_map_.update(enumerate(fields))  # type: ignore[arg-type]
     Field._member_map_.update((str(number), field) for number, field in enumerate(fields))  # type: ignore[misc]
     decode: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[Field]).decode

@@ -42,6 +42,7 @@ def take_rest(run: argparse.ArgumentParser, options: argparse.Namespace, rest: S
     """Take files that stand behind flags; complain (and exit) about a flag that there is not."""
     unknown = [word for word in rest if word.startswith("-") and word != "-"]
     if unknown:
+        # argparse has no public way to ask a parser which options it has.
         own = [text for action in run._actions for text in action.option_strings]
         run.error(_unknown(unknown[0].partition("=")[0], options.target, options.query is not None, own))
     options.files += rest
@@ -49,6 +50,7 @@ def take_rest(run: argparse.ArgumentParser, options: argparse.Namespace, rest: S
 
 def _target(run: argparse.ArgumentParser, words: Sequence[str]) -> str:
     """TARGET: the first word that is neither a flag nor the value of one."""
+    # Not public, see above.
     with_value = {text for action in run._actions if action.nargs is None for text in action.option_strings}
     expects_value = False
     for word in words:

@@ -181,6 +181,10 @@ class _Server:
         """Send commands and return ``count`` reply lines, or fewer when the connection got out of step."""
         if self._client.sock is None:
             extend(_RESOLVE_S + self._connect_timeout_s)
+            # Nothing public only connects: each public method sends a command of its own and reads the reply to it, a
+            # round trip more for each connection, with errors that are no OSErrors. `sock` is not documented either,
+            # but `raw_command`, the public way, has one command under way at a time: pipelining is the speed of this
+            # sink. The contract's tests write through both to a real server, so a release that has not is noticed.
             self._client._connect()
             assert self._client.sock is not None
             self._client.sock.setblocking(False)  # from here on `poll` does the waiting, for both directions

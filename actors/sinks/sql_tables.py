@@ -52,12 +52,11 @@ class Tables:
     def __init__(self, options: TableOptions, name: str, dialect: str) -> None:
         schema, _, table = (options.table or name).rpartition(".")
         metadata = sqlalchemy.MetaData(schema=schema or None)
+        key = [sqlalchemy.PrimaryKeyConstraint(*options.key)] if options.key else []  # in the order that was given
         self.rows = sqlalchemy.Table(table, metadata, *[
-            sqlalchemy.Column(column, _TYPES[kind.removesuffix("?")](), nullable=kind.endswith("?"),
-                              primary_key=column in options.key, autoincrement=False)
-            for column, kind in options.columns.items()])
-        if options.key:  # in the order in which it was given
-            self.rows.primary_key._reload([self.rows.c[column] for column in options.key])
+            sqlalchemy.Column(
+                column, _TYPES[kind.removesuffix("?")](), nullable=kind.endswith("?"), autoincrement=False)
+            for column, kind in options.columns.items()], *key)
         self.applied = sqlalchemy.Table(
             APPLIED, metadata, _text("sink", key=True), _text("partition", key=True), _integer("position"),
             _integer("changed"))
