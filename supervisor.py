@@ -326,7 +326,7 @@ class _Run:
 
 
 def _who_reads_stdin(manifest: Manifest) -> str:
-    return "reader." if getattr(manifest.source.load(), "wants_stdin", False) else ""
+    return "reader." if manifest.source.kind().wants_stdin else ""
 
 
 def _preload(manifest: Manifest) -> None:
@@ -336,8 +336,7 @@ def _preload(manifest: Manifest) -> None:
     if manifest.tracing.enabled:
         names += ["actors.telemetry.spans", "requests"]
     for component in (manifest.source, manifest.dead_letters, *manifest.sinks.values()):
-        module, _, cls = component.type.partition(":")
-        names += getattr(getattr(importlib.import_module(module), cls), "imports", ())
+        names += component.kind().imports
     for name in names:
         with contextlib.suppress(ImportError):  # the actor that misses it says so
             importlib.import_module(name)

@@ -38,8 +38,12 @@ class Component(msgspec.Struct, frozen=True):
 
     def load(self) -> Any:
         """Import the options class and build it from the values."""
+        return msgspec.convert(self.values, self.kind())
+
+    def kind(self) -> Any:
+        """Import the options class, a subclass of ``SourceOptions`` or ``SinkOptions``."""
         module, _, name = self.type.partition(":")
-        return msgspec.convert(self.values, getattr(importlib.import_module(module), name))
+        return getattr(importlib.import_module(module), name)
 
 
 def component_of(options: Any) -> Component:

@@ -123,8 +123,7 @@ def aggregator_names(manifest: Manifest) -> list[str]:
 
 def component_ordered(component: Component) -> bool:
     """Whether a sink wants its parts in source order."""
-    module, _, name = component.type.partition(":")
-    return bool(getattr(__import__(module, fromlist=[name]), name).ordered)
+    return bool(component.kind().ordered)
 
 
 def downstream(manifest: Manifest, stage: str) -> tuple[str, ...]:
