@@ -123,6 +123,7 @@ def _monitor(manifest: Manifest) -> MakeRole:
 
 
 def _taps(post: Post, manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | None) -> Taps:
+    from actors.runtime.ports import SinkOptions, unpacks
     from actors.runtime.tap import Inspector, Taps
     from actors.runtime.windows import Placer
 
@@ -130,8 +131,9 @@ def _taps(post: Post, manifest: Manifest, pipeline: Pipeline, options: msgspec.S
     placer = None if pipeline.windows is None else Placer(
         pipeline.windows, options, manifest.window, manifest.aggregator.shards)
     # A parser that does not check sees no dead letters but in its samples.
-    unpack = getattr(manifest.dead_letters.load(), "unpack", None) if manifest.parser.fused else None
-    return Taps(post.address.partition("#")[0], Inspector(pipeline, options, sinks, placer, unpack),
+    letters: SinkOptions = manifest.dead_letters.load()
+    return Taps(post.address.partition("#")[0], Inspector(pipeline, options, sinks, placer,
+                          letters if manifest.parser.fused and unpacks(letters) else None),
                 writer_name(DEAD_LETTERS))
 
 

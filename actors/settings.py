@@ -27,6 +27,7 @@ from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.options import Assignment, build, overlay, unknown_key, without_password
 from actors.runtime.pipeline import Pipeline
+from actors.runtime.ports import REQUIRED, SinkOptions, SourceOptions, not_given
 from actors.runtime.sections import missing_extras
 from actors.targets import PIPELINE, applications, import_application, split, target_like, told
 
@@ -310,14 +311,18 @@ def _unfit_for(section: str, kind: Any) -> str:
         return "expected a class that is a msgspec.Struct"
     if vars(sys.modules[kind.__module__]).get(kind.__qualname__) != kind:
         return "expected a class at the top of its module"
-    is_sink, wanted = hasattr(kind, "pack"), "source" if section == "source" else "sink"
-    if is_sink != (wanted == "sink") and hasattr(kind, "open"):
-        return f"{kind.__name__} is a {'sink' if is_sink else 'source'}, expected a {wanted}"
-    needed = ("open", "describe", "guarantee", *(("pack", "ordered") if wanted == "sink" else ()))
-    if missing := [name for name in needed if not hasattr(kind, name)]:
+    wanted, base, other = ("source", SourceOptions, SinkOptions) if section == "source" else (
+        "sink", SinkOptions, SourceOptions)
+    if issubclass(kind, other):
+        return f"{kind.__name__} is a {'source' if wanted == 'sink' else 'sink'}, expected a {wanted}"
+    if not issubclass(kind, base):
+        lacks = [name for name in REQUIRED[base] if name not in dir(kind)]
+        return (f"{kind.__name__} is no {wanted}: it does not inherit from thresher.{wanted}s.{base.__name__}"
+                + (f", and has no {', '.join(lacks)}" if lacks else ""))
+    assert issubclass(kind, (SinkOptions, SourceOptions))
+    if missing := not_given(kind):
         return f"{kind.__name__} is no {wanted}: it has no {', '.join(missing)}"
-    ships = kind.__module__.startswith("actors.")
-    takes = getattr(kind, "takes", ("items",) if ships else ("items", "letters"))
+    takes = kind.takes if issubclass(kind, SinkOptions) else ()
     if wanted == "sink" and ("letters" if section == "dead_letters" else "items") not in takes:
         return f"{kind.__name__} takes {' and '.join(takes)}"
     return ""

@@ -46,6 +46,8 @@ class Writer:
         dead_letters: options of the dead-letter store, to pack refused items with.
     """
 
+    wake: int | None = None
+
     def __init__(self, post: Post, name: str, sink: Sink, ordered: bool, dead_letters: SinkOptions) -> None:
         self._post = post
         self._name = name

@@ -45,7 +45,7 @@ def settings_of(
 
 def require_stdin(settings: Settings) -> None:
     """Raise ConfigError when the source reads standard input and there is none to read."""
-    if not getattr(settings.manifest.source.load(), "wants_stdin", False):
+    if not settings.manifest.source.kind().wants_stdin:
         return
     try:
         status = os.fstat(0)

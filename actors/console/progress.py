@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def shares_output(manifest: Manifest) -> bool:
     """Whether a sink writes to the standard output of the run."""
-    return any(getattr(component.kind(), "console", False) for component in manifest.sinks.values())
+    return any(component.kind().console for component in manifest.sinks.values())
 
 
 def is_off_screen(descriptor: int) -> bool:

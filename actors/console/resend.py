@@ -110,10 +110,9 @@ class Resending:
 
         It is taken apart first: another kind of sink may have packed it, and a server takes what comes for commands.
         """
-        unpack = getattr(self._options, "unpack", None)
-        if unpack is None:
+        items = self._options.unpack(raw)
+        if items is None:
             return raw
-        items: Sequence[Any] = unpack(raw)
         if len(items) != 1:
             raise Reject("format", f"expected one item, got {len(items)}")
         packed: bytes = self._options.pack(items)

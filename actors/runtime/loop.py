@@ -351,14 +351,14 @@ class _Run:
 
 
 def _who_reads_stdin(manifest: Manifest) -> str:
-    return "reader." if getattr(manifest.source.load(), "wants_stdin", False) else ""
+    return "reader." if manifest.source.kind().wants_stdin else ""
 
 
 def _preload(manifest: Manifest, modules: Sequence[str]) -> None:
     """Import what the forked will need, once."""
     names = [*modules, *(("actors.telemetry.spans", "requests") if manifest.tracing.enabled else ())]
     for component in (manifest.source, manifest.dead_letters, *manifest.sinks.values()):
-        names += getattr(component.kind(), "imports", ())
+        names += component.kind().imports
     for name in names:
         with contextlib.suppress(ImportError):  # the actor that misses it says so
             importlib.import_module(name)

@@ -83,6 +83,12 @@ def per_chunk(function: F) -> F:
     """Mark a function as one over chunks: it returns a list of the same length, Rejects in their places.
 
     A chunk: a list of the records of (a slice of) a batch. Where a batch or a slice ends is up to the engine.
+
+    Example::
+
+        @per_chunk
+        def parse(lines):
+            return [line.split(b";") if line.count(b";") == 4 else Reject("columns") for line in lines]
     """
     function.__per_chunk__ = True  # type: ignore[attr-defined]
     return function
@@ -135,6 +141,13 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
         keys: names of the key's members, for the report; a member named ``unit`` is shown as the unit's name.
         fields: names of the numbers, for the report.
         merge: ``(numbers, numbers) -> numbers``, associative and commutative; by default the sum of each.
+
+    Example::
+
+        def partials(values):
+            return {(word,): [number] for word, number in dict(values).items()}
+
+        Fold(partials=partials, keys=("word",), fields=("total",))
     """
 
     partials: Callable[..., dict[tuple[Any, ...], list[Any]]]
@@ -273,11 +286,22 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def drop(value: Any) -> None:
-    """The route of an application whose records are only folded."""
+    """The route of an application whose records are only folded.
+
+    Example::
+
+        def route(record):
+            return "errors" if record["level"] == "error" else drop(record)  # None: it goes to no sink
+    """
 
 
 def identity(value: Any) -> Any:
-    """The encoding that changes nothing: the item is the value."""
+    """The encoding that changes nothing: the item is the value.
+
+    Example::
+
+        assert identity((b"key", b"value")) == (b"key", b"value")
+    """
     return value
 
 
@@ -313,6 +337,10 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         panel: a panel of its own on the dashboard, or None.
         query: the pipeline that ``run --query`` runs instead: it answers a question about the files that are given
             there. Of a configuration file it takes all but ``[source]``, ``[sinks]`` and ``[window]``.
+
+    Example::
+
+        PIPELINE = Pipeline(source=Files(pattern="logs/*.log"), parse=bytes.upper, sinks={"out": Lines()})
     """
 
     name: str = ""

@@ -36,7 +36,7 @@ from msgspec import Meta
 
 from actors.runtime.database import open_database, remove_database, require_database
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink
+from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink, SinkOptions
 
 _LEAST_MAX_BYTES = 1 << 20
 #: What the source of a retry calls its letters.
@@ -77,7 +77,7 @@ _COLUMNS = ('id, partition, position, origin, item, stage, time, reason, detail,
             "status, tried, raw")
 
 
-class DeadLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DeadLetters(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The dead-letter store.
 
     Attributes:
@@ -118,12 +118,17 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """
         return _Store(state / self.path, self.max_bytes)
 
-    def clear(self, name: str, state: Path) -> None:
+    def clear(self, name: str, state: Path) -> bool:
         """Remove the store if it lies in the state directory; one that lies elsewhere may be others' too."""
         path = state / self.path
         if path.resolve().is_relative_to(state.resolve()):
             require_database(path, "letters")
             remove_database(path)
+        return True
+
+    def place(self, name: str, state: Path) -> Path:
+        """The file."""
+        return state / self.path
 
     def describe(self) -> str:
         """Say where this writes."""

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import msgspec
-
-from actors.runtime.ports import Payload, Refusal, Sink
+from actors.runtime.ports import Payload, Refusal, Sink, SinkOptions
 
 
-class Discard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Discard(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Nothing is kept.
 
     Example::

@@ -30,13 +30,13 @@ import msgspec
 
 from actors.runtime.disk import sync_folder, write_all
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
-from actors.runtime.ports import Payload, Refusal, Sink
+from actors.runtime.ports import Payload, Refusal, Sink, SinkOptions
 
 #: Most partitions in a manifest, which is written with every group: some 400 KB then.
 MAX_PARTITIONS = 8192
 
 
-class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file of lines.
 
     Attributes:
@@ -50,6 +50,7 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     ordered: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = "length and positions in a manifest, in one rename: exactly once, in source order"
     suffix: ClassVar[str] = "log"
 
@@ -72,7 +73,7 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Open the file, made when it is missing, and cut off what a kill left behind its committed length."""
         return _File(self.place(name, state), self.sync)
 
-    def clear(self, name: str, state: Path) -> None:
+    def clear(self, name: str, state: Path) -> bool:
         """Remove the file and its manifest; what was in the file before its first line of ours stays.
 
         A file without a manifest is not known to be ours: it is renamed, to ``NAME.1`` or the first number that is
@@ -82,6 +83,7 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             ConfigError: somebody writes to it; or it cannot be renamed.
         """
         _clear(self.place(name, state))
+        return True
 
     def place(self, name: str, state: Path) -> Path:
         """Where the file is."""

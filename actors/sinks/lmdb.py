@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import Reject, Retryable
-from actors.runtime.ports import Payload, Refusal, Sink
+from actors.runtime.ports import Payload, Refusal, Sink, SinkOptions
 
 if TYPE_CHECKING:
     import lmdb
@@ -27,7 +27,7 @@ _MIN_MAP_BYTES = 1 << 20
 _READERS, _LOCK_BYTES = 512, 64 * 1024
 
 
-class Lmdb(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An LMDB environment in a directory of its own.
 
     Attributes:
@@ -43,6 +43,7 @@ class Lmdb(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     ordered: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = "idempotent by key: effectively once"
 
     #: What opening it imports, for the supervisor to import once.

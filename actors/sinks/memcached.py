@@ -23,11 +23,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
-from actors.runtime.ports import Payload, Refusal, Sink
+from actors.runtime.ports import Payload, Refusal, Sink, SinkOptions
 from actors.runtime.progress import extend
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ _NOT_IN_KEYS = bytes((*range(0x21), 0x7F))
 _COMMAND = re.compile(rb"(?:set|add) ([^\x00-\x20\x7f]{1,250}) 0 \d{1,10} (\d{1,10})\r\n")
 
 
-class Memcached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A memcached server.
 
     Attributes:
@@ -70,6 +69,7 @@ class Memcached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     ordered: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = (
         "idempotent by key: effectively once; what the server itself forgets (restart, eviction) is gone")
 

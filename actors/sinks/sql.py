@@ -30,7 +30,7 @@ from msgspec import Meta
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.extras import how_to_install
 from actors.runtime.options import without_password
-from actors.runtime.ports import Sink
+from actors.runtime.ports import Sink, SinkOptions
 
 Check = Callable[[Any], Any]
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
@@ -44,7 +44,7 @@ _SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 _SHOWN = 60
 
 
-class Sql(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table.
 
     Attributes:
@@ -65,6 +65,7 @@ class Sql(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """
 
     ordered: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = "rows and positions in one transaction: exactly once, in source order"
 
     url: str = ""

@@ -16,10 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import msgspec
-
 from actors.runtime.errors import Finish, Reject, Retryable, plain_reason
-from actors.runtime.ports import Payload, Refusal, Sink
+from actors.runtime.ports import Payload, Refusal, Sink, SinkOptions
 from actors.runtime.progress import extend
 from actors.runtime.whole_lines import Turns, write_some
 
@@ -31,7 +29,7 @@ _WRITE_BYTES, _PATIENCE_S = 64 * 1024, 24 * 3600.0
 _GONE = (errno.EPIPE, errno.ECONNRESET)
 
 
-class Stdout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Stdout(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The standard output of ``thresher run``. An item is a line of text or bytes, or several: a block.
 
     Example::
@@ -40,6 +38,7 @@ class Stdout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     ordered: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = "in source order, at least once: a line may be repeated after a crash of its writer"
     #: Events, progress and the closing report leave standard output to this sink.
     console: ClassVar[bool] = True

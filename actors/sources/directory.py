@@ -32,11 +32,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
+from actors.runtime.ports import Chunk, Source, SourceOptions, Unit, UnitLedger
 from actors.sources.files import Files
 from actors.sources.listing import Listing
 from actors.sources.lookout import Lookout
@@ -47,7 +46,7 @@ from actors.sources.tail import Changed, Limits, Tail
 _NAMED = 3
 
 
-class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Read files as they are written: those that are in directories, and those that come.
 
     Names that begin with a dot are never read. A file is read once, whatever number of names it has.

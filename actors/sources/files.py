@@ -29,11 +29,10 @@ from io import FileIO
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
-import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
+from actors.runtime.ports import Chunk, Source, SourceOptions, Unit, UnitLedger
 from actors.sources import inflate
 from actors.sources.cutter import Cutter
 from actors.sources.inflate import ByteStream, Identity
@@ -42,7 +41,7 @@ from actors.sources.inflate import ByteStream, Identity
 _NAMED = 3
 
 
-class Files(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Read files, plain or gzip, in the order of their names.
 
     Names that begin with a dot are never matched: those files are finished.

@@ -19,10 +19,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import msgspec
 from msgspec import Meta
 
-from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
+from actors.runtime.ports import Chunk, Source, SourceOptions, Unit, UnitLedger
 from actors.sources import inflate
 from actors.sources.cutter import BOM
 
@@ -30,7 +29,7 @@ from actors.sources.cutter import BOM
 _BLOCK_BYTES = 64 * 1024
 
 
-class Stdin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Stdin(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Read standard input to its end.
 
     Attributes:

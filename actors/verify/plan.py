@@ -10,7 +10,9 @@ import msgspec
 from actors.runtime.errors import ConfigError
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.pipeline import MonitorOptions, TracingOptions
+from actors.runtime.ports import SourceOptions
 from actors.sinks.dead_letters import DeadLetters
+from actors.sources.files import Files
 from actors.verify.recording import recording_of
 
 REFERENCE, REPEATED, BATCHES, SPREAD, KILLED = "reference", "repeated", "batches", "spread", "killed"
@@ -110,13 +112,13 @@ def readable_again(source: Component) -> Component:
     """
     if "rename" in source.values:
         return Component(source.type, {**source.values, "rename": "none"})
-    options = source.load()
-    if hasattr(options, "sample"):  # of what may grow, the files that are there now
-        files = options.sample()
-        if not files.paths:
+    options: SourceOptions = source.load()
+    sample = options.sample()
+    if sample is not None:
+        if isinstance(sample, Files) and not sample.paths:
             raise ConfigError(f"nothing to verify with: no input in {options.describe()}")
-        return component_of(files)
-    if getattr(options, "unchanging", False):
+        return component_of(sample)
+    if options.unchanging:
         return source
     raise ConfigError(
         f"source: verify reads its sample again and again, and {options.describe()} may not have it twice: expected "

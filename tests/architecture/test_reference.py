@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_the_example_of_a_name_runs(door: str, name: str, tmp_path: Path, monkey
     example = read(getattr(importlib.import_module(door), name)).parts.get("Example", "")
     assert name in example, f"{door}.{name}: give an example that uses it in its docstring: Example::"
     monkeypatch.chdir(tmp_path)
-    world = {"__name__": "example"}
+    world: dict[str, object] = {"__name__": "example", "ClassVar": ClassVar}
     for each in GROUPS:
         exec(f"from {each} import *", world)
     exec(compile(example, f"<the example of {door}.{name}>", "exec"), world)

@@ -16,12 +16,12 @@ from actors.runtime.errors import ConfigError, DecodeError, Finish, Reject
 from actors.runtime.lift import lift
 from actors.runtime.messages import Batch, merged
 from actors.runtime.pipeline import Fold, Pipeline, per_chunk
-from actors.runtime.ports import DeadLetter, Sink
+from actors.runtime.ports import DeadLetter, Sink, SinkOptions
 from actors.runtime.rows import Rows, traveller, unpack_rows
 from actors.runtime.worker import Made, Output
 
 
-class Texts(msgspec.Struct, frozen=True):
+class Texts(SinkOptions, frozen=True):
     """A sink that takes text."""
 
     ordered: ClassVar[bool] = True

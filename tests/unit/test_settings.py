@@ -17,7 +17,7 @@ from actors.apps.appsinstalled import PIPELINE as APPSINSTALLED
 from actors.console.echo import render
 from actors.runtime.errors import ConfigError
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import Sink
+from actors.runtime.ports import Sink, SinkOptions
 from actors.settings import Settings, load
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.lmdb import Lmdb
@@ -43,7 +43,7 @@ class Paired(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError(f"low: expected at most high, which is {self.high}, got {self.low}")
 
 
-class Vault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Vault(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A sink with a password that it checks, and shows when it complains."""
 
     ordered: ClassVar[bool] = True
@@ -234,7 +234,8 @@ def test_a_rule_of_the_options_own_names_the_key_and_where_it_was_said(tmp_path:
     ("sinks.Main", "os:sep", "expected a class that is a msgspec.Struct"),
     ("sinks.Main", "os:getcwd", "expected a class that is a msgspec.Struct"),
     ("sinks.Main", "pathlib:Path", "expected a class that is a msgspec.Struct"),
-    ("sinks.Main", f"{__name__}:NoSink", "NoSink is no sink: it has no open, describe, guarantee, pack, ordered"),
+    ("sinks.Main", f"{__name__}:NoSink", "NoSink is no sink: it does not inherit from thresher.sinks.SinkOptions, "
+     "and has no open, describe, pack, guarantee"),
     ("sinks.Main", "actors.sources.files:Files", "Files is a source, expected a sink"),
     ("sinks.Main", "dead_letters", "DeadLetters takes letters"),
     ("sinks.Main", "os:nothing", "module 'os' has no attribute 'nothing'"),

@@ -61,7 +61,7 @@ PIPELINE = Pipeline(
     name="small", source=Files(), parse=_parse, check=_check, encode=_encode,
     route=lambda value: {b"lost": None, b"far": "moon"}.get(value, "store"), sinks={"store": Lmdb()},
     dead_letters=DeadLetters(), fold=Fold(partials=_partials, keys=("unit", "length"), fields=("records",)))
-SMALL = Inspector(PIPELINE, None, PIPELINE.sinks, None, DeadLetters().unpack)
+SMALL = Inspector(PIPELINE, None, PIPELINE.sinks, None, DeadLetters())
 
 
 @pytest.fixture
