@@ -11,7 +11,8 @@ from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Component, Manifest
 from actors.runtime.messages import Ack, Again, Batch, Credit, InputDone, Member, Message, Span
 from actors.runtime.pipeline import BudgetOptions, FlowOptions, WindowOptions
-from actors.runtime.ports import Chunk, Source, Unit
+from actors.runtime.ports import Source
+from actors.runtime.values import Chunk, Unit
 from actors.testing import MemorySink, UnorderedMemorySink
 from tests.outbox import Outbox
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from thresher._lazy import lazy
 
 if TYPE_CHECKING:
-    from actors.runtime.ports import DeadLetter, Packed, Payload, Refusal, Sink, SinkOptions
+    from actors.runtime.ports import Sink, SinkOptions
+    from actors.runtime.values import DeadLetter, Packed, Payload, Refusal
     from actors.sinks.dead_letters import DeadLetters
     from actors.sinks.discard import Discard
     from actors.sinks.jsonl import Jsonl
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from actors.sinks.stdout import Stdout
 else:
     __getattr__, __dir__ = lazy(__name__, {
-        "actors.runtime.ports": ("DeadLetter", "Packed", "Payload", "Refusal", "Sink", "SinkOptions"),
+        "actors.runtime.ports": ("Sink", "SinkOptions"),
+        "actors.runtime.values": ("DeadLetter", "Packed", "Payload", "Refusal"),
         "actors.sinks.dead_letters": ("DeadLetters",),
         "actors.sinks.discard": ("Discard",),
         "actors.sinks.jsonl": ("Jsonl",),

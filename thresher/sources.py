@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from thresher._lazy import lazy
 
 if TYPE_CHECKING:
-    from actors.runtime.ports import Chunk, Source, SourceOptions, Unit, UnitLedger
+    from actors.runtime.ports import Source, SourceOptions, UnitLedger
+    from actors.runtime.values import Chunk, Unit
     from actors.sources.directory import Directory
     from actors.sources.files import Files
     from actors.sources.stdin import Stdin
     from actors.sources.tcp import Tcp
 else:
     __getattr__, __dir__ = lazy(__name__, {
-        "actors.runtime.ports": ("Chunk", "Source", "SourceOptions", "Unit", "UnitLedger"),
+        "actors.runtime.ports": ("Source", "SourceOptions", "UnitLedger"),
+        "actors.runtime.values": ("Chunk", "Unit"),
         "actors.sources.directory": ("Directory",),
         "actors.sources.files": ("Files",),
         "actors.sources.stdin": ("Stdin",),

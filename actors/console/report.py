@@ -18,9 +18,10 @@ from actors.runtime.ledger import read_units
 from actors.runtime.manifest import Manifest
 from actors.runtime.messages import merged
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import SinkOptions, Unit
+from actors.runtime.ports import SinkOptions
 from actors.runtime.rundir import find
 from actors.runtime.state import merge_of, read_state
+from actors.runtime.values import Unit
 
 ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"

@@ -21,9 +21,10 @@ from actors.console.retry_plan import in_source_order
 from actors.runtime.errors import Reject, Retryable
 from actors.runtime.events import Observer, OutageBegan, OutageEnded
 from actors.runtime.manifest import Manifest
-from actors.runtime.ports import Payload, Sink
+from actors.runtime.ports import Sink
 from actors.runtime.restart import full_jitter
 from actors.runtime.topology import writer_name
+from actors.runtime.values import Payload
 from actors.sinks.dead_letters import StoredLetter, now, select_letters
 
 #: Most letters, and bytes, in one call of a sink; they are marked together.

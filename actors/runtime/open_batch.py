@@ -9,7 +9,7 @@ from enum import Enum
 
 from actors.runtime.messages import BatchId, Counts, Span
 from actors.runtime.poison import Blame
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 
 
 class State(Enum):

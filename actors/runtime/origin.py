@@ -53,7 +53,7 @@ from types import MappingProxyType
 from actors.runtime.messages import NO_TIMES, Batch, BatchId, Counts, Span
 from actors.runtime.open_batch import Open, Partition, State
 from actors.runtime.poison import Blame
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 
 #: Room for 2^32 deaths of consumers, and changes of what is active, in each generation of the origin.
 _PER_GENERATION = 1 << 32

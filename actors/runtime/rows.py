@@ -11,7 +11,7 @@ import msgspec
 
 from actors.runtime.errors import NO_VALUE, ConfigError, DecodeError, Finish, Reject
 from actors.runtime.messages import Batch
-from actors.runtime.ports import DeadLetter
+from actors.runtime.values import DeadLetter
 
 
 class Rows:

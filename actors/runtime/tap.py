@@ -34,7 +34,8 @@ from actors.runtime.errors import Finish, Reject
 from actors.runtime.lift import Lifted, bind, bind_partials, lift
 from actors.runtime.messages import Batch, Tap
 from actors.runtime.pipeline import Pipeline, route_of
-from actors.runtime.ports import DeadLetter, SinkOptions
+from actors.runtime.ports import SinkOptions
+from actors.runtime.values import DeadLetter
 from actors.runtime.windows import Passage, Placer
 
 #: Most records that a worker shows in a second, and at a time.

@@ -23,9 +23,9 @@ import msgspec
 from actors.runtime.messages import Batch, BatchId, Counts, Span, merge
 from actors.runtime.origin import NOTHING_LATE, Origin
 from actors.runtime.poison import Blame
-from actors.runtime.ports import Chunk
 from actors.runtime.tracing import Fact, Tracer
 from actors.runtime.tracing import Span as TraceSpan
+from actors.runtime.values import Chunk
 
 #: A piece is known by its unit, start and end: chunks do not name their partition.
 _Place = tuple[int, int, int]

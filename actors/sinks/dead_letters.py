@@ -36,7 +36,8 @@ from msgspec import Meta
 
 from actors.runtime.database import open_database, remove_database, require_database
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink, SinkOptions
+from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.values import DeadLetter, Payload, Refusal
 
 _LEAST_MAX_BYTES = 1 << 20
 #: What the source of a retry calls its letters.

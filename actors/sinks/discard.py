@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from actors.runtime.ports import Payload, Refusal, Sink, SinkOptions
+from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.values import Payload, Refusal
 
 
 class Discard(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):

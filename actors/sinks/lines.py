@@ -30,7 +30,8 @@ import msgspec
 
 from actors.runtime.disk import sync_folder, write_all
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
-from actors.runtime.ports import Payload, Refusal, Sink, SinkOptions
+from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.values import Payload, Refusal
 
 #: Most partitions in a manifest, which is written with every group: some 400 KB then.
 MAX_PARTITIONS = 8192

@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import Reject, Retryable
-from actors.runtime.ports import Payload, Refusal, Sink, SinkOptions
+from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.values import Payload, Refusal
 
 if TYPE_CHECKING:
     import lmdb

@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
-from actors.runtime.ports import Payload, Refusal, Sink, SinkOptions
+from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.progress import extend
+from actors.runtime.values import Payload, Refusal
 
 if TYPE_CHECKING:
     from pymemcache.client.base import Client

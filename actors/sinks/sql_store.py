@@ -40,8 +40,8 @@ from sqlalchemy import exc
 
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.options import without_password
-from actors.runtime.ports import Payload, Refusal
 from actors.runtime.progress import extend
+from actors.runtime.values import Payload, Refusal
 from actors.sinks.sql_tables import TableOptions, Tables, prepare
 
 #: Rows that are sent at a time, and may take ``timeout_s``.

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from actors.runtime.errors import Finish, Reject, Retryable, plain_reason
-from actors.runtime.ports import Payload, Refusal, Sink, SinkOptions
+from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.progress import extend
+from actors.runtime.values import Payload, Refusal
 from actors.runtime.whole_lines import Turns, write_some
 
 _DESCRIPTOR = 1

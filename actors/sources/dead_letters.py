@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from actors.runtime.database import open_for_reading
-from actors.runtime.ports import Chunk, Source, SourceOptions, Unit, UnitLedger
+from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.values import Chunk, Unit
 
 _NEXT = """
 SELECT p.start, p."end", p.letter, p.piece, coalesce(p.raw, l.raw), l."offset", l.line

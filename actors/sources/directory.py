@@ -35,7 +35,8 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.ports import Chunk, Source, SourceOptions, Unit, UnitLedger
+from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.values import Chunk, Unit
 from actors.sources.files import Files
 from actors.sources.listing import Listing
 from actors.sources.lookout import Lookout

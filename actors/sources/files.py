@@ -32,7 +32,8 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.ports import Chunk, Source, SourceOptions, Unit, UnitLedger
+from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
 from actors.sources.cutter import Cutter
 from actors.sources.inflate import ByteStream, Identity

@@ -21,7 +21,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from actors.runtime.ports import Chunk, Source, SourceOptions, Unit, UnitLedger
+from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
 from actors.sources.cutter import BOM
 

@@ -31,7 +31,8 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.ports import Chunk, Source, SourceOptions, Unit, UnitLedger
+from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.values import Chunk, Unit
 from actors.sources.intake import Intake
 from actors.sources.journal import Journal
 from actors.sources.lineform import LineForm

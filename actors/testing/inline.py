@@ -12,9 +12,9 @@ import msgspec
 from actors.runtime.ledger import read_units
 from actors.runtime.messages import Counts, merged
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import DeadLetter, Unit
 from actors.runtime.state import read_state
 from actors.runtime.topology import DEAD_LETTERS, aggregator_names
+from actors.runtime.values import DeadLetter, Unit
 from actors.testing.faults import Faults
 from actors.testing.world import RUN, Shape, World
 

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import msgspec
 
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import Chunk, Payload, Refusal, SinkOptions, Source, SourceOptions, Unit, UnitLedger
+from actors.runtime.ports import SinkOptions, Source, SourceOptions, UnitLedger
+from actors.runtime.values import Chunk, Payload, Refusal, Unit
 
 
 class MemorySource(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,7 +19,7 @@ from actors.runtime import loading
 from actors.runtime.database import open_database, open_for_reading
 from actors.runtime.errors import Retryable
 from actors.runtime.manifest import Component
-from actors.runtime.ports import Payload, Refusal
+from actors.runtime.values import Payload, Refusal
 
 VERSION = 1
 SCHEMA = """

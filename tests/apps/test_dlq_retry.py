@@ -16,7 +16,7 @@ from actors.console.progress import QuietObserver
 from actors.console.retry import Retry as RetryCommand
 from actors.runtime.events import FAILED, Observer, RunResult
 from actors.runtime.manifest import Manifest
-from actors.runtime.ports import DeadLetter
+from actors.runtime.values import DeadLetter
 from actors.settings import load as settings_load
 from actors.sinks.lmdb import Lmdb
 from actors.sinks.memcached import Memcached as MemcachedOptions

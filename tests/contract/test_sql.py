@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from actors.runtime.errors import ConfigError, Reject
-from actors.runtime.ports import Refusal
+from actors.runtime.values import Refusal
 from actors.sinks.sql import Sql
 from tests.databases import COLUMNS, Place, payload
 from tests.loads import ROOT

@@ -18,8 +18,8 @@ import pytest
 from actors.console.progress import is_off_screen, shares_output
 from actors.runtime.errors import Finish, Reject, Retryable
 from actors.runtime.messages import Ack, BatchId, Member, Message, Part
-from actors.runtime.ports import Payload
 from actors.runtime.tracing import OFF
+from actors.runtime.values import Payload
 from actors.settings import load
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.stdout import Stdout, _Console

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.runtime.ports import Payload
+from actors.runtime.values import Payload
 from actors.sinks.stdout import Stdout, _Console
 from tests.loads import ROOT
 

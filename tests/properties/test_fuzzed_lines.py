@@ -24,8 +24,8 @@ from actors.checker import Check, Destinations, checking
 from actors.parser import forwarding, fused
 from actors.runtime.lift import bind, lift
 from actors.runtime.messages import Batch
-from actors.runtime.ports import DeadLetter
 from actors.runtime.rows import traveller
+from actors.runtime.values import DeadLetter
 from actors.runtime.worker import Made
 from actors.sinks.dead_letters import DeadLetters, read_letters
 from scripts.make_logs import BAD_LINES, make_lines

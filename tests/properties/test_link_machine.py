@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from actors.runtime.messages import Ack, Again, Batch, BatchId, Failed, Part, decode
 from actors.runtime.origin import Origin
-from actors.runtime.ports import Chunk
 from actors.runtime.relay import Relay
 from actors.runtime.sequencer import Sequencer
+from actors.runtime.values import Chunk
 from tests.properties.simulator import SimulatedActor, World
 
 WINDOW_BATCHES, WINDOW_BYTES, CREDIT = 4, 60, 2

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from actors.runtime.messages import NOTHING, AnyMessage, BatchId, Drain, Drained, Hold, Message, Suspect, encode
-from actors.runtime.ports import DeadLetter
 from actors.runtime.topology import GIVERS
+from actors.runtime.values import DeadLetter
 from actors.runtime.worker import PoolWorker
 from actors.testing import Faults
 from actors.testing.inline import result_of

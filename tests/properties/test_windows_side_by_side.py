@@ -12,7 +12,8 @@ import pytest
 
 from actors.runtime.ledger import Ledger
 from actors.runtime.pipeline import Pipeline, WindowOptions
-from actors.runtime.ports import Chunk, Source, Unit
+from actors.runtime.ports import Source
+from actors.runtime.values import Chunk, Unit
 from actors.testing import Faults
 from actors.testing.inline import result_of
 from actors.testing.world import Shape, World

@@ -8,7 +8,7 @@ from actors.runtime import poison
 from actors.runtime.messages import Batch, BatchId
 from actors.runtime.origin import Origin
 from actors.runtime.poison import Blame
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 
 
 def chunk(start: int, end: int, unit: int = 1) -> Chunk:

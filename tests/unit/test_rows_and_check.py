@@ -16,8 +16,9 @@ from actors.runtime.errors import ConfigError, DecodeError, Finish, Reject
 from actors.runtime.lift import lift
 from actors.runtime.messages import Batch, merged
 from actors.runtime.pipeline import Fold, Pipeline, per_chunk
-from actors.runtime.ports import DeadLetter, Sink, SinkOptions
+from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.rows import Rows, traveller, unpack_rows
+from actors.runtime.values import DeadLetter
 from actors.runtime.worker import Made, Output
 
 

@@ -19,8 +19,8 @@ from actors.runtime import rundir
 from actors.runtime.errors import ConfigError, Finish, Reject
 from actors.runtime.messages import Batch, Tap
 from actors.runtime.pipeline import Fold, Pipeline, WindowOptions
-from actors.runtime.ports import DeadLetter
 from actors.runtime.tap import Inspector, Shown, Taps, plain
+from actors.runtime.values import DeadLetter
 from actors.runtime.windows import Placer
 from actors.runtime.worker import Made, Output, PoolWorker
 from actors.settings import load

@@ -17,7 +17,7 @@ import pytest
 from actors.apps import appsinstalled
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.pipeline import Fold, Pipeline, per_chunk
-from actors.runtime.ports import Payload
+from actors.runtime.values import Payload
 from actors.sinks.memcached import Memcached
 from actors.testing import FakeClock, Faults, MemorySink, MemorySource, UnorderedMemorySink, run_inline
 from actors.testing.memory import MemoryReading, MemoryStore

@@ -5,9 +5,9 @@ from __future__ import annotations
 from actors.runtime import poison
 from actors.runtime.messages import Batch
 from actors.runtime.origin import Origin
-from actors.runtime.ports import Chunk
 from actors.runtime.traced import TracedOrigin, make_origin
 from actors.runtime.tracing import OFF
+from actors.runtime.values import Chunk
 from tests.spans import Keeper
 
 ONE, TWO = "parser.1#1", "parser.2#1"
