@@ -70,7 +70,8 @@ def target_like(path: Path) -> str:
 
 def told(error: BaseException) -> str:
     """What went wrong in somebody else's module, and on which line of it."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__)
+              if "importlib" not in frame.filename and frame.filename != loading.__file__]
     at = f" ({frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
     return f"{type(error).__name__}: {error}{at}"
 

@@ -23,15 +23,12 @@ def named(name: str) -> Any:
     """Return what is called ``module:NAME`` or ``/path/to/file.py:NAME``.
 
     Raises:
-        ImportError: there is no such module, or it has no such name.
+        ImportError: there is no such module.
+        AttributeError: it has no such name.
         Exception: whatever the module raises as it is imported.
     """
     module, _, attribute = name.rpartition(":")
-    found = module_of(module)
-    try:
-        return getattr(found, attribute)
-    except AttributeError as error:
-        raise ImportError(f"{module} has no {attribute}") from error
+    return getattr(module_of(module), attribute)
 
 
 def module_of(name: str) -> ModuleType:

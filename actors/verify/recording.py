@@ -19,6 +19,7 @@ from actors.runtime import loading
 from actors.runtime.database import open_database, open_for_reading
 from actors.runtime.errors import Retryable
 from actors.runtime.manifest import Component
+from actors.runtime.ports import SinkOptions
 from actors.runtime.values import Payload, Refusal
 
 VERSION = 1
@@ -34,7 +35,7 @@ _pair = msgspec.msgpack.Decoder(tuple[msgspec.Raw, msgspec.Raw])
 _blobs = msgspec.msgpack.Decoder(list[bytes])
 
 
-class Recording(msgspec.Struct, frozen=True, kw_only=True):
+class Recording(SinkOptions, frozen=True, kw_only=True):
     """Record what would be written.
 
     Attributes:

@@ -390,9 +390,26 @@ def test_a_module_that_fails_says_how_and_where(
     sys.modules.pop("mine_7", None)
 
 
-def test_a_module_given_as_a_file_is_told_how_it_is_called() -> None:
-    with pytest.raises(ConfigError, match=r"did you mean 'folder\.words'"):
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^target 'folder/words\.py': there is no file folder/words\.py$"):
         load("folder/words.py", environ={})
+
+
+def test_the_file_of_an_application_is_loaded_whatever_else_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text(
+        "from thresher import Pipeline\nfrom thresher.sinks import Lines\nfrom thresher.sources import Files\n"
+        "OTHER = PIPELINE = Pipeline(source=Files(pattern='*.log'), parse=bytes.upper, sinks={'out': Lines()})\n")
+    monkeypatch.chdir(tmp_path)
+    for target in ("json.py", str(tmp_path / "json.py"), "json", "./json.py", "json.py:OTHER"):
+        settings = load(target, environ={})
+        assert settings.manifest.name == "json"
+        assert settings.manifest.app.startswith(f"{tmp_path}/json.py:")
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "main.toml").write_text('app = "../json.py"')
+    monkeypatch.chdir("/")
+    assert load(str(tmp_path / "deploy" / "main.toml"), environ={}).manifest.name == "json"
 
 
 def test_a_pipeline_that_is_none_is_named(module: types.ModuleType) -> None:
