@@ -57,7 +57,8 @@ def import_application(name: str, where: str, beside: Path | None = None) -> tup
     if not isinstance(pipeline, Pipeline):
         raise ConfigError(f"{where}: {module}.{attribute}: expected a Pipeline, got {type(pipeline).__name__}")
     name = Path(module).stem if loading.is_file(module) else module.rpartition(".")[2]
-    return f"{module}:{attribute}", completed(pipeline, name, f"{where}: {module}.{attribute}")
+    app = module if attribute == PIPELINE else f"{module}:{attribute}"
+    return app, completed(pipeline, name, f"{where}: {module}.{attribute}")
 
 
 def target_like(path: Path) -> str:

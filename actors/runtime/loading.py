@@ -1,6 +1,6 @@
 """Where an application, a source or a sink is found by its name, the same in every process of a run.
 
-    package.module:NAME         imported, as Python does it
+    package.module:NAME         imported, as Python does it; of an application ``PIPELINE`` if no name is given
     /path/to/file.py:NAME       loaded from that file, whatever else Python would find under such a name
 
 A file is loaded once a process and is known to Python by its path, so that nothing it is called, ``json.py`` or
@@ -27,8 +27,8 @@ def named(name: str) -> Any:
         AttributeError: it has no such name.
         Exception: whatever the module raises as it is imported.
     """
-    module, _, attribute = name.rpartition(":")
-    return getattr(module_of(module), attribute)
+    module, colon, attribute = name.rpartition(":")
+    return getattr(module_of(module), attribute) if colon else module_of(name).PIPELINE
 
 
 def module_of(name: str) -> ModuleType:

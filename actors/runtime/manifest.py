@@ -57,8 +57,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         run: identity of this run, new at each start.
         name: the pipeline's name, shown in process titles.
-        app: what holds the pipeline, and what it is called there: ``package.module:PIPELINE``, or
-            ``/path/to/file.py:PIPELINE``.
+        app: what holds the pipeline: a dotted module, or the path of a file; then ``:NAME`` if it is not ``PIPELINE``.
         state: absolute path of the state directory.
         dry: write nothing to sinks, keep no position, rename nothing.
         query: run the pipeline that answers a question about whole files (``Pipeline.query``).

@@ -57,7 +57,7 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A sink's options: how to pack items in the pool, how to open the sink in its writer. Inherit from this.
 
     ``guarantee``, ``pack``, ``open`` and ``describe`` have to be given; all else has a default. A subclass says
-    ``frozen=True, kw_only=True`` again, and declares its options as fields. Docs: ``thresher docs sink-of-your-own``.
+    ``frozen=True, kw_only=True`` again, and declares its options as fields.
 
     Example::
 
@@ -228,7 +228,7 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """A source's options. Inherit from this.
 
     ``guarantee``, ``open`` and ``describe`` have to be given; all else has a default. A subclass says ``frozen=True,
-    kw_only=True`` again, and declares its options as fields. Docs: ``thresher docs source-of-your-own``.
+    kw_only=True`` again, and declares its options as fields.
 
     Example::
 

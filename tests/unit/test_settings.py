@@ -405,7 +405,7 @@ def test_the_file_of_an_application_is_loaded_whatever_else_is_called_so(
     for target in ("json.py", str(tmp_path / "json.py"), "json", "./json.py", "json.py:OTHER"):
         settings = load(target, environ={})
         assert settings.manifest.name == "json"
-        assert settings.manifest.app.startswith(f"{tmp_path}/json.py:")
+        assert settings.manifest.app.startswith(f"{tmp_path}/json.py")
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy" / "main.toml").write_text('app = "../json.py"')
     monkeypatch.chdir("/")
