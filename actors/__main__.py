@@ -8,6 +8,7 @@ cannot be imported; anything else is a crash.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import json
@@ -27,7 +28,8 @@ _KEPT_BLOCK_BYTES = 32 * 1024 * 1024
 def main(argv: list[str]) -> int:
     """Run the actor of a command line; return its exit code."""
     run_dir = Path(argv[4])
-    sys.path[:] = json.loads((run_dir / "search-path.json").read_text(encoding="utf-8"))
+    with contextlib.suppress(FileNotFoundError):  # by hand, or in a test: modules are looked for as usual
+        sys.path[:] = json.loads((run_dir / "search-path.json").read_text(encoding="utf-8"))
     return run(argv[0], int(argv[2]), run_dir, int(argv[6]))
 
 

@@ -40,7 +40,9 @@ def stack_file(run_dir: Path, name: str, generation: int) -> Path:
 
 def save_search_path(run_dir: Path) -> None:
     """Write down where modules are looked for in this process, for actors that are executed."""
-    (run_dir / SEARCH_PATH).write_text(json.dumps([os.path.abspath(path) for path in sys.path]), encoding="utf-8")
+    file = run_dir / SEARCH_PATH
+    file.touch(mode=0o600)
+    file.write_text(json.dumps([os.path.abspath(path) for path in sys.path]), encoding="utf-8")
 
 
 def base() -> Path:

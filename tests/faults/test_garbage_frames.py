@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from actors import settings
+from actors import launcher, settings
 from actors.runtime.board import create_board
 from actors.runtime.mailbox import ControlBox
 from actors.runtime.messages import (
@@ -185,8 +185,8 @@ def test_everything_in_the_run_directory_is_private_whatever_the_umask(tmp_path:
 
 
 _OVER_TCP = """
-import sys, msgspec, supervisor
-from actors import settings
+import sys, msgspec
+from actors import launcher, settings
 from actors.runtime.links import Links
 from actors.runtime.mailbox import make_keys
 
@@ -199,7 +199,7 @@ logs, state = sys.argv[1:]
 loaded = settings.load("appsinstalled", state=state, environ={}, sets=[
     f"source.pattern={logs}", "flow.batch_bytes=16384", "parser.fused=false"])
 links = Links(transport="tcp", **make_keys())
-sys.exit(supervisor.run(msgspec.structs.replace(loaded.manifest, links=links), Observer()).code)
+sys.exit(launcher.run(msgspec.structs.replace(loaded.manifest, links=links), Observer()).code)
 """
 
 
