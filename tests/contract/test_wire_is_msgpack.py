@@ -134,7 +134,7 @@ def _troubled_load(folder: Path) -> None:
     (folder / "logs").mkdir()
     lines = [f"k{number} {'check-kill' if number == 3210 else number}\n" for number in range(RECORDS)]
     (folder / "logs" / "a.txt").write_text("".join(lines))
-    sets = ("flow.batch_bytes=4000", "parser.fuse=false", "budget.max_error_rate=0.5", f"options.marks={folder}",
+    sets = ("flow.batch_bytes=4000", "parser.fused=false", "budget.max_error_rate=0.5", f"options.marks={folder}",
             "monitor.enabled=true", "monitor.port=0")
     with Load(folder / "logs" / "*.txt", folder / "state", *sets, target="tests.pipelines.treacherous") as running:
         running.kill("writer.store", 1, signal.SIGSTOP)

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from actors import launcher, settings
+from actors import settings
 from actors.runtime.board import create_board
 from actors.runtime.mailbox import ControlBox
 from actors.runtime.messages import (
