@@ -1,3 +1,3 @@
 """Thresher: record pipelines on all cores of a machine. See README.md."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

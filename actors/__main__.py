@@ -1,4 +1,6 @@
-"""Run ONE actor: ``python -m actors NAME --generation N --run DIR --parent PID``.
+"""Run ONE actor: ``python -P actors/__main__.py NAME --generation N --run DIR --parent PID``.
+
+It looks for modules where its supervisor does, which the run directory says: what it runs is what that has checked.
 
 Exit codes: 0 told to stop; 75 something that it needs cannot be had now; 78 wrong configuration, or something that
 cannot be imported; anything else is a crash.
@@ -6,8 +8,10 @@ cannot be imported; anything else is a crash.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
+import json
 import os
 import signal
 import sys
@@ -23,7 +27,10 @@ _KEPT_BLOCK_BYTES = 32 * 1024 * 1024
 
 def main(argv: list[str]) -> int:
     """Run the actor of a command line; return its exit code."""
-    return run(argv[0], int(argv[2]), Path(argv[4]), int(argv[6]))
+    run_dir = Path(argv[4])
+    with contextlib.suppress(FileNotFoundError):  # by hand, or in a test: modules are looked for as usual
+        sys.path[:] = json.loads((run_dir / "search-path.json").read_text(encoding="utf-8"))
+    return run(argv[0], int(argv[2]), run_dir, int(argv[6]))
 
 
 def run(name: str, generation: int, run_dir: Path, parent: int) -> int:
@@ -40,6 +47,7 @@ def run(name: str, generation: int, run_dir: Path, parent: int) -> int:
     # operator who kills one actor sees it restarted.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _be_a_good_worker()
+    _write_whole_lines()
     _leave_a_stack(run_dir, name, generation)
     try:
         return _run(name, generation, run_dir)
@@ -74,6 +82,13 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
     except Retryable as error:
         print(f"{name}: {error}", file=sys.stderr)
         return os.EX_TEMPFAIL
+
+
+def _write_whole_lines() -> None:
+    """The other processes of the run write to the same streams."""
+    from actors.runtime import whole_lines
+
+    whole_lines.install()
 
 
 def _leave_a_stack(run_dir: Path, name: str, generation: int) -> None:

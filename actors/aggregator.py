@@ -36,6 +36,8 @@ class Aggregator:
         state: the shard's durable state.
     """
 
+    wake: int | None = None
+
     def __init__(self, post: Post, shard: int, state: ShardState) -> None:
         self._post = post
         self._shard = shard

@@ -15,12 +15,13 @@ from zlib import crc32
 import msgspec
 
 from actors.runtime.errors import NO_VALUE, Finish, Reject
-from actors.runtime.lift import bind, lift
+from actors.runtime.lift import bind, bind_partials, lift
 from actors.runtime.messages import FINISH, NO_TIMES, Batch
-from actors.runtime.pipeline import Bulk, Pipeline, WindowOptions
-from actors.runtime.ports import DeadLetter, SinkOptions, rejections
+from actors.runtime.pipeline import Bulk, Pipeline, WindowOptions, route_of
+from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import Rows, unpack_rows
 from actors.runtime.state import merge_into, merge_of
+from actors.runtime.values import DeadLetter, rejections
 from actors.runtime.windows import Passage, Placer, WindowId, shard_of_window
 from actors.runtime.worker import Checking, Made, Output, Work
 
@@ -66,10 +67,10 @@ class Check:
         window: WindowOptions = WindowOptions(),  # noqa: B008 - frozen
     ) -> None:
         self._check = None if pipeline.check is None else lift(bind(pipeline.check, options), "check")
-        self._route = lift(bind(pipeline.route, options), "route")
+        self._route = lift(bind(route_of(pipeline), options), "route")
         self._encode = lift(bind(pipeline.encode, options), "encode")
         self._fold = pipeline.fold
-        self._partials = None if pipeline.fold is None else bind(pipeline.fold.partials, options)
+        self._partials = None if pipeline.fold is None else bind_partials(pipeline.fold.partials, options)
         self._merge = merge_of(pipeline.fold)
         self._kind = window.kind
         self._placer = None if pipeline.windows is None else Placer(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.console import commandline
+from actors.runtime import whole_lines
 from actors.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,19 +32,35 @@ FAILURE, USAGE, BAD_CONFIG, INTERRUPTED = 1, 2, 78, 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    whole_lines.install()  # the actors of a run write to the same streams
     if os.getpid() == 1:  # of a container: the kernel drops signals to it that nobody handles, SIGTERM at the start too
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    options = argparse.Namespace()
     try:
         options = commandline.read(sys.argv[1:] if argv is None else list(argv))
         return _VERBS[options.command](options)
     except ConfigError as error:
-        print(error, file=sys.stderr)
-        return BAD_CONFIG
+        return _refused(options, error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has gone
         return FAILURE
+
+
+def _refused(options: argparse.Namespace, error: ConfigError) -> int:
+    if getattr(options, "report", None):
+        _write_report(options.report, {"event": "refused", "code": BAD_CONFIG, "reason": str(error)})
+    if getattr(options, "format", "") != "none":
+        print(error, file=sys.stderr)
+    return BAD_CONFIG
+
+
+def _write_report(path: str, fields: dict[str, Any]) -> None:
+    try:
+        Path(path).write_text(json.dumps(fields) + "\n", encoding="utf-8")
+    except OSError as error:
+        print(f"--report {path}: the report cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def _settings(options: argparse.Namespace, dry: bool = False) -> Settings:
@@ -54,17 +71,17 @@ def _settings(options: argparse.Namespace, dry: bool = False) -> Settings:
 
 def _run(options: argparse.Namespace) -> int:
     scratch: Path | None = None
-    if options.batch == [] and not options.files:
-        print("--batch: expected the files to look at, got none: thresher run TARGET --batch FILE…", file=sys.stderr)
+    if options.query == [] and not options.files:
+        print("--query: expected the files to look at, got none: thresher run TARGET --query FILE…", file=sys.stderr)
         return USAGE
-    if options.dry_run or (options.batch is not None and options.state is None):
+    if options.dry_run or (options.query is not None and options.state is None):
         from actors.runtime.rundir import scratch_directory
 
         scratch = scratch_directory()
         options.state = str(scratch)
     try:
         code = _run_settings(options, _settings(options, dry=options.dry_run))
-        if options.batch is not None and code == 0:
+        if options.query is not None and code == 0:
             _say_if_nothing_was_found(options)
         return code
     finally:
@@ -105,7 +122,7 @@ def _own_output(manifest: Manifest) -> contextlib.AbstractContextManager[object]
 def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     import msgspec
 
-    import supervisor
+    from actors import launcher
     from actors.console import report
     from actors.console.history import Recorder
     from actors.console.inputs import require_stdin
@@ -113,7 +130,7 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
 
     require_stdin(settings)
     as_json = options.format == "json" or (options.format == "auto" and not sys.stdout.isatty())
-    observer = _observer(as_json, options.quiet)
+    observer = _observer(as_json, options.quiet or options.format == "none")
     recorder = Recorder(Path(settings.manifest.state), observer)
     notifier = Notifier(recorder, os.environ)
     reports: list[report.Report] = []
@@ -124,13 +141,17 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
         return msgspec.structs.replace(result, code=final.code, reason=final.reason)
 
     try:
-        recorder.ended(supervisor.run(
+        recorder.ended(launcher.run(
             settings.manifest, notifier, notifier.reloading(lambda: _settings(options, dry=options.dry_run).manifest),
             judge))
     finally:
         notifier.close()
         observer.close()
     final, = reports
+    if options.report:
+        _write_report(options.report, final.fields())
+    if options.format == "none":
+        return final.code
     try:
         print(json.dumps(final.fields()) if as_json else report.render(final), flush=True)
     except OSError as error:  # nobody reads any more, or the disk is full; how the run ended stays true
@@ -199,9 +220,9 @@ def _verify(options: argparse.Namespace) -> int:
     from actors.verify import runs
 
     if options.one:
-        import supervisor
+        from actors import launcher
 
-        return runs.run_one(Path(options.one), supervisor.run)
+        return runs.run_one(Path(options.one), launcher.run)
     from actors.console import verify
 
     settings = _settings(options)
@@ -243,12 +264,12 @@ def _dlq(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if options.what != "retry":
         return dlq.main(options, settings)
-    import supervisor
+    from actors import launcher
 
     with _own_output(settings.manifest):
         observer = _observer(options.json, options.quiet)
         try:
-            return dlq.retry(options, settings, supervisor.run, observer)
+            return dlq.retry(options, settings, launcher.run, observer)
         finally:
             observer.close()
 
@@ -263,9 +284,9 @@ def _module(options: argparse.Namespace) -> int:
     verb: Callable[..., int] = commandline.module_of(options.command).main
     if options.command != "bench":
         return verb(options)
-    import supervisor
+    from actors import launcher
 
-    return verb(options, supervisor.run)
+    return verb(options, launcher.run)
 
 
 _VERBS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -60,7 +60,7 @@ class Monitor:
         self._url_file = path_for(Path(manifest.state)) / MONITOR_URL
         listening = _listen(manifest.monitor.host, manifest.monitor.port, self._url_file)
         self._thread = _Thread(manifest, listening)
-        self.wake = self._thread.wake
+        self.wake: int | None = self._thread.wake
         url = url_of(listening, manifest.monitor.host)
         _write(self._url_file, url)
         post.tell(Serving(url))

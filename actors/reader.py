@@ -38,10 +38,11 @@ from actors.runtime.messages import (
     Roll,
     Suspect,
 )
-from actors.runtime.ports import Chunk, Source, Unit
+from actors.runtime.ports import Source
 from actors.runtime.topology import fixed_destinations
 from actors.runtime.traced import make_origin
 from actors.runtime.trouble import Trouble
+from actors.runtime.values import Chunk, Unit
 
 #: Seconds between two commits of positions while batches are under way.
 COMMIT_S = 0.25

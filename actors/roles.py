@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from actors.runtime import loading
 from actors.runtime.actor import Post, Role
 from actors.runtime.manifest import Manifest
 from actors.runtime.pipeline import Pipeline
@@ -72,7 +72,7 @@ def _parser(manifest: Manifest) -> MakeRole:
 
     pipeline, options = _application(manifest)
     parse = lift(bind(pipeline.parse, options), "parse")
-    if manifest.parser.fuse:
+    if manifest.parser.fused:
         work = parser.fused(parse, _check(manifest, pipeline, options),
                             parser.bulk_of(pipeline, options))
     else:
@@ -123,22 +123,24 @@ def _monitor(manifest: Manifest) -> MakeRole:
 
 
 def _taps(post: Post, manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | None) -> Taps:
+    from actors.runtime.ports import SinkOptions, unpacks
     from actors.runtime.tap import Inspector, Taps
     from actors.runtime.windows import Placer
 
-    sinks = {sink: component.load() for sink, component in manifest.sinks.items() if sink not in manifest.emits}
+    sinks = {sink: component.load() for sink, component in manifest.sinks.items() if sink not in manifest.emit_sinks}
     placer = None if pipeline.windows is None else Placer(
         pipeline.windows, options, manifest.window, manifest.aggregator.shards)
     # A parser that does not check sees no dead letters but in its samples.
-    unpack = getattr(manifest.dead_letters.load(), "unpack", None) if manifest.parser.fuse else None
-    return Taps(post.address.partition("#")[0], Inspector(pipeline, options, sinks, placer, unpack),
+    letters: SinkOptions = manifest.dead_letters.load()
+    return Taps(post.address.partition("#")[0], Inspector(pipeline, options, sinks, placer,
+                          letters if manifest.parser.fused and unpacks(letters) else None),
                 writer_name(DEAD_LETTERS))
 
 
 def _application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:
-    pipeline: Pipeline = importlib.import_module(manifest.app).PIPELINE
-    if manifest.batch and pipeline.batch is not None:
-        pipeline = pipeline.batch
+    pipeline: Pipeline = loading.named(manifest.app)
+    if manifest.query and pipeline.query is not None:
+        pipeline = pipeline.query
     if manifest.options is None or pipeline.options is None:
         return pipeline, pipeline.options
     return pipeline, msgspec.convert(manifest.options, type(pipeline.options))
@@ -147,7 +149,7 @@ def _application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:
 def _check(manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | None) -> Check:
     from actors.checker import Check, Destinations
 
-    sinks = {sink: component.load() for sink, component in manifest.sinks.items() if sink not in manifest.emits}
+    sinks = {sink: component.load() for sink, component in manifest.sinks.items() if sink not in manifest.emit_sinks}
     return Check(pipeline, options, Destinations(
         writers={sink: writer_name(sink) for sink in sinks}, sinks=sinks,
         dead_letters=writer_name(DEAD_LETTERS),

@@ -7,13 +7,12 @@ Every problem is found, not only the first. Nothing is opened and no server reac
 
 from __future__ import annotations
 
-import difflib
 import importlib
+import importlib.util
 import os
 import pkgutil
 import sys
 import tomllib
-import traceback
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,17 +21,21 @@ from typing import Any
 import msgspec
 
 from actors.assignments import flatten, from_environment, from_flag, from_sets, lines_of, with_references
+from actors.defaults import completed
+from actors.runtime import loading
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.options import Assignment, build, overlay, unknown_key, without_password
 from actors.runtime.pipeline import Pipeline
+from actors.runtime.ports import REQUIRED, SinkOptions, SourceOptions, not_given
 from actors.runtime.sections import missing_extras
+from actors.targets import applications, import_application, split, target_like, told
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
 SECTIONS = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run",
           "monitor", "tracing")
 _COMPONENTS = ("source", "dead_letters")
-#: Sections that are said of one pipeline of an application, not of the one that it has for batches.
+#: Sections that are said of one pipeline of an application, not of the query that it has.
 _OF_ONE_PIPELINE = ("source", "sinks", "window")
 _TOP = ("app", "state", *SECTIONS, *_COMPONENTS, "sinks", "options")
 
@@ -54,16 +57,16 @@ class Settings(msgspec.Struct, frozen=True):
 class _Target(msgspec.Struct, frozen=True):
     """What TARGET means."""
 
-    module: str
+    app: str
     pipeline: Pipeline
     assignments: list[Assignment]
 
 
 def load(
     target: str, *, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None, state: str | None = None,
-    dry: bool = False, source: Sequence[str] = (), batch: bool = False, flags: Sequence[tuple[str, str]] = (),
+    dry: bool = False, source: Sequence[str] = (), query: bool = False, flags: Sequence[tuple[str, str]] = (),
 ) -> Settings:
-    """Return the settings of TARGET: an application's name, a TOML file, or a dotted module.
+    """Return the settings of TARGET: an application's name, a TOML file, a dotted module, or the path of a file.
 
     Args:
         target: see above.
@@ -72,7 +75,7 @@ def load(
         state: the state directory, when not the configured one.
         dry: nothing is to be written to sinks.
         source: ``KEY=VALUE`` texts that take the place of what file and environment say of the source.
-        batch: of the pipeline that the application has for batches.
+        query: the settings of the application's query (``Pipeline.query``) are meant.
         flags: the application's own flags of the command line, with what was said after each.
 
     Raises:
@@ -82,8 +85,8 @@ def load(
     environ = os.environ if environ is None else environ
     problems: list[str] = []
     said = [*found.assignments, *from_environment(environ, found.pipeline.sinks, problems)]
-    if batch:
-        found = _batch_of(found, target)
+    if query:
+        found = _query_of(found, target)
         said = [one for one in said if one.key[0] not in _OF_ONE_PIPELINE]
     if source:
         said = [one for one in said if one.key[0] != "source"]
@@ -96,43 +99,36 @@ def load(
     settings = _apply(found, assignments, dry, problems)
     if problems or settings is None:
         raise ConfigError("\n".join(problems))
-    if batch:
-        settings = msgspec.structs.replace(settings, manifest=msgspec.structs.replace(settings.manifest, batch=True))
+    if query:
+        settings = msgspec.structs.replace(settings, manifest=msgspec.structs.replace(settings.manifest, query=True))
     return settings
 
 
-def pipeline_of(target: str, batch: bool = False) -> Pipeline:
-    """Return the application that TARGET means, or the pipeline that it has for batches.
+def pipeline_of(target: str, query: bool = False) -> Pipeline:
+    """Return the application that TARGET means, or the query that it has.
 
     Raises:
         ConfigError: there is none.
     """
     found = _resolve(target)
-    return (_batch_of(found, target) if batch else found).pipeline
-
-
-def applications() -> list[str]:
-    """The names of the applications that ship."""
-    import actors.apps
-
-    return sorted(module.name for module in pkgutil.iter_modules(actors.apps.__path__))
+    return (_query_of(found, target) if query else found).pipeline
 
 
 # What TARGET means ------------------------------------------------------------------------------------------------
 
 
 def _resolve(target: str) -> _Target:
-    if target.endswith(".toml") or ("/" in target and not target.endswith(".py")):
+    if target.endswith(".toml") or ("/" in target and not loading.is_file(split(target)[0])):
         return _from_file(Path(target))
-    module, pipeline = _import_application(target, f"target {target!r}")
+    module, pipeline = import_application(target, f"target {target!r}")
     return _Target(module, pipeline, [])
 
 
-def _batch_of(found: _Target, target: str) -> _Target:
-    batch = found.pipeline.batch
-    if batch is None:
-        raise ConfigError(f"--batch: {target} has no pipeline for batches: run it without --batch")
-    return msgspec.structs.replace(found, pipeline=batch)
+def _query_of(found: _Target, target: str) -> _Target:
+    query = found.pipeline.query
+    if query is None:
+        raise ConfigError(f"--query: {target} has no query: run it without --query")
+    return msgspec.structs.replace(found, pipeline=completed(query, found.pipeline.name, f"{target}: query"))
 
 
 def _from_file(path: Path) -> _Target:
@@ -140,7 +136,7 @@ def _from_file(path: Path) -> _Target:
         text = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError(f"{path}: expected a TOML file: {plain_reason(error)}{_target_like(path)}") from error
+        raise ConfigError(f"{path}: expected a TOML file: {plain_reason(error)}{target_like(path)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     lines = lines_of(text)
@@ -149,53 +145,10 @@ def _from_file(path: Path) -> _Target:
         where = f"{path}:{lines['app',]}" if ("app",) in lines else str(path)
         raise ConfigError(f"{where}: expected app = \"NAME\", one of {', '.join(applications())} or a dotted module, "
                           f"got {'nothing' if app is None else repr(app)}")
-    module, pipeline = _import_application(app, f"{path}: app")
+    module, pipeline = import_application(app, f"{path}: app", path.absolute().parent)
     return _Target(module, pipeline, [
         Assignment(key, value, f"{path}:{lines[key]}" if key in lines else str(path))
         for key, value in flatten(data)])
-
-
-def _target_like(path: Path) -> str:
-    """The file beside this one, or the application, that may be meant, as a further line of an error; or nothing."""
-    files = {found.name: str(found) for found in path.parent.glob("*.toml") if found.is_file()}
-    known = files | {name: name for name in applications()}
-    close = difflib.get_close_matches(path.name, known, 1)
-    return f"\n  did you mean '{known[close[0]]}'?" if close else ""
-
-
-def _import_application(name: str, where: str) -> tuple[str, Pipeline]:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a user's own module beside his configuration
-    module = f"actors.apps.{name}" if "." not in name and name in applications() else name
-    unknown = (f"{where}: no application and no module is called {name!r}\n"
-               f"  applications: {', '.join(applications())}\n"
-               "  a module is looked for in this folder and where Python looks")
-    unknown += _target_like(Path(name))
-    if name.endswith(".py"):
-        unknown += f"\n  did you mean '{name.removesuffix('.py').replace('/', '.')}'?"
-    if not all(part.isidentifier() for part in module.split(".")):
-        raise ConfigError(unknown)
-    try:
-        found = importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
-            raise ConfigError(unknown) from error
-        raise ConfigError(f"{where}: {module} cannot be imported: {_told(error)}") from error
-    pipeline = getattr(found, "PIPELINE", None)
-    if pipeline is None:
-        folder = "" if getattr(found, "__file__", None) else (
-            f": it is a folder; if {module}.py is in it: cd {module.replace('.', '/')}, and the same again from there")
-        raise ConfigError(f"{where}: module {module} has no PIPELINE{folder}")
-    if not isinstance(pipeline, Pipeline):
-        raise ConfigError(f"{where}: {module}.PIPELINE: expected a Pipeline, got {type(pipeline).__name__}")
-    return module, pipeline
-
-
-def _told(error: BaseException) -> str:
-    """What went wrong in somebody else's module, and on which line of it."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    at = f" ({frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
-    return f"{type(error).__name__}: {error}{at}"
 
 
 # Laying over ------------------------------------------------------------------------------------------------------
@@ -204,7 +157,8 @@ def _told(error: BaseException) -> str:
 def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: list[str]) -> Settings | None:
     pipeline = found.pipeline
     sections = _by_section(assignments, pipeline, problems)
-    shown: dict[str, Any] = {"app": found.module.removeprefix("actors.apps."), "state": f"var/{pipeline.name}"}
+    app = found.app.removeprefix("actors.apps.")
+    shown: dict[str, Any] = {"app": app, "state": f"var/{pipeline.name}"}
     state = _state(sections.pop((), []), shown, problems)
     source = _component("source", pipeline.source, sections, problems, shown)
     letters = _component("dead_letters", pipeline.dead_letters, sections, problems, shown)
@@ -226,9 +180,9 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
         return None
     options = fixed.pop("options", None)
     manifest = Manifest(
-        run=uuid.uuid4().hex, name=pipeline.name, app=found.module, state=str(Path(state).absolute()), dry=dry,
+        run=uuid.uuid4().hex, name=pipeline.name, app=found.app, state=str(Path(state).absolute()), dry=dry,
         source=source, sinks={name: sink for name, sink in sinks.items() if sink is not None}, dead_letters=letters,
-        folds=pipeline.fold is not None, windowed=pipeline.windows is not None, emits=pipeline.emits,
+        folds=pipeline.fold is not None, windowed=pipeline.windows is not None, emit_sinks=pipeline.emit_sinks,
         options=None if options is None else msgspec.to_builtins(options),
         limits=fixed.pop("run"), **fixed)
     return Settings(manifest, pipeline, shown)
@@ -338,14 +292,10 @@ def _component_type(section: str, assignment: Assignment, problems: list[str]) -
             return None
         if name is None:
             raise TypeError("expected a text")
-        module, colon, attribute = name.partition(":")
-        if colon:
-            kind = getattr(importlib.import_module(module), attribute)
-        else:
-            kind = importlib.import_module(f"{_package(section)}.{name}").OPTIONS
+        kind = loading.named(name) if ":" in name else importlib.import_module(f"{_package(section)}.{name}").OPTIONS
         why = _unfit_for(section, kind)
     except (Exception, SystemExit) as error:
-        why = str(error) if isinstance(error, (ImportError, AttributeError, ValueError, TypeError)) else _told(error)
+        why = str(error) if isinstance(error, (ImportError, AttributeError, ValueError, TypeError)) else told(error)
     if not why:
         assert isinstance(kind, type)
         return kind
@@ -361,14 +311,18 @@ def _unfit_for(section: str, kind: Any) -> str:
         return "expected a class that is a msgspec.Struct"
     if vars(sys.modules[kind.__module__]).get(kind.__qualname__) != kind:
         return "expected a class at the top of its module"
-    is_sink, wanted = hasattr(kind, "pack"), "source" if section == "source" else "sink"
-    if is_sink != (wanted == "sink") and hasattr(kind, "open"):
-        return f"{kind.__name__} is a {'sink' if is_sink else 'source'}, expected a {wanted}"
-    needed = ("open", "describe", "guarantee", *(("pack", "ordered") if wanted == "sink" else ()))
-    if missing := [name for name in needed if not hasattr(kind, name)]:
+    wanted, base, other = ("source", SourceOptions, SinkOptions) if section == "source" else (
+        "sink", SinkOptions, SourceOptions)
+    if issubclass(kind, other):
+        return f"{kind.__name__} is a {'source' if wanted == 'sink' else 'sink'}, expected a {wanted}"
+    if not issubclass(kind, base):
+        lacks = [name for name in REQUIRED[base] if name not in dir(kind)]
+        return (f"{kind.__name__} is no {wanted}: it does not inherit from thresher.{wanted}s.{base.__name__}"
+                + (f", and has no {', '.join(lacks)}" if lacks else ""))
+    assert issubclass(kind, (SinkOptions, SourceOptions))
+    if missing := not_given(kind):
         return f"{kind.__name__} is no {wanted}: it has no {', '.join(missing)}"
-    ships = kind.__module__.startswith("actors.")
-    takes = getattr(kind, "takes", ("items",) if ships else ("items", "letters"))
+    takes = kind.takes if issubclass(kind, SinkOptions) else ()
     if wanted == "sink" and ("letters" if section == "dead_letters" else "items") not in takes:
         return f"{kind.__name__} takes {' and '.join(takes)}"
     return ""

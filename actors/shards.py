@@ -35,12 +35,12 @@ def open_shard(
         ConfigError: the state was made with another number of shards.
     """
     state, shards = Path(manifest.state), manifest.aggregator.shards
-    if not manifest.emits:
+    if not manifest.emit_sinks:
         return FoldState(state / f"aggregator.{number}.db", shards, merge_of(pipeline.fold))
     from actors.runtime.emitter import Emitter
 
     to, letters = sinks or (
-        {sink: manifest.sinks[sink].load() for sink in manifest.emits}, manifest.dead_letters.load())
+        {sink: manifest.sinks[sink].load() for sink in manifest.emit_sinks}, manifest.dead_letters.load())
     writers = {"": writer_name(DEAD_LETTERS), **{sink: writer_name(sink) for sink in to}}
     emitter = Emitter(process_name("aggregator", number), to, letters, writers)
     if pipeline.distinct is not None:

@@ -16,11 +16,12 @@ import msgspec
 from actors.runtime.actor import Post
 from actors.runtime.errors import Finish, Retryable
 from actors.runtime.messages import Ack, AnyMessage, BatchId, Counts, Member, Part
-from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink, SinkOptions, rejections
+from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.topology import DEAD_LETTERS, writer_name
 from actors.runtime.tracing import Group
 from actors.runtime.trouble import Trouble
+from actors.runtime.values import DeadLetter, Payload, Refusal, rejections
 
 #: Most parts in a group: what is written in one call before messages are looked at again.
 GROUP_PARTS = 32
@@ -45,6 +46,8 @@ class Writer:
         ordered: apply parts in source order; else as they come.
         dead_letters: options of the dead-letter store, to pack refused items with.
     """
+
+    wake: int | None = None
 
     def __init__(self, post: Post, name: str, sink: Sink, ordered: bool, dead_letters: SinkOptions) -> None:
         self._post = post

@@ -133,7 +133,7 @@ def _programs(path: Path, question: tuple[str, int, int, int], workers: int) -> 
     host, first, last, _ = question
     words = [str(path), *map(str, question)]
     programs = {"thresher": [
-        sys.executable, "-m", "actors.cli", "run", "connections", "--batch", str(path), "--host", host, "--from",
+        sys.executable, "-m", "actors.cli", "run", "connections", "--query", str(path), "--host", host, "--from",
         str(first), "--to", str(last), "--quiet", "--set", f"parser.workers={workers}"]}
     if importlib.util.find_spec("polars") is not None:
         programs["polars"] = [sys.executable, "-c", POLARS, *words]

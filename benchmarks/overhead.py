@@ -78,14 +78,13 @@ def _options() -> argparse.Namespace:
 
 def _one(variant: str, words: list[str]) -> int:
     """One run in this process; actors are forked from it, so what is taken away here is taken away there too."""
-    import supervisor
     from actors import cli
-    from actors.runtime import board
+    from actors.runtime import board, loop
 
     if variant == "blind":
         instead = [(board.Slot, name, _nothing) for name in ("publish", "phase", "took", "take", "start_heartbeat")]
         for owner, name, function in (*instead, (board.SupervisorBoard, "beat", _nothing),
-                                      (supervisor._Run, "_look", _look_away)):
+                                      (loop._Run, "_look", _look_away)):
             setattr(owner, name, function)
     return cli.main(words)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/configuration.md and docs/thresher.schema.json from the options that are declared in the code."""
+"""Write what is made from the code: docs/configuration.md and its schema, and docs/reference.md."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from actors.console import catalogue, reference, schema  # noqa: E402
+from scripts import make_reference  # noqa: E402
 
 
 def pages() -> dict[Path, str]:
     """What each generated file has to be."""
     return {ROOT / "docs" / "configuration.md": reference.render(),
+            ROOT / "docs" / "reference.md": make_reference.render(),
             ROOT / "docs" / "thresher.schema.json": schema.render(schema.schema(catalogue.pipelines()))}
 
 

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         faults, units = _faults(seed, options.drops)
         with tempfile.TemporaryDirectory(prefix="thresher-simulate-") as folder:
             try:
-                simulate(World(faults, Path(folder), units, fuse=bool(seed % 2)))
+                simulate(World(faults, Path(folder), units, fused=bool(seed % 2)))
             except AssertionError as error:
                 print(f"seed {seed}: {error or 'the results are not those of a run without faults'}\n  {faults}")
                 return 1

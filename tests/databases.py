@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from actors.runtime.ports import Payload
+from actors.runtime.values import Payload
 from actors.sinks.sql import Sql
 from actors.sinks.sql_store import Store
 from tests.postgres import Postgres

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from actors.runtime.ports import Chunk, Unit
+from actors.runtime.values import Chunk, Unit
 
 
 class MemoryLedger:

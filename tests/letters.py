@@ -8,8 +8,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from actors.runtime.ports import DeadLetter
 from actors.runtime.state import read_state
+from actors.runtime.values import DeadLetter
 from actors.sinks.dead_letters import DeadLetters, StoredLetter, read_letters
 from tests.contract.test_sinks import payload
 from tests.loads import ROOT, load

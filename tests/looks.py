@@ -14,12 +14,12 @@ from actors.telemetry.model import ActorStatus, Snapshot
 NOTHING = Component("actors.sinks.discard:Discard", {})
 
 
-def manifest(fuse: bool = True, sinks: Sequence[str] = ("a",), emits: Sequence[str] = (), **options: Any) -> Manifest:
+def manifest(fused: bool = True, sinks: Sequence[str] = ("a",), emits: Sequence[str] = (), **options: Any) -> Manifest:
     """Of a run with a reader, two parsers, a writer for each sink and, if ``folds``, an aggregator."""
     values: dict[str, Any] = {
         "run": "run", "name": "test", "app": "", "state": "/nowhere", "source": NOTHING, "dead_letters": NOTHING,
-        "folds": bool(emits), "sinks": dict.fromkeys(sinks, NOTHING), "emits": tuple(emits),
-        "parser": ParserOptions(workers=2, fuse=fuse), "flow": FlowOptions(window_batches=16)}
+        "folds": bool(emits), "sinks": dict.fromkeys(sinks, NOTHING), "emit_sinks": tuple(emits),
+        "parser": ParserOptions(workers=2, fused=fused), "flow": FlowOptions(window_batches=16)}
     return Manifest(**{**values, **options})
 
 

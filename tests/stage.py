@@ -11,7 +11,8 @@ from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Component, Manifest
 from actors.runtime.messages import Ack, Again, Batch, Credit, InputDone, Member, Message, Span
 from actors.runtime.pipeline import BudgetOptions, FlowOptions, WindowOptions
-from actors.runtime.ports import Chunk, Source, Unit
+from actors.runtime.ports import Source
+from actors.runtime.values import Chunk, Unit
 from actors.testing import MemorySink, UnorderedMemorySink
 from tests.outbox import Outbox
 
@@ -93,7 +94,7 @@ class Stage:
         manifest = Manifest(
             run=run, name="t", app="", state=str(folder), source=component(Taps), sinks={"a": component(MemorySink)},
             dead_letters=component(UnorderedMemorySink), folds=False, flow=FlowOptions(window_batches=window),
-            budget=BudgetOptions(max_error_rate=0.5), emits=emits, windowed=windows is not None,
+            budget=BudgetOptions(max_error_rate=0.5), emit_sinks=emits, windowed=windows is not None,
             window=windows or WindowOptions())
         self.reader = Reader(self.post, manifest, self.ledger, self.source)
         self.reader.roster([Member(name, 1, "writer", "", True) for name in DESTINATIONS], [])

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from actors.runtime.ledger import Ledger
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 from actors.sources.tcp import ADDRESS, Tcp, TcpSource
 
 #: Seconds that nothing here takes.

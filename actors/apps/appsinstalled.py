@@ -22,11 +22,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from actors.runtime.errors import Reject
-from actors.runtime.pipeline import FlowOptions, Fold, Pipeline, per_chunk
-from actors.sinks.dead_letters import DeadLetters
-from actors.sinks.lmdb import Lmdb
-from actors.sources.files import Files
+from thresher import FlowOptions, Fold, Pipeline, Reject, per_chunk
+from thresher.sinks import DeadLetters, Lmdb
+from thresher.sources import Files
 
 #: The device types, each with a store of its own.
 DEVICE_TYPES = ("idfa", "gaid", "adid", "dvid")
@@ -124,6 +122,9 @@ def _field_decoder() -> Callable[[bytes], list[bytes]]:
     class Field(enum.Enum):
         """Its members are put in by hand: to make 16,384 of them the usual way takes longer than a load."""
 
+    # Both names are the enum module's own, not documented; msgspec, which reads the first, has no public way to a table
+    # of ready-made values. Measured, with 50 ids a row: `check` takes 4.0 us a row with them, 8.5 us by public means.
+    # Whether they still do is tried below, at import, and if not, public means take their place.
     Field._value2member_map_.update(enumerate(fields))  # type: ignore[arg-type]
     Field._member_map_.update((str(number), field) for number, field in enumerate(fields))  # type: ignore[misc]
     decode: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[Field]).decode

@@ -2,7 +2,7 @@
 
     1565647204351 Aadvik Matina                         Aadvik connected to Matina
     ──▶  a report for each hour: who connected to one host, to whom another connected, who connected most
-    ──▶  --batch: who connected to a host in a period
+    ──▶  --query: who connected to a host in a period
 
 The reports look at every line, on whole lists: the lines of a slice are joined, split once, and taken apart by strides,
 which is exact because a mark stands between any two of them. What is unusual in any way takes the slow path, to the
@@ -25,8 +25,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from actors.runtime.errors import Reject
-from actors.runtime.pipeline import (
+from thresher import (
     Aggregates,
     Bars,
     Bulk,
@@ -34,18 +33,15 @@ from actors.runtime.pipeline import (
     Fold,
     Panel,
     Pipeline,
+    Reject,
     Window,
     WindowOptions,
     Windows,
+    lines_with,
     per_chunk,
 )
-from actors.runtime.search import lines_with
-from actors.sinks.dead_letters import DeadLetters
-from actors.sinks.discard import Discard
-from actors.sinks.jsonl import Jsonl
-from actors.sinks.stdout import Stdout
-from actors.sources.directory import Directory
-from actors.sources.files import Files
+from thresher.sinks import DeadLetters, Discard, Jsonl, Stdout
+from thresher.sources import Directory, Files
 
 #: A timestamp below this is in seconds, others are in ms: the year 5138 in seconds, 1973 in ms.
 FIRST_MS = 100_000_000_000
@@ -214,7 +210,7 @@ def _shown(text: bytes) -> str:
 # Reports ------------------------------------------------------------------------------------------------------------
 
 
-def partials(values: list[Connection], unit: int, options: Options) -> dict[tuple[Any, ...], list[Any]]:
+def partials(values: list[Connection], options: Options) -> dict[tuple[Any, ...], list[Any]]:
     """Count, in one window: connections of each host, into the one asked for, from the other one asked for.
 
     Whom was asked for is part of the key: a later run on the same state may ask for another, in the same hour.
@@ -356,7 +352,7 @@ def bulk(data: bytes, lines: int, options: Options) -> Bulk | None:
     return Bulk(read=lines, filtered=lines - len(hosts), partials=_counted(hosts))
 
 
-def count(values: Sequence[Match], unit: int) -> dict[tuple[Any, ...], list[Any]]:
+def count(values: Sequence[Match]) -> dict[tuple[Any, ...], list[Any]]:
     """Count the connections of each host that was found."""
     return _counted(map(itemgetter(1), values))
 
@@ -381,7 +377,7 @@ QUERY = Pipeline(
     fold=Fold(partials=count, keys=("host",), fields=("connections",)),
     windows=Windows(time=itemgetter(0), emit=answer),
     window=WindowOptions(kind="global", max_future_skew_s=1e10),  # whole files are asked about, of whatever time
-    sinks={"hosts": Stdout()}, emits=("hosts",), dead_letters=DeadLetters(), options=Options(),
+    sinks={"hosts": Stdout()}, emit_sinks=("hosts",), dead_letters=DeadLetters(), options=Options(),
     flags={"host": "options.host", "from": "options.since", "to": "options.until", "direction": "options.direction",
            "unit": "options.unit"},
     required=("options.host",),
@@ -393,7 +389,7 @@ PIPELINE = Pipeline(
     fold=Fold(partials=partials, keys=("what", "host"), fields=("connections",)),
     windows=Windows(time=itemgetter(0), emit=emit),
     window=WindowOptions(size_s=3600, disorder_s=300, start="first"),
-    emits=("report", "hours", "rows"), sinks={"report": Stdout(), "hours": Jsonl(), "rows": Discard()},
+    emit_sinks=("report", "hours", "rows"), sinks={"report": Stdout(), "hours": Jsonl(), "rows": Discard()},
     dead_letters=DeadLetters(), options=Options(),
     flags={"into-host": "options.into_host", "from-host": "options.from_host", "unit": "options.unit"},
-    panel=Panel(title="Hosts with most connections", draw=busiest), batch=QUERY)
+    panel=Panel(title="Hosts with most connections", draw=busiest), query=QUERY)

@@ -12,26 +12,24 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from actors.runtime.errors import Finish, Reject
-from actors.runtime.pipeline import (
+from thresher import (
     Aggregates,
     AggregatorOptions,
     Bulk,
     Curves,
     Distinct,
+    Finish,
     FlowOptions,
     Fold,
     Panel,
     ParserOptions,
     Pipeline,
+    Reject,
     RunOptions,
     Totals,
 )
-from actors.runtime.ports import Packed
-from actors.sinks.dead_letters import DeadLetters
-from actors.sinks.lines import Lines
-from actors.sinks.stdout import Stdout
-from actors.sources.tcp import Tcp
+from thresher.sinks import DeadLetters, Lines, Packed, Stdout
+from thresher.sources import Tcp
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +51,7 @@ def parse(line: bytes) -> int:
     return int(line)
 
 
-def partials(values: list[int], unit: int) -> dict[tuple[Any, ...], list[Any]]:
+def partials(values: list[int]) -> dict[tuple[Any, ...], list[Any]]:
     """The numbers, packed."""
     numbers = array("I", values)
     return {_KEY: [numbers.tobytes()]}
@@ -96,14 +94,14 @@ def emit(numbers: NDArray[np.uint32]) -> list[tuple[str, Packed]]:
 
 def report(totals: Totals) -> list[tuple[str, str]]:
     """What is printed every ten seconds."""
-    return [("report", f"Received {totals.new} unique numbers, {totals.again} duplicates. "
+    return [("report", f"Received {totals.new} unique numbers, {totals.duplicates} duplicates. "
              f"Unique total: {totals.total}")]
 
 
 def since_the_report(aggregates: Aggregates) -> Curves:
     """What has come since the last report, for the dashboard."""
     totals = aggregates.totals or Totals(0, 0, 0)
-    return Curves(values={"unique": totals.new, "duplicates": totals.again}, unit="numbers")
+    return Curves(values={"unique": totals.new, "duplicates": totals.duplicates}, unit="numbers")
 
 
 PIPELINE = Pipeline(
@@ -112,9 +110,9 @@ PIPELINE = Pipeline(
     parse=parse,
     bulk=bulk,
     fold=Fold(partials=partials, keys=("kind",), fields=("numbers",)),
-    distinct=Distinct(size=10**DIGITS, emit=emit, report=report),
+    distinct=Distinct(limit=10**DIGITS, emit=emit, report=report),
     sinks={"log": Lines(path="numbers.log", sync=False), "report": Stdout()},
-    emits=("log", "report"),
+    emit_sinks=("log", "report"),
     panel=Panel(title="Since the last report", draw=since_the_report),
     dead_letters=DeadLetters(),
     parser=ParserOptions(workers=1),

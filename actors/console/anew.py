@@ -20,6 +20,7 @@ from actors.runtime import deaths
 from actors.runtime.database import remove_database, require_database
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest
+from actors.runtime.ports import SinkOptions, SourceOptions
 from actors.runtime.rundir import RunDirectory
 
 MARK = "beginning-anew"
@@ -66,7 +67,7 @@ def _empty(manifest: Manifest, state: Path, aggregates: list[Path]) -> None:
             if not begun:  # nothing has been touched: it may still be gone on with
                 (state / MARK).unlink()
             raise
-    _remove_segments(state / getattr(manifest.source.load(), _JOURNAL, _JOURNAL))
+    _remove_segments(state / (manifest.source.load().journal_folder() or _JOURNAL))
     for path in aggregates:
         remove_database(path)
     for name in (history.FILE, f"{history.FILE}.new"):
@@ -79,10 +80,8 @@ def _empty(manifest: Manifest, state: Path, aggregates: list[Path]) -> None:
 
 def _clear(name: str, component: Component, state: Path) -> bool:
     """Empty what a sink or the source owns; say whether it can be emptied at all."""
-    clear = getattr(component.load(), "clear", None)
-    if clear is not None:
-        clear(name, state)
-    return clear is not None
+    options: SinkOptions | SourceOptions = component.load()
+    return options.clear(name, state)
 
 
 def _remove_segments(folder: Path) -> None:

@@ -25,6 +25,7 @@ from actors.console.measuring import LEAST_S, Result, Suggestion, measure, sugge
 from actors.runtime.errors import ConfigError, ThresherError
 from actors.runtime.manifest import Manifest, component_of
 from actors.runtime.pipeline import MAX_WORKERS, MonitorOptions, TracingOptions
+from actors.runtime.ports import SourceOptions
 from actors.settings import Settings, load
 from actors.sources.files import Files, matching_files
 from actors.verify.runs import Run, run_one
@@ -94,9 +95,8 @@ def manifest_for(options: argparse.Namespace, scratch: Path) -> Manifest:
         ConfigError: the configuration is wrong, or there is nothing to read.
     """
     manifest = _settings(options, str(scratch / "state")).manifest
-    source = manifest.source.load()
-    check = getattr(source, "check", None)
-    problems = [] if check is None else check(scratch)
+    source: SourceOptions = manifest.source.load()
+    problems = source.check(scratch)
     if problems:
         raise ConfigError("\n".join(f"bench: {problem}" for problem in problems))
     if isinstance(source, Files):  # by their full names: a link to a relative one would lead nowhere
@@ -111,9 +111,9 @@ def _settings(options: argparse.Namespace, state: str) -> Settings:
     if STDIN in files:
         raise ConfigError("bench: standard input can be read only once: expected files")
     settings = settings_of(target, sets, state, dry=True)
-    source = settings.manifest.source.load()
-    if not hasattr(source, "paths"):
-        if not files and (hasattr(source, "port") or getattr(source, "wants_stdin", False)):
+    source: SourceOptions = settings.manifest.source.load()
+    if "paths" not in source.__struct_fields__:  # what FILE is laid over
+        if not files and (source.listens or source.wants_stdin):
             raise ConfigError(f"bench: {target} reads from {source.describe()}, which cannot be read again and again: "
                               f"give files with the same lines, e.g. thresher bench {target} FILE")
         if not files:
@@ -121,7 +121,7 @@ def _settings(options: argparse.Namespace, state: str) -> Settings:
         others = [word for word in sets if not word.startswith("source.")]
         return load(target, sets=others, state=state, dry=True,
                     source=["source.type=files", f"source.paths={json.dumps(files)}"])
-    once = hasattr(source, "follow")
+    once = "follow" in source.__struct_fields__
     return settings_of(target, sets, state, files=files, once=once, dry=True) if files or once else settings
 
 
@@ -217,5 +217,5 @@ def render_suggestion(suggestion: Suggestion, manifest: Manifest) -> str:
     """How many workers to use, as text."""
     if suggestion.workers is None:
         return "no suggestion: " + "; ".join(suggestion.reasons)
-    pools = "parser.workers" if manifest.parser.fuse else "parser.workers and checker.workers"
+    pools = "parser.workers" if manifest.parser.fused else "parser.workers and checker.workers"
     return f"{pools} = {suggestion.workers}: " + "; ".join(suggestion.reasons)

@@ -9,7 +9,6 @@ taken from the class it inherits from.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 import re
@@ -20,7 +19,8 @@ import msgspec
 from msgspec import inspect as types
 
 from actors.runtime.pipeline import Pipeline
-from actors.settings import SECTIONS, applications, shipped
+from actors.settings import SECTIONS, pipeline_of, shipped
+from actors.targets import applications
 
 _ATTRIBUTE = re.compile(r"(\w+): (.*)")
 #: What the last part of an option's name says of its number.
@@ -91,7 +91,7 @@ def letters() -> list[Section]:
 
 def pipelines() -> dict[str, Pipeline]:
     """The applications that ship, by name."""
-    return {name: importlib.import_module(f"actors.apps.{name}").PIPELINE for name in applications()}
+    return {name: pipeline_of(name) for name in applications()}
 
 
 def undescribed() -> list[str]:

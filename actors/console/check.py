@@ -19,7 +19,9 @@ from actors.console.commandline import target_options
 from actors.console.inputs import settings_from
 from actors.runtime import rundir
 from actors.runtime.errors import ConfigError, plain_reason
+from actors.runtime.extras import how_to_install
 from actors.runtime.manifest import Manifest
+from actors.runtime.ports import SinkOptions, SourceOptions, looks
 from actors.runtime.topology import DEAD_LETTERS, expand
 from actors.settings import Settings
 
@@ -115,29 +117,28 @@ def _asked(what: str, ask: Callable[[], list[str]], otherwise: str) -> Finding:
 
 
 def _installed(settings: Settings) -> Iterator[Finding]:
-    """Modules that this configuration needs, with the extra that brings each."""
+    """Modules that this configuration needs, with the command that brings each."""
     manifest = settings.manifest
     wanted = [("numpy", "numbers")] if settings.pipeline.distinct is not None else []
     wanted += [("aiohttp", "monitor"), ("prometheus_client", "monitor")] if manifest.monitor.enabled else []
     wanted += [("opentelemetry.sdk", "otel"), ("opentelemetry.exporter.otlp.proto.http", "otel")] * (
         manifest.tracing.enabled)
     for component in (manifest.source, *manifest.sinks.values(), manifest.dead_letters):
-        wanted += [(module, "") for module in getattr(type(component.load()), "imports", ())]
+        wanted += [(module, "") for module in component.load().imports]
     missing = {module: extra for module, extra in wanted if not surroundings.has(module)}
-    text = "\n".join(f"{module} is not installed: `pip install "
-                     + (f"'thresher[{extra}]'`" if extra else f"{module.partition('.')[0]}`")
+    text = "\n".join(f"{module} is not installed: "
+                     + (how_to_install(extra) if extra else f"pip install {module.partition('.')[0]}")
                      for module, extra in missing.items())
     yield _judged("installed", text, "everything that it imports")
 
 
 def _source(manifest: Manifest, state: Path, is_running: bool) -> Finding:
-    options = manifest.source.load()
-    ask: Callable[[Path], list[str]] | None = getattr(options, "check", None)
-    if ask is None:
+    options: SourceOptions = manifest.source.load()
+    if not looks(options):
         return Finding("source", "ok", f"{options.describe()} (nothing to look at)")
-    if is_running and hasattr(options, "port"):
+    if is_running and options.listens:
         return Finding("source", "skipped", f"{options.describe()}: a run listens there")
-    return _asked("source", lambda: ask(state), options.describe())
+    return _asked("source", lambda: options.check(state), options.describe())
 
 
 def _sinks(manifest: Manifest, state: Path, offline: bool) -> Iterator[Finding]:
@@ -146,9 +147,8 @@ def _sinks(manifest: Manifest, state: Path, offline: bool) -> Iterator[Finding]:
     asking: list[threading.Thread] = []
     for name, component in (*manifest.sinks.items(), (DEAD_LETTERS, manifest.dead_letters)):
         what = name if name == DEAD_LETTERS else f"sinks.{name}"
-        options = component.load()
-        ask: Callable[[str, Path], list[str]] | None = getattr(options, "check", None)
-        if ask is None:
+        options: SinkOptions = component.load()
+        if not looks(options):
             found[what] = Finding(what, "ok", f"{options.describe()} (no server)")
         elif offline:
             found[what] = Finding(what, "skipped", f"{options.describe()} (--offline)")
@@ -156,7 +156,7 @@ def _sinks(manifest: Manifest, state: Path, offline: bool) -> Iterator[Finding]:
             found[what] = Finding(what, "problem", f"{options.describe()}: no answer within {_PATIENCE_S:g} s: is it "
                                   "the right server?", FAILURE)
 
-            def look(what: str = what, name: str = name, ask: Callable[[str, Path], list[str]] = ask,
+            def look(what: str = what, name: str = name, ask: Callable[[str, Path], list[str]] = options.check,
                      describes: str = options.describe()) -> None:
                 found[what] = _asked(what, lambda: ask(name, state), describes)
 

@@ -36,9 +36,10 @@ VERBS: dict[str, str] = {
     "verify": "run a pipeline on a sample in several ways, kill its actors, compare",
     "doctor": "say what this machine has that runs need, and what is missing",
     "schema": "print the JSON Schema of configuration files, for editors",
+    "docs": "print a page of the documentation",
 }
 #: Those with a module of their own, ``actors.console.VERB``.
-MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema")
+MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs")
 
 
 def read(words: list[str]) -> argparse.Namespace:
@@ -92,8 +93,8 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     target_options(run)
     run.add_argument("files", nargs="*", default=[], metavar="FILE", help="read these instead of the configured ones; "
                      "-: standard input")
-    run.add_argument("--batch", nargs="*", metavar="FILE", help="run what the application has for whole files, e.g. a "
-                     "query, over these; nothing is kept, unless --state is given")
+    run.add_argument("--query", nargs="*", metavar="FILE", help="answer the question that the application has for "
+                     "whole files, over these; nothing is kept, unless --state is given")
     how = run.add_mutually_exclusive_group()
     how.add_argument("--follow", action="store_true", help="read the files as they are written, until told to stop")
     how.add_argument("--once", action="store_true", help="read what is there, and end, also where files are followed")
@@ -104,8 +105,9 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     anew.add_argument("--resume", action="store_true", help="go on where the last run ended; default: run.resume")
     run.add_argument("--monitor", action="store_true",
                      help="serve probes, metrics and the dashboard: monitor.host and monitor.port say where")
-    run.add_argument("--format", choices=("auto", "text", "json"), default="auto",
-                     help="auto: text on a terminal, JSON lines otherwise")
+    run.add_argument("--format", choices=("auto", "text", "json", "none"), default="auto",
+                     help="auto: text on a terminal, JSON lines otherwise; none: print nothing")
+    run.add_argument("--report", metavar="FILE", help="write the report into this file as well, as JSON")
     run.add_argument("-q", "--quiet", action="store_true", help="print nothing but the report")
 
 

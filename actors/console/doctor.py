@@ -28,7 +28,7 @@ import msgspec
 import actors
 from actors.console import selftest, surroundings
 from actors.console.command import state_of
-from actors.runtime import rundir
+from actors.runtime import extras, rundir
 from actors.runtime.mailbox import library
 
 FAILURE = 1
@@ -42,8 +42,8 @@ _NAMED = 3
 _MEMORY_BYTES = 256 * 1024 * 1024
 #: What is installed with Thresher, and with each of its extras.
 _PACKAGES = ("pyzmq", "msgspec", "protobuf", "pymemcache", "lmdb", "isal", "rich", "setproctitle")
-_EXTRAS = {"monitor": ("aiohttp", "prometheus-client"), "numbers": ("numpy",), "sql": ("sqlalchemy", "psycopg"),
-           "otel": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"), "watch": ("watchfiles",)}
+_EXTRAS = {extra: tuple(re.split(r"[\[>=]", wanted)[0] for wanted in modules.values())
+           for extra, modules in extras.EXTRAS.items()}
 
 
 class Report(msgspec.Struct):
@@ -149,7 +149,7 @@ def _packages(report: Report) -> None:
         extra: ", ".join(f"{name} {_version_of(name) or 'missing'}" for name in names)
         for extra, names in _EXTRAS.items()}
     for name, version in found.items():
-        report.need(bool(version), f"{name} is not installed: `pip install {name}`")
+        report.need(bool(version), f"{name} is not installed: pip install {name}")
 
 
 def _runs(report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Flags that an application has of its own: ``thresher run connections --batch FILE --host H``.
+"""Flags that an application has of its own: ``thresher run connections --query FILE --host H``.
 
 Which flags there are is known once TARGET is; so that is looked for first, and the command line is read with them.
 """
@@ -14,17 +14,17 @@ from actors.settings import pipeline_of
 
 #: Where a flag's value is kept in the namespace.
 _DEST = "flag "
-_BATCH = "--batch"
+_QUERY = "--query"
 
 
 def add_flags(run: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Add the flags of the application that these words of a command line name, if they name one."""
     target = _target(run, words)
     try:
-        pipeline = pipeline_of(target, batch=_BATCH in words)
+        pipeline = pipeline_of(target, query=_QUERY in words)
     except ConfigError:
         return  # whoever runs it will say so
-    group = run.add_argument_group(f"flags of {pipeline.name}{f' {_BATCH}' * (_BATCH in words)}")
+    group = run.add_argument_group(f"flags of {pipeline.name}{f' {_QUERY}' * (_QUERY in words)}")
     for name, option in pipeline.flags.items():
         try:
             group.add_argument(f"--{name}", dest=_DEST + name, metavar="VALUE", help=f"sets {option}")
@@ -42,13 +42,15 @@ def take_rest(run: argparse.ArgumentParser, options: argparse.Namespace, rest: S
     """Take files that stand behind flags; complain (and exit) about a flag that there is not."""
     unknown = [word for word in rest if word.startswith("-") and word != "-"]
     if unknown:
+        # argparse has no public way to ask a parser which options it has.
         own = [text for action in run._actions for text in action.option_strings]
-        run.error(_unknown(unknown[0].partition("=")[0], options.target, options.batch is not None, own))
+        run.error(_unknown(unknown[0].partition("=")[0], options.target, options.query is not None, own))
     options.files += rest
 
 
 def _target(run: argparse.ArgumentParser, words: Sequence[str]) -> str:
     """TARGET: the first word that is neither a flag nor the value of one."""
+    # Not public, see above.
     with_value = {text for action in run._actions if action.nargs is None for text in action.option_strings}
     expects_value = False
     for word in words:
@@ -58,18 +60,18 @@ def _target(run: argparse.ArgumentParser, words: Sequence[str]) -> str:
     return ""
 
 
-def _unknown(flag: str, target: str, batch: bool, own: Sequence[str]) -> str:
+def _unknown(flag: str, target: str, query: bool, own: Sequence[str]) -> str:
     """The text for a flag that there is not; ``own``: those that ``thresher run`` has for every application."""
     lines = [f"unknown flag {flag}"]
     known = list(own)
-    for is_batch in (batch, not batch):
+    for is_query in (query, not query):
         try:
-            pipeline = pipeline_of(target, is_batch)
+            pipeline = pipeline_of(target, is_query)
         except ConfigError:
             continue
         names = [f"--{name}" for name in pipeline.flags]
-        if names or is_batch == batch:
-            what = f"flags of {target} with {_BATCH}" if is_batch else f"flags of {target}"
+        if names or is_query == query:
+            what = f"flags of {target} with {_QUERY}" if is_query else f"flags of {target}"
             lines.append(f"  {what}: {', '.join(names) or '(none)'}")
         known += names
     if close := difflib.get_close_matches(flag, known, 1):

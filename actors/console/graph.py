@@ -93,7 +93,7 @@ def _nodes(manifest: Manifest) -> Iterator[Node]:
     yield Node("source", "source", manifest.source.load().describe())
     for name, count in counts.items():
         label = f"{name} ×{count}" if count > 1 else name
-        if name == "parser" and manifest.parser.fuse:
+        if name == "parser" and manifest.parser.fused:
             label += " (parse and check)"
         yield Node(name, stage_of(name), label, count)
     if manifest.folds:
@@ -106,15 +106,15 @@ def _edges(manifest: Manifest) -> Iterator[Edge]:
     source = manifest.source.load()
     yield Edge("source", "reader", "raw bytes", _IN_ORDER, source.guarantee)
     yield Edge("reader", "parser", "batches of lines", _ANY_ORDER, _HELD)
-    if not manifest.parser.fuse:
+    if not manifest.parser.fused:
         yield Edge("parser", "checker", "batches of values", _ANY_ORDER, _HELD)
-    worker = "parser" if manifest.parser.fuse else "checker"
+    worker = "parser" if manifest.parser.fused else "checker"
     if manifest.folds:
         yield Edge(worker, "aggregator", "partial aggregates", _IN_ORDER, _HELD)
         yield Edge("aggregator", _STATE, "aggregates", _IN_ORDER,
                    "exactly once: state and positions in one transaction")
     for sink, options in _sinks(manifest):
-        giver = "aggregator" if sink in manifest.emits else worker
+        giver = "aggregator" if sink in manifest.emit_sinks else worker
         carries = "rejects" if sink == DEAD_LETTERS else "emitted rows" if giver == "aggregator" else "items"
         order = _IN_ORDER if options.ordered else _ANY_ORDER
         yield Edge(giver, writer_name(sink), carries, order, _HELD)
@@ -122,7 +122,7 @@ def _edges(manifest: Manifest) -> Iterator[Edge]:
     for sink in manifest.sinks:
         if DEAD_LETTERS in downstream(manifest, stage_of(writer_name(sink))):
             yield Edge(writer_name(sink), writer_name(DEAD_LETTERS), "refusals", _ANY_ORDER, _HELD)
-    if manifest.folds and manifest.emits:
+    if manifest.folds and manifest.emit_sinks:
         yield Edge("aggregator", writer_name(DEAD_LETTERS), "rejects", _ANY_ORDER, _HELD)
 
 

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from actors.runtime.errors import plain_reason
-from actors.settings import applications
+from actors.targets import applications
 
 _FAILURE, _USAGE = 1, 2
 #: Each file that is made, the template that it is made from, and what is said of it. NAME stands for the name.

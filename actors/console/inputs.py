@@ -20,14 +20,14 @@ STDIN = "-"
 
 def settings_of(
     target: str, sets: Sequence[str], state: str | None = None, *, files: Sequence[str] = (), follow: bool = False,
-    once: bool = False, dry: bool = False, batch: bool = False, flags: Sequence[tuple[str, str]] = ()
+    once: bool = False, dry: bool = False, query: bool = False, flags: Sequence[tuple[str, str]] = ()
 ) -> Settings:
     """Return the settings of TARGET, with these inputs in the place of the configured ones.
 
     Raises:
         ConfigError: the settings are wrong, or the source that is configured cannot read such inputs.
     """
-    loaded = functools.partial(load, target, state=state, dry=dry, batch=batch, flags=flags)
+    loaded = functools.partial(load, target, state=state, dry=dry, query=query, flags=flags)
     if not (files or follow or once):
         return loaded(sets=sets)
     if STDIN in files:
@@ -45,7 +45,7 @@ def settings_of(
 
 def require_stdin(settings: Settings) -> None:
     """Raise ConfigError when the source reads standard input and there is none to read."""
-    if not getattr(settings.manifest.source.load(), "wants_stdin", False):
+    if not settings.manifest.source.kind().wants_stdin:
         return
     try:
         status = os.fstat(0)
@@ -84,13 +84,13 @@ def settings_from(options: argparse.Namespace, dry: bool = False) -> Settings:
     Raises:
         ConfigError: see ``settings_of``.
     """
-    batch = getattr(options, "batch", None)
+    query = getattr(options, "query", None)
     sets = list(options.set)
     if getattr(options, "monitor", False):
         sets.append("monitor.enabled=true")
-    elif dry or batch is not None:  # beside the service that the configuration is of, whose port is taken
+    elif dry or query is not None:  # beside the service that the configuration is of, whose port is taken
         sets.insert(0, "monitor.enabled=false")
     return settings_of(
-        options.target, sets, getattr(options, "state", None), dry=dry, batch=batch is not None,
-        files=[*getattr(options, "files", ()), *(batch or ())], flags=getattr(options, "flags", ()),
+        options.target, sets, getattr(options, "state", None), dry=dry, query=query is not None,
+        files=[*getattr(options, "files", ()), *(query or ())], flags=getattr(options, "flags", ()),
         follow=getattr(options, "follow", False), once=getattr(options, "once", False))

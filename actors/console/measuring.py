@@ -142,7 +142,7 @@ def measure(manifest: Manifest, workers: int, command: Sequence[str], folder: Pa
             lines = output.read_text(errors="replace").strip().splitlines()[-_OUTPUT_LINES:]
             text = "\n".join(lines) or f"the run ended with exit code {child.returncode}"
             raise ConfigError(text) if child.returncode == BAD_CONFIG else ThresherError(text)
-        return result_of(samples, workers, "checker" if not manifest.parser.fuse else "parser")
+        return result_of(samples, workers, "checker" if not manifest.parser.fused else "parser")
     finally:
         if child.poll() is None:
             child.kill()

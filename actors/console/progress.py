@@ -6,7 +6,6 @@ sink's lines when they may come to the same screen, be it through a pipe.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import stat
@@ -24,11 +23,7 @@ if TYPE_CHECKING:
 
 def shares_output(manifest: Manifest) -> bool:
     """Whether a sink writes to the standard output of the run."""
-    for component in manifest.sinks.values():
-        module, _, name = component.type.partition(":")
-        if getattr(getattr(importlib.import_module(module), name), "console", False):
-            return True
-    return False
+    return any(component.kind().console for component in manifest.sinks.values())
 
 
 def is_off_screen(descriptor: int) -> bool:

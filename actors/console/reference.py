@@ -61,7 +61,7 @@ def _application(name: str, pipeline: Pipeline) -> str:
         parts += [section.text, _table(section)]
     else:
         parts.append("It has no options of its own.")
-    for title, each in ((f"`run {name}`", pipeline), (f"`run {name} --batch`", pipeline.batch)):
+    for title, each in ((f"`run {name}`", pipeline), (f"`run {name} --query`", pipeline.query)):
         if each is not None:
             parts += _differences(title, each)
     return "\n\n".join(parts)

@@ -19,9 +19,10 @@ from actors.runtime.ledger import read_units
 from actors.runtime.manifest import Manifest
 from actors.runtime.messages import merged
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import Unit
+from actors.runtime.ports import SinkOptions
 from actors.runtime.rundir import find
 from actors.runtime.state import merge_of, read_state
+from actors.runtime.values import Unit
 
 ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"
@@ -122,7 +123,7 @@ def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run:
         name=manifest.name, dry=manifest.dry, units=reports, groups=_groups(pipeline, folded, units), read=read,
         outcomes=outcomes, seconds=seconds, records_per_s=read / seconds if seconds else 0.0,
         outages={} if result is None else result.outages, places=_places(manifest), state=manifest.state,
-        code=code, reason=reason, journal=getattr(manifest.source.load(), "journal", ""))
+        code=code, reason=reason, journal=manifest.source.load().journal_folder())
 
 
 def _verdict(result: RunResult | None, units: Sequence[UnitReport]) -> tuple[int, str]:
@@ -204,9 +205,8 @@ def _places(manifest: Manifest) -> dict[str, str]:
     state = Path(manifest.state)
     places: dict[str, str] = {}
     for name, component in [*manifest.sinks.items(), ("dead letters", manifest.dead_letters)]:
-        options = component.load()
-        place, path = getattr(options, "place", None), getattr(options, "path", "")
-        places[name] = str(place(name, state) if place else state / path) if place or path else options.describe()
+        options: SinkOptions = component.load()
+        places[name] = str(options.place(name, state) or options.describe())
     return places
 
 

@@ -21,9 +21,10 @@ from actors.console.retry_plan import in_source_order
 from actors.runtime.errors import Reject, Retryable
 from actors.runtime.events import Observer, OutageBegan, OutageEnded
 from actors.runtime.manifest import Manifest
-from actors.runtime.ports import Payload, Sink
+from actors.runtime.ports import Sink
 from actors.runtime.restart import full_jitter
 from actors.runtime.topology import writer_name
+from actors.runtime.values import Payload
 from actors.sinks.dead_letters import StoredLetter, now, select_letters
 
 #: Most letters, and bytes, in one call of a sink; they are marked together.
@@ -110,10 +111,9 @@ class Resending:
 
         It is taken apart first: another kind of sink may have packed it, and a server takes what comes for commands.
         """
-        unpack = getattr(self._options, "unpack", None)
-        if unpack is None:
+        items = self._options.unpack(raw)
+        if items is None:
             return raw
-        items: Sequence[Any] = unpack(raw)
         if len(items) != 1:
             raise Reject("format", f"expected one item, got {len(items)}")
         packed: bytes = self._options.pack(items)

@@ -95,14 +95,14 @@ def _manifest_in(run_dir: Path) -> Manifest:
 def stages_of(manifest: Manifest) -> list[str]:
     """The stages that show something."""
     return ["reader", "parser", "checker", *(["aggregator"] if manifest.folds else []),
-            *(writer_name(sink) for sink in manifest.sinks if sink not in manifest.emits), _LETTERS]
+            *(writer_name(sink) for sink in manifest.sinks if sink not in manifest.emit_sinks), _LETTERS]
 
 
 def require_stage(stage: str, errors: bool, manifest: Manifest) -> None:
     """Raise ConfigError when nothing can be seen there, saying why."""
     valid = stages_of(manifest)
     if stage not in valid:
-        emitted = [writer_name(sink) for sink in manifest.emits]
+        emitted = [writer_name(sink) for sink in manifest.emit_sinks]
         why = ""
         if stage in emitted:
             why = "what the aggregators emit is made of no single record: tap aggregator, or look at the sink"

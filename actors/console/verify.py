@@ -42,7 +42,7 @@ def row(report: RunReport) -> str:
     """One run as a row of the table."""
     variant = report.variant
     wanted = f"{len(report.killed)}/{variant.kills}" if variant.kills != len(report.killed) else str(variant.kills)
-    return (f"{variant.kind:<10} {variant.workers:>7} {'yes' if variant.fuse else 'no':>5} {variant.shards:>6} "
+    return (f"{variant.kind:<10} {variant.workers:>7} {'yes' if variant.fused else 'no':>5} {variant.shards:>6} "
             f"{variant.batch_bytes:>11,} {variant.window_batches:>6} {wanted:>5} {report.seconds:>7.2f}  "
             f"{_result(report)}")
 

@@ -94,8 +94,10 @@ class Post(Protocol):
 class Role(Protocol):
     """What an actor does. Built when everything downstream is ready.
 
-    A role may have an attribute ``wake``: a descriptor, or None. It is called again as well when that can be read.
     """
+
+    #: A descriptor, or None. The role is called again as well when that can be read.
+    wake: int | None = None
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """A message from a producer or a consumer."""
@@ -173,7 +175,7 @@ class Actor:
         self.slot.phase("IDLE")
         wait: float | None = 0.0
         while not self._stopping:
-            for sender, message, frames in self._mailbox.receive(wait, getattr(role, "wake", None)):
+            for sender, message, frames in self._mailbox.receive(wait, role.wake):
                 self._dispatch(role, sender, message, frames)
             self._slot.garbage, self._slot.refused = self._mailbox.garbage, self._mailbox.refused
             wait = role.work(time.monotonic())

@@ -76,7 +76,7 @@ class Desk:
             yield Send(sender, Reply(ok, text))
 
     def _scale(self, sender: str, pool: str, workers: str, now: float) -> Iterator[Action]:
-        pools = ["parser"] if self._manifest.parser.fuse else ["parser", "checker"]
+        pools = ["parser"] if self._manifest.parser.fused else ["parser", "checker"]
         wanted = _number(workers)
         if pool not in pools:
             yield Send(sender, Reply(False, f"expected one of the pools {', '.join(pools)}, got {pool!r}"))
@@ -100,14 +100,14 @@ class Desk:
             if getattr(self._manifest, pool).workers != getattr(new, pool).workers:
                 done.append(f"{pool}.workers")
                 actions += self._tree.scale(pool, getattr(new, pool).workers, now)
-            if before[pool].get("fuse") != after[pool].get("fuse"):
-                waiting.append(f"{pool}.fuse")
+            if before[pool].get("fused") != after[pool].get("fused"):
+                waiting.append(f"{pool}.fused")
             if any(before[pool][name] != after[pool][name] for name in ("max_rss_bytes", "max_age_s")):
                 done.append(f"{pool} recycling")
         self._tree.adopt(policy_of(new))
         self._manifest = msgspec.structs.replace(
             self._manifest, restart=new.restart, limits=new.limits, watch=new.watch,
-            parser=msgspec.structs.replace(new.parser, fuse=self._manifest.parser.fuse), checker=new.checker)
+            parser=msgspec.structs.replace(new.parser, fused=self._manifest.parser.fused), checker=new.checker)
         said = [f"changed: {', '.join(done)}"] if done else []
         said += [f"for the next run: {', '.join(waiting)}"] if waiting else []
         return True, "; ".join(said) or "nothing has changed", actions

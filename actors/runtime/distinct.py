@@ -25,6 +25,7 @@ import msgspec
 
 from actors.runtime.database import open_for_reading
 from actors.runtime.errors import ConfigError, DecodeError
+from actors.runtime.extras import how_to_install
 from actors.runtime.messages import Part
 from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
@@ -67,8 +68,7 @@ class DistinctState:
         try:
             import numpy
         except ImportError as error:
-            raise ConfigError("distinct numbers need numpy: install it with `pip install numpy` (it is the extra "
-                              "`numbers`)") from error
+            raise ConfigError(f"distinct numbers need numpy: {how_to_install('numbers')}") from error
         self._np = numpy
         self._file = ShardFile(path, STEPS, shards)
         self.outbox: Outbox | None = Outbox(self._file.connection, emitter.name, emitter.ordered)
@@ -77,7 +77,7 @@ class DistinctState:
         self._emitter = emitter
         self._report_at: float | None = None
         self._has_ended = False
-        self._bits = numpy.zeros(-(-distinct.size // 8), numpy.uint8)
+        self._bits = numpy.zeros(-(-distinct.limit // 8), numpy.uint8)
         self._fresh: list[Numbers] = []  # not committed
         self._pending: list[Numbers] = []  # emitted, and not committed
         self._owed = 0  # bytes of increments for which no page was written yet
@@ -171,12 +171,12 @@ class DistinctState:
         numbers = np.frombuffer(packed, np.dtype("<u4"))
         if not len(numbers):
             return
-        if int(numbers.max()) >= self._distinct.size:
-            raise DecodeError(f"expected numbers below {self._distinct.size}, got {int(numbers.max())}")
+        if int(numbers.max()) >= self._distinct.limit:
+            raise DecodeError(f"expected numbers below {self._distinct.limit}, got {int(numbers.max())}")
         new = self._once(np.sort(numbers[bits[numbers >> np.uint32(3)] & self._masks(numbers) == 0]))
         self._set(new)
         self._fresh.append(new)
-        self._totals = Totals(self._totals.new + len(new), self._totals.again + len(numbers) - len(new),
+        self._totals = Totals(self._totals.new + len(new), self._totals.duplicates + len(numbers) - len(new),
                               self._totals.total + len(new))
 
     def _once(self, ordered: Numbers) -> Numbers:
@@ -209,11 +209,11 @@ class DistinctState:
         connection = self._file.connection
         row = connection.execute("SELECT * FROM totals").fetchone()
         if row is None:
-            row = (self._distinct.size, 0, 0, 0, 0, 0)
+            row = (self._distinct.limit, 0, 0, 0, 0, 0)
             connection.execute("INSERT INTO totals VALUES (?, ?, ?, ?, ?, ?)", row)
-        if row[0] != self._distinct.size:
+        if row[0] != self._distinct.limit:
             raise ConfigError(
-                f"{path}: made for numbers below {row[0]}, now {self._distinct.size}: give another --state")
+                f"{path}: made for numbers below {row[0]}, now {self._distinct.limit}: give another --state")
         return Totals(*row[1:4]), row[4], row[5]
 
     def _load_bits(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 
 
 class Ages:

@@ -12,7 +12,8 @@ from actors.runtime.errors import Reject
 from actors.runtime.messages import BatchId
 from actors.runtime.outbox import Body, without_empty
 from actors.runtime.pipeline import Window
-from actors.runtime.ports import DeadLetter, Packed, SinkOptions
+from actors.runtime.ports import SinkOptions
+from actors.runtime.values import DeadLetter, Packed
 
 Emit = Callable[[Window, list[tuple[tuple[Any, ...], list[Any]]]], Iterable[tuple[str, Any]]]
 _TRACEBACK_FRAMES = 3

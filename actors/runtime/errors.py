@@ -16,6 +16,13 @@ class ConfigError(ThresherError):
     """The configuration is wrong: the process ends with exit code 78 and this text, no traceback.
 
     The text says what is wrong, what was expected, what was found, where, and how to mend it.
+
+    Example::
+
+        try:
+            run("words", settings={"parser.workers": "many"})
+        except ConfigError as error:
+            print(error)  # what is wrong, where, and what is valid
     """
 
 
@@ -27,6 +34,14 @@ class Reject(ThresherError):
     Args:
         reason: a short stable word, counted in the report (``columns``, ``latitude``).
         detail: what exactly was found, for a person; may be empty.
+
+    Example::
+
+        def parse(line):
+            fields = line.split(b";")
+            if len(fields) != 5:
+                raise Reject("columns", f"expected 5, got {len(fields)}")
+            return fields
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -49,6 +64,13 @@ class Finish(Exception):
 
     The record itself is ``filtered``. Once it is acknowledged the reader takes no further input, finishes what was
     accepted, and the run ends as at the end of its input.
+
+    Example::
+
+        def parse(line):
+            if line == b"terminate":
+                raise Finish
+            return int(line)
     """
 
 
@@ -60,6 +82,16 @@ class Retryable(ThresherError):
     """An outside system cannot be used now. Retry the same call with backoff; nothing is lost.
 
     The text names the system and what it answered: it is shown to the person who waits.
+
+    Example::
+
+        class Opened(Sink):
+            def write(self, payloads):
+                try:
+                    self.client.send([payload.data for payload in payloads])
+                except ConnectionError as error:
+                    raise Retryable(f"the index at 10.0.0.5:9200: {error}") from error
+                return []
     """
 
 

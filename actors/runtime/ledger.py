@@ -30,7 +30,7 @@ import msgspec
 from actors.runtime.database import open_database, open_for_reading
 from actors.runtime.messages import Counts, merge
 from actors.runtime.poison import REASONS, Blame
-from actors.runtime.ports import Chunk, Unit
+from actors.runtime.values import Chunk, Unit
 
 STEPS = ("""
 CREATE TABLE units (

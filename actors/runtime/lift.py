@@ -11,12 +11,14 @@ from typing import Any
 
 import msgspec
 
-from actors.runtime.errors import NO_VALUE, Finish, Reject
+from actors.runtime.errors import NO_VALUE, ConfigError, Finish, Reject
 from actors.runtime.progress import progress
 
 #: A list in, a list of the same length out; a ``Reject`` in the place of each record that was rejected, a ``Finish`` in
 #: that of a record which is the end of all input.
 Lifted = Callable[[list[Any]], list[Any]]
+#: What makes partial aggregates of values, and of the number of their unit.
+Partials = Callable[[list[Any], int], dict[tuple[Any, ...], list[Any]]]
 _TRACEBACK_FRAMES = 3
 #: A sign of progress is given after at most so many calls for one record each; fewer, when they take longer than this.
 _SIGN_RECORDS, _SIGN_S = 64, 0.05
@@ -30,6 +32,22 @@ def bind(function: Callable[..., Any], options: msgspec.Struct | None) -> Callab
     if getattr(function, "__per_chunk__", False):
         bound.__per_chunk__ = True  # type: ignore[attr-defined]
     return bound
+
+
+def bind_partials(function: Callable[..., Any], options: msgspec.Struct | None) -> Partials:
+    """Return ``fold.partials`` as a function of values and unit, whether it has a parameter ``unit`` or not.
+
+    Raises:
+        ConfigError: it needs a parameter that nobody gives.
+    """
+    strange = [name for name in _needed(function)[1:] if name not in ("unit", "options")]
+    if strange:
+        raise ConfigError("fold.partials: expected the parameters (values) or (values, unit), and options where they "
+                          f"are needed, got {strange[0]!r}")
+    bound = bind(function, options)
+    if "unit" in _parameters(function)[1:]:
+        return lambda values, unit: bound(values, unit=unit)
+    return lambda values, unit: bound(values)
 
 
 def lift(function: Callable[..., Any], name: str) -> Lifted:
@@ -47,6 +65,16 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
         return tuple(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # a built-in without a signature
         return ()
+
+
+def _needed(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Its parameters that have no default."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    return tuple(each.name for each in parameters if each.default is each.empty
+                 and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD))
 
 
 def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) -> list[Any]:

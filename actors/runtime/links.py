@@ -41,6 +41,10 @@ class Links(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         server_secret: its other half.
         client_public: CURVE key of whoever connects; no other client is let in.
         client_secret: its other half.
+
+    Example::
+
+        Links(transport="ipc")  # sockets in the run directory, which is the user's alone
     """
 
     transport: Literal["ipc", "tcp"] = "ipc"

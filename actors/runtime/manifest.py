@@ -5,13 +5,13 @@ An actor loads only the components it needs: a writer never imports the applicat
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from actors import __version__
+from actors.runtime import loading
 from actors.runtime.errors import ConfigError
 from actors.runtime.links import Links
 from actors.runtime.pipeline import (
@@ -38,10 +38,13 @@ class Component(msgspec.Struct, frozen=True):
     type: str
     values: dict[str, Any]
 
+    def kind(self) -> Any:
+        """Import the options class."""
+        return loading.named(self.type)
+
     def load(self) -> Any:
         """Import the options class and build it from the values."""
-        module, _, name = self.type.partition(":")
-        return msgspec.convert(self.values, getattr(importlib.import_module(module), name))
+        return msgspec.convert(self.values, self.kind())
 
 
 def component_of(options: Any) -> Component:
@@ -56,13 +59,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         run: identity of this run, new at each start.
         name: the pipeline's name, shown in process titles.
-        app: dotted module that holds ``PIPELINE``.
+        app: what holds the pipeline: a dotted module, or the path of a file; then ``:NAME`` if it is not ``PIPELINE``.
         state: absolute path of the state directory.
         dry: write nothing to sinks, keep no position, rename nothing.
-        batch: run the pipeline that the application has for batches (``Pipeline.batch``).
+        query: run the pipeline that answers a question about whole files (``Pipeline.query``).
         folds: whether the application has a ``fold``.
         windowed: whether it has event-time windows around it.
-        emits: sinks that only the aggregators write to.
+        emit_sinks: sinks that only the aggregators write to.
         options: the application's own options, or None.
         links: how actors reach one another.
         version: of Thresher; who is of another takes no part in the run.
@@ -82,9 +85,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     checker: CheckerOptions = CheckerOptions()
     aggregator: AggregatorOptions = AggregatorOptions()
     window: WindowOptions = WindowOptions()
-    batch: bool = False
+    query: bool = False
     windowed: bool = False
-    emits: tuple[str, ...] = ()
+    emit_sinks: tuple[str, ...] = ()
     flow: FlowOptions = FlowOptions()
     budget: BudgetOptions = BudgetOptions()
     restart: RestartOptions = RestartOptions()

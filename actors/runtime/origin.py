@@ -48,61 +48,17 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
-from enum import Enum
 from types import MappingProxyType
 
 from actors.runtime.messages import NO_TIMES, Batch, BatchId, Counts, Span
+from actors.runtime.open_batch import Open, Partition, State
 from actors.runtime.poison import Blame
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 
 #: Room for 2^32 deaths of consumers, and changes of what is active, in each generation of the origin.
 _PER_GENERATION = 1 << 32
 #: Of a batch that was never refused.
 NOTHING_LATE: Mapping[int, int] = MappingProxyType({})
-
-
-class _State(Enum):
-    QUEUED = "queued"
-    SENT = "sent"
-    ACKED = "acked"
-    PUT_OFF = "put off"
-
-
-class _Open:
-    """One open batch. The halves of one that is split keep its ``turn`` (order of issue), and what is ``late``.
-
-    ``since``: the epoch from which on it was delivered as it is now; what answers an earlier delivery is void.
-    """
-
-    __slots__ = ("blame", "chunk", "counts", "late", "since", "span", "state", "timeless", "turn", "worker")
-
-    def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, int], since: int) -> None:
-        self.chunk = chunk
-        self.blame = blame
-        self.turn = turn
-        self.late = late
-        self.since = since
-        self.span: Span | None = None
-        self.timeless = False
-        self.state = _State.QUEUED
-        self.worker = ""
-        self.counts: Counts = {}
-
-
-class _Partition:
-    """The open batches of one partition, in source order.
-
-    Attributes:
-        low: position below which everything is closed.
-        committed_low: position below which everything is closed and committed: what consumers are told, and may forget.
-        tip: position behind the last batch.
-    """
-
-    __slots__ = ("committed_low", "low", "open", "tip")
-
-    def __init__(self, low: int) -> None:
-        self.low = self.committed_low = self.tip = low
-        self.open: dict[BatchId, _Open] = {}
 
 
 class Origin:
@@ -125,7 +81,7 @@ class Origin:
         self.anchor: int | None = None
         self._window_batches = window_batches
         self._window_bytes = window_bytes
-        self._partitions: dict[str, _Partition] = {}
+        self._partitions: dict[str, Partition] = {}
         self._batches = self._bytes = self._turns = 0
         self._queue: list[tuple[int, int, BatchId]] = []
         self._credit: dict[str, int] = {}
@@ -168,11 +124,11 @@ class Origin:
         self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE  # noqa: B008
     ) -> None:
         """Open a batch; it begins at the partition's tip. A partition that is not known begins with it."""
-        known = self._partitions.setdefault(partition, _Partition(chunk.start))
+        known = self._partitions.setdefault(partition, Partition(chunk.start))
         assert chunk.start == known.tip
         known.tip = chunk.end
         self._turns += 1
-        self._add(known, (partition, chunk.start, chunk.end), _Open(chunk, blame, self._turns, dict(late), self.epoch))
+        self._add(known, (partition, chunk.start, chunk.end), Open(chunk, blame, self._turns, dict(late), self.epoch))
 
     def open_units(self) -> set[int]:
         """The units that have open batches."""
@@ -180,7 +136,7 @@ class Origin:
 
     def is_waiting(self) -> bool:
         """Whether an open batch waits for a worker, or for an answer."""
-        return any(batch.state in (_State.QUEUED, _State.SENT) for _, batch in self._all())
+        return any(batch.state in (State.QUEUED, State.SENT) for _, batch in self._all())
 
     def grant(self, worker: str, batches: int) -> None:
         """A worker can take more."""
@@ -196,10 +152,18 @@ class Origin:
     def suspect(self, key: BatchId) -> tuple[Chunk, Blame] | None:
         """The open batch that somebody died with, and its blame so far; None when it is done in the meantime."""
         batch = self._find(key)
-        return None if batch is None or batch.state is _State.ACKED else (batch.chunk, batch.blame)
+        return None if batch is None or batch.state is State.ACKED else (batch.chunk, batch.blame)
 
     def replace(self, key: BatchId, instead: list[tuple[Chunk, Blame]]) -> None:
-        """Deliver these in the place of an open batch; together they are its range."""
+        """Deliver these in the place of an open batch; together they are its range.
+
+        A batch that is only marked stays where it is. If the one who has it died, the roster says so after this, and
+        then it is queued; were it queued now, it could go to the dead once more.
+        """
+        if [chunk for chunk, _ in instead] == [self._partitions[key[0]].open[key].chunk]:
+            batch = self._partitions[key[0]].open[key]
+            batch.blame, batch.fell = instead[0][1], False
+            return
         partition = self._partitions[key[0]]
         before, partition.open = partition.open, {}
         for old, batch in before.items():
@@ -209,15 +173,24 @@ class Origin:
             self._batches -= 1
             self._bytes -= len(batch.chunk.data)
             for chunk, blame in instead:
-                half = _Open(chunk, blame, batch.turn, dict(batch.late), self.epoch)
+                half = Open(chunk, blame, batch.turn, dict(batch.late), self.epoch)
                 self._add(partition, (key[0], chunk.start, chunk.end), half)
+
+    def is_with_another(self, key: BatchId) -> bool:
+        """Whether a batch has been delivered again since the death that somebody is told of now.
+
+        That a worker is gone may be known by a link before the supervisor says with what in hand it died.
+        """
+        batch = self._find(key)
+        return batch is not None and batch.fell and batch.state is State.SENT
 
     def lost(self, worker: str) -> None:
         """A worker died: what it had in hand is queued again."""
         self._credit.pop(worker, None)
         self._held.discard(worker)
         for key, batch in self._all():
-            if batch.state is _State.SENT and batch.worker == worker:
+            if batch.state is State.SENT and batch.worker == worker:
+                batch.fell = True
                 self._requeue(key, batch)
 
     def deliver_again(self) -> None:
@@ -227,7 +200,7 @@ class Origin:
         """
         self._credit.clear()
         for key, batch in self._all():
-            if batch.state is _State.SENT:
+            if batch.state is State.SENT:
                 self._requeue(key, batch)
 
     def committed(self) -> None:
@@ -249,7 +222,7 @@ class Origin:
         self._queue = []
         for key, batch in self._all():
             batch.since = self.epoch
-            if batch.state is not _State.PUT_OFF:  # nothing was made of those
+            if batch.state is not State.PUT_OFF:  # nothing was made of those
                 batch.counts = {}
                 self._requeue(key, batch)
 
@@ -262,19 +235,19 @@ class Origin:
                 return
             _, _, key = heapq.heappop(self._queue)
             batch = self._find(key)
-            if batch is None or batch.state is not _State.QUEUED:
+            if batch is None or batch.state is not State.QUEUED:
                 continue
             self._credit[worker] -= 1
-            batch.state = _State.SENT
+            batch.state = State.SENT
             batch.worker = worker
             yield worker, self._header(key[0], batch), batch.chunk.data
 
     def ack(self, key: BatchId, epoch: int, counts: Counts) -> bool:
         """Take an acknowledgement; return whether it was news."""
         batch = self._find(key)
-        if batch is None or epoch < batch.since or batch.state is _State.ACKED:
+        if batch is None or epoch < batch.since or batch.state is State.ACKED:
             return False
-        batch.state = _State.ACKED
+        batch.state = State.ACKED
         batch.counts = counts
         self._answered[key[0]] = None
         return True
@@ -284,6 +257,7 @@ class Origin:
         batch = self._sent(key, epoch, worker)
         if batch is None:
             return False
+        batch.fell = True
         self._requeue(key, batch)
         return True
 
@@ -312,7 +286,7 @@ class Origin:
         batch = self._sent(key, epoch, worker)
         if batch is None:
             return False
-        batch.state = _State.PUT_OFF
+        batch.state = State.PUT_OFF
         batch.span = span
         batch.timeless = span == NO_TIMES
         return True
@@ -326,9 +300,9 @@ class Origin:
         spans: list[Span] = []
         is_all = True
         for key, batch in sorted(self._all(), key=lambda item: (item[1].turn, item[0][1])):
-            if batch.timeless and batch.state is _State.PUT_OFF and not spans:
+            if batch.timeless and batch.state is State.PUT_OFF and not spans:
                 self._requeue(key, batch)
-            if batch.state in (_State.QUEUED, _State.SENT):
+            if batch.state in (State.QUEUED, State.SENT):
                 is_all = False
                 if not batch.timeless:
                     break
@@ -340,7 +314,7 @@ class Origin:
         """Windows are counted from here: deliver what was put off."""
         self.anchor = anchor
         for key, batch in self._all():
-            if batch.state is _State.PUT_OFF:
+            if batch.state is State.PUT_OFF:
                 self._requeue(key, batch)
 
     def advance(self) -> list[tuple[Chunk, Counts]]:
@@ -351,7 +325,7 @@ class Origin:
             while partition.open:
                 key = next(iter(partition.open))
                 batch = partition.open[key]
-                if batch.state is not _State.ACKED:
+                if batch.state is not State.ACKED:
                     break
                 del partition.open[key]
                 self._batches -= 1
@@ -362,34 +336,34 @@ class Origin:
         self._answered.clear()
         return closed
 
-    def _all(self) -> Iterator[tuple[BatchId, _Open]]:
+    def _all(self) -> Iterator[tuple[BatchId, Open]]:
         for partition in self._partitions.values():
             yield from partition.open.items()
 
-    def _find(self, key: BatchId) -> _Open | None:
+    def _find(self, key: BatchId) -> Open | None:
         partition = self._partitions.get(key[0])
         return None if partition is None else partition.open.get(key)
 
-    def _sent(self, key: BatchId, epoch: int, worker: str) -> _Open | None:
+    def _sent(self, key: BatchId, epoch: int, worker: str) -> Open | None:
         """The batch, if this worker has it from a delivery of this epoch."""
         batch = self._find(key)
-        if batch is None or epoch < batch.since or batch.state is not _State.SENT or batch.worker != worker:
+        if batch is None or epoch < batch.since or batch.state is not State.SENT or batch.worker != worker:
             return None
         return batch
 
-    def _add(self, partition: _Partition, key: BatchId, batch: _Open) -> None:
+    def _add(self, partition: Partition, key: BatchId, batch: Open) -> None:
         partition.open[key] = batch
         self._batches += 1
         self._bytes += len(batch.chunk.data)
         self._requeue(key, batch)
 
-    def _requeue(self, key: BatchId, batch: _Open) -> None:
-        batch.state = _State.QUEUED
+    def _requeue(self, key: BatchId, batch: Open) -> None:
+        batch.state = State.QUEUED
         batch.worker = ""
         batch.span = None
         heapq.heappush(self._queue, (batch.turn, key[1], key))
 
-    def _header(self, partition: str, batch: _Open) -> Batch:
+    def _header(self, partition: str, batch: Open) -> Batch:
         chunk = batch.chunk
         anchor = 0 if self.anchor is None and batch.timeless else self.anchor
         return Batch(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 
 #: Deaths that a batch is allowed before it is split, and a record alone before it is given up.
 ALLOWED = 3

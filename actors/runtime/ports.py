@@ -7,116 +7,38 @@ sources and sinks import their heavy client libraries inside ``open``, for pool 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import msgspec
 
-
-class Chunk(msgspec.Struct, frozen=True):
-    """A run of whole lines of one input unit (for files: of one file), the payload of a batch.
-
-    Positions count bytes of the partition: the units of a reader, one behind the other, uncompressed.
-
-    Attributes:
-        unit: the ledger's number of the input unit.
-        source: the unit's name for people and dead letters, e.g. its path.
-        start: position of the first byte in the partition.
-        end: position after the last byte; always greater than ``start``.
-        offset: byte offset of the first byte in the (uncompressed) unit.
-        line: number of the first line in the unit, from 1.
-        data: the raw bytes; may lack the newline at the very end of the unit.
-        fault: ``""``, or a reason for which the whole payload is one dead letter (``truncated_gzip``).
-        detail: for a fault: what happened, for a person.
-        lines: number of newlines in ``data``; -1: not counted.
-    """
-
-    unit: int
-    source: str
-    start: int
-    end: int
-    offset: int
-    line: int
-    data: bytes
-    fault: str = ""
-    detail: str = ""
-    lines: int = -1
-
-
-class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
-    """A record that cannot go on, as it is stored. ``raw`` is the rejecting stage's input, byte for byte."""
-
-    stage: str
-    reason: str
-    detail: str
-    source: str
-    partition: str
-    position: int
-    offset: int
-    line: int
-    raw: bytes
-    index: int = 0
-
-
-#: A part's claims name so many reasons at most, and so much of each: a reason made from the record is no short word.
-_REASONS, _REASON_CHARS = 32, 60
-
-
-def rejections(letters: Sequence[DeadLetter]) -> dict[str, int]:
-    """The outcome counts of dead letters. Bounded, for they travel in a header: the rest is ``rejected.other``."""
-    reasons = Counter(letter.reason[:_REASON_CHARS] for letter in letters)
-    claims = {f"rejected.{reason}": number for reason, number in reasons.most_common(_REASONS)}
-    others = len(letters) - sum(claims.values())
-    if others:
-        claims["rejected.other"] = claims.get("rejected.other", 0) + others
-    return {"dead_lettered": len(letters), **claims}
-
-
-class Payload(msgspec.Struct, frozen=True):
-    """What one batch holds for one sink: ``count`` items, packed by the sink's own ``pack``."""
-
-    partition: str
-    start: int
-    end: int
-    count: int
-    data: bytes | memoryview
-
-
-class Packed(msgspec.Struct, frozen=True):
-    """So many items for a sink that are packed already, just as the sink's own ``pack`` does it."""
-
-    count: int
-    data: bytes
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """An item that the outside system refuses for good, whatever the number of retries.
-
-    Attributes:
-        payload: index of the payload in the call to ``write``.
-        item: index of the item in that payload.
-        reason: a short stable word (``sink_rejected``, ``too_large``).
-        detail: the system's answer.
-        raw: the item as it was sent.
-    """
-
-    payload: int
-    item: int
-    reason: str
-    detail: str
-    raw: bytes
+from actors.runtime.values import Chunk, Payload, Refusal, Unit
 
 
 class Sink(Protocol):
-    """An opened sink, in its writer's process."""
+    """An opened sink, in its writer's process.
+
+    Example::
+
+        class UpperSink(Sink):
+            def __init__(self, path):
+                self.path = path
+
+            def write(self, payloads):
+                with self.path.open("ab") as file:
+                    file.writelines(bytes(payload.data).upper() for payload in payloads)
+                return []  # no item was refused
+
+            def close(self):
+                pass
+    """
 
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Write all payloads, in order; on return they are durable as far as this sink can promise.
 
         Called again with the same payloads after a ``Retryable``: writing twice must be harmless. A call that may
-        block for longer than ``watch.hard_block_s`` says so (``actors.runtime.progress.extend``), or its process is
+        block for longer than ``watch.hard_block_s`` says so (``thresher.extend``), or its process is
         taken for hung.
 
         Raises:
@@ -131,72 +53,96 @@ class Sink(Protocol):
         ...
 
 
-class SinkOptions(Protocol):
-    """A sink's options (a frozen struct): how to pack items in the pool, how to open the sink in its writer.
+class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sink's options: how to pack items in the pool, how to open the sink in its writer. Inherit from this.
 
-    More may be there. ``check(name, state) -> list[str]``: for ``thresher check``, what would keep this sink from
-    working now (its server does not answer), each with how to mend it; nothing is changed, and it ends after the sink's
-    own time-outs; ConfigError when only another configuration can help. ``console: ClassVar[bool]``: True for a sink
-    that writes to the run's standard output; events, progress and the closing report go to standard error then.
-    ``clear(name, state)``: empty what the sink called ``name`` owns, and nothing else, for a run that begins anew;
-    called while no run has the state directory. It raises ConfigError when what is there is not certainly its own. A
-    source's options may have it, too.
+    ``guarantee``, ``pack``, ``open`` and ``describe`` have to be given; all else has a default. A subclass says
+    ``frozen=True, kw_only=True`` again, and declares its options as fields.
+
+    Example::
+
+        class Upper(SinkOptions, frozen=True, kw_only=True):
+            ordered: ClassVar[bool] = True
+            guarantee: ClassVar[str] = "at least once"
+
+            def pack(self, items):
+                return b";".join(items)
+
+            def open(self, name, state):
+                return UpperSink(state / name)
+
+            def describe(self):
+                return "a file in upper case"
     """
 
     #: True: the parts of all batches arrive in source order. False: in any order, empty parts are not sent.
-    ordered: ClassVar[bool]
-    #: One line for ``explain``: what a crash can do to what is written here.
+    ordered: ClassVar[bool] = True
+    #: One line for ``explain``: what a crash can do to what is written here. Has to be given.
     guarantee: ClassVar[str]
+    #: What may be sent here: ``items`` (a sink of an application), ``letters`` (as its dead-letter store), or both.
+    takes: ClassVar[tuple[str, ...]] = ("items", "letters")
+    #: Modules that ``open`` imports: they are imported once, before actors are forked, and ``check`` looks for them.
+    imports: ClassVar[tuple[str, ...]] = ()
+    #: True for a sink that writes to the run's standard output; events, progress and the closing report go to
+    #: standard error then.
+    console: ClassVar[bool] = False
 
     def pack(self, items: Sequence[Any]) -> bytes:
-        """Encode the items of one batch, in order, into one payload. Runs in the worker pool.
+        """Encode the items of one batch, in order, into one payload. Runs in the worker pool. Has to be given.
 
         Raises:
             Reject: an item is impossible for this sink; the items are then packed one by one to find out which. Any
                 other exception does the same.
         """
-        ...
+        raise NotImplementedError(f"{type(self).__name__}.pack")
+
+    def unpack(self, data: bytes) -> list[Any] | None:
+        """Return the items that ``pack`` made this of, so that what was refused can be sent again with other options.
+        None: it cannot be taken apart, and is sent as it was."""
+        return None
 
     def open(self, name: str, state: Path) -> Sink:
-        """Open the sink called ``name``; relative paths are below ``state``. Does not wait for a server."""
-        ...
+        """Open the sink called ``name``; relative paths are below ``state``. Does not wait for a server. Has to be
+        given."""
+        raise NotImplementedError(f"{type(self).__name__}.open")
 
     def describe(self) -> str:
-        """Say where this writes, for people: ``memcached 127.0.0.1:33013``. No secrets."""
-        ...
+        """Say where this writes, for people: ``memcached 127.0.0.1:33013``. No secrets. Has to be given."""
+        raise NotImplementedError(f"{type(self).__name__}.describe")
 
+    def place(self, name: str, state: Path) -> Path | None:
+        """The file or folder that the sink called ``name`` writes to, for the closing report; None: ``describe`` says
+        it."""
+        return None
 
-class Unit(msgspec.Struct):
-    """An input unit (for files: a file) as the ledger knows it.
+    def check(self, name: str, state: Path) -> list[str]:
+        """For ``thresher check``: what would keep this sink from working now (its server does not answer), each with
+        how to mend it. Nothing is changed, and it ends after the sink's own time-outs. Not given: there is nothing to
+        look at.
 
-    Attributes:
-        id: number in the ledger; a file that is given again after it was finished is a new unit.
-        name: path or address.
-        fingerprint: what its content is known by.
-        base: position of its first byte in the partition.
-        low: position below which everything is acknowledged and committed.
-        lines: number of lines below ``low``.
-        end: position after its last byte, once it was read to the end, else None.
-        status: ``reading``; ``loaded`` (all durable, within the budget, to be put away); ``done`` (put away);
-            ``failed`` (all durable, over the error budget); ``broken`` (could not be read).
-        counts: outcomes so far, by name.
-        problem: for a broken unit, or one with a fault: what happened.
-    """
+        Raises:
+            ConfigError: only another configuration can help.
+        """
+        return []
 
-    id: int
-    name: str
-    fingerprint: str
-    base: int
-    low: int
-    lines: int
-    end: int | None
-    status: str
-    counts: dict[str, int]
-    problem: str = ""
+    def clear(self, name: str, state: Path) -> bool:
+        """Empty what the sink called ``name`` owns, and nothing else, for a run that begins anew; return whether it
+        can be emptied at all. Called while no run has the state directory.
+
+        Raises:
+            ConfigError: what is there is not certainly its own.
+        """
+        return False
 
 
 class UnitLedger(Protocol):
-    """What a source may ask of the reader's ledger."""
+    """What a source may ask of the reader's ledger.
+
+    Example::
+
+        def open_unit(ledger: UnitLedger, name: str) -> Unit:
+            return ledger.begin(name, f"name {name}")  # the unfinished one of this content, or a new one
+    """
 
     def begin(self, name: str, fingerprint: str, alone: bool = False) -> Unit:
         """Return the unit to read under this name: the unfinished one of the same content, or a new one.
@@ -231,7 +177,15 @@ class UnitLedger(Protocol):
 
 
 class Source(Protocol):
-    """An opened source, in its reader's process. What a simple one need not say has a default: inherit from this."""
+    """An opened source, in its reader's process. What a simple one need not say has a default: inherit from this.
+
+    Example::
+
+        class CountingSource(Source):
+            def __init__(self, ledger, until):
+                self.unit = ledger.begin("numbers", f"numbers {until}")
+                self.at, self.until, self.exhausted = self.unit.low, until, False
+    """
 
     #: True once all input was read; for a source without end: when it was told to ``stop`` and has handed out the rest.
     exhausted: bool
@@ -270,19 +224,79 @@ class Source(Protocol):
         ...
 
 
-class SourceOptions(Protocol):
-    """A source's options (a frozen struct).
+class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A source's options. Inherit from this.
 
-    ``check(state) -> list[str]`` may be there, like that of ``SinkOptions``: there is nothing to read, a port is taken.
+    ``guarantee``, ``open`` and ``describe`` have to be given; all else has a default. A subclass says ``frozen=True,
+    kw_only=True`` again, and declares its options as fields.
+
+    Example::
+
+        class Counting(SourceOptions, frozen=True, kw_only=True):
+            guarantee: ClassVar[str] = "made of nothing: made again from the last committed position"
+            until: int = 1000
+
+            def open(self, ledger, batch_bytes, state):
+                return CountingSource(ledger, self.until)
+
+            def describe(self):
+                return f"numbers up to {self.until}"
     """
 
-    #: One line for ``explain``: what a crash can do to what is read here.
+    #: One line for ``explain``: what a crash can do to what is read here. Has to be given.
     guarantee: ClassVar[str]
+    #: Modules that ``open`` imports: they are imported once, before actors are forked, and ``check`` looks for them.
+    imports: ClassVar[tuple[str, ...]] = ()
+    #: True for a source that reads standard input: its reader is left the descriptor 0.
+    wants_stdin: ClassVar[bool] = False
+    #: True when the same input is there however often it is read, as ``verify`` does.
+    unchanging: ClassVar[bool] = False
+    #: True for a source that takes an address, which only one run can have.
+    listens: ClassVar[bool] = False
 
     def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> Source:
-        """Open the source; chunks are about ``batch_bytes`` long, cut at newlines. What it keeps is below ``state``."""
-        ...
+        """Open the source; chunks are about ``batch_bytes`` long, cut at newlines. What it keeps is below ``state``.
+        Has to be given."""
+        raise NotImplementedError(f"{type(self).__name__}.open")
 
     def describe(self) -> str:
-        """Say where this reads, for people. No secrets."""
-        ...
+        """Say where this reads, for people. No secrets. Has to be given."""
+        raise NotImplementedError(f"{type(self).__name__}.describe")
+
+    def sample(self) -> SourceOptions | None:
+        """Of input that may grow, a source of what is there now, for ``verify``; None: there is no such."""
+        return None
+
+    def journal_folder(self) -> str:
+        """The folder, below the state directory, in which this keeps what it accepted; empty: it keeps nothing."""
+        return ""
+
+    def check(self, state: Path) -> list[str]:
+        """Like that of ``SinkOptions``: there is nothing to read, a port is taken."""
+        return []
+
+    def clear(self, name: str, state: Path) -> bool:
+        """Like that of ``SinkOptions``; the journal is removed anyway."""
+        return False
+
+
+#: What has no default, by base.
+REQUIRED: dict[type, tuple[str, ...]] = {
+    SinkOptions: ("open", "describe", "pack", "guarantee"), SourceOptions: ("open", "describe", "guarantee")}
+
+
+def not_given(kind: type[SinkOptions] | type[SourceOptions]) -> list[str]:
+    """What an options class has to give and does not: names in the order of ``REQUIRED``."""
+    base = SinkOptions if issubclass(kind, SinkOptions) else SourceOptions
+    given = {name for cls in kind.__mro__[:kind.__mro__.index(base)] for name in vars(cls)}
+    return [name for name in REQUIRED[base] if name not in given]
+
+
+def unpacks(options: SinkOptions) -> bool:
+    """Whether what this sink packs can be taken apart again."""
+    return type(options).unpack is not SinkOptions.unpack
+
+
+def looks(options: SinkOptions | SourceOptions) -> bool:
+    """Whether there is anything to look at for ``thresher check``."""
+    return type(options).check not in (SinkOptions.check, SourceOptions.check)

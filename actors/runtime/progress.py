@@ -4,7 +4,7 @@ An actor is taken for hung when it works on one batch without a sign of progress
 ``[watch]``). The runtime gives a sign with every few records. A function that takes minutes for a single record says
 so itself::
 
-    from actors.runtime.progress import extend, progress
+    from thresher import extend, progress
 
     def check(value):
         extend(600)            # I may be silent for ten minutes
@@ -42,12 +42,28 @@ def listen(listener: Listener | None) -> None:
 
 
 def progress() -> None:
-    """Show that work goes on: the budgets of ``[watch]`` begin anew. Costs a fraction of a µs."""
+    """Show that work goes on: the budgets of ``[watch]`` begin anew. Costs a fraction of a µs.
+
+    Example::
+
+        def check(record):
+            for page in record.pages:
+                recognise(page)  # a second each
+                progress()
+            return record
+    """
     if _listener is not None:
         _listener.progress()
 
 
 def extend(seconds: float) -> None:
-    """Ask for more time: for so many seconds from now nothing is taken for a hang."""
+    """Ask for more time: for so many seconds from now nothing is taken for a hang.
+
+    Example::
+
+        def check(record):
+            extend(600)  # this one may be silent for ten minutes
+            return solve(record)
+    """
     if _listener is not None:
         _listener.extend(seconds)

@@ -11,7 +11,7 @@ import msgspec
 
 from actors.runtime.errors import NO_VALUE, ConfigError, DecodeError, Finish, Reject
 from actors.runtime.messages import Batch
-from actors.runtime.ports import DeadLetter
+from actors.runtime.values import DeadLetter
 
 
 class Rows:
@@ -77,7 +77,7 @@ def traveller(parse: Callable[..., Any]) -> msgspec.msgpack.Decoder[Any]:
     except TypeError as error:
         raise ConfigError(
             f"parse: a value of type {kind} cannot travel from a parser to a checker ({error}): "
-            "set parser.fuse = true, or let parse return plain data or a msgspec.Struct") from error
+            "set parser.fused = true, or let parse return plain data or a msgspec.Struct") from error
 
 
 def _without_reject(kind: Any) -> Any:

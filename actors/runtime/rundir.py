@@ -11,9 +11,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +25,8 @@ from actors.runtime.errors import ConfigError
 #: Longer than anybody holds the lock who is no run.
 _GLANCE_S = 0.2
 MANIFEST, BOARD, CONTROL = "manifest.json", "board", "control"
+#: Where Python looks for modules in the supervisor, as a list: its actors look there, in that order, too.
+SEARCH_PATH = "search-path.json"
 #: Where the monitor says at which address it answers.
 MONITOR_URL = "monitor.url"
 #: What must be free in the state directory at the start: databases that cannot even be made are no outage.
@@ -32,6 +36,13 @@ ROOM_BYTES = 1024 * 1024
 def stack_file(run_dir: Path, name: str, generation: int) -> Path:
     """Where an actor's last stack is written: by the signal for it, or by the fault that kills it."""
     return run_dir / f"{name}.{generation}.stack"
+
+
+def save_search_path(run_dir: Path) -> None:
+    """Write down where modules are looked for in this process, for actors that are executed."""
+    file = run_dir / SEARCH_PATH
+    file.touch(mode=0o600)
+    file.write_text(json.dumps([os.path.abspath(path) for path in sys.path]), encoding="utf-8")
 
 
 def base() -> Path:

@@ -25,6 +25,10 @@ def lines_with(data: bytes, needle: bytes) -> list[bytes]:
     Args:
         data: whole lines, each with its newline.
         needle: one byte or more; a newline only as the last of them, and then it is that of the line.
+
+    Example::
+
+        assert lines_with(b"a 1\\nb 2\\nab 3\\n", b"b") == [b"b 2", b"ab 3"]
     """
     lines: list[bytes] = []
     base = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from actors.runtime import extras
 from actors.runtime.links import is_loopback
 
 Count = Annotated[int, Meta(ge=1)]
@@ -30,6 +30,10 @@ class RecycleOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     Attributes:
         max_rss_bytes: resident memory above which a worker is replaced; 0: never.
         max_age_s: age above which a worker is replaced; 0: never.
+
+    Example::
+
+        RecycleOptions(max_age_s=86400)  # each worker is replaced by a fresh one once a day
     """
 
     max_rss_bytes: Annotated[int, Meta(ge=0)] = 0
@@ -41,13 +45,17 @@ class ParserOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_fi
 
     Attributes:
         workers: number of processes.
-        fuse: run ``check`` in the parsers too: one hop less, the same results.
+        fused: run ``check`` in the parsers too: one hop less, the same results.
         max_rss_bytes: resident memory above which a worker is replaced; 0: never.
         max_age_s: age above which a worker is replaced; 0: never.
+
+    Example::
+
+        ParserOptions(workers=4)  # four parsers; parse and check in one process
     """
 
     workers: Workers = 2
-    fuse: bool = True
+    fused: bool = True
 
 
 class CheckerOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,6 +65,10 @@ class CheckerOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_f
         workers: number of processes.
         max_rss_bytes: resident memory above which a worker is replaced; 0: never.
         max_age_s: age above which a worker is replaced; 0: never.
+
+    Example::
+
+        CheckerOptions(workers=2)  # used with parser.fused = false
     """
 
     workers: Workers = 2
@@ -68,6 +80,10 @@ class AggregatorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     Attributes:
         shards: number of processes; keys are spread over them by hash. State made with another number is refused.
         report_s: seconds between two reports by the clock, for an application that has them; 0: only one at the end.
+
+    Example::
+
+        AggregatorOptions(shards=2)  # the keys of the fold are spread over two aggregators
     """
 
     shards: Count = 1
@@ -84,6 +100,10 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         credit: batches a worker may hold before it has finished one.
         redeliver_s: seconds without any answer after which what is under way is delivered again, also to others; then
             twice as long each time.
+
+    Example::
+
+        FlowOptions(batch_bytes=256 * 1024, window_batches=32)
     """
 
     batch_bytes: Bytes = 1024 * 1024
@@ -102,6 +122,10 @@ class BudgetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             ``max_window_error_rate`` the run stops, resumable, with exit code 4.
         max_window_error_rate: see ``window_s``.
         window_records: so many records have to be in the window before it is judged.
+
+    Example::
+
+        BudgetOptions(max_error_rate=0.05)  # a file fails when more than one record in twenty is bad
     """
 
     max_error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.01
@@ -122,6 +146,10 @@ class RestartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         max_backoff_s: longest such delay.
         boot_failures: most deaths in a row before an actor was ever ready.
         ready_s: longest time to boot, and, once all downstream is ready, to get ready.
+
+    Example::
+
+        RestartOptions(intensity=10, period_s=60)  # a pool may die ten times a minute
     """
 
     intensity: Count = 5
@@ -143,6 +171,10 @@ class WatchOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         hard_block_s: seconds of silence without using the CPU after which it is killed: a deadlock.
         stopped_s: seconds after which a process that a signal has stopped is killed.
         term_s: time between SIGTERM and SIGKILL.
+
+    Example::
+
+        WatchOptions(hard_block_s=120)  # a worker may be blocked, without using a processor, for two minutes
     """
 
     suspect_s: Annotated[float, Meta(gt=0)] = 5.0
@@ -161,6 +193,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         stop_s: longest time for an idle actor to end before it is killed.
         resume: what ``thresher run`` does without ``--fresh`` and ``--resume``: go on where the last run ended, or
             begin anew.
+
+    Example::
+
+        RunOptions(max_outage_s=600)  # a server that is down for ten minutes stops the run, resumable
     """
 
     max_outage_s: Seconds = 30.0
@@ -185,6 +221,10 @@ class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         max_future_skew_s: a record that is further ahead of this machine's clock goes to the dead letters (``future``).
         start: what windows are counted from: ``clock`` (full hours, in UTC, for a size of an hour), ``first`` (the
             first record in event time), or a time in ms since 1970.
+
+    Example::
+
+        WindowOptions(kind="tumbling", size_s=3600, disorder_s=300)  # hours; up to five minutes out of order
     """
 
     kind: Literal["tumbling", "hopping", "session", "global"] = "tumbling"
@@ -216,6 +256,10 @@ class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         allow_control: whether ``POST /api/scale``, ``/api/reload`` and ``/api/stop`` are answered.
         interval_s: seconds between two looks at the run.
         max_streams: most event streams at a time.
+
+    Example::
+
+        MonitorOptions(enabled=True, host="127.0.0.1", port=8686)
     """
 
     enabled: bool = False
@@ -243,6 +287,10 @@ class TracingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         endpoint: where they are sent, by OTLP over HTTP; ``/v1/traces`` is added.
         sample_ratio: part of the batches that are traced, from 0 to 1; which ones is decided by their trace ids.
         service: name of the service; by default ``thresher.`` and the pipeline's name.
+
+    Example::
+
+        TracingOptions(enabled=True, endpoint="http://127.0.0.1:4318", sample_ratio=0.01)
     """
 
     enabled: bool = False
@@ -255,20 +303,11 @@ class TracingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"endpoint: expected http://HOST:PORT or https://HOST:PORT, got {self.endpoint!r}")
 
 
-#: What a section needs when it is enabled: the extra that brings it, and its packages.
-_EXTRAS = {"monitor": ("monitor", ("aiohttp", "prometheus_client")),
-           "tracing": ("otel", ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"))}
+#: The extra that a section needs when it is enabled.
+_EXTRAS = {"monitor": "monitor", "tracing": "otel"}
 
 
 def missing_extras(sections: Mapping[str, Any]) -> list[str]:
     """Say which enabled sections need something that is not installed."""
-    return [f"{name}.enabled needs the extra {extra}: pip install 'thresher[{extra}]'"
-            for name, (extra, packages) in _EXTRAS.items()
-            if sections[name].enabled and not all(map(_is_installed, packages))]
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ImportError:  # not even what it is a part of
-        return False
+    return [f"{name}.enabled needs {' and '.join(lacking)}: {extras.how_to_install(extra)}"
+            for name, extra in _EXTRAS.items() if sections[name].enabled and (lacking := extras.missing(extra))]

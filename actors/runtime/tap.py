@@ -25,16 +25,17 @@ import errno
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from actors.runtime.errors import Finish, Reject
-from actors.runtime.lift import Lifted, bind, lift
+from actors.runtime.lift import Lifted, bind, bind_partials, lift
 from actors.runtime.messages import Batch, Tap
-from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import DeadLetter, SinkOptions
+from actors.runtime.pipeline import Pipeline, route_of
+from actors.runtime.ports import SinkOptions
+from actors.runtime.values import DeadLetter
 from actors.runtime.windows import Passage, Placer
 
 #: Most records that a worker shows in a second, and at a time.
@@ -103,21 +104,21 @@ class Inspector:
         options: the application's options, or None.
         sinks: those that workers write to.
         placer: of its windows, or None.
-        unpack: takes the payload of dead letters apart, if this worker makes any.
+        letters: options of the dead-letter store, if this worker makes any and they can be taken apart.
     """
 
     def __init__(
         self, pipeline: Pipeline, options: msgspec.Struct | None, sinks: Mapping[str, SinkOptions],
-        placer: Placer | None = None, unpack: Callable[[bytes], list[DeadLetter]] | None = None,
+        placer: Placer | None = None, letters: SinkOptions | None = None,
     ) -> None:
         self._parse = lift(bind(pipeline.parse, options), "parse")
         self._check = None if pipeline.check is None else lift(bind(pipeline.check, options), "check")
-        self._route = lift(bind(pipeline.route, options), "route")
+        self._route = lift(bind(route_of(pipeline), options), "route")
         self._encode = lift(bind(pipeline.encode, options), "encode")
-        self._partials = None if pipeline.fold is None else bind(pipeline.fold.partials, options)
+        self._partials = None if pipeline.fold is None else bind_partials(pipeline.fold.partials, options)
         self._sinks = sinks
         self._placer = placer
-        self.unpack = unpack
+        self._letters = letters
 
     def samples(self, actor: str, batch: Batch, data: bytes, count: int) -> Iterator[Shown]:
         """Show so many lines of a batch, from random places; of a batch with a fault all of it, as one record."""
@@ -133,9 +134,9 @@ class Inspector:
 
     def letters(self, actor: str, payload: bytes, count: int) -> Iterator[Shown]:
         """Show so many of these dead letters."""
-        if self.unpack is None or len(payload) > _LETTERS_BYTES:
+        if self._letters is None or len(payload) > _LETTERS_BYTES:
             return
-        letters = self.unpack(payload)
+        letters: list[DeadLetter] = self._letters.unpack(payload) or []
         for letter in random.sample(letters, min(count, len(letters))):
             yield Shown(actor=actor, source=letter.source, offset=letter.offset, raw=letter.raw[:_LINE_BYTES],
                         size=len(letter.raw), reject=_told(letter.stage, letter), is_letter=True, has_letters=True)
@@ -193,7 +194,7 @@ class Inspector:
 
     def _shown(self, actor: str, batch: Batch, offset: int, line: bytes, fields: dict[str, Any]) -> Shown:
         return Shown(actor=actor, source=batch.source, offset=offset, raw=line[:_LINE_BYTES], size=len(line),
-                     has_letters=self.unpack is not None, **fields)
+                     has_letters=self._letters is not None, **fields)
 
 
 class Taps:

@@ -76,7 +76,7 @@ def free_members(pool: str, taken: Container[str], count: int) -> list[str]:
 
 def may_come(manifest: Manifest) -> list[str]:
     """The actors that ``scale`` may add to those of the start."""
-    pools = {"parser": manifest.parser.workers} if manifest.parser.fuse else {
+    pools = {"parser": manifest.parser.workers} if manifest.parser.fused else {
         "parser": manifest.parser.workers, "checker": manifest.checker.workers}
     return [process_name(pool, number) for pool, workers in pools.items()
             for number in range(1 + workers, 1 + MAX_WORKERS)]
@@ -89,14 +89,14 @@ def process_title(name: str, pipeline: str) -> str:
 
 def expand(manifest: Manifest) -> tuple[ChildSpec, ...]:
     """Return every actor of a run, in the order of start."""
-    fused = manifest.parser.fuse
+    fused = manifest.parser.fused
     specs = [ChildSpec(process_name(MONITOR, 1), MONITOR, MONITOR, -1, vital=False)] if manifest.monitor.enabled else []
     specs.append(ChildSpec(writer_name(DEAD_LETTERS), DEAD_LETTERS, writer_name(DEAD_LETTERS), 0))
     for sink in manifest.sinks:
         name = writer_name(sink)
         specs.append(ChildSpec(name, "writer", name, 1, ordered=component_ordered(manifest.sinks[sink])))
     for name in aggregator_names(manifest):
-        specs.append(ChildSpec(name, "aggregator", name, 2, ordered=True, emits=bool(manifest.emits)))
+        specs.append(ChildSpec(name, "aggregator", name, 2, ordered=True, emits=bool(manifest.emit_sinks)))
     for index in range(1, 1 + (0 if fused else manifest.checker.workers)):
         specs.append(ChildSpec(process_name("checker", index), "checker", "checker", 3))
     for index in range(1, 1 + manifest.parser.workers):
@@ -123,17 +123,16 @@ def aggregator_names(manifest: Manifest) -> list[str]:
 
 def component_ordered(component: Component) -> bool:
     """Whether a sink wants its parts in source order."""
-    module, _, name = component.type.partition(":")
-    return bool(getattr(__import__(module, fromlist=[name]), name).ordered)
+    return bool(component.kind().ordered)
 
 
 def downstream(manifest: Manifest, stage: str) -> tuple[str, ...]:
     """The stages that an actor of this stage sends to."""
-    return DOWNSTREAM["fused" if stage == "parser" and manifest.parser.fuse else stage]
+    return DOWNSTREAM["fused" if stage == "parser" and manifest.parser.fused else stage]
 
 
 def fixed_destinations(manifest: Manifest) -> frozenset[str]:
     """The actors that must be there before a batch is worth delivering: every writer and aggregator shard."""
-    fed_by_shards = {writer_name(sink) for sink in manifest.emits}
+    fed_by_shards = {writer_name(sink) for sink in manifest.emit_sinks}
     return frozenset(spec.name for spec in expand(manifest)
                      if spec.stage in ("writer", "aggregator", DEAD_LETTERS) and spec.name not in fed_by_shards)

@@ -23,9 +23,9 @@ import msgspec
 from actors.runtime.messages import Batch, BatchId, Counts, Span, merge
 from actors.runtime.origin import NOTHING_LATE, Origin
 from actors.runtime.poison import Blame
-from actors.runtime.ports import Chunk
 from actors.runtime.tracing import Fact, Tracer
 from actors.runtime.tracing import Span as TraceSpan
+from actors.runtime.values import Chunk
 
 #: A piece is known by its unit, start and end: chunks do not name their partition.
 _Place = tuple[int, int, int]
@@ -116,7 +116,7 @@ class TracedOrigin(Origin):
         """What was made of a batch was lost."""
         is_news = super().failed(key, epoch, worker, cause)
         piece = self._piece(key)
-        if is_news and piece is not None:
+        if is_news and piece is not None and piece.worker:  # else a suspicion has told it
             self._fell(piece, cause)
         return is_news
 
@@ -141,7 +141,7 @@ class TracedOrigin(Origin):
         if piece is not None and batch is not None:
             piece.span.event("suspect", deaths=batch.blame.marks + 1, reason=instead[0][1].reason,
                              detail=instead[0][1].detail.partition("\n")[0])
-            if piece.worker:
+            if piece.worker and not self.is_with_another(key):
                 self._fell(piece, instead[0][1].reason)
             if len(instead) > 1:
                 self._split(key, piece, [chunk for chunk, _ in instead])

@@ -82,6 +82,8 @@ class PoolWorker:
         make_taps: makes what shows records to whoever wants to see some; None: nothing is shown.
     """
 
+    wake: int | None = None
+
     def __init__(self, post: Post, make: Work, credit: int, make_taps: Callable[[], Taps] | None = None) -> None:
         self._post = post
         self._make = make

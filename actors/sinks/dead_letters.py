@@ -36,7 +36,8 @@ from msgspec import Meta
 
 from actors.runtime.database import open_database, remove_database, require_database
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import DeadLetter, Payload, Refusal, Sink
+from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.values import DeadLetter, Payload, Refusal
 
 _LEAST_MAX_BYTES = 1 << 20
 #: What the source of a retry calls its letters.
@@ -79,13 +80,17 @@ _COLUMNS = ('id, partition, position, origin, item, stage, time, reason, detail,
             "status, tried, raw")
 
 
-class DeadLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DeadLetters(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The dead-letter store.
 
     Attributes:
         path: the file, relative to the state directory.
         max_bytes: how much it may hold, at least 1 MiB; 0 for any amount. When so much is in it the pipeline waits
             until ``thresher dlq purge`` has made room. A group of batches is taken whole, so there may be more by one.
+
+    Example::
+
+        DeadLetters(max_bytes=100 * 1024 * 1024)  # then the pipeline waits
     """
 
     ordered: ClassVar[bool] = False
@@ -116,12 +121,17 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """
         return _Store(state / self.path, self.max_bytes)
 
-    def clear(self, name: str, state: Path) -> None:
+    def clear(self, name: str, state: Path) -> bool:
         """Remove the store if it lies in the state directory; one that lies elsewhere may be others' too."""
         path = state / self.path
         if path.resolve().is_relative_to(state.resolve()):
             require_database(path, "letters")
             remove_database(path)
+        return True
+
+    def place(self, name: str, state: Path) -> Path:
+        """The file."""
+        return state / self.path
 
     def describe(self) -> str:
         """Say where this writes."""

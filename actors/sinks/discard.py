@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import msgspec
+from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.values import Payload, Refusal
 
-from actors.runtime.ports import Payload, Refusal, Sink
 
+class Discard(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nothing is kept.
 
-class Discard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nothing is kept."""
+    Example::
+
+        Pipeline(name="dry", source=Files(pattern="*.log"), parse=bytes.upper, route=lambda record: "gone",
+                 sinks={"gone": Discard()}, dead_letters=DeadLetters())
+    """
 
     ordered: ClassVar[bool] = True
     guarantee: ClassVar[str] = "nothing is kept"

@@ -18,6 +18,10 @@ class Jsonl(Lines, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         path: the file, relative to the state directory; empty for ``NAME.jsonl``.
         sync: wait for the disk at each group of batches.
+
+    Example::
+
+        Jsonl(path="reports.jsonl")  # items are what JSON has: {"hour": 11, "host": "Tracy"}
     """
 
     suffix: ClassVar[str] = "jsonl"

@@ -30,22 +30,28 @@ import msgspec
 
 from actors.runtime.disk import sync_folder, write_all
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
-from actors.runtime.ports import Payload, Refusal, Sink
+from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.values import Payload, Refusal
 
 #: Most partitions in a manifest, which is written with every group: some 400 KB then.
 MAX_PARTITIONS = 8192
 
 
-class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file of lines.
 
     Attributes:
         path: the file, relative to the state directory; empty for ``NAME.log``.
         sync: wait for the disk at each group of batches; without it what was written survives the death of any
             process, not that of the machine.
+
+    Example::
+
+        Lines(path="clean.log")  # items are bytes, without a newline
     """
 
     ordered: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = "length and positions in a manifest, in one rename: exactly once, in source order"
     suffix: ClassVar[str] = "log"
 
@@ -68,7 +74,7 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Open the file, made when it is missing, and cut off what a kill left behind its committed length."""
         return _File(self.place(name, state), self.sync)
 
-    def clear(self, name: str, state: Path) -> None:
+    def clear(self, name: str, state: Path) -> bool:
         """Remove the file and its manifest; what was in the file before its first line of ours stays.
 
         A file without a manifest is not known to be ours: it is renamed, to ``NAME.1`` or the first number that is
@@ -78,6 +84,7 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             ConfigError: somebody writes to it; or it cannot be renamed.
         """
         _clear(self.place(name, state))
+        return True
 
     def place(self, name: str, state: Path) -> Path:
         """Where the file is."""

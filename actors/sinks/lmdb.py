@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import Reject, Retryable
-from actors.runtime.ports import Payload, Refusal, Sink
+from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.values import Payload, Refusal
 
 if TYPE_CHECKING:
     import lmdb
@@ -27,7 +28,7 @@ _MIN_MAP_BYTES = 1 << 20
 _READERS, _LOCK_BYTES = 512, 64 * 1024
 
 
-class Lmdb(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An LMDB environment in a directory of its own.
 
     Attributes:
@@ -36,9 +37,14 @@ class Lmdb(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         sync: wait for the disk at each transaction; without it what was written survives the death of any process,
             not that of the machine.
         only_missing: store nothing under a key that is there already.
+
+    Example::
+
+        Lmdb(path="words.lmdb")  # items are (key, value), bytes
     """
 
     ordered: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = "idempotent by key: effectively once"
 
     #: What opening it imports, for the supervisor to import once.

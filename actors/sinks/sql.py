@@ -28,8 +28,9 @@ import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Reject
+from actors.runtime.extras import how_to_install
 from actors.runtime.options import without_password
-from actors.runtime.ports import Sink
+from actors.runtime.ports import Sink, SinkOptions
 
 Check = Callable[[Any], Any]
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
@@ -43,7 +44,7 @@ _SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 _SHOWN = 60
 
 
-class Sql(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table.
 
     Attributes:
@@ -57,9 +58,14 @@ class Sql(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         sync: wait for the disk at each group of batches; without it what was written survives the death of any process
             of ours, not that of the machine or of the server.
         timeout_s: longest time to connect, and to wait for an answer.
+
+    Example::
+
+        Sql(url="sqlite:///reports.db", table="reports", columns={"host": "text", "number": "integer"}, key=["host"])
     """
 
     ordered: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = "rows and positions in one transaction: exactly once, in source order"
 
     url: str = ""
@@ -132,13 +138,7 @@ OPTIONS = Sql
 
 
 def _needs(name: str, error: ImportError) -> str:
-    return (f"sinks.{name}: type sql needs {error.name or error}: install it with "
-            "`pip install sqlalchemy 'psycopg[binary]'` (the extra `sql`)")
-
-
-def timestamp_of(microseconds: int) -> datetime.datetime:
-    """The time that a row has as microseconds since 1970."""
-    return _EPOCH + microseconds * _MICROSECOND
+    return f"sinks.{name}: type sql needs {error.name or error}: {how_to_install('sql')}"
 
 
 class _Column(msgspec.Struct, frozen=True):

@@ -32,7 +32,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import sqlalchemy
@@ -40,10 +40,9 @@ from sqlalchemy import exc
 
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.options import without_password
-from actors.runtime.ports import Payload, Refusal
 from actors.runtime.progress import extend
-from actors.sinks.sql import Sql
-from actors.sinks.sql_tables import Tables, prepare
+from actors.runtime.values import Payload, Refusal
+from actors.sinks.sql_tables import TableOptions, Tables, prepare
 
 #: Rows that are sent at a time, and may take ``timeout_s``.
 _CHUNK_ROWS = 2000
@@ -59,7 +58,20 @@ _HOPELESS_WORDS = ("password authentication failed", "no password supplied", "do
 _Row = tuple[int, int, list[Any]]
 
 
-def open_store(options: Sql, name: str, state: Path) -> Store:
+class StoreOptions(TableOptions, Protocol):
+    """What the store asks of the options of the sink, which say what each means."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def create(self) -> bool: ...
+    @property
+    def sync(self) -> bool: ...
+    @property
+    def timeout_s(self) -> float: ...
+
+
+def open_store(options: StoreOptions, name: str, state: Path) -> Store:
     """Open the sink; a server that is down is tried again by ``write``.
 
     Raises:
@@ -74,7 +86,7 @@ def open_store(options: Sql, name: str, state: Path) -> Store:
     return store
 
 
-def problems_of(options: Sql, name: str, state: Path) -> list[str]:
+def problems_of(options: StoreOptions, name: str, state: Path) -> list[str]:
     """What would keep a server from being used now; a file is made by the run, in a directory that it makes.
 
     Raises:
@@ -104,7 +116,7 @@ class Store:
         state: the state directory.
     """
 
-    def __init__(self, options: Sql, name: str, state: Path) -> None:
+    def __init__(self, options: StoreOptions, name: str, state: Path) -> None:
         self._options = options
         self._says = f"sql {without_password(options.url) or f'{name}.sqlite'}"
         self._owner = f"{name} {options.table or name}"
@@ -312,7 +324,7 @@ class _Watch:
             held.shutdown(socket.SHUT_RDWR)
 
 
-def _engine(options: Sql, name: str, state: Path, says: str) -> sqlalchemy.Engine:
+def _engine(options: StoreOptions, name: str, state: Path, says: str) -> sqlalchemy.Engine:
     try:
         url = sqlalchemy.make_url(options.url or f"sqlite:///{name}.sqlite")
         if url.get_backend_name() == "sqlite":
@@ -327,7 +339,7 @@ def _engine(options: Sql, name: str, state: Path, says: str) -> sqlalchemy.Engin
                           f"postgresql+psycopg://USER:PASSWORD@HOST/DATABASE ({_plain(error)})") from error
 
 
-def _file_engine(url: sqlalchemy.URL, options: Sql, state: Path) -> sqlalchemy.Engine:
+def _file_engine(url: sqlalchemy.URL, options: StoreOptions, state: Path) -> sqlalchemy.Engine:
     if url.database in (None, "", ":memory:"):
         raise ValueError("rows in memory are gone with their writer")
     path = state / str(url.database)

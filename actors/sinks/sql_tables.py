@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy
 from sqlalchemy import types
@@ -11,9 +12,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from actors.runtime.errors import ConfigError
-from actors.sinks.sql import Sql, timestamp_of
 
 APPLIED, REFUSED = "thresher_applied", "thresher_refused"
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
 
 _TYPES: dict[str, Callable[[], Any]] = {
     "text": types.Text, "integer": types.BigInteger, "real": types.Double,
@@ -26,6 +29,17 @@ _FAMILIES: tuple[tuple[type[types.TypeEngine[Any]], str], ...] = (
     (types.LargeBinary, "bytes"))
 
 
+class TableOptions(Protocol):
+    """What the tables are made from: of the options of the sink, which say what each means."""
+
+    @property
+    def table(self) -> str: ...
+    @property
+    def columns(self) -> dict[str, str]: ...
+    @property
+    def key(self) -> list[str]: ...
+
+
 class Tables:
     """The tables and the statements on them.
 
@@ -35,15 +49,14 @@ class Tables:
         dialect: ``sqlite`` or ``postgresql``.
     """
 
-    def __init__(self, options: Sql, name: str, dialect: str) -> None:
+    def __init__(self, options: TableOptions, name: str, dialect: str) -> None:
         schema, _, table = (options.table or name).rpartition(".")
         metadata = sqlalchemy.MetaData(schema=schema or None)
+        key = [sqlalchemy.PrimaryKeyConstraint(*options.key)] if options.key else []  # in the order that was given
         self.rows = sqlalchemy.Table(table, metadata, *[
-            sqlalchemy.Column(column, _TYPES[kind.removesuffix("?")](), nullable=kind.endswith("?"),
-                              primary_key=column in options.key, autoincrement=False)
-            for column, kind in options.columns.items()])
-        if options.key:  # in the order in which it was given
-            self.rows.primary_key._reload([self.rows.c[column] for column in options.key])
+            sqlalchemy.Column(
+                column, _TYPES[kind.removesuffix("?")](), nullable=kind.endswith("?"), autoincrement=False)
+            for column, kind in options.columns.items()], *key)
         self.applied = sqlalchemy.Table(
             APPLIED, metadata, _text("sink", key=True), _text("partition", key=True), _integer("position"),
             _integer("changed"))
@@ -65,7 +78,7 @@ class Tables:
         values = dict(zip(self._names, row, strict=True))
         for name in self._times:
             if values[name] is not None:
-                values[name] = timestamp_of(values[name])
+                values[name] = _EPOCH + values[name] * _MICROSECOND  # as `sql` has made it travel
         return values
 
 

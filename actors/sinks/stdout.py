@@ -5,35 +5,41 @@ with any program. A reader that has gone (``| head``) is the end: nothing that c
 run is finished as if the application had asked for it.
 
 What does not work: remembering what was written (a pipe has no past to look into, so after a crash of the writer the
-lines of the group it was at come again); a retry when the reader has gone (it does not come back).
+lines of the group it was at come again); a retry when the reader has gone (it does not come back); to cut what is
+written at a number of bytes (others write to the same stream, and what they say came into the middle of a line).
 """
 
 from __future__ import annotations
 
 import errno
-import os
-import select
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import msgspec
-
 from actors.runtime.errors import Finish, Reject, Retryable, plain_reason
-from actors.runtime.ports import Payload, Refusal, Sink
+from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.progress import extend
+from actors.runtime.values import Payload, Refusal
+from actors.runtime.whole_lines import Turns, write_some
 
 _DESCRIPTOR = 1
-#: How much is written at a time; while it is not taken, the writer is not taken for hung for so long.
+#: How much is written at a time, or one line that is longer; while it is not taken, the writer is not taken for hung
+#: for so long.
 _WRITE_BYTES, _PATIENCE_S = 64 * 1024, 24 * 3600.0
 #: How the end of what reads looks: of a pipe, of a socket, of a terminal.
 _GONE = (errno.EPIPE, errno.ECONNRESET)
 
 
-class Stdout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The standard output of ``thresher run``. An item is a line of text or bytes, or several: a block."""
+class Stdout(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The standard output of ``thresher run``. An item is a line of text or bytes, or several: a block.
+
+    Example::
+
+        Stdout()  # items are bytes, a line each
+    """
 
     ordered: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = "in source order, at least once: a line may be repeated after a crash of its writer"
     #: Events, progress and the closing report leave standard output to this sink.
     console: ClassVar[bool] = True
@@ -75,6 +81,7 @@ class _Console:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._turns = Turns(descriptor)
         self._group: tuple[tuple[str, int, int], ...] = ()
         self._sent = 0
 
@@ -87,10 +94,10 @@ class _Console:
         group = tuple((payload.partition, payload.start, payload.end) for payload in payloads)
         if group != self._group:
             self._group, self._sent = group, 0
-        data = memoryview(b"".join([payload.data for payload in payloads]))
+        data = b"".join([payload.data for payload in payloads])
         try:
             while self._sent < len(data):
-                self._sent += self._write(data[self._sent:self._sent + _WRITE_BYTES])
+                self._write(data, _end_of_lines(data, self._sent))
         except OSError as error:
             if error.errno in _GONE:
                 raise Finish("nobody reads standard output any more") from error
@@ -101,12 +108,19 @@ class _Console:
     def close(self) -> None:
         """Nothing is given back."""
 
-    def _write(self, data: memoryview) -> int:
+    def _write(self, data: bytes, end: int) -> None:
         extend(_PATIENCE_S)
         try:
-            return os.write(self._descriptor, data)
-        except BlockingIOError:  # somebody with whom we share it has made it so
-            select.select([], [self._descriptor], [])
-            return 0
+            with self._turns.turn(), memoryview(data) as view:
+                while self._sent < end:
+                    self._sent += write_some(self._descriptor, view[self._sent:end])
         finally:
             extend(0.0)
+
+
+def _end_of_lines(data: bytes, start: int) -> int:
+    """Where the lines end that are written together: as many as fit, or the one that does not fit."""
+    end = start + _WRITE_BYTES
+    if end >= len(data):
+        return len(data)
+    return data.rfind(b"\n", start, end) + 1 or data.find(b"\n", end) + 1 or len(data)

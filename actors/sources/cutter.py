@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from actors.runtime.ports import Chunk, Unit
+from actors.runtime.values import Chunk, Unit
 from actors.sources.inflate import ByteStream, Fault
 
 BOM = b"\xef\xbb\xbf"

@@ -16,10 +16,9 @@ import sqlite3
 from pathlib import Path
 from typing import ClassVar
 
-import msgspec
-
 from actors.runtime.database import open_for_reading
-from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
+from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.values import Chunk, Unit
 
 _NEXT = """
 SELECT p.start, p."end", p.letter, p.piece, coalesce(p.raw, l.raw), l."offset", l.line
@@ -28,7 +27,7 @@ WHERE p.retry = ?1 AND p.start = (SELECT max(start) FROM planned WHERE retry = ?
 """
 
 
-class PlannedLetters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PlannedLetters(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The letters of one retry; made by ``thresher dlq retry``, not by people.
 
     Attributes:

@@ -32,11 +32,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
+from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.values import Chunk, Unit
 from actors.sources.files import Files
 from actors.sources.listing import Listing
 from actors.sources.lookout import Lookout
@@ -47,7 +47,7 @@ from actors.sources.tail import Changed, Limits, Tail
 _NAMED = 3
 
 
-class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Read files as they are written: those that are in directories, and those that come.
 
     Names that begin with a dot are never read. A file is read once, whatever number of names it has.
@@ -61,6 +61,10 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         idle_timeout_s: a file that has been silent for so long is not waited for by the watermark; one that was
             renamed or deleted has ended then; a compressed one is complete then.
         poll_s: look so often even when the kernel says nothing of changes.
+
+    Example::
+
+        Directory(paths=["/var/log/app"], pattern="*.log", follow=True)
     """
 
     guarantee: ClassVar[str] = (

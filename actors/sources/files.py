@@ -29,11 +29,11 @@ from io import FileIO
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
-import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
+from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
 from actors.sources.cutter import Cutter
 from actors.sources.inflate import ByteStream, Identity
@@ -42,7 +42,7 @@ from actors.sources.inflate import ByteStream, Identity
 _NAMED = 3
 
 
-class Files(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Read files, plain or gzip, in the order of their names.
 
     Names that begin with a dot are never matched: those files are finished.
@@ -52,6 +52,10 @@ class Files(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         paths: more files or patterns. A file that is named here and does not exist is reported.
         rename: what becomes of a finished file: ``dot`` puts a dot before its name, ``none`` leaves it.
         max_line_bytes: longest line, its newline included; a longer one goes to the dead letters, in pieces.
+
+    Example::
+
+        Files(pattern="logs/*.tsv.gz", rename="dot")
     """
 
     guarantee: ClassVar[str] = (

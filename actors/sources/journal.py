@@ -33,7 +33,8 @@ from typing import NamedTuple
 
 from actors.runtime.disk import sync_folder, write_all
 from actors.runtime.errors import ConfigError, Fatal, Retryable, plain_reason
-from actors.runtime.ports import Chunk, Unit, UnitLedger
+from actors.runtime.ports import UnitLedger
+from actors.runtime.values import Chunk, Unit
 from actors.sources.cutter import Cutter
 from actors.sources.inflate import PlainStream
 

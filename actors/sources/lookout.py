@@ -7,7 +7,7 @@ import importlib.util
 import os
 import time
 from io import FileIO
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from actors.runtime.ports import UnitLedger
 from actors.sources import inflate, packed
@@ -18,15 +18,29 @@ from actors.sources.recognise import RULES, Look, Memory, alike, is_related
 from actors.sources.tail import KIND, Changed, Key, Limits, Mark, Tail
 from actors.sources.watch import Watch
 
-if TYPE_CHECKING:
-    from actors.sources.directory import Directory
-
 #: Most files that are open at a time.
 MOST_OPEN = 256
 #: A file that may be a copy is read as one of its own when it has not grown, nor the original gone, for so long.
 _COPY_S = 10.0
 #: Looks that notices ask for take no more than one part in so many of the time.
 _LOOK_SHARE = 5
+
+
+class Search(Protocol):
+    """Which files, and for how long: what is asked of the options of the source, which say what each means."""
+
+    @property
+    def paths(self) -> list[str]: ...
+    @property
+    def pattern(self) -> str: ...
+    @property
+    def recursive(self) -> bool: ...
+    @property
+    def follow(self) -> bool: ...
+    @property
+    def idle_timeout_s(self) -> float: ...
+    @property
+    def poll_s(self) -> float: ...
 
 
 class Lookout:
@@ -44,7 +58,7 @@ class Lookout:
         has_news: a unit has grown, begun or ended since somebody set this to False.
     """
 
-    def __init__(self, options: Directory, ledger: UnitLedger, limits: Limits) -> None:
+    def __init__(self, options: Search, ledger: UnitLedger, limits: Limits) -> None:
         self.live: dict[int, Tail] = {}
         self.has_news = True
         self._options = options
@@ -367,7 +381,7 @@ class Lookout:
                 self._let_end(tail)
 
 
-def _watch(options: Directory) -> Watch | None:
+def _watch(options: Search) -> Watch | None:
     if not options.follow:
         return None
     return Watch(options.poll_s) if importlib.util.find_spec("watchfiles") else None

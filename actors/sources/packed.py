@@ -8,7 +8,8 @@ from io import FileIO
 
 import msgspec
 
-from actors.runtime.ports import Chunk, UnitLedger
+from actors.runtime.ports import UnitLedger
+from actors.runtime.values import Chunk
 from actors.sources import inflate
 from actors.sources.cutter import Cutter
 from actors.sources.tail import HEAD_BYTES, Limits, Tail

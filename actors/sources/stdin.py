@@ -19,10 +19,10 @@ from io import FileIO
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import msgspec
 from msgspec import Meta
 
-from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
+from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
 from actors.sources.cutter import BOM
 
@@ -30,11 +30,15 @@ from actors.sources.cutter import BOM
 _BLOCK_BYTES = 64 * 1024
 
 
-class Stdin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Stdin(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Read standard input to its end.
 
     Attributes:
         max_line_bytes: longest line, its newline included; a longer one goes to the dead letters, in pieces.
+
+    Example::
+
+        Stdin(max_line_bytes=1024 * 1024)
     """
 
     guarantee: ClassVar[str] = (

@@ -22,7 +22,7 @@ from collections import deque
 from hashlib import blake2b
 from typing import NamedTuple
 
-from actors.runtime.ports import Chunk, Unit
+from actors.runtime.values import Chunk, Unit
 from actors.sources.cutter import BOM
 
 #: Bytes at the beginning of a file that it is known by. Shorter files are known by what they have.

@@ -28,11 +28,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.ports import Chunk, Source, Unit, UnitLedger
+from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.values import Chunk, Unit
 from actors.sources.intake import Intake
 from actors.sources.journal import Journal
 from actors.sources.lineform import LineForm
@@ -47,7 +47,7 @@ _OWN_DESCRIPTORS = 128
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 
-class Tcp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Tcp(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Take lines from TCP clients; journalled to disk before they go on.
 
     Attributes:
@@ -66,8 +66,13 @@ class Tcp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         sync: wait for the disk before anything that was received goes on; without it what was accepted survives the
             death of any process, not that of the machine.
         journal: the journal's folder, relative to the state directory.
+
+    Example::
+
+        Tcp(host="127.0.0.1", port=4000, max_clients=5)
     """
 
+    listens: ClassVar[bool] = True
     guarantee: ClassVar[str] = (
         "journalled before it goes on: what was received survives the death of any process (with sync: of the machine) "
         "and is read exactly once; a client is not answered, and what it sent that was not received yet is lost")
@@ -101,6 +106,10 @@ class Tcp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             ConfigError: it cannot listen at this address, or write to the journal.
         """
         return TcpSource(self, ledger, batch_bytes, state)
+
+    def journal_folder(self) -> str:
+        """The journal's folder."""
+        return self.journal
 
     def check(self, state: Path) -> list[str]:
         """Say what would keep clients out now, for ``thresher check``: the port is taken, too few files may be open."""

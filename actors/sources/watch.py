@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from watchfiles._rust_notify import RustNotify
+    from watchfiles._rust_notify import RustNotify  # not public: see `_notify`
 
 #: What is noticed within this time is told at once, together.
 _DEBOUNCE_MS = 50
@@ -93,6 +93,8 @@ class Watch:
 
 def _notify(directories: Iterable[str]) -> RustNotify | None:
     """Ask the kernel for notices. None: it has no room for more, or a directory has just gone; looking goes on."""
+    # Not public. `watchfiles.watch`, which is, asks the kernel only when the first notice is waited for, so in the
+    # thread: what happens between `over` and then would not be noticed.
     from watchfiles._rust_notify import RustNotify
 
     try:

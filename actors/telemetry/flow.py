@@ -162,15 +162,15 @@ def _edges(stages: Sequence[StageFlow], after: Snapshot, manifest: Manifest) -> 
 
     add("reader", "parser", True)
     last = "parser"
-    if not manifest.parser.fuse:
+    if not manifest.parser.fused:
         add("parser", "checker", True)
         last = "checker"
     shards = aggregator_names(manifest)
-    for target in [*shards, *(writer_name(sink) for sink in manifest.sinks if sink not in manifest.emits)]:
+    for target in [*shards, *(writer_name(sink) for sink in manifest.sinks if sink not in manifest.emit_sinks)]:
         add(last, target, False)
     add(last, writer_name(DEAD_LETTERS), False)
     for shard in shards:  # nobody counts which shard a writer's records are from: an equal part each
-        for sink in manifest.emits:
+        for sink in manifest.emit_sinks:
             add(shard, writer_name(sink), False, 1.0 / len(shards))
     return edges
 

@@ -134,7 +134,7 @@ class _Site:
         self._board = BoardReader(self._run_dir / rundir.BOARD)
         self._verdicts: tuple[float, dict[str, Verdict]] = (0.0, {})
         self._history = History()
-        self._metrics = Metrics([sink for sink in manifest.sinks if sink not in manifest.emits])
+        self._metrics = Metrics([sink for sink in manifest.sinks if sink not in manifest.emit_sinks])
         self._streams = Streams(manifest.monitor.max_streams)
         self._looks = Looks(self._run_dir, manifest.monitor.interval_s, helpers.look,
                             (lambda look: self._history.take(look.status.snapshot), self._metrics.take,

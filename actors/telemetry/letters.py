@@ -10,7 +10,8 @@ from typing import Any
 
 from actors.runtime.database import open_for_reading
 from actors.runtime.manifest import Manifest
-from actors.sinks.dead_letters import STEPS, StoredLetter, select_letters
+from actors.runtime.ports import SinkOptions
+from actors.sinks.dead_letters import STEPS, DeadLetters, StoredLetter, select_letters
 
 #: Most letters at a time, and bytes of each that are shown, of its detail as well.
 MOST, SHOWN_BYTES = 500, 4096
@@ -20,8 +21,10 @@ _NEWEST = ("id IN (SELECT id FROM letters WHERE status IN ('open', 'retried') {}
 
 def store_of(manifest: Manifest) -> Path | None:
     """Where the dead letters of a run are; None when they are kept nowhere, or not by us."""
-    path = getattr(manifest.dead_letters.load(), "path", None)
-    return None if manifest.dry or path is None else Path(manifest.state) / path
+    options: SinkOptions = manifest.dead_letters.load()
+    if manifest.dry or not isinstance(options, DeadLetters):
+        return None
+    return Path(manifest.state) / options.path
 
 
 def newest(path: Path | None, reason: str = "", limit: int = 50) -> dict[str, Any]:

@@ -9,7 +9,6 @@ place of the drawing, and ends nothing.
 
 from __future__ import annotations
 
-import importlib
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime import loading
 from actors.runtime.emitter import sorted_items
 from actors.runtime.lift import bind
 from actors.runtime.manifest import Manifest
@@ -70,9 +70,9 @@ class Panels:
     def _application(self) -> tuple[Pipeline, msgspec.Struct | None]:
         if self._loaded is None:
             manifest = self._manifest
-            pipeline: Pipeline = importlib.import_module(manifest.app).PIPELINE
-            if manifest.batch and pipeline.batch is not None:
-                pipeline = pipeline.batch
+            pipeline: Pipeline = loading.named(manifest.app)
+            if manifest.query and pipeline.query is not None:
+                pipeline = pipeline.query
             options = pipeline.options
             if manifest.options is not None and options is not None:
                 options = msgspec.convert(manifest.options, type(options))
@@ -88,14 +88,14 @@ def read_aggregates(manifest: Manifest, pipeline: Pipeline) -> Aggregates | None
     """
     state, merge = Path(manifest.state), merge_of(pipeline.fold)
     shards = range(1, 1 + manifest.aggregator.shards)
-    if manifest.emits and pipeline.distinct is not None:
+    if manifest.emit_sinks and pipeline.distinct is not None:
         from actors.runtime.distinct import read_totals
 
         totals = [found for shard in shards if (found := read_totals(state / f"distinct.{shard}.db")) is not None]
         return Aggregates(windows=[], totals=_sum(totals)) if totals else None
     windows: _Windows = {}
     for shard in shards:
-        if manifest.emits:
+        if manifest.emit_sinks:
             from actors.runtime.panes import read_panes
 
             _add(windows, read_panes(state / f"windows.{shard}.db", merge), merge)
@@ -117,7 +117,7 @@ def _add(windows: _Windows, more: Mapping[Window, dict[Key, Numbers]], merge: Me
 
 
 def _sum(totals: list[Totals]) -> Totals:
-    return Totals(sum(each.new for each in totals), sum(each.again for each in totals),
+    return Totals(sum(each.new for each in totals), sum(each.duplicates for each in totals),
                   sum(each.total for each in totals))
 
 

@@ -8,8 +8,8 @@ import msgspec
 
 from actors.parser import bulk_of
 from actors.runtime.errors import Reject
-from actors.runtime.lift import bind, lift
-from actors.runtime.pipeline import Bulk, Pipeline
+from actors.runtime.lift import bind, bind_partials, lift
+from actors.runtime.pipeline import Bulk, Pipeline, route_of
 
 
 def assert_bulk_is_faithful(pipeline: Pipeline, data: bytes, *, options: msgspec.Struct | None = None) -> Bulk | None:
@@ -22,10 +22,20 @@ def assert_bulk_is_faithful(pipeline: Pipeline, data: bytes, *, options: msgspec
 
     Raises:
         AssertionError: they differ, or ``bulk`` took lines of which the functions reject one.
+
+    Example::
+
+        def bulk(data):
+            lines = data.splitlines()
+            return Bulk(read=len(lines), items={"out": [line.upper() for line in lines]})
+
+        pipeline = Pipeline(name="upper", source=Files(pattern="*.log"), parse=bytes.upper, route=lambda record: "out",
+                            bulk=bulk, sinks={"out": Lines()}, dead_letters=DeadLetters())
+        assert_bulk_is_faithful(pipeline, b"a")
     """
     options = pipeline.options if options is None else options
     bulk = bulk_of(pipeline, options)
-    assert bulk is not None, f"{pipeline.name} has no bulk that could be used"
+    assert bulk is not None, f"{pipeline.name or 'the pipeline'} has no bulk that could be used"
     made = bulk(data, -1)
     if made is None:
         return None
@@ -49,11 +59,11 @@ def _line_by_line(pipeline: Pipeline, data: bytes, options: msgspec.Struct | Non
     if pipeline.check is not None:
         values = _without_none(_apply(pipeline.check, "check", values, options))
     items: dict[str, list[Any]] = {}
-    names = _apply(pipeline.route, "route", values, options)
+    names = _apply(route_of(pipeline), "route", values, options)
     for name, item in zip(names, _apply(pipeline.encode, "encode", values, options), strict=True):
         if name is not None:
             items.setdefault(name, []).append(item)
-    partials = bind(pipeline.fold.partials, options)(values, 0) if pipeline.fold is not None and values else {}
+    partials = bind_partials(pipeline.fold.partials, options)(values, 0) if pipeline.fold is not None and values else {}
     return Bulk(read=read, filtered=read - len(values), items=items, partials=partials)
 
 

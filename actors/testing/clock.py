@@ -9,6 +9,11 @@ class FakeClock:
     Args:
         monotonic: where the monotonic clock begins.
         wall: where the wall clock begins, in seconds since 1970; by default on 2020-01-01 UTC.
+
+    Example::
+
+        clock = FakeClock(monotonic=10.0)
+        assert clock.advance(2.5) == 12.5
     """
 
     def __init__(self, monotonic: float = 0.0, wall: float = 1_577_836_800.0) -> None:

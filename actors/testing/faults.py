@@ -22,6 +22,15 @@ class Faults(msgspec.Struct, frozen=True):
 
     Raises:
         ValueError: a number is negative, or a rate not within 0 and 1.
+
+    Example::
+
+        pipeline = Pipeline(name="upper", source=Files(pattern="*.log"), parse=bytes.upper, route=lambda record: "out",
+                            sinks={"out": Lines()}, dead_letters=DeadLetters())
+
+        whole = run_inline(pipeline, map(str, range(100)))
+        killed = run_inline(pipeline, map(str, range(100)), faults=Faults(7, kills=5, drops=0.05))
+        assert killed.written == whole.written
     """
 
     seed: int

@@ -12,9 +12,9 @@ import msgspec
 from actors.runtime.ledger import read_units
 from actors.runtime.messages import Counts, merged
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import DeadLetter, Unit
 from actors.runtime.state import read_state
 from actors.runtime.topology import DEAD_LETTERS, aggregator_names
+from actors.runtime.values import DeadLetter, Unit
 from actors.testing.faults import Faults
 from actors.testing.world import RUN, Shape, World
 
@@ -33,6 +33,15 @@ class InlineResult(msgspec.Struct, frozen=True):
         folded: the numbers of each key; a key's member called ``unit`` is the unit's name.
         counts: the outcomes: ``read``, ``written``, ``written.SINK``, ``folded``, ``filtered``, ``dead_lettered``,
             ``rejected.REASON``. Those that are 0 may be missing.
+
+    Example::
+
+        pipeline = Pipeline(name="upper", source=Files(pattern="*.log"), parse=bytes.upper, route=lambda record: "out",
+                            sinks={"out": Lines()}, dead_letters=DeadLetters())
+
+        result: InlineResult = run_inline(pipeline, ["a", "b"])
+        assert result.written == {"out": [b"A", b"B"]}
+        assert result.counts["written"] == 2
     """
 
     written: dict[str, list[Any]]
@@ -53,7 +62,7 @@ class InlineResult(msgspec.Struct, frozen=True):
 
 def run_inline(
     pipeline: Pipeline, lines: Iterable[bytes | str] | Mapping[str, bytes], *, options: msgspec.Struct | None = None,
-    batch_bytes: int = 256, workers: int = 2, fuse: bool | None = None, faults: Faults | None = None,
+    batch_bytes: int = 256, workers: int = 2, fused: bool | None = None, faults: Faults | None = None,
 ) -> InlineResult:
     """Run a pipeline over lines in this process and return what came of them.
 
@@ -66,20 +75,28 @@ def run_inline(
         options: in place of the pipeline's own ``options``.
         batch_bytes: size of a batch, about; small, so that few lines already make several.
         workers: parsers, and checkers if they are not fused.
-        fuse: parse and check in one actor or in two; by default what the pipeline says.
+        fused: parse and check in one actor or in two; by default what the pipeline says.
         faults: what happens to actors and messages; by default nothing.
 
     Raises:
         TypeError: ``lines`` is one text.
+        ConfigError: the pipeline has no route and several sinks.
         ValueError: a line has a newline in it, or a number is below 1.
         AssertionError: the run does not come to its end, or its outcomes do not add up. Without a pipeline that does
             forbidden things (global state, a ``merge`` that is not associative) this is an error of Thresher.
+
+    Example::
+
+        pipeline = Pipeline(name="upper", source=Files(pattern="*.log"), parse=bytes.upper, route=lambda record: "out",
+                            sinks={"out": Lines()}, dead_letters=DeadLetters())
+
+        assert run_inline(pipeline, ["a", "b"]).written["out"] == [b"A", b"B"]
     """
     if batch_bytes < 1 or workers < 1:
         raise ValueError(f"expected batch_bytes and workers of 1 or more, got {batch_bytes} and {workers}")
     if options is not None:
         pipeline = msgspec.structs.replace(pipeline, options=options)
-    shape = Shape(batch_bytes=batch_bytes, workers=workers, fuse=pipeline.parser.fuse if fuse is None else fuse)
+    shape = Shape(batch_bytes=batch_bytes, workers=workers, fused=pipeline.parser.fused if fused is None else fused)
     with tempfile.TemporaryDirectory(prefix="thresher-inline-") as folder:
         world = World(pipeline, units_of(lines), Path(folder), shape, faults or Faults(0))
         try:

@@ -15,14 +15,19 @@ from typing import Any, ClassVar
 import msgspec
 
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import Chunk, Payload, Refusal, SinkOptions, Source, Unit, UnitLedger
+from actors.runtime.ports import SinkOptions, Source, SourceOptions, UnitLedger
+from actors.runtime.values import Chunk, Payload, Refusal, Unit
 
 
-class MemorySource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MemorySource(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Read bytes that are given with the options.
 
     Attributes:
         units: content by name, in the order of reading; a unit plays the part of a file.
+
+    Example::
+
+        MemorySource(units={"first.log": bytes(3), "second.log": b"x"})
     """
 
     guarantee: ClassVar[str] = "held in memory: read again from the last committed position"
@@ -187,8 +192,14 @@ class MemoryStore:
             self._last = None
 
 
-class MemorySink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Keep items in the memory of their writer. A subclass may refuse some, as a server would."""
+class MemorySink(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keep items in the memory of their writer. A subclass may refuse some, as a server would.
+
+    Example::
+
+        Pipeline(name="try", source=MemorySource(units={"a.log": b"x"}), parse=bytes.upper, route=lambda record: "out",
+                 sinks={"out": MemorySink()}, dead_letters=MemorySink())
+    """
 
     ordered: ClassVar[bool] = True
     guarantee: ClassVar[str] = "kept in memory: gone with its process"
@@ -211,7 +222,12 @@ class MemorySink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class UnorderedMemorySink(MemorySink, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The same, for parts in any order."""
+    """The same, for parts in any order.
+
+    Example::
+
+        UnorderedMemorySink()  # as a sink that does not care for the order
+    """
 
     ordered: ClassVar[bool] = False
 
@@ -220,19 +236,18 @@ class UnorderedMemorySink(MemorySink, frozen=True, kw_only=True, forbid_unknown_
 _SHELF = b"\0on the shelf at "
 
 
-class InlineSink:
+class InlineSink(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Stands in for a sink of any kind within one process: items arrive as the very objects that ``encode`` made.
 
-    Args:
+    Attributes:
         options: the sink it replaces, which still says whether it can pack an item.
     """
 
     ordered: ClassVar[bool] = True
     guarantee: ClassVar[str] = "kept in memory: gone with its process"
 
-    def __init__(self, options: SinkOptions) -> None:
-        self._options = options
-        self._shelf: list[list[Any]] = []
+    options: SinkOptions
+    shelf: list[list[Any]] = []
 
     def pack(self, items: Sequence[Any]) -> bytes:
         """Put the items on the shelf and return where they lie.
@@ -240,15 +255,15 @@ class InlineSink:
         Raises:
             Exception: what the replaced sink raises for items that are not in its form.
         """
-        if not isinstance(self._options, MemorySink):
-            self._options.pack(items)
-        self._shelf.append(list(items))
-        return b"%s%d" % (_SHELF, len(self._shelf) - 1)
+        if not isinstance(self.options, MemorySink):
+            self.options.pack(items)
+        self.shelf.append(list(items))
+        return b"%s%d" % (_SHELF, len(self.shelf) - 1)
 
     def unpack(self, data: bytes | memoryview) -> list[Any]:
         """Return what was packed."""
         raw = bytes(data)
-        return self._shelf[int(raw.removeprefix(_SHELF))] if raw.startswith(_SHELF) else [raw]  # packed by others
+        return self.shelf[int(raw.removeprefix(_SHELF))] if raw.startswith(_SHELF) else [raw]  # packed by others
 
     def open(self, name: str, state: Path) -> MemoryStore:
         """Open a store that never fails."""
@@ -256,16 +271,16 @@ class InlineSink:
 
     def store(self, holds_out: Callable[[int], int]) -> MemoryStore:
         """Open a store that fails as ``holds_out`` says."""
-        options = self._options
+        options = self.options
         return MemoryStore(
             self.unpack, options.refuses if isinstance(options, MemorySink) else lambda item: "", holds_out)
 
     def describe(self) -> str:
         """Say what it replaces."""
-        return f"memory, in place of {self._options.describe()}"
+        return f"memory, in place of {self.options.describe()}"
 
 
-class UnorderedInlineSink(InlineSink):
+class UnorderedInlineSink(InlineSink, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The same, for parts in any order."""
 
     ordered: ClassVar[bool] = False
@@ -273,4 +288,4 @@ class UnorderedInlineSink(InlineSink):
 
 def inline_sink(options: SinkOptions) -> InlineSink:
     """Return what stands in for a sink."""
-    return InlineSink(options) if options.ordered else UnorderedInlineSink(options)
+    return InlineSink(options=options) if options.ordered else UnorderedInlineSink(options=options)

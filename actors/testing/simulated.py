@@ -2,26 +2,63 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
 from actors.aggregator import Aggregator
 from actors.checker import Check, Destinations, checking
 from actors.parser import bulk_of, forwarding, fused
+from actors.reader import Reader
 from actors.runtime.actor import Post, Role
 from actors.runtime.ledger import Ledger
 from actors.runtime.lift import bind, lift
+from actors.runtime.manifest import Manifest
 from actors.runtime.membership import Membership
 from actors.runtime.messages import AnyMessage, BatchId, Drained, Hello, InputDone, Member, Message, Roster, encode
+from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import traveller
-from actors.runtime.topology import DEAD_LETTERS, aggregator_names, downstream, writer_name
-from actors.runtime.worker import PoolWorker
+from actors.runtime.shard import ShardState
+from actors.runtime.topology import DEAD_LETTERS, ChildSpec, aggregator_names, downstream, writer_name
+from actors.runtime.tracing import Tracer
+from actors.runtime.worker import PoolWorker, Work
 from actors.shards import open_shard
+from actors.testing.memory import InlineSink, MemoryStore
 from actors.writer import Writer
 
-if TYPE_CHECKING:
-    from actors.testing.world import World
+
+class Surroundings(Protocol):
+    """What an actor knows of the simulated run around it (``world.World``)."""
+
+    rng: random.Random
+    folder: Path
+    version: int
+    tracer: Tracer
+    manifest: Manifest
+    pipeline: Pipeline
+    specs: dict[str, ChildSpec]
+    sinks: dict[str, InlineSink]
+    letters: InlineSink
+    stores: dict[str, MemoryStore]
+    files: dict[str, Ledger | ShardState]
+    drained: set[str]
+
+    def send(self, sender: str, receiver: str, frames: list[bytes]) -> None:
+        """Put a message in the queue of a pair of addresses."""
+
+    def lose_last(self, sender: str, receiver: str) -> None:
+        """Lose a random last part of what is under way between two addresses."""
+
+    def finish(self) -> None:
+        """The reader has nothing under way, or a shard has drained."""
+
+    def make_reader(self, post: Post, ledger: Ledger) -> Reader:
+        """Make the role of a new reader."""
+
+    def adapt(self, work: Work) -> Work:
+        """Return the work of those who check, or something around it."""
 
 
 class _Slot:
@@ -46,7 +83,7 @@ class _Slot:
 class SimulatedActor:
     """A role in the simulated world: its ``Post``, and what ``runtime.actor`` does around it."""
 
-    def __init__(self, world: World, name: str, generation: int) -> None:
+    def __init__(self, world: Surroundings, name: str, generation: int) -> None:
         self.world = world
         self.name = name
         self.generation = generation
@@ -98,14 +135,14 @@ class SimulatedActor:
         self.role.roster(come, gone)
 
 
-def _make_role(world: World, name: str, post: Post) -> Role:
+def _make_role(world: Surroundings, name: str, post: Post) -> Role:
     stage, _, which = name.partition(".")
     manifest, pipeline = world.manifest, world.pipeline
     if stage == "reader":
         ledger = world.files[name] = Ledger(world.folder / "positions.db", manifest.run)
         return world.make_reader(post, ledger)
     if stage == "aggregator":
-        emitted = {sink: world.sinks[sink] for sink in manifest.emits}
+        emitted = {sink: world.sinks[sink] for sink in manifest.emit_sinks}
         state = world.files[name] = open_shard(
             manifest, pipeline, pipeline.options, int(which), (emitted, world.letters))
         return Aggregator(post, int(which) - 1, state)
@@ -115,7 +152,7 @@ def _make_role(world: World, name: str, post: Post) -> Role:
         writer._trouble.random = world.rng  # the delays between its retries, too, come from the seed
         return writer
     sinks: dict[str, SinkOptions] = {
-        sink: options for sink, options in world.sinks.items() if sink not in manifest.emits}
+        sink: options for sink, options in world.sinks.items() if sink not in manifest.emit_sinks}
     checks = Check(pipeline, pipeline.options, Destinations(
         {sink: writer_name(sink) for sink in sinks}, sinks, writer_name(DEAD_LETTERS), world.letters,
         aggregator_names(manifest)), manifest.window)
@@ -124,5 +161,5 @@ def _make_role(world: World, name: str, post: Post) -> Role:
         work = world.adapt(checking(checks, traveller(pipeline.parse)))
     else:
         bulk = bulk_of(pipeline, pipeline.options)
-        work = world.adapt(fused(parse, checks, bulk)) if manifest.parser.fuse else forwarding(parse)
+        work = world.adapt(fused(parse, checks, bulk)) if manifest.parser.fused else forwarding(parse)
     return PoolWorker(post, work, manifest.flow.credit)

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from actors.defaults import completed
 from actors.reader import Reader
 from actors.runtime.actor import Post
 from actors.runtime.ledger import Ledger
@@ -54,7 +55,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     batch_bytes: int
     workers: int
-    fuse: bool
+    fused: bool
 
 
 class World:
@@ -80,7 +81,8 @@ class World:
         self, pipeline: Pipeline, units: Mapping[str, bytes], folder: Path, shape: Shape, faults: Faults
     ) -> None:
         self.rng = random.Random(faults.seed)
-        self.pipeline = pipeline
+        self.pipeline = pipeline = completed(pipeline, "pipeline")
+        assert pipeline.dead_letters is not None
         self.units = dict(units)
         self.folder = folder
         self.faults = faults
@@ -295,8 +297,8 @@ def _manifest(pipeline: Pipeline, folder: Path, shape: Shape) -> Manifest:
         sinks={name: _component(MemorySink if options.ordered else UnorderedMemorySink)
                for name, options in pipeline.sinks.items()},
         dead_letters=_component(UnorderedMemorySink), folds=pipeline.fold is not None,
-        windowed=pipeline.windows is not None, window=pipeline.window, emits=pipeline.emits,
-        parser=ParserOptions(workers=shape.workers, fuse=shape.fuse), checker=CheckerOptions(workers=shape.workers),
+        windowed=pipeline.windows is not None, window=pipeline.window, emit_sinks=pipeline.emit_sinks,
+        parser=ParserOptions(workers=shape.workers, fused=shape.fused), checker=CheckerOptions(workers=shape.workers),
         aggregator=pipeline.aggregator, budget=pipeline.budget,
         flow=msgspec.structs.replace(pipeline.flow, batch_bytes=shape.batch_bytes))
 

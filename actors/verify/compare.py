@@ -14,8 +14,8 @@ import msgspec
 from actors.runtime.ledger import read_units
 from actors.runtime.manifest import Manifest
 from actors.runtime.pipeline import Fold, Pipeline
-from actors.runtime.ports import Unit
 from actors.runtime.state import read_state
+from actors.runtime.values import Unit
 from actors.sinks.dead_letters import DeadLetters, read_letters
 from actors.verify.plan import BATCHES, KILLED, REPEATED, SPREAD
 from actors.verify.recording import path_of, read_recorded, shown

@@ -10,7 +10,9 @@ import msgspec
 from actors.runtime.errors import ConfigError
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.pipeline import MonitorOptions, TracingOptions
+from actors.runtime.ports import SourceOptions
 from actors.sinks.dead_letters import DeadLetters
+from actors.sources.files import Files
 from actors.verify.recording import recording_of
 
 REFERENCE, REPEATED, BATCHES, SPREAD, KILLED = "reference", "repeated", "batches", "spread", "killed"
@@ -38,7 +40,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     batch_bytes: int
     window_batches: int
     credit: int
-    fuse: bool
+    fused: bool
     kills: int = 0
     seed: int = 0
 
@@ -47,7 +49,7 @@ def reference_of(manifest: Manifest) -> Variant:
     """The run that the others are compared with: one worker, and everything else as configured."""
     return Variant(
         kind=REFERENCE, workers=1, checkers=1, shards=1, batch_bytes=manifest.flow.batch_bytes,
-        window_batches=manifest.flow.window_batches, credit=manifest.flow.credit, fuse=manifest.parser.fuse)
+        window_batches=manifest.flow.window_batches, credit=manifest.flow.credit, fused=manifest.parser.fused)
 
 
 def plan(manifest: Manifest, runs: int, kills: int, seed: int, sample_bytes: int) -> list[Variant]:
@@ -71,14 +73,14 @@ def _variant(kind: str, reference: Variant, rng: random.Random, kills: int, samp
     if kind in (SPREAD, KILLED):
         variant = replace(variant, workers=rng.randint(2, 4), checkers=rng.randint(2, 4), shards=rng.randint(1, 3))
     if kind == SPREAD:
-        variant = replace(variant, fuse=not reference.fuse)
+        variant = replace(variant, fused=not reference.fused)
     if kind in (BATCHES, KILLED):
         least = max(1, sample_bytes // _MOST_BATCHES)
         most = max(least, min(sample_bytes // 8, reference.batch_bytes // 2))
         variant = replace(variant, batch_bytes=round(least * (most / least) ** rng.random()))
     if kind == KILLED:
         variant = replace(
-            variant, fuse=rng.random() < 0.5, window_batches=rng.randint(2, 16), credit=rng.randint(1, 3), kills=kills,
+            variant, fused=rng.random() < 0.5, window_batches=rng.randint(2, 16), credit=rng.randint(1, 3), kills=kills,
             seed=rng.getrandbits(32))
     return variant
 
@@ -95,7 +97,7 @@ def manifest_of(manifest: Manifest, variant: Variant, state: Path) -> Manifest:
         monitor=MonitorOptions(), tracing=TracingOptions(),  # these are the service's, not of its rehearsals
         sinks={name: recording_of(component) for name, component in manifest.sinks.items()},
         dead_letters=component_of(DeadLetters()), restart=restart,
-        parser=replace(manifest.parser, workers=variant.workers, fuse=variant.fuse),
+        parser=replace(manifest.parser, workers=variant.workers, fused=variant.fused),
         checker=replace(manifest.checker, workers=variant.checkers),
         aggregator=replace(manifest.aggregator, shards=variant.shards),
         flow=replace(manifest.flow, batch_bytes=variant.batch_bytes, window_batches=variant.window_batches,
@@ -110,13 +112,13 @@ def readable_again(source: Component) -> Component:
     """
     if "rename" in source.values:
         return Component(source.type, {**source.values, "rename": "none"})
-    options = source.load()
-    if hasattr(options, "sample"):  # of what may grow, the files that are there now
-        files = options.sample()
-        if not files.paths:
+    options: SourceOptions = source.load()
+    sample = options.sample()
+    if sample is not None:
+        if isinstance(sample, Files) and not sample.paths:
             raise ConfigError(f"nothing to verify with: no input in {options.describe()}")
-        return component_of(files)
-    if getattr(options, "unchanging", False):
+        return component_of(sample)
+    if options.unchanging:
         return source
     raise ConfigError(
         f"source: verify reads its sample again and again, and {options.describe()} may not have it twice: expected "

@@ -7,7 +7,6 @@ a store that takes each range once would hold.
 from __future__ import annotations
 
 import functools
-import importlib
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,10 +15,12 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from actors.runtime import loading
 from actors.runtime.database import OtherVersion, open_database, open_for_reading
 from actors.runtime.errors import Retryable
 from actors.runtime.manifest import Component
-from actors.runtime.ports import Payload, Refusal
+from actors.runtime.ports import SinkOptions
+from actors.runtime.values import Payload, Refusal
 
 STEPS = ("""
 CREATE TABLE payloads (
@@ -33,7 +34,7 @@ _pair = msgspec.msgpack.Decoder(tuple[msgspec.Raw, msgspec.Raw])
 _blobs = msgspec.msgpack.Decoder(list[bytes])
 
 
-class Recording(msgspec.Struct, frozen=True, kw_only=True):
+class Recording(SinkOptions, frozen=True, kw_only=True):
     """Record what would be written.
 
     Attributes:
@@ -159,5 +160,4 @@ def _blob(item: Any, replaced: Any) -> bytes:
 
 @functools.cache
 def _load(kind: str, values: str) -> Any:
-    module, _, name = kind.partition(":")
-    return msgspec.convert(msgspec.json.decode(values), getattr(importlib.import_module(module), name))
+    return msgspec.convert(msgspec.json.decode(values), loading.named(kind))

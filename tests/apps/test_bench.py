@@ -76,7 +76,7 @@ def test_what_is_too_short_and_cannot_be_repeated_is_said_to_be_so(tmp_path: Pat
 def test_separate_checkers_are_measured_and_text_says_what_to_set(tmp_path: Path, places: Path) -> None:
     log = tmp_path / "a.tsv"
     log.write_bytes(b"".join(LINE % number for number in range(20_000)))
-    done = bench("appsinstalled", str(log), "--workers", "1", "--seconds", "2", "--set", "parser.fuse=false",
+    done = bench("appsinstalled", str(log), "--workers", "1", "--seconds", "2", "--set", "parser.fused=false",
                  "--set", "flow.batch_bytes=65536")
     assert done.returncode == 0, done.stderr
     assert "1 worker: " in done.stdout

@@ -106,8 +106,9 @@ def test_what_is_not_installed_is_named_with_its_extra(tmp_path: Path, monkeypat
     monkeypatch.setattr(surroundings, "has", lambda module: module not in ("numpy", "aiohttp"))
     found = findings("numbers", "source.port=0", "monitor.enabled=true", state=tmp_path)["installed"]
     assert found.code == 1
-    assert found.text.splitlines() == ["numpy is not installed: `pip install 'thresher[numbers]'`",
-                                       "aiohttp is not installed: `pip install 'thresher[monitor]'`"]
+    assert found.text.splitlines() == ["numpy is not installed: pip install 'numpy>=1.26'",
+                                       "aiohttp is not installed: "
+                                       "pip install 'aiohttp>=3.14.4' 'prometheus-client>=0.20'"]
 
 
 def test_a_state_directory_that_cannot_be_is_a_problem(tmp_path: Path) -> None:

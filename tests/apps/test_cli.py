@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.settings import applications
+from actors.targets import applications
 from tests.loads import ROOT
 
 
@@ -32,7 +32,7 @@ def test_lint_of_a_misspelt_key_says_file_line_key_and_what_is_valid(tmp_path: P
     assert done.returncode == 78
     assert done.stderr == (
         f"{path}:4: unknown key 'parser.wrokers'\n"
-        "  valid keys in [parser]: fuse, max_age_s, max_rss_bytes, workers\n"
+        "  valid keys in [parser]: fused, max_age_s, max_rss_bytes, workers\n"
         "  did you mean 'workers'?\n")
 
 
@@ -84,7 +84,7 @@ def test_set_goes_before_the_environment_and_that_before_the_file(tmp_path: Path
     done = thresher("echo", str(path), "--set", "parser.workers=5", "--json",
                     THRESHER_PARSER__WORKERS="4", THRESHER_FLOW__WINDOW_BATCHES="9")
     shown = json.loads(done.stdout)
-    assert (shown["parser"]["workers"], shown["parser"]["fuse"]) == (5, True)
+    assert (shown["parser"]["workers"], shown["parser"]["fused"]) == (5, True)
     assert (shown["flow"]["window_batches"], shown["flow"]["credit"]) == (9, 7)
     assert shown["sinks"]["idfa"]["type"] == "lmdb"
 

@@ -108,7 +108,7 @@ def test_a_whole_slice_of_usual_lines_is_taken(newline: bytes) -> None:
 
 
 def report(values: list[Any], options: Options = OPTIONS, window: Window = Window(0, HOUR_MS)) -> dict[str, Any]:  # noqa: B008
-    rows: Rows = sorted(partials(values, 0, options).items())
+    rows: Rows = sorted(partials(values, options).items())
     emitted = dict(emit(window, rows, options))
     assert emitted["hours"] == emitted["rows"]
     return {**emitted["hours"], "text": emitted["report"]}
@@ -136,7 +136,7 @@ def test_hosts_that_nobody_asked_for_are_not_reported_and_none_is_said_to_be_non
 def test_an_hour_in_which_another_host_was_asked_for_does_not_name_one_for_the_other() -> None:
     values = [(1, "A", "H"), (2, "B", "G")]
     before, after = Options(into_host="H", from_host="B"), Options(into_host="G", from_host="A")
-    rows = {**partials(values[:1], 0, before), **partials(values[1:], 0, after)}
+    rows = {**partials(values[:1], before), **partials(values[1:], after)}
     made = dict(emit(Window(0, HOUR_MS), sorted(rows.items()), after))["hours"]
     assert (made["into"], made["received"], made["top"]) == (["B"], [], ["A", "B"])
 
@@ -218,7 +218,7 @@ def test_an_option_that_cannot_be_says_what_is_expected(option: str, value: str,
 
 def test_a_period_that_ends_before_it_begins_is_refused() -> None:
     with pytest.raises(ConfigError, match="until: expected a time that is not before since"):
-        load("connections", batch=True, flags=[("host", "H"), ("from", "20"), ("to", "10")], environ={})
+        load("connections", query=True, flags=[("host", "H"), ("from", "20"), ("to", "10")], environ={})
 
 
 @pytest.mark.parametrize("name", ["connections.toml", "connections-postgres.toml"])

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.apps.connections import QUERY, Options
-from actors.runtime.pipeline import Pipeline
+from actors.runtime.pipeline import Pipeline, drop
 from actors.settings import load
 from actors.testing import assert_bulk_is_faithful, run_inline
 from scripts.make_connections import host_names, make_blocks
@@ -68,7 +68,8 @@ def test_a_slice_with_odd_lines_gives_what_its_lines_give_or_is_left_to_them(
 @settings(deadline=None)
 @given(lines=st.lists(st.one_of(GOOD, ODD), max_size=40), direction=st.sampled_from(["to", "from"]))
 def test_with_and_without_the_search_each_line_has_the_same_outcome(lines: list[bytes], direction: Any) -> None:
-    folded = msgspec.structs.replace(QUERY, windows=None, emits=(), options=Options(host="H", direction=direction))
+    folded = msgspec.structs.replace(
+        QUERY, windows=None, emit_sinks=(), route=drop, options=Options(host="H", direction=direction))
     quick = run_inline(folded, lines)
     slow = run_inline(msgspec.structs.replace(folded, bulk=None), lines)
     assert (quick.folded, quick.counts) == (slow.folded, slow.counts)
@@ -90,7 +91,7 @@ def test_the_answer_is_on_standard_output_and_nothing_else(logs: Path, direction
     host = host_names(50, seed=1)[25]
     first, last = 1565660000000, 1565661000123
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in logs.iterdir()}
-    done = ask("--batch", *map(str, sorted(before)), "--host", host, "--from", str(first), "--to", str(last),
+    done = ask("--query", *map(str, sorted(before)), "--host", host, "--from", str(first), "--to", str(last),
                "--direction", direction, cwd=logs)
     data = (logs / "a.txt").read_bytes() + gzip.decompress((logs / "b.txt.gz").read_bytes())
     assert done.returncode == 0, done.stderr
@@ -103,22 +104,22 @@ def test_the_answer_is_on_standard_output_and_nothing_else(logs: Path, direction
 def test_the_public_file_gives_the_answer_that_is_known() -> None:
     if not PUBLIC.exists():
         pytest.skip("the public file is not here")
-    done = ask("--batch", str(PUBLIC), "--host", "Aaliayh", "--from", "2019-08-13T00:36:47.767Z",
+    done = ask("--query", str(PUBLIC), "--host", "Aaliayh", "--from", "2019-08-13T00:36:47.767Z",
                "--to", "1565680778409")
     assert (done.returncode, done.stdout) == (0, "Adalhi\nShaquera\nZidan\n")
 
 
 def test_the_same_question_has_the_same_answer_again_also_with_a_state_directory(logs: Path, tmp_path: Path) -> None:
     words = ("--host", host_names(50, seed=1)[3], "--quiet")
-    first = ask(str(logs / "a.txt"), "--batch", *words)
+    first = ask(str(logs / "a.txt"), "--query", *words)
     assert first.stdout
-    assert ask("--batch", str(logs / "a.txt"), *words).stdout == first.stdout
-    assert ask("--batch", *words, "--state", str(tmp_path / "state"), str(logs / "a.txt")).stdout == first.stdout
+    assert ask("--query", str(logs / "a.txt"), *words).stdout == first.stdout
+    assert ask("--query", *words, "--state", str(tmp_path / "state"), str(logs / "a.txt")).stdout == first.stdout
     assert (tmp_path / "state" / "positions.db").exists()
 
 
 def test_without_a_match_nothing_is_printed_and_standard_error_says_so(logs: Path) -> None:
-    done = ask("--batch", str(logs / "a.txt"), "--host", "Nobody", "--quiet")
+    done = ask("--query", str(logs / "a.txt"), "--host", "Nobody", "--quiet")
     assert (done.returncode, done.stdout) == (0, "")
     assert "connections: nothing found in 20,000 records" in done.stderr
 
@@ -126,19 +127,19 @@ def test_without_a_match_nothing_is_printed_and_standard_error_says_so(logs: Pat
 def test_a_bad_line_that_names_the_host_is_reported_and_the_others_count(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"x A H\n" + b"1565647204 B H\n" * 200)
-    done = ask("--batch", str(path), "--host", "H", "--format", "json")
+    done = ask("--query", str(path), "--host", "H", "--format", "json")
     assert (done.returncode, done.stdout) == (0, "B\n")
     assert '"timestamp": 1' in done.stderr
 
 
 @pytest.mark.parametrize(("words", "code", "text"), [
-    (("--batch", "x"), 78, "options.host: expected a value, got nothing: give --host VALUE"),
-    (("--batch", "--host", "H"), 2, "--batch: expected the files to look at, got none"),
-    (("--batch", "x", "--hots", "H"), 2, "did you mean '--host'?"),
-    (("x", "--host", "H"), 2, "flags of connections with --batch: --host, --from, --to, --direction, --unit"),
-    (("--batch", "x", "--host", "H", "--from", "2019-08-13T00:00"), 78, "--from: options.since: expected a time with"),
-    (("--batch", "x", "--host", "H", "--direction", "up"), 78, "--direction: options.direction: expected 'to'"),
-    (("--batch", "no/such/file", "--host", "H", "--quiet"), 1, "no/such/file"),
+    (("--query", "x"), 78, "options.host: expected a value, got nothing: give --host VALUE"),
+    (("--query", "--host", "H"), 2, "--query: expected the files to look at, got none"),
+    (("--query", "x", "--hots", "H"), 2, "did you mean '--host'?"),
+    (("x", "--host", "H"), 2, "flags of connections with --query: --host, --from, --to, --direction, --unit"),
+    (("--query", "x", "--host", "H", "--from", "2019-08-13T00:00"), 78, "--from: options.since: expected a time with"),
+    (("--query", "x", "--host", "H", "--direction", "up"), 78, "--direction: options.direction: expected 'to'"),
+    (("--query", "no/such/file", "--host", "H", "--quiet"), 1, "no/such/file"),
 ])
 def test_a_mistake_is_explained(words: tuple[str, ...], code: int, text: str) -> None:
     done = ask(*words)
@@ -148,21 +149,21 @@ def test_a_mistake_is_explained(words: tuple[str, ...], code: int, text: str) ->
 
 
 def test_help_lists_the_flags_of_the_application() -> None:
-    assert "--host VALUE" in ask("--batch", "x", "--help").stdout
+    assert "--host VALUE" in ask("--query", "x", "--help").stdout
     assert "--into-host VALUE" in ask("--help").stdout
     assert "--host VALUE" not in ask("--help").stdout
 
 
 def test_an_application_without_a_batch_says_so() -> None:
-    done = subprocess.run([sys.executable, "-m", "actors.cli", "run", "appsinstalled", "--batch", "x"], cwd=ROOT,
+    done = subprocess.run([sys.executable, "-m", "actors.cli", "run", "appsinstalled", "--query", "x"], cwd=ROOT,
                           capture_output=True, text=True, timeout=WATCHDOG_S, check=False)
     assert done.returncode == 78
-    assert "--batch: appsinstalled has no pipeline for batches: run it without --batch" in done.stderr
+    assert "--query: appsinstalled has no query: run it without --query" in done.stderr
 
 
 def test_a_configuration_of_the_reports_serves_for_the_query_too() -> None:
-    found = load(str(ROOT / "config/connections-postgres.toml"), batch=True, flags=[("host", "H")], environ={})
-    assert found.manifest.batch
+    found = load(str(ROOT / "config/connections-postgres.toml"), query=True, flags=[("host", "H")], environ={})
+    assert found.manifest.query
     assert found.manifest.window.kind == "global"
     assert list(found.manifest.sinks) == ["hosts"]
     assert found.manifest.options is not None

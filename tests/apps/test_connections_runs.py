@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from actors.runtime.ports import DeadLetter
+from actors.runtime.values import DeadLetter
 from tests.letters import put
 from tests.loads import ROOT, SHARED, WATCHDOG_S, Running, Views, assert_counts_add_up, living
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.runtime.ports import DeadLetter
+from actors.runtime.values import DeadLetter
 from tests.apps.test_cli import thresher
 from tests.letters import NORTH, STRICT, dlq, letters, put, reject, write
 from tests.loads import ROOT, Load, expected_stores, lmdb_stores, load

@@ -16,7 +16,7 @@ from actors.console.progress import QuietObserver
 from actors.console.retry import Retry as RetryCommand
 from actors.runtime.events import FAILED, Observer, RunResult
 from actors.runtime.manifest import Manifest
-from actors.runtime.ports import DeadLetter
+from actors.runtime.values import DeadLetter
 from actors.settings import load as settings_load
 from actors.sinks.lmdb import Lmdb
 from actors.sinks.memcached import Memcached as MemcachedOptions
@@ -71,7 +71,7 @@ def test_after_mending_letters_go_through_and_what_is_still_bad_stays_open(rejec
 
 
 def test_with_checkers_of_their_own_a_retry_is_the_same(rejected: Path) -> None:
-    done = dlq("retry", rejected, "--set", "parser.fuse=false")
+    done = dlq("retry", rejected, "--set", "parser.fused=false")
     assert b"\n2 retried, 3 rejected again: columns 2, latitude 1\n" in done.stdout, done.stderr
 
 

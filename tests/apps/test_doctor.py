@@ -49,7 +49,7 @@ def test_what_would_keep_runs_from_working_is_said_with_how_to_mend_it(monkeypat
     files, processes, package = report.problems
     assert files.endswith("`ulimit -n 128`")
     assert processes == "a user may have 20 processes and threads: `ulimit -u 200` or more"
-    assert package == "msgspec is not installed: `pip install msgspec`"
+    assert package == "msgspec is not installed: pip install msgspec"
     assert report.sections["extras"]["numbers"] == "numpy missing"
     assert "problem: msgspec is not installed" in doctor.render(report)
 

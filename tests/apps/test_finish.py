@@ -10,13 +10,13 @@ from actors.runtime.ledger import read_units
 from tests.loads import Running
 
 
-@pytest.mark.parametrize("fuse", [True, False], ids=["fused", "unfused"])
-def test_the_run_ends_well_with_all_that_was_accepted_and_nothing_else(tmp_path: Path, fuse: bool) -> None:
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])
+def test_the_run_ends_well_with_all_that_was_accepted_and_nothing_else(tmp_path: Path, fused: bool) -> None:
     lines = [f"{number:08}" for number in range(20_000)]
     lines[300] = "end"
     (tmp_path / "in.txt").write_text("\n".join(lines) + "\n")
     with Running(tmp_path / "state", "run", "tests.pipelines.finisher", "--set", f"source.pattern={tmp_path}/in.txt",
-                 "--set", f"parser.fuse={str(fuse).lower()}") as running:
+                 "--set", f"parser.fused={str(fused).lower()}") as running:
         assert running.wait() == 0, running.output()
     (report,) = running.of("report")
     assert (report["code"], report["reason"]) == (0, "the application has asked for the end of the input")

@@ -26,8 +26,34 @@ WATCHDOG_S = 60.0
 LINE = '203.0.113.9 - - [12/Mar/2026:07:00:00 +0000] "GET /new HTTP/1.1" 404 12\n'
 
 
-def test_the_first_ten_minutes_of_a_newcomer(tmp_path: Path) -> None:
-    thresher = _demo(_clone(tmp_path / "thresher"))
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh copy in which the demo has run, as the README says first; its path has a blank."""
+    root = _clone(tmp_path_factory.mktemp("a laptop") / "thresher")
+    shown = _script(root, "demo")
+    if shown.returncode and "pip" in shown.stderr and not os.environ.get("CI"):
+        pytest.skip("the environment cannot be made here")  # without the packages' registry there is nothing to try
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "exit code 0 (done)" in shown.stdout
+    assert shown.stdout.splitlines()[0].startswith("demo: ") and shown.stdout.splitlines()[0].endswith(f"; in {root}")
+    assert re.findall(r"^(\d) of 4: ", shown.stdout, re.MULTILINE) == ["1", "2", "3", "4"]
+    assert "making the environment" in shown.stderr
+    return root
+
+
+def test_the_demo_and_the_tests_share_one_environment(checkout: Path) -> None:
+    tests = _script(checkout, "test", "-q", "tests/unit/test_budget.py")
+    assert tests.returncode == 0, tests.stdout + tests.stderr
+    assert " passed" in tests.stdout
+    shown = _script(checkout, "demo")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "are given again" in shown.stdout
+    assert "exit code 0 (done)" in shown.stdout
+    assert "making the environment" not in tests.stderr + shown.stderr
+
+
+def test_the_first_ten_minutes_of_a_newcomer(checkout: Path, tmp_path: Path) -> None:
+    thresher = Thresher(checkout / ".venv/bin/thresher")
 
     assert "thresher run access.toml" in thresher("init", "access", cwd=tmp_path).stdout
     access = tmp_path / "access"
@@ -115,16 +141,11 @@ def _clone(to: Path) -> Path:
     return to
 
 
-def _demo(root: Path) -> Thresher:
-    """Do what the README says first; without the packages' registry there is nothing to try on a laptop."""
-    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run([root / "scripts/demo"], cwd=root.parent, env=environment, capture_output=True, text=True,
-                          timeout=DEMO_S, check=False)
-    if done.returncode and "pip" in done.stderr and not os.environ.get("CI"):
-        pytest.skip("the environment cannot be made here")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "exit code 0 (done)" in done.stdout
-    return Thresher(root / ".venv/bin/thresher")
+def _script(root: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of a copy to its end, from another folder, as from a shell that knows of no test."""
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(("PYTHONPATH", "PYTEST"))}
+    return subprocess.run([root / "scripts" / name, *words], cwd=root.parent, env=environment, capture_output=True,
+                          text=True, timeout=DEMO_S, check=False)
 
 
 def _edit(path: Path, old: str, new: str) -> None:

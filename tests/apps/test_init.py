@@ -125,9 +125,13 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     assert thresher("init", "web", cwd=tmp_path).stderr == "init web: web is a file: expected a name that is free\n"
 
 
-def test_from_the_folder_above_the_error_says_where_to_go(tmp_path: Path) -> None:
+def test_from_the_folder_above_the_application_is_found_beside_its_configuration(tmp_path: Path) -> None:
     assert thresher("init", "web", cwd=tmp_path).returncode == 0
-    done = thresher("run", "web/web.toml", cwd=tmp_path)
+    sample, = (tmp_path / "web" / "data").iterdir()
+    done = thresher("run", "web/web.toml", str(sample), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "var" / "web").is_dir()
+    done = thresher("run", "web", cwd=tmp_path)
     assert done.returncode == 78
     assert "module web has no PIPELINE: it is a folder; if web.py is in it: cd web" in done.stderr
 

@@ -44,11 +44,11 @@ def _assert_all_there(tmp_path: Path, expected: dict[bytes, bytes]) -> None:
     assert assert_counts_add_up(tmp_path / "state")["written"] == len(expected)
 
 
-@pytest.mark.parametrize(("fuse", "pool"), [("true", "parser"), ("false", "checker")])
-def test_a_pool_gets_more_workers_and_fewer_while_it_works(tmp_path: Path, fuse: str, pool: str) -> None:
+@pytest.mark.parametrize(("fused", "pool"), [("true", "parser"), ("false", "checker")])
+def test_a_pool_gets_more_workers_and_fewer_while_it_works(tmp_path: Path, fused: str, pool: str) -> None:
     expected = _log(tmp_path, 3 * RECORDS)
     state = str(tmp_path / "state")
-    with _start(tmp_path, f"parser.fuse={fuse}") as running:
+    with _start(tmp_path, f"parser.fused={fused}") as running:
         running.until(lambda views: len(_workers(views, pool)) == 2, "two workers at work")
         done = ask("scale", f"{pool}=4", "--state", state)
         assert (done.returncode, done.stdout) == (0, f"{pool}: 4 workers from now on\n"), done.stderr

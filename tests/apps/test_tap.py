@@ -77,13 +77,13 @@ def is_working(views: Views) -> bool:
     return "reader.1" in views and views["reader.1"].batches > 0
 
 
-@pytest.mark.parametrize("fuse", ["true", "false"])
-def test_each_stage_of_a_load_shows_its_records(tmp_path: Path, fuse: str) -> None:
+@pytest.mark.parametrize("fused", ["true", "false"])
+def test_each_stage_of_a_load_shows_its_records(tmp_path: Path, fused: str) -> None:
     state, log = tmp_path / "state", tmp_path / "a.tsv"
     item = encode_user_apps([7, 8], 67.5, -22.5)
     good = b"idfa\te7e1\t67.5\t-22.5\t7,8"
     with growing(log, good + b"\n", b"gaid\tbad\n"), running(
-            state, "appsinstalled", log, f"parser.fuse={fuse}", "budget.max_error_rate=1.0") as run:
+            state, "appsinstalled", log, f"parser.fused={fused}", "budget.max_error_rate=1.0") as run:
         run.until(is_working, "a batch")
         raw = tap(state, "reader", "--limit", "2", "--match", "e7e1")
         assert {(shown["source"], shown["raw"]) for shown in raw} == {(str(log), good.decode())}

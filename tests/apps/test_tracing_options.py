@@ -24,7 +24,9 @@ def test_without_the_extra_the_run_says_what_to_install_and_touches_nothing(tmp_
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path / "without")}, capture_output=True, text=True,
         timeout=60, check=False)
     assert (done.returncode, done.stdout) == (78, "")
-    assert done.stderr == "tracing.enabled needs the extra otel: pip install 'thresher[otel]'\n"
+    assert done.stderr == (
+        "tracing.enabled needs opentelemetry.sdk and opentelemetry.exporter.otlp.proto.http: pip install "
+        "'opentelemetry-sdk>=1.25' 'opentelemetry-exporter-otlp-proto-http>=1.25'\n")
     assert not (tmp_path / "state").exists()
 
 

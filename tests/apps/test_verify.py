@@ -169,8 +169,8 @@ def test_state_kept_between_calls_is_caught_on_more_workers(folder: Path) -> Non
 
 def test_a_sink_that_is_no_key_value_store_is_compared_record_by_record(folder: Path) -> None:
     (folder / "rows.py").write_text(
-        "from typing import ClassVar\nimport msgspec\n\n"
-        "class Rows(msgspec.Struct, frozen=True):\n    ordered: ClassVar[bool] = False\n"
+        "from typing import ClassVar\nfrom thresher.sinks import SinkOptions\n\n"
+        "class Rows(SinkOptions, frozen=True):\n    ordered: ClassVar[bool] = False\n"
         "    guarantee: ClassVar[str] = 'none'\n    def pack(self, items):\n        return b''.join(items)\n"
         "    def open(self, name, state):\n        raise RuntimeError('verify opened a real sink')\n"
         "    def describe(self):\n        return 'rows'\n")
@@ -214,8 +214,8 @@ def test_mistakes_are_named_without_a_traceback(folder: Path, words: tuple[str, 
 
 def test_a_source_that_may_not_give_its_input_twice_is_refused(folder: Path) -> None:
     (folder / "tap.py").write_text(
-        "from typing import ClassVar\nimport msgspec\n\n"
-        "class Tap(msgspec.Struct, frozen=True):\n    guarantee: ClassVar[str] = 'none'\n"
+        "from typing import ClassVar\nfrom thresher.sources import SourceOptions\n\n"
+        "class Tap(SourceOptions, frozen=True):\n    guarantee: ClassVar[str] = 'none'\n"
         "    def open(self, ledger, batch_bytes):\n        raise RuntimeError\n"
         "    def describe(self):\n        return 'a tap'\n")
     write(folder)

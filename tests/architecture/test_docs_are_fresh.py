@@ -10,7 +10,7 @@ from scripts.make_docs import pages
 from tests.loads import ROOT
 
 
-@pytest.mark.parametrize("name", ["docs/configuration.md", "docs/thresher.schema.json"])
+@pytest.mark.parametrize("name", ["docs/configuration.md", "docs/reference.md", "docs/thresher.schema.json"])
 def test_generated_documents_are_fresh(name: str) -> None:
     path = ROOT / name
     assert path.read_text(encoding="utf-8") == pages()[path], f"{name} is not fresh: run scripts/make_docs.py"

@@ -16,7 +16,7 @@ from actors.console.retry_plan import Plan, make_plan, settle, unfinished
 from actors.runtime import poison
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.ledger import Ledger
-from actors.runtime.ports import Chunk, DeadLetter
+from actors.runtime.values import Chunk, DeadLetter
 from actors.sinks.dead_letters import DeadLetters, Returned, StoredLetter, open_letters, read_letters, used_bytes
 from actors.sources.dead_letters import PlannedLetters
 from tests.contract.test_sinks import payload

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from actors.runtime.errors import ConfigError
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 from actors.sources import lookout
 from actors.sources.directory import Directory, DirectorySource
 from tests.fakes import MemoryLedger

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.ledger import Ledger
-from actors.runtime.ports import Chunk, Source, UnitLedger
+from actors.runtime.ports import Source, UnitLedger
+from actors.runtime.values import Chunk
 from actors.sources.files import OPTIONS, Files
 from actors.sources.inflate import MAGIC, fingerprint
 from tests.fakes import MemoryLedger

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from actors.runtime.errors import Reject
-from actors.runtime.ports import Payload
+from actors.runtime.values import Payload
 from actors.sinks.lmdb import Lmdb
 from actors.sinks.memcached import Memcached
 from tests.contract.test_sinks import payload, read_elsewhere

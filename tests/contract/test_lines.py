@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.runtime.errors import ConfigError, Reject, Retryable
-from actors.runtime.ports import Payload, Sink
+from actors.runtime.ports import Sink
+from actors.runtime.values import Payload
 from actors.sinks.jsonl import Jsonl
 from actors.sinks.lines import Lines, manifest_path
 from tests.apps.test_operations import TARGET

@@ -498,6 +498,8 @@ def happens(condition: Callable[[], bool]) -> bool:
 class Recorder:
     """A role that notes what it is told, and can be busy until several sockets have something to say."""
 
+    wake: int | None = None
+
     def __init__(self) -> None:
         self.heard: list[tuple[str, AnyMessage]] = []
         self.come: list[str] = []

@@ -12,8 +12,8 @@ from tempfile import NamedTemporaryFile
 import pytest
 
 from actors.runtime.errors import ConfigError, Reject, Retryable
-from actors.runtime.ports import Payload, Refusal
 from actors.runtime.progress import listen
+from actors.runtime.values import Payload, Refusal
 from actors.sinks.memcached import Memcached
 from tests.contract.test_sinks import payload
 from tests.fakes import Signs

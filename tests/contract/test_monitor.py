@@ -347,7 +347,8 @@ def test_without_the_extra_nothing_is_started(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", missing, *words], cwd=ROOT, capture_output=True, text=True,
                               timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
         assert done.returncode == 78
-        assert done.stderr == "monitor.enabled needs the extra monitor: pip install 'thresher[monitor]'\n"
+        assert done.stderr == (
+            "monitor.enabled needs aiohttp: pip install 'aiohttp>=3.14.4' 'prometheus-client>=0.20'\n")
 
 
 def test_a_short_run_with_a_monitor_ends_as_soon_as_its_input(tmp_path: Path) -> None:

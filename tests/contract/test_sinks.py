@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import DeadLetter, Payload, SinkOptions
+from actors.runtime.ports import SinkOptions
+from actors.runtime.values import DeadLetter, Payload
 from actors.sinks.dead_letters import DeadLetters, read_letters
 from actors.sinks.discard import Discard
 from actors.sinks.lmdb import Lmdb

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from actors.runtime.errors import ConfigError, Reject
-from actors.runtime.ports import Refusal
+from actors.runtime.values import Refusal
 from actors.sinks.sql import Sql
 from tests.databases import COLUMNS, Place, payload
 from tests.loads import ROOT
@@ -240,8 +240,8 @@ def test_a_missing_library_is_said_with_how_to_get_it(missing: str, url: str) ->
                "try: options.open('out', Path('.'))\n"
                "except Exception as error: print(type(error).__name__, error)")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == (f"ConfigError sinks.out: type sql needs {missing}: install it with "
-                           "`pip install sqlalchemy 'psycopg[binary]'` (the extra `sql`)\n")
+    assert done.stdout == (f"ConfigError sinks.out: type sql needs {missing}: "
+                           "pip install 'sqlalchemy>=2.0' 'psycopg[binary]>=3.1'\n")
 
 
 def test_packing_imports_no_library_of_databases() -> None:

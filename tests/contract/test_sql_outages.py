@@ -18,8 +18,8 @@ import msgspec
 import pytest
 
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import Payload
 from actors.runtime.progress import listen
+from actors.runtime.values import Payload
 from tests.databases import Place, payload, sqlite_place
 from tests.loads import ROOT, WATCHDOG_S
 
@@ -138,7 +138,7 @@ def test_a_place_that_cannot_be_made_is_waited_for(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from actors.runtime.ports import Payload
+from actors.runtime.values import Payload
 from actors.sinks.sql import Sql
 url, folder, first = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 options = Sql(url=url, table="rows", columns={"id": "integer", "name": "text"}, sync=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 from actors.sources.stdin import Stdin, StdinSource
 from tests.fakes import MemoryLedger
 

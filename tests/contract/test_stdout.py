@@ -18,8 +18,8 @@ import pytest
 from actors.console.progress import is_off_screen, shares_output
 from actors.runtime.errors import Finish, Reject, Retryable
 from actors.runtime.messages import Ack, BatchId, Member, Message, Part
-from actors.runtime.ports import Payload
 from actors.runtime.tracing import OFF
+from actors.runtime.values import Payload
 from actors.settings import load
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.stdout import Stdout, _Console
@@ -83,7 +83,7 @@ def test_a_full_disk_is_waited_for_and_what_was_written_is_not_written_again(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(descriptor, data[:3])
 
-    monkeypatch.setattr("actors.sinks.stdout.os.write", write)
+    monkeypatch.setattr("actors.runtime.whole_lines.os.write", write)
     sink = _Console(writing)
     with pytest.raises(Retryable, match=r"^standard output: no space left on device$"):
         sink.write([payload(["abcdef"])])

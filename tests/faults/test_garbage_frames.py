@@ -51,7 +51,7 @@ from tests.loads import ROOT, Load, assert_counts_add_up, expected_stores, lmdb_
 WAIT_S = 20.0
 RECORDS = 40_000
 #: A run whose batches are under way for a while, with all kinds of actors.
-SLOW = ("flow.batch_bytes=16384", "flow.window_batches=8", "parser.fuse=false")
+SLOW = ("flow.batch_bytes=16384", "flow.window_batches=8", "parser.fused=false")
 
 #: Whole messages, well-formed, that would stop, mislead or starve an actor that believed them.
 LIES: tuple[Message, ...] = (
@@ -185,8 +185,8 @@ def test_everything_in_the_run_directory_is_private_whatever_the_umask(tmp_path:
 
 
 _OVER_TCP = """
-import sys, msgspec, supervisor
-from actors import settings
+import sys, msgspec
+from actors import launcher, settings
 from actors.runtime.links import Links
 from actors.runtime.mailbox import make_keys
 
@@ -197,9 +197,9 @@ class Observer:
 
 logs, state = sys.argv[1:]
 loaded = settings.load("appsinstalled", state=state, environ={}, sets=[
-    f"source.pattern={logs}", "flow.batch_bytes=16384", "parser.fuse=false"])
+    f"source.pattern={logs}", "flow.batch_bytes=16384", "parser.fused=false"])
 links = Links(transport="tcp", **make_keys())
-sys.exit(supervisor.run(msgspec.structs.replace(loaded.manifest, links=links), Observer()).code)
+sys.exit(launcher.run(msgspec.structs.replace(loaded.manifest, links=links), Observer()).code)
 """
 
 
@@ -254,7 +254,7 @@ class Family:
     def __init__(self, run_dir: Path, name: str) -> None:
         (run_dir / "logs").mkdir()
         manifest = settings.load("appsinstalled", state=str(run_dir / "state"), environ={}, sets=[
-            f"source.pattern={run_dir}/logs/*", "parser.fuse=false"]).manifest
+            f"source.pattern={run_dir}/logs/*", "parser.fused=false"]).manifest
         (run_dir / "state").mkdir()
         manifest.save(run_dir / MANIFEST)
         create_board(run_dir / BOARD, [name])

@@ -52,7 +52,7 @@ def test_whatever_befalls_an_actor_the_results_are_those_of_the_run_without(
         monkeypatch.setenv("TROUBLE", f"{_kind(name)} {fault} {tmp_path / 'mark'}")
     budgets = (f"watch.hard_cpu_s={30 if fault == 'regex' else 0.8}",
                f"watch.stopped_s={1.0 if fault == 'stop' else 30}")
-    with start(tmp_path, *WATCH, *budgets, f"parser.fuse={str(name != 'checker.1').lower()}") as running:
+    with start(tmp_path, *WATCH, *budgets, f"parser.fused={str(name != 'checker.1').lower()}") as running:
         if fault == "pause":
             _pause(running, name)
         elif fault in ("kill", "stop"):

@@ -61,7 +61,7 @@ def test_an_actor_that_is_killed_is_restarted_and_the_load_completes_as_without(
 @pytest.mark.parametrize("name", ["parser.1", "parser.2", "checker.1", "checker.2", "reader.1", "writer.idfa"])
 def test_with_checkers_of_their_own_it_is_the_same(tmp_path: Path, name: str) -> None:
     pattern, lines = _logs(tmp_path / "logs")
-    with Load(pattern, tmp_path / "state", *SMALL, "parser.fuse=false") as running:
+    with Load(pattern, tmp_path / "state", *SMALL, "parser.fused=false") as running:
         running.kill(name, after_batches=20)
         assert running.wait() == 0, running.output()
     assert len(running.of("died")) == 1

@@ -49,13 +49,13 @@ def _assert_all_but(tmp_path: Path, lines: Iterable[bytes], bad: Iterable[bytes]
     assert counts["written"] == len(expected)
 
 
-@pytest.mark.parametrize("fuse", ["true", "false"])
+@pytest.mark.parametrize("fused", ["true", "false"])
 @pytest.mark.parametrize("value", ["segfault", "exit", "kill", "check-segfault"])
 def test_a_record_that_kills_its_worker_ends_alone_in_the_dead_letter_store(
-    tmp_path: Path, value: str, fuse: str
+    tmp_path: Path, value: str, fused: str
 ) -> None:
     lines = _logs(tmp_path / "logs", {3210: value})
-    running = _run(tmp_path, f"parser.fuse={fuse}")
+    running = _run(tmp_path, f"parser.fused={fused}")
     assert running.process.returncode == 0, running.output()
     _assert_all_but(tmp_path, lines, [lines[3210]])
     (letter,) = _letters(tmp_path)

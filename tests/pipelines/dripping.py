@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import msgspec
-
-from actors.runtime.pipeline import FlowOptions, ParserOptions, Pipeline
-from actors.runtime.ports import Payload, Refusal, Sink
-from actors.runtime.progress import extend
-from actors.sinks.dead_letters import DeadLetters
-from actors.sources.tcp import Tcp
+from thresher import FlowOptions, ParserOptions, Pipeline, extend
+from thresher.sinks import DeadLetters, Payload, Refusal, Sink, SinkOptions
+from thresher.sources import Tcp
 
 
-class Slow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Slow(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Throws everything away, slowly.
 
     Attributes:

@@ -6,11 +6,9 @@ import os
 import threading
 from pathlib import Path
 
-from actors.runtime.pipeline import ParserOptions, Pipeline
-from actors.runtime.ports import Sink
-from actors.sinks.dead_letters import DeadLetters
-from actors.sinks.lines import Lines
-from actors.sources.files import Files
+from thresher import ParserOptions, Pipeline
+from thresher.sinks import DeadLetters, Lines, Sink
+from thresher.sources import Files
 
 
 class Late(Lines, frozen=True, kw_only=True, forbid_unknown_fields=True):

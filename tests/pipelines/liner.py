@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from actors.runtime.pipeline import Pipeline
-from actors.sinks.dead_letters import DeadLetters
-from actors.sinks.lines import Lines
-from actors.sources.files import Files
+from thresher import Pipeline
+from thresher.sinks import DeadLetters, Lines
+from thresher.sources import Files
 
 
 def parse(line: bytes) -> bytes | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import subprocess
 
-from actors.runtime.pipeline import ParserOptions, Pipeline
-from actors.sinks.dead_letters import DeadLetters
-from actors.sinks.lines import Lines
-from actors.sources.files import Files
+from thresher import ParserOptions, Pipeline
+from thresher.sinks import DeadLetters, Lines
+from thresher.sources import Files
 
 
 def parse(seconds: bytes) -> bytes | None:

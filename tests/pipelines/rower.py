@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from actors.runtime.errors import Reject
-from actors.runtime.pipeline import Pipeline
-from actors.sinks.dead_letters import DeadLetters
-from actors.sinks.sql import Sql
-from actors.sources.files import Files
+from thresher import Pipeline, Reject
+from thresher.sinks import DeadLetters, Sql
+from thresher.sources import Files
 
 
 def parse(line: bytes) -> tuple[int, str]:

@@ -6,8 +6,8 @@ import threading
 
 import msgspec
 
-from actors.runtime.pipeline import Aggregates, Curves, Panel
 from tests.pipelines import treacherous
+from thresher import Aggregates, Curves, Panel
 
 
 def draw(aggregates: Aggregates) -> Curves:

@@ -15,12 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from actors.runtime.errors import Reject
-from actors.runtime.pipeline import CheckerOptions, FlowOptions, Fold, ParserOptions, Pipeline
-from actors.runtime.progress import extend, progress
-from actors.sinks.dead_letters import DeadLetters
-from actors.sinks.lmdb import Lmdb
-from actors.sources.files import Files
+from thresher import CheckerOptions, FlowOptions, Fold, ParserOptions, Pipeline, Reject, extend, progress
+from thresher.sinks import DeadLetters, Lmdb
+from thresher.sources import Files
 
 
 class Options(msgspec.Struct, frozen=True):

@@ -18,13 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from actors.runtime.errors import Reject
-from actors.runtime.pipeline import CheckerOptions, FlowOptions, Fold, ParserOptions, Pipeline
-from actors.runtime.ports import Chunk, Payload, Refusal, Sink, Source, Unit, UnitLedger
-from actors.runtime.progress import progress
-from actors.sinks.dead_letters import DeadLetters
-from actors.sinks.lmdb import Lmdb
-from actors.sources.files import Files
+from thresher import CheckerOptions, FlowOptions, Fold, ParserOptions, Pipeline, Reject, progress
+from thresher.sinks import DeadLetters, Lmdb, Payload, Refusal, Sink
+from thresher.sources import Chunk, Files, Source, Unit, UnitLedger
 
 RECORDS = 6000
 KEYS = 997

@@ -19,7 +19,8 @@ from actors.runtime.errors import Finish, Reject
 from actors.runtime.ledger import Ledger, read_units
 from actors.runtime.messages import NO_TIMES, Batch, Span
 from actors.runtime.pipeline import FlowOptions, Fold, Pipeline, WindowOptions
-from actors.runtime.ports import Chunk, Source, Unit
+from actors.runtime.ports import Source
+from actors.runtime.values import Chunk, Unit
 from actors.runtime.worker import Made, Work
 from actors.testing import Faults, MemorySink, MemorySource, UnorderedMemorySink
 from actors.testing import world as testing_world
@@ -84,14 +85,14 @@ class World(testing_world.World):
         faults: or a seed, for the kills that are given apart.
         folder: for the ledger and the aggregators' state.
         units: name and content of each input.
-        fuse: parsers that check, or checkers of their own.
+        fused: parsers that check, or checkers of their own.
         kills: how many actors are killed, when ``faults`` is a seed.
     """
 
-    def __init__(self, faults: Faults | int, folder: Path, units: Units, fuse: bool, kills: int = 0) -> None:
+    def __init__(self, faults: Faults | int, folder: Path, units: Units, fused: bool, kills: int = 0) -> None:
         if isinstance(faults, int):
             faults = Faults(faults, kills, duplicates=0.02 if kills else 0.0, outages=0.1 if kills else 0.0)
-        super().__init__(PIPELINE, dict(units), folder, Shape(batch_bytes=30, workers=3, fuse=fuse), faults)
+        super().__init__(PIPELINE, dict(units), folder, Shape(batch_bytes=30, workers=3, fused=fused), faults)
 
 
     def accepted(self) -> dict[str, bytes]:
@@ -117,10 +118,10 @@ class InterleavedWorld(World):
         is_stopped: whether there will be no more.
     """
 
-    def __init__(self, faults: Faults, folder: Path, units: Units, fuse: bool) -> None:
+    def __init__(self, faults: Faults, folder: Path, units: Units, fused: bool) -> None:
         self.visible: dict[str, int] = {name: 0 for name, _ in units}
         self.is_stopped = False
-        super().__init__(faults, folder, _with_own_keys(units), fuse)
+        super().__init__(faults, folder, _with_own_keys(units), fused)
 
     def open_source(self, ledger: Ledger) -> Source:
         """Open the source of a new reader."""
@@ -220,10 +221,10 @@ class AnchoredWorld(World):
         anchors: all that were said to anybody.
     """
 
-    def __init__(self, faults: Faults, folder: Path, units: Units, fuse: bool, disorder: int) -> None:
+    def __init__(self, faults: Faults, folder: Path, units: Units, fused: bool, disorder: int) -> None:
         self.disorder = disorder
         self.anchors: set[int | None] = set()
-        super().__init__(faults, folder, units, fuse)
+        super().__init__(faults, folder, units, fused)
 
     def make_reader(self, post: Post, ledger: Ledger) -> Reader:
         """Make a reader that is told to look for the anchor."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from actors.runtime.ledger import Ledger
 from actors.runtime.origin import Origin
 from actors.runtime.poison import ALLOWED, Blame, blame, given_up, is_alone, split
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 
 LINES = st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"x")), min_size=1, max_size=60)
 

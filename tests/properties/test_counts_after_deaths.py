@@ -14,7 +14,7 @@ def test_what_a_sink_refused_of_a_closed_range_is_not_counted_as_written_when_th
 ) -> None:
     lines = [f"k{number % 5}={number:050}" for number in range(200)]  # so long that each is a batch of its own
     lines[0] = f"k0={'refuse'}"
-    world = World(Faults(1), tmp_path, [("unit", "\n".join(lines).encode())], fuse=True)
+    world = World(Faults(1), tmp_path, [("unit", "\n".join(lines).encode())], fused=True)
     try:
         while world.alive["reader.1"].slot.batches < 20:  # time stands still, so nothing is committed
             world.deliver()

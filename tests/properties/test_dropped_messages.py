@@ -21,4 +21,4 @@ def test_whatever_message_is_dropped_repeated_or_overtaken_nothing_is_lost_and_n
     units = make_units(rng, rng.randint(1, 2), rng.randint(1, 80))
     faults = Faults(seed, kills=rng.randint(0, 5), stops=rng.randint(0, 3), delays=rng.randint(0, 20),
                     duplicates=0.02, drops=rng.choice((0.002, 0.01, 0.05)), outages=0.05)
-    simulate(World(faults, tmp_path, units, fuse=bool(seed % 2)))
+    simulate(World(faults, tmp_path, units, fused=bool(seed % 2)))

@@ -24,10 +24,10 @@ from actors.checker import Check, Destinations, checking
 from actors.parser import forwarding, fused
 from actors.runtime.lift import bind, lift
 from actors.runtime.messages import Batch
-from actors.runtime.ports import DeadLetter
 from actors.runtime.rows import traveller
+from actors.runtime.values import DeadLetter
 from actors.runtime.worker import Made
-from actors.sinks.dead_letters import read_letters
+from actors.sinks.dead_letters import DeadLetters, read_letters
 from scripts.make_logs import BAD_LINES, make_lines
 from tests.loads import DEVICE_TYPES, Stores, assert_counts_add_up, encode, lmdb_stores, load
 
@@ -113,7 +113,7 @@ def ruled(line: bytes) -> tuple[str, bytes, bytes] | str | None:
 def check_of() -> Check:
     return Check(PIPELINE, PIPELINE.options, Destinations(
         writers={name: f"writer.{name}" for name in PIPELINE.sinks}, sinks=PIPELINE.sinks,
-        dead_letters="writer.dead_letters", dead_letter_options=PIPELINE.dead_letters, shards=["aggregator.1"]))
+        dead_letters="writer.dead_letters", dead_letter_options=DeadLetters(), shards=["aggregator.1"]))
 
 
 def made_in_one(batch: Batch, data: bytes) -> Made:
@@ -172,12 +172,12 @@ def test_every_fuzzed_line_has_the_one_outcome_that_the_rules_give_it(make: obje
                                "longitude", "key"}, "the generator finds every rule"
 
 
-@pytest.mark.parametrize("fuse", ["true", "false"])
-def test_a_real_run_over_a_fuzzed_file_stores_and_rejects_what_the_rules_say(tmp_path: Path, fuse: str) -> None:
+@pytest.mark.parametrize("is_fused", ["true", "false"])
+def test_a_real_run_over_a_fuzzed_file_stores_and_rejects_what_the_rules_say(tmp_path: Path, is_fused: str) -> None:
     lines = list(fuzzed(10_000, 77))
     (tmp_path / "1.tsv").write_bytes(b"".join(line + b"\n" for line in lines))
     done = load(tmp_path / "1.tsv", tmp_path / "state", "budget.max_error_rate=1", "flow.batch_bytes=100000",
-                f"parser.fuse={fuse}")
+                f"parser.fused={is_fused}")
     assert done.process.returncode == 0, done.output()
     stores: Stores = {name: {} for name in DEVICE_TYPES}
     rejected: list[tuple[int, str, bytes]] = []

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.runtime.ledger import Ledger
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 from actors.sources.directory import Directory, DirectorySource
 
 

@@ -12,7 +12,7 @@ from tests.properties.simulator import World
 
 def test_a_reader_that_cannot_commit_the_end_of_its_drain_tries_again(tmp_path: Path) -> None:
     lines = "\n".join(f"k{number % 5}={number:050}" for number in range(100))
-    world = World(Faults(1), tmp_path, [("unit", lines.encode())], fuse=True)
+    world = World(Faults(1), tmp_path, [("unit", lines.encode())], fused=True)
     try:
         while world.alive["reader.1"].slot.batches < 10:
             world.deliver()

@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from actors.runtime.messages import Ack, Again, Batch, BatchId, Failed, Part, decode
 from actors.runtime.origin import Origin
-from actors.runtime.ports import Chunk
 from actors.runtime.relay import Relay
 from actors.runtime.sequencer import Sequencer
+from actors.runtime.values import Chunk
 from tests.properties.simulator import SimulatedActor, World
 
 WINDOW_BATCHES, WINDOW_BYTES, CREDIT = 4, 60, 2
@@ -256,7 +256,7 @@ def dies_and_returns(world: World, name: str) -> None:
 def test_what_a_stalled_worker_still_has_of_a_closed_range_is_not_written_over_what_came_later(tmp_path: Path) -> None:
     lines = [f"k2={number:070}" for number in range(400)]  # so long that each is a batch of its own
     lines[0], lines[9] = f"k0={'1' * 70}", f"k0={'2' * 70}"
-    world = World(3, tmp_path, [("unit", "\n".join(lines).encode())], fuse=True, kills=0)
+    world = World(3, tmp_path, [("unit", "\n".join(lines).encode())], fused=True, kills=0)
     slow = who_has_the_first_range(world)
     settle(world, 20, stalled=slow.name)
     assert world.stores["even"].values == {}, "the first range is where it was"

@@ -21,9 +21,9 @@ from tests.properties.simulator import (
 SEEDS = range(150)
 
 
-@pytest.mark.parametrize("fuse", [True, False], ids=["fused", "unfused"])
-def test_a_run_without_faults_does_everything_exactly_once(tmp_path: Path, fuse: bool) -> None:
-    simulate(World(Faults(1), tmp_path, make_units(random.Random(1), 2, 100), fuse))
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])
+def test_a_run_without_faults_does_everything_exactly_once(tmp_path: Path, fused: bool) -> None:
+    simulate(World(Faults(1), tmp_path, make_units(random.Random(1), 2, 100), fused))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -31,7 +31,7 @@ def test_whoever_dies_whenever_the_results_are_those_of_a_run_without_deaths(tmp
     rng = random.Random(seed)
     units = make_units(rng, rng.randint(1, 3), rng.randint(1, 150))
     faults = Faults(seed, kills=rng.randint(1, 40), duplicates=0.02, outages=0.1)
-    simulate(World(faults, tmp_path, units, fuse=bool(seed % 2)))
+    simulate(World(faults, tmp_path, units, fused=bool(seed % 2)))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -40,7 +40,7 @@ def test_actors_that_stand_still_and_links_that_lag_change_nothing(tmp_path: Pat
     units = make_units(rng, rng.randint(1, 3), rng.randint(1, 100))
     faults = Faults(seed, kills=rng.randint(0, 10), stops=rng.randint(1, 10), delays=rng.randint(1, 60),
                     duplicates=0.05, outages=0.1)
-    simulate(World(faults, tmp_path, units, fuse=bool(seed % 2)))
+    simulate(World(faults, tmp_path, units, fused=bool(seed % 2)))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -52,7 +52,7 @@ def test_units_that_are_partitions_of_their_own_and_grow_late_are_each_in_order_
     units = [(f"unit-{number}", data) for number, (_, data) in enumerate(units)]
     faults = Faults(seed, kills=rng.randint(0, 30), stops=rng.randint(0, 5), delays=rng.randint(0, 20),
                     duplicates=0.02, outages=0.1)
-    simulate(InterleavedWorld(faults, tmp_path, units, fuse=bool(seed % 2)))
+    simulate(InterleavedWorld(faults, tmp_path, units, fused=bool(seed % 2)))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -64,7 +64,7 @@ def test_when_a_record_asks_for_the_end_all_that_was_accepted_is_done_exactly_on
     faults = Faults(seed, kills=rng.randint(0, 30), stops=rng.randint(0, 5), delays=rng.randint(0, 20),
                     duplicates=0.02, outages=0.1)
     kind = (World, InterleavedWorld)[seed // 2 % 2]
-    simulate(kind(faults, tmp_path, units, fuse=bool(seed % 2)))
+    simulate(kind(faults, tmp_path, units, fused=bool(seed % 2)))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from actors.runtime.messages import NOTHING, AnyMessage, BatchId, Drain, Drained, Hold, Message, Suspect, encode
-from actors.runtime.ports import DeadLetter
 from actors.runtime.topology import GIVERS
+from actors.runtime.values import DeadLetter
 from actors.runtime.worker import PoolWorker
 from actors.testing import Faults
 from actors.testing.inline import result_of
@@ -32,16 +32,16 @@ class SuspiciousWorld(World):
         faults: what else happens.
         folder: for the ledger and the aggregators' state.
         units: name and content of each input.
-        fuse: parsers that check, or checkers of their own.
+        fused: parsers that check, or checkers of their own.
         accusations: how many workers are killed with a batch in hand.
         retirements: how many workers are asked to finish and go.
     """
 
-    def __init__(self, faults: Faults, folder: Path, units: Units, fuse: bool, accusations: int = 0,
+    def __init__(self, faults: Faults, folder: Path, units: Units, fused: bool, accusations: int = 0,
                  retirements: int = 0) -> None:
         self.accusations, self.retirements = accusations, retirements
         self.letters_kill = False
-        super().__init__(faults, folder, units, fuse)
+        super().__init__(faults, folder, units, fused)
 
     def step(self) -> None:
         """Let one of the events happen that this world knows, or any other."""
@@ -185,9 +185,9 @@ def test_workers_that_leave_are_not_missed(tmp_path: Path, seed: int) -> None:
     _check(SuspiciousWorld(faults, tmp_path, units, bool(seed % 2), retirements=rng.randint(1, 30)), 0)
 
 
-@pytest.mark.parametrize("fuse", [True, False], ids=["fused", "unfused"])
-def test_a_run_gives_up_when_even_a_dead_letter_kills_its_worker(tmp_path: Path, fuse: bool) -> None:
-    world = SuspiciousWorld(Faults(1), tmp_path, [("unit", b"k1=1\nk2%b\nk3=3" % POISON)], fuse)
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])
+def test_a_run_gives_up_when_even_a_dead_letter_kills_its_worker(tmp_path: Path, fused: bool) -> None:
+    world = SuspiciousWorld(Faults(1), tmp_path, [("unit", b"k1=1\nk2%b\nk3=3" % POISON)], fused)
     world.letters_kill = True
     try:
         world.run()

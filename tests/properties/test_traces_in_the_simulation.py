@@ -20,9 +20,9 @@ PARENTS = {
 class TracedWorld(World):
     """A run in which one batch in ``every`` is traced."""
 
-    def __init__(self, faults: Faults, folder: Path, units: list[tuple[str, bytes]], fuse: bool, every: int) -> None:
+    def __init__(self, faults: Faults, folder: Path, units: list[tuple[str, bytes]], fused: bool, every: int) -> None:
         self.tracer = self.kept = Keeper(every)
-        super().__init__(faults, folder, units, fuse)
+        super().__init__(faults, folder, units, fused)
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -43,7 +43,7 @@ def emit(window: Window, rows: list[tuple[tuple[Any, ...], list[Any]]]) -> list[
 
 def pipeline_of(window: WindowOptions, shards: int = 1) -> Pipeline:
     return Pipeline(
-        name="windows", source=MemorySource(), parse=parse, sinks={"rows": MemorySink()}, emits=("rows",),
+        name="windows", source=MemorySource(), parse=parse, sinks={"rows": MemorySink()}, emit_sinks=("rows",),
         dead_letters=UnorderedMemorySink(), fold=Fold(partials=partials, keys=("kind",), fields=("count", "sum")),
         windows=Windows(time=lambda value: value[0], key=lambda value: (value[1],), emit=emit), window=window,
         aggregator=AggregatorOptions(shards=shards), flow=FlowOptions(window_batches=6))
@@ -112,11 +112,11 @@ def line_of(record: Record) -> bytes:
     return "{} {} {}".format(*record).encode()
 
 
-def run(folder: Path, pipeline: Pipeline, records: list[Record], faults: Faults, workers: int, fuse: bool) -> World:
+def run(folder: Path, pipeline: Pipeline, records: list[Record], faults: Faults, workers: int, fused: bool) -> World:
     lines = [line_of(record) for record in records]
     middle = len(lines) // 2
     units = {"one": b"\n".join(lines[:middle]), "two": b"\n".join(lines[middle:])}
-    world = World(pipeline, units, folder, Shape(batch_bytes=120, workers=workers, fuse=fuse), faults)
+    world = World(pipeline, units, folder, Shape(batch_bytes=120, workers=workers, fused=fused), faults)
     try:
         world.run()
     finally:
@@ -220,7 +220,7 @@ def test_rows_for_two_sinks_come_to_both_whichever_of_their_writers_dies(tmp_pat
     pipeline = pipeline_of(KINDS["tumbling"], rng.choice((1, 3)))
     assert pipeline.windows is not None
     pipeline = msgspec.structs.replace(
-        pipeline, windows=msgspec.structs.replace(pipeline.windows, emit=emit_both), emits=("rows", "more"),
+        pipeline, windows=msgspec.structs.replace(pipeline.windows, emit=emit_both), emit_sinks=("rows", "more"),
         sinks={**pipeline.sinks, "more": MemorySink()})
     world = run(tmp_path, pipeline, records, Faults(seed, kills=40, outages=0.2, stops=5, delays=10), 1, True)
     expected, _ = oracle(KINDS["tumbling"], records)

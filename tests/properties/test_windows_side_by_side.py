@@ -12,7 +12,8 @@ import pytest
 
 from actors.runtime.ledger import Ledger
 from actors.runtime.pipeline import Pipeline, WindowOptions
-from actors.runtime.ports import Chunk, Source, Unit
+from actors.runtime.ports import Source
+from actors.runtime.values import Chunk, Unit
 from actors.testing import Faults
 from actors.testing.inline import result_of
 from actors.testing.world import Shape, World
@@ -118,7 +119,7 @@ def run(tmp_path: Path, seed: int, options: WindowOptions, files: Mapping[str, l
     silent = {name: rng.randrange(len(data)) for name, data in units.items() if data and rests and rng.random() < 0.6}
     faults = Faults(seed, kills=rng.randint(0, 20), duplicates=0.02, outages=0.05)
     world = SideBySide(pipeline_of(options, rng.choice((1, 3))), units, tmp_path,
-                       Shape(batch_bytes=120, workers=rng.choice((1, 2, 4)), fuse=bool(seed % 2)), faults, silent)
+                       Shape(batch_bytes=120, workers=rng.choice((1, 2, 4)), fused=bool(seed % 2)), faults, silent)
     try:
         world.run()
     finally:

@@ -65,7 +65,7 @@ LINE = st.sampled_from([b"w1", b"w2", b"f", b"x", b"", b"!", b"E"])
 def test_the_outcome_is_that_of_the_functions_line_by_line(lines: list[bytes], batch_bytes: int, kills: int) -> None:
     slow = run_inline(msgspec.structs.replace(PIPELINE, bulk=None), lines)
     quick = run_inline(PIPELINE, lines, batch_bytes=batch_bytes, faults=Faults(3, kills=kills))
-    apart = run_inline(PIPELINE, lines, batch_bytes=batch_bytes, fuse=False)
+    apart = run_inline(PIPELINE, lines, batch_bytes=batch_bytes, fused=False)
     for other in (quick, apart):
         assert (other.written, other.folded, other.counts) == (slow.written, slow.folded, slow.counts)
         assert [letter.line for letter in other.dead_letters] == [letter.line for letter in slow.dead_letters]

@@ -8,7 +8,7 @@ from actors.runtime.ledger import Ledger
 from actors.runtime.messages import NO_TIMES, Span
 from actors.runtime.origin import Origin
 from actors.runtime.poison import Blame
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 from tests.unit.test_origin import assigned, chunk, key, origin_with
 
 

@@ -26,8 +26,8 @@ def state_at(path: Path, size: int = 1000, report_s: float = 0.0) -> DistinctSta
     emitter = Emitter("aggregator.1", {"log": MemorySink(), "report": MemorySink()}, UnorderedMemorySink(),
                       {"": "writer.dead_letters", "log": "writer.log", "report": "writer.report"})
     functions = Distinct(
-        size=size, emit=lambda numbers: [("log", int(number)) for number in numbers],
-        report=lambda totals: [("report", (totals.new, totals.again, totals.total))])
+        limit=size, emit=lambda numbers: [("log", int(number)) for number in numbers],
+        report=lambda totals: [("report", (totals.new, totals.duplicates, totals.total))])
     return DistinctState(path, 1, functions, report_s, emitter)
 
 
@@ -118,5 +118,5 @@ def test_another_size_is_refused(tmp_path: Path) -> None:
 
 def test_without_numpy_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)
-    with pytest.raises(ConfigError, match=r"^distinct numbers need numpy: install it with `pip install numpy` "):
+    with pytest.raises(ConfigError, match=r"^distinct numbers need numpy: pip install 'numpy>=1.26'$"):
         state_at(tmp_path / "d.db")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.runtime.durations import Ages, Silence
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 
 CHUNK = Chunk(1, "in", 0, 100, 0, 1, b"x")
 

@@ -108,7 +108,7 @@ def test_records_per_second_are_those_that_the_reader_has_closed() -> None:
 def test_stages_are_in_the_order_of_flow_and_the_monitor_is_none() -> None:
     names = ["monitor.1", "writer.dead_letters", "writer.b", "writer.a", "aggregator.1", "checker.1", "parser.1",
              "reader.1"]
-    found = flow(look(0.0), look(1.0, *map(actor, names)), fuse=False)
+    found = flow(look(0.0), look(1.0, *map(actor, names)), fused=False)
     assert [each.stage for each in found.stages] == [
         "reader", "parser", "checker", "aggregator.1", "writer.b", "writer.a", "writer.dead_letters"]
 
@@ -116,7 +116,7 @@ def test_stages_are_in_the_order_of_flow_and_the_monitor_is_none() -> None:
 def edges(**options: Any) -> list[tuple[str, str, int | None]]:
     names = ["writer.dead_letters", "writer.a", "writer.b", "aggregator.1", "aggregator.2", "checker.1", "parser.1",
              "reader.1"]
-    if options.get("fuse", True):
+    if options.get("fused", True):
         names.remove("checker.1")
     found = flow(look(0.0), look(1.0, *(actor(name, credit=3) for name in names)), **options)
     return [(edge.source, edge.target, edge.credit) for edge in found.edges]
@@ -131,7 +131,7 @@ def test_edges_of_a_fused_pipeline_go_from_the_parsers_to_every_destination() ->
 def test_edges_of_another_go_by_the_checkers_and_shards_emit_to_their_sinks() -> None:
     options: dict[str, Any] = {"aggregator": {"shards": 2}}
     shards = msgspec.convert(options["aggregator"], type(manifest().aggregator))
-    assert edges(fuse=False, sinks=("a", "b"), emits=("b",), aggregator=shards) == [
+    assert edges(fused=False, sinks=("a", "b"), emits=("b",), aggregator=shards) == [
         ("reader", "parser", 3), ("parser", "checker", 3), ("checker", "aggregator.1", None),
         ("checker", "aggregator.2", None), ("checker", "writer.a", None), ("checker", "writer.dead_letters", None),
         ("aggregator.1", "writer.b", None), ("aggregator.2", "writer.b", None)]

@@ -27,7 +27,7 @@ def test_a_pool_is_one_node_with_its_number_and_only_separate_checkers_are_drawn
     fused = graph("appsinstalled", "parser.workers=3")
     assert Node("parser", "parser", "parser ×3 (parse and check)", 3) in fused.nodes
     assert "checker" not in {node.id for node in fused.nodes}
-    separate = graph("appsinstalled", "parser.fuse=false", "checker.workers=2")
+    separate = graph("appsinstalled", "parser.fused=false", "checker.workers=2")
     assert {("parser", "checker"), ("checker", "writer.idfa")} <= edges(separate)
     assert ("parser", "writer.idfa") not in edges(separate)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from actors.runtime.errors import ConfigError, Fatal, Retryable
-from actors.runtime.ports import Chunk, Unit
+from actors.runtime.values import Chunk, Unit
 from actors.sources.cutter import Cutter
 from actors.sources.journal import Journal
 from tests.fakes import MemoryLedger

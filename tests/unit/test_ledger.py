@@ -13,8 +13,8 @@ import pytest
 from actors.runtime.errors import ConfigError
 from actors.runtime.ledger import Ledger, read_units
 from actors.runtime.messages import Part
-from actors.runtime.ports import Chunk, Unit
 from actors.runtime.sequencer import Sequencer
+from actors.runtime.values import Chunk, Unit
 
 
 @pytest.fixture

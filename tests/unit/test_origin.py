@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+from actors.runtime import poison
 from actors.runtime.messages import Batch, BatchId
 from actors.runtime.origin import Origin
 from actors.runtime.poison import Blame
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 
 
 def chunk(start: int, end: int, unit: int = 1) -> Chunk:
@@ -347,3 +350,40 @@ def test_a_batch_that_was_queued_twice_is_delivered_once() -> None:
     origin.lost("a#1")
     origin.grant("b#1", 9)
     assert sorted(assigned(origin)) == [("b#1", 0), ("b#1", 10)]
+
+
+@pytest.mark.parametrize("told_by", ["roster", "producer"])
+def test_who_has_a_batch_since_a_death_keeps_it_when_its_suspicion_comes_after(told_by: str) -> None:
+    origin = origin_with(1)
+    origin.grant("a#1", 1)
+    assert assigned(origin) == [("a#1", 0)]
+    if told_by == "roster":
+        origin.lost("a#1")
+    else:
+        assert origin.failed(key(0, 10), origin.epoch, "a#1", "checker.1#1 died")
+    origin.grant("b#1", 2)
+    assert assigned(origin) == [("b#1", 0)]
+    suspect = origin.suspect(key(0, 10))
+    assert suspect is not None
+    origin.replace(key(0, 10), poison.blame(*suspect, "worker_died", "how"))
+    assert assigned(origin) == []
+    assert origin.suspect(key(0, 10)) == (suspect[0], Blame(1, "worker_died", "how"))
+    origin.lost("b#1")  # the next death counts as ever
+    origin.grant("c#1", 1)
+    assert assigned(origin) == [("c#1", 0)]
+    assert origin.ack(key(0, 10), origin.epoch, {})
+    assert len(origin.advance()) == 1
+
+
+def test_a_suspicion_that_comes_before_the_death_is_known_gives_the_dead_nothing_again() -> None:
+    origin = origin_with(1)
+    for worker in ("a#1", "b#1"):
+        origin.grant(worker, 2)
+        assert assigned(origin) == [(worker, 0)]
+        suspect = origin.suspect(key(0, 10))
+        assert suspect is not None
+        origin.replace(key(0, 10), poison.blame(*suspect, "worker_died", "how"))
+        assert assigned(origin) == [], "it has credit left, and is dead"
+        origin.lost(worker)
+    origin.grant("c#1", 1)
+    assert assigned(origin) == [("c#1", 0)]

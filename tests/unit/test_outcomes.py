@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors.runtime.ledger import Ledger
-from actors.runtime.ports import Chunk
+from actors.runtime.values import Chunk
 from actors.telemetry import outcomes
 from actors.telemetry.outcomes import Outcomes
 

@@ -76,7 +76,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
 def manifest_at(path: Path, emits: tuple[str, ...] = (), shards: int = 1, **fields: Any) -> Manifest:
     component = Component("actors.sinks.dead_letters:DeadLetters", {})
     return Manifest(run="r", name="p", app="panelled", state=str(path), source=component, sinks={},
-                    dead_letters=component, folds=True, emits=emits, aggregator=AggregatorOptions(shards=shards),
+                    dead_letters=component, folds=True, emit_sinks=emits, aggregator=AggregatorOptions(shards=shards),
                     **fields)
 
 
@@ -233,7 +233,7 @@ def test_totals_are_those_that_the_aggregator_has_committed(batches: list[list[i
         everything = [number for numbers in batches for number in numbers]
         once = len(set(everything))
         assert read_totals(path) == Totals(once, len(everything) - once, once)
-        distinct = Distinct(size=1000, emit=list)
+        distinct = Distinct(limit=1000, emit=list)
         found = read_aggregates(manifest_at(Path(folder), ("log",)), pipeline(as_curves, distinct=distinct))
         assert found == Aggregates(windows=[], totals=Totals(once, len(everything) - once, once))
         state.close()

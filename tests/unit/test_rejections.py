@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actors.runtime.messages import Part, decode, encode
-from actors.runtime.ports import DeadLetter, rejections
+from actors.runtime.values import DeadLetter, rejections
 
 
 def _letter(reason: str) -> DeadLetter:

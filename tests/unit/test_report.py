@@ -24,8 +24,8 @@ from actors.runtime.events import (
     RunStarted,
 )
 from actors.runtime.ledger import Ledger
-from actors.runtime.ports import Chunk, Unit
 from actors.runtime.rundir import BOARD, RunDirectory
+from actors.runtime.values import Chunk, Unit
 from actors.settings import Settings, load
 from actors.telemetry.readiness import not_ready
 

@@ -16,12 +16,13 @@ from actors.runtime.errors import ConfigError, DecodeError, Finish, Reject
 from actors.runtime.lift import lift
 from actors.runtime.messages import Batch, merged
 from actors.runtime.pipeline import Fold, Pipeline, per_chunk
-from actors.runtime.ports import DeadLetter, Sink
+from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.rows import Rows, traveller, unpack_rows
+from actors.runtime.values import DeadLetter
 from actors.runtime.worker import Made, Output
 
 
-class Texts(msgspec.Struct, frozen=True):
+class Texts(SinkOptions, frozen=True):
     """A sink that takes text."""
 
     ordered: ClassVar[bool] = True
@@ -296,7 +297,7 @@ def test_a_type_that_cannot_travel_is_an_error_of_the_configuration() -> None:
     def parse(line: bytes) -> Point | dict[str, int]:
         return {}
 
-    with pytest.raises(ConfigError, match=r"set parser.fuse = true"):
+    with pytest.raises(ConfigError, match=r"set parser.fused = true"):
         traveller(parse)
 
 
@@ -323,15 +324,15 @@ def ending_check(value: str) -> str | None:
 
 
 @pytest.mark.parametrize("shards", [(), ("aggregator.1",)])
-@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("is_fused", [True, False])
 @pytest.mark.parametrize("end", [b"end", b"end in check"])
 def test_a_record_that_ends_all_input_is_read_and_filtered_and_said_apart(
-    end: bytes, fuse: bool, shards: Sequence[str]
+    end: bytes, is_fused: bool, shards: Sequence[str]
 ) -> None:
     data = b"one\n?\n" + end + b"\ntwo\n" + end + b"\ndrop\nbad\n"
     checks = make_check(shards, ending_check)
     parses = lift(ending_parse, "parse")
-    if fuse:
+    if is_fused:
         made = fused(parses, checks)(BATCH, [data])
     else:
         made = checking(checks, PLAIN)(BATCH, forwarding(parses)(BATCH, [data]).forward or [])

@@ -17,11 +17,12 @@ from actors.apps.appsinstalled import PIPELINE as APPSINSTALLED
 from actors.console.echo import render
 from actors.runtime.errors import ConfigError
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import Sink
-from actors.settings import Settings, applications, load
+from actors.runtime.ports import Sink, SinkOptions
+from actors.settings import Settings, load
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.lmdb import Lmdb
 from actors.sources.files import Files
+from actors.targets import applications
 
 MODULE = "pipeline_of_a_test"
 
@@ -42,7 +43,7 @@ class Paired(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError(f"low: expected at most high, which is {self.high}, got {self.low}")
 
 
-class Vault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Vault(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A sink with a password that it checks, and shows when it complains."""
 
     ordered: ClassVar[bool] = True
@@ -233,7 +234,8 @@ def test_a_rule_of_the_options_own_names_the_key_and_where_it_was_said(tmp_path:
     ("sinks.Main", "os:sep", "expected a class that is a msgspec.Struct"),
     ("sinks.Main", "os:getcwd", "expected a class that is a msgspec.Struct"),
     ("sinks.Main", "pathlib:Path", "expected a class that is a msgspec.Struct"),
-    ("sinks.Main", f"{__name__}:NoSink", "NoSink is no sink: it has no open, describe, guarantee, pack, ordered"),
+    ("sinks.Main", f"{__name__}:NoSink", "NoSink is no sink: it does not inherit from thresher.sinks.SinkOptions, "
+     "and has no open, describe, pack, guarantee"),
     ("sinks.Main", "actors.sources.files:Files", "Files is a source, expected a sink"),
     ("sinks.Main", "dead_letters", "DeadLetters takes letters"),
     ("sinks.Main", "os:nothing", "module 'os' has no attribute 'nothing'"),
@@ -388,9 +390,26 @@ def test_a_module_that_fails_says_how_and_where(
     sys.modules.pop("mine_7", None)
 
 
-def test_a_module_given_as_a_file_is_told_how_it_is_called() -> None:
-    with pytest.raises(ConfigError, match=r"did you mean 'folder\.words'"):
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^target 'folder/words\.py': there is no file folder/words\.py$"):
         load("folder/words.py", environ={})
+
+
+def test_the_file_of_an_application_is_loaded_whatever_else_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text(
+        "from thresher import Pipeline\nfrom thresher.sinks import Lines\nfrom thresher.sources import Files\n"
+        "OTHER = PIPELINE = Pipeline(source=Files(pattern='*.log'), parse=bytes.upper, sinks={'out': Lines()})\n")
+    monkeypatch.chdir(tmp_path)
+    for target in ("json.py", str(tmp_path / "json.py"), "json", "./json.py", "json.py:OTHER"):
+        settings = load(target, environ={})
+        assert settings.manifest.name == "json"
+        assert settings.manifest.app.startswith(f"{tmp_path}/json.py")
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "main.toml").write_text('app = "../json.py"')
+    monkeypatch.chdir("/")
+    assert load(str(tmp_path / "deploy" / "main.toml"), environ={}).manifest.name == "json"
 
 
 def test_a_pipeline_that_is_none_is_named(module: types.ModuleType) -> None:

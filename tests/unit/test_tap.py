@@ -19,8 +19,8 @@ from actors.runtime import rundir
 from actors.runtime.errors import ConfigError, Finish, Reject
 from actors.runtime.messages import Batch, Tap
 from actors.runtime.pipeline import Fold, Pipeline, WindowOptions
-from actors.runtime.ports import DeadLetter
 from actors.runtime.tap import Inspector, Shown, Taps, plain
+from actors.runtime.values import DeadLetter
 from actors.runtime.windows import Placer
 from actors.runtime.worker import Made, Output, PoolWorker
 from actors.settings import load
@@ -61,7 +61,7 @@ PIPELINE = Pipeline(
     name="small", source=Files(), parse=_parse, check=_check, encode=_encode,
     route=lambda value: {b"lost": None, b"far": "moon"}.get(value, "store"), sinks={"store": Lmdb()},
     dead_letters=DeadLetters(), fold=Fold(partials=_partials, keys=("unit", "length"), fields=("records",)))
-SMALL = Inspector(PIPELINE, None, PIPELINE.sinks, None, DeadLetters().unpack)
+SMALL = Inspector(PIPELINE, None, PIPELINE.sinks, None, DeadLetters())
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_a_payload_that_is_one_dead_letter_is_shown_as_such() -> None:
 
 @pytest.mark.parametrize(("value", "shown"), [
     ((1, b"x", None), [1, b"x", None]), (2**70, str(2**70)), ({(1, 2): 3}, {(1, 2): 3}), (object, repr(object)),
-    (PIPELINE.parser, {"workers": 2, "fuse": True, "max_rss_bytes": 0, "max_age_s": 0.0})])
+    (PIPELINE.parser, {"workers": 2, "fused": True, "max_rss_bytes": 0, "max_age_s": 0.0})])
 def test_any_value_is_shown_in_some_way(value: Any, shown: Any) -> None:
     assert plain(value) == shown
 

@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from actors.apps import appsinstalled
-from actors.runtime.errors import Reject
+from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.pipeline import Fold, Pipeline, per_chunk
-from actors.runtime.ports import Payload
+from actors.runtime.values import Payload
 from actors.sinks.memcached import Memcached
 from actors.testing import FakeClock, Faults, MemorySink, MemorySource, UnorderedMemorySink, run_inline
 from actors.testing.memory import MemoryReading, MemoryStore
@@ -64,10 +64,10 @@ LINES = ["a 1", "", "b 2", "c x", "a 200", "a 3"]
 MANY = [f"w{number % 17} {number % 120}" for number in range(400)]
 
 
-@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("batch_bytes", [1, 7, 10_000])
-def test_a_run_gives_what_was_written_rejected_folded_and_counted(fuse: bool, batch_bytes: int) -> None:
-    result = run_inline(pipeline(), LINES, fuse=fuse, batch_bytes=batch_bytes)
+def test_a_run_gives_what_was_written_rejected_folded_and_counted(fused: bool, batch_bytes: int) -> None:
+    result = run_inline(pipeline(), LINES, fused=fused, batch_bytes=batch_bytes)
     assert result.written["store"] == [(b"a", 1), (b"b", 2), (b"a", 3)]
     assert result.stores == {"store": {b"a": 3, b"b": 2}}
     assert [(x.source, x.line, x.offset, x.reason, x.detail, x.raw) for x in result.dead_letters] == [
@@ -82,6 +82,26 @@ def test_units_are_read_in_the_order_given_and_name_what_came_of_them() -> None:
     assert result.written["store"] == [(b"a", 1), (b"a", 2)]
     assert result.folded == {("second", "a"): [1], ("first", "a"): [2]}
     assert [letter.source for letter in result.dead_letters] == ["second"]
+
+
+@pytest.mark.parametrize("fold", [
+    lambda rows: {("records",): [len(rows)]},
+    lambda rows, options: {("records",): [len(rows)]} if options.limit else {},
+    lambda rows, unit: {("records",): [len(rows)]} if unit else {},
+    lambda rows, options, unit: {("records",): [len(rows)]} if unit and options.limit else {}])
+@pytest.mark.parametrize("is_fused", [True, False])
+def test_partials_are_given_the_unit_and_the_options_where_they_have_parameters_of_these_names(
+    fold: Any, is_fused: bool
+) -> None:
+    folding = pipeline(fold=Fold(partials=fold, keys=("what",), fields=("records",)))
+    assert run_inline(folding, LINES, fused=is_fused).folded == {("records",): [3]}
+
+
+def test_partials_that_need_what_nobody_gives_are_an_error_of_the_pipeline() -> None:
+    folding = pipeline(fold=Fold(partials=lambda rows, number: {}, keys=("what",), fields=("records",)))
+    with pytest.raises(ConfigError, match=r"fold\.partials: expected the parameters \(values\) or \(values, unit\), "
+                                          "and options where they are needed, got 'number'"):
+        run_inline(folding, LINES)
 
 
 def test_options_stand_in_for_those_of_the_pipeline() -> None:
@@ -138,7 +158,7 @@ def test_the_same_arguments_make_the_same_run_and_a_seed_makes_another() -> None
 def test_no_fault_changes_the_results(seed: int) -> None:
     expected = run_inline(pipeline(), MANY)
     faults = Faults(seed, kills=8, stops=4, delays=20, duplicates=0.1, outages=0.1)
-    assert run_inline(pipeline(), MANY, fuse=bool(seed % 2), faults=faults) == expected
+    assert run_inline(pipeline(), MANY, fused=bool(seed % 2), faults=faults) == expected
 
 
 def test_what_keeps_state_of_its_own_is_caught_by_kills() -> None:

@@ -25,7 +25,7 @@ MANIFEST = Manifest(
     run="r", name="n", app="", state="/", source=STORE, sinks={"idfa": STORE, "gaid": STORE}, dead_letters=LETTERS,
     folds=True, parser=ParserOptions(workers=2), checker=CheckerOptions(workers=3),
     aggregator=AggregatorOptions(shards=2))
-UNFUSED = msgspec.structs.replace(MANIFEST, parser=ParserOptions(workers=2, fuse=False))
+UNFUSED = msgspec.structs.replace(MANIFEST, parser=ParserOptions(workers=2, fused=False))
 BOTH = pytest.mark.parametrize("manifest", [MANIFEST, UNFUSED], ids=["fused", "unfused"])
 
 
@@ -99,7 +99,7 @@ def test_a_batch_needs_every_writer_and_every_shard(manifest: Manifest) -> None:
 
 
 def test_a_batch_does_not_need_the_writers_that_only_aggregators_write_to() -> None:
-    assert fixed_destinations(msgspec.structs.replace(MANIFEST, emits=("gaid",))) == {
+    assert fixed_destinations(msgspec.structs.replace(MANIFEST, emit_sinks=("gaid",))) == {
         "writer.dead_letters", "writer.idfa", "aggregator.1", "aggregator.2"}
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from actors.runtime import poison
 from actors.runtime.messages import Batch
 from actors.runtime.origin import Origin
-from actors.runtime.ports import Chunk
 from actors.runtime.traced import TracedOrigin, make_origin
 from actors.runtime.tracing import OFF
+from actors.runtime.values import Chunk
 from tests.spans import Keeper
 
 ONE, TWO = "parser.1#1", "parser.2#1"
@@ -127,6 +127,31 @@ def test_halves_are_spans_of_the_same_trace_linked_to_what_they_were_cut_from_an
     assert (root.facts["records"], second.facts["records"]) == (4, 2)
     assert {span.trace for span in keeper.spans} == {root.trace}
     assert not origin._pieces
+
+
+def test_a_suspicion_that_comes_late_is_told_and_fails_no_other_delivery() -> None:
+    origin, keeper = origin_of()
+    issue(origin)
+    send(origin)
+    origin.lost(ONE)
+    origin.grant(ONE, 100)
+    send(origin)
+    _blame(origin, ("p", 0, 20))
+    assert send(origin) == []
+    root, delivery = keeper.spans
+    assert (delivery.name, delivery.error) == ("delivery", f"{ONE} died")
+    assert [facts["delivery"] for facts in root.said("delivered")] == [1, 2]
+    assert [facts["deaths"] for facts in root.said("suspect")] == [1]
+
+
+def test_a_delivery_that_failed_by_a_suspicion_does_not_fail_again_when_its_producer_says_so() -> None:
+    origin, keeper = origin_of()
+    issue(origin)
+    (header,) = send(origin)
+    _blame(origin, ("p", 0, 20))
+    assert origin.failed(header.id, header.epoch, ONE, "checker.1#1 died")
+    assert [span.error for span in keeper.named("delivery")] == ["worker_died"]
+    assert len(send(origin)) == 1
 
 
 def _blame(origin: Origin, key: tuple[str, int, int]) -> None:

@@ -1,0 +1,37 @@
+"""What is installed only by those who want it: which modules, and the command that brings them.
+
+Thresher itself may come from a checkout or from a wheel of one's own, so the command names the libraries: it works as
+it is written wherever pip works. ``setup.cfg`` has the same lists for ``pip install '.[sql]'`` in a checkout.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+#: For each extra the modules that are imported, and the requirement that brings each.
+EXTRAS = {
+    "monitor": {"aiohttp": "aiohttp>=3.14.4", "prometheus_client": "prometheus-client>=0.20"},
+    "numbers": {"numpy": "numpy>=1.26"},
+    "otel": {"opentelemetry.sdk": "opentelemetry-sdk>=1.25",
+             "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http>=1.25"},
+    "sql": {"sqlalchemy": "sqlalchemy>=2.0", "psycopg": "psycopg[binary]>=3.1"},
+    "watch": {"watchfiles": "watchfiles>=1.0"},
+}
+
+
+def how_to_install(extra: str) -> str:
+    """Return the command that installs an extra: ``pip install 'numpy>=1.26'``."""
+    return "pip install " + " ".join(f"'{requirement}'" for requirement in EXTRAS[extra].values())
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module can be found; nothing is imported but the packages that it is in."""
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # not even what it is a part of; or it is kept out by name
+        return False
+
+
+def missing(extra: str) -> list[str]:
+    """Return the modules of an extra that cannot be found."""
+    return [module for module in EXTRAS[extra] if not is_installed(module)]

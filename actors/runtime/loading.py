@@ -1,0 +1,64 @@
+"""Where an application, a source or a sink is found by its name, the same in every process of a run.
+
+    package.module:NAME         imported, as Python does it; of an application ``PIPELINE`` if no name is given
+    /path/to/file.py:NAME       loaded from that file, whatever else Python would find under such a name
+
+A file is loaded once a process and is known to Python by its path, so that nothing it is called, ``json.py`` or
+``actors.py``, stands in the way of a module of that name. What it imports from its own folder is found, but behind all
+that is installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def named(name: str) -> Any:
+    """Return what is called ``module:NAME`` or ``/path/to/file.py:NAME``.
+
+    Raises:
+        ImportError: there is no such module.
+        AttributeError: it has no such name.
+        Exception: whatever the module raises as it is imported.
+    """
+    module, colon, attribute = name.rpartition(":")
+    return getattr(module_of(module), attribute) if colon else module_of(name).PIPELINE
+
+
+def module_of(name: str) -> ModuleType:
+    """Return a module by its dotted name, or by the absolute path of its file."""
+    return _from_file(Path(name)) if is_file(name) else importlib.import_module(name)
+
+
+def is_file(name: str) -> bool:
+    """Whether a module's name is the path of a file."""
+    return name.endswith(".py")
+
+
+def look_last(folder: str) -> None:
+    """Let modules be found in a folder, behind all others."""
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _from_file(path: Path) -> ModuleType:
+    name = os.path.abspath(path)
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, name)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ModuleNotFoundError(f"no file {path}", name=name)
+    look_last(os.path.dirname(name))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

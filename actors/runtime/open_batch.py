@@ -1,0 +1,59 @@
+"""What an origin knows of each open batch, and of each partition that has some.
+
+Pure: no clock, no socket, no file.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from actors.runtime.messages import BatchId, Counts, Span
+from actors.runtime.poison import Blame
+from actors.runtime.values import Chunk
+
+
+class State(Enum):
+    """Where an open batch is."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    ACKED = "acked"
+    PUT_OFF = "put off"
+
+
+class Open:
+    """One open batch. The halves of one that is split keep its ``turn`` (order of issue), and what is ``late``.
+
+    ``since``: the epoch from which on it was delivered as it is now; what answers an earlier delivery is void.
+    ``fell``: somebody died with it, and nobody has been told to suspect it since.
+    """
+
+    __slots__ = ("blame", "chunk", "counts", "fell", "late", "since", "span", "state", "timeless", "turn", "worker")
+
+    def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, int], since: int) -> None:
+        self.chunk = chunk
+        self.blame = blame
+        self.turn = turn
+        self.late = late
+        self.since = since
+        self.span: Span | None = None
+        self.timeless = self.fell = False
+        self.state = State.QUEUED
+        self.worker = ""
+        self.counts: Counts = {}
+
+
+class Partition:
+    """The open batches of one partition, in source order.
+
+    Attributes:
+        low: position below which everything is closed.
+        committed_low: position below which everything is closed and committed: what consumers are told, and may forget.
+        tip: position behind the last batch.
+    """
+
+    __slots__ = ("committed_low", "low", "open", "tip")
+
+    def __init__(self, low: int) -> None:
+        self.low = self.committed_low = self.tip = low
+        self.open: dict[BatchId, Open] = {}

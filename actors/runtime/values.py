@@ -1,0 +1,160 @@
+"""The values that cross the ports: chunks from a source, payloads for a sink, units and dead letters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """A run of whole lines of one input unit (for files: of one file), the payload of a batch.
+
+    Positions count bytes of the partition: the units of a reader, one behind the other, uncompressed.
+
+    Attributes:
+        unit: the ledger's number of the input unit.
+        source: the unit's name for people and dead letters, e.g. its path.
+        start: position of the first byte in the partition.
+        end: position after the last byte; always greater than ``start``.
+        offset: byte offset of the first byte in the (uncompressed) unit.
+        line: number of the first line in the unit, from 1.
+        data: the raw bytes; may lack the newline at the very end of the unit.
+        fault: ``""``, or a reason for which the whole payload is one dead letter (``truncated_gzip``).
+        detail: for a fault: what happened, for a person.
+        lines: number of newlines in ``data``; -1: not counted.
+
+    Example::
+
+        Chunk(unit=1, source="a.log", start=0, end=4, offset=0, line=1, data=bytes(4))
+    """
+
+    unit: int
+    source: str
+    start: int
+    end: int
+    offset: int
+    line: int
+    data: bytes
+    fault: str = ""
+    detail: str = ""
+    lines: int = -1
+
+
+class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
+    """A record that cannot go on, as it is stored. ``raw`` is the rejecting stage's input, byte for byte.
+
+    Example::
+
+        DeadLetter(stage="parse", reason="columns", detail="expected 5, got 4", source="a.log", partition="reader.1",
+                   position=0, offset=0, line=1, raw=b"a;b;c;d")
+    """
+
+    stage: str
+    reason: str
+    detail: str
+    source: str
+    partition: str
+    position: int
+    offset: int
+    line: int
+    raw: bytes
+    index: int = 0
+
+
+#: A part's claims name so many reasons at most, and so much of each: a reason made from the record is no short word.
+_REASONS, _REASON_CHARS = 32, 60
+
+
+def rejections(letters: Sequence[DeadLetter]) -> dict[str, int]:
+    """The outcome counts of dead letters. Bounded, for they travel in a header: the rest is ``rejected.other``."""
+    reasons = Counter(letter.reason[:_REASON_CHARS] for letter in letters)
+    claims = {f"rejected.{reason}": number for reason, number in reasons.most_common(_REASONS)}
+    others = len(letters) - sum(claims.values())
+    if others:
+        claims["rejected.other"] = claims.get("rejected.other", 0) + others
+    return {"dead_lettered": len(letters), **claims}
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """What one batch holds for one sink: ``count`` items, packed by the sink's own ``pack``.
+
+    Example::
+
+        Payload(partition="reader.1", start=0, end=6, count=2, data=b"a;b")
+    """
+
+    partition: str
+    start: int
+    end: int
+    count: int
+    data: bytes | memoryview
+
+
+class Packed(msgspec.Struct, frozen=True):
+    """So many items for a sink that are packed already, just as the sink's own ``pack`` does it.
+
+    Example::
+
+        Packed(count=2, data=b"a;b")  # what pack makes of two items, made by the application itself
+    """
+
+    count: int
+    data: bytes
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An item that the outside system refuses for good, whatever the number of retries.
+
+    Attributes:
+        payload: index of the payload in the call to ``write``.
+        item: index of the item in that payload.
+        reason: a short stable word (``sink_rejected``, ``too_large``).
+        detail: the system's answer.
+        raw: the item as it was sent.
+
+    Example::
+
+        Refusal(payload=0, item=1, reason="too_large", detail="at most 1 MiB", raw=b"the item")
+    """
+
+    payload: int
+    item: int
+    reason: str
+    detail: str
+    raw: bytes
+
+
+class Unit(msgspec.Struct):
+    """An input unit (for files: a file) as the ledger knows it.
+
+    Attributes:
+        id: number in the ledger; a file that is given again after it was finished is a new unit.
+        name: path or address.
+        fingerprint: what its content is known by.
+        base: position of its first byte in the partition.
+        low: position below which everything is acknowledged and committed.
+        lines: number of lines below ``low``.
+        end: position after its last byte, once it was read to the end, else None.
+        status: ``reading``; ``loaded`` (all durable, within the budget, to be put away); ``done`` (put away);
+            ``failed`` (all durable, over the error budget); ``broken`` (could not be read).
+        counts: outcomes so far, by name.
+        problem: for a broken unit, or one with a fault: what happened.
+
+    Example::
+
+        def what_is_left(unit: Unit, size: int) -> int:
+            return unit.base + size - unit.low
+    """
+
+    id: int
+    name: str
+    fingerprint: str
+    base: int
+    low: int
+    lines: int
+    end: int | None
+    status: str
+    counts: dict[str, int]
+    problem: str = ""

@@ -1,0 +1,119 @@
+"""What TARGET means: an application that ships, a dotted module, or the path of a file.
+
+    appsinstalled        the application of that name
+    words                the module, or words.py in this folder, whatever else Python would find under that name
+    package.module       the module
+    path/to/words.py     that file
+    words:OTHER          not PIPELINE, but what is called OTHER there
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+import pkgutil
+import traceback
+from pathlib import Path
+
+from actors.defaults import completed
+from actors.runtime import loading
+from actors.runtime.errors import ConfigError
+from actors.runtime.pipeline import Pipeline
+
+#: What an application's value is called, where nothing else is said.
+PIPELINE = "PIPELINE"
+
+
+def applications() -> list[str]:
+    """The names of the applications that ship."""
+    import actors.apps
+
+    return sorted(module.name for module in pkgutil.iter_modules(actors.apps.__path__))
+
+
+def import_application(name: str, where: str, beside: Path | None = None) -> tuple[str, Pipeline]:
+    """Return what an application is called in a manifest, and its pipeline.
+
+    Args:
+        name: an application's name, a dotted module, or the path of a file; then ``:NAME``, if it is not ``PIPELINE``.
+        where: what named it, for errors.
+        beside: the folder of the configuration that named it; a file may be relative to it.
+    """
+    loading.look_last(os.getcwd())  # a user's own modules beside his configuration
+    module, attribute = split(name)
+    module = _module_called(module, where, beside)
+    try:
+        found = loading.module_of(module)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+            raise ConfigError(_unknown(name, where)) from error
+        raise ConfigError(f"{where}: {module} cannot be imported: {told(error)}") from error
+    pipeline = vars(found).get(attribute)
+    if pipeline is None:
+        folder = "" if getattr(found, "__file__", None) else (
+            f": it is a folder; if {module}.py is in it: cd {module.replace('.', '/')}, and the same again from there")
+        raise ConfigError(f"{where}: module {module} has no {attribute}{folder}")
+    if not isinstance(pipeline, Pipeline):
+        raise ConfigError(f"{where}: {module}.{attribute}: expected a Pipeline, got {type(pipeline).__name__}")
+    name = Path(module).stem if loading.is_file(module) else module.rpartition(".")[2]
+    app = module if attribute == PIPELINE else f"{module}:{attribute}"
+    return app, completed(pipeline, name, f"{where}: {module}.{attribute}")
+
+
+def target_like(path: Path) -> str:
+    """The file beside this one, or the application, that may be meant, as a further line of an error; or nothing."""
+    files = {found.name: str(found) for found in path.parent.glob("*.toml") if found.is_file()}
+    known = files | {name: name for name in applications()}
+    close = difflib.get_close_matches(path.name, known, 1)
+    return f"\n  did you mean '{known[close[0]]}'?" if close else ""
+
+
+def told(error: BaseException) -> str:
+    """What went wrong in somebody else's module, and on which line of it."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__)
+              if "importlib" not in frame.filename and frame.filename != loading.__file__]
+    at = f" ({frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
+    return f"{type(error).__name__}: {error}{at}"
+
+
+def split(name: str) -> tuple[str, str]:
+    """A module and the attribute of it that is meant."""
+    module, colon, attribute = name.rpartition(":")
+    return (module, attribute) if colon and attribute.isidentifier() else (name, PIPELINE)
+
+
+def _module_called(name: str, where: str, beside: Path | None) -> str:
+    """Return the dotted name of a module, or the absolute path of its file."""
+    if loading.is_file(name):
+        found = next((folder / name for folder in (Path.cwd(), beside) if folder and (folder / name).is_file()), None)
+        if found is None:
+            raise ConfigError(f"{where}: there is no file {name}{target_like(Path(name))}")
+        return os.path.abspath(found)
+    if name.isidentifier() and name in applications():
+        return f"actors.apps.{name}"
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(_unknown(name, where))
+    file = "" if "." in name else _beside(name, beside)
+    return file if file and _origin(name) != file else name
+
+
+def _beside(name: str, beside: Path | None) -> str:
+    """The file of this name in the current folder, or else beside the configuration; empty when there is none."""
+    files = [folder / f"{name}.py" for folder in (Path.cwd(), beside) if folder]
+    return next((os.path.abspath(file) for file in files if file.is_file()), "")
+
+
+def _origin(name: str) -> str | None:
+    """The file that Python would import, which looks into the current folder last."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    return None if spec is None else spec.origin
+
+
+def _unknown(name: str, where: str) -> str:
+    return (f"{where}: no application and no module is called {name!r}\n"
+            f"  applications: {', '.join(applications())}\n"
+            "  a module is looked for in this folder and where Python looks" + target_like(Path(name)))

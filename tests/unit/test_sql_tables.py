@@ -1,0 +1,18 @@
+"""The table that the sql sink makes."""
+
+from __future__ import annotations
+
+import sqlalchemy
+
+from actors.sinks.sql import Sql
+from actors.sinks.sql_tables import Tables, prepare
+
+
+def test_the_primary_key_has_its_columns_in_the_order_in_which_they_were_given() -> None:
+    options = Sql(columns={"day": "text", "host": "text", "hits": "integer"}, key=["host", "day"])
+    engine = sqlalchemy.create_engine("sqlite://")
+    with engine.begin() as connection:
+        prepare(connection, Tables(options, "visits", "sqlite"), True, "sinks.visits")
+        found = sqlalchemy.inspect(connection).get_pk_constraint("visits")
+    engine.dispose()
+    assert found["constrained_columns"] == ["host", "day"]

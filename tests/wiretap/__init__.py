@@ -1,0 +1,1 @@
+"""Puts a wiretap into the processes of a run: ``sitecustomize`` here, when this folder is on ``PYTHONPATH``."""

@@ -1,0 +1,107 @@
+"""Thresher: record pipelines on all cores of a machine. This package is what users import; nothing else is.
+
+    from thresher import Fold, Pipeline, Reject, per_chunk      what an application is made of
+    from thresher.sources import Files                          where records come from
+    from thresher.sinks import DeadLetters, Lmdb                where they go
+    from thresher.testing import run_inline                     a pipeline in the test's own process
+
+``python -m thresher`` is the command ``thresher``. All that lies in ``actors`` is behind the door, and may move from
+one version to the next. Names are imported when they are first used, so that importing this costs nothing.
+``docs/reference.md`` says what each name takes and returns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thresher._lazy import lazy
+
+if TYPE_CHECKING:
+    from actors.runtime.errors import ConfigError, Finish, Reject, Retryable
+    from actors.runtime.links import Links
+    from actors.runtime.pipeline import (
+        Aggregates,
+        Bars,
+        Bulk,
+        Curves,
+        Distinct,
+        Fold,
+        Panel,
+        Pipeline,
+        Totals,
+        Window,
+        Windows,
+        drop,
+        identity,
+        per_chunk,
+    )
+    from actors.runtime.progress import extend, progress
+    from actors.runtime.search import lines_with
+    from actors.runtime.sections import (
+        AggregatorOptions,
+        BudgetOptions,
+        CheckerOptions,
+        FlowOptions,
+        MonitorOptions,
+        ParserOptions,
+        RecycleOptions,
+        RestartOptions,
+        RunOptions,
+        TracingOptions,
+        WatchOptions,
+        WindowOptions,
+    )
+    from thresher._run import RunResult, run
+else:
+    __getattr__, __dir__ = lazy(__name__, {
+        "actors.runtime.errors": ("ConfigError", "Finish", "Reject", "Retryable"),
+        "actors.runtime.links": ("Links",),
+        "actors.runtime.pipeline": (
+            "Aggregates", "Bars", "Bulk", "Curves", "Distinct", "Fold", "Panel", "Pipeline", "Totals", "Window",
+            "Windows", "drop", "per_chunk", "identity"),
+        "actors.runtime.progress": ("extend", "progress"),
+        "actors.runtime.search": ("lines_with",),
+        "actors.runtime.sections": (
+            "AggregatorOptions", "BudgetOptions", "CheckerOptions", "FlowOptions", "MonitorOptions", "ParserOptions",
+            "RecycleOptions", "RestartOptions", "RunOptions", "TracingOptions", "WatchOptions", "WindowOptions"),
+        "thresher._run": ("RunResult", "run"),
+    })
+
+__all__ = [
+    "Aggregates",
+    "AggregatorOptions",
+    "Bars",
+    "BudgetOptions",
+    "Bulk",
+    "CheckerOptions",
+    "ConfigError",
+    "Curves",
+    "Distinct",
+    "Finish",
+    "FlowOptions",
+    "Fold",
+    "Links",
+    "MonitorOptions",
+    "Panel",
+    "ParserOptions",
+    "Pipeline",
+    "RecycleOptions",
+    "Reject",
+    "RestartOptions",
+    "Retryable",
+    "RunOptions",
+    "RunResult",
+    "Totals",
+    "TracingOptions",
+    "WatchOptions",
+    "Window",
+    "WindowOptions",
+    "Windows",
+    "drop",
+    "extend",
+    "identity",
+    "lines_with",
+    "per_chunk",
+    "progress",
+    "run",
+]

@@ -1,0 +1,36 @@
+"""Where records go: the options of each sink that ships, and what a sink of one's own is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thresher._lazy import lazy
+
+if TYPE_CHECKING:
+    from actors.runtime.ports import Sink, SinkOptions
+    from actors.runtime.values import DeadLetter, Packed, Payload, Refusal
+    from actors.sinks.dead_letters import DeadLetters
+    from actors.sinks.discard import Discard
+    from actors.sinks.jsonl import Jsonl
+    from actors.sinks.lines import Lines
+    from actors.sinks.lmdb import Lmdb
+    from actors.sinks.memcached import Memcached
+    from actors.sinks.sql import Sql
+    from actors.sinks.stdout import Stdout
+else:
+    __getattr__, __dir__ = lazy(__name__, {
+        "actors.runtime.ports": ("Sink", "SinkOptions"),
+        "actors.runtime.values": ("DeadLetter", "Packed", "Payload", "Refusal"),
+        "actors.sinks.dead_letters": ("DeadLetters",),
+        "actors.sinks.discard": ("Discard",),
+        "actors.sinks.jsonl": ("Jsonl",),
+        "actors.sinks.lines": ("Lines",),
+        "actors.sinks.lmdb": ("Lmdb",),
+        "actors.sinks.memcached": ("Memcached",),
+        "actors.sinks.sql": ("Sql",),
+        "actors.sinks.stdout": ("Stdout",),
+    })
+
+__all__ = [
+    "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Packed", "Payload", "Refusal",
+    "Sink", "SinkOptions", "Sql", "Stdout"]

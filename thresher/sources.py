@@ -1,0 +1,27 @@
+"""Where records come from: the options of each source that ships, and what a source of one's own is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thresher._lazy import lazy
+
+if TYPE_CHECKING:
+    from actors.runtime.ports import Source, SourceOptions, UnitLedger
+    from actors.runtime.values import Chunk, Unit
+    from actors.sources.directory import Directory
+    from actors.sources.files import Files
+    from actors.sources.stdin import Stdin
+    from actors.sources.tcp import Tcp
+else:
+    __getattr__, __dir__ = lazy(__name__, {
+        "actors.runtime.ports": ("Source", "SourceOptions", "UnitLedger"),
+        "actors.runtime.values": ("Chunk", "Unit"),
+        "actors.sources.directory": ("Directory",),
+        "actors.sources.files": ("Files",),
+        "actors.sources.stdin": ("Stdin",),
+        "actors.sources.tcp": ("Tcp",),
+    })
+
+__all__ = [
+    "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger"]
