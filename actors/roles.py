@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from actors.runtime import loading
 from actors.runtime.actor import Post, Role
-from actors.runtime.manifest import Manifest
+from actors.runtime.manifest import Manifest, application
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.topology import DEAD_LETTERS, MONITOR, aggregator_names, stage_of, writer_name
 from actors.runtime.tracing import OFF, Tracer
@@ -70,7 +69,7 @@ def _parser(manifest: Manifest) -> MakeRole:
     from actors.runtime.lift import bind, lift
     from actors.runtime.worker import PoolWorker
 
-    pipeline, options = _application(manifest)
+    pipeline, options = application(manifest)
     parse = lift(bind(pipeline.parse, options), "parse")
     if manifest.parser.fused:
         work = parser.fused(parse, _check(manifest, pipeline, options),
@@ -86,7 +85,7 @@ def _checker(manifest: Manifest) -> MakeRole:
     from actors.runtime.rows import traveller
     from actors.runtime.worker import PoolWorker
 
-    pipeline, options = _application(manifest)
+    pipeline, options = application(manifest)
     work = checker.checking(_check(manifest, pipeline, options), traveller(pipeline.parse))
     return lambda post: PoolWorker(post, work, manifest.flow.credit)
 
@@ -95,7 +94,7 @@ def _aggregator(manifest: Manifest, number: int) -> MakeRole:
     from actors.aggregator import Aggregator
     from actors.shards import open_shard
 
-    pipeline, options = _application(manifest)
+    pipeline, options = application(manifest)
     return lambda post: Aggregator(post, number - 1, open_shard(manifest, pipeline, options, number))
 
 
@@ -135,15 +134,6 @@ def _taps(post: Post, manifest: Manifest, pipeline: Pipeline, options: msgspec.S
     return Taps(post.address.partition("#")[0], Inspector(pipeline, options, sinks, placer,
                           letters if manifest.parser.fused and unpacks(letters) else None),
                 writer_name(DEAD_LETTERS))
-
-
-def _application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:
-    pipeline: Pipeline = loading.named(manifest.app)
-    if manifest.query and pipeline.query is not None:
-        pipeline = pipeline.query
-    if manifest.options is None or pipeline.options is None:
-        return pipeline, pipeline.options
-    return pipeline, msgspec.convert(manifest.options, type(pipeline.options))
 
 
 def _check(manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | None) -> Check:

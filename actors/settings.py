@@ -29,7 +29,7 @@ from actors.runtime.options import Assignment, build, overlay, unknown_key, with
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import REQUIRED, SinkOptions, SourceOptions, not_given
 from actors.runtime.sections import missing_extras
-from actors.targets import applications, import_application, split, target_like, told
+from actors.targets import applications, import_application, target_like, told
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
 SECTIONS = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run",
@@ -118,7 +118,7 @@ def pipeline_of(target: str, query: bool = False) -> Pipeline:
 
 
 def _resolve(target: str) -> _Target:
-    if target.endswith(".toml") or ("/" in target and not loading.is_file(split(target)[0])):
+    if target.endswith(".toml") or ("/" in target and not loading.is_file(loading.split(target)[0])):
         return _from_file(Path(target))
     module, pipeline = import_application(target, f"target {target!r}")
     return _Target(module, pipeline, [])

@@ -19,10 +19,8 @@ from pathlib import Path
 from actors.defaults import completed
 from actors.runtime import loading
 from actors.runtime.errors import ConfigError
+from actors.runtime.manifest import PIPELINE
 from actors.runtime.pipeline import Pipeline
-
-#: What an application's value is called, where nothing else is said.
-PIPELINE = "PIPELINE"
 
 
 def applications() -> list[str]:
@@ -41,7 +39,7 @@ def import_application(name: str, where: str, beside: Path | None = None) -> tup
         beside: the folder of the configuration that named it; a file may be relative to it.
     """
     loading.look_last(os.getcwd())  # a user's own modules beside his configuration
-    module, attribute = split(name)
+    module, attribute = loading.split(name, PIPELINE)
     module = _module_called(module, where, beside)
     try:
         found = loading.module_of(module)
@@ -75,12 +73,6 @@ def told(error: BaseException) -> str:
               if "importlib" not in frame.filename and frame.filename != loading.__file__]
     at = f" ({frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
     return f"{type(error).__name__}: {error}{at}"
-
-
-def split(name: str) -> tuple[str, str]:
-    """A module and the attribute of it that is meant."""
-    module, colon, attribute = name.rpartition(":")
-    return (module, attribute) if colon and attribute.isidentifier() else (name, PIPELINE)
 
 
 def _module_called(name: str, where: str, beside: Path | None) -> str:

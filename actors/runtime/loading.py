@@ -1,6 +1,6 @@
 """Where an application, a source or a sink is found by its name, the same in every process of a run.
 
-    package.module:NAME         imported, as Python does it; of an application ``PIPELINE`` if no name is given
+    package.module:NAME         imported, as Python does it
     /path/to/file.py:NAME       loaded from that file, whatever else Python would find under such a name
 
 A file is loaded once a process and is known to Python by its path, so that nothing it is called, ``json.py`` or
@@ -19,16 +19,22 @@ from types import ModuleType
 from typing import Any
 
 
-def named(name: str) -> Any:
-    """Return what is called ``module:NAME`` or ``/path/to/file.py:NAME``.
+def split(name: str, otherwise: str = "") -> tuple[str, str]:
+    """Return the module and the attribute that a name means; ``otherwise`` is the attribute when it gives none."""
+    module, colon, attribute = name.rpartition(":")
+    return (module, attribute) if colon and attribute.isidentifier() else (name, otherwise)
+
+
+def named(name: str, otherwise: str = "") -> Any:
+    """Return what is called ``module:NAME`` or ``/path/to/file.py:NAME``; ``otherwise`` is NAME when none is given.
 
     Raises:
         ImportError: there is no such module.
         AttributeError: it has no such name.
         Exception: whatever the module raises as it is imported.
     """
-    module, colon, attribute = name.rpartition(":")
-    return getattr(module_of(module), attribute) if colon else module_of(name).PIPELINE
+    module, attribute = split(name, otherwise)
+    return getattr(module_of(module), attribute)
 
 
 def module_of(name: str) -> ModuleType:

@@ -21,6 +21,7 @@ from actors.runtime.pipeline import (
     FlowOptions,
     MonitorOptions,
     ParserOptions,
+    Pipeline,
     RestartOptions,
     RunOptions,
     TracingOptions,
@@ -28,6 +29,8 @@ from actors.runtime.pipeline import (
     WindowOptions,
 )
 
+#: What an application's value is called, where nothing else is said.
+PIPELINE = "PIPELINE"
 #: What the names of runs begin with that send dead letters in again.
 RETRY = "retry-"
 
@@ -107,6 +110,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """Write the manifest, readable by this user alone."""
         path.touch(mode=0o600)
         path.write_bytes(msgspec.json.encode(self))
+
+
+def application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:
+    """Import the pipeline that a run is of; return it with the application's own options, as configured."""
+    pipeline: Pipeline = loading.named(manifest.app, PIPELINE)
+    if manifest.query and pipeline.query is not None:
+        pipeline = pipeline.query
+    if manifest.options is None or pipeline.options is None:
+        return pipeline, pipeline.options
+    return pipeline, msgspec.convert(manifest.options, type(pipeline.options))
 
 
 class _Head(msgspec.Struct):

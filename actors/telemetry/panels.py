@@ -16,10 +16,9 @@ from typing import Any
 
 import msgspec
 
-from actors.runtime import loading
 from actors.runtime.emitter import sorted_items
 from actors.runtime.lift import bind
-from actors.runtime.manifest import Manifest
+from actors.runtime.manifest import Manifest, application
 from actors.runtime.pipeline import Aggregates, Bars, Curves, Panel, Pipeline, Totals, Window
 from actors.runtime.state import Key, Merge, Numbers, merge_into, merge_of, read_state
 
@@ -69,14 +68,7 @@ class Panels:
 
     def _application(self) -> tuple[Pipeline, msgspec.Struct | None]:
         if self._loaded is None:
-            manifest = self._manifest
-            pipeline: Pipeline = loading.named(manifest.app)
-            if manifest.query and pipeline.query is not None:
-                pipeline = pipeline.query
-            options = pipeline.options
-            if manifest.options is not None and options is not None:
-                options = msgspec.convert(manifest.options, type(options))
-            self._loaded = pipeline, options
+            self._loaded = application(self._manifest)
         return self._loaded
 
 

@@ -16,6 +16,7 @@ from msgspec import Meta
 from actors.apps.appsinstalled import PIPELINE as APPSINSTALLED
 from actors.console.echo import render
 from actors.runtime.errors import ConfigError
+from actors.runtime.manifest import application
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import Sink, SinkOptions
 from actors.settings import Settings, load
@@ -398,6 +399,8 @@ def test_a_file_that_is_not_there_is_named() -> None:
 def test_the_file_of_an_application_is_loaded_whatever_else_is_called_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tmp_path = tmp_path / "10:30"  # a colon is no sign that a name follows
+    tmp_path.mkdir()
     (tmp_path / "json.py").write_text(
         "from thresher import Pipeline\nfrom thresher.sinks import Lines\nfrom thresher.sources import Files\n"
         "OTHER = PIPELINE = Pipeline(source=Files(pattern='*.log'), parse=bytes.upper, sinks={'out': Lines()})\n")
@@ -406,6 +409,7 @@ def test_the_file_of_an_application_is_loaded_whatever_else_is_called_so(
         settings = load(target, environ={})
         assert settings.manifest.name == "json"
         assert settings.manifest.app.startswith(f"{tmp_path}/json.py")
+        assert application(settings.manifest)[0].parse == bytes.upper
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy" / "main.toml").write_text('app = "../json.py"')
     monkeypatch.chdir("/")
