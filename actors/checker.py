@@ -17,9 +17,10 @@ import msgspec
 from actors.runtime.errors import NO_VALUE, Finish, Reject
 from actors.runtime.lift import bind, bind_partials, lift
 from actors.runtime.messages import FINISH, NO_TIMES, Batch
-from actors.runtime.pipeline import Bulk, Pipeline, WindowOptions, route_of
+from actors.runtime.pipeline import Bulk, Pipeline, route_of
 from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import Rows, unpack_rows
+from actors.runtime.sections import WindowOptions
 from actors.runtime.state import merge_into, merge_of
 from actors.runtime.values import DeadLetter, rejections
 from actors.runtime.windows import Passage, Placer, WindowId, shard_of_window

@@ -7,7 +7,7 @@ from typing import Any
 
 from actors.runtime.events import BATCH_BOUNDS_S, ActorView
 from actors.runtime.manifest import Component, Manifest
-from actors.runtime.pipeline import FlowOptions, ParserOptions
+from actors.runtime.sections import FlowOptions, ParserOptions
 from actors.runtime.topology import stage_of
 from actors.telemetry.model import ActorStatus, Snapshot
 

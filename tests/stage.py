@@ -10,8 +10,8 @@ from actors.runtime.errors import Retryable
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Component, Manifest
 from actors.runtime.messages import Ack, Again, Batch, Credit, InputDone, Member, Message, Span
-from actors.runtime.pipeline import BudgetOptions, FlowOptions, WindowOptions
 from actors.runtime.ports import Source
+from actors.runtime.sections import BudgetOptions, FlowOptions, WindowOptions
 from actors.runtime.values import Chunk, Unit
 from actors.testing import MemorySink, UnorderedMemorySink
 from tests.outbox import Outbox

@@ -24,8 +24,8 @@ from actors.console.inputs import STDIN, settings_of
 from actors.console.measuring import LEAST_S, Result, Suggestion, measure, suggest
 from actors.runtime.errors import ConfigError, ThresherError
 from actors.runtime.manifest import Manifest, component_of
-from actors.runtime.pipeline import MAX_WORKERS, MonitorOptions, TracingOptions
 from actors.runtime.ports import SourceOptions
+from actors.runtime.sections import MAX_WORKERS, MonitorOptions, TracingOptions
 from actors.settings import Settings, load
 from actors.sources.files import Files, matching_files
 from actors.verify.runs import Run, run_one

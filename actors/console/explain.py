@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.runtime.manifest import Manifest
-from actors.runtime.pipeline import WindowOptions
+from actors.runtime.sections import WindowOptions
 from actors.runtime.topology import expand
 
 

@@ -26,8 +26,8 @@ from actors.console.retry_plan import Plan, make_plan, settle, unfinished
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import DONE, FAILED, OVER_BUDGET, RESUMABLE, Observer, RunResult
 from actors.runtime.manifest import RETRY, Component, Manifest, component_of
-from actors.runtime.pipeline import BudgetOptions, MonitorOptions
 from actors.runtime.rundir import RunDirectory
+from actors.runtime.sections import BudgetOptions, MonitorOptions
 from actors.sinks.dead_letters import Returned
 from actors.sources.dead_letters import PlannedLetters
 

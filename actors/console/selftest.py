@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from actors.runtime.pipeline import ParserOptions, Pipeline
+from actors.runtime.pipeline import Pipeline
+from actors.runtime.sections import ParserOptions
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.discard import Discard
 from actors.sources.files import Files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from actors.runtime.pipeline import BudgetOptions
+from actors.runtime.sections import BudgetOptions
 
 
 class ErrorWindow:

@@ -18,7 +18,7 @@ from actors.runtime.child import Child
 from actors.runtime.events import ActorHung, ActorSuspect, Recycled
 from actors.runtime.health import Sample, Verdict
 from actors.runtime.messages import Drain, Hold
-from actors.runtime.pipeline import RecycleOptions
+from actors.runtime.sections import RecycleOptions
 
 #: Time for the stacks to be written before the process is asked to go.
 STACK_S = 0.2

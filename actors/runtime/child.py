@@ -7,8 +7,8 @@ from enum import Enum
 from actors.runtime.events import ActorDied, LastWords
 from actors.runtime.health import Health
 from actors.runtime.messages import Member
-from actors.runtime.pipeline import WatchOptions
 from actors.runtime.restart import Exit
+from actors.runtime.sections import WatchOptions
 from actors.runtime.topology import ChildSpec
 
 

@@ -16,8 +16,8 @@ from actors.runtime.errors import ConfigError
 from actors.runtime.events import Reloaded
 from actors.runtime.manifest import Manifest
 from actors.runtime.messages import Command, Reply
-from actors.runtime.pipeline import MAX_WORKERS
 from actors.runtime.policy import policy_of
+from actors.runtime.sections import MAX_WORKERS
 from actors.runtime.tree import Tree
 
 #: Reads the configuration again. Raises ConfigError when it is wrong.

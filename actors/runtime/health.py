@@ -21,7 +21,7 @@ from enum import Enum
 
 import msgspec
 
-from actors.runtime.pipeline import WatchOptions
+from actors.runtime.sections import WatchOptions
 
 #: Phases in which an actor can hang.
 WORKING = frozenset({"WORK", "WRITE"})

@@ -14,14 +14,14 @@ from actors import __version__
 from actors.runtime import loading
 from actors.runtime.errors import ConfigError
 from actors.runtime.links import Links
-from actors.runtime.pipeline import (
+from actors.runtime.pipeline import Pipeline
+from actors.runtime.sections import (
     AggregatorOptions,
     BudgetOptions,
     CheckerOptions,
     FlowOptions,
     MonitorOptions,
     ParserOptions,
-    Pipeline,
     RestartOptions,
     RunOptions,
     TracingOptions,

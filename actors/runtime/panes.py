@@ -27,7 +27,8 @@ from actors.runtime.emitter import Emit, Emitter
 from actors.runtime.messages import Part
 from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
-from actors.runtime.pipeline import Window, WindowOptions
+from actors.runtime.pipeline import Window
+from actors.runtime.sections import WindowOptions
 from actors.runtime.shard import APPLIED_SCHEMA, ShardFile
 from actors.runtime.state import Merge, Numbers, merge_into
 from actors.runtime.windows import FOREVER, NEVER, Layout, Watermark, WindowId

@@ -30,51 +30,18 @@ from actors.runtime.errors import ConfigError
 from actors.runtime.links import Links
 from actors.runtime.ports import SinkOptions, SourceOptions
 from actors.runtime.sections import (
-    MAX_WORKERS,
     AggregatorOptions,
     BudgetOptions,
     CheckerOptions,
     FlowOptions,
     MonitorOptions,
     ParserOptions,
-    RecycleOptions,
     RestartOptions,
     RunOptions,
     TracingOptions,
     WatchOptions,
     WindowOptions,
 )
-
-__all__ = [
-    "MAX_WORKERS",
-    "Aggregates",
-    "AggregatorOptions",
-    "Bars",
-    "BudgetOptions",
-    "Bulk",
-    "CheckerOptions",
-    "Curves",
-    "Distinct",
-    "FlowOptions",
-    "Fold",
-    "MonitorOptions",
-    "Panel",
-    "ParserOptions",
-    "Pipeline",
-    "RecycleOptions",
-    "RestartOptions",
-    "RunOptions",
-    "Totals",
-    "TracingOptions",
-    "WatchOptions",
-    "Window",
-    "WindowOptions",
-    "Windows",
-    "drop",
-    "identity",
-    "per_chunk",
-    "route_of",
-]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

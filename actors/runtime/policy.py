@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.runtime.manifest import Manifest
-from actors.runtime.pipeline import RecycleOptions, RestartOptions, RunOptions, WatchOptions
+from actors.runtime.sections import RecycleOptions, RestartOptions, RunOptions, WatchOptions
 
 
 class Policy(msgspec.Struct, frozen=True):

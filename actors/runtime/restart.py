@@ -16,7 +16,7 @@ import msgspec
 
 from actors.runtime.events import BAD_CONFIG
 from actors.runtime.messages import BatchId
-from actors.runtime.pipeline import RestartOptions
+from actors.runtime.sections import RestartOptions
 
 #: A boot failure is tried again after this many seconds.
 BOOT_RETRY_S = 1.0

@@ -16,7 +16,7 @@ from collections.abc import Container
 import msgspec
 
 from actors.runtime.manifest import Component, Manifest
-from actors.runtime.pipeline import MAX_WORKERS
+from actors.runtime.sections import MAX_WORKERS
 
 DEAD_LETTERS = "dead_letters"
 MONITOR = "monitor"

@@ -34,7 +34,8 @@ import msgspec
 from actors.runtime.errors import Reject
 from actors.runtime.lift import bind, lift
 from actors.runtime.messages import Batch, Span
-from actors.runtime.pipeline import WindowOptions, Windows
+from actors.runtime.pipeline import Windows
+from actors.runtime.sections import WindowOptions
 
 #: Start, end (in ms) and key of a window.
 WindowId = tuple[int, int, tuple[Any, ...]]

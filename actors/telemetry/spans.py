@@ -34,7 +34,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 import actors
-from actors.runtime.pipeline import TracingOptions
+from actors.runtime.sections import TracingOptions
 from actors.runtime.tracing import Fact, Span, Tracer
 
 #: Most spans that wait to be sent (of the largest kind some 7 kB each); most in one request.

@@ -30,8 +30,9 @@ from actors.runtime.actor import Post
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Component, Manifest
 from actors.runtime.messages import Ack, Batch, Failed, Part, Roster, decode, encode
-from actors.runtime.pipeline import CheckerOptions, ParserOptions, Pipeline
+from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import Source
+from actors.runtime.sections import CheckerOptions, ParserOptions
 from actors.runtime.shard import ShardFile, ShardState
 from actors.runtime.topology import DEAD_LETTERS, expand
 from actors.runtime.tracing import OFF, Tracer

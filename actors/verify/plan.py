@@ -9,8 +9,8 @@ import msgspec
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.manifest import Component, Manifest, component_of
-from actors.runtime.pipeline import MonitorOptions, TracingOptions
 from actors.runtime.ports import SourceOptions
+from actors.runtime.sections import MonitorOptions, TracingOptions
 from actors.sinks.dead_letters import DeadLetters
 from actors.sources.files import Files
 from actors.verify.recording import recording_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import traceback
 
-from actors.runtime.pipeline import FlowOptions, ParserOptions, Pipeline
+from actors.runtime.pipeline import Pipeline
+from actors.runtime.sections import FlowOptions, ParserOptions
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.stdout import Stdout
 from actors.sources.files import Files

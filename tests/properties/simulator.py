@@ -18,8 +18,9 @@ from actors.runtime.actor import Post
 from actors.runtime.errors import Finish, Reject
 from actors.runtime.ledger import Ledger, read_units
 from actors.runtime.messages import NO_TIMES, Batch, Span
-from actors.runtime.pipeline import FlowOptions, Fold, Pipeline, WindowOptions
+from actors.runtime.pipeline import Fold, Pipeline
 from actors.runtime.ports import Source
+from actors.runtime.sections import FlowOptions, WindowOptions
 from actors.runtime.values import Chunk, Unit
 from actors.runtime.worker import Made, Work
 from actors.testing import Faults, MemorySink, MemorySource, UnorderedMemorySink

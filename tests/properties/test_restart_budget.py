@@ -7,8 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.runtime.pipeline import RestartOptions
 from actors.runtime.restart import HEALTHY_S, Backoff, Pool, RestartBudget, full_jitter
+from actors.runtime.sections import RestartOptions
 
 #: Times of deaths, in order, in halves of a second: sums of them are exact.
 TIMES = st.lists(st.integers(0, 200), max_size=60).map(lambda halves: [half / 2 for half in sorted(halves)])

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.runtime.pipeline import AggregatorOptions, FlowOptions, Fold, Pipeline, Window, WindowOptions, Windows
+from actors.runtime.pipeline import Fold, Pipeline, Window, Windows
+from actors.runtime.sections import AggregatorOptions, FlowOptions, WindowOptions
 from actors.testing import Faults, MemorySink, MemorySource, UnorderedMemorySink
 from actors.testing.inline import result_of
 from actors.testing.world import Shape, World

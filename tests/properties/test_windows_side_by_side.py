@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from actors.runtime.ledger import Ledger
-from actors.runtime.pipeline import Pipeline, WindowOptions
+from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import Source
+from actors.runtime.sections import WindowOptions
 from actors.runtime.values import Chunk, Unit
 from actors.testing import Faults
 from actors.testing.inline import result_of

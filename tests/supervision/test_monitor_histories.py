@@ -6,8 +6,8 @@ from actors.runtime.actions import Emit, Say
 from actors.runtime.child import Mode
 from actors.runtime.events import BAD_CONFIG, DONE, ActorDied, RunReady
 from actors.runtime.messages import Roster, Start, Stop
-from actors.runtime.pipeline import RestartOptions, RunOptions
 from actors.runtime.restart import Exit
+from actors.runtime.sections import RestartOptions, RunOptions
 from actors.runtime.topology import ChildSpec
 from tests.supervision.test_tree_histories import SPECS as VITAL
 from tests.supervision.test_tree_histories import History, ended, mail, sent, spawned

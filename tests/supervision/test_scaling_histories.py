@@ -13,9 +13,9 @@ from actors.runtime.desk import Desk
 from actors.runtime.health import Sample
 from actors.runtime.membership import Membership
 from actors.runtime.messages import Command, Reply, Roster, Start
-from actors.runtime.pipeline import MAX_WORKERS, RestartOptions, WatchOptions
 from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit
+from actors.runtime.sections import MAX_WORKERS, RestartOptions, WatchOptions
 from actors.settings import load
 from tests.supervision.test_tree_histories import SPECS, History, sent
 

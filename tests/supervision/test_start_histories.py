@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from actors.runtime.actions import Kill
-from actors.runtime.pipeline import RestartOptions
+from actors.runtime.sections import RestartOptions
 from tests.supervision.test_tree_histories import SPECS, History
 
 

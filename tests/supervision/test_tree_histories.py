@@ -15,9 +15,9 @@ from actors.runtime.child import Mode
 from actors.runtime.events import BAD_CONFIG, DONE, FAILED, RESUMABLE, ActorDied, LastWords
 from actors.runtime.health import Sample
 from actors.runtime.messages import Drain, Hold, Message, Roster, Start, Stop, Suspect
-from actors.runtime.pipeline import RecycleOptions, RestartOptions, RunOptions
 from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit
+from actors.runtime.sections import RecycleOptions, RestartOptions, RunOptions
 from actors.runtime.topology import ChildSpec
 
 SPECS = (

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.runtime.budget import ErrorWindow
-from actors.runtime.pipeline import BudgetOptions
+from actors.runtime.sections import BudgetOptions
 
 OPTIONS = BudgetOptions(window_s=10, max_window_error_rate=0.1, window_records=100)
 

@@ -14,8 +14,9 @@ from actors.parser import BULK_BYTES, bulk_of, quick_slices
 from actors.runtime.errors import Reject
 from actors.runtime.lift import lift
 from actors.runtime.messages import Batch
-from actors.runtime.pipeline import Bulk, Fold, Pipeline, WindowOptions, Windows, per_chunk
+from actors.runtime.pipeline import Bulk, Fold, Pipeline, Windows, per_chunk
 from actors.runtime.rows import Rows
+from actors.runtime.sections import WindowOptions
 from actors.runtime.windows import Passage, Placer
 from actors.sinks.dead_letters import DeadLetters
 from actors.sinks.jsonl import Jsonl

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.runtime.health import Health, Sample, Verdict
-from actors.runtime.pipeline import WatchOptions
+from actors.runtime.sections import WatchOptions
 
 OPTIONS = WatchOptions(suspect_s=5, hard_cpu_s=60, hard_block_s=15, stopped_s=30)
 PERIOD_S = 0.5

@@ -21,20 +21,8 @@ from actors.runtime.emitter import Emitter
 from actors.runtime.manifest import Component, Manifest
 from actors.runtime.messages import Part
 from actors.runtime.panes import WindowState, read_panes
-from actors.runtime.pipeline import (
-    Aggregates,
-    AggregatorOptions,
-    Bars,
-    Curves,
-    Distinct,
-    Fold,
-    Panel,
-    Pipeline,
-    Totals,
-    Window,
-    WindowOptions,
-    Windows,
-)
+from actors.runtime.pipeline import Aggregates, Bars, Curves, Distinct, Fold, Panel, Pipeline, Totals, Window, Windows
+from actors.runtime.sections import AggregatorOptions, WindowOptions
 from actors.runtime.state import FoldState, add_each
 from actors.sinks.dead_letters import DeadLetters
 from actors.sources.files import Files

@@ -14,7 +14,8 @@ from actors.runtime.emitter import Emitter
 from actors.runtime.messages import Part
 from actors.runtime.outbox import Entry
 from actors.runtime.panes import WindowState
-from actors.runtime.pipeline import Window, WindowOptions
+from actors.runtime.pipeline import Window
+from actors.runtime.sections import WindowOptions
 from actors.runtime.state import add_each
 from actors.testing import MemorySink, UnorderedMemorySink
 

@@ -10,7 +10,7 @@ import pytest
 from actors.reader import LOOK_S, Reader
 from actors.runtime.ledger import read_units
 from actors.runtime.messages import NO_TIMES, Span
-from actors.runtime.pipeline import WindowOptions
+from actors.runtime.sections import WindowOptions
 from tests.stage import RUN, Stage
 
 FIRST = WindowOptions(start="first", disorder_s=0.01)

@@ -8,7 +8,6 @@ import signal
 
 import pytest
 
-from actors.runtime.pipeline import RestartOptions
 from actors.runtime.restart import (
     BOOT_RETRY_S,
     HEALTHY_S,
@@ -20,6 +19,7 @@ from actors.runtime.restart import (
     full_jitter,
     wants_restart,
 )
+from actors.runtime.sections import RestartOptions
 
 
 def pool(**options: float) -> Pool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.runtime.pipeline import TracingOptions
+from actors.runtime.sections import TracingOptions
 from actors.runtime.tracing import Tracer
 from actors.telemetry.spans import FLUSH_S, QUEUE_SPANS, REQUEST_S, open_tracer
 from tests.otlp import Collector

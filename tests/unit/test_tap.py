@@ -18,7 +18,8 @@ from actors.console.tap import belongs, main, render, require_stage, stages_of
 from actors.runtime import rundir
 from actors.runtime.errors import ConfigError, Finish, Reject
 from actors.runtime.messages import Batch, Tap
-from actors.runtime.pipeline import Fold, Pipeline, WindowOptions
+from actors.runtime.pipeline import Fold, Pipeline
+from actors.runtime.sections import WindowOptions
 from actors.runtime.tap import Inspector, Shown, Taps, plain
 from actors.runtime.values import DeadLetter
 from actors.runtime.windows import Placer

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from actors.runtime.manifest import Component, Manifest
-from actors.runtime.pipeline import AggregatorOptions, CheckerOptions, ParserOptions
+from actors.runtime.sections import AggregatorOptions, CheckerOptions, ParserOptions
 from actors.runtime.topology import (
     DOWNSTREAM,
     aggregator_names,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.messages import Batch, Span
-from actors.runtime.pipeline import WindowOptions, Windows
+from actors.runtime.pipeline import Windows
+from actors.runtime.sections import WindowOptions
 from actors.runtime.windows import FOREVER, NEVER, Layout, Passage, Placer, Watermark, iso, shard_of_window
 
 HOUR = WindowOptions(size_s=3600, disorder_s=300)
