@@ -19,7 +19,7 @@ from actors.console.commandline import target_options
 from actors.console.inputs import settings_from
 from actors.runtime import rundir
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.extras import how_to_install
+from actors.runtime.extras import EXTRAS, how_to_install, is_installed
 from actors.runtime.manifest import Manifest
 from actors.runtime.ports import SinkOptions, SourceOptions, looks
 from actors.runtime.topology import DEAD_LETTERS, expand
@@ -119,13 +119,12 @@ def _asked(what: str, ask: Callable[[], list[str]], otherwise: str) -> Finding:
 def _installed(settings: Settings) -> Iterator[Finding]:
     """Modules that this configuration needs, with the command that brings each."""
     manifest = settings.manifest
-    wanted = [("numpy", "numbers")] if settings.pipeline.distinct is not None else []
-    wanted += [("aiohttp", "monitor"), ("prometheus_client", "monitor")] if manifest.monitor.enabled else []
-    wanted += [("opentelemetry.sdk", "otel"), ("opentelemetry.exporter.otlp.proto.http", "otel")] * (
-        manifest.tracing.enabled)
+    needed = {"numbers": settings.pipeline.distinct is not None, "monitor": manifest.monitor.enabled,
+              "otel": manifest.tracing.enabled}
+    wanted = [(module, extra) for extra, is_needed in needed.items() if is_needed for module in EXTRAS[extra]]
     for component in (manifest.source, *manifest.sinks.values(), manifest.dead_letters):
         wanted += [(module, "") for module in component.load().imports]
-    missing = {module: extra for module, extra in wanted if not surroundings.has(module)}
+    missing = {module: extra for module, extra in wanted if not is_installed(module)}
     text = "\n".join(f"{module} is not installed: "
                      + (how_to_install(extra) if extra else f"pip install {module.partition('.')[0]}")
                      for module, extra in missing.items())

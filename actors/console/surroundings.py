@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import resource
 import socket
@@ -111,14 +110,6 @@ def _cgroup(name: str) -> list[str]:
             found.append((folder / name).read_text().strip())
         folder = folder.parent
     return found
-
-
-def has(module: str) -> bool:
-    """Whether a module can be imported, without doing it."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def existing(path: Path) -> Path:
