@@ -28,6 +28,7 @@ _KEPT_BLOCK_BYTES = 32 * 1024 * 1024
 def main(argv: list[str]) -> int:
     """Run the actor of a command line; return its exit code."""
     run_dir = Path(argv[4])
+    # Before anything of ours is imported: the name of the file is that of ``rundir.SEARCH_PATH``.
     with contextlib.suppress(FileNotFoundError):  # by hand, or in a test: modules are looked for as usual
         sys.path[:] = json.loads((run_dir / "search-path.json").read_text(encoding="utf-8"))
     return run(argv[0], int(argv[2]), run_dir, int(argv[6]))
@@ -42,7 +43,7 @@ def run(name: str, generation: int, run_dir: Path, parent: int) -> int:
         run_dir: the run directory.
         parent: pid of the supervisor.
     """
-    _die_with(parent)
+    die_with(parent)
     # Ctrl-C goes to everyone at the terminal; the supervisor decides what it means. SIGTERM keeps its meaning: an
     # operator who kills one actor sees it restarted.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -112,9 +113,9 @@ def _be_a_good_worker() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT_BLOCK_BYTES)
 
 
-def _die_with(parent: int) -> None:
-    """Make the kernel kill this process when its supervisor dies, however it dies."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with(parent: int, number: int = signal.SIGKILL) -> None:
+    """Make the kernel send this process a signal when its parent dies, however it dies."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
-from typing import Any
+import sys
 
-_PR_SET_PDEATHSIG = 1
+from actors.__main__ import die_with
 
 
-def main(request: dict[str, Any]) -> int:
-    """Run a command line; return its exit code. When the caller dies the run is drained, as by SIGTERM.
+def main() -> int:
+    """Run the command line of this process: the caller's pid, then the words; return the exit code.
 
-    Args:
-        request: ``words`` of the command line, and ``parent``: pid of the caller.
+    When the caller dies the run is drained, as by SIGTERM.
     """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != request["parent"]:  # he died before the line above
-        return 1
+    die_with(int(sys.argv[1]), signal.SIGTERM)
     from actors import cli
 
-    return cli.main(request["words"])
+    return cli.main(sys.argv[2:])

@@ -20,16 +20,14 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime import loading
 from actors.runtime.errors import ConfigError
+from actors.runtime.events import FAILED
 from actors.runtime.pipeline import Pipeline
 
 PathLike = str | os.PathLike[str]
 #: Set in the process of a run, and so in its actors: to begin another one there would go on for ever.
 INSIDE = "THRESHER_INSIDE_RUN"
-_BAD_CONFIG, _FAILED = 78, 1
-_START = ("import json, sys; request = json.loads(sys.argv[1]); "
-          "sys.path += [path for path in request['path'] if path not in sys.path]; "
-          "from thresher._child import main; sys.exit(main(request))")
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,9 +141,8 @@ def _importable(module: ModuleType) -> str:
 
 
 def _start(words: list[str]) -> subprocess.Popen[bytes]:
-    request = {"words": words, "parent": os.getpid(), "path": [os.path.abspath(path) for path in sys.path]}
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", _START, json.dumps(request)], env={**os.environ, INSIDE: "1"},
+        [*loading.fresh_interpreter("thresher._child"), str(os.getpid()), *words], env={**os.environ, INSIDE: "1"},
         process_group=0)  # Ctrl-C at the terminal comes to us alone, and goes on from here once
 
 
@@ -169,8 +166,8 @@ def _result(code: int, report: Path) -> RunResult:
         said: dict[str, Any] = json.loads(report.read_bytes())
     except (OSError, ValueError):
         why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"it ended with code {code}, without a report"
-        return RunResult(code=code if code > 0 else _FAILED, reason=f"the process of the run: {why}")
-    if said["code"] == _BAD_CONFIG and said.get("event") == "refused":
+        return RunResult(code=code if code > 0 else FAILED, reason=f"the process of the run: {why}")
+    if said["event"] == "refused":
         raise ConfigError(said["reason"])
     return RunResult(
         code=said["code"], reason=said["reason"], seconds=said["seconds"], read=said["read"],

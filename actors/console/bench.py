@@ -22,6 +22,7 @@ from actors.console import surroundings
 from actors.console.commandline import at_least, target_options
 from actors.console.inputs import STDIN, settings_of
 from actors.console.measuring import LEAST_S, Result, Suggestion, measure, suggest
+from actors.runtime import loading
 from actors.runtime.errors import ConfigError, ThresherError
 from actors.runtime.manifest import Manifest, component_of
 from actors.runtime.ports import SourceOptions
@@ -128,7 +129,7 @@ def _settings(options: argparse.Namespace, state: str) -> Settings:
 def _results(manifest: Manifest, options: argparse.Namespace, scratch: Path, cores: float) -> Iterator[Result]:
     """Measure with each number of workers; a short input is repeated after the first look at it."""
     numbers = options.workers or _usual(cores)
-    command = [sys.executable, "-m", "actors.cli", "bench", options.target, "--one"]
+    command = [*loading.fresh_interpreter("actors.cli"), "bench", options.target, "--one"]
     original, times, tries = manifest, 1, 0
     index = 0
     while index < len(numbers):

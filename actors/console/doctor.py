@@ -28,7 +28,7 @@ import msgspec
 import actors
 from actors.console import selftest, surroundings
 from actors.console.command import state_of
-from actors.runtime import extras, rundir
+from actors.runtime import extras, loading, rundir
 from actors.runtime.mailbox import library
 
 FAILURE = 1
@@ -186,8 +186,8 @@ def run_selftest() -> str:
     with tempfile.TemporaryDirectory(prefix="thresher-doctor-", ignore_cleanup_errors=True) as scratch:
         state, numbers = Path(scratch) / "state", Path(scratch) / "numbers.txt"
         numbers.write_text("".join(f"{number}\n" for number in range(selftest.RECORDS)))
-        command = [sys.executable, "-m", "actors.cli", "run", selftest.__name__, str(numbers), "--state", str(state),
-                   "--format", "json"]
+        command = [*loading.fresh_interpreter("actors.cli"), "run", selftest.__name__, str(numbers), "--state",
+                   str(state), "--format", "json"]
         # A configuration in the environment is not what is tested here.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("THRESHER_")}
         try:

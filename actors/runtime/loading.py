@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
@@ -51,6 +52,23 @@ def look_last(folder: str) -> None:
     """Let modules be found in a folder, behind all others."""
     if folder not in sys.path:
         sys.path.append(folder)
+
+
+def search_path() -> list[str]:
+    """Where modules are looked for in this process, as absolute paths."""
+    return [os.path.abspath(path) for path in sys.path]
+
+
+def fresh_interpreter(module: str) -> list[str]:
+    """Return the command that calls ``main()`` of a module in a fresh interpreter; words for ``sys.argv`` may follow.
+
+    It looks for modules where any interpreter does, and then where this one does: neither the folder it is started in
+    nor one of the caller's stands before what is installed.
+    """
+    start = ("import json, sys; paths = json.loads(sys.argv.pop(1)); "
+             "sys.path += [path for path in paths if path not in sys.path]; "
+             f"from {module} import main; sys.exit(main())")
+    return [sys.executable, "-P", "-c", start, json.dumps(search_path())]
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -15,11 +15,11 @@ import json
 import os
 import shutil
 import stat
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from actors.runtime import loading
 from actors.runtime.errors import ConfigError
 
 #: Longer than anybody holds the lock who is no run.
@@ -42,7 +42,7 @@ def save_search_path(run_dir: Path) -> None:
     """Write down where modules are looked for in this process, for actors that are executed."""
     file = run_dir / SEARCH_PATH
     file.touch(mode=0o600)
-    file.write_text(json.dumps([os.path.abspath(path) for path in sys.path]), encoding="utf-8")
+    file.write_text(json.dumps(loading.search_path()), encoding="utf-8")
 
 
 def base() -> Path:

@@ -13,14 +13,13 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from actors.runtime import procfs
+from actors.runtime import loading, procfs
 from actors.runtime.board import read_views
 from actors.runtime.errors import ConfigError, ThresherError
 from actors.runtime.events import BAD_CONFIG, DONE, ActorView, Event, Observer, RunResult
@@ -118,7 +117,7 @@ def make(
 
 def command_of(target: str) -> list[str]:
     """The command that runs one variant in a fresh interpreter; the folder follows."""
-    return [sys.executable, "-m", "actors.cli", "verify", target, "--one"]
+    return [*loading.fresh_interpreter("actors.cli"), "verify", target, "--one"]
 
 
 def _watch(child: subprocess.Popen[bytes], killer: _Killer, limit: float | None) -> str:
