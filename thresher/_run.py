@@ -1,8 +1,8 @@
 """``thresher.run``: a run from a program of one's own, in a process of its own.
 
-What the caller has done to his process (threads, an event loop, an open ZeroMQ context, signal handlers, a notebook's
-kernel) is nothing to a run, and what a run does to its own (it forks actors, takes the signals, waits for every child)
-is nothing to the caller. So nothing is pickled either: the run imports the pipeline by its name, as every actor does.
+The caller's process (its threads, event loop, ZeroMQ contexts, signal handlers, a notebook's kernel) does not touch the
+run, and the run, which forks actors, takes signals and waits for every child, does not touch the caller's process.
+Nothing is pickled: the run imports the pipeline by its name, as every actor does.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Arg
     """Return the parser of command lines, and that of the verb `run`; of others only the one that is named has all."""
     parser = argparse.ArgumentParser(
         prog="thresher", description="Record pipelines on all cores of a machine.",
-        epilog="TARGET: an application's name, a TOML file whose `app` names one, or a dotted module with a PIPELINE.")
+        epilog="TARGET: an application's name, a TOML file whose `app` names one, a dotted module with a PIPELINE, "
+               "or its file (path/to/words.py).")
     parser.add_argument("--version", action="version", version=f"thresher {actors.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="VERB")
     verbs = {name: _verb(subparsers, name, text) for name, text in VERBS.items()}

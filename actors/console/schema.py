@@ -31,7 +31,7 @@ from actors.settings import load
 Part = dict[str, Any]
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"
-_APP = "The application: one that ships, or a dotted module of yours that has a PIPELINE."
+_APP = "The application: one that ships, or a module of yours that has a PIPELINE, dotted or as a file."
 _STATE = "Where positions, dead letters, aggregates and embedded stores are kept; var/NAME if it is not given."
 _CUSTOM = "A type of your own: module:Class, the options struct of a source or a sink."
 _REFERENCE: Part = {"type": "string", "pattern": r"\$\{(env|file):[^}]+\}",

@@ -1,4 +1,4 @@
-"""What is installed only by those who want it: which modules, and the command that brings them.
+"""Libraries that are installed on demand: which modules they have, and the command that brings them.
 
 Thresher itself may come from a checkout or from a wheel of one's own, so the command names the libraries: it works as
 it is written wherever pip works. ``setup.cfg`` has the same lists for ``pip install '.[sql]'`` in a checkout.

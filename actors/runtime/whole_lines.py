@@ -3,12 +3,13 @@
 The processes of a run share standard output and standard error, with one another and often with a file or a pipe for
 both. Python's own streams write a line in pieces: with ``PYTHONUNBUFFERED``, as containers set it, a ``print`` is one
 write for each argument and one for the newline, and a full buffer is cut anywhere. Between two pieces comes what
-another process says. So ``install`` gives a process streams that cut at newlines only, also for what libraries and
+another process writes. So ``install`` gives a process streams that cut at newlines only, also for what libraries and
 the functions of applications print.
 
-A pipe takes up to ``PIPE_BUF`` bytes at once; of a longer write others may come in between. Whoever writes to a pipe or
-a socket therefore has a lock on it, one that the kernel keeps for the pipe itself, not for who has opened it, and takes
-back from the dead. Whoever was stopped while holding it silences nobody: after ``PATIENCE_S`` one writes without.
+A pipe takes up to ``PIPE_BUF`` bytes at once; into a longer write other processes may write. A process that writes to a
+pipe or a socket therefore locks it. The kernel keeps this lock for the pipe itself, not for a descriptor, and releases
+it when its owner dies. A process that is stopped while it holds the lock silences no other: after ``PATIENCE_S`` the
+others write without the lock.
 
 What does not work: ``flock`` (the processes share one open file description, so it is everybody's lock at once); the
 line buffering of ``TextIOWrapper`` (it flushes the beginning of the next line with the end of this one, and is cut
@@ -29,7 +30,7 @@ import time
 from collections.abc import Iterator
 from typing import TextIO
 
-#: Longest time that somebody waits for his turn.
+#: Longest time that a process waits for its turn, in seconds.
 PATIENCE_S = 1.0
 _LOOK_S = 0.001
 #: So much is kept of a stream that is buffered before it is written.
@@ -39,7 +40,7 @@ _threads: dict[tuple[int, int], threading.RLock] = {}
 
 
 class Turns:
-    """Who writes to a descriptor now, among the threads of this process and, for a pipe or a socket, among processes.
+    """Turns at writing to a descriptor, among the threads of this process and, for a pipe or a socket, among processes.
 
     Regular files and terminals take a write of any size as one.
 
@@ -53,7 +54,7 @@ class Turns:
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """Have others wait."""
+        """Hold the turn; other writers wait until it is given back."""
         about = os.fstat(self._descriptor)
         with _threads.setdefault((about.st_dev, about.st_ino), threading.RLock()):
             is_locked = (stat.S_ISFIFO(about.st_mode) or stat.S_ISSOCK(about.st_mode)) and self._lock()
