@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 
 from actors.runtime.values import Chunk, Unit
-from actors.sources.inflate import ByteStream, Fault
+from actors.sources.streams import ByteStream, Fault
 
 BOM = b"\xef\xbb\xbf"
 _NEWLINE = 10

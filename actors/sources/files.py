@@ -36,7 +36,8 @@ from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
 from actors.sources.cutter import Cutter
-from actors.sources.inflate import ByteStream, Identity
+from actors.sources.inflate import Identity
+from actors.sources.streams import ByteStream
 
 #: Files and patterns that ``describe`` names before it only counts.
 _NAMED = 3

@@ -12,18 +12,19 @@ from actors.runtime.ports import UnitLedger
 from actors.runtime.values import Chunk
 from actors.sources import inflate
 from actors.sources.cutter import Cutter
+from actors.sources.gunzip import MAGIC, GzipStream
 from actors.sources.tail import HEAD_BYTES, Limits, Tail
 
 
 def is_packed(file: FileIO, path: str) -> bool:
     """Whether a file is compressed, or says so."""
-    head = os.pread(file.fileno(), len(inflate.MAGIC), 0)
-    return head == inflate.MAGIC or path.lower().endswith(".gz")
+    head = os.pread(file.fileno(), len(MAGIC), 0)
+    return head == MAGIC or path.lower().endswith(".gz")
 
 
 def head_of(file: FileIO) -> bytes:
     """Return the first bytes of the content; of one that cannot be decoded, as it lies on disk."""
-    stream = inflate.GzipStream(file)
+    stream = GzipStream(file)
     head = b""
     while len(head) < HEAD_BYTES and (block := stream.read()):
         head += block

@@ -20,16 +20,13 @@ from hypothesis import strategies as st
 
 from actors.runtime.progress import listen
 from actors.sources.inflate import (
-    BLOCK_BYTES,
-    INPUT_BYTES,
-    ByteStream,
-    Fault,
     byte_stream,
     change_of,
     fingerprint,
     identity_of,
     open_regular,
 )
+from actors.sources.streams import BLOCK_BYTES, INPUT_BYTES, ByteStream, Fault
 from tests.fakes import Signs
 
 TEXT = b"".join(b"idfa\t%d\t%d\n" % (number * 7919 % 1009, number) for number in range(60))
@@ -166,17 +163,26 @@ def test_damage_in_a_later_member_keeps_the_members_before_it_and_names_the_comp
     assert got == TEXT * 3 + TEXT
     assert fault is not None and fault.reason == "corrupt_gzip"
     assert f"between the compressed bytes {len(first)} and {len(first) + len(second)}, so that" in fault.detail
-    assert "Incorrect checksum" in fault.detail and fault.detail.endswith("nothing behind it was read")
+    assert "incorrect checksum" in fault.detail and fault.detail.endswith("nothing behind it was read")
 
 
-@pytest.mark.parametrize("garbage", [b"x", b"garbage\n", b"\x1fx", b"\0\0x"])
-def test_what_follows_the_last_member_and_is_not_gzip_is_a_fault(garbage: bytes) -> None:
+@pytest.mark.parametrize("garbage", [b"x", b"garbage\n", b"\x1fx", b"\0\0x", b"x" * INPUT_BYTES, bytes(70_000) + b"x"])
+def test_what_follows_the_last_member_and_is_not_gzip_leaves_the_file_whole_and_is_a_note(garbage: bytes) -> None:
     content = members_of(TEXT)
-    got, fault = read_all(content + garbage)
-    offset = len(content) + garbage.count(b"\0")
-    assert got == TEXT
-    assert fault == Fault("corrupt_gzip", f"what follows the gzip data at compressed byte {offset} is not gzip: "
-                          f"it begins with {garbage.lstrip(bytes(1)).hex(' ')}; it was not read")
+    with stream_of(content + garbage) as stream:
+        assert (rest_of(stream), stream.fault) == (TEXT, None)
+        assert stream.note.startswith(f"{len(garbage)} bytes behind the gzip data, from byte {len(content)} on, are no")
+        assert f"begin with {garbage.lstrip(bytes(1))[:8].hex(' ')} and were not read" in stream.note
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 511, INPUT_BYTES, 3 * INPUT_BYTES])
+def test_zeros_behind_the_last_member_leave_the_file_whole_and_are_a_note(zeros: int) -> None:
+    content = members_of(TEXT)
+    with stream_of(content + bytes(zeros)) as stream:
+        assert (rest_of(stream), stream.fault) == (TEXT, None)
+        assert stream.note == ((zeros and f"{zeros} zero bytes follow the gzip data, from byte {len(content)} on: they "
+                               "are padding") or "")
+        assert stream.consumed == len(content) + zeros
 
 
 def test_a_name_that_ends_in_gz_over_other_content_is_a_fault_and_gives_no_bytes() -> None:

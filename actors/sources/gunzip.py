@@ -1,0 +1,233 @@
+"""The bytes of a gzip file of any number of members.
+
+    file ──64 KiB──▶ header ──▶ ISA-L, raw deflate ──at most 256 KiB──▶ read()
+                      │ here     │ bad block                    └─▶ checksum and length, here
+                      ▼          └─▶ salvage: the same member once more, the last bytes one at a time
+                     fault
+
+Guarantees:
+
+* What zlib takes for gzip is read whole, wherever the borders of the blocks are that are read.
+* Every byte that can be decoded before a fault is given, and how many they are does not depend on how one asked: a
+  resumed run sees the same bytes and the same fault at the same place.
+* Memory is bounded by the two block sizes, whatever the ratio of compression, and the length of a header.
+* After a fault nothing more is read: a member behind a damaged one is not looked for.
+* As with ``gzip -d``, what follows the last member and is no gzip leaves the file whole: it is a note. What begins like
+  a member and is none is a fault, for a member it may have been; so is a file that ends within the two bytes.
+
+Why salvage. A decoder that meets a damaged block raises and takes with it all that it had decoded in that call, up to
+256 KiB of good records. Its state cannot be copied, so the member is decoded again from its start to a little before
+the failing input, and from there with one byte of input and one byte of output a call: then the call that raises has
+nothing in hand. That costs one more pass over a damaged file, and nothing for a sound one.
+
+What does not work: ISA-L's own reading of headers (of those with two optional fields, or a checksum, that are given in
+two calls, it takes one for another, and calls a sound file damaged); ``gzip.open`` (more than twice the time of ISA-L,
+and it raises away the buffered good bytes too); zlib's ``copy()`` before each call (a copy of 40 KiB for each block of
+every sound file); decoding a whole compressed block at once (64 KiB of zip bomb are 64 MiB).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from io import FileIO
+from typing import TYPE_CHECKING, cast
+
+from actors.runtime.progress import progress
+from actors.sources.streams import BLOCK_BYTES, INPUT_BYTES, Compressed, Fault, Truncated, what_follows
+
+if TYPE_CHECKING:
+    from isal.isal_zlib import Decompress
+
+MAGIC = b"\x1f\x8b"
+#: Compressed bytes before the failing input that salvage takes one at a time. A decoder keeps at most some ten bytes
+#: that it has taken in and not yet used; arbitrary above that.
+_MARGIN_BYTES = 256
+#: window bits 15, neither header nor trailer
+_RAW = -15
+_DEFLATED = 8
+_FHCRC, _FEXTRA, _FNAME, _FCOMMENT, _RESERVED = 0x02, 0x04, 0x08, 0x10, 0xe0
+
+
+class Damaged(Exception):
+    """What was read cannot be part of a gzip file; the text says why."""
+
+
+def read_header(source: Compressed) -> None:
+    """Go behind the header of a member, as RFC 1952 has it and zlib reads it.
+
+    Raises:
+        Truncated: the file ends within it.
+        Damaged: it is none.
+    """
+    fixed = source.take(10)
+    method, flags = fixed[2], fixed[3]
+    if method != _DEFLATED:
+        raise Damaged(f"unknown compression method {method}")
+    if flags & _RESERVED:
+        raise Damaged("unknown header flags set")
+    checksum = zlib.crc32(fixed)
+    if flags & _FEXTRA:
+        size = source.take(2)
+        checksum = zlib.crc32(source.take(int.from_bytes(size, "little")), zlib.crc32(size, checksum))
+    for field in (_FNAME, _FCOMMENT):
+        if flags & field:
+            checksum = _pass_text(source, checksum)
+    if flags & _FHCRC and int.from_bytes(source.take(2), "little") != checksum & 0xffff:
+        raise Damaged("incorrect checksum of its header")
+
+
+def _pass_text(source: Compressed, checksum: int) -> int:
+    """Go behind a text that ends with a zero; no more of it is held than a block."""
+    while True:
+        source.fill(1)
+        end = source.held.find(b"\0") + 1
+        text = source.take(end or len(source.held) or 1)
+        checksum = zlib.crc32(text, checksum)
+        if end:
+            return checksum
+
+
+class GzipStream:
+    """The uncompressed bytes of a gzip file of any number of members, with zero padding between and behind them."""
+
+    def __init__(self, file: FileIO) -> None:
+        from isal import isal_zlib  # here, for not every process that knows the options reads files
+
+        self.fault: Fault | None = None
+        self.note = ""
+        self._zlib = isal_zlib
+        self._error = cast("type[Exception]", isal_zlib.error)  # its stub says that it is an instance
+        self._source = Compressed(file)
+        self._decoder: Decompress | None = None
+        self._ended = False
+        self._has_more = False  # the decoder may have output left without any input
+        self._left_over = b""  # decoded, and not asked for by ``skip``
+        self._member_at = 0  # compressed offset of the member that is decoded
+        self._body_at = 0  # and of what follows its header
+        self._member_bytes = 0  # uncompressed bytes that were had of it
+        self._checksum = 0  # of those
+        self._members = 0
+        self._has_trailer = False  # it comes next
+
+    @property
+    def consumed(self) -> int:
+        """Bytes of the file used so far."""
+        return self._source.consumed
+
+    def read(self) -> bytes:
+        """Return the next uncompressed bytes, ``b""`` at the end or at a fault."""
+        block, self._left_over = self._left_over, b""
+        while not block and not self._ended:
+            try:
+                block = self._next_member() if self._decoder is None else self._decode(self._decoder)
+            except Truncated:
+                self._end_at("truncated_gzip", f"the gzip data stop in the middle, after {self.consumed} compressed "
+                             "bytes; the file was probably not copied to its end")
+            except Damaged as error:
+                self._damaged(f"at or shortly before compressed byte {self.consumed}", str(error))
+        return block
+
+    def skip(self, count: int) -> int:
+        """Decode ``count`` bytes and drop them; return how many there were."""
+        left = count
+        while left and (block := self.read()):
+            self._left_over = block[left:]
+            left -= min(left, len(block))
+            progress()  # it can take minutes
+        return count - left
+
+    def _decode(self, decoder: Decompress) -> bytes:
+        source = self._source
+        if not self._has_more and not source.fill(1):
+            raise Truncated
+        try:
+            block = decoder.decompress(source.held, BLOCK_BYTES)
+        except self._error as error:
+            return self._salvage(str(error))
+        self._has_more = len(block) == BLOCK_BYTES
+        self._member_bytes += len(block)
+        self._checksum = self._zlib.crc32(block, self._checksum)
+        source.keep(decoder.unused_data if decoder.eof else decoder.unconsumed_tail)
+        if decoder.eof:
+            self._decoder, self._has_trailer = None, True
+        return block
+
+    def _check(self) -> None:
+        """Compare what was decoded with the trailer."""
+        self._has_trailer = False
+        trailer = self._source.take(8)
+        checksum, length = int.from_bytes(trailer[:4], "little"), int.from_bytes(trailer[4:], "little")
+        if checksum == self._checksum and length == self._member_bytes & 0xffff_ffff:
+            return
+        problem = "incorrect checksum" if checksum != self._checksum else "incorrect length"
+        self._damaged(f"somewhere between the compressed bytes {self._member_at} and {self.consumed}, so that records "
+                      "read from there may be wrong", problem)
+
+    def _next_member(self) -> bytes:
+        """Go to the next member or to the end; returns no bytes."""
+        source = self._source
+        if self._has_trailer:
+            self._check()
+            return b""
+        zeros = source.skip_zeros() if self._members else 0  # tapes and some tools pad with zeros
+        source.fill(len(MAGIC))
+        if source.held.startswith(MAGIC):
+            self._member_at, self._member_bytes, self._checksum = self.consumed, 0, 0
+            read_header(source)
+            self._body_at = self.consumed
+            self._decoder = self._zlib.decompressobj(wbits=_RAW)
+            self._has_more = False
+            self._members += 1
+        elif source.held and MAGIC.startswith(source.held):
+            source.take(len(MAGIC))
+        elif self._members or not source.held:
+            self.note = what_follows(source, "gzip", zeros)
+            self._ended = True
+        else:
+            self._end_at("not_gzip", "the name ends in .gz but the content is not gzip: it begins with "
+                         f"{source.held[:8].hex(' ')}, expected 1f 8b; if it is plain text, rename it without .gz")
+        return b""
+
+    def _damaged(self, where: str, problem: str) -> None:
+        self._end_at("corrupt_gzip", f"the gzip data are damaged {where} ({problem}); nothing behind it was read")
+
+    def _end_at(self, reason: str, detail: str) -> None:
+        self.fault = Fault(reason, detail)
+        self._ended = True
+
+    def _salvage(self, problem: str) -> bytes:
+        """Return what the failing call had decoded; the fault names the compressed byte where it stopped."""
+        source = self._source
+        decoder = self._zlib.decompressobj(wbits=_RAW)
+        offset, failing = self._body_at, self.consumed + len(source.held)
+        near = max(offset, self.consumed - _MARGIN_BYTES)
+        good = bytearray()
+        had = self._member_bytes
+        try:
+            while offset < near and (data := source.again(offset, min(INPUT_BYTES, near - offset))):
+                offset += len(data)
+                for out in _decoded(decoder, data, BLOCK_BYTES):
+                    good += out[had:]
+                    had -= min(had, len(out))
+                progress()
+            for byte in source.again(near, failing - near):
+                offset += 1
+                for out in _decoded(decoder, bytes((byte,)), 1):
+                    good += out[had:]
+                    had -= min(had, len(out))
+        except self._error as error:
+            problem = str(error)
+        self._damaged(f"at or shortly before compressed byte {offset}", problem)
+        source.consumed = offset
+        return bytes(good)
+
+
+def _decoded(decoder: Decompress, data: bytes, most: int) -> Iterator[bytes]:
+    """Decode ``data``; yield all that comes of it, at most ``most`` bytes at a time."""
+    while True:
+        out = decoder.decompress(data, most)
+        yield out
+        data = decoder.unconsumed_tail
+        if decoder.eof or (len(out) < most and not data):
+            return
