@@ -276,6 +276,8 @@ class Reader:
                     self._ledger.settle(unit, "done")
 
     def _verdict(self, unit: Unit) -> str:
+        if unit.damage:
+            return "failed"
         errors = unit.counts.get("dead_lettered", 0)
         records = errors + sum(unit.counts.get(name, 0) for name in ("written", "folded", "filtered"))
         return "failed" if records and errors / records > self._max_error_rate else "loaded"

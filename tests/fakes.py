@@ -20,16 +20,29 @@ class MemoryLedger:
         self.problems: dict[str, str] = {}
         self._issued: dict[int, list[tuple[int, int]]] = {}
 
-    def begin(self, name: str, fingerprint: str, alone: bool = False) -> Unit:
+    def begin(self, name: str, fingerprint: str, alone: bool = False, after: tuple[int, int] = (0, 0)) -> Unit:
         """Return the unit of this name and content, finished or not (it is all one run), or a new one."""
         for unit in reversed(self.units):
             if (unit.name, unit.fingerprint) == (name, fingerprint):
                 return unit
         tip = max((unit.low if unit.end is None else unit.end for unit in self.units), default=0)
-        base = 0 if alone else tip
-        unit = Unit(len(self.units) + 1, name, fingerprint, base, base, 0, None, "reading", {})
+        low = after[0] if alone else tip
+        unit = Unit(len(self.units) + 1, name, fingerprint, low - after[0], low, after[1], None, "reading", {})
         self.units.append(unit)
         return unit
+
+    def damaged(self, unit: Unit, why: str, prefix: str) -> None:
+        """This unit is not whole."""
+        unit.damage, unit.prefix = why, prefix
+
+    def noted(self, unit: Unit, text: str) -> None:
+        """The report says this."""
+        unit.note = text
+
+    def not_whole(self, name: str) -> Unit | None:
+        """The last unit of this name, if it was not whole."""
+        unit = next((unit for unit in reversed(self.units) if unit.name == name), None)
+        return unit if unit is not None and unit.damage else None
 
     def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
         """Ranges issued beyond ``unit.low``, in order."""

@@ -26,6 +26,8 @@ from actors.runtime.values import Unit
 
 ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"
+NOT_WHOLE = ("not whole, failed load: kept its name; give the whole file under the same name, it goes on behind what "
+             "was read")
 UNFINISHED = "not finished: kept its name, run again to resume"
 OPEN_ENDED = "loaded so far; a later run goes on from here"
 ALL_LOADED = "all input is loaded"
@@ -38,6 +40,10 @@ _MEANING = {
     BAD_CONFIG: "the configuration is invalid, or something that it names cannot be used",
     OVER_BUDGET: "error budget exceeded: see the rejected records, mend or raise budget.max_error_rate, run again",
 }
+#: What is safe when files have failed, by cause.
+_SAFE_WHEN_BAD = ("error budget exceeded: good records are stored; mend the cause of the rejected ones, then "
+                  "thresher dlq retry {name}: a run would load the files again from their beginning")
+_SAFE_WHEN_CUT = "files are not whole: give each whole file under the same name and run again: only the rest is loaded"
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -62,6 +68,8 @@ class UnitReport(msgspec.Struct, frozen=True):
     groups: list[Group]
     problem: str
     balanced: bool
+    damage: str = ""
+    note: str = ""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -87,7 +95,7 @@ class Report(msgspec.Struct, frozen=True):
 
     def fields(self) -> dict[str, Any]:
         """As a map, for machines."""
-        return {"event": "report", **msgspec.to_builtins(self), "meaning": _MEANING.get(self.code, "")}
+        return {"event": "report", **msgspec.to_builtins(self), "meaning": _meaning(self)}
 
 
 def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run: str | None) -> Report:
@@ -126,6 +134,15 @@ def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run:
         code=code, reason=reason, journal=manifest.source.load().journal_folder())
 
 
+def _meaning(report: Report) -> str:
+    """What the exit code means, and what is safe to do, by the causes that there are."""
+    failed = [unit for unit in report.units if unit.status == "failed"] if report.code == OVER_BUDGET else []
+    causes = [_SAFE_WHEN_CUT] if any(unit.damage for unit in failed) else []
+    if any(not unit.damage for unit in failed):
+        causes.insert(0, _SAFE_WHEN_BAD.format(name=report.name))
+    return "; ".join(causes) or _MEANING.get(report.code, "")
+
+
 def _verdict(result: RunResult | None, units: Sequence[UnitReport]) -> tuple[int, str]:
     unbalanced = [unit.name for unit in units if not unit.balanced]
     broken = [unit.name for unit in units if unit.status == "broken" or (unit.status == "loaded" and unit.problem)]
@@ -141,9 +158,12 @@ def _verdict(result: RunResult | None, units: Sequence[UnitReport]) -> tuple[int
     unfinished = [unit.name for unit in units if unit.status in ("reading", "loaded")[result is not None:]]
     if unfinished:
         return RESUMABLE, f"{len(unfinished)} of {len(units)} files are not finished, the first is {unfinished[0]}"
-    failed = [unit.name for unit in units if unit.status == "failed"]
-    if failed:
-        return OVER_BUDGET, f"{len(failed)} of {len(units)} files had too many errors, the first is {failed[0]}"
+    failed = [unit for unit in units if unit.status == "failed"]
+    causes = [f"{len(names)} of {len(units)} files {what}, the first is {names[0]}"
+              for what, names in (("had too many errors", [unit.name for unit in failed if not unit.damage]),
+                                  ("are not whole", [unit.name for unit in failed if unit.damage])) if names]
+    if causes:
+        return OVER_BUDGET, "; ".join(causes)
     return DONE, ALL_LOADED if result is None else result.reason
 
 
@@ -156,7 +176,8 @@ def _unit_report(unit: Unit, groups: list[Group], is_done: bool) -> UnitReport:
         name=unit.name, status=unit.status, verdict=_verdict_of(unit, is_done), read=counts.get("read", 0),
         processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
         rejected=_with_prefix(counts, "rejected."), written=_with_prefix(counts, "written."), groups=groups,
-        problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()))
+        problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()), damage=unit.damage,
+        note=unit.note)
 
 
 def _verdict_of(unit: Unit, is_done: bool) -> str:
@@ -166,6 +187,8 @@ def _verdict_of(unit: Unit, is_done: bool) -> str:
         return f"{ACCEPTABLE}; {unit.problem}"
     if unit.status == "loaded":
         return f"{ACCEPTABLE}; {NOT_PUT_AWAY}"
+    if unit.status == "failed" and unit.damage:
+        return NOT_WHOLE
     return {"failed": HIGH, "reading": OPEN_ENDED if is_done else UNFINISHED}.get(unit.status, ACCEPTABLE)
 
 
@@ -230,7 +253,7 @@ def render(report: Report) -> str:
     lines += [f"still down: {writer}: {problem}" for writer, problem in report.outages.items()]
     if not report.dry:
         lines += [f"{name + ':':<14}{place}" for name, place in report.places.items()]
-    lines.append(f"exit code {report.code} ({_MEANING.get(report.code, '')}): {report.reason}")
+    lines.append(f"exit code {report.code} ({_meaning(report)}): {report.reason}")
     return "\n".join(lines)
 
 
@@ -264,6 +287,8 @@ def _unit_lines(unit: UnitReport) -> list[str]:
             lines.append("  written: " + ", ".join(f"{name} {number:,}" for name, number in unit.written.items()))
         if unit.problem and unit.problem not in unit.verdict:
             lines.append(f"  note: {unit.problem}")
+        if unit.note:
+            lines.append(f"  note: {unit.note}")
         if not unit.balanced:
             lines.append(f"  THE OUTCOMES DO NOT ADD UP: read {unit.read:,}")
     lines.append(f"  {unit.verdict}")

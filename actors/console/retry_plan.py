@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from actors.runtime.database import open_for_reading
-from actors.runtime.ledger import STEPS as LEDGER_STEPS
+from actors.runtime.units import STEPS as LEDGER_STEPS
 from actors.sinks.dead_letters import now
 
 _IN_SOURCE_ORDER = """
@@ -108,7 +108,7 @@ def _low(ledger: Path, key: str) -> int | None:
     """How far the ledger is with this retry; None when it does not know it."""
     if not ledger.exists():
         return None
-    with closing(open_for_reading(ledger, LEDGER_STEPS)) as connection:
+    with closing(open_for_reading(ledger, LEDGER_STEPS, oldest=1)) as connection:
         row = connection.execute(
             "SELECT low - base FROM units WHERE fingerprint=? ORDER BY id DESC LIMIT 1", (key,)).fetchone()
     return None if row is None else int(row[0])

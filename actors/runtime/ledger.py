@@ -30,40 +30,8 @@ import msgspec
 from actors.runtime.database import open_database, open_for_reading
 from actors.runtime.messages import Counts, merge
 from actors.runtime.poison import REASONS, Blame
+from actors.runtime.units import COLUMNS, FACTS, LATE, RECORD, SAVE, STEPS, columns_in, unit_of
 from actors.runtime.values import Chunk, Unit
-
-STEPS = ("""
-CREATE TABLE units (
-    id INTEGER PRIMARY KEY, run TEXT NOT NULL, partition TEXT NOT NULL, name TEXT NOT NULL, fingerprint TEXT NOT NULL,
-    base INTEGER NOT NULL, low INTEGER NOT NULL, lines INTEGER NOT NULL, "end" INTEGER, status TEXT NOT NULL,
-    counts TEXT NOT NULL, problem TEXT NOT NULL);
-CREATE INDEX units_by_name ON units (name, fingerprint, status);
-CREATE TABLE issued (unit INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
-    marks INTEGER NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (unit, start)) WITHOUT ROWID;
-""",)
-#: What is known besides, by name; a ledger of the same version may be without it.
-_FACTS = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
-#: What is late in a batch, by a shard's word, stays late: what was made of the batch then may have been taken.
-_LATE = ('CREATE TABLE IF NOT EXISTS late (unit INTEGER, start INTEGER, "end" INTEGER, shard INTEGER, before INTEGER, '
-         'PRIMARY KEY (unit, start, "end", shard)) WITHOUT ROWID')
-_COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem'
-_SAVE = f"""
-INSERT INTO units (run, partition, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET run=excluded.run, name=excluded.name, fingerprint=excluded.fingerprint,
-    low=excluded.low, lines=excluded.lines, "end"=excluded."end", status=excluded.status, counts=excluded.counts,
-    problem=excluded.problem
-"""
-#: The first half of a split range takes the place of the whole.
-_RECORD = """
-INSERT INTO issued VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET "end"=excluded."end", marks=excluded.marks, reason=excluded.reason, detail=excluded.detail
-"""
-
-
-def _unit(row: tuple[object, ...]) -> Unit:
-    values = dict(zip(Unit.__struct_fields__, row, strict=True))
-    values["counts"] = msgspec.json.decode(str(values["counts"]))
-    return Unit(**values)  # type: ignore[arg-type]
 
 
 class Ledger:
@@ -77,7 +45,7 @@ class Ledger:
     def __init__(self, path: Path, run: str) -> None:
         self._run = run
         self._connection = open_database(path, STEPS)
-        self._connection.executescript(f"{_FACTS}; {_LATE}")
+        self._connection.executescript(f"{FACTS}; {LATE}")
         self._units: dict[int, Unit] = {}
         self._partitions: dict[int, str] = {}
         #: What the next transaction writes: units that the file does not know, ranges, units that have changed.
@@ -90,10 +58,11 @@ class Ledger:
         self._late: dict[tuple[int, int, int], dict[int, int]] = {}
         self._refused: list[tuple[int, int, int, int, int]] = []
 
-    def begin(self, name: str, fingerprint: str, alone: bool = False) -> Unit:
+    def begin(self, name: str, fingerprint: str, alone: bool = False, after: tuple[int, int] = (0, 0)) -> Unit:
         """Return the unit to read under this name: the unfinished one of the same content, or a new one.
 
         ``alone``: a new one is a partition of its own. One that was begun stays in the partition that it began in.
+        ``after``: so many bytes and lines of a new one were loaded as another unit, so it begins behind them.
 
         A unit that this very run has finished is returned as it is: a restarted reader is given everything again,
         and must not load again what only its predecessor knew to be loaded.
@@ -102,12 +71,12 @@ class Ledger:
             if (unit.name, unit.fingerprint) == (name, fingerprint):
                 return unit
         row = self._connection.execute(
-            f"SELECT partition, {_COLUMNS} FROM units WHERE name=? AND fingerprint=? "
+            f"SELECT partition, {COLUMNS} FROM units WHERE name=? AND fingerprint=? "
             "AND (status IN ('reading', 'loaded') OR run=?) ORDER BY id DESC LIMIT 1",
             (name, fingerprint, self._run)).fetchone()
         if row is None:
-            return self._new(name, fingerprint, "reading", "", alone)
-        unit = _unit(row[1:])
+            return self._new(name, fingerprint, "reading", "", alone, after)
+        unit = unit_of(row[1:])
         before = [] if _is_alone(row[0]) else self._left_behind(row[0], unit)
         broken = [other for other in before if self.is_broken(other.name)]
         if broken:
@@ -129,6 +98,24 @@ class Ledger:
         unit.end = position
         self._touch(unit)
 
+    def damaged(self, unit: Unit, why: str, prefix: str) -> None:
+        """This unit is not whole, so it fails; ``prefix`` says how far it was read, for ``not_whole``."""
+        unit.damage, unit.prefix = why, prefix
+        self._touch(unit)
+
+    def noted(self, unit: Unit, text: str) -> None:
+        """The report says this of the unit, besides all else."""
+        unit.note = f"{unit.note}; {text}" if unit.note and text not in unit.note else text
+        self._touch(unit)
+
+    def not_whole(self, name: str) -> Unit | None:
+        """The unit that was read under this name last, if it was not whole."""
+        row = self._connection.execute(
+            f"SELECT {COLUMNS} FROM units WHERE name=? AND status IN ('loaded', 'done', 'failed') "
+            "ORDER BY id DESC LIMIT 1", (name,)).fetchone()
+        unit = None if row is None else unit_of(row)
+        return unit if unit is not None and unit.damage else None
+
     def broken(self, name: str, problem: str) -> None:
         """This unit cannot be read (or put away): the report says so, and the exit code is 1."""
         for unit in self._units.values():
@@ -148,9 +135,9 @@ class Ledger:
     def loaded_before(self) -> list[Unit]:
         """Units that an earlier run has loaded and not seen put away: it ended in between."""
         rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM units WHERE status='loaded' AND run<>? AND run NOT LIKE 'retry-%' ORDER BY id",
+            f"SELECT {COLUMNS} FROM units WHERE status='loaded' AND run<>? AND run NOT LIKE 'retry-%' ORDER BY id",
             (self._run,)).fetchall()
-        return [unit for unit in map(_unit, rows) if unit.id not in self._units]
+        return [unit for unit in map(unit_of, rows) if unit.id not in self._units]
 
     def put_away(self, unit: Unit) -> None:
         """A unit of an earlier run is put away at last; it stays that run's."""
@@ -257,11 +244,12 @@ class Ledger:
         units = [self._units[key] for key in changed]
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(_SAVE, [
+            self._connection.executemany(SAVE, [
                 (self._run, self._partitions[unit.id], unit.id, unit.name, unit.fingerprint, unit.base, unit.low,
-                 unit.lines, unit.end, unit.status, msgspec.json.encode(unit.counts).decode(), unit.problem)
+                 unit.lines, unit.end, unit.status, msgspec.json.encode(unit.counts).decode(), unit.problem,
+                 unit.damage, unit.note, unit.prefix)
                 for unit in units])
-            self._connection.executemany(_RECORD, [
+            self._connection.executemany(RECORD, [
                 (unit, start, end, blame.marks, blame.reason, blame.detail)
                 for unit, start, end, blame in self._issued])
             self._connection.executemany(
@@ -280,11 +268,14 @@ class Ledger:
         self._facts.clear()
         self._refused.clear()
 
-    def _new(self, name: str, fingerprint: str, status: str, problem: str, alone: bool = False) -> Unit:
+    def _new(
+        self, name: str, fingerprint: str, status: str, problem: str, alone: bool = False,
+        after: tuple[int, int] = (0, 0),
+    ) -> Unit:
         (first,) = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM units").fetchone()
         key = max(first, 1 + max(self._units, default=0))
-        base = 0 if alone else self._tip(self._run)
-        unit = Unit(key, name, fingerprint, base, base, 0, None, status, {}, problem)
+        low = after[0] if alone else self._tip(self._run)
+        unit = Unit(key, name, fingerprint, low - after[0], low, after[1], None, status, {}, problem)
         self._take_up(unit, f"{self._run}/{key}" if alone else self._run)
         return unit
 
@@ -335,8 +326,8 @@ class Ledger:
     def _left_behind(self, partition: str, unit: Unit) -> list[Unit]:
         """Unfinished units that lie before this one in its partition, and are not this run's (so far)."""
         rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM units WHERE partition=? AND id<? AND status='reading'", (partition, unit.id))
-        return [other for other in map(_unit, rows) if other.id not in self._units]
+            f"SELECT {COLUMNS} FROM units WHERE partition=? AND id<? AND status='reading'", (partition, unit.id))
+        return [other for other in map(unit_of, rows) if other.id not in self._units]
 
     def is_broken(self, name: str) -> bool:
         """Whether this run could not read a unit of this name."""
@@ -348,9 +339,9 @@ class Ledger:
     def known(self, kind: str) -> list[Unit]:
         """All units, of all runs and finished or not, whose fingerprint begins with ``kind``, in order."""
         rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM units WHERE substr(fingerprint, 1, ?)=? "
+            f"SELECT {COLUMNS} FROM units WHERE substr(fingerprint, 1, ?)=? "
             "AND status NOT IN ('abandoned', 'broken') ORDER BY id", (len(kind), kind)).fetchall()
-        return [self._units.get(unit.id, unit) for unit in map(_unit, rows)]
+        return [self._units.get(unit.id, unit) for unit in map(unit_of, rows)]
 
     def resume(self, unit: Unit, name: str, fingerprint: str) -> None:
         """Read on this unit, finished or not; it is called so, and known by this, from here on."""
@@ -379,7 +370,7 @@ def read_units(path: Path, run: str | None = None) -> list[Unit]:
     Raises:
         sqlite3.Error: there is no ledger at this path, or one of another version (then it is a ConfigError, too).
     """
-    connection = open_for_reading(path, STEPS)
+    connection = open_for_reading(path, STEPS, oldest=1)
     try:
         if run is None:
             row = connection.execute(
@@ -387,8 +378,9 @@ def read_units(path: Path, run: str | None = None) -> list[Unit]:
             if row is None:
                 return []
             (run,) = row
-        rows = connection.execute(f"SELECT {_COLUMNS} FROM units WHERE run=? ORDER BY id", (run,)).fetchall()
-        return [_unit(row) for row in rows]
+        columns = columns_in(connection)
+        rows = connection.execute(f"SELECT {columns} FROM units WHERE run=? ORDER BY id", (run,)).fetchall()
+        return [unit_of(row) for row in rows]
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             return []

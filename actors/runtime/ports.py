@@ -144,11 +144,25 @@ class UnitLedger(Protocol):
             return ledger.begin(name, f"name {name}")  # the unfinished one of this content, or a new one
     """
 
-    def begin(self, name: str, fingerprint: str, alone: bool = False) -> Unit:
+    def begin(self, name: str, fingerprint: str, alone: bool = False, after: tuple[int, int] = (0, 0)) -> Unit:
         """Return the unit to read under this name: the unfinished one of the same content, or a new one.
 
-        ``alone``: it is a partition of its own (``base`` is 0), in no order among the others.
+        ``alone``: it is a partition of its own (``base`` is 0), in no order among the others. ``after``: so many bytes
+        and lines of it were loaded as another unit, so a new one begins behind them (``low`` is ``base`` and that).
         """
+        ...
+
+    def damaged(self, unit: Unit, why: str, prefix: str) -> None:
+        """This unit is not whole: it fails, whatever its error rate. ``prefix``: how far it was read, and a digest of
+        that, for the one that is given in its place."""
+        ...
+
+    def noted(self, unit: Unit, text: str) -> None:
+        """The report says this of the unit, besides all else."""
+        ...
+
+    def not_whole(self, name: str) -> Unit | None:
+        """The unit that was read under this name last, if that was not whole; its ``prefix`` is as it was given."""
         ...
 
     def boundaries(self, unit: Unit) -> list[tuple[int, int]]:

@@ -141,6 +141,9 @@ class Unit(msgspec.Struct):
             ``failed`` (all durable, over the error budget); ``broken`` (could not be read).
         counts: outcomes so far, by name.
         problem: for a broken unit, or one with a fault: what happened.
+        damage: why it is not whole (a packed file that is cut short, or damaged): it fails, whatever its error rate.
+        note: what else a person should know of it.
+        prefix: of one that is not whole: how far it was read, and a digest of that, in the words of its source.
 
     Example::
 
@@ -158,3 +161,6 @@ class Unit(msgspec.Struct):
     status: str
     counts: dict[str, int]
     problem: str = ""
+    damage: str = ""
+    note: str = ""
+    prefix: str = ""

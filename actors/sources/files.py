@@ -38,6 +38,7 @@ from actors.sources import inflate
 from actors.sources.cutter import Cutter
 from actors.sources.inflate import Identity
 from actors.sources.streams import ByteStream
+from actors.sources.wholeness import goes_on, read_before, tell_damage
 
 #: Files and patterns that ``describe`` names before it only counts.
 _NAMED = 3
@@ -53,6 +54,9 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         paths: more files or patterns. A file that is named here and does not exist is reported.
         rename: what becomes of a finished file: ``dot`` puts a dot before its name, ``none`` leaves it.
         max_line_bytes: longest line, its newline included; a longer one goes to the dead letters, in pieces.
+        damaged: what becomes of a packed file that is cut short or damaged, when all that can be read of it is loaded:
+            ``fail``: it keeps its name and the exit code is 4, however few records are missing; given again whole
+            under its name, it goes on behind what was read. ``accept``: it is put away, if its error rate allows.
 
     Example::
 
@@ -66,6 +70,7 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     paths: list[str] = []
     rename: Literal["dot", "none"] = "dot"
     max_line_bytes: Annotated[int, Meta(ge=1)] = 16 * 1024 * 1024
+    damaged: Literal["fail", "accept"] = "fail"
 
     def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> FilesSource:
         """Match the files; they are opened one at a time, when their turn comes.
@@ -195,6 +200,8 @@ class FilesSource(Source):
                     if self._stopping:
                         self.exhausted = True
                         return None
+                if chunk is not None and chunk.fault:
+                    tell_damage(self._ledger, reading.unit, reading.file, reading.stream, chunk, self._options.damaged)
                 if reading.cutter.finished:
                     self._end(reading)
                 if chunk is not None:
@@ -258,12 +265,14 @@ class FilesSource(Source):
                 identity = inflate.identity_of(os.fstat(file.fileno()))
                 known_by = inflate.fingerprint(file)
                 stream = inflate.byte_stream(file, name)
+                after = read_before(self._ledger, name, file)
             except OSError as error:
                 if os.path.abspath(path) not in self._put_away.values():
                     self._ledger.broken(name, inflate.why_unreadable(name, error))
                 self._pass(size)
                 return
-            unit = self._ledger.begin(name, known_by)
+            unit = self._ledger.begin(name, known_by, after=after)
+            goes_on(self._ledger, unit, after)
             self._read[unit.id] = (path, identity)
             if unit.status == "reading" and (unit.end is None or unit.low < unit.end):
                 recorded = self._ledger.boundaries(unit)
@@ -282,6 +291,8 @@ class FilesSource(Source):
     def _end(self, reading: _Reading) -> None:
         unit = reading.unit
         self._ledger.end(unit, reading.cutter.position)
+        if reading.stream.note:
+            self._ledger.noted(unit, reading.stream.note)
         path, identity = self._read[unit.id]
         try:
             now = os.stat(path)

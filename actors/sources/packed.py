@@ -13,6 +13,7 @@ from actors.runtime.values import Chunk
 from actors.sources import inflate
 from actors.sources.cutter import Cutter
 from actors.sources.gunzip import MAGIC, GzipStream
+from actors.sources.streams import ByteStream
 from actors.sources.tail import HEAD_BYTES, Limits, Tail
 
 
@@ -48,7 +49,7 @@ class Packed:
     def __init__(self, ledger: UnitLedger, limits: Limits) -> None:
         self._ledger = ledger
         self._limits = limits
-        self._cutters: dict[int, tuple[FileIO, Cutter]] = {}
+        self._cutters: dict[int, tuple[FileIO, ByteStream, Cutter]] = {}
 
     def cut(self, tail: Tail, file_of: Callable[[Tail], FileIO | None]) -> Chunk | None:
         """Return the next chunk, None at the end.
@@ -67,17 +68,20 @@ class Packed:
             own = FileIO(os.dup(file.fileno()))
             own.seek(0)
             unit = msgspec.structs.replace(tail.unit, low=tail.position, lines=tail.line - 1)
-            self._cutters[tail.unit.id] = own, Cutter(
-                inflate.byte_stream(own, tail.path), unit, tail.take_recorded(), *self._limits)
-        chunk = self._cutters[tail.unit.id][1].next()
+            stream = inflate.byte_stream(own, tail.path)
+            self._cutters[tail.unit.id] = own, stream, Cutter(stream, unit, tail.take_recorded(), *self._limits)
+        chunk = self._cutters[tail.unit.id][2].next()
         if chunk is None:
-            self._cutters.pop(tail.unit.id)[0].close()
+            own, stream, _ = self._cutters.pop(tail.unit.id)
+            own.close()
+            if stream.note:
+                self._ledger.noted(tail.unit, stream.note)
         else:
             tail.passed(chunk)
         return chunk
 
     def close(self) -> None:
         """Close all."""
-        for file, _ in self._cutters.values():
+        for file, *_ in self._cutters.values():
             file.close()
         self._cutters.clear()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.runtime import distinct, ledger, panes, state
+from actors.runtime import distinct, panes, state, units
 from actors.runtime.database import OtherVersion, Step, open_database, open_for_reading
 from actors.runtime.errors import ConfigError
 from actors.sinks import dead_letters
@@ -20,8 +20,8 @@ from tests.loads import ROOT, WATCHDOG_S
 from tests.states import OLDER, unpack
 
 STORES: dict[str, Sequence[Step]] = {
-    "load/positions.db": ledger.STEPS, "load/aggregator.1.db": state.STEPS, "load/dead-letters.db": dead_letters.STEPS,
-    "hours/positions.db": ledger.STEPS, "hours/windows.1.db": panes.STEPS, "numbers/positions.db": ledger.STEPS,
+    "load/positions.db": units.STEPS, "load/aggregator.1.db": state.STEPS, "load/dead-letters.db": dead_letters.STEPS,
+    "hours/positions.db": units.STEPS, "hours/windows.1.db": panes.STEPS, "numbers/positions.db": units.STEPS,
     "numbers/distinct.1.db": distinct.STEPS}
 FIRST = "CREATE TABLE things (name TEXT); INSERT INTO things VALUES ('a; b')"
 SECOND = "ALTER TABLE things ADD COLUMN size INTEGER NOT NULL DEFAULT 7;"
@@ -163,6 +163,7 @@ def test_a_store_of_an_older_version_has_what_a_new_one_has_once_it_was_opened(
 def test_a_store_of_an_older_version_goes_on_to_one_that_is_yet_to_come(tmp_path: Path, older: str, name: str) -> None:
     run, _, file = name.partition("/")
     path = unpack(older, run, tmp_path) / "state" / file
+    open_database(path, STORES[name]).close()
     before = tables(path)
     coming = [*STORES[name], "CREATE TABLE yet_to_come (name TEXT)"]
     open_database(path, coming).close()

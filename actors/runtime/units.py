@@ -1,0 +1,53 @@
+"""The tables of the reader's ledger, and a unit as a row of them."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from actors.runtime.values import Unit
+
+STEPS = ("""
+CREATE TABLE units (
+    id INTEGER PRIMARY KEY, run TEXT NOT NULL, partition TEXT NOT NULL, name TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    base INTEGER NOT NULL, low INTEGER NOT NULL, lines INTEGER NOT NULL, "end" INTEGER, status TEXT NOT NULL,
+    counts TEXT NOT NULL, problem TEXT NOT NULL);
+CREATE INDEX units_by_name ON units (name, fingerprint, status);
+CREATE TABLE issued (unit INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
+    marks INTEGER NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (unit, start)) WITHOUT ROWID;
+""", """
+ALTER TABLE units ADD COLUMN damage TEXT NOT NULL DEFAULT '';
+ALTER TABLE units ADD COLUMN note TEXT NOT NULL DEFAULT '';
+ALTER TABLE units ADD COLUMN prefix TEXT NOT NULL DEFAULT '';
+""")
+#: What is known besides, by name; a ledger of the same version may be without it.
+FACTS = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+#: What is late in a batch, by a shard's word, stays late: what was made of the batch then may have been taken.
+LATE = ('CREATE TABLE IF NOT EXISTS late (unit INTEGER, start INTEGER, "end" INTEGER, shard INTEGER, before INTEGER, '
+         'PRIMARY KEY (unit, start, "end", shard)) WITHOUT ROWID')
+COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem, damage, note, prefix'
+SAVE = f"""
+INSERT INTO units (run, partition, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET run=excluded.run, name=excluded.name, fingerprint=excluded.fingerprint,
+    low=excluded.low, lines=excluded.lines, "end"=excluded."end", status=excluded.status, counts=excluded.counts,
+    problem=excluded.problem, damage=excluded.damage, note=excluded.note, prefix=excluded.prefix
+"""
+#: The first half of a split range takes the place of the whole.
+RECORD = """
+INSERT INTO issued VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET "end"=excluded."end", marks=excluded.marks, reason=excluded.reason, detail=excluded.detail
+"""
+
+
+def unit_of(row: tuple[object, ...]) -> Unit:
+    """Return the unit of a row of ``COLUMNS``."""
+    values = dict(zip(Unit.__struct_fields__, row, strict=True))
+    values["counts"] = msgspec.json.decode(str(values["counts"]))
+    return Unit(**values)  # type: ignore[arg-type]
+
+
+def columns_in(connection: sqlite3.Connection) -> str:
+    """``COLUMNS``, also of a ledger of the first version, which nobody has brought forward yet."""
+    known = {name for _, name, *_ in connection.execute("PRAGMA table_info(units)")}
+    return COLUMNS if "damage" in known else COLUMNS.replace("damage, note, prefix", "'', '', ''")
