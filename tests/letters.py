@@ -61,6 +61,6 @@ def reject(tmp_path: Path) -> Path:
           b"\0\xff\x1b[31m\tred", b"dvid\tlong\t1.5\t2.5\t" + b"1," * 60, b"adid\tid\t\xffnorth\t2.0\t5")
     whole = gzip.compress(b"".join(b"gaid\tid%d\t1.5\t-2.5\t1,2\n" % number for number in range(50)))
     (tmp_path / "logs/02.tsv.gz").write_bytes(whole[:-40])
-    done = load(f"{tmp_path}/logs/*", tmp_path / "state", *STRICT, "source.max_line_bytes=100")
+    done = load(f"{tmp_path}/logs/*", tmp_path / "state", *STRICT, "source.max_line_bytes=100", "source.damaged=accept")
     assert done.process.returncode == 0, done.output()
     return tmp_path / "state"

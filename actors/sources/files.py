@@ -36,6 +36,7 @@ from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
 from actors.sources.cutter import Cutter
+from actors.sources.formats import HEAD_BYTES
 from actors.sources.inflate import Identity
 from actors.sources.streams import ByteStream
 from actors.sources.wholeness import goes_on, read_before, tell_damage
@@ -144,7 +145,8 @@ def _dotted(path: str) -> str:
 def _unreadable(path: str) -> str:
     """Why a file cannot be read; empty when it can."""
     try:
-        with open(path, "rb"):
+        with open(path, "rb", buffering=0) as file:
+            inflate.require_known(os.pread(file.fileno(), HEAD_BYTES, 0))
             return ""
     except OSError as error:
         return plain_reason(error)

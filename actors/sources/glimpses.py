@@ -47,6 +47,7 @@ class Glimpses:
             self._files.put(seen.key, file)
             if not packed.is_packed(file, path):
                 head = os.pread(file.fileno(), HEAD_BYTES, 0)
+                inflate.require_known(head)
                 return Look(seen, head, False, status.st_size) if head else None
             if self.is_waiting(seen, now, self._idle_timeout_s):
                 return None

@@ -1,7 +1,8 @@
 """A file as it lies on disk, and its bytes, be it plain or packed.
 
-Content decides, not the name: gzip begins with ``1f 8b``. Only a name that ends in ``.gz`` over other content is a
-fault (compressed or encrypted rubbish must not be fed on as records).
+Content decides, not the name: gzip begins with ``1f 8b``; xz and bzip2 are read, other formats are refused by name.
+Only a name that ends in ``.gz`` over other content is a fault (compressed or encrypted rubbish must not be fed on as
+records).
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from io import FileIO
 from typing import NamedTuple
 
 from actors.runtime.errors import plain_reason
+from actors.sources.formats import HEAD_BYTES, packing_of, refusal
 from actors.sources.gunzip import MAGIC, GzipStream
 from actors.sources.streams import BLOCK_BYTES, ByteStream, Fault
+from actors.sources.unpack import UnpackedStream
 
 #: Bytes at either end of a file that, with its size, make its fingerprint.
 FINGERPRINT_BYTES = 64 * 1024
@@ -97,11 +100,27 @@ def byte_stream(file: FileIO, name: str) -> ByteStream:
     Args:
         file: the file; the stream does not close it.
         name: its name, for the one case where that matters (see the module's text).
+
+    Raises:
+        OSError: it is of a format that is not read here; the text names it.
     """
-    head = os.pread(file.fileno(), len(MAGIC), 0)
-    if head == MAGIC or (head and name.lower().endswith(".gz")):
+    head = os.pread(file.fileno(), HEAD_BYTES, 0)
+    if packing := packing_of(head):
+        return UnpackedStream(file, packing)
+    if head.startswith(MAGIC):
         return GzipStream(file)
-    return PlainStream(file)
+    require_known(head)
+    return GzipStream(file) if head and name.lower().endswith(".gz") else PlainStream(file)
+
+
+def require_known(head: bytes) -> None:
+    """Make sure that what a file begins with may be lines, or is packed with what is read here.
+
+    Raises:
+        OSError: it is of a format that is not; the text names it.
+    """
+    if not head.startswith(MAGIC) and not packing_of(head) and (why := refusal(head)):
+        raise OSError(why)
 
 
 class PlainStream:

@@ -12,20 +12,21 @@ from actors.runtime.ports import UnitLedger
 from actors.runtime.values import Chunk
 from actors.sources import inflate
 from actors.sources.cutter import Cutter
-from actors.sources.gunzip import MAGIC, GzipStream
+from actors.sources.formats import packing_of
+from actors.sources.gunzip import MAGIC
 from actors.sources.streams import ByteStream
 from actors.sources.tail import HEAD_BYTES, Limits, Tail
 
 
 def is_packed(file: FileIO, path: str) -> bool:
     """Whether a file is compressed, or says so."""
-    head = os.pread(file.fileno(), len(MAGIC), 0)
-    return head == MAGIC or path.lower().endswith(".gz")
+    head = os.pread(file.fileno(), HEAD_BYTES, 0)
+    return head.startswith(MAGIC) or bool(packing_of(head)) or path.lower().endswith(".gz")
 
 
 def head_of(file: FileIO) -> bytes:
     """Return the first bytes of the content; of one that cannot be decoded, as it lies on disk."""
-    stream = GzipStream(file)
+    stream = inflate.byte_stream(file, "x.gz")
     head = b""
     while len(head) < HEAD_BYTES and (block := stream.read()):
         head += block
@@ -34,6 +35,8 @@ def head_of(file: FileIO) -> bytes:
 
 def may_have_more(file: FileIO, position: int) -> bool:
     """Whether there may be content behind a position: a file of one member says how much it has, modulo 2**32."""
+    if packing_of(os.pread(file.fileno(), HEAD_BYTES, 0)):
+        return True  # it does not say
     said = os.pread(file.fileno(), 4, max(0, os.fstat(file.fileno()).st_size - 4))
     return int.from_bytes(said, "little") != position % (1 << 32)
 

@@ -119,7 +119,8 @@ def test_odd_files_load_what_is_whole_and_say_what_is_not(tmp_path: Path) -> Non
     assert b"idfa:crlf" in stored["idfa"]
     assert b"idfa:\xff\xfe\x80" in stored["idfa"]
     assert_counts_add_up(tmp_path / "state")
-    assert sorted(path.name for path in logs.iterdir()) == [f".0{n}.tsv.gz" for n in range(1, 8)] + ["08.tsv.gz"]
+    assert sorted(path.name for path in logs.iterdir()) == [
+        *(f".0{n}.tsv.gz" for n in (1, 2, 3, 4, 5, 7)), "06.tsv.gz", "08.tsv.gz"]  # what is not whole keeps its name
 
 
 def test_a_line_of_fifty_megabytes_is_a_dead_letter_and_its_neighbours_are_loaded(tmp_path: Path) -> None:
