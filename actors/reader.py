@@ -252,6 +252,7 @@ class Reader:
             self._enough()
         for unit in [] if self._dry else self._ledger.loaded_before():
             self._source.finished(unit)
+            self._source.settle()
             if not self._ledger.is_broken(unit.name):
                 self._ledger.put_away(unit)
         self._is_new = False
@@ -269,9 +270,11 @@ class Reader:
                 self._ledger.settle(unit, self._verdict(unit))
                 if unit.status == "failed" and not self._dry:
                     self._source.failed(unit)
+                    self._source.settle()
             if unit.status == "loaded" and not self._ledger.is_stuck(unit):
                 if not self._dry:
                     self._source.finished(unit)
+                    self._source.settle()
                 if not self._ledger.is_stuck(unit):
                     self._ledger.settle(unit, "done")
 

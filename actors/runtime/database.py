@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from actors.runtime.disk import make_folder
 from actors.runtime.errors import ConfigError
 
 #: Brings a file of version i to i + 1, within a transaction that it neither begins nor ends: statements, or code.
@@ -24,8 +25,8 @@ class OtherVersion(ConfigError, sqlite3.DatabaseError):
 def open_database(path: Path, steps: Sequence[Step]) -> sqlite3.Connection:
     """Open (or make) a database in WAL mode, in autocommit: transactions are begun by hand.
 
-    A commit survives the death of any process at once; the death of the machine up to the last WAL checkpoint,
-    and never leaves half a transaction (``synchronous=NORMAL``).
+    A commit is on the disk when it returns: it survives the death of any process, and that of the machine. Who commits
+    often has many changes in one commit, for each waits for the disk (``synchronous=FULL``).
 
     Args:
         path: the file; its folder is made, too.
@@ -36,14 +37,14 @@ def open_database(path: Path, steps: Sequence[Step]) -> sqlite3.Connection:
         ConfigError: the file was made by a newer version.
         sqlite3.Error: it cannot be opened or is no database, or a step failed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
     try:
         path.chmod(0o600)
         if _version(connection) > len(steps):
             raise ConfigError(_newer(path, _version(connection), len(steps)))
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA synchronous=FULL")
         if _version(connection) < len(steps):
             _bring_forward(connection, steps)
     except BaseException:

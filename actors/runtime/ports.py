@@ -202,6 +202,11 @@ class Source(Protocol):
         """All of ``unit`` is durable and within its budget: put it away (rename). Called in input order."""
         ...
 
+    def settle(self) -> None:
+        """What was put away stays so, also after a power cut: called behind ``finished``, once for many, before the
+        ledger says that they are done."""
+        return
+
     def failed(self, unit: Unit) -> None:
         """All of ``unit`` is durable, with more errors than its budget allows. By default it is left where it is."""
         return

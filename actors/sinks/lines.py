@@ -28,7 +28,7 @@ from typing import ClassVar
 
 import msgspec
 
-from actors.runtime.disk import sync_folder, write_all
+from actors.runtime.disk import make_folder, sync_folder, write_all
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
@@ -177,7 +177,7 @@ class _File:
         if self._descriptor is not None:
             return self._descriptor
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise Retryable(f"{self._path}: {plain_reason(error)}") from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
+from actors.runtime.disk import make_folder, sync_folder
 from actors.runtime.errors import Reject, Retryable
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
@@ -139,7 +140,7 @@ class _Environment:
 
     def _opened(self) -> lmdb.Environment:
         if self._environment is None:
-            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._path, mode=0o700)
             # LMDB maps this file with holes in it: on a full disk the first touch of one would kill the process.
             lock = os.open(self._path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -147,10 +148,21 @@ class _Environment:
             finally:
                 os.close(lock)
             present = self._path / "data.mdb"
-            size = max(self._options.map_bytes, present.stat().st_size if present.exists() else 0)
+            if not present.exists() or not present.stat().st_size:
+                self._make(present)
+            size = max(self._options.map_bytes, present.stat().st_size)
             self._environment = self._lmdb.open(
                 os.fspath(self._path), map_size=size, sync=self._options.sync, mode=0o600, max_readers=_READERS)
         return self._environment
+
+    def _make(self, path: Path) -> None:
+        """Make an empty environment, which a power cut leaves whole or not at all: LMDB does not wait for it."""
+        begun = path.with_name(f"{path.name}.new")
+        begun.unlink(missing_ok=True)
+        with self._lmdb.open(os.fspath(begun), subdir=False, map_size=_MIN_MAP_BYTES, mode=0o600, lock=False) as made:
+            made.sync(True)
+        begun.replace(path)
+        sync_folder(self._path)
 
 
 def read_lmdb(path: Path) -> Iterator[tuple[bytes, bytes]]:

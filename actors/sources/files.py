@@ -31,6 +31,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from msgspec import Meta
 
+from actors.runtime.disk import sync_folder
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import Chunk, Unit
@@ -173,6 +174,7 @@ class FilesSource(Source):
         self._reading: _Reading | None = None
         self._read: dict[int, tuple[str, Identity]] = {}
         self._put_away: dict[int, str] = {}
+        self._renamed_in: set[str] = set()
         #: As long as all that was handed out had been on its way before.
         self._is_replaying = True
         self._stopping = False
@@ -227,7 +229,13 @@ class FilesSource(Source):
                                 "(rename it by hand, or make its folder writable and run again)")
             return
         self._put_away[unit.id] = os.path.abspath(path)
+        self._renamed_in.add(os.path.dirname(path))
         self._read.pop(unit.id, None)
+
+    def settle(self) -> None:
+        """The names are on the disk: else a power cut would undo a rename, and the file be loaded again."""
+        while self._renamed_in:
+            sync_folder(Path(self._renamed_in.pop()))
 
     def stop(self) -> None:
         """Read no further: the rest of the file, and what comes after it, stay for the next run.
