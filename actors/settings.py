@@ -335,9 +335,20 @@ def shipped(section: str) -> dict[str, type]:
         section: ``source``, ``dead_letters``, or ``sinks.NAME``.
     """
     package = _package(section)
-    kinds = {found.name: getattr(importlib.import_module(f"{package}.{found.name}"), "OPTIONS", None)
+    kinds = {found.name: _options_in(f"{package}.{found.name}")
              for found in pkgutil.iter_modules(importlib.import_module(package).__path__)}
     return {name: kind for name, kind in sorted(kinds.items()) if kind is not None and not _unfit_for(section, kind)}
+
+
+def _options_in(module: str) -> type | None:
+    """What a module that ships declares; one that needs a library which is not installed is a part of another."""
+    try:
+        found: type | None = getattr(importlib.import_module(module), "OPTIONS", None)
+    except ModuleNotFoundError as error:
+        if (error.name or "actors").partition(".")[0] == "actors":
+            raise
+        return None
+    return found
 
 
 def _type_name(kind: type, package: str) -> str:

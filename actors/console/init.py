@@ -26,7 +26,7 @@ _FILES = (
 )
 _NEXT = ("thresher run NAME.toml", "python -m pytest")
 #: What pytest would take for something else, and our own.
-_TAKEN = ("conftest", "setup", "actors", "config", "protos", "supervisor")
+_TAKEN = ("conftest", "setup", "actors")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
