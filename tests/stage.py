@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 from actors.reader import Reader
 from actors.runtime.errors import Retryable
@@ -76,7 +77,7 @@ class Taps(Source):
         """Nothing is held."""
 
 
-def component(kind: type) -> Component:
+def component(kind: type) -> Component[Any]:
     return Component(f"{kind.__module__}:{kind.__qualname__}", {})
 
 

@@ -19,7 +19,6 @@ from actors.runtime.ledger import read_units
 from actors.runtime.manifest import Manifest
 from actors.runtime.messages import merged
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import SinkOptions
 from actors.runtime.rundir import find
 from actors.runtime.state import merge_of, read_state
 from actors.runtime.values import Unit
@@ -205,7 +204,7 @@ def _places(manifest: Manifest) -> dict[str, str]:
     state = Path(manifest.state)
     places: dict[str, str] = {}
     for name, component in [*manifest.sinks.items(), ("dead letters", manifest.dead_letters)]:
-        options: SinkOptions = component.load()
+        options = component.load()
         places[name] = str(options.place(name, state) or options.describe())
     return places
 

@@ -357,7 +357,7 @@ def _who_reads_stdin(manifest: Manifest) -> str:
 def _preload(manifest: Manifest, modules: Sequence[str]) -> None:
     """Import what the forked will need, once."""
     names = [*modules, *(("actors.telemetry.spans", "requests") if manifest.tracing.enabled else ())]
-    for component in (manifest.source, manifest.dead_letters, *manifest.sinks.values()):
+    for component in manifest.components():
         names += component.kind().imports
     for name in names:
         with contextlib.suppress(ImportError):  # the actor that misses it says so

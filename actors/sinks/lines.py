@@ -120,7 +120,7 @@ def _unfinished_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.manifest.new")
 
 
-class _File:
+class _File(Sink):
     """The opened file.
 
     Args:

@@ -79,6 +79,10 @@ class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Where the directory is."""
         return state / (self.path or f"{name}.lmdb")
 
+    def keeping(self) -> Lmdb:
+        """The same, but storing nothing under a key that is there already."""
+        return msgspec.structs.replace(self, only_missing=True)
+
     def describe(self) -> str:
         """Say where this writes."""
         return f"lmdb {self.path}" if self.path else "lmdb"
@@ -87,7 +91,7 @@ class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 OPTIONS = Lmdb
 
 
-class _Environment:
+class _Environment(Sink):
     """The opened environment."""
 
     def __init__(self, options: Lmdb, path: Path) -> None:

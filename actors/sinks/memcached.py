@@ -31,6 +31,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
@@ -155,6 +156,10 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return [f"expected VERSION, it answers {reply[:60]!r}: {mend}"]
         return []
 
+    def keeping(self) -> Memcached:
+        """The same, but storing nothing under a key that is there already."""
+        return msgspec.structs.replace(self, only_missing=True)
+
     def describe(self) -> str:
         """Say where this writes."""
         return f"memcached {self.server}"
@@ -163,7 +168,7 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 OPTIONS = Memcached
 
 
-class _Server:
+class _Server(Sink):
     """One server and the connection to it."""
 
     def __init__(self, options: Memcached) -> None:

@@ -69,6 +69,8 @@ class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=
 
     guarantee: ClassVar[str] = (
         "resumes at the last committed position of each file, known by its content over renames, copies and runs")
+    takes_files: ClassVar[bool] = True
+    follows: ClassVar[bool] = True
 
     paths: list[str] = []
     pattern: str = "*"

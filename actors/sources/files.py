@@ -61,6 +61,7 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     guarantee: ClassVar[str] = (
         "resumes at the last committed position; a file is put away only when all of it is durable")
+    takes_files: ClassVar[bool] = True
 
     pattern: str = ""
     paths: list[str] = []

@@ -63,9 +63,11 @@ class Watch:
         return changed
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, and give the descriptor back, once: its number may be another's by now."""
         self._join()
-        os.close(self.wake)
+        if self.wake >= 0:
+            os.close(self.wake)
+            self.wake = -1
 
     def _join(self) -> None:
         self._stop.set()
