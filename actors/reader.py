@@ -49,6 +49,8 @@ from actors.runtime.values import Chunk
 COMMIT_S = 0.25
 #: So many records may kill their workers, or make them hang, whatever the error rate.
 FEW_RECORDS = 10
+#: So many bytes are issued in one turn, about, when chunks are small: what a turn costs is shared by small files.
+TURN_BYTES = 64 * 1024
 #: Seconds between two looks at a source that had nothing.
 POLL_S = 0.1
 #: Seconds between two looks at which units have fallen silent.
@@ -148,7 +150,7 @@ class Reader:
                 self._go_on_from_before()
             self._close(now)
             self._take_note_of_the_roster()
-            issued = self._issue(now)
+            issued = self._issue_some(now)
             if not issued and not len(self._origin):
                 self._leaving.finish()  # nothing else is to come; the end of a unit may have become known only now
             if self._anchor is not None:
@@ -254,25 +256,34 @@ class Reader:
         self._leaving.go_on_from_before()
         self._is_new = False
 
-    def _issue(self, now: float) -> bool:
+    def _issue_some(self, now: float) -> bool:
+        """Issue a chunk, and further ones as long as they are small: they are recorded in one transaction."""
+        size = some = self._issue(now)
+        while some and size < TURN_BYTES:
+            some = self._issue(now)
+            size += some
+        return size > 0
+
+    def _issue(self, now: float) -> int:
+        """Issue a chunk; return its bytes, at least 1, or 0 when there is none, or no room for it."""
         if not self._origin.has_room():
-            return False
+            return 0
         if self._next is None:
             if not self._may_read():
-                return False
+                return 0
             self._next = self._source.read()
             if self._next is None:
-                return False
+                return 0
             self._reads -= 1
         chunk = self._next
         if not self._may_follow(chunk):
-            return False
+            return 0
         blame = self._ledger.issue(chunk)
         late = self._ledger.late_in(chunk)
         self._ages.issued(chunk, now)
         self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame, late)
         self._next = None
-        return True
+        return max(1, len(chunk.data))
 
     def _again(self, sender: str, message: Again) -> bool:
         """A batch needs more in its header: what is late, or an anchor, which there may not be yet."""

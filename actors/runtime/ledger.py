@@ -82,6 +82,7 @@ class Ledger:
         #: In memory is only what is not over, so that a look at it costs no more the more input there was.
         self._at_hand = AtHand()
         self._next_id, self._tip = self._last_used()
+        self._first_id = self._next_id
         #: What the next transaction writes: units that the file does not know, ranges, units that have changed.
         self._begun: set[int] = set()
         self._issued: list[tuple[int, int, int, Blame]] = []
@@ -122,6 +123,8 @@ class Ledger:
 
     def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
         """Ranges issued beyond ``unit.low`` and not committed, in order."""
+        if unit.id in self._begun and unit.id >= self._first_id:
+            return []  # it is new
         return self._connection.execute(
             'SELECT start, "end" FROM issued WHERE unit=? AND start>=? ORDER BY start', (unit.id, unit.low)).fetchall()
 
