@@ -8,6 +8,8 @@ import pytest
 
 from actors.runtime.ledger import read_units
 from actors.runtime.messages import Credit
+from actors.runtime.origin import Origin
+from actors.runtime.values import Chunk
 from tests.growth import Work, watched
 from tests.stage import RUN, WORKER, Stage
 
@@ -105,3 +107,22 @@ def test_a_unit_that_a_reader_of_this_run_had_loaded_is_put_away_by_the_next(tmp
     second.reader.close()
     assert second.source.put_away == [("a.log", "done")]
     assert [unit.status for unit in read_units(tmp_path / "positions.db", RUN)] == ["done"]
+
+
+def closed_in_one_go(units: int) -> int:
+    """So many partitions are closed and not committed; then it is asked whether anything waits."""
+    origin, work = Origin(1, 10_000, 1 << 30), Work()
+    origin.grant(WORKER, units + 1)
+    for number in range(units):
+        origin.issue(f"run/{number}", Chunk(number, "x", 0, 5, 0, 1, b"line\n"))
+    for _, header, _ in origin.assign():
+        origin.ack(header.id, header.epoch, {})
+    assert len(origin.advance()) == units
+    origin.issue("run/last", Chunk(units, "x", 0, 5, 0, 1, b"line\n"))
+    with work.counted():
+        assert origin.is_waiting()
+    return work.codes
+
+
+def test_what_is_closed_and_not_committed_is_not_looked_through() -> None:
+    assert closed_in_one_go(500) == closed_in_one_go(5)
