@@ -178,7 +178,7 @@ def _folded(manifest: Manifest, pipeline: Pipeline) -> dict[tuple[Any, ...], lis
         return {}
     folded: dict[tuple[Any, ...], list[Any]] = {}
     for shard in range(1, manifest.aggregator.shards + 1):
-        folded |= read_state(Path(manifest.state) / f"aggregator.{shard}.db")
+        folded |= read_state(Path(manifest.state) / f"aggregator.{shard}.db", merge_of(pipeline.fold))
     return folded
 
 
