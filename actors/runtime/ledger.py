@@ -47,6 +47,7 @@ _FACTS = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NO
 #: What is late in a batch, by a shard's word, stays late: what was made of the batch then may have been taken.
 _LATE = ('CREATE TABLE IF NOT EXISTS late (unit INTEGER, start INTEGER, "end" INTEGER, shard INTEGER, before INTEGER, '
          'PRIMARY KEY (unit, start, "end", shard)) WITHOUT ROWID')
+ANY_RUN = "*"
 _COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem'
 _SAVE = f"""
 INSERT INTO units (run, partition, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -325,12 +326,11 @@ class Ledger:
 
     def _last_used(self) -> tuple[int, int]:
         """The number of the next unit, and the position behind all of this run's partition that anybody has seen."""
-        (number,) = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM units").fetchone()
-        (ended,) = self._connection.execute(
-            'SELECT coalesce(max(coalesce("end", low)), 0) FROM units WHERE partition=?', (self._run,)).fetchone()
-        (issued,) = self._connection.execute(
-            'SELECT coalesce(max(issued."end"), 0) FROM issued JOIN units ON units.id=unit WHERE partition=?',
-            (self._run,)).fetchone()
+        (number, ended, issued) = self._connection.execute(
+            "SELECT (SELECT coalesce(max(id), 0) + 1 FROM units), "
+            '(SELECT coalesce(max(coalesce("end", low)), 0) FROM units WHERE partition=:run), '
+            '(SELECT coalesce(max(issued."end"), 0) FROM issued JOIN units ON units.id=unit WHERE partition=:run)',
+            {"run": self._run}).fetchone()
         return number, max(ended, issued)
 
     def _passed(self, unit: int, position: int) -> None:
@@ -376,7 +376,7 @@ class Ledger:
 
 
 def read_units(path: Path, run: str | None = None) -> list[Unit]:
-    """Return the units touched by a run (by default the last one), in the order of input.
+    """Return the units touched by a run (by default the last one; or by any), in the order of input.
 
     Raises:
         sqlite3.Error: there is no ledger at this path, or one of another version (then it is a ConfigError, too).
@@ -389,7 +389,8 @@ def read_units(path: Path, run: str | None = None) -> list[Unit]:
             if row is None:
                 return []
             (run,) = row
-        rows = connection.execute(f"SELECT {_COLUMNS} FROM units WHERE run=? ORDER BY id", (run,)).fetchall()
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM units WHERE run=? OR ?='{ANY_RUN}' ORDER BY id", (run, run)).fetchall()
         return [_unit(row) for row in rows]
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):

@@ -93,6 +93,8 @@ class WindowState:
         ConfigError: the file was made with another number of shards.
     """
 
+    is_large = False
+
     def __init__(
         self, path: Path, shards: int, options: WindowOptions, merge: Merge, emit: Emit, emitter: Emitter
     ) -> None:

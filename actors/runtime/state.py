@@ -37,6 +37,8 @@ CREATE TABLE increments (partials BLOB NOT NULL);
 """)
 #: What is in memory is merged into the table when it is so many keys, or the increments are so many bytes.
 MOST_KEYS, MOST_BYTES = 200_000, 32 * 1024 * 1024
+#: Pages in memory while the table is merged into: with too few they are written several times in one transaction.
+_CACHE_KIB = 16 * 1024
 #: A sign of progress is given with so many rows.
 _SIGN_ROWS = 4096
 _MERGE = """
@@ -66,7 +68,11 @@ def merge_into(total: dict[Key, Numbers], more: Iterable[tuple[Key, Numbers]], m
 
 
 #: Keys as they are packed: what is equal is packed alike.
-_entries = msgspec.msgpack.Decoder(list[tuple[msgspec.Raw, list[Any]]])
+_numbers = msgspec.msgpack.Decoder(list[Any])
+_entries = msgspec.msgpack.Decoder(list[tuple[msgspec.Raw, msgspec.Raw]])
+#: By packed key: packed numbers as they came, for most keys may come once (and bytes cost the garbage collector
+#: nothing), or the sum of several.
+_Fresh = dict[bytes, bytes | Numbers]
 
 
 class FoldState:
@@ -86,15 +92,21 @@ class FoldState:
         self.outbox: Outbox | None = None
         self._merge = merge
         self._file = ShardFile(path, STEPS, shards)
+        self._file.connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         self._file.connection.create_function("merged", 2, self._merged, deterministic=True)
         self._failure: Exception | None = None  # of the application's merge, within SQLite
-        self._fresh: dict[bytes, Numbers] = {}
+        self._fresh: _Fresh = {}
         self._news: list[bytes] = []
         self._size = 0
         self._is_ending = False
         for (packed,) in self._file.connection.execute("SELECT partials FROM increments ORDER BY rowid"):
             self._size += len(packed)
             _add(self._fresh, packed, merge)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether what has gathered in memory should go to the table."""
+        return len(self._fresh) >= MOST_KEYS or self._size >= MOST_BYTES
 
     def applied(self) -> dict[str, int]:
         """The committed position of each partition."""
@@ -116,7 +128,7 @@ class FoldState:
         Raises:
             sqlite3.OperationalError: the disk is full, or the file locked; nothing is changed, call again.
         """
-        is_large = self._is_ending or len(self._fresh) >= MOST_KEYS or self._size >= MOST_BYTES
+        is_large = self._is_ending or self.is_large
         with self._file.transaction(positions) as connection:
             if is_large:
                 self._into_the_table(connection)
@@ -165,7 +177,8 @@ class FoldState:
         for number, key in enumerate(sorted(self._fresh)):
             if number % _SIGN_ROWS == 0:
                 progress()
-            yield key, encode(self._fresh[key])
+            numbers = self._fresh[key]
+            yield key, numbers if isinstance(numbers, bytes) else encode(numbers)
 
     def _merged(self, known: bytes, more: bytes) -> bytes:
         try:
@@ -175,35 +188,49 @@ class FoldState:
             raise
 
 
-def _add(total: dict[bytes, Numbers], packed: bytes, merge: Merge) -> None:
+def _add(total: _Fresh, packed: bytes, merge: Merge) -> None:
+    decode = _numbers.decode
     for raw, numbers in _entries.decode(packed):
         key = bytes(raw)
         known = total.get(key)
-        total[key] = numbers if known is None else merge(known, numbers)
+        if known is None:
+            total[key] = bytes(numbers)
+        else:
+            total[key] = merge(_unpacked(known), decode(numbers))
 
 
-def rows_of_state(path: Path, merge: Merge = add_each) -> Iterator[tuple[Key, Numbers]]:
-    """Give everything folded in one shard's file, each key once, also while its aggregator runs.
+def packed_rows(path: Path, merge: Merge = add_each) -> Iterator[tuple[bytes, Numbers]]:
+    """Give everything folded in one shard's file, each key once and packed, also while its aggregator runs.
 
     In memory is no more than the increments, which are bounded; after a run that has ended there are none.
     """
     if not path.exists():
         return
+    decode = _numbers.decode
     with closing(open_for_reading(path, STEPS, oldest=1)) as connection:
         connection.execute("BEGIN")  # increments and table of one commit
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
         if "folded" not in tables:  # its aggregator is making it
             return
-        fresh: dict[bytes, Numbers] = {}
+        fresh: _Fresh = {}
         if "increments" in tables:  # of an older version it has none
             for (packed,) in connection.execute("SELECT partials FROM increments ORDER BY rowid"):
                 _add(fresh, packed, merge)
         for key, packed in connection.execute("SELECT key, numbers FROM folded"):
-            numbers = msgspec.msgpack.decode(packed)
-            more = fresh.pop(key, None)
-            yield tuple(msgspec.msgpack.decode(key)), numbers if more is None else merge(numbers, more)
+            more = fresh.pop(key, None) if fresh else None
+            yield key, decode(packed) if more is None else merge(decode(packed), _unpacked(more))
         for key, numbers in fresh.items():
-            yield tuple(msgspec.msgpack.decode(key)), numbers
+            yield key, _unpacked(numbers)
+
+
+def _unpacked(numbers: bytes | Numbers) -> Numbers:
+    return _numbers.decode(numbers) if isinstance(numbers, bytes) else numbers
+
+
+def rows_of_state(path: Path, merge: Merge = add_each) -> Iterator[tuple[Key, Numbers]]:
+    """The same, with the keys as they were given."""
+    for key, numbers in packed_rows(path, merge):
+        yield tuple(msgspec.msgpack.decode(key)), numbers
 
 
 def read_state(path: Path, merge: Merge = add_each) -> dict[Key, Numbers]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from actors.aggregator import Aggregator
 from actors.runtime import state as states
+from actors.runtime.messages import Part
 from actors.runtime.state import FoldState, Key, Numbers, add_each, read_state, rows_of_state
 from tests.growth import Work, watched
+from tests.outbox import Outbox
 
 
 def partials(number: int, keys: int) -> list[tuple[Key, Numbers]]:
@@ -65,3 +69,36 @@ def test_a_merge_that_raises_is_no_full_disk(tmp_path: Path) -> None:
         state.commit({"p": 1})
     assert state.applied() == {}
     state.close()
+
+
+def test_no_more_is_folded_than_fits_until_it_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "MOST_KEYS", 150)
+    state = FoldState(tmp_path / "a.db", 1, add_each)
+    shard = Aggregator(Outbox("aggregator.1"), 0, state)
+    for number in range(10):
+        part = Part("p", number, number + 1, 1, 0, 1, {}, "a.log")
+        shard.message("parser.1#1", part, [msgspec.msgpack.encode(partials(number, 100))])
+    at = 0
+    while shard.work(0.0) == 0.0:
+        before, at = at, state.applied()["p"]
+        assert at - before <= 2, "two parts are more than 150 keys"
+    assert state.applied() == {"p": 10}
+    shard.close()
+    assert len(read_state(tmp_path / "a.db")) == 1000
+
+
+def test_what_a_death_has_left_in_increments_is_merged_before_more_is_folded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = FoldState(tmp_path / "a.db", 1, add_each)
+    before.fold(partials(0, 400))
+    before.commit({"p": 1})
+    before.close()
+    monkeypatch.setattr(states, "MOST_KEYS", 150)
+    state = FoldState(tmp_path / "a.db", 1, add_each)
+    shard = Aggregator(Outbox("aggregator.1"), 0, state)
+    while shard.work(0.0) == 0.0:
+        pass
+    assert not state._fresh
+    shard.close()
+    assert len(read_state(tmp_path / "a.db")) == 400
