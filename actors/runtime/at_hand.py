@@ -40,6 +40,8 @@ class AtHand:
         self.partitions[unit.id] = partition
         self.named(unit)
         self.changed(unit)
+        if unit.status == "loaded":  # by an earlier reader: it is to be put away
+            self._queue(unit)
 
     def named(self, unit: Unit) -> None:
         """Find this unit by the name that it has now."""
@@ -64,12 +66,8 @@ class AtHand:
             self._ended.pop(key, None)
             return
         self._over.discard(key)
-        if not is_alone(self.partitions[key]):
-            self._in_turn.setdefault(key, unit)
-        elif unit.end is not None:
-            self._ended[key] = unit
-        else:
-            self._ended.pop(key, None)
+        if unit.status == "reading":
+            self._queue(unit)
 
     def take_closed(self) -> list[Unit]:
         """Take out the units all of which is closed, those that share a partition in their order: they may be put away.
@@ -94,6 +92,14 @@ class AtHand:
             self._unname(key, self._names.pop(key))
             self.stuck.discard(key)
         self._over.clear()
+
+    def _queue(self, unit: Unit) -> None:
+        if not is_alone(self.partitions[unit.id]):
+            self._in_turn.setdefault(unit.id, unit)
+        elif unit.end is not None or unit.status == "loaded":
+            self._ended[unit.id] = unit
+        else:
+            self._ended.pop(unit.id, None)
 
     def _unname(self, key: int, name: str) -> None:
         alike = self._by_name[name]

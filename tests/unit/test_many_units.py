@@ -9,7 +9,7 @@ import pytest
 from actors.runtime.ledger import read_units
 from actors.runtime.messages import Credit
 from actors.runtime.origin import Origin
-from actors.runtime.values import Chunk
+from actors.runtime.values import Chunk, Unit
 from tests.growth import Work, watched
 from tests.stage import RUN, WORKER, Stage
 
@@ -126,3 +126,22 @@ def closed_in_one_go(units: int) -> int:
 
 def test_what_is_closed_and_not_committed_is_not_looked_through() -> None:
     assert closed_in_one_go(500) == closed_in_one_go(5)
+
+
+def test_units_that_cannot_be_put_away_are_tried_once_and_not_looked_at_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    tried: list[str] = []
+
+    def fails(unit: Unit) -> None:
+        tried.append(unit.name)
+        stage.ledger.broken(unit.name, "its folder is read-only")
+
+    stage.source.finished = fails  # type: ignore[method-assign]
+    for number in range(20):
+        load(stage, f"{number}.log")
+        stage.source.end(f"{number}.log")
+    stage.work(20)
+    assert (len(tried), len(set(tried)), stage.ledger.take_closed()) == (20, 20, [])
+    assert len(stage.ledger.taken_up()) == 20
+    stage.reader.close()
+    assert {unit.status for unit in read_units(tmp_path / "positions.db", RUN)} == {"loaded"}
