@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from actors.runtime.disk import make_folder
@@ -84,13 +84,16 @@ def _newer(path: Path, found: int, version: int) -> str:
             "upgrade Thresher, or give another --state")
 
 
-def open_for_reading(path: Path, steps: Sequence[Step] | None = None) -> sqlite3.Connection:
+def open_for_reading(
+    path: Path, steps: Sequence[Step] | None = None, oldest: int | None = None
+) -> sqlite3.Connection:
     """Open an existing database read-only, also while its owner writes to it.
 
     Args:
         path: the file.
         steps: what its owner opens it with; None: its tables may be anything. A file that its owner is just making
             (version 0) is opened whatever they are.
+        oldest: the oldest version that the caller can read; by default the newest.
 
     Raises:
         OtherVersion: it was made by a newer version, or by an older one and nobody has brought it forward yet.
@@ -103,7 +106,7 @@ def open_for_reading(path: Path, steps: Sequence[Step] | None = None) -> sqlite3
             found = _version(connection)
             if found > len(steps):
                 raise OtherVersion(_newer(path, found, len(steps)))
-            if 0 < found < len(steps):
+            if 0 < found < (len(steps) if oldest is None else oldest):
                 raise OtherVersion(
                     f"{path}: made by an older version of Thresher (schema {found}, expected {len(steps)}): "
                     "the next `thresher run` with this --state brings it forward")
@@ -111,6 +114,19 @@ def open_for_reading(path: Path, steps: Sequence[Step] | None = None) -> sqlite3
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Within it a file is written to; at its end that is durable as a whole, or not at all."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def require_database(path: Path, table: str) -> None:

@@ -215,7 +215,11 @@ class Source(Protocol):
 
     def settle(self) -> None:
         """What was put away stays so, also after a power cut: called behind ``finished``, once for many, before the
-        ledger says that they are done."""
+        ledger says that they are done.
+
+        Raises:
+            Retryable: the disk has failed; what was put away is put away once more, and this is called again.
+        """
         return
 
     def failed(self, unit: Unit) -> None:

@@ -32,7 +32,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from msgspec import Meta
 
 from actors.runtime.disk import sync_folder
-from actors.runtime.errors import ConfigError, plain_reason
+from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
@@ -235,8 +235,12 @@ class FilesSource(Source):
 
     def settle(self) -> None:
         """The names are on the disk: else a power cut would undo a rename, and the file be loaded again."""
-        while self._renamed_in:
-            sync_folder(Path(self._renamed_in.pop()))
+        for folder in list(self._renamed_in):
+            try:
+                sync_folder(Path(folder))
+            except OSError as error:
+                raise Retryable(f"{folder or '.'}: {plain_reason(error)}") from error
+            self._renamed_in.discard(folder)
 
     def stop(self) -> None:
         """Read no further: the rest of the file, and what comes after it, stay for the next run.

@@ -174,7 +174,10 @@ class Journal:
     def settle(self) -> None:
         """What was deleted stays deleted, also after a power cut."""
         if self._has_deleted and self._sync:
-            sync_folder(self.folder)
+            try:
+                sync_folder(self.folder)
+            except OSError as error:
+                raise Retryable(f"journal {self.folder}: {plain_reason(error)}") from error
         self._has_deleted = False
 
     def close(self) -> None:

@@ -32,7 +32,6 @@ from tests.powercut.recording import recorded
 from tests.tcp import address_of
 
 
-
 class Job(NamedTuple):
     """What is run.
 
@@ -82,7 +81,7 @@ class Cut(NamedTuple):
 
 
 def cuts(job: Job, folder: Path, library: Path, seeds: range, flush_ms: int = 0) -> Iterator[Any]:
-    """Run a job in peace; yield what its stores hold; then cut its power for each seed, resume, and yield each ``Cut``."""
+    """Run a job in peace, and yield what its stores hold; cut its power for each seed, resume, and yield a ``Cut``."""
     root, log = folder / "root", folder / "record"
     root.mkdir(parents=True)
     job.prepare(root)

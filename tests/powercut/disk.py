@@ -1,7 +1,7 @@
 """What a power cut leaves of a folder: made from a record of what was done to it (``record.c``).
 
     record ──▶ what every process saw          names ─▶ inode ─▶ bytes
-               what the disk is sure to hold   names ─▶ inode ─▶ bytes    + what waits: changes not flushed yet, in order
+               what the disk is sure to hold   names ─▶ inode ─▶ bytes   + what waits: changes not flushed, in order
 
 A flush of a file puts its waiting changes on the disk, a flush of a folder the names in it; nothing else does, also
 where most file systems do more (ext4 keeps the name of a new file with its bytes). At a cut each folder keeps its
