@@ -37,7 +37,7 @@ def test_what_was_not_flushed_may_be_gone_and_what_was_is_there(tmp_path: Path) 
         target = tmp_path / f"left-{seed}"
         disk.leave(target, seed)
         left.add(tuple((path.name, path.read_bytes()) for path in sorted(target.iterdir())))
-    assert left == {(("a", one),) + rest for one in (b"one", b"onetwo") for rest in ((), (("b", b"new"),))}
+    assert left == {(("a", one), *rest) for one in (b"one", b"onetwo") for rest in ((), (("b", b"new"),))}
 
 
 def test_a_rename_that_was_not_flushed_may_leave_the_old_file(tmp_path: Path) -> None:
