@@ -29,6 +29,7 @@ from pathlib import Path
 import msgspec
 
 from actors.runtime import actions, messages, procfs, rundir, tree
+from actors.runtime.agreement import require_agreement
 from actors.runtime.board import SupervisorBoard, create_board
 from actors.runtime.child import Mode
 from actors.runtime.deaths import Recorder
@@ -86,6 +87,7 @@ def run(
     """
     directory = RunDirectory(Path(manifest.state))
     try:
+        require_agreement(manifest)
         specs = expand(manifest)
         try:
             manifest.save(directory.path / MANIFEST)

@@ -133,6 +133,11 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         cannot tell whether a key is there."""
         return None
 
+    def positions(self, name: str, state: Path) -> dict[str, int]:
+        """By partition, up to where the sink called ``name`` has it: looked at before a run, to see that sink and state
+        are of one moment. Not given: it does not say."""
+        return {}
+
     def clear(self, name: str, state: Path) -> bool:
         """Empty what the sink called ``name`` owns, and nothing else, for a run that begins anew; return whether it
         can be emptied at all. Called while no run has the state directory.

@@ -86,6 +86,13 @@ class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _clear(self.place(name, state))
         return True
 
+    def positions(self, name: str, state: Path) -> dict[str, int]:
+        """What the manifest says; nothing when there is none."""
+        try:
+            return _read_manifest(self.place(name, state)).applied
+        except (OSError, ConfigError):
+            return {}
+
     def place(self, name: str, state: Path) -> Path:
         """Where the file is."""
         return state / (self.path or f"{name}.{self.suffix}")
