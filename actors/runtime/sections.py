@@ -97,7 +97,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         batch_bytes: size of a batch, about; cut at newlines.
         window_batches: most batches open (issued, not acknowledged) at a time.
         window_bytes: most bytes open at a time; one batch is always allowed.
-        credit: batches a worker may hold before it has finished one; up to 32 more of small ones that it is quick with.
+        credit: batches a worker may hold before it has finished one.
         redeliver_s: seconds without any answer after which what is under way is delivered again, also to others; then
             twice as long each time.
 

@@ -5,10 +5,6 @@
 
 Credit goes back when a batch has left the worker's hands, not when it is acknowledged: credit balances the load, the
 acknowledgement says that all is durable. Outputs to fixed destinations need no credit: the origin's window bounds them.
-
-A worker that has done a small batch at once, and has nothing more to do, asks for one more at a time: small files would
-else come two by two, and each pair wait for the way there and back. What is larger, or takes longer, takes that away
-again, so work that counts is shared out as evenly as without.
 """
 
 from __future__ import annotations
@@ -70,8 +66,6 @@ class Made(msgspec.Struct, frozen=True):
     records: int = 0
 
 
-#: A batch is small, and is done at once, up to here; most that a worker has of such beyond its credit.
-SMALL_BYTES, QUICK_S, MOST_EXTRA = 16 * 1024, 0.005, 32
 #: The work of a pool: a pure function of a batch.
 Work = Callable[[Batch, list[bytes]], Made]
 #: What checks: it is given the rows of a batch slice by slice, and may ask for them again.
@@ -98,9 +92,6 @@ class PoolWorker:
         #: From whom, what, and when it came.
         self._queue: deque[tuple[str, Batch, list[bytes], float]] = deque()
         self._stalled: tuple[str, Batch, Made] | None = None
-        #: What a producer may have here beyond its credit.
-        self._extra: dict[str, int] = {}
-        self._is_quick = False
         self._free: dict[str, int] = {}
         self._held: set[str] = set()
         self._greeted: set[str] = set()
@@ -132,7 +123,6 @@ class PoolWorker:
         for member in gone:
             address = member.address
             self._free.pop(address, None)
-            self._extra.pop(address, None)
             self._held.discard(address)
             self._greeted.discard(address)
             self._queue = deque(item for item in self._queue if item[0] != address)
@@ -163,9 +153,7 @@ class PoolWorker:
         span = begin_work(self._post.tracer, self._post.address, batch.trace) if batch.trace else None
         began = time.monotonic()
         made = self._make(batch, frames)
-        took = time.monotonic() - began
-        slot.took(took)
-        self._is_quick = took < QUICK_S and sum(map(len, frames)) < SMALL_BYTES
+        slot.took(time.monotonic() - began)
         if span is not None:
             span.end(records=made.counts.get("read", 0), parts=len(made.parts))
             batch = msgspec.structs.replace(batch, trace=span.context)  # what is made of it goes on from here
@@ -204,7 +192,7 @@ class PoolWorker:
             return self._send_on(producer, batch, made)
         if made.again is not None:
             self._post.send(producer, Again(*batch.id, batch.epoch, made.again))
-            self._give_back(producer)
+            self._post.send(producer, Credit(1))
         else:
             self._send_parts(producer, batch, made)
         return True
@@ -225,7 +213,7 @@ class PoolWorker:
                 self._post.send(address, header, part.frames)
             if not addresses:  # nothing was made of it: done
                 self._post.send(producer, Ack(*batch.id, batch.epoch, made.counts))
-        self._give_back(producer)
+        self._post.send(producer, Credit(1))
 
     def _send_on(self, producer: str, batch: Batch, made: Made) -> bool:
         free = (worker for worker in self._free if worker not in self._held)
@@ -235,23 +223,10 @@ class PoolWorker:
         self._free[worker] -= 1
         self._relay.sent(producer, batch.id, batch.epoch, [worker], made.counts)
         self._post.send(worker, batch, made.forward or ())
-        self._give_back(producer)
+        self._post.send(producer, Credit(1))
         return True
 
-    def _give_back(self, producer: str) -> None:
-        """A batch has left: its producer may send another, or two, or none."""
-        extra = self._extra.get(producer, 0)
-        more = 0
-        if not self._is_quick:
-            more = -min(1, extra)
-        elif not self._queue and extra < MOST_EXTRA:
-            more = 1
-        self._extra[producer] = extra + more
-        if more >= 0:
-            self._post.send(producer, Credit(1 + more))
-
     def _greet(self, sender: str, hello: Hello) -> None:
-        self._extra.pop(sender, None)
         self._post.send(sender, Credit(0 if self._draining else self._credit))
         if sender in self._greeted:  # it has heard nothing for long: perhaps it is our own credit that was lost
             for address in self._free:

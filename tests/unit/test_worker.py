@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 
 import msgspec
-import pytest
 
-from actors.runtime import worker as workers
 from actors.runtime.mailbox import SUPERVISOR
 from actors.runtime.messages import Ack, Again, Batch, Credit, Hold, Member, Part, Span, Tap
 from actors.runtime.tap import Taps
@@ -23,7 +21,7 @@ def worker(made: Made) -> tuple[PoolWorker, Outbox]:
     outbox = Outbox("parser.1", Member("writer.a", 1, "writer", "", True, 1))
     role = PoolWorker(outbox, lambda batch, frames: made, 2)
     role.message(CHECKER, Credit(1), [])
-    role.message(READER, BATCH, [b"x" * workers.SMALL_BYTES])
+    role.message(READER, BATCH, [b"x"])
     role.work(0.0)
     return role, outbox
 
@@ -105,30 +103,3 @@ def test_a_tap_that_cannot_be_made_is_nobodys_death() -> None:
     role.message(READER, BATCH, [b"x"])
     role.work(0.0)
     assert (READER, Ack(*BATCH.id, BATCH.epoch, {"read": 1})) in outbox.sent
-
-
-def credit_after(role: PoolWorker, outbox: Outbox, size: int, at: int) -> int:
-    """The credit that comes back with a batch of this size."""
-    role.message(READER, msgspec.structs.replace(BATCH, start=at, end=at + 1), [b"x" * size])
-    outbox.sent.clear()
-    role.work(0.0)
-    return sum(message.batches for _, message in outbox.sent if isinstance(message, Credit))
-
-
-def test_who_is_done_with_small_batches_at_once_gets_more_of_them_at_a_time_and_no_more_of_large_ones(
-    monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workers, "QUICK_S", 60.0)
-    outbox = Outbox("parser.1")
-    role = PoolWorker(outbox, lambda batch, frames: Made({"read": 1}), 2)
-    small = [credit_after(role, outbox, 10, at) for at in range(100)]
-    assert (set(small[:workers.MOST_EXTRA]), set(small[workers.MOST_EXTRA:])) == ({2}, {1})
-    large = [credit_after(role, outbox, workers.SMALL_BYTES, 100 + at) for at in range(100)]
-    assert (set(large[:workers.MOST_EXTRA]), set(large[workers.MOST_EXTRA:])) == ({0}, {1})
-
-
-def test_small_batches_that_take_long_are_shared_out_as_evenly_as_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "QUICK_S", 0.0)
-    outbox = Outbox("parser.1")
-    role = PoolWorker(outbox, lambda batch, frames: Made({"read": 1}), 2)
-    assert {credit_after(role, outbox, 10, at) for at in range(10)} == {1}
