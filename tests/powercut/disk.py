@@ -108,38 +108,37 @@ class Disk:
     def __init__(self, root: Path) -> None:
         self.root = os.fspath(root.resolve())
         self.files: dict[int, File] = {}
+        #: An inode is given again when its file is gone, and a name that is not flushed still means the old one.
+        self._number_of: dict[int, int] = {}
         self.folders = {self.root}
         self.seen: dict[str, int] = {}
-        #: By folder, names in order; inode 0: a name that is taken away, -1: that of a folder.
+        #: By folder, names in order, and the file's number; 0: a name that is taken away, -1: that of a folder.
         self.waiting: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for folder, folders, names in os.walk(self.root):
             self.folders |= {os.path.join(folder, name) for name in folders}
             for name in names:
                 path = os.path.join(folder, name)
-                inode = os.stat(path).st_ino
-                self.seen[path] = inode
-                self.files[inode] = File(Path(path).read_bytes())
+                self.seen[path] = self._new(os.stat(path).st_ino, Path(path).read_bytes())
         self.named = dict(self.seen)
 
     def do(self, op: Op) -> None:
         """One record more."""
         match op.kind:
             case "w":
-                self.files[op.inode].waiting.append(Change(op.offset, op.data))
+                self._file(op).waiting.append(Change(op.offset, op.data))
             case "t":
-                self.files[op.inode].waiting.append(Change(op.offset, None))
+                self._file(op).waiting.append(Change(op.offset, None))
             case "f":
-                self.files[op.inode].flush()
+                self._file(op).flush()
             case "F":
                 for path, inode in self.waiting.pop(op.path, ()):
                     self._keep(self.named, self.folders, path, inode)
             case "c":
-                self.files[op.inode] = File()
-                self._name(op.path, op.inode)
+                self._name(op.path, self._new(op.inode))
             case "l":
-                self._name(os.fsdecode(op.data), op.inode)
+                self._name(os.fsdecode(op.data), self._number_of[op.inode])
             case "r":
-                self._name(os.fsdecode(op.data), op.inode)
+                self._name(os.fsdecode(op.data), self._number_of[op.inode])
                 self._name(op.path, 0)
             case "u" | "x":
                 self._name(op.path, 0)
@@ -147,6 +146,14 @@ class Disk:
                 self._name(op.path, -1)
             case _:
                 raise AssertionError(f"no such record: {op}")
+
+    def _new(self, inode: int, content: bytes = b"") -> int:
+        number = self._number_of[inode] = len(self.files) + 1
+        self.files[number] = File(content)
+        return number
+
+    def _file(self, op: Op) -> File:
+        return self.files[self._number_of[op.inode]]
 
     def _name(self, path: str, inode: int) -> None:
         self._keep(self.seen, set(), path, inode)
