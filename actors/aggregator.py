@@ -79,13 +79,13 @@ class Aggregator:
         began = time.monotonic()
         next_s = self._state.tick(now)
         if not self._is_full():
-            self._uncommitted += self._sequencer.ready(self._refuses)
+            self._uncommitted += self._sequencer.ready(self._refuses, lambda: self._state.is_large)
         slot.open = slot.queued = len(self._sequencer)
         slot.waiting_since = self._sequencer.since()
         if self._ending is not None:
             self._state.end(self._ending)
         outbox = self._state.outbox
-        if not self._uncommitted and not (outbox is not None and outbox.has_changes):
+        if not self._uncommitted and not self._state.is_large and not (outbox is not None and outbox.has_changes):
             self._answer_the_refused()
             slot.phase("IDLE" if not self._is_full() else "WAIT_CREDIT")
             self._be_done()

@@ -280,8 +280,11 @@ class Check:
         if not shards:
             return []
         by_shard: list[list[tuple[tuple[Any, ...], list[Any]]]] = [[] for _ in shards]
-        for key, numbers in partials.items():
-            by_shard[shard_of(key, len(shards))].append((key, numbers))
+        if len(shards) == 1:
+            by_shard = [list(partials.items())]
+        else:
+            for key, numbers in partials.items():
+                by_shard[shard_of(key, len(shards))].append((key, numbers))
         return [Output(shard, len(entries), {}, [_encoder.encode(entries)] if entries else [])
                 for shard, entries in zip(shards, by_shard, strict=True)]
 

@@ -253,6 +253,9 @@ def _report(options: argparse.Namespace) -> int:
     from actors.console import report
 
     settings = _settings(options)
+    if options.groups:
+        report.print_groups(settings.manifest, settings.pipeline)
+        return 0
     last = report.build(settings.manifest, settings.pipeline, None, None)
     print(json.dumps(last.fields()) if options.json else report.render(last))
     return last.code

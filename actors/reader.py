@@ -22,6 +22,7 @@ from actors.runtime.budget import ErrorWindow
 from actors.runtime.durations import Ages, Silence
 from actors.runtime.errors import Retryable
 from actors.runtime.events import FAILED, OVER_BUDGET
+from actors.runtime.leaving import Leaving
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
 from actors.runtime.messages import (
@@ -42,12 +43,14 @@ from actors.runtime.ports import Source
 from actors.runtime.topology import fixed_destinations
 from actors.runtime.traced import make_origin
 from actors.runtime.trouble import Trouble
-from actors.runtime.values import Chunk, Unit
+from actors.runtime.values import Chunk
 
 #: Seconds between two commits of positions while batches are under way.
 COMMIT_S = 0.25
 #: So many records may kill their workers, or make them hang, whatever the error rate.
 FEW_RECORDS = 10
+#: So many bytes are issued in one turn, about, when chunks are small: what a turn costs is shared by small files.
+TURN_BYTES = 64 * 1024
 #: Seconds between two looks at a source that had nothing.
 POLL_S = 0.1
 #: Seconds between two looks at which units have fallen silent.
@@ -71,11 +74,11 @@ class Reader:
     def __init__(self, post: Post, manifest: Manifest, ledger: Ledger, source: Source) -> None:
         self._post = post
         self._flow = manifest.flow
-        self._dry = manifest.dry
         self._max_error_rate = manifest.budget.max_error_rate
         self._errors = ErrorWindow(manifest.budget)
         self._ledger = ledger
         self._source = source
+        self._leaving = Leaving(ledger, source, self._max_error_rate, manifest.dry, self._commit)
         self._fixed = fixed_destinations(manifest)
         self._present: dict[str, Member] = {}
         self._generations: dict[str, int] = {}
@@ -147,9 +150,9 @@ class Reader:
                 self._go_on_from_before()
             self._close(now)
             self._take_note_of_the_roster()
-            issued = self._issue(now)
-            if not issued:
-                self._finish_units()  # the end of a unit may have become known only now
+            issued = self._issue_some(now)
+            if not issued and not len(self._origin):
+                self._leaving.finish()  # nothing else is to come; the end of a unit may have become known only now
             if self._anchor is not None:
                 self._say_what_windows_need(self._anchor)
             self._ledger.flush()  # what is delivered from here on is recorded
@@ -241,66 +244,46 @@ class Reader:
                 self._stop(OVER_BUDGET, exceeded)
             self._post.slot.batches += 1
             self._post.slot.records += counts.get("read", 0)
-        self._finish_units()
         if now >= self._commit_at:
+            self._leaving.finish()
             self._commit()
             self._commit_at = now + COMMIT_S
 
     def _go_on_from_before(self) -> None:
-        """An earlier run ended between the last commit of a unit and its being put away; or this one is to finish."""
+        """An earlier run or reader left something to put away; or this one is to finish."""
         if self._ledger.fact(FINISH) == self._run:
             self._enough()
-        for unit in [] if self._dry else self._ledger.loaded_before():
-            self._source.finished(unit)
-            if not self._ledger.is_broken(unit.name):
-                self._ledger.put_away(unit)
+        self._leaving.go_on_from_before()
         self._is_new = False
 
-    def _finish_units(self) -> None:
-        waits = False
-        for unit in self._ledger.taken_up():
-            alone = self._ledger.is_alone(unit.id)
-            if waits and not alone:
-                continue  # it is put away behind those that are before it
-            if unit.status == "reading":
-                if unit.end is None or unit.low < unit.end:
-                    waits |= not alone
-                    continue
-                self._ledger.settle(unit, self._verdict(unit))
-                if unit.status == "failed" and not self._dry:
-                    self._source.failed(unit)
-            if unit.status == "loaded" and not self._ledger.is_stuck(unit):
-                if not self._dry:
-                    self._source.finished(unit)
-                if not self._ledger.is_stuck(unit):
-                    self._ledger.settle(unit, "done")
+    def _issue_some(self, now: float) -> bool:
+        """Issue a chunk, and further ones as long as they are small: they are recorded in one transaction."""
+        size = some = self._issue(now)
+        while some and size < TURN_BYTES:
+            some = self._issue(now)
+            size += some
+        return size > 0
 
-    def _verdict(self, unit: Unit) -> str:
-        if unit.damage:
-            return "failed"
-        errors = unit.counts.get("dead_lettered", 0)
-        records = errors + sum(unit.counts.get(name, 0) for name in ("written", "folded", "filtered"))
-        return "failed" if records and errors / records > self._max_error_rate else "loaded"
-
-    def _issue(self, now: float) -> bool:
+    def _issue(self, now: float) -> int:
+        """Issue a chunk; return its bytes, at least 1, or 0 when there is none, or no room for it."""
         if not self._origin.has_room():
-            return False
+            return 0
         if self._next is None:
             if not self._may_read():
-                return False
+                return 0
             self._next = self._source.read()
             if self._next is None:
-                return False
+                return 0
             self._reads -= 1
         chunk = self._next
         if not self._may_follow(chunk):
-            return False
+            return 0
         blame = self._ledger.issue(chunk)
         late = self._ledger.late_in(chunk)
         self._ages.issued(chunk, now)
         self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame, late)
         self._next = None
-        return True
+        return max(1, len(chunk.data))
 
     def _again(self, sender: str, message: Again) -> bool:
         """A batch needs more in its header: what is late, or an anchor, which there may not be yet."""

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from actors.runtime.actor import Post, Role
+from actors.runtime.errors import ConfigError
 from actors.runtime.manifest import Manifest, application
 from actors.runtime.pipeline import Pipeline
+from actors.runtime.ports import Sink, SinkOptions, Source, SourceOptions, unfit, unpacks
 from actors.runtime.topology import DEAD_LETTERS, MONITOR, aggregator_names, stage_of, writer_name
 from actors.runtime.tracing import OFF, Tracer
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from actors.runtime.tap import Taps
 
 MakeRole = Callable[[Post], Role]
+Opened = TypeVar("Opened", Source, Sink)
 
 
 def prepare(name: str, manifest: Manifest) -> MakeRole:
@@ -59,7 +62,8 @@ def _reader(manifest: Manifest) -> MakeRole:
     def make(post: Post) -> Role:
         state = Path(manifest.state)
         ledger = Ledger(state / "positions.db", manifest.run)
-        return Reader(post, manifest, ledger, options.open(ledger, manifest.flow.batch_bytes, state))
+        opened = _opened("source", Source, options, lambda: options.open(ledger, manifest.flow.batch_bytes, state))
+        return Reader(post, manifest, ledger, opened)
 
     return make
 
@@ -98,19 +102,37 @@ def _aggregator(manifest: Manifest, number: int) -> MakeRole:
     return lambda post: Aggregator(post, number - 1, open_shard(manifest, pipeline, options, number))
 
 
+def _opened(section: str, wanted: type, options: SinkOptions | SourceOptions, opens: Callable[[], Opened]) -> Opened:
+    """Return what somebody's ``open`` returns, if it is what was wanted.
+
+    Raises:
+        ConfigError: it is not, or it is of a class that lacks a method.
+    """
+    try:
+        opened = opens()
+    except TypeError as error:
+        if "abstract" not in str(error):  # of our own bases
+            raise
+        raise ConfigError(f"{section}: {error}") from error
+    if problem := unfit(opened, wanted, options):
+        raise ConfigError(f"{section}: {problem}")
+    return opened
+
+
 def _writer(manifest: Manifest, sink: str) -> MakeRole:
     from actors.writer import Writer
 
     letters = manifest.dead_letters.load()
     options = letters if sink == DEAD_LETTERS else manifest.sinks[sink].load()
-    opened = options
+    real: SinkOptions = options
     if manifest.dry:
         from actors.sinks.discard import Discard
 
-        opened = Discard()
+        real = Discard()
 
     def make(post: Post) -> Role:
-        return Writer(post, sink, opened.open(sink, Path(manifest.state)), options.ordered, letters)
+        opened = _opened(f"sinks.{sink}", Sink, real, lambda: real.open(sink, Path(manifest.state)))
+        return Writer(post, sink, opened, options.ordered, letters)
 
     return make
 
@@ -122,7 +144,6 @@ def _monitor(manifest: Manifest) -> MakeRole:
 
 
 def _taps(post: Post, manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | None) -> Taps:
-    from actors.runtime.ports import SinkOptions, unpacks
     from actors.runtime.tap import Inspector, Taps
     from actors.runtime.windows import Placer
 
@@ -130,7 +151,7 @@ def _taps(post: Post, manifest: Manifest, pipeline: Pipeline, options: msgspec.S
     placer = None if pipeline.windows is None else Placer(
         pipeline.windows, options, manifest.window, manifest.aggregator.shards)
     # A parser that does not check sees no dead letters but in its samples.
-    letters: SinkOptions = manifest.dead_letters.load()
+    letters = manifest.dead_letters.load()
     return Taps(post.address.partition("#")[0], Inspector(pipeline, options, sinks, placer,
                           letters if manifest.parser.fused and unpacks(letters) else None),
                 writer_name(DEAD_LETTERS))

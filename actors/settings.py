@@ -260,17 +260,23 @@ def _misplaced(assignment: Assignment, pipeline: Pipeline) -> str:
 def _component(
     section: str, default: Any, sections: Mapping[tuple[str, ...], list[Assignment]], problems: list[str],
     shown: dict[str, Any]
-) -> Component | None:
+) -> Component[Any] | None:
     """Lay values over a source's or sink's options; another ``type`` begins from that type's own defaults."""
     said = sections.get(tuple(section.split(".", 1)), [])
-    kind, base, where = type(default), msgspec.to_builtins(default), said[0].where if said else section
-    for chosen in [one for one in said if one.key[-1] == "type"][-1:]:
+    kind, base, where = type(default), {}, said[0].where if said else section
+    chosen = next((one for one in reversed(said) if one.key[-1] == "type"), None)
+    if chosen is None:
+        if why := _unfit_for(section, kind):
+            problems.append(f"PIPELINE: {section}: {why}, got {default!r}" if not isinstance(default, msgspec.Struct)
+                            else f"PIPELINE: {section}: {why}")
+            return None
+        base = msgspec.to_builtins(default)
+    else:
         where = chosen.where
         found = _component_type(section, chosen, problems)
         if found is None:
             return None
-        if found is not kind:
-            kind, base = found, {}
+        kind, base = found, msgspec.to_builtins(default) if found is kind else {}
     values = [one for one in said if one.key[-1] != "type"]
     before = len(problems)
     options = build(section, kind, base, values, problems, where)
@@ -335,9 +341,20 @@ def shipped(section: str) -> dict[str, type]:
         section: ``source``, ``dead_letters``, or ``sinks.NAME``.
     """
     package = _package(section)
-    kinds = {found.name: getattr(importlib.import_module(f"{package}.{found.name}"), "OPTIONS", None)
+    kinds = {found.name: _options_in(f"{package}.{found.name}")
              for found in pkgutil.iter_modules(importlib.import_module(package).__path__)}
     return {name: kind for name, kind in sorted(kinds.items()) if kind is not None and not _unfit_for(section, kind)}
+
+
+def _options_in(module: str) -> type | None:
+    """What a module that ships declares; one that needs a library which is not installed is a part of another."""
+    try:
+        found: type | None = getattr(importlib.import_module(module), "OPTIONS", None)
+    except ModuleNotFoundError as error:
+        if (error.name or "actors").partition(".")[0] == "actors":
+            raise
+        return None
+    return found
 
 
 def _type_name(kind: type, package: str) -> str:

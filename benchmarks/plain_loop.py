@@ -12,7 +12,7 @@ import sys
 
 from pymemcache.client.base import Client
 
-from protos.appsinstalled_pb2 import UserApps
+from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
 
 BATCH = 50
 

@@ -52,7 +52,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "thresher.testing": {
         "Runs in the test's own process": ("run_inline", "InlineResult", "Faults"),
         "Sources, sinks and clocks for tests": ("MemorySource", "MemorySink", "UnorderedMemorySink", "FakeClock"),
-        "Checks": ("assert_bulk_is_faithful",),
+        "Checks": ("SinkContract", "SourceContract", "assert_bulk_is_faithful"),
     },
 }
 _PART = re.compile(r"^(Args|Attributes|Returns|Raises|Example):(:?)\s*$", re.MULTILINE)

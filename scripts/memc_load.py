@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def round_trip() -> int:
     """Compare our encoding of samples with protobuf's, and decode it again."""
-    from protos.appsinstalled_pb2 import UserApps
+    from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
 
     for sample in _SAMPLES:
         _, _, lat, lon, apps = sample.split("\t")

@@ -6,8 +6,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
 from actors.sinks.lmdb import read_lmdb
-from protos.appsinstalled_pb2 import UserApps
 
 
 def main() -> int:

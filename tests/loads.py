@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
 from actors.runtime.board import read_views
 from actors.runtime.events import ActorView
 from actors.runtime.ledger import read_units
 from actors.runtime.rundir import BOARD, path_for
 from actors.sinks.lmdb import read_lmdb
-from protos.appsinstalled_pb2 import UserApps
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -7,11 +7,12 @@ from typing import Any
 
 from actors.runtime.events import BATCH_BOUNDS_S, ActorView
 from actors.runtime.manifest import Component, Manifest
+from actors.runtime.ports import SinkOptions
 from actors.runtime.sections import FlowOptions, ParserOptions
 from actors.runtime.topology import stage_of
 from actors.telemetry.model import ActorStatus, Snapshot
 
-NOTHING = Component("actors.sinks.discard:Discard", {})
+NOTHING: Component[SinkOptions] = Component("actors.sinks.discard:Discard", {})
 
 
 def manifest(fused: bool = True, sinks: Sequence[str] = ("a",), emits: Sequence[str] = (), **options: Any) -> Manifest:

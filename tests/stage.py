@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 from actors.reader import Reader
 from actors.runtime.errors import Retryable
@@ -22,13 +23,17 @@ DESTINATIONS = ("writer.dead_letters", "writer.a")
 
 
 class Taps(Source):
-    """Lines that come in when the test says so; each name is a unit of its own, from which line after line is read."""
+    """Lines that come in when the test says so; each name is a unit of its own, from which line after line is read.
+
+    ``alone``: each unit is a partition of its own; else those that begin share one.
+    """
 
     endless = True
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self.exhausted = False
+        self.alone = True
         self.wake: int | None = 77
         self.lines: deque[tuple[str, bytes]] = deque()
         self.at: dict[str, tuple[Unit, int]] = {}
@@ -51,7 +56,7 @@ class Taps(Source):
             return None
         name, line = self.lines.popleft()
         if name not in self.at:
-            unit = self._ledger.begin(name, "", alone=True)
+            unit = self._ledger.begin(name, "", self.alone)
             self.at[name] = unit, unit.low
         unit, start = self.at[name]
         self.at[name] = unit, start + len(line)
@@ -76,7 +81,7 @@ class Taps(Source):
         """Nothing is held."""
 
 
-def component(kind: type) -> Component:
+def component(kind: type) -> Component[Any]:
     return Component(f"{kind.__module__}:{kind.__qualname__}", {})
 
 

@@ -1,4 +1,7 @@
-"""For tests of pipelines: run one in the test's own process, with seeded faults. ``docs/testing.md`` has examples."""
+"""For tests: a pipeline in the test's own process, with seeded faults; what every source and sink promises.
+
+``docs/testing.md``, ``docs/own-sink.md`` and ``docs/own-source.md`` have examples.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
         InlineResult,
         MemorySink,
         MemorySource,
+        SinkContract,
+        SourceContract,
         UnorderedMemorySink,
         assert_bulk_is_faithful,
         run_inline,
@@ -20,10 +25,10 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy(__name__, {
         "actors.testing": (
-            "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "UnorderedMemorySink",
-            "assert_bulk_is_faithful", "run_inline"),
+            "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "SinkContract",
+            "SourceContract", "UnorderedMemorySink", "assert_bulk_is_faithful", "run_inline"),
     })
 
 __all__ = [
-    "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "UnorderedMemorySink",
-    "assert_bulk_is_faithful", "run_inline"]
+    "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "SinkContract", "SourceContract",
+    "UnorderedMemorySink", "assert_bulk_is_faithful", "run_inline"]

@@ -1,1 +1,1 @@
-"""The applications that ship: each one file of pure functions and one ``PIPELINE`` value."""
+"""The applications that ship: each one module of pure functions and one ``PIPELINE`` value."""

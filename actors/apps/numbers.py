@@ -111,7 +111,7 @@ PIPELINE = Pipeline(
     bulk=bulk,
     fold=Fold(partials=partials, keys=("kind",), fields=("numbers",)),
     distinct=Distinct(limit=10**DIGITS, emit=emit, report=report),
-    sinks={"log": Lines(path="numbers.log", sync=False), "report": Stdout()},
+    sinks={"log": Lines(path="numbers.log"), "report": Stdout()},
     emit_sinks=("log", "report"),
     panel=Panel(title="Since the last report", draw=since_the_report),
     dead_letters=DeadLetters(),

@@ -19,8 +19,7 @@ from actors.console import history
 from actors.runtime import deaths
 from actors.runtime.database import remove_database, require_database
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.manifest import Component, Manifest
-from actors.runtime.ports import SinkOptions, SourceOptions
+from actors.runtime.manifest import Component, Either, Manifest
 from actors.runtime.rundir import RunDirectory
 
 MARK = "beginning-anew"
@@ -57,7 +56,8 @@ def begin_anew(manifest: Manifest) -> None:
 
 
 def _empty(manifest: Manifest, state: Path, aggregates: list[Path]) -> None:
-    owners = {**manifest.sinks, "source": manifest.source, "dead_letters": manifest.dead_letters}
+    owners: dict[str, Component[Either]] = {
+        **manifest.sinks, "source": manifest.source, "dead_letters": manifest.dead_letters}
     (state / MARK).touch(mode=0o600)
     begun = False
     for name, component in owners.items():
@@ -78,10 +78,9 @@ def _empty(manifest: Manifest, state: Path, aggregates: list[Path]) -> None:
     (state / MARK).unlink()
 
 
-def _clear(name: str, component: Component, state: Path) -> bool:
+def _clear(name: str, component: Component[Either], state: Path) -> bool:
     """Empty what a sink or the source owns; say whether it can be emptied at all."""
-    options: SinkOptions | SourceOptions = component.load()
-    return options.clear(name, state)
+    return component.load().clear(name, state)
 
 
 def _remove_segments(folder: Path) -> None:

@@ -25,7 +25,6 @@ from actors.console.measuring import LEAST_S, Result, Suggestion, measure, sugge
 from actors.runtime import loading
 from actors.runtime.errors import ConfigError, ThresherError
 from actors.runtime.manifest import Manifest, component_of
-from actors.runtime.ports import SourceOptions
 from actors.runtime.sections import MAX_WORKERS, MonitorOptions, TracingOptions
 from actors.settings import Settings, load
 from actors.sources.files import Files, matching_files
@@ -96,7 +95,7 @@ def manifest_for(options: argparse.Namespace, scratch: Path) -> Manifest:
         ConfigError: the configuration is wrong, or there is nothing to read.
     """
     manifest = _settings(options, str(scratch / "state")).manifest
-    source: SourceOptions = manifest.source.load()
+    source = manifest.source.load()
     problems = source.check(scratch)
     if problems:
         raise ConfigError("\n".join(f"bench: {problem}" for problem in problems))
@@ -112,8 +111,8 @@ def _settings(options: argparse.Namespace, state: str) -> Settings:
     if STDIN in files:
         raise ConfigError("bench: standard input can be read only once: expected files")
     settings = settings_of(target, sets, state, dry=True)
-    source: SourceOptions = settings.manifest.source.load()
-    if "paths" not in source.__struct_fields__:  # what FILE is laid over
+    source = settings.manifest.source.load()
+    if not source.takes_files:
         if not files and (source.listens or source.wants_stdin):
             raise ConfigError(f"bench: {target} reads from {source.describe()}, which cannot be read again and again: "
                               f"give files with the same lines, e.g. thresher bench {target} FILE")
@@ -122,7 +121,7 @@ def _settings(options: argparse.Namespace, state: str) -> Settings:
         others = [word for word in sets if not word.startswith("source.")]
         return load(target, sets=others, state=state, dry=True,
                     source=["source.type=files", f"source.paths={json.dumps(files)}"])
-    once = "follow" in source.__struct_fields__
+    once = source.follows
     return settings_of(target, sets, state, files=files, once=once, dry=True) if files or once else settings
 
 

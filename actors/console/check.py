@@ -21,7 +21,7 @@ from actors.runtime import rundir
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.extras import EXTRAS, how_to_install, is_installed
 from actors.runtime.manifest import Manifest
-from actors.runtime.ports import SinkOptions, SourceOptions, looks
+from actors.runtime.ports import looks
 from actors.runtime.topology import DEAD_LETTERS, expand
 from actors.settings import Settings
 
@@ -122,7 +122,7 @@ def _installed(settings: Settings) -> Iterator[Finding]:
     needed = {"numbers": settings.pipeline.distinct is not None, "monitor": manifest.monitor.enabled,
               "otel": manifest.tracing.enabled}
     wanted = [(module, extra) for extra, is_needed in needed.items() if is_needed for module in EXTRAS[extra]]
-    for component in (manifest.source, *manifest.sinks.values(), manifest.dead_letters):
+    for component in manifest.components():
         wanted += [(module, "") for module in component.load().imports]
     missing = {module: extra for module, extra in wanted if not is_installed(module)}
     text = "\n".join(f"{module} is not installed: "
@@ -132,7 +132,7 @@ def _installed(settings: Settings) -> Iterator[Finding]:
 
 
 def _source(manifest: Manifest, state: Path, is_running: bool) -> Finding:
-    options: SourceOptions = manifest.source.load()
+    options = manifest.source.load()
     if not looks(options):
         return Finding("source", "ok", f"{options.describe()} (nothing to look at)")
     if is_running and options.listens:
@@ -146,7 +146,7 @@ def _sinks(manifest: Manifest, state: Path, offline: bool) -> Iterator[Finding]:
     asking: list[threading.Thread] = []
     for name, component in (*manifest.sinks.items(), (DEAD_LETTERS, manifest.dead_letters)):
         what = name if name == DEAD_LETTERS else f"sinks.{name}"
-        options: SinkOptions = component.load()
+        options = component.load()
         if not looks(options):
             found[what] = Finding(what, "ok", f"{options.describe()} (no server)")
         elif offline:

@@ -80,6 +80,8 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Arg
     for name in ("explain", "echo", "status", "report"):
         target_options(verbs[name])
         verbs[name].add_argument("--json", action="store_true")
+    verbs["report"].add_argument("--groups", action="store_true",
+                                 help="print everything that is folded, each group as a line of JSON")
     verbs["scale"].add_argument("pool", metavar="POOL=N", help="e.g. parser=4")
     for name in ("scale", "reload", "stop"):
         running_options(verbs[name])

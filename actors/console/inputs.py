@@ -9,10 +9,9 @@ import os
 import stat
 from collections.abc import Sequence
 
-import msgspec
-
 from actors.runtime.errors import ConfigError
 from actors.settings import Settings, load
+from actors.sources.files import Files
 
 #: The FILE that means standard input.
 STDIN = "-"
@@ -60,22 +59,22 @@ def require_stdin(settings: Settings) -> None:
 def _source(settings: Settings, files: list[str], follow: bool, once: bool) -> list[str]:
     """What is to be said of the source, as texts for ``--set``."""
     kind = settings.shown["source"]["type"]
-    now = msgspec.to_builtins(settings.manifest.source.load())
+    now = settings.manifest.source.load()
     word = f"{settings.pipeline.name} reads from a source of the type {kind}"
-    if (follow and kind not in ("files", "directory")) or (once and kind not in ("files", "directory")):
+    if (follow or once) and not (now.follows or isinstance(now, Files)):
         raise ConfigError(f"--{'follow' if follow else 'once'}: {word}: expected files or directory "
                           "(e.g. --set source.type=directory)")
-    if files and "paths" not in now:
+    if files and not now.takes_files:
         raise ConfigError(f"FILE {files[0]}: {word}, which reads no files: expected no FILE "
                           "(or --set source.type=files, if this is what is meant)")
-    if follow and kind == "files":
-        paths = files or [path for path in (now["pattern"], *now["paths"]) if path]
+    if follow and isinstance(now, Files):
+        paths = files or [path for path in (now.pattern, *now.paths) if path]
         return ["source.type=directory", f"source.paths={json.dumps(paths)}",
-                f"source.max_line_bytes={now['max_line_bytes']}"]
+                f"source.max_line_bytes={now.max_line_bytes}"]
     source = [f"source.paths={json.dumps(files)}"] if files else []
-    if kind == "directory":
+    if now.follows:
         return source + (["source.follow=true"] if follow else ["source.follow=false"] if once else [])
-    return (['source.pattern=""'] if files and "pattern" in now else []) + source
+    return (['source.pattern=""'] if files and isinstance(now, Files) else []) + source
 
 
 def settings_from(options: argparse.Namespace, dry: bool = False) -> Settings:

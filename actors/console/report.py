@@ -12,16 +12,15 @@ from typing import Any
 
 import msgspec
 
+from actors.console.groups import Group, Groups, all_groups, folded_groups
 from actors.console.history import read_record
 from actors.runtime.database import OtherVersion
 from actors.runtime.events import BAD_CONFIG, DONE, FAILED, OVER_BUDGET, RESUMABLE, RunResult
-from actors.runtime.ledger import read_units
+from actors.runtime.ledger import ANY_RUN, read_units
 from actors.runtime.manifest import Manifest
 from actors.runtime.messages import merged
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import SinkOptions
 from actors.runtime.rundir import find
-from actors.runtime.state import merge_of, read_state
 from actors.runtime.values import Unit
 
 ACCEPTABLE = "acceptable error rate, successful load"
@@ -32,6 +31,7 @@ UNFINISHED = "not finished: kept its name, run again to resume"
 OPEN_ENDED = "loaded so far; a later run goes on from here"
 ALL_LOADED = "all input is loaded"
 NOT_PUT_AWAY = "not put away yet: run again to finish"
+NO_GROUPS = Groups()
 _OUTCOMES = ("written", "folded", "filtered", "dead_lettered")
 _MEANING = {
     DONE: "done",
@@ -46,15 +46,8 @@ _SAFE_WHEN_BAD = ("error budget exceeded: good records are stored; mend the caus
 _SAFE_WHEN_CUT = "files are not whole: give each whole file under the same name and run again: only the rest is loaded"
 
 
-class Group(msgspec.Struct, frozen=True):
-    """One row of the folded statistics: what they are grouped by, and the numbers."""
-
-    keys: dict[str, str]
-    numbers: dict[str, float]
-
-
 class UnitReport(msgspec.Struct, frozen=True):
-    """What became of one file."""
+    """What became of one file. Of very many ``groups`` the largest are here, and how many there are."""
 
     name: str
     status: str
@@ -70,10 +63,11 @@ class UnitReport(msgspec.Struct, frozen=True):
     balanced: bool
     damage: str = ""
     note: str = ""
+    groups_count: int = 0
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The whole report; ``groups`` are those of all units together.
+    """The whole report; ``groups`` are those of all units together, the largest of them when there are very many.
 
     ``journal``: the folder of the source's own files, which nobody has given it: they are shown together.
     """
@@ -92,6 +86,7 @@ class Report(msgspec.Struct, frozen=True):
     code: int
     reason: str
     journal: str = ""
+    groups_count: int = 0
 
     def fields(self) -> dict[str, Any]:
         """As a map, for machines."""
@@ -111,10 +106,9 @@ def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run:
         if asked and isinstance(error, OtherVersion):  # at the end of a run it was said
             raise
         units = []
-    folded = _folded(manifest, pipeline)
+    groups, of_unit = folded_groups(manifest, pipeline, units)
     is_done = result is not None and result.code == DONE
-    by_unit = pipeline.fold is not None and "unit" in pipeline.fold.keys  # else nobody knows what came from which
-    reports = [_unit_report(unit, _groups(pipeline, folded, [unit]) if by_unit else [], is_done) for unit in units]
+    reports = [_unit_report(unit, of_unit.get(unit.id, NO_GROUPS), is_done) for unit in units]
     outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in _OUTCOMES}
     read = sum(unit.counts.get("read", 0) for unit in units)
     seconds = 0.0 if result is None else result.seconds
@@ -128,10 +122,11 @@ def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run:
     elif not units and code == DONE and reason == ALL_LOADED:
         reason = f"nothing to do: no new input in {manifest.source.load().describe()}"
     return Report(
-        name=manifest.name, dry=manifest.dry, units=reports, groups=_groups(pipeline, folded, units), read=read,
+        name=manifest.name, dry=manifest.dry, units=reports, groups=groups.shown, read=read,
         outcomes=outcomes, seconds=seconds, records_per_s=read / seconds if seconds else 0.0,
         outages={} if result is None else result.outages, places=_places(manifest), state=manifest.state,
-        code=code, reason=reason, journal=manifest.source.load().journal_folder())
+        code=code, reason=reason, journal=manifest.source.load().journal_folder(),
+        groups_count=groups.count)
 
 
 def _meaning(report: Report) -> str:
@@ -167,7 +162,7 @@ def _verdict(result: RunResult | None, units: Sequence[UnitReport]) -> tuple[int
     return DONE, ALL_LOADED if result is None else result.reason
 
 
-def _unit_report(unit: Unit, groups: list[Group], is_done: bool) -> UnitReport:
+def _unit_report(unit: Unit, groups: Groups, is_done: bool) -> UnitReport:
     counts = unit.counts
     outcomes = {name: counts.get(name, 0) for name in _OUTCOMES}
     errors = outcomes["dead_lettered"]
@@ -175,9 +170,9 @@ def _unit_report(unit: Unit, groups: list[Group], is_done: bool) -> UnitReport:
     return UnitReport(
         name=unit.name, status=unit.status, verdict=_verdict_of(unit, is_done), read=counts.get("read", 0),
         processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
-        rejected=_with_prefix(counts, "rejected."), written=_with_prefix(counts, "written."), groups=groups,
-        problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()), damage=unit.damage,
-        note=unit.note)
+        rejected=_with_prefix(counts, "rejected."), written=_with_prefix(counts, "written."), groups=groups.shown,
+        problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()), groups_count=groups.count,
+        damage=unit.damage, note=unit.note)
 
 
 def _verdict_of(unit: Unit, is_done: bool) -> str:
@@ -196,41 +191,23 @@ def _with_prefix(counts: dict[str, int], prefix: str) -> dict[str, int]:
     return {name.removeprefix(prefix): number for name, number in sorted(counts.items()) if name.startswith(prefix)}
 
 
-def _folded(manifest: Manifest, pipeline: Pipeline) -> dict[tuple[Any, ...], list[Any]]:
-    if pipeline.fold is None:
-        return {}
-    folded: dict[tuple[Any, ...], list[Any]] = {}
-    for shard in range(1, manifest.aggregator.shards + 1):
-        folded |= read_state(Path(manifest.state) / f"aggregator.{shard}.db")
-    return folded
-
-
-def _groups(pipeline: Pipeline, folded: dict[tuple[Any, ...], list[Any]], units: Sequence[Unit]) -> list[Group]:
-    """The folded numbers of these units, merged over them."""
-    fold = pipeline.fold
-    if fold is None:
-        return []
-    merge = merge_of(fold)
-    wanted = {unit.id for unit in units}
-    position = fold.keys.index("unit") if "unit" in fold.keys else None
-    groups: dict[tuple[Any, ...], list[Any]] = {}
-    for full, numbers in folded.items():
-        if position is not None and full[position] not in wanted:
-            continue
-        key = full if position is None else full[:position] + full[position + 1:]
-        groups[key] = merge(groups[key], numbers) if key in groups else numbers
-    names = [name for name in fold.keys if name != "unit"]
-    return [Group(dict(zip(names, map(str, key), strict=True)), dict(zip(fold.fields, numbers, strict=True)))
-            for key, numbers in sorted(groups.items())]
-
-
 def _places(manifest: Manifest) -> dict[str, str]:
     state = Path(manifest.state)
     places: dict[str, str] = {}
     for name, component in [*manifest.sinks.items(), ("dead letters", manifest.dead_letters)]:
-        options: SinkOptions = component.load()
+        options = component.load()
         places[name] = str(options.place(name, state) or options.describe())
     return places
+
+
+def print_groups(manifest: Manifest, pipeline: Pipeline) -> None:
+    """Print everything that is folded, by all runs: a JSON object for each group, one line after the other."""
+    try:
+        units = read_units(Path(manifest.state) / "positions.db", ANY_RUN)
+    except sqlite3.OperationalError:  # nothing has run here
+        units = []
+    for group in all_groups(manifest, pipeline, units):
+        print(msgspec.json.encode(group).decode())
 
 
 # Text -------------------------------------------------------------------------------------------------------------
@@ -244,7 +221,8 @@ def render(report: Report) -> str:
     if report.groups and report.units:
         of_units = any(unit.groups for unit in report.units)
         if len(report.units) > 1 or not of_units:
-            lines += ["all files" if of_units else "so far, in all runs", *_group_lines(report.groups), ""]
+            lines += ["all files" if of_units else "so far, in all runs",
+                      *_group_lines(report.groups, report.groups_count), ""]
     if report.read or report.units:
         outcomes = ", ".join(
             f"{number:,} {name.replace('_', '-')}" for name, number in report.outcomes.items() if number)
@@ -282,7 +260,7 @@ def _unit_lines(unit: UnitReport) -> list[str]:
         lines.append(f"  processed {unit.processed:,}, errors {unit.errors:,}, error rate {unit.error_rate:.4f}")
         if unit.rejected:
             lines.append("  rejected: " + ", ".join(f"{name} {number:,}" for name, number in unit.rejected.items()))
-        lines += _group_lines(unit.groups)
+        lines += _group_lines(unit.groups, unit.groups_count)
         if unit.written and not unit.groups:
             lines.append("  written: " + ", ".join(f"{name} {number:,}" for name, number in unit.written.items()))
         if unit.problem and unit.problem not in unit.verdict:
@@ -295,12 +273,14 @@ def _unit_lines(unit: UnitReport) -> list[str]:
     return lines
 
 
-def _group_lines(groups: Sequence[Group]) -> list[str]:
+def _group_lines(groups: Sequence[Group], count: int) -> list[str]:
     if not groups:
         return []
     header = [*groups[0].keys, *groups[0].numbers]
     rows = [[*group.keys.values(), *(f"{number:,}" for number in group.numbers.values())] for group in groups]
-    return list(_table(header, rows, len(groups[0].keys)))
+    more = count - len(groups)
+    return [*_table(header, rows, len(groups[0].keys)),
+            *([f"  and {more:,} more: thresher report TARGET --groups prints all"] if more > 0 else [])]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Iterable[str]:

@@ -26,6 +26,7 @@ from actors.console.retry_plan import Plan, make_plan, settle, unfinished
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import DONE, FAILED, OVER_BUDGET, RESUMABLE, Observer, RunResult
 from actors.runtime.manifest import RETRY, Component, Manifest, component_of
+from actors.runtime.ports import SinkOptions
 from actors.runtime.rundir import RunDirectory
 from actors.runtime.sections import BudgetOptions, MonitorOptions
 from actors.sinks.dead_letters import Returned
@@ -184,11 +185,12 @@ def _keeping(manifest: Manifest) -> Manifest:
     Raises:
         ConfigError: a sink cannot.
     """
-    sinks: dict[str, Component] = {}
+    sinks: dict[str, Component[SinkOptions]] = {}
     for name, component in manifest.sinks.items():
         options = component.load()
-        if "only_missing" not in type(options).__struct_fields__:
+        keeping = options.keeping()
+        if keeping is None:
             raise ConfigError(f"--only-missing: sinks.{name} ({options.describe()}) cannot tell whether a key is there "
                               "already: retry without it, and what is there is overwritten")
-        sinks[name] = component_of(msgspec.structs.replace(options, only_missing=True))
+        sinks[name] = component_of(keeping)
     return msgspec.structs.replace(manifest, sinks=sinks)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from actors.runtime.disk import make_folder
 from actors.runtime.errors import ConfigError
 
 #: Brings a file of version i to i + 1, within a transaction that it neither begins nor ends: statements, or code.
@@ -24,8 +25,8 @@ class OtherVersion(ConfigError, sqlite3.DatabaseError):
 def open_database(path: Path, steps: Sequence[Step]) -> sqlite3.Connection:
     """Open (or make) a database in WAL mode, in autocommit: transactions are begun by hand.
 
-    A commit survives the death of any process at once; the death of the machine up to the last WAL checkpoint,
-    and never leaves half a transaction (``synchronous=NORMAL``).
+    A commit is on the disk when it returns: it survives the death of any process, and that of the machine. Who commits
+    often has many changes in one commit, for each waits for the disk (``synchronous=FULL``).
 
     Args:
         path: the file; its folder is made, too.
@@ -36,14 +37,14 @@ def open_database(path: Path, steps: Sequence[Step]) -> sqlite3.Connection:
         ConfigError: the file was made by a newer version.
         sqlite3.Error: it cannot be opened or is no database, or a step failed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
     try:
         path.chmod(0o600)
         if _version(connection) > len(steps):
             raise ConfigError(_newer(path, _version(connection), len(steps)))
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA synchronous=FULL")
         if _version(connection) < len(steps):
             _bring_forward(connection, steps)
     except BaseException:
@@ -83,14 +84,16 @@ def _newer(path: Path, found: int, version: int) -> str:
             "upgrade Thresher, or give another --state")
 
 
-def open_for_reading(path: Path, steps: Sequence[Step] | None = None, oldest: int | None = None) -> sqlite3.Connection:
+def open_for_reading(
+    path: Path, steps: Sequence[Step] | None = None, oldest: int | None = None
+) -> sqlite3.Connection:
     """Open an existing database read-only, also while its owner writes to it.
 
     Args:
         path: the file.
         steps: what its owner opens it with; None: its tables may be anything. A file that its owner is just making
             (version 0) is opened whatever they are.
-        oldest: the caller knows how to read all versions from this on; None: that of ``steps`` only.
+        oldest: the oldest version that the caller can read; by default the newest.
 
     Raises:
         OtherVersion: it was made by a newer version, or by an older one and nobody has brought it forward yet.
@@ -111,6 +114,19 @@ def open_for_reading(path: Path, steps: Sequence[Step] | None = None, oldest: in
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Within it a file is written to; at its end that is durable as a whole, or not at all."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def require_database(path: Path, table: str) -> None:

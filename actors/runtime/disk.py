@@ -23,6 +23,21 @@ def write_all(descriptor: int, buffers: Sequence[bytes | memoryview], offset: in
                 some[0] = memoryview(some[0])[written:]
 
 
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """Make a folder, and those above it that are missing; they are on the disk when it returns. It may be there.
+
+    ``mode``: of the folder itself, as for ``mkdir``.
+    """
+    missing = []
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            break
+        missing.append(folder)
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
+
+
 def sync_folder(path: Path) -> None:
     """Wait until what was made, renamed or removed in a folder is on the disk."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

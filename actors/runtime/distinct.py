@@ -64,6 +64,8 @@ class DistinctState:
         ConfigError: the file was made with another number of shards, or for other numbers; or numpy is missing.
     """
 
+    is_large = False
+
     def __init__(self, path: Path, shards: int, distinct: Distinct, report_s: float, emitter: Emitter) -> None:
         try:
             import numpy

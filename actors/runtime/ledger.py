@@ -27,11 +27,14 @@ from pathlib import Path
 
 import msgspec
 
-from actors.runtime.database import open_database, open_for_reading
+from actors.runtime.at_hand import AtHand, is_alone
+from actors.runtime.database import open_database, open_for_reading, transaction
 from actors.runtime.messages import Counts, merge
 from actors.runtime.poison import REASONS, Blame
 from actors.runtime.units import COLUMNS, FACTS, LATE, RECORD, SAVE, STEPS, columns_in, unit_of
 from actors.runtime.values import Chunk, Unit
+
+ANY_RUN = "*"
 
 
 class Ledger:
@@ -46,14 +49,15 @@ class Ledger:
         self._run = run
         self._connection = open_database(path, STEPS)
         self._connection.executescript(f"{FACTS}; {LATE}")
-        self._units: dict[int, Unit] = {}
-        self._partitions: dict[int, str] = {}
+        #: In memory is only what is not over, so that a look at it costs no more the more input there was.
+        self._at_hand = AtHand()
+        self._next_id, self._tip = self._last_used()
+        self._first_id = self._next_id
         #: What the next transaction writes: units that the file does not know, ranges, units that have changed.
         self._begun: set[int] = set()
         self._issued: list[tuple[int, int, int, Blame]] = []
         self._blamed: dict[tuple[int, int, int], Blame] = {}
         self._dirty: set[int] = set()
-        self._stuck: set[int] = set()
         self._facts: dict[str, str] = {}
         self._late: dict[tuple[int, int, int], dict[int, int]] = {}
         self._refused: list[tuple[int, int, int, int, int]] = []
@@ -67,8 +71,8 @@ class Ledger:
         A unit that this very run has finished is returned as it is: a restarted reader is given everything again,
         and must not load again what only its predecessor knew to be loaded.
         """
-        for unit in self._units.values():
-            if (unit.name, unit.fingerprint) == (name, fingerprint):
+        for unit in self._at_hand.of_name(name):
+            if unit.fingerprint == fingerprint:
                 return unit
         row = self._connection.execute(
             f"SELECT partition, {COLUMNS} FROM units WHERE name=? AND fingerprint=? "
@@ -77,7 +81,7 @@ class Ledger:
         if row is None:
             return self._new(name, fingerprint, "reading", "", alone, after)
         unit = unit_of(row[1:])
-        before = [] if _is_alone(row[0]) else self._left_behind(row[0], unit)
+        before = [] if is_alone(row[0]) else self._left_behind(row[0], unit)
         broken = [other for other in before if self.is_broken(other.name)]
         if broken:
             return self._new(name, "", "broken", f"waits for {broken[0].name}, which was begun before it")
@@ -90,6 +94,8 @@ class Ledger:
 
     def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
         """Ranges issued beyond ``unit.low`` and not committed, in order."""
+        if unit.id in self._begun and unit.id >= self._first_id:
+            return []  # it is new
         return self._connection.execute(
             'SELECT start, "end" FROM issued WHERE unit=? AND start>=? ORDER BY start', (unit.id, unit.low)).fetchall()
 
@@ -97,6 +103,7 @@ class Ledger:
         """The unit was read to its end, which is at ``position``."""
         unit.end = position
         self._touch(unit)
+        self._passed(unit.id, position)
 
     def damaged(self, unit: Unit, why: str, prefix: str) -> None:
         """This unit is not whole, so it fails; ``prefix`` says how far it was read, for ``not_whole``."""
@@ -118,42 +125,51 @@ class Ledger:
 
     def broken(self, name: str, problem: str) -> None:
         """This unit cannot be read (or put away): the report says so, and the exit code is 1."""
-        for unit in self._units.values():
-            if unit.name == name:
-                unit.problem = problem
-                self._dirty.add(unit.id)
-                self._stuck.add(unit.id)
-                return
+        for unit in self._at_hand.of_name(name):
+            unit.problem = problem
+            self._dirty.add(unit.id)
+            self._at_hand.stuck.add(unit.id)
+            return
         if not self.is_broken(name):
             self._new(name, "", "broken", problem)
-            self.commit()
 
     def is_stuck(self, unit: Unit) -> bool:
         """Whether the source has said that it cannot read on, or put away, this unit."""
-        return unit.id in self._stuck
+        return unit.id in self._at_hand.stuck
 
     def loaded_before(self) -> list[Unit]:
         """Units that an earlier run has loaded and not seen put away: it ended in between."""
         rows = self._connection.execute(
             f"SELECT {COLUMNS} FROM units WHERE status='loaded' AND run<>? AND run NOT LIKE 'retry-%' ORDER BY id",
             (self._run,)).fetchall()
-        return [unit for unit in map(unit_of, rows) if unit.id not in self._units]
+        return [unit for unit in map(unit_of, rows) if unit.id not in self._at_hand.units]
 
-    def put_away(self, unit: Unit) -> None:
-        """A unit of an earlier run is put away at last; it stays that run's."""
-        self._connection.execute("UPDATE units SET status='done' WHERE id=?", (unit.id,))
+    def recall_loaded(self) -> None:
+        """Take up the units that an earlier reader of this run has loaded, and may have put away, when it died."""
+        for row in self._connection.execute(
+                f"SELECT partition, {COLUMNS} FROM units WHERE status='loaded' AND run=? ORDER BY id", (self._run,)):
+            self._take_up(unit_of(row[1:]), row[0])
+
+    def put_away(self, units: Sequence[Unit]) -> None:
+        """Units of an earlier run are put away at last; they stay that run's."""
+        with transaction(self._connection) as connection:
+            connection.executemany("UPDATE units SET status='done' WHERE id=?", [(unit.id,) for unit in units])
 
     def partition(self, unit: int) -> str:
         """The partition that a unit of this run belongs to."""
-        return self._partitions[unit]
+        return self._at_hand.partitions[unit]
 
     def is_alone(self, unit: int) -> bool:
         """Whether a unit of this run is a partition of its own."""
-        return _is_alone(self._partitions[unit])
+        return is_alone(self._at_hand.partitions[unit])
 
     def taken_up(self) -> list[Unit]:
         """The units of this run that are not finished or not put away, in the order of input."""
-        return [unit for unit in self._units.values() if unit.status in ("reading", "loaded")]
+        return [unit for unit in self._at_hand.units.values() if unit.status in ("reading", "loaded")]
+
+    def take_closed(self) -> list[Unit]:
+        """Take out the units all of which is closed, those that share a partition in their order."""
+        return self._at_hand.take_closed()
 
     def fact(self, name: str) -> str | None:
         """What was kept under this name, by any run."""
@@ -172,6 +188,7 @@ class Ledger:
         """Record the range of a chunk; call ``flush`` before anything can come of it. Return its blame so far."""
         blame = self._blamed.get((chunk.unit, chunk.start, chunk.end), Blame())
         self._issued.append((chunk.unit, chunk.start, chunk.end, blame))
+        self._passed(chunk.unit, chunk.end)
         return blame
 
     def blamed(self, instead: Sequence[tuple[Chunk, Blame]]) -> None:
@@ -195,7 +212,7 @@ class Ledger:
 
     def close(self, chunk: Chunk, counts: Counts) -> None:
         """All up to the end of this chunk is durable; these are its outcomes. Call in order."""
-        unit = self._units[chunk.unit]
+        unit = self._at_hand.units[chunk.unit]
         unit.low = chunk.end
         unit.lines += chunk.data.count(b"\n") if chunk.lines < 0 else chunk.lines
         if chunk.fault and chunk.fault not in REASONS and not unit.problem:
@@ -204,10 +221,9 @@ class Ledger:
         self._dirty.add(unit.id)
 
     def settle(self, unit: Unit, status: str) -> None:
-        """Give a unit its new status and commit."""
+        """Give a unit its new status; durable with the next ``commit``."""
         unit.status = status
         self._touch(unit)
-        self.commit()
 
     def commit(self) -> None:
         """Make all that was said durable, in one transaction.
@@ -215,14 +231,16 @@ class Ledger:
         Raises:
             sqlite3.OperationalError: the disk is full; nothing is lost, call again.
         """
-        self._forget_what_is_over()
         self._write(self._begun | self._dirty)
         self._dirty.clear()
-        self._late = {key: late for key, late in self._late.items()
-                      if key[0] in self._units and key[2] > self._units[key[0]].low}
+        self._at_hand.forget_what_is_over()
+        units = self._at_hand.units
+        if self._late:
+            self._late = {key: late for key, late in self._late.items()
+                          if key[0] in units and key[2] > units[key[0]].low}
         if self._blamed:
             self._blamed = {key: blame for key, blame in self._blamed.items()
-                            if key[0] in self._units and key[2] > self._units[key[0]].low}
+                            if key[0] in units and key[2] > units[key[0]].low}
 
     def flush(self) -> None:
         """Make the recorded boundaries durable, before the first message about them leaves.
@@ -241,28 +259,22 @@ class Ledger:
         """Write the rows of these units, and the recorded ranges, in one transaction."""
         if not (changed or self._issued or self._facts or self._refused):
             return
-        units = [self._units[key] for key in changed]
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(SAVE, [
-                (self._run, self._partitions[unit.id], unit.id, unit.name, unit.fingerprint, unit.base, unit.low,
-                 unit.lines, unit.end, unit.status, msgspec.json.encode(unit.counts).decode(), unit.problem,
+        units = [self._at_hand.units[key] for key in changed]
+        with transaction(self._connection) as connection:
+            connection.executemany(SAVE, [
+                (self._run, self._at_hand.partitions[unit.id], unit.id, unit.name, unit.fingerprint, unit.base,
+                 unit.low, unit.lines, unit.end, unit.status, msgspec.json.encode(unit.counts).decode(), unit.problem,
                  unit.damage, unit.note, unit.prefix)
                 for unit in units])
-            self._connection.executemany(RECORD, [
+            connection.executemany(RECORD, [
                 (unit, start, end, blame.marks, blame.reason, blame.detail)
                 for unit, start, end, blame in self._issued])
-            self._connection.executemany(
+            connection.executemany(
                 'DELETE FROM issued WHERE unit=? AND "end"<=?', [(unit.id, unit.low) for unit in units])
-            self._connection.executemany("INSERT OR REPLACE INTO late VALUES (?, ?, ?, ?, ?)", self._refused)
-            self._connection.executemany(
+            connection.executemany("INSERT OR REPLACE INTO late VALUES (?, ?, ?, ?, ?)", self._refused)
+            connection.executemany(
                 'DELETE FROM late WHERE unit=? AND "end"<=?', [(unit.id, unit.low) for unit in units])
-            self._connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", list(self._facts.items()))
-            self._connection.execute("COMMIT")
-        except sqlite3.Error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", list(self._facts.items()))
         self._begun.clear()
         self._issued.clear()
         self._facts.clear()
@@ -272,20 +284,24 @@ class Ledger:
         self, name: str, fingerprint: str, status: str, problem: str, alone: bool = False,
         after: tuple[int, int] = (0, 0),
     ) -> Unit:
-        (first,) = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM units").fetchone()
-        key = max(first, 1 + max(self._units, default=0))
-        low = after[0] if alone else self._tip(self._run)
+        key, self._next_id = self._next_id, self._next_id + 1
+        low = after[0] if alone else self._tip
         unit = Unit(key, name, fingerprint, low - after[0], low, after[1], None, status, {}, problem)
         self._take_up(unit, f"{self._run}/{key}" if alone else self._run)
         return unit
 
     def _touch(self, unit: Unit) -> None:
         """This unit has changed. One that was over, and is known to its source still, is this run's again."""
-        if unit.id not in self._units:
-            (partition,) = self._connection.execute("SELECT partition FROM units WHERE id=?", (unit.id,)).fetchone()
-            self._units[unit.id], self._partitions[unit.id] = unit, partition
+        if unit.id in self._at_hand.units:
+            self._at_hand.changed(unit)
+        else:
+            self._at_hand.add(unit, self._partition_of(unit))
             self._recall_blame(unit)
         self._dirty.add(unit.id)
+
+    def _partition_of(self, unit: Unit) -> str:
+        (partition,) = self._connection.execute("SELECT partition FROM units WHERE id=?", (unit.id,)).fetchone()
+        return str(partition)
 
     def _recall_blame(self, unit: Unit) -> None:
         for start, end, marks, reason, detail in self._connection.execute(
@@ -295,43 +311,34 @@ class Ledger:
                 'SELECT start, "end", shard, before FROM late WHERE unit=?', (unit.id,)):
             self._late.setdefault((unit.id, start, end), {})[shard] = before
 
-    def _forget_what_is_over(self) -> None:
-        """Units that are partitions of their own come and go for as long as the run lasts: the file remembers them."""
-        over = [key for key, unit in self._units.items() if unit.status in ("done", "failed", "abandoned")
-                and key not in self._dirty and key not in self._begun and _is_alone(self._partitions[key])]
-        for key in over:
-            del self._units[key], self._partitions[key]
-            self._stuck.discard(key)
-
     def _take_up(self, unit: Unit, partition: str) -> None:
         """From here on this unit is one of this run's."""
-        self._units[unit.id] = unit
-        self._partitions[unit.id] = partition
+        self._at_hand.add(unit, partition)
         self._begun.add(unit.id)
 
-    def _tip(self, partition: str) -> int:
-        """The position behind every range of a partition that anybody may have seen."""
-        ended: int
-        issued: int
-        (ended,) = self._connection.execute(
-            'SELECT coalesce(max(coalesce("end", low)), 0) FROM units WHERE partition=?', (partition,)).fetchone()
-        (issued,) = self._connection.execute(
-            'SELECT coalesce(max(issued."end"), 0) FROM issued JOIN units ON units.id=unit WHERE partition=?',
-            (partition,)).fetchone()
-        pending = [unit.low if unit.end is None else unit.end for unit in self._units.values()
-                   if self._partitions[unit.id] == partition]
-        return max(ended, issued, *pending,
-                   *(end for unit, _, end, _ in self._issued if self._partitions[unit] == partition))
+    def _last_used(self) -> tuple[int, int]:
+        """The number of the next unit, and the position behind all of this run's partition that anybody has seen."""
+        (number, ended, issued) = self._connection.execute(
+            "SELECT (SELECT coalesce(max(id), 0) + 1 FROM units), "
+            '(SELECT coalesce(max(coalesce("end", low)), 0) FROM units WHERE partition=:run), '
+            '(SELECT coalesce(max(issued."end"), 0) FROM issued JOIN units ON units.id=unit WHERE partition=:run)',
+            {"run": self._run}).fetchone()
+        return number, max(ended, issued)
+
+    def _passed(self, unit: int, position: int) -> None:
+        """What lies below this position in a unit's partition is given out."""
+        if self._at_hand.partitions[unit] == self._run:
+            self._tip = max(self._tip, position)
 
     def _left_behind(self, partition: str, unit: Unit) -> list[Unit]:
         """Unfinished units that lie before this one in its partition, and are not this run's (so far)."""
         rows = self._connection.execute(
             f"SELECT {COLUMNS} FROM units WHERE partition=? AND id<? AND status='reading'", (partition, unit.id))
-        return [other for other in map(unit_of, rows) if other.id not in self._units]
+        return [other for other in map(unit_of, rows) if other.id not in self._at_hand.units]
 
     def is_broken(self, name: str) -> bool:
         """Whether this run could not read a unit of this name."""
-        if any(unit.name == name and unit.status == "broken" for unit in self._units.values()):
+        if any(unit.status == "broken" for unit in self._at_hand.of_name(name)):
             return True
         return self._connection.execute("SELECT 1 FROM units WHERE run=? AND name=? AND status='broken'",
                                         (self._run, name)).fetchone() is not None
@@ -341,31 +348,27 @@ class Ledger:
         rows = self._connection.execute(
             f"SELECT {COLUMNS} FROM units WHERE substr(fingerprint, 1, ?)=? "
             "AND status NOT IN ('abandoned', 'broken') ORDER BY id", (len(kind), kind)).fetchall()
-        return [self._units.get(unit.id, unit) for unit in map(unit_of, rows)]
+        return [self._at_hand.units.get(unit.id, unit) for unit in map(unit_of, rows)]
 
     def resume(self, unit: Unit, name: str, fingerprint: str) -> None:
         """Read on this unit, finished or not; it is called so, and known by this, from here on."""
-        if unit.id not in self._units:
-            (partition,) = self._connection.execute("SELECT partition FROM units WHERE id=?", (unit.id,)).fetchone()
-            self._take_up(unit, partition)
+        if unit.id not in self._at_hand.units:
+            self._take_up(unit, self._partition_of(unit))
             self._recall_blame(unit)
         unit.status, unit.end = "reading", None
-        self._stuck.discard(unit.id)
+        self._at_hand.changed(unit)
+        self._at_hand.stuck.discard(unit.id)
         self.renamed(unit, name, fingerprint)
 
     def renamed(self, unit: Unit, name: str, fingerprint: str) -> None:
         """A unit that is being read is called so from here on, and known by this."""
         unit.name, unit.fingerprint = name, fingerprint
+        self._at_hand.named(unit)
         self._dirty.add(unit.id)
 
 
-def _is_alone(partition: str) -> bool:
-    """Whether a partition is that of one unit; the identity of a run has no slash in it."""
-    return "/" in partition
-
-
 def read_units(path: Path, run: str | None = None) -> list[Unit]:
-    """Return the units touched by a run (by default the last one), in the order of input.
+    """Return the units touched by a run (by default the last one; or by any), in the order of input.
 
     Raises:
         sqlite3.Error: there is no ledger at this path, or one of another version (then it is a ConfigError, too).
@@ -379,7 +382,8 @@ def read_units(path: Path, run: str | None = None) -> list[Unit]:
                 return []
             (run,) = row
         columns = columns_in(connection)
-        rows = connection.execute(f"SELECT {columns} FROM units WHERE run=? ORDER BY id", (run,)).fetchall()
+        rows = connection.execute(
+            f"SELECT {columns} FROM units WHERE run=? OR ?='{ANY_RUN}' ORDER BY id", (run, run)).fetchall()
         return [unit_of(row) for row in rows]
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):

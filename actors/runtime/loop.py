@@ -29,6 +29,7 @@ from pathlib import Path
 import msgspec
 
 from actors.runtime import actions, messages, procfs, rundir, tree
+from actors.runtime.agreement import require_agreement
 from actors.runtime.board import SupervisorBoard, create_board
 from actors.runtime.child import Mode
 from actors.runtime.deaths import Recorder
@@ -86,6 +87,7 @@ def run(
     """
     directory = RunDirectory(Path(manifest.state))
     try:
+        require_agreement(manifest)
         specs = expand(manifest)
         try:
             manifest.save(directory.path / MANIFEST)
@@ -357,7 +359,7 @@ def _who_reads_stdin(manifest: Manifest) -> str:
 def _preload(manifest: Manifest, modules: Sequence[str]) -> None:
     """Import what the forked will need, once."""
     names = [*modules, *(("actors.telemetry.spans", "requests") if manifest.tracing.enabled else ())]
-    for component in (manifest.source, manifest.dead_letters, *manifest.sinks.values()):
+    for component in manifest.components():
         names += component.kind().imports
     for name in names:
         with contextlib.suppress(ImportError):  # the actor that misses it says so

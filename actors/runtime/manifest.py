@@ -6,7 +6,7 @@ An actor loads only the components it needs: a writer never imports the applicat
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from actors.runtime import loading
 from actors.runtime.errors import ConfigError
 from actors.runtime.links import Links
 from actors.runtime.pipeline import Pipeline
+from actors.runtime.ports import SinkOptions, SourceOptions
 from actors.runtime.sections import (
     AggregatorOptions,
     BudgetOptions,
@@ -35,22 +36,30 @@ PIPELINE = "PIPELINE"
 RETRY = "retry-"
 
 
-class Component(msgspec.Struct, frozen=True):
+#: The options of a source, or of a sink.
+Either = SourceOptions | SinkOptions
+_Given = TypeVar("_Given", bound=Either)
+Options = TypeVar("Options", bound=Either, covariant=True)
+Kind = type[Options]
+
+
+class Component(msgspec.Struct, Generic[Options], frozen=True):
     """A source or sink by name: ``type`` is ``module:class`` of its options, ``values`` their fields."""
 
     type: str
     values: dict[str, Any]
 
-    def kind(self) -> Any:
+    def kind(self) -> Kind[Options]:
         """Import the options class."""
-        return loading.named(self.type)
+        kind: Kind[Options] = loading.named(self.type)
+        return kind
 
-    def load(self) -> Any:
+    def load(self) -> Options:
         """Import the options class and build it from the values."""
         return msgspec.convert(self.values, self.kind())
 
 
-def component_of(options: Any) -> Component:
+def component_of(options: _Given) -> Component[_Given]:
     """Return the component that ``load`` turns back into these options (a frozen struct)."""
     cls = type(options)
     return Component(f"{cls.__module__}:{cls.__qualname__}", msgspec.to_builtins(options))
@@ -79,9 +88,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     app: str
     state: str
     dry: bool = False
-    source: Component
-    sinks: dict[str, Component]
-    dead_letters: Component
+    source: Component[SourceOptions]
+    sinks: dict[str, Component[SinkOptions]]
+    dead_letters: Component[SinkOptions]
     folds: bool
     options: dict[str, Any] | None = None
     parser: ParserOptions = ParserOptions()
@@ -100,6 +109,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     monitor: MonitorOptions = MonitorOptions()
     tracing: TracingOptions = TracingOptions()
     version: str = __version__
+
+    def components(self) -> list[Component[Either]]:
+        """The source, the sinks, the dead-letter store."""
+        return [self.source, *self.sinks.values(), self.dead_letters]
 
     @property
     def is_retry(self) -> bool:

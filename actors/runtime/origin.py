@@ -82,6 +82,8 @@ class Origin:
         self._window_batches = window_batches
         self._window_bytes = window_bytes
         self._partitions: dict[str, Partition] = {}
+        #: Those that have something open: of small files, many are closed and not committed at a time.
+        self._opened: dict[str, Partition] = {}
         self._batches = self._bytes = self._turns = 0
         self._queue: list[tuple[int, int, BatchId]] = []
         self._credit: dict[str, int] = {}
@@ -333,11 +335,13 @@ class Origin:
                 partition.low = batch.chunk.end
                 self._uncommitted[name] = None
                 closed.append((batch.chunk, batch.counts))
+            if not partition.open:
+                self._opened.pop(name, None)
         self._answered.clear()
         return closed
 
     def _all(self) -> Iterator[tuple[BatchId, Open]]:
-        for partition in self._partitions.values():
+        for partition in self._opened.values():
             yield from partition.open.items()
 
     def _find(self, key: BatchId) -> Open | None:
@@ -353,6 +357,7 @@ class Origin:
 
     def _add(self, partition: Partition, key: BatchId, batch: Open) -> None:
         partition.open[key] = batch
+        self._opened[key[0]] = partition
         self._batches += 1
         self._bytes += len(batch.chunk.data)
         self._requeue(key, batch)

@@ -15,6 +15,7 @@ speed); the whole window at each commit (a day's window would be written a thous
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -93,6 +94,8 @@ class WindowState:
         ConfigError: the file was made with another number of shards.
     """
 
+    is_large = False
+
     def __init__(
         self, path: Path, shards: int, options: WindowOptions, merge: Merge, emit: Emit, emitter: Emitter
     ) -> None:
@@ -163,10 +166,7 @@ class WindowState:
                 connection.execute("DELETE FROM increments WHERE pane=?", (pane.id,))
                 connection.execute("INSERT INTO increments VALUES (?, ?)",
                                    (pane.id, msgspec.msgpack.encode(list(pane.numbers.items()))))
-            connection.execute("DELETE FROM times")
-            units = {partition: unit for unit, partition in self._watermark.units.items()}
-            connection.executemany("INSERT INTO times VALUES (?, ?, ?)", [
-                (partition, newest, units.get(partition, 0)) for partition, newest in self._watermark.times.items()])
+            self._write_times(connection)
             connection.execute("DELETE FROM watermark")
             connection.execute("INSERT INTO watermark VALUES (?)", (self._watermark.reached,))
             self.outbox.write(connection)
@@ -176,6 +176,7 @@ class WindowState:
         self._merged.clear()
         self._dropped.clear()
         self._changed.clear()
+        self._watermark.changed.clear()
         return self.outbox.committed()
 
     def roll(self, version: int, active: tuple[int, ...]) -> None:
@@ -196,6 +197,15 @@ class WindowState:
     def close(self) -> None:
         """Close the file; what was not committed is forgotten."""
         self._file.close()
+
+    def _write_times(self, connection: sqlite3.Connection) -> None:
+        """Write those that have changed: a run over many files has a time for each that goes on."""
+        times, changed = self._watermark.times, self._watermark.changed
+        if not changed:
+            return
+        connection.executemany("DELETE FROM times WHERE partition=?", [(name,) for name in changed])
+        connection.executemany("INSERT INTO times VALUES (?, ?, ?)", [
+            (name, times[name], self._watermark.unit_of.get(name, 0)) for name in changed if name in times])
 
     def _load(self) -> None:
         panes: dict[int, Pane] = {}

@@ -7,17 +7,19 @@ sources and sinks import their heavy client libraries inside ``open``, for pool 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
 from actors.runtime.values import Chunk, Payload, Refusal, Unit
 
 
+@runtime_checkable
 class Sink(Protocol):
-    """An opened sink, in its writer's process.
+    """An opened sink, in its writer's process. Inherit from this: ``write`` has to be given.
 
     Example::
 
@@ -29,11 +31,9 @@ class Sink(Protocol):
                 with self.path.open("ab") as file:
                     file.writelines(bytes(payload.data).upper() for payload in payloads)
                 return []  # no item was refused
-
-            def close(self):
-                pass
     """
 
+    @abstractmethod
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Write all payloads, in order; on return they are durable as far as this sink can promise.
 
@@ -49,8 +49,8 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the resource back. Never raises for a system that is gone."""
-        ...
+        """Give the resource back. Never raises for a system that is gone; may be called again."""
+        return
 
 
 class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +87,7 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     #: standard error then.
     console: ClassVar[bool] = False
 
+    @abstractmethod
     def pack(self, items: Sequence[Any]) -> bytes:
         """Encode the items of one batch, in order, into one payload. Runs in the worker pool. Has to be given.
 
@@ -101,11 +102,13 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         None: it cannot be taken apart, and is sent as it was."""
         return None
 
+    @abstractmethod
     def open(self, name: str, state: Path) -> Sink:
         """Open the sink called ``name``; relative paths are below ``state``. Does not wait for a server. Has to be
         given."""
         raise NotImplementedError(f"{type(self).__name__}.open")
 
+    @abstractmethod
     def describe(self) -> str:
         """Say where this writes, for people: ``memcached 127.0.0.1:33013``. No secrets. Has to be given."""
         raise NotImplementedError(f"{type(self).__name__}.describe")
@@ -124,6 +127,16 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ConfigError: only another configuration can help.
         """
         return []
+
+    def keeping(self) -> SinkOptions | None:
+        """The same, but storing nothing under a key that is there already, for ``dlq retry --only-missing``; None: it
+        cannot tell whether a key is there."""
+        return None
+
+    def positions(self, name: str, state: Path) -> dict[str, int]:
+        """By partition, up to where the sink called ``name`` has it: looked at before a run, to see that sink and state
+        are of one moment. Not given: it does not say."""
+        return {}
 
     def clear(self, name: str, state: Path) -> bool:
         """Empty what the sink called ``name`` owns, and nothing else, for a run that begins anew; return whether it
@@ -190,8 +203,9 @@ class UnitLedger(Protocol):
         ...
 
 
+@runtime_checkable
 class Source(Protocol):
-    """An opened source, in its reader's process. What a simple one need not say has a default: inherit from this.
+    """An opened source, in its reader's process. Inherit from this: ``read`` has to be given, all else has a default.
 
     Example::
 
@@ -202,19 +216,30 @@ class Source(Protocol):
     """
 
     #: True once all input was read; for a source without end: when it was told to ``stop`` and has handed out the rest.
-    exhausted: bool
+    exhausted: bool = False
     #: True for a source that goes on for ever: to stop it is no failure, and leaves no work behind.
     endless: bool = False
     #: A descriptor that becomes readable when ``read`` may have something; None: the reader looks every so often.
     wake: int | None = None
 
+    @abstractmethod
     def read(self) -> Chunk | None:
         """Return the next chunk, or None when there is none now."""
-        ...
+        raise NotImplementedError
 
     def finished(self, unit: Unit) -> None:
-        """All of ``unit`` is durable and within its budget: put it away (rename). Called in input order."""
-        ...
+        """All of ``unit`` is durable and within its budget: put it away (rename). Called in input order, and again
+        after a crash. By default nothing is put away."""
+        return
+
+    def settle(self) -> None:
+        """What was put away stays so, also after a power cut: called behind ``finished``, once for many, before the
+        ledger says that they are done.
+
+        Raises:
+            Retryable: the disk has failed; what was put away is put away once more, and this is called again.
+        """
+        return
 
     def failed(self, unit: Unit) -> None:
         """All of ``unit`` is durable, with more errors than its budget allows. By default it is left where it is."""
@@ -231,11 +256,11 @@ class Source(Protocol):
 
     def progress(self) -> tuple[int, int]:
         """Bytes of input read so far, and in all (0 when not known), both as they lie on disk."""
-        ...
+        return 0, 0
 
     def close(self) -> None:
-        """Give the resource back."""
-        ...
+        """Give the resource back; may be called again."""
+        return
 
 
 class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -267,12 +292,18 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     unchanging: ClassVar[bool] = False
     #: True for a source that takes an address, which only one run can have.
     listens: ClassVar[bool] = False
+    #: True for a source that has a field ``paths`` (a list of text), which FILE of the command line is laid over.
+    takes_files: ClassVar[bool] = False
+    #: True for a source that has a field ``follow`` (true or false), which ``--follow`` and ``--once`` set.
+    follows: ClassVar[bool] = False
 
+    @abstractmethod
     def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> Source:
         """Open the source; chunks are about ``batch_bytes`` long, cut at newlines. What it keeps is below ``state``.
         Has to be given."""
         raise NotImplementedError(f"{type(self).__name__}.open")
 
+    @abstractmethod
     def describe(self) -> str:
         """Say where this reads, for people. No secrets. Has to be given."""
         raise NotImplementedError(f"{type(self).__name__}.describe")
@@ -304,6 +335,14 @@ def not_given(kind: type[SinkOptions] | type[SourceOptions]) -> list[str]:
     base = SinkOptions if issubclass(kind, SinkOptions) else SourceOptions
     given = {name for cls in kind.__mro__[:kind.__mro__.index(base)] for name in vars(cls)}
     return [name for name in REQUIRED[base] if name not in given]
+
+
+def unfit(opened: object, wanted: type, options: SinkOptions | SourceOptions) -> str:
+    """Why what ``open`` of these options has returned is no ``Sink`` or no ``Source``, or nothing."""
+    if isinstance(opened, wanted):
+        return ""
+    return (f"open of {type(options).__name__} has returned {type(opened).__name__}, which is no {wanted.__name__}: "
+            f"let it inherit from thresher.{wanted.__name__.lower()}s.{wanted.__name__}")
 
 
 def unpacks(options: SinkOptions) -> bool:

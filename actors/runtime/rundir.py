@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from actors.runtime import loading
+from actors.runtime.disk import make_folder
 from actors.runtime.errors import ConfigError
 
 #: Longer than anybody holds the lock who is no run.
@@ -86,7 +87,7 @@ class RunDirectory:
 
     def __init__(self, state: Path) -> None:
         try:
-            state.mkdir(mode=0o700, parents=True, exist_ok=True)  # dead letters are whatever the input was
+            make_folder(state, mode=0o700)  # dead letters are whatever the input was
             self._lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(f"state directory {state}: {error.strerror}: give another with --state DIR") from error

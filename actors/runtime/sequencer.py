@@ -122,16 +122,19 @@ class Sequencer:
             held.add_sender(sender, part)
         return None
 
-    def ready(self, refuse: Callable[[Held], bool] = lambda held: False) -> list[Held]:
+    def ready(
+        self, refuse: Callable[[Held], bool] = lambda held: False, is_enough: Callable[[], bool] = lambda: False
+    ) -> list[Held]:
         """Take out the parts that can be applied now, in source order; they count as applied from here on.
 
         ``refuse`` is asked for each, in that order: a part that it refuses is forgotten, and nothing behind it is
-        applied before it has come again.
+        applied before it has come again. When ``is_enough`` says so, what is left is for the next call.
         """
         result: list[Held] = []
         self._busy = {name: p for name, p in self._busy.items() if p.waiting or p.undurable}
         for partition in self._busy.values():
-            while partition.applied is not None and (held := partition.waiting.pop(partition.applied, None)):
+            while partition.applied is not None and not is_enough() and (
+                    held := partition.waiting.pop(partition.applied, None)):
                 if refuse(held):
                     break
                 partition.applied = held.part.end

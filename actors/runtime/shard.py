@@ -34,6 +34,11 @@ class ShardState(Protocol):
     #: What the state emits; None: nothing ever.
     outbox: Outbox | None
 
+    @property
+    def is_large(self) -> bool:
+        """Whether so much has gathered in memory that it has to be committed before more is folded."""
+        ...
+
     def applied(self) -> dict[str, int]:
         """The committed position of each partition."""
         ...

@@ -16,6 +16,7 @@ from collections.abc import Container
 import msgspec
 
 from actors.runtime.manifest import Component, Manifest
+from actors.runtime.ports import SinkOptions
 from actors.runtime.sections import MAX_WORKERS
 
 DEAD_LETTERS = "dead_letters"
@@ -121,9 +122,9 @@ def aggregator_names(manifest: Manifest) -> list[str]:
     return [process_name("aggregator", index) for index in range(1, 1 + shards)]
 
 
-def component_ordered(component: Component) -> bool:
+def component_ordered(component: Component[SinkOptions]) -> bool:
     """Whether a sink wants its parts in source order."""
-    return bool(component.kind().ordered)
+    return component.kind().ordered
 
 
 def downstream(manifest: Manifest, stage: str) -> tuple[str, ...]:

@@ -252,7 +252,10 @@ class Watermark:
         self._disorder = disorder
         self.times = times
         self.units = units
+        self.unit_of = {partition: unit for unit, partition in units.items()}
         self.reached = reached
+        #: Partitions whose time or unit has changed, or which were forgotten, since somebody has emptied this.
+        self.changed: set[str] = set()
         self._roll = -1
         self._active: tuple[int, ...] = ()
 
@@ -263,9 +266,12 @@ class Watermark:
 
     def advance(self, partition: str, unit: int, newest: int | None, roll: int, active: tuple[int, ...]) -> int:
         """A part of this partition was applied; return what the watermark has reached."""
-        if newest is not None:
-            self.times[partition] = max(newest, self.times.get(partition, NEVER))
-        self.units[unit] = partition
+        if newest is not None and newest > self.times.get(partition, NEVER):
+            self.times[partition] = newest
+            self.changed.add(partition)
+        if self.units.get(unit) != partition:
+            self.units[unit], self.unit_of[partition] = partition, unit
+            self.changed.add(partition)
         if roll > self._roll:
             self._note(roll, active, partition)
         waited = {self.units.get(each, "") for each in self._active} | {partition}
@@ -285,8 +291,10 @@ class Watermark:
         # Others are over, or silent: should one come back, its records have to fit in as they are.
         known = {self.units.get(each) for each in active} | {partition}
         if active or partition:
+            self.changed.update(name for name in self.times if name not in known)
             self.times = {name: at for name, at in self.times.items() if name in known}
             self.units = {unit: name for unit, name in self.units.items() if name in known}
+            self.unit_of = {name: unit for unit, name in self.units.items()}
 
     def end(self) -> None:
         """The input has ended: everything is closed."""

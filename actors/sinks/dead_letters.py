@@ -234,7 +234,7 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-class _Store:
+class _Store(Sink):
     """The opened store."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:

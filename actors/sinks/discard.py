@@ -39,7 +39,7 @@ class Discard(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 OPTIONS = Discard
 
 
-class _Nothing:
+class _Nothing(Sink):
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Accept everything."""
         return []

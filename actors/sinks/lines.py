@@ -28,7 +28,7 @@ from typing import ClassVar
 
 import msgspec
 
-from actors.runtime.disk import sync_folder, write_all
+from actors.runtime.disk import make_folder, sync_folder, write_all
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
@@ -86,6 +86,13 @@ class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _clear(self.place(name, state))
         return True
 
+    def positions(self, name: str, state: Path) -> dict[str, int]:
+        """What the manifest says; nothing when there is none."""
+        try:
+            return _read_manifest(self.place(name, state)).applied
+        except (OSError, ConfigError):
+            return {}
+
     def place(self, name: str, state: Path) -> Path:
         """Where the file is."""
         return state / (self.path or f"{name}.{self.suffix}")
@@ -120,7 +127,7 @@ def _unfinished_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.manifest.new")
 
 
-class _File:
+class _File(Sink):
     """The opened file.
 
     Args:
@@ -177,7 +184,7 @@ class _File:
         if self._descriptor is not None:
             return self._descriptor
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise Retryable(f"{self._path}: {plain_reason(error)}") from error

@@ -1,7 +1,10 @@
 """LMDB: keys and values in a local file, the embedded default. It needs no server.
 
-All that gathered while the last transaction ran is one transaction, in order; with ``sync`` it is on disk when
-``write`` returns. Any number of other processes may read at the same time.
+What gathered while the last transaction ran is written in order, in transactions of at most ``MOST_ITEMS``; with
+``sync`` it is on disk when ``write`` returns. Any number of other processes may read at the same time.
+
+LMDB has in memory what a transaction changes: keys in no order change a page each, so that a transaction of a whole
+window would need hundreds of megabytes. Not all or nothing is written, then; what is written again is the same.
 """
 
 from __future__ import annotations
@@ -9,12 +12,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
+from actors.runtime.disk import make_folder, sync_folder
 from actors.runtime.errors import Reject, Retryable
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
 
 _Items = list[tuple[bytes, bytes]]
 _MIN_MAP_BYTES = 1 << 20
+#: Most items in a transaction: so many pages, of 4 KiB, may it have in memory, and some above them.
+MOST_ITEMS = 65_536
 #: Most processes that read at the same time, and what the file has room for that they are listed in.
 _READERS, _LOCK_BYTES = 512, 64 * 1024
 
@@ -78,6 +85,10 @@ class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Where the directory is."""
         return state / (self.path or f"{name}.lmdb")
 
+    def keeping(self) -> Lmdb:
+        """The same, but storing nothing under a key that is there already."""
+        return msgspec.structs.replace(self, only_missing=True)
+
     def describe(self) -> str:
         """Say where this writes."""
         return f"lmdb {self.path}" if self.path else "lmdb"
@@ -86,7 +97,7 @@ class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 OPTIONS = Lmdb
 
 
-class _Environment:
+class _Environment(Sink):
     """The opened environment."""
 
     def __init__(self, options: Lmdb, path: Path) -> None:
@@ -101,18 +112,22 @@ class _Environment:
             self._opened()  # a store that nothing is written to exists all the same
 
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
-        """Put all items in one transaction."""
-        groups = [self._decoder.decode(payload.data) for payload in payloads]
+        """Put all items, in order."""
+        refusals: list[Refusal] = []
+        waiting: _Items = []
         try:
-            while True:
-                try:
-                    return self._write(groups)
-                except self._lmdb.MapFullError:
-                    environment = self._opened()
-                    environment.set_mapsize(2 * environment.info()["map_size"])
+            longest = self._opened().max_key_size()
+            for index, payload in enumerate(payloads):
+                waiting += self._fit(index, self._decoder.decode(payload.data), longest, refusals)
+                while len(waiting) >= MOST_ITEMS:
+                    self._put(waiting[:MOST_ITEMS])
+                    del waiting[:MOST_ITEMS]
+            if waiting:
+                self._put(waiting)
         except (self._lmdb.Error, OSError) as error:
             self.close()  # a failed write may leave the handle unusable; opening it again is cheap
             raise Retryable(f"lmdb {self._path}: {error}") from error
+        return refusals
 
     def close(self) -> None:
         """Close the environment."""
@@ -120,26 +135,28 @@ class _Environment:
             self._environment.close()
             self._environment = None
 
-    def _write(self, groups: Sequence[_Items]) -> list[Refusal]:
-        environment = self._opened()
-        longest = environment.max_key_size()
-        refusals = [
-            Refusal(index, item, "key", f"a key of {len(key)} bytes, expected 1 to {longest}",
-                    self._options.pack([(key, value)]))
-            for index, items in enumerate(groups)
-            for item, (key, value) in enumerate(items)
-            if not 0 < len(key) <= longest
-        ]
-        refused = {(refusal.payload, refusal.item) for refusal in refusals}
-        with environment.begin(write=True) as transaction, transaction.cursor() as cursor:
-            for index, items in enumerate(groups):
-                cursor.putmulti([pair for item, pair in enumerate(items) if (index, item) not in refused]
-                                if refused else items, overwrite=not self._options.only_missing)
-        return refusals
+    def _fit(self, index: int, items: _Items, longest: int, refusals: list[Refusal]) -> _Items:
+        """Return the items that can be stored; add a refusal for each that cannot."""
+        unfit = {item for item, (key, _) in enumerate(items) if not 0 < len(key) <= longest}
+        refusals += [
+            Refusal(index, item, "key", f"a key of {len(items[item][0])} bytes, expected 1 to {longest}",
+                    self._options.pack([items[item]])) for item in sorted(unfit)]
+        return [pair for item, pair in enumerate(items) if item not in unfit] if unfit else items
+
+    def _put(self, items: _Items) -> None:
+        """Put these in one transaction."""
+        while True:
+            environment = self._opened()
+            try:
+                with environment.begin(write=True) as transaction, transaction.cursor() as cursor:
+                    cursor.putmulti(sorted(items, key=itemgetter(0)), overwrite=not self._options.only_missing)
+                return
+            except self._lmdb.MapFullError:
+                environment.set_mapsize(2 * environment.info()["map_size"])
 
     def _opened(self) -> lmdb.Environment:
         if self._environment is None:
-            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._path, mode=0o700)
             # LMDB maps this file with holes in it: on a full disk the first touch of one would kill the process.
             lock = os.open(self._path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -147,10 +164,21 @@ class _Environment:
             finally:
                 os.close(lock)
             present = self._path / "data.mdb"
-            size = max(self._options.map_bytes, present.stat().st_size if present.exists() else 0)
+            if not present.exists() or not present.stat().st_size:
+                self._make(present)
+            size = max(self._options.map_bytes, present.stat().st_size)
             self._environment = self._lmdb.open(
                 os.fspath(self._path), map_size=size, sync=self._options.sync, mode=0o600, max_readers=_READERS)
         return self._environment
+
+    def _make(self, path: Path) -> None:
+        """Make an empty environment, which a power cut leaves whole or not at all: LMDB does not wait for it."""
+        begun = path.with_name(f"{path.name}.new")
+        begun.unlink(missing_ok=True)
+        with self._lmdb.open(os.fspath(begun), subdir=False, map_size=_MIN_MAP_BYTES, mode=0o600, lock=False) as made:
+            made.sync(True)
+        begun.replace(path)
+        sync_folder(self._path)
 
 
 def read_lmdb(path: Path) -> Iterator[tuple[bytes, bytes]]:

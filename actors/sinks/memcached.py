@@ -4,8 +4,15 @@ The pool packs ready-made ``set`` commands, so the writer only moves bytes: a pa
 at the same time, over one persistent connection. Reading while writing is no refinement: a server that cannot get rid
 of its replies stops reading, and two sides that only write wait for each other for ever.
 
-A ``set`` is idempotent, so after any doubt (time-out, connection lost, an answer that is none) the connection is closed
-and the whole payload written again. Only an answer that names the item as the culprit is final: it is refused, alone.
+A ``set`` is idempotent, so after any doubt (time-out, connection lost, an answer that is none) the connection is given
+up and the whole payload written again. Only an answer that names the item as the culprit is final: it is refused,
+alone.
+
+What was sent on a connection that is given up may still wait in the server, which serves each connection for itself: a
+server that was stuck would do it after what comes on the next one, and old values would stand over new ones. So nothing
+is sent anywhere until the server has ended the old connection, which it does when it has done all of it. A server that
+is gone for good is noticed by the system (a reset, or keep-alive probes that nobody answers). What a writer that was
+killed had sent to a server that was stuck can still come late: nobody is left who could wait for it.
 
 A key that memcached does not understand must never be sent: it would take the value that follows for commands, so that
 a value of ``flush_all`` empties the server, or close the connection without a word, at each retry. ``pack`` rejects it.
@@ -19,10 +26,12 @@ import os
 import re
 import select
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
@@ -46,11 +55,17 @@ _OUT_OF_STEP = (b"CLIENT_ERROR", b"ERROR")
 _OVERLAP_BYTES = len(b"ERROR") - 1
 #: Far more than any reply has.
 _MAX_REPLY_BYTES = 2048
+#: Signs of life that a silent connection is asked for, a second apart, before it counts as lost.
+_PROBES = 5
 #: How long a name server that does not answer may keep the system's resolver busy.
 _RESOLVE_S = 60.0
 _MAX_KEY_BYTES = 250
 _MAX_SOCKET_PATH_BYTES = 107
 _NOT_IN_KEYS = bytes((*range(0x21), 0x7F))
+#: Up to here memcached takes a time as from now, beyond it as a date since 1970: it would be long past.
+_MAX_RELATIVE_S = 30 * 24 * 3600
+#: The latest date that memcached knows.
+_MAX_DATE = 2**31 - 1
 _COMMAND = re.compile(rb"(?:set|add) ([^\x00-\x20\x7f]{1,250}) 0 \d{1,10} (\d{1,10})\r\n")
 
 
@@ -61,7 +76,7 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         server: ``host:port``, ``[ipv6]:port`` or ``unix:/path``.
         connect_timeout_s: longest time to connect.
         timeout_s: longest time without any progress of a write.
-        expire_s: seconds until an item expires; 0 for never.
+        expire_s: seconds until an item expires; 0 for never. Not beyond January 2038, where memcached's dates end.
         only_missing: store nothing under a key that is there already.
 
     Example::
@@ -84,8 +99,12 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     only_missing: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a server that cannot be one, before anything runs."""
+        """Refuse a server that cannot be one, and a time that cannot be said, before anything runs."""
         _address(self.server)
+        longest = _MAX_DATE - int(time.time())
+        if self.expire_s > max(_MAX_RELATIVE_S, longest):
+            raise ConfigError(f"expire_s: expected at most {longest} (memcached knows no date after January 2038), "
+                              f"got {self.expire_s}; 0 is never")
 
     def pack(self, items: Sequence[tuple[bytes, bytes]]) -> bytes:
         """Return the ``set`` (or ``add``) commands of (key, value) items.
@@ -98,7 +117,8 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if keys and (b"" in keys or max(map(len, keys)) > _MAX_KEY_BYTES
                      or len(joined.translate(None, _NOT_IN_KEYS)) != len(joined)):
             raise _bad_key(keys)
-        command = b"%b %%b 0 %d %%d\r\n%%b\r\n" % (b"add" if self.only_missing else b"set", self.expire_s)
+        expires = self.expire_s if self.expire_s <= _MAX_RELATIVE_S else int(time.time()) + self.expire_s
+        command = b"%b %%b 0 %d %%d\r\n%%b\r\n" % (b"add" if self.only_missing else b"set", expires)
         return b"".join([command % (key, len(value), value) for key, value in items])
 
     def unpack(self, data: bytes) -> list[tuple[bytes, bytes]]:
@@ -136,6 +156,10 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return [f"expected VERSION, it answers {reply[:60]!r}: {mend}"]
         return []
 
+    def keeping(self) -> Memcached:
+        """The same, but storing nothing under a key that is there already."""
+        return msgspec.structs.replace(self, only_missing=True)
+
     def describe(self) -> str:
         """Say where this writes."""
         return f"memcached {self.server}"
@@ -144,11 +168,11 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 OPTIONS = Memcached
 
 
-class _Server:
+class _Server(Sink):
     """One server and the connection to it."""
 
     def __init__(self, options: Memcached) -> None:
-        from pymemcache.client.base import Client
+        from pymemcache.client.base import Client, KeepaliveOpts
 
         self._name = options.describe()
         self._timeout_s = options.timeout_s
@@ -156,7 +180,8 @@ class _Server:
         self._good = (b"STORED", b"NOT_STORED") if options.only_missing else (b"STORED",)
         self._client: Client = Client(
             _address(options.server), connect_timeout=options.connect_timeout_s, timeout=options.timeout_s,
-            no_delay=True)
+            no_delay=True, socket_keepalive=None if options.server.startswith("unix:") else KeepaliveOpts(cnt=_PROBES))
+        self._given_up: socket.socket | None = None
 
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Write every payload and count every reply."""
@@ -167,19 +192,53 @@ class _Server:
                 if replies != _STORED * payload.count:
                     refusals += self._refusals(index, payload, replies)
         except OSError as error:
-            self._client.close()
+            self._give_up()
             raise Retryable(f"{self._name}: {plain_reason(error)}") from error
         except Retryable:
-            self._client.close()
+            self._give_up()
             raise
         return refusals
 
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+        self._forget()
+
+    def _give_up(self) -> None:
+        """Send nothing more on this connection."""
+        if self._client.sock is None:
+            return
+        self._forget()
+        self._given_up, self._client.sock = self._client.sock, None
+        try:
+            self._given_up.shutdown(socket.SHUT_WR)
+        except OSError:  # it is lost already
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._given_up is not None:
+            self._given_up.close()
+            self._given_up = None
+
+    def _let_end(self) -> None:
+        """Wait until the server has done what it was sent on the connection that was given up, and has ended it."""
+        if self._given_up is None:
+            return
+        self._given_up.settimeout(self._timeout_s)
+        try:
+            while True:
+                extend(self._timeout_s)
+                if not self._given_up.recv(_RECEIVE_BYTES):
+                    break
+        except TimeoutError:
+            raise TimeoutError(f"no answer for {self._timeout_s:g} s") from None
+        except OSError:
+            pass  # it is lost: nobody does anything with what was sent
+        self._forget()
 
     def _exchange(self, data: bytes | memoryview, count: int) -> bytes:
         """Send commands and return ``count`` reply lines, or fewer when the connection got out of step."""
+        self._let_end()
         if self._client.sock is None:
             extend(_RESOLVE_S + self._connect_timeout_s)
             # Nothing public only connects: each public method sends a command of its own and reads the reply to it, a
@@ -248,7 +307,7 @@ class _Server:
 
         Keys are checked when they are packed, so ERROR means a server that knows no ``set``, and no item's fault.
         """
-        self._client.close()
+        self._give_up()
         refusals: list[Refusal] = []
         for item, command in enumerate(_commands(payload.data)):
             reply = self._exchange(command, 1).partition(b"\r\n")[0]
@@ -257,7 +316,7 @@ class _Server:
             if reply in _FINAL:
                 refusals.append(Refusal(index, item, _FINAL[reply], reply.decode(), command))
             elif reply.startswith(b"CLIENT_ERROR") and b"authent" not in reply:
-                self._client.close()
+                self._give_up()
                 refusals.append(Refusal(index, item, "sink_rejected", reply[:100].decode(errors="replace"), command))
             else:
                 raise Retryable(f"{self._name}: {reply[:100].decode(errors='replace')}")

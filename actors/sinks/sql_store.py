@@ -38,6 +38,7 @@ import msgspec
 import sqlalchemy
 from sqlalchemy import exc
 
+from actors.runtime.disk import make_folder
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.options import without_password
 from actors.runtime.progress import extend
@@ -356,7 +357,7 @@ def _file_engine(url: sqlalchemy.URL, options: StoreOptions, state: Path) -> sql
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def connecting(dialect: object, record: object, arguments: object, parameters: object) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         path.touch(mode=0o600)
 
     sqlalchemy.event.listen(engine, "do_connect", connecting)

@@ -72,7 +72,7 @@ def _block(item: bytes | str) -> bytes:
     return item if item.endswith(b"\n") else item + b"\n"
 
 
-class _Console:
+class _Console(Sink):
     """The descriptor, which stays open: it is not ours.
 
     Args:

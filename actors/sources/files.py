@@ -31,7 +31,8 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from msgspec import Meta
 
-from actors.runtime.errors import ConfigError, plain_reason
+from actors.runtime.disk import sync_folder
+from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
@@ -66,6 +67,7 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     guarantee: ClassVar[str] = (
         "resumes at the last committed position; a file is put away only when all of it is durable")
+    takes_files: ClassVar[bool] = True
 
     pattern: str = ""
     paths: list[str] = []
@@ -181,6 +183,7 @@ class FilesSource(Source):
         self._reading: _Reading | None = None
         self._read: dict[int, tuple[str, Identity]] = {}
         self._put_away: dict[int, str] = {}
+        self._renamed_in: set[str] = set()
         #: As long as all that was handed out had been on its way before.
         self._is_replaying = True
         self._stopping = False
@@ -237,7 +240,17 @@ class FilesSource(Source):
                                 "(rename it by hand, or make its folder writable and run again)")
             return
         self._put_away[unit.id] = os.path.abspath(path)
+        self._renamed_in.add(os.path.dirname(path))
         self._read.pop(unit.id, None)
+
+    def settle(self) -> None:
+        """The names are on the disk: else a power cut would undo a rename, and the file be loaded again."""
+        for folder in list(self._renamed_in):
+            try:
+                sync_folder(Path(folder))
+            except OSError as error:
+                raise Retryable(f"{folder or '.'}: {plain_reason(error)}") from error
+            self._renamed_in.discard(folder)
 
     def stop(self) -> None:
         """Read no further: the rest of the file, and what comes after it, stay for the next run.

@@ -232,5 +232,7 @@ class _Alarm:
         os.read(self.descriptor, 8)
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self.descriptor)
+        """Give the descriptor back, once: its number may be another's by now."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1

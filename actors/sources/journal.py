@@ -31,7 +31,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from actors.runtime.disk import sync_folder, write_all
+from actors.runtime.disk import make_folder, sync_folder, write_all
 from actors.runtime.errors import ConfigError, Fatal, Retryable, plain_reason
 from actors.runtime.ports import UnitLedger
 from actors.runtime.values import Chunk, Unit
@@ -93,9 +93,10 @@ class Journal:
         self._waiting: deque[tuple[int, Path]] | None = None  # None: nobody has looked yet
         self._left: _Left | None = None
         self._number = 0  # of the last segment
+        self._has_deleted = False
         self._is_open = False  # the segment before was not all durable when this generation began
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self.folder, mode=0o700)
         except OSError as error:
             raise ConfigError(f"journal {self.folder}: {plain_reason(error)}: expected a folder that can be written "
                               "to; set source.journal, or give another --state") from error
@@ -165,9 +166,19 @@ class Journal:
             return  # of another source that was read with this state directory
         try:
             path.unlink(missing_ok=True)
+            self._has_deleted = True
         except OSError as error:
             self._ledger.broken(unit.name, f"{path} is loaded but cannot be deleted: {plain_reason(error)} "
                                 "(make its folder writable and run again)")
+
+    def settle(self) -> None:
+        """What was deleted stays deleted, also after a power cut."""
+        if self._has_deleted and self._sync:
+            try:
+                sync_folder(self.folder)
+            except OSError as error:
+                raise Retryable(f"journal {self.folder}: {plain_reason(error)}") from error
+        self._has_deleted = False
 
     def close(self) -> None:
         """Close the files. What is in them stays for the next one who opens them."""

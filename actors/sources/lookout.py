@@ -11,6 +11,7 @@ from typing import Protocol
 
 from actors.runtime.ports import UnitLedger
 from actors.sources import inflate, packed
+from actors.sources.amounts import Amounts
 from actors.sources.descriptors import Descriptors
 from actors.sources.glimpses import Glimpses, text_of
 from actors.sources.listing import Listing, Seen, concerns
@@ -22,8 +23,8 @@ from actors.sources.watch import Watch
 MOST_OPEN = 256
 #: A file that may be a copy is read as one of its own when it has not grown, nor the original gone, for so long.
 _COPY_S = 10.0
-#: Looks that notices ask for take no more than one part in so many of the time.
-_LOOK_SHARE = 5
+#: Looks at everything take no more than one part in so many of the time, when there is so much that one takes long.
+_LOOK_SHARE, _LONG_S = 5, 0.05
 
 
 class Search(Protocol):
@@ -77,24 +78,27 @@ class Lookout:
         self._watch = _watch(options)
         self._watched: dict[str, str] = {}
         self._looks = 0
-        self._look_at = 0.0
+        self._look_at = self._not_before = 0.0
+        self._is_noticed = False
         self.is_asked = True
-        self._passed = 0
+        #: Bytes read, and in all, of what this run reads.
+        self.progress = Amounts()
         self.wake = None if self._watch is None else self._watch.wake
 
     def look_if_due(self, now: float) -> list[Tail]:
         """Look at what the kernel named, or at everything; return the units that may have more to read."""
         if self._watch is not None:
             for path in self._watch.changed():
-                if not self._glance(path, now):
-                    self.is_asked = True
-        if self.is_asked or (self._options.follow and now >= self._look_at):
-            self.is_asked = False
+                self._is_noticed |= not self._glance(path, now)
+            self._watch.is_owed = self._is_noticed
+        if self.is_asked or (now >= self._not_before and (
+                self._is_noticed or (self._options.follow and now >= self._look_at))):
+            self.is_asked = self._is_noticed = False
             began = time.perf_counter()
             self._look(now)
+            took = time.perf_counter() - began
             self._look_at = now + self._options.poll_s
-            if self._watch is not None:
-                self._watch.pause_s = _LOOK_SHARE * (time.perf_counter() - began)
+            self._not_before = now + (_LOOK_SHARE * took if took > _LONG_S else 0.0)
         grown, self._grown = self._grown, []
         return grown
 
@@ -126,6 +130,7 @@ class Lookout:
             self._files.pop(tail.key, None)
             self._open.drop(tail.key)
             tail.key = None
+            self._memory.lost(tail)
         tail.deleted = tail.gone = False
         if tail.live:
             tail.lost_at = self._looks
@@ -136,30 +141,27 @@ class Lookout:
         """Read no more of this unit in this run; it is not at its end."""
         tail.end()
         self.live.pop(tail.unit.id, None)
+        self.progress.forget(tail)
 
     def end(self, tail: Tail) -> None:
         """This unit is read to its end."""
         self._ledger.end(tail.unit, tail.position)
-        self._passed += tail.position
+        self.progress.ended(tail)
         if tail.gone and tail.key is not None:
             self._files.pop(tail.key, None)
             self._open.drop(tail.key)
             tail.key = None
+            self._memory.lost(tail)
         tail.end()
         self.live.pop(tail.unit.id, None)
         self.has_news = True
 
     def remark(self, tail: Tail) -> None:
-        """More of the beginning of a short file is known: so it is known by more."""
+        """A unit is read further. When more of the beginning of a short file is known, it is known by more."""
+        self.progress.note(tail)
         if tail.live and len(tail.head) > tail.mark.size:
             self._memory.remark(tail, Mark.of(tail.head, tail.mark.inode, tail.mark.serial))
             self._ledger.renamed(tail.unit, tail.unit.name, tail.mark.text())
-
-    def progress(self) -> tuple[int, int]:
-        """Bytes read, and in all, of what this run reads."""
-        live = self.live.values()
-        return (self._passed + sum(tail.position for tail in live),
-                self._passed + sum(max(tail.size, tail.position) for tail in live))
 
     def close(self) -> None:
         """Close the files, and watch no more."""
@@ -237,6 +239,8 @@ class Lookout:
         status = os.fstat(file.fileno())
         was_gone, tail.gone = tail.gone, True
         tail.deleted = status.st_nlink == 0
+        if tail.deleted:
+            self._memory.lost(tail)
         self._open.keep(key)
         if status.st_size < tail.position:
             self.lose(tail)
@@ -249,6 +253,7 @@ class Lookout:
     def _grow(self, tail: Tail, size: int, modified_ns: int, now: float) -> None:
         tail.size, tail.modified_ns, tail.touched = size, modified_ns, now
         tail.longest = max(size, tail.longest)
+        self.progress.note(tail)
         self._grown.append(tail)
         self.has_news = True
 
@@ -322,7 +327,6 @@ class Lookout:
         unit = tail.unit
         was_ended = unit.end is not None
         recorded = [] if unit.id in self._taken_up else self._ledger.boundaries(unit)
-        self._passed -= tail.position if unit.id in self._taken_up else 0
         self._taken_up.add(unit.id)
         self._ledger.resume(unit, unit.name, unit.fingerprint)
         tail.begin(look.head if look is not None else b"", recorded, was_ended)
@@ -378,6 +382,7 @@ class Lookout:
                 self._resume(tail, None)
                 tail.longest = max(tail.position, tail.mark.size)  # so many bytes it had
                 self.live[tail.unit.id] = tail
+                self.progress.note(tail)
                 self._let_end(tail)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from actors.sources.listing import Seen
@@ -70,10 +70,17 @@ def is_related(one: str, other: str) -> bool:
 
 
 class Memory:
-    """All units that are known, by how they begin."""
+    """All units that are known, by how they begin.
+
+    Units whose content is not where it was are also found by their inode and name: of many files that begin alike, as
+    with the same header, each is recognised without a look at the others.
+    """
 
     def __init__(self, tails: Iterable[Tail]) -> None:
         self._by_mark: dict[tuple[int, str], dict[int, Tail]] = {}
+        #: By mark and inode, name or nothing. What is where it was, or known by something else, is dropped when met.
+        self._away: dict[tuple[int, str, int | str | None], dict[int, Tail]] = {}
+        self._digests: tuple[bytes, dict[int, str]] = (b"", {})
         self._sizes: Counter[int] = Counter()
         self._serial = 0
         for tail in tails:
@@ -88,6 +95,13 @@ class Memory:
         self._serial = max(self._serial, tail.mark.serial)
         self._by_mark.setdefault(tail.mark[:2], {})[tail.unit.id] = tail
         self._sizes[tail.mark.size] += 1
+        if tail.key is None or tail.deleted:
+            self.lost(tail)
+
+    def lost(self, tail: Tail) -> None:
+        """The content of this unit is not where it was: it may be found elsewhere."""
+        for hint in (tail.mark.inode, tail.path, None):
+            self._away.setdefault((*tail.mark[:2], hint), {})[tail.unit.id] = tail
 
     def remark(self, tail: Tail, mark: Mark) -> None:
         """A unit is known by something else from here on."""
@@ -103,7 +117,7 @@ class Memory:
 
     def find(self, look: Look, rule: Rule) -> Tail | None:
         """Return the unit that this file is by this rule, of those whose content is not where it was."""
-        found = [tail for tail in self._like(look.head) if (tail.key is None or tail.deleted) and rule(tail, look)
+        found = [tail for tail in self._lost_like(look, rule) if rule(tail, look)
                  and (look.length is None or look.length >= tail.position)]
         return max(found, key=lambda tail: (tail.mark.size, tail.position, tail.unit.id), default=None)
 
@@ -114,6 +128,29 @@ class Memory:
         return any(tail.head.startswith(look.head) and any(is_related(tail.path, path) for path in look.seen.paths)
                    for tail in live if tail.key is not None)
 
-    def _like(self, head: bytes) -> list[Tail]:
-        sizes = [size for size, count in self._sizes.items() if 0 < size <= len(head) and count]
-        return [tail for size in sizes for tail in self._by_mark.get((size, digest(head[:size])), {}).values()]
+    def _lost_like(self, look: Look, rule: Rule) -> Iterator[Tail]:
+        """Units that begin so, whose content is not where it was, and that may be this file by this rule."""
+        hints: Sequence[int | str | None] = [None]
+        if rule in (same_inode, same_name):
+            hints = [look.seen.key[1]] if rule is same_inode else look.seen.paths
+        for mark in self._marks(look.head):
+            for hint in hints:
+                lost = self._away.get((*mark, hint), {})
+                for tail in list(lost.values()):
+                    if (tail.key is None or tail.deleted) and tail.mark[:2] == mark:
+                        yield tail
+                    else:
+                        del lost[tail.unit.id]
+
+    def _like(self, head: bytes) -> Iterator[Tail]:
+        return (tail for mark in self._marks(head) for tail in self._by_mark.get(mark, {}).values())
+
+    def _marks(self, head: bytes) -> list[tuple[int, str]]:
+        """What units are known by that begin as this does: of each size that a unit is known by."""
+        if self._digests[0] != head:
+            self._digests = head, {}
+        digests = self._digests[1]
+        for size, count in self._sizes.items():
+            if 0 < size <= len(head) and count and size not in digests:
+                digests[size] = digest(head[:size])
+        return list(digests.items())

@@ -86,8 +86,9 @@ class StdinSource(Source):
         self._position = unit.low
         self._line = unit.lines + 1
         self._recorded = deque(ledger.boundaries(unit))
-        self._is_torn = not self._is_file and (unit.low > 0 or bool(self._recorded))
-        self.exhausted = unit.end is not None
+        # A reader that came to the end has read nothing that it did not pass on.
+        self._is_torn = not self._is_file and unit.end is None and (unit.low > 0 or bool(self._recorded))
+        self.exhausted = unit.end is not None and unit.low >= unit.end
 
     def read(self) -> Chunk | None:
         """Return the next chunk of whole lines, or None: there is no whole line now."""

@@ -85,7 +85,7 @@ class Tcp(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     newline: Literal["lf", "any"] = "lf"
     max_line_bytes: Annotated[int, Meta(ge=1, le=1 << 30)] = 64 * 1024
     segment_bytes: Annotated[int, Meta(ge=1)] = 64 * 1024 * 1024
-    sync: bool = False
+    sync: bool = True
     journal: str = "journal"
 
     def __post_init__(self) -> None:
@@ -188,6 +188,10 @@ class TcpSource(Source):
     def failed(self, unit: Unit) -> None:
         """Delete the segment: what is wrong in it is in the dead letters."""
         self._journal.put_away(unit)
+
+    def settle(self) -> None:
+        """What was deleted stays deleted."""
+        self._journal.settle()
 
     def stop(self) -> None:
         """Listen no more, close all clients. The lines that were received are still handed out."""

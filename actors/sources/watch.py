@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: What is noticed within this time is told at once, together.
 _DEBOUNCE_MS = 50
+#: Who waits to be woken without a notice is woken about so often.
+OWED_S = 0.5
 
 
 class Watch:
@@ -28,13 +31,13 @@ class Watch:
 
     Attributes:
         wake: readable when there is something to look at.
-        pause_s: seconds from one wake to the next at least; what is noticed meanwhile is told then.
+        is_owed: somebody waits to be woken, within ``OWED_S``, though nothing may be noticed until then.
     """
 
     def __init__(self, poll_s: float) -> None:
         self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.pause_s = 0.0
-        self._poll_ms = max(1, int(poll_s * 1000))
+        self.is_owed = False
+        self._poll_s = max(0.001, poll_s)
         self._directories: frozenset[str] = frozenset()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -63,9 +66,11 @@ class Watch:
         return changed
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, and give the descriptor back, once: its number may be another's by now."""
         self._join()
-        os.close(self.wake)
+        if self.wake >= 0:
+            os.close(self.wake)
+            self.wake = -1
 
     def _join(self) -> None:
         self._stop.set()
@@ -74,20 +79,24 @@ class Watch:
             self._thread = None
 
     def _run(self, notify: RustNotify | None, stop: threading.Event) -> None:
+        woken = time.monotonic()
         for paths in self._notices(notify, stop):
-            with self._lock:
-                self._changed |= paths
-            os.eventfd_write(self.wake, 1)
-            stop.wait(self.pause_s)
+            now = time.monotonic()
+            if paths or self.is_owed or now - woken >= self._poll_s:
+                woken = now
+                with self._lock:
+                    self._changed |= paths
+                os.eventfd_write(self.wake, 1)
 
     def _notices(self, notify: RustNotify | None, stop: threading.Event) -> Iterator[set[str]]:
-        """What was named, or nothing, every ``poll_s`` at least."""
+        """What was named, or nothing, every ``poll_s`` and every ``OWED_S`` at least."""
+        most_s = min(self._poll_s, OWED_S)
         if notify is not None:
             with notify, contextlib.suppress(OSError, RuntimeError):
                 while not stop.is_set():
-                    changes = notify.watch(_DEBOUNCE_MS, _DEBOUNCE_MS, self._poll_ms, stop)
+                    changes = notify.watch(_DEBOUNCE_MS, _DEBOUNCE_MS, max(1, int(most_s * 1000)), stop)
                     yield {path for _, path in changes} if isinstance(changes, set) else set()
-        while not stop.wait(self._poll_ms / 1000):
+        while not stop.wait(most_s):
             yield set()
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from actors.runtime.database import open_for_reading
 from actors.runtime.manifest import Manifest
-from actors.runtime.ports import SinkOptions
 from actors.sinks.dead_letters import STEPS, DeadLetters, StoredLetter, select_letters
 
 #: Most letters at a time, and bytes of each that are shown, of its detail as well.
@@ -21,7 +20,7 @@ _NEWEST = ("id IN (SELECT id FROM letters WHERE status IN ('open', 'retried') {}
 
 def store_of(manifest: Manifest) -> Path | None:
     """Where the dead letters of a run are; None when they are kept nowhere, or not by us."""
-    options: SinkOptions = manifest.dead_letters.load()
+    options = manifest.dead_letters.load()
     if manifest.dry or not isinstance(options, DeadLetters):
         return None
     return Path(manifest.state) / options.path

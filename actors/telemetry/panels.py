@@ -91,7 +91,7 @@ def read_aggregates(manifest: Manifest, pipeline: Pipeline) -> Aggregates | None
             from actors.runtime.panes import read_panes
 
             _add(windows, read_panes(state / f"windows.{shard}.db", merge), merge)
-        elif folded := read_state(state / f"aggregator.{shard}.db"):
+        elif folded := read_state(state / f"aggregator.{shard}.db", merge):
             _add(windows, {Window(0, 0): folded}, merge)
     if not windows:
         return None

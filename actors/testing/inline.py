@@ -12,7 +12,7 @@ import msgspec
 from actors.runtime.ledger import read_units
 from actors.runtime.messages import Counts, merged
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.state import read_state
+from actors.runtime.state import merge_of, read_state
 from actors.runtime.topology import DEAD_LETTERS, aggregator_names
 from actors.runtime.values import DeadLetter, Unit
 from actors.testing.faults import Faults
@@ -152,7 +152,7 @@ def _folded(world: World, units: list[Unit]) -> dict[tuple[Any, ...], list[Any]]
     names = {unit.id: unit.name for unit in units}
     folded: dict[tuple[Any, ...], list[Any]] = {}
     for shard in aggregator_names(world.manifest):
-        for key, numbers in read_state(world.folder / f"{shard}.db").items():
+        for key, numbers in read_state(world.folder / f"{shard}.db", merge_of(fold)).items():
             named = tuple(names.get(member, member) if of == "unit" else member
                           for of, member in zip(fold.keys, key, strict=True))
             folded[named] = numbers

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import SinkOptions, Source, SourceOptions, UnitLedger
+from actors.runtime.ports import Sink, SinkOptions, Source, SourceOptions, UnitLedger
 from actors.runtime.values import Chunk, Payload, Refusal, Unit
 
 
@@ -122,7 +122,7 @@ class MemoryReading(Source):
                      self._data.count(b"\n", 0, start) + 1, self._data[start:end])
 
 
-class MemoryStore:
+class MemoryStore(Sink):
     """What survives its writers: every item in the order applied, and the last value of each key.
 
     Args:

@@ -21,6 +21,7 @@ import sqlite3
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -304,5 +305,5 @@ def _manifest(pipeline: Pipeline, folder: Path, shape: Shape) -> Manifest:
         flow=msgspec.structs.replace(pipeline.flow, batch_bytes=shape.batch_bytes))
 
 
-def _component(kind: type) -> Component:
+def _component(kind: type) -> Component[Any]:
     return Component(f"{kind.__module__}:{kind.__qualname__}", {})

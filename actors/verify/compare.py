@@ -14,7 +14,7 @@ import msgspec
 from actors.runtime.ledger import read_units
 from actors.runtime.manifest import Manifest
 from actors.runtime.pipeline import Fold, Pipeline
-from actors.runtime.state import read_state
+from actors.runtime.state import merge_of, read_state
 from actors.runtime.values import Unit
 from actors.sinks.dead_letters import DeadLetters, read_letters
 from actors.verify.plan import BATCHES, KILLED, REPEATED, SPREAD
@@ -131,7 +131,7 @@ def _folded(state: Path, manifest: Manifest, fold: Fold | None, units: Sequence[
     names = {unit.id: unit.name for unit in units}  # the ledger's numbers are this run's own
     folded: dict[Any, Any] = {}
     for shard in range(1, manifest.aggregator.shards + 1):
-        for key, numbers in read_state(state / f"aggregator.{shard}.db").items():
+        for key, numbers in read_state(state / f"aggregator.{shard}.db", merge_of(fold)).items():
             named = tuple(names.get(member, member) if of == "unit" else member
                           for of, member in zip(fold.keys, key, strict=False))
             folded[named] = numbers

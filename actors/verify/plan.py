@@ -104,7 +104,7 @@ def manifest_of(manifest: Manifest, variant: Variant, state: Path) -> Manifest:
                      credit=variant.credit))
 
 
-def readable_again(source: Component) -> Component:
+def readable_again(source: Component[SourceOptions]) -> Component[SourceOptions]:
     """Return the source so that it leaves its input as it is.
 
     Raises:
@@ -112,7 +112,7 @@ def readable_again(source: Component) -> Component:
     """
     if "rename" in source.values:
         return Component(source.type, {**source.values, "rename": "none"})
-    options: SourceOptions = source.load()
+    options = source.load()
     sample = options.sample()
     if sample is not None:
         if isinstance(sample, Files) and not sample.paths:

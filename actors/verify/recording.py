@@ -19,7 +19,7 @@ from actors.runtime import loading
 from actors.runtime.database import OtherVersion, open_database, open_for_reading
 from actors.runtime.errors import Retryable
 from actors.runtime.manifest import Component
-from actors.runtime.ports import SinkOptions
+from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
 
 STEPS = ("""
@@ -73,7 +73,7 @@ class UnorderedRecording(Recording, frozen=True, kw_only=True):
     ordered: ClassVar[bool] = False
 
 
-def recording_of(component: Component) -> Component:
+def recording_of(component: Component[SinkOptions]) -> Component[SinkOptions]:
     """Return what stands in for a sink."""
     kind = Recording if component.load().ordered else UnorderedRecording
     return Component(f"{kind.__module__}:{kind.__qualname__}",
@@ -85,7 +85,7 @@ def path_of(state: Path, sink: str) -> Path:
     return state / f"{sink}.recorded.db"
 
 
-class _Log:
+class _Log(Sink):
     """The opened record."""
 
     def __init__(self, path: Path) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.apps.appsinstalled import DEVICE_TYPES, Options, check, encode_user_apps, parse, partials
+from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
 from actors.runtime.errors import Reject
-from protos.appsinstalled_pb2 import UserApps
 from tests.loads import encode
 
 GOOD = b"idfa\te7e1a50c0ec2747ca56cd9e1558c0d7c\t67.7835424444\t-22.8044005471\t7942,8519,4232,3032"

@@ -124,7 +124,7 @@ def test_workers_are_replaced_one_at_a_time_and_no_record_is_lost(tmp_path: Path
 
 
 def test_a_configuration_read_again_changes_what_can_change_and_a_bad_one_nothing(tmp_path: Path) -> None:
-    expected = _log(tmp_path)
+    expected = _log(tmp_path, 3 * RECORDS)
     config = tmp_path / "config.toml"
     state = str(tmp_path / "state")
     config.write_text(f'app = "{TARGET}"\n[parser]\nworkers = 1\n')

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -34,6 +36,15 @@ def _lints(path: Path, text: str) -> bool:
     except ConfigError:
         return False
     return True
+
+
+def test_the_schema_needs_no_library_of_an_extra(tmp_path: Path) -> None:
+    """As in an installation without extras: the parts of the sql sink that need SQLAlchemy cannot be imported."""
+    code = ("import sys; sys.modules.update(dict.fromkeys(['sqlalchemy', 'psycopg', 'numpy', 'watchfiles']))\n"
+            "from actors import cli; sys.exit(cli.main(['schema']))")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == SHIPPED
 
 
 def test_the_schema_is_one() -> None:

@@ -10,7 +10,8 @@ import pytest
 from tests.loads import ROOT, WATCHDOG_S
 
 
-@pytest.mark.parametrize("name", ["appsinstalled", "connections", "monitor", "numbers", "overhead", "tracing"])
+@pytest.mark.parametrize("name", [
+    "appsinstalled", "connections", "many_files", "many_keys", "monitor", "numbers", "overhead", "tracing"])
 def test_a_benchmark_says_what_it_does(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / f"benchmarks/{name}.py"), "--help"], capture_output=True, text=True,

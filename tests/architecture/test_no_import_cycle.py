@@ -11,7 +11,7 @@ import pytest
 from tests.loads import ROOT
 
 Graph = dict[str, set[str]]
-TREES = ("actors", "config", "protos", "thresher", "supervisor.py")
+TREES = ("actors", "thresher", "supervisor.py")
 
 
 def modules(root: Path, trees: tuple[str, ...]) -> dict[str, Path]:

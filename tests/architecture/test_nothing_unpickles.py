@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TREES = ("actors", "config", "protos", "scripts", "benchmarks", "supervisor.py")
+TREES = ("actors", "scripts", "benchmarks", "supervisor.py")
 #: Modules that unpickle, or whose connections do.
 MODULES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "jsonpickle", "marshal", "shelve",
            "multiprocessing", "xmlrpc"}

@@ -28,8 +28,8 @@ PUBLIC = {
         "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Packed", "Payload", "Refusal",
         "Sink", "SinkOptions", "Sql", "Stdout"},
     "thresher.testing": {
-        "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "UnorderedMemorySink",
-        "assert_bulk_is_faithful", "run_inline"},
+        "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "SinkContract", "SourceContract",
+        "UnorderedMemorySink", "assert_bulk_is_faithful", "run_inline"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import pytest
+from pymemcache.client.base import Client
 
 from actors.runtime.errors import ConfigError, Reject, Retryable
 from actors.runtime.progress import listen
@@ -104,6 +106,21 @@ def test_items_expire_when_told_to() -> None:
     assert Memcached(server="127.0.0.1:1", expire_s=60).pack([(b"a", b"12")]) == b"set a 0 60 2\r\n12\r\n"
 
 
+@pytest.mark.parametrize("expire_s", [30 * 24 * 3600, 30 * 24 * 3600 + 1, 365 * 24 * 3600])
+def test_items_that_expire_in_a_month_or_a_year_are_there_until_then(expire_s: int) -> None:
+    with Server() as server, closing(Client(server.address, timeout=10)) as client:
+        options = Memcached(server=server.address, expire_s=expire_s)
+        with closing(options.open("store", Path())) as sink:
+            assert sink.write([payload(options, [(b"a", b"1")])]) == []
+        left_s = int(client.raw_command(b"mg a t").split(b" t")[1])
+        assert expire_s - WATCHDOG_S <= left_s <= expire_s + 1
+
+
+def test_a_time_beyond_the_dates_of_memcached_is_refused_with_the_longest() -> None:
+    with pytest.raises(ConfigError, match=r"^expire_s: expected at most \d{9} .*2038.*got 3153600000; 0 is never"):
+        Memcached(server="127.0.0.1:11211", expire_s=100 * 365 * 24 * 3600)
+
+
 def test_values_that_look_like_the_protocol_are_values() -> None:
     items = [(b"a", b"STORED\r\n"), (b"b", b"ERROR\r\n"), (b"c", b"\r\nflush_all\r\n"), (b"d", b"set a 0 0 1\r\nX\r\n")]
     with Server() as server:
@@ -193,6 +210,31 @@ def test_an_answer_that_does_not_end_is_waited_for_only_so_long(answer: bytes) -
         options = Memcached(server=local_address(listener), timeout_s=0.2)
         with closing(options.open("store", Path())) as sink, pytest.raises(Retryable, match=r"no answer for 0\.2 s$"):
             sink.write([payload(options, [(b"a", b"1"), (b"b", b"2")])])
+
+
+def test_nothing_is_sent_until_what_was_sent_before_a_time_out_is_done() -> None:
+    def stuck(connection: socket.socket) -> None:
+        received = b""
+        while b"late" not in received:
+            received += connection.recv(65536)
+        timed_out.wait(WATCHDOG_S)
+        while connection.recv(65536):  # until the other side has no more to say
+            pass
+
+    def quick(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"STORED\r\n")
+
+    timed_out = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        options = Memcached(server=f"127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.2)
+        with closing(options.open("store", Path())) as sink, talking(listener, stuck, quick):
+            for _ in range(2):  # the second time, too, nobody has done what was sent
+                with pytest.raises(Retryable, match=r"no answer for 0\.2 s"):
+                    sink.write([payload(options, [(b"a", b"late")])])
+            assert not select.select([listener], [], [], 0)[0], "a second connection, before the first one has ended"
+            timed_out.set()
+            assert sink.write([payload(options, [(b"a", b"2")])]) == []
 
 
 def test_a_server_that_dies_in_the_middle_gets_everything_again_when_it_is_back() -> None:

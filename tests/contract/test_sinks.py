@@ -14,11 +14,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 
 from actors.runtime.errors import Retryable
 from actors.runtime.ports import SinkOptions
 from actors.runtime.values import DeadLetter, Payload
+from actors.sinks import lmdb as lmdb_sink
 from actors.sinks.dead_letters import DeadLetters, read_letters
 from actors.sinks.discard import Discard
 from actors.sinks.lmdb import Lmdb
@@ -220,3 +222,21 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, options: SinkOptions, items: 
 def test_discard_takes_everything(tmp_path: Path) -> None:
     with closing(Discard().open("x", tmp_path)) as sink:
         assert sink.write([payload(Lmdb(), [(b"a", b"1")])]) == []
+
+
+def test_lmdb_has_no_more_in_one_transaction_than_it_may_whatever_has_gathered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lmdb_sink, "MOST_ITEMS", 100)
+    options = Lmdb(sync=False)
+    items = [(f"{number * 7919 % 500:04d}".encode(), str(number).encode()) for number in range(1000)]
+    items[350] = (b"k" * 600, b"too long")
+    payloads = [payload(options, items[start:start + 250], start) for start in range(0, 1000, 250)]
+    sink = options.open("store", tmp_path)
+    (refusal,) = sink.write(payloads)
+    sink.close()
+    assert (refusal.payload, refusal.item) == (1, 100)
+    del items[350]
+    assert read_elsewhere(tmp_path / "store.lmdb") == dict(items), "of two values the later one stands"
+    with lmdb.open(str(tmp_path / "store.lmdb"), readonly=True) as environment:
+        assert environment.info()["last_txnid"] == 10

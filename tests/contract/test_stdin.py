@@ -77,6 +77,20 @@ def test_what_a_reader_that_died_had_read_of_a_pipe_is_gone_and_that_is_said(pip
     assert second.exhausted
 
 
+def test_what_was_on_its_way_when_all_of_a_pipe_was_read_is_said_to_be_gone_and_no_more(pipe: tuple[int, int]) -> None:
+    ledger = MemoryLedger()
+    os.write(pipe[1], b"one\ntwo\n")
+    os.close(pipe[1])
+    first = StdinSource(Stdin(), ledger, 4, pipe[0])
+    assert len(read(first, ledger, durable=False)) == 2
+    assert first.exhausted
+    second = StdinSource(Stdin(), ledger.reopened(), 64, pipe[0])
+    assert not second.exhausted
+    assert [(c.start, c.end, c.data, c.fault) for c in read(second, ledger, durable=False)] == [
+        (0, 4, b"", "stdin_lost"), (4, 8, b"", "stdin_lost")]
+    assert second.exhausted
+
+
 def test_of_a_file_nothing_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "in"
     path.write_bytes(b"skipped\n" + b"0123456789\n" * 3)

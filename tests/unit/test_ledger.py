@@ -336,7 +336,7 @@ def test_a_unit_that_an_earlier_run_loaded_and_did_not_put_away_is_put_away_by_t
     second = Ledger(path, "run-2")
     (found,) = second.loaded_before()
     assert found.name == "a.tsv"
-    second.put_away(found)
+    second.put_away([found])
     assert second.loaded_before() == []
     second.close_file()
     assert [(unit.name, unit.status) for unit in read_units(path, "run-1")] == [("a.tsv", "done")]
@@ -396,7 +396,7 @@ def test_units_begun_alone_that_are_over_are_forgotten_and_known_from_the_file(p
     for number in range(20):
         load(ledger, ledger.begin(f"{number}.log", "", alone=True), 10)
     ledger.commit()
-    assert not ledger._units and not ledger._partitions
+    assert ledger.taken_up() == [] and not ledger._at_hand.units and not ledger._at_hand.partitions
     again = ledger.begin("7.log", "", alone=True)
     assert (again.status, again.low, ledger.partition(again.id)) == ("done", 10, f"run-1/{again.id}")
     assert ledger.begin("20.log", "", alone=True).id == 21

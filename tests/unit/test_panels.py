@@ -22,6 +22,7 @@ from actors.runtime.manifest import Component, Manifest
 from actors.runtime.messages import Part
 from actors.runtime.panes import WindowState, read_panes
 from actors.runtime.pipeline import Aggregates, Bars, Curves, Distinct, Fold, Panel, Pipeline, Totals, Window, Windows
+from actors.runtime.ports import SinkOptions, SourceOptions
 from actors.runtime.sections import AggregatorOptions, WindowOptions
 from actors.runtime.state import FoldState, add_each
 from actors.sinks.dead_letters import DeadLetters
@@ -62,8 +63,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
 
 
 def manifest_at(path: Path, emits: tuple[str, ...] = (), shards: int = 1, **fields: Any) -> Manifest:
-    component = Component("actors.sinks.dead_letters:DeadLetters", {})
-    return Manifest(run="r", name="p", app="panelled", state=str(path), source=component, sinks={},
+    component: Component[SinkOptions] = Component("actors.sinks.dead_letters:DeadLetters", {})
+    source: Component[SourceOptions] = Component("actors.sources.stdin:Stdin", {})
+    return Manifest(run="r", name="p", app="panelled", state=str(path), source=source, sinks={},
                     dead_letters=component, folds=True, emit_sinks=emits, aggregator=AggregatorOptions(shards=shards),
                     **fields)
 

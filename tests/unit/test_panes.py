@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from actors.runtime.pipeline import Window
 from actors.runtime.sections import WindowOptions
 from actors.runtime.state import add_each
 from actors.testing import MemorySink, UnorderedMemorySink
+from tests.growth import Work, watched
 
 TUMBLING = WindowOptions(size_s=10, disorder_s=2)
 SESSIONS = WindowOptions(kind="session", gap_s=5, disorder_s=2)
@@ -218,3 +220,28 @@ def test_a_full_disk_loses_nothing_and_emits_nothing_twice(tmp_path: Path, monke
     connection.execute("PRAGMA max_page_count=1000000")
     assert feed.commit() == [[0, 10_000, 1, {"a": 3}]]
     assert feed.commit() == []
+
+
+def committed_among(path: Path, files: int) -> Work:
+    """So many files have brought something, and go on; then one of them brings more."""
+    path.mkdir()
+    active = tuple(range(1, files + 1))
+    with watched() as work:
+        state = opened(path)
+        for number in active:
+            state.accept(Part(f"run/{number}", 0, 1, 0, 0, 1, {}, "", number, 1, active, 5000), [])
+        state.commit({f"run/{number}": 1 for number in active})
+        state.accept(Part("run/1", 1, 2, 0, 0, 1, {}, "", 1, 1, active, 6000), [])
+        work.statements = 0
+        with work.counted():
+            state.commit({"run/1": 2})
+    state.close()
+    with closing(sqlite3.connect(path / "windows.db")) as connection:
+        times = connection.execute("SELECT * FROM times").fetchall()
+    assert sorted(times) == sorted((f"run/{number}", 5000 + 1000 * (number == 1), number) for number in active)
+    return work
+
+
+def test_a_commit_writes_the_times_of_those_files_that_have_brought_something(tmp_path: Path) -> None:
+    few, many = committed_among(tmp_path / "few", 5), committed_among(tmp_path / "many", 500)
+    assert (many.statements, many.codes) == (few.statements, few.codes)

@@ -63,12 +63,17 @@ def test_keys_keep_their_types(path: Path) -> None:
 
 
 def test_a_merge_of_the_applications_own_is_used(path: Path) -> None:
-    state = FoldState(path, 1, lambda left, right: [max(left[0], right[0])])
+    def greatest(left: list[int], right: list[int]) -> list[int]:
+        return [max(left[0], right[0])]
+
+    state = FoldState(path, 1, greatest)
     state.fold([(("a",), [3]), (("a",), [9]), (("a",), [5])])
     state.commit({})
     state.fold([(("a",), [4])])
     state.commit({})
-    assert read_state(path) == {("a",): [9]}
+    assert read_state(path, greatest) == {("a",): [9]}
+    state.end(True)
+    assert read_state(path) == {("a",): [9]}, "it is merged"
     state.close()
 
 

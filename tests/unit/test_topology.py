@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from actors.runtime.manifest import Component, Manifest
+from actors.runtime.ports import SinkOptions
 from actors.runtime.sections import AggregatorOptions, CheckerOptions, ParserOptions
 from actors.runtime.topology import (
     DOWNSTREAM,
@@ -19,11 +20,12 @@ from actors.runtime.topology import (
     writer_name,
 )
 
-LETTERS = Component("actors.sinks.dead_letters:DeadLetters", {})
-STORE = Component("actors.sinks.discard:Discard", {})
+LETTERS: Component[SinkOptions] = Component("actors.sinks.dead_letters:DeadLetters", {})
+STORE: Component[SinkOptions] = Component("actors.sinks.discard:Discard", {})
 MANIFEST = Manifest(
-    run="r", name="n", app="", state="/", source=STORE, sinks={"idfa": STORE, "gaid": STORE}, dead_letters=LETTERS,
-    folds=True, parser=ParserOptions(workers=2), checker=CheckerOptions(workers=3),
+    run="r", name="n", app="", state="/", source=Component("actors.sources.stdin:Stdin", {}),
+    sinks={"idfa": STORE, "gaid": STORE}, dead_letters=LETTERS, folds=True,
+    parser=ParserOptions(workers=2), checker=CheckerOptions(workers=3),
     aggregator=AggregatorOptions(shards=2))
 UNFUSED = msgspec.structs.replace(MANIFEST, parser=ParserOptions(workers=2, fused=False))
 BOTH = pytest.mark.parametrize("manifest", [MANIFEST, UNFUSED], ids=["fused", "unfused"])

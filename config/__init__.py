@@ -1,1 +1,0 @@
-"""One TOML file per deployment: values only."""

@@ -1,1 +1,0 @@
-"""The wire formats of the applications: ``.proto`` files and the modules generated from them."""

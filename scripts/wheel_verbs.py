@@ -1,0 +1,218 @@
+"""What ``check_wheel`` does with an installed wheel: verbs, typos, what is missing, applications, odd folders."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shlex
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from scripts.wheel_installed import BAD_CONFIG, BUDGET, FAILURE, USAGE, WATCHDOG_S, Broken, Installed
+
+#: A sensible use of each verb: TARGET stands for a configuration.
+WORDS = (
+    "init TARGET", "run TARGET", "lint TARGET", "check TARGET", "explain TARGET", "graph TARGET", "echo TARGET",
+    "top TARGET", "status TARGET", "tap parser TARGET", "scale parser=2 TARGET", "reload TARGET", "stop TARGET",
+    "probe live TARGET", "report TARGET", "dlq ls TARGET", "dlq show TARGET 1", "dlq retry TARGET",
+    "dlq export TARGET", "dlq purge TARGET --yes", "bench TARGET", "verify TARGET", "doctor", "schema TARGET",
+    "docs TARGET")
+_SQL = """app = "shop"
+[sinks.requests]
+type = "sql"
+columns = {page = "text", status = "integer"}
+[budget]
+max_error_rate = 0.05
+"""
+#: For each extra a run that needs it.
+_NEEDS = {
+    "monitor": ("run", "shop.toml", "--monitor"),
+    "otel": ("run", "shop.toml", "--set", "tracing.enabled=true"),
+    "numbers": ("run", "numbers"),
+    "sql": ("run", "sql.toml", "--state", "sql")}
+_MINE = '''
+from thresher import Pipeline
+from thresher.sinks import Lines
+from thresher.sources import Files
+
+PIPELINE = Pipeline(source=Files(rename="none"), parse=bytes.upper, sinks={"out": Lines()})
+'''
+#: What lies in a folder that is hostile, each of it an error when it is imported.
+_TAKEN = ("supervisor.py", "config.py", "logging.py", "json.py", "protos/__init__.py", "actors/__init__.py")
+_LINES = b"idfa\te7e1\t67.5\t-22.5\t7942,300\ngaid\te7e2\t6.5\t2\t1\n"
+_STORED = """
+from pathlib import Path
+from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
+from actors.sinks.lmdb import read_lmdb
+(key, value), = read_lmdb(Path({store!r}))
+print(key.decode(), list(UserApps.FromString(value).apps))
+"""
+
+
+def new_pipeline(wheel: Installed) -> Path:
+    """Make a pipeline with ``init``; return its folder."""
+    wheel.works(wheel.root, "init", "shop", says="thresher run shop.toml")
+    return wheel.root / "shop"
+
+
+def still_verbs(wheel: Installed, shop: Path) -> None:
+    """The verbs that need no run."""
+    wheel.works(shop, "lint", "shop.toml", says="shop.toml: ok")
+    wheel.works(shop, "check", "shop.toml", says="everything that it imports")
+    wheel.works(shop, "explain", "shop.toml", says="exactly once")
+    for form in ("text", "mermaid", "dot"):
+        wheel.works(shop, "graph", "shop.toml", "--format", form)
+    wheel.works(shop, "echo", "shop.toml", says='app = "shop"')
+    wheel.works(shop, "doctor", says="no problems")
+    for words in (("schema",), ("schema", "shop.toml")):
+        json.loads(wheel.works(shop, *words))
+    for line in wheel.works(shop, "docs").splitlines():
+        page = wheel.works(shop, "docs", line.split()[0], says="# ")
+        if "pip install 'thresher" in page:
+            raise Broken(f"thresher docs {line.split()[0]}: thresher is on no index, and pip is told to ask one")
+
+
+def a_run(wheel: Installed, shop: Path) -> None:
+    """A run to its end, what is said of it, and its rejects."""
+    wheel.works(shop, "run", "shop.toml", "--format", "text", says="read 200 records")
+    if (shop / "var/shop/requests.jsonl").read_bytes().count(b"\n") != 163:
+        raise Broken("the run of a new pipeline did not write 163 requests")
+    wheel.works(shop, "report", "shop.toml", says="dead-lettered")
+    wheel.works(shop, "status", "shop.toml", says="ended with exit code 0")
+    wheel.works(shop, "dlq", "ls", "shop.toml", says="5 open letters")
+    wheel.works(shop, "dlq", "show", "shop.toml", "1", says="letter 1")
+    wheel.works(shop, "dlq", "export", "shop.toml", "--out", "letters.jsonl")
+    wheel.works(shop, "dlq", "retry", "shop.toml", code=BUDGET, says="5 rejected again")
+    wheel.works(shop, "dlq", "purge", "shop.toml", "--yes", says="5 open letters deleted")
+    wheel.works(shop, "verify", "shop.toml", "--runs", "2", "--kills", "1", says="the same: 200 records")
+    wheel.works(shop, "bench", "shop.toml", "--seconds", "1", "--workers", "1", says="1 worker")
+    wheel.run(shop, "stop", "shop.toml", code=BAD_CONFIG, says="no run is going on")
+    wheel.run(shop, "probe", "live", "shop.toml", code=FAILURE, says="live: no")
+
+
+def a_service(wheel: Installed, shop: Path) -> None:
+    """A run that goes on, and what can be said to it."""
+    with wheel.running(shop, "run", "shop.toml", "--follow", "--fresh") as run:
+        wheel.works(shop, "probe", "ready", "shop.toml", "--timeout", "30", says="ready: yes")
+        wheel.works(shop, "top", "shop.toml", "--once", says="bottleneck")
+        wheel.works(shop, "status", "shop.toml", says="shop: running")
+        wheel.works(shop, "scale", "parser=3", "shop.toml", says="3 workers")
+        wheel.works(shop, "reload", "shop.toml", says="has changed")
+        with wheel.running(shop, "tap", "parser", "shop.toml", "--limit", "1", "--seconds", "30") as tap:
+            _grow(shop / "data/shop.log", tap)
+        wheel.works(shop, "stop", "shop.toml", says="draining")
+        if run.poll() not in (None, 0):
+            raise Broken(f"the run that was told to stop ended with exit code {run.returncode}")
+
+
+def typos(wheel: Installed, shop: Path) -> None:
+    """A typo of a verb, of an option of each, and of TARGET are told, with what may be meant."""
+    wheel.run(shop, "rnu", code=USAGE, says="did you mean 'run'?")
+    for text in WORDS:
+        words = text.split()
+        wheel.run(shop, *_put(words, "shop.toml"), "--no-such-option", code=USAGE, says="--no-such-option")
+        if words[0] == "init":
+            wheel.run(shop, "init", "shop.tomml", code=USAGE, says="did you mean 'shop_tomml'?")
+        elif words[0] == "docs":
+            wheel.run(shop, "docs", "sinkz", code=BAD_CONFIG, says="did you mean 'sinks'?")
+        elif "TARGET" in words:
+            wheel.run(shop, *_put(words, "shop.tomml"), code=BAD_CONFIG, says="did you mean 'shop.toml'?")
+    wheel.run(shop, "run", "shop.toml", "--set", "parser.workerz=1", code=BAD_CONFIG, says="did you mean 'workers'?")
+    wheel.run(shop, "run", "shop.toml", "--set", "sinks.errors.type=sqll", code=BAD_CONFIG, says="sql")
+
+
+def what_is_missing(wheel: Installed, shop: Path) -> dict[str, list[str]]:
+    """Without the libraries of an extra its runs say once, in a command, what to install; return it for each extra."""
+    (shop / "sql.toml").write_text(_SQL)
+    found = {}
+    for extra, words in _NEEDS.items():
+        said = wheel.run(shop, *words, code=BAD_CONFIG, says="pip install")
+        commands = re.findall(r"pip install (.*)", said)
+        found[extra] = shlex.split(commands[0])
+        declared = set(_declared(wheel, f"extra == '{extra}'"))
+        if len(commands) != 1 or not declared or not set(found[extra]) <= declared:
+            raise Broken(f"thresher {shlex.join(words)}: expected one command with {sorted(declared)}:\n{said}")
+    wheel.run(shop, "check", "numbers", code=FAILURE, says="pip install")
+    wheel.run(shop, "check", "sql.toml", code=FAILURE, says="pip install")
+    for verb in ("lint", "explain", "echo", "graph", "status"):
+        wheel.works(shop, verb, "sql.toml")
+    return found
+
+
+def applications(wheel: Installed) -> None:
+    """The applications that need no extra; what they store can be decoded with what travels in the wheel."""
+    folder = wheel.root / "applications"
+    folder.mkdir()
+    with gzip.open(folder / "a.tsv.gz", "wb") as log:
+        log.write(_LINES)
+    wheel.works(folder, "run", "appsinstalled", "a.tsv.gz", "--format", "text", says="read 2 records")
+    stored = wheel.evaluated(_STORED.format(store=str(folder / "var/appsinstalled/idfa.lmdb")))
+    if stored != "idfa:e7e1 [7942, 300]\n":
+        raise Broken(f"appsinstalled: expected the record idfa:e7e1 in its store, got {stored}")
+    (folder / "c.log").write_text("1565647204351 Aadvik Matina\n1565647205351 Kamyree Matina\n")
+    wheel.works(folder, "run", "connections", "c.log", "--once", "--format", "text", says="read 2 records")
+    wheel.works(folder, "run", "connections", "--query", "c.log", "--host", "Matina", says="Aadvik")
+
+
+def numbers(wheel: Installed) -> None:
+    """The application that needs numpy, which is there now."""
+    folder = wheel.root / "numbers"
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with wheel.running(folder, "run", "numbers", "--set", f"source.port={port}") as run:
+        wheel.works(folder, "probe", "ready", "numbers", "--timeout", "30", says="ready: yes")
+        with socket.create_connection(("127.0.0.1", port), WATCHDOG_S) as client:
+            client.sendall(b"000000007\n123456789\n000000007\nterminate\n")
+            run.wait(WATCHDOG_S)
+    logged = b"".join(path.read_bytes() for path in (folder / "var/numbers").glob("numbers*.log"))
+    if sorted(logged.split()) != [b"000000007", b"123456789"]:
+        raise Broken(f"numbers: expected each of two numbers once in its log, got {logged!r}")
+
+
+def odd_folder(wheel: Installed) -> None:
+    """A folder with names that we, Python, or a library that many have use too."""
+    folder = wheel.root / "full of names"
+    for name in _TAKEN:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"raise RuntimeError('{name} of this folder was imported')\n")
+    (folder / "mine.py").write_text(_MINE)
+    (folder / "in.log").write_text("first\nsecond\n")
+    wheel.works(folder, "run", "mine.py", "in.log", "--format", "text", says="read 2 records")
+    wheel.works(folder, "verify", "mine.py", "in.log", "--runs", "2", "--kills", "2", says="the same: 2 records")
+    for words in (("lint", "mine.py"), ("explain", "mine.py"), ("check", "mine.py"), ("doctor",)):
+        wheel.works(folder, *words)
+
+
+def minimal(wheel: Installed, extra: str = "") -> list[str]:
+    """The oldest libraries that the wheel, or one of its extras, allows, each as ``name==version``."""
+    return [each.replace(">=", "==") for each in _declared(wheel, f"extra == '{extra}'" if extra else "")]
+
+
+def _declared(wheel: Installed, marker: str) -> list[str]:
+    listed = wheel.evaluated(
+        "import importlib.metadata, json; print(json.dumps(importlib.metadata.requires('thresher')))")
+    pairs = [line.replace('"', "'").replace(" ", "").partition(";")[::2] for line in json.loads(listed)]
+    return [wanted for wanted, found in pairs if found == marker.replace(" ", "")]
+
+
+def _put(words: list[str], target: str) -> list[str]:
+    return [target if word == "TARGET" else word for word in words]
+
+
+def _grow(log: Path, tap: subprocess.Popen[str]) -> None:
+    """Append good lines until the tap has seen one; it says nowhere that it listens."""
+    line = log.read_bytes().splitlines(keepends=True)[0]
+    deadline = time.monotonic() + WATCHDOG_S
+    while time.monotonic() < deadline:
+        with log.open("ab") as file:
+            file.write(line)
+        try:
+            tap.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+        return

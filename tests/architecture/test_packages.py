@@ -1,0 +1,60 @@
+"""What is installed is ``thresher`` and ``actors``; the schemas and values at the root hold no Python."""
+
+from __future__ import annotations
+
+import configparser
+import fnmatch
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
+from actors.targets import applications
+from tests.loads import ROOT
+
+FORMS = {"protos": {".proto"}, "config": {".toml"}}
+
+
+def test_the_packages_are_thresher_and_actors() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    patterns = setup["options.packages.find"]["include"].split()
+    folders = [path.parent.name for path in ROOT.glob("*/__init__.py")]
+    assert {name for name in folders if any(fnmatch.fnmatch(name, each) for each in patterns)} == {"thresher", "actors"}
+    assert setup["importlinter"]["root_packages"].split() == ["thresher", "actors"]
+
+
+@pytest.mark.parametrize("package", ["thresher", "actors"])
+def test_every_folder_of_modules_is_a_package(package: str) -> None:
+    folders = {path.parent for path in (ROOT / package).rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+@pytest.mark.parametrize("folder", FORMS)
+def test_schemas_and_values_hold_no_python(folder: str) -> None:
+    assert {path.suffix for path in (ROOT / folder).rglob("*") if path.is_file()} == FORMS[folder]
+
+
+def test_an_application_that_is_a_folder_is_one_application() -> None:
+    assert applications() == ["appsinstalled", "connections", "numbers"]
+
+
+def test_the_generated_message_is_that_of_the_schema() -> None:
+    schema = (ROOT / "protos" / "appsinstalled.proto").read_text(encoding="utf-8")
+    written = re.findall(r"^  (?:repeated|optional) \w+ (\w+) = (\d+);", schema, re.MULTILINE)
+    assert [(field.name, str(field.number)) for field in UserApps.DESCRIPTOR.fields] == written
+
+
+def test_the_generated_module_asks_for_no_newer_library_than_is_declared() -> None:
+    made = (ROOT / "actors/apps/appsinstalled/appsinstalled_pb2.py").read_text(encoding="utf-8")
+    found = re.search(r"^# Protobuf Python Version: (\S+)$", made, re.MULTILINE)
+    assert found is not None
+    assert f"protobuf >= {found[1]}\n" in (ROOT / "setup.cfg").read_text(encoding="utf-8")
+
+
+def test_an_application_runs_without_its_generated_module(tmp_path: Path) -> None:
+    code = "import sys, actors.apps.appsinstalled; sys.exit('google.protobuf' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0

@@ -1,0 +1,231 @@
+"""The public contract of sinks, kept by all that ship, over the real thing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from actors.runtime.ports import SinkOptions
+from actors.runtime.values import DeadLetter, Refusal
+from actors.sinks.dead_letters import DeadLetters, read_letters
+from actors.sinks.discard import Discard
+from actors.sinks.jsonl import Jsonl
+from actors.sinks.lines import Lines
+from actors.sinks.lmdb import Lmdb
+from actors.sinks.memcached import Memcached
+from actors.sinks.sql import Sql
+from actors.sinks.stdout import Stdout
+from actors.testing import SinkContract
+from tests.loads import ROOT
+from tests.servers import Memcached as Server
+
+LINES = [b"one", b"two", b"three", b"four"]
+
+
+@contextmanager
+def in_the_way(path: Path) -> Iterator[None]:
+    """A folder (with something in it) lies where a file is to be, or a file where a folder is."""
+    path.mkdir()
+    (path / "x").touch()
+    yield
+    (path / "x").unlink()
+    path.rmdir()
+
+
+class TestLines(SinkContract):
+    in_order: ClassVar[bool] = True
+
+    def options(self, folder: Path) -> SinkOptions:
+        return Lines(sync=False)
+
+    def items(self) -> list[Any]:
+        return LINES
+
+    def contents(self, folder: Path) -> list[Any]:
+        path = folder / "contract.log"
+        return path.read_bytes().splitlines() if path.exists() else []
+
+    def down(self, folder: Path) -> AbstractContextManager[object]:
+        return in_the_way(folder / "contract.log")
+
+
+class TestJsonl(SinkContract):
+    in_order: ClassVar[bool] = True
+
+    def options(self, folder: Path) -> SinkOptions:
+        return Jsonl(path="out.jsonl")
+
+    def items(self) -> list[Any]:
+        return [{"a": 1}, {"a": [None, "\n"]}, "text", 4]
+
+    def contents(self, folder: Path) -> list[Any]:
+        path = folder / "out.jsonl"
+        return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+class OfKeys(SinkContract):
+    """A store of keys and values."""
+
+    __test__ = False
+    bad: ClassVar[tuple[bytes, bytes]]
+
+    def items(self) -> list[Any]:
+        return [(b"a", b"1"), (b"b", b"\x00\r\n\xff"), (b"c", b""), (b"d", b"d" * 5000)]
+
+    def versions(self) -> tuple[Any, Any]:
+        return (b"a", b"1"), (b"a", b"2")
+
+    def impossible(self) -> Any:
+        return self.bad
+
+    def _expect_refusal(self, options: SinkOptions, refusal: Refusal, bad: Any) -> None:
+        super()._expect_refusal(options, refusal, bad)
+        assert bad[0] in refusal.raw
+        assert bad[1] in refusal.raw
+
+
+class TestLmdb(OfKeys):
+    __test__ = True
+    bad: ClassVar[tuple[bytes, bytes]] = (b"k" * 600, b"x")
+
+    def options(self, folder: Path) -> SinkOptions:
+        return Lmdb(sync=False)
+
+    def contents(self, folder: Path) -> list[Any]:
+        """What another process reads in a store that is open here."""
+        if not (folder / "contract.lmdb").exists():
+            return []
+        program = ("import sys; from pathlib import Path; from actors.sinks.lmdb import read_lmdb; "
+                   "print(list(read_lmdb(Path(sys.argv[1]))))")
+        done = subprocess.run([sys.executable, "-c", program, str(folder / "contract.lmdb")], cwd=ROOT,
+                              capture_output=True, text=True, check=True)
+        found: list[Any] = ast.literal_eval(done.stdout)
+        return found
+
+    @contextmanager
+    def down(self, folder: Path) -> Iterator[None]:
+        (folder / "contract.lmdb").write_text("in the way")
+        yield
+        (folder / "contract.lmdb").unlink()
+
+
+class TestMemcached(OfKeys):
+    __test__ = True
+    bad: ClassVar[tuple[bytes, bytes]] = (b"big", b"x" * 2_000_000)
+    server: Server
+
+    @pytest.fixture(autouse=True)
+    def _server(self) -> Iterator[None]:
+        with Server() as self.server:
+            yield
+
+    def options(self, folder: Path) -> SinkOptions:
+        return Memcached(server=self.server.address)
+
+    def contents(self, folder: Path) -> list[Any]:
+        return list(self.server.get_many([key for key, _ in [*self.items(), self.bad]]).items())
+
+    @contextmanager
+    def down(self, folder: Path) -> Iterator[None]:
+        self.server.stop()
+        yield
+        self.server.start()
+
+
+class TestSql(SinkContract):
+    """Rows of SQLite that are only added, in a table that refuses some."""
+
+    in_order: ClassVar[bool] = True
+
+    def options(self, folder: Path) -> SinkOptions:
+        with closing(sqlite3.connect(folder / "rows.db")) as connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS words (word TEXT NOT NULL, number INTEGER NOT NULL CHECK (number < 1000))")
+        return Sql(url=f"sqlite:///{folder}/rows.db", table="words", columns={"word": "text", "number": "integer"},
+                   sync=False)
+
+    def items(self) -> list[Any]:
+        return [("one", 1), ("zwölf", 12), ("", -3), ("four", 4)]
+
+    def impossible(self) -> Any:
+        return ("many", 1000)
+
+    def contents(self, folder: Path) -> list[Any]:
+        with closing(sqlite3.connect(folder / "rows.db")) as connection:
+            return connection.execute("SELECT word, number FROM words ORDER BY rowid").fetchall()
+
+
+class TestSqlWithAKey(TestSql):
+    def options(self, folder: Path) -> SinkOptions:
+        return Sql(url=f"sqlite:///{folder}/rows.db", table="words", columns={"word": "text", "number": "integer"},
+                   key=["word"], sync=False)
+
+    def versions(self) -> tuple[Any, Any]:
+        return ("one", 1), ("one", 11)
+
+    def impossible(self) -> Any:
+        return None
+
+    def contents(self, folder: Path) -> list[Any]:
+        with closing(sqlite3.connect(folder / "rows.db")) as connection:
+            has_table = connection.execute("SELECT 1 FROM sqlite_master WHERE name='words'").fetchone()
+        return super().contents(folder) if has_table else []
+
+
+class TestStdout(SinkContract):
+    """Standard output, which pytest captures, that of the writer in a process of its own, too."""
+
+    in_order: ClassVar[bool] = True
+    repeats: ClassVar[bool] = True
+
+    @pytest.fixture(autouse=True)
+    def _captured(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self.capture = capfd
+        self.said = ""
+
+    def options(self, folder: Path) -> SinkOptions:
+        return Stdout()
+
+    def items(self) -> list[Any]:
+        return LINES
+
+    def contents(self, folder: Path) -> list[Any]:
+        self.said += self.capture.readouterr().out
+        return self.said.encode().splitlines()
+
+
+class TestDeadLetters(SinkContract):
+    def options(self, folder: Path) -> SinkOptions:
+        return DeadLetters()
+
+    def items(self) -> list[Any]:
+        return [DeadLetter("parser", "columns", "why", "a.tsv", "p", number, number, 1, raw)
+                for number, raw in enumerate([b"\x00\xff\r", b"", b"x" * 5_000_000, b"four"])]
+
+    def contents(self, folder: Path) -> list[Any]:
+        path = folder / "dead-letters.db"
+        return [DeadLetter(row.stage, row.reason, row.detail, row.source, row.partition, row.position, row.offset,
+                           row.line, row.raw, row.item) for row in read_letters(path)] if path.exists() else []
+
+    def down(self, folder: Path) -> AbstractContextManager[object]:
+        return in_the_way(folder / "dead-letters.db")
+
+
+class TestDiscard(SinkContract):
+    def options(self, folder: Path) -> SinkOptions:
+        return Discard()
+
+    def items(self) -> list[Any]:
+        return LINES
+
+    def contents(self, folder: Path) -> None:
+        """Nothing is kept."""

@@ -1,0 +1,138 @@
+"""The public contract of sources can fail: for each test of it there is a source that is wrong, and fails it."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.values import Chunk, Unit
+from actors.testing import SourceContract
+
+RECORDS = [b"record %d" % number for number in range(40)]
+DATA = b"".join(record + b"\n" for record in RECORDS)
+
+
+class Good(SourceOptions, frozen=True, kw_only=True):
+    """One unit that is made of nothing; ``wrong`` says what it does wrong."""
+
+    guarantee: ClassVar[str] = "made again"
+
+    folder: str
+    wrong: str = ""
+
+    def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> Source:
+        return Reading(self, ledger, batch_bytes)
+
+    def describe(self) -> str:
+        return "" if self.wrong == "describe" else "nothing"
+
+    def check(self, state: Path) -> list[str]:
+        if self.wrong == "check":
+            (Path(self.folder) / "checked").touch()
+        return []
+
+
+class Reading(Source):
+    def __init__(self, options: Good, ledger: UnitLedger, batch_bytes: int) -> None:
+        self.wrong, self.ledger, self.batch_bytes = options.wrong, ledger, batch_bytes
+        self.file = Path(options.folder) / "input"
+        self.unit = ledger.begin("x", "x")
+        self.at = 0 if self.wrong == "from the start" else self.unit.low
+        self.line = self.unit.lines + 1
+        self.recorded = deque(() if self.wrong == "cut anew" else ledger.boundaries(self.unit))
+        self.stopping = self.closed = False
+
+    def read(self) -> Chunk | None:
+        if self.at >= len(DATA) or (self.stopping and not self.recorded):
+            self.exhausted = True
+            return None
+        start = self.at
+        self.at = self.recorded.popleft()[1] if self.recorded else (
+            DATA.find(b"\n", start + self.batch_bytes) + 1 or len(DATA))
+        if self.wrong == "loses" and start > 200:
+            self.at = len(DATA)
+        data = DATA[start:self.at]
+        shift = 1 if self.wrong == "hole" and start else 0
+        chunk = Chunk(self.unit.id, "x", start + shift, self.at, start, 1 if self.wrong == "line" else self.line,
+                      data[:50] if self.wrong == "loses" else data)
+        self.line += data.count(b"\n")
+        return chunk
+
+    def finished(self, unit: Unit) -> None:
+        if self.wrong == "finished":
+            self.file.rename(self.file.with_name(".input"))  # not the second time
+        elif self.wrong != "stays":
+            self.file.unlink(missing_ok=True)
+
+    def failed(self, unit: Unit) -> None:
+        if self.wrong == "failed":
+            self.file.unlink()
+
+    def stop(self) -> None:
+        self.stopping = True
+        if self.wrong == "stop":
+            self.at = len(DATA)
+            self.ledger.begin("x", "x").low = self.at
+
+    def progress(self) -> tuple[int, int]:
+        return (-self.at if self.wrong == "progress" else self.at), len(DATA)
+
+    def close(self) -> None:
+        if self.wrong == "close" and self.closed:
+            raise OSError("bad file descriptor")
+        self.closed = True
+
+
+class OfGood(SourceContract):
+    __test__ = False
+    wrong = ""
+
+    def options(self, folder: Path) -> SourceOptions:
+        (folder / "input").touch()
+        return Good(folder=str(folder), wrong=self.wrong)
+
+    def records(self) -> list[bytes]:
+        return RECORDS
+
+    def put_away(self, folder: Path) -> bool:
+        return not (folder / "input").exists()
+
+
+TESTS = [name for name in dir(SourceContract) if name.startswith("test_")]
+WRONG = [
+    ("describe", "test_what_people_are_told_is_one_line_without_secrets"),
+    ("loses", "test_everything_is_read_in_order_to_the_end"),
+    ("hole", "test_each_chunk_begins_where_the_last_one_ended"),
+    ("line", "test_each_chunk_begins_where_the_last_one_ended"),
+    ("from the start", "test_after_any_prefix_a_new_reader_gets_the_rest_cut_as_before"),
+    ("cut anew", "test_after_any_prefix_a_new_reader_gets_the_rest_cut_as_before"),
+    ("cut anew", "test_a_reader_that_died_half_way_is_gone_on_from"),
+    ("stays", "test_what_is_finished_is_put_away_also_when_it_is_said_again"),
+    ("finished", "test_what_is_finished_is_put_away_also_when_it_is_said_again"),
+    ("failed", "test_what_has_failed_is_left_where_it_is"),
+    ("from the start", "test_to_stop_ends_it_and_nothing_that_it_accepted_is_lost"),
+    ("progress", "test_progress_only_grows"),
+    ("close", "test_closing_twice_is_harmless"),
+    ("check", "test_a_check_changes_nothing"),
+]
+
+
+def run(wrong: str, test: str, folder: Path) -> None:
+    contract = OfGood()
+    contract.wrong = wrong
+    getattr(contract, test)(folder)
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_the_good_one_passes(test: str, tmp_path: Path) -> None:
+    run("", test, tmp_path)
+
+
+@pytest.mark.parametrize(("wrong", "test"), WRONG)
+def test_a_wrong_one_fails(wrong: str, test: str, tmp_path: Path) -> None:
+    with pytest.raises((AssertionError, OSError)):
+        run(wrong, test, tmp_path)

@@ -1,0 +1,50 @@
+"""A pipeline that writes numbers to a sink of each kind that keeps them on this machine's disk, and sums them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import itemgetter
+from typing import Any
+
+from thresher import Fold, Pipeline, Reject
+from thresher.sinks import DeadLetters, Jsonl, Lines, Lmdb, Sql
+from thresher.sources import Files
+
+STORES = ("keyed", "lined", "listed", "rowed")
+
+
+def parse(line: bytes) -> tuple[str, int]:
+    """A number, and the store that it goes to: by its rest."""
+    if not line.isdigit():
+        raise Reject("number", f"expected a number, got {line!r}")
+    return STORES[int(line) % len(STORES)], int(line)
+
+
+def encode(value: tuple[str, int]) -> Any:
+    """As each sink takes it."""
+    store, number = value
+    match store:
+        case "keyed":
+            return b"%d" % number, b"%d" % -number
+        case "lined":
+            return b"%d" % number
+        case "listed":
+            return {"number": number}
+    return (number,)
+
+
+def partials(values: Iterable[tuple[str, int]]) -> dict[tuple[Any, ...], list[Any]]:
+    """How many, and their sum, by store."""
+    sums: dict[tuple[Any, ...], list[Any]] = {(store,): [0, 0] for store in STORES}
+    for store, number in values:
+        sums[store,][0] += 1
+        sums[store,][1] += number
+    return sums
+
+
+PIPELINE = Pipeline(
+    name="everywhere", source=Files(pattern="data/*.txt"), parse=parse, route=itemgetter(0), encode=encode,
+    fold=Fold(partials=partials, keys=("store",), fields=("numbers", "sum")),
+    sinks={"keyed": Lmdb(), "lined": Lines(), "listed": Jsonl(),
+           "rowed": Sql(table="numbers", columns={"number": "integer"})},
+    dead_letters=DeadLetters())

@@ -1,0 +1,43 @@
+"""Builds and preloads ``record.c``, for a command whose files a power cut is to be told of."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).with_name("record.c")
+
+
+def require_recorder(folder: Path) -> Path:
+    """The library to preload, made in this folder; without a compiler a test is skipped on a laptop and fails in CI."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        message = "no C compiler is installed (apt-get install gcc libc6-dev)"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    library = folder / "record.so"
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"], check=True)
+    return library
+
+
+def recorded(library: Path, root: Path, log: Path, flush_ms: int = 0, read_only: Path | None = None) -> dict[str, str]:
+    """The environment that a command needs so that what it does below ``root`` is recorded in ``log``.
+
+    Args:
+        library: the library to preload.
+        root: the folder.
+        log: the record.
+        flush_ms: how long each flush takes besides.
+        read_only: once this file is there nothing can be changed below ``root``.
+    """
+    told = {"LD_PRELOAD": str(library), "POWERCUT_ROOT": str(root.resolve()), "POWERCUT_LOG": str(log)}
+    if flush_ms:
+        told["POWERCUT_MS"] = str(flush_ms)
+    if read_only is not None:
+        told["POWERCUT_FULL"] = str(read_only)
+    return {**os.environ, **told}
