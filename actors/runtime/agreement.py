@@ -50,7 +50,7 @@ def require_agreement(manifest: Manifest) -> None:
     if manifest.dry or manifest.query or not manifest.folds or not (state / LEDGER).exists():
         return
     try:
-        partitions = _partitions(state / LEDGER)
+        partitions = committed_in(state / LEDGER)
         shards = {number: _shard(state, number) for number in range(1, manifest.aggregator.shards + 1)}
         emitted = {name: outbox for path in shards.values() if path for name, outbox in _outbox(path).items()}
         for number, path in shards.items():
@@ -96,15 +96,18 @@ def _shard(state: Path, number: int) -> Path | None:
     return next((path for path in paths if path.exists()), None)
 
 
-def _partitions(ledger: Path) -> dict[str, Partition]:
+def committed_in(ledger: Path) -> dict[str, Partition]:
+    """What a ledger has committed, by partition."""
     with closing(open_for_reading(ledger)) as connection:
         latest = connection.execute(
             "SELECT run FROM units WHERE run NOT LIKE 'retry-%' ORDER BY id DESC LIMIT 1").fetchone()
+        # Units are committed in order: what lies behind the first that is not over only begins there.
         rows = connection.execute(
-            "SELECT partition, min(base), max(low), sum(status='reading'), max(run) FROM units "
-            "WHERE status<>'broken' AND run NOT LIKE 'retry-%' GROUP BY partition")
-        return {name: Partition(base, low, not reading, latest is not None and run == latest[0])
-                for name, base, low, reading, run in rows}
+            "SELECT partition, max(0, min(base)), min(CASE WHEN status='reading' THEN low END), max(low), max(run) "
+            "FROM units WHERE status<>'broken' AND run NOT LIKE 'retry-%' GROUP BY partition")
+        return {name: Partition(base, last if first is None else first, first is None,
+                                latest is not None and run == latest[0])
+                for name, base, first, last, run in rows}
 
 
 def _applied(shard: Path) -> dict[str, int]:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.runtime.agreement import Partition, what_is_behind
+from actors.runtime.agreement import LEDGER, Partition, committed_in, what_is_behind
+from actors.runtime.ledger import Ledger
+from actors.runtime.values import Chunk
 from tests.powercut.cuts import EVERYWHERE, HOURS, Job, start
 
 
@@ -70,6 +72,19 @@ def test_a_sink_that_is_ahead_of_the_shard_whose_rows_it_has_is_refused(tmp_path
     assert code == 78
     assert "sink hours has" in output
     assert "these files are not of one moment" in output
+
+
+def test_a_file_that_is_begun_behind_one_that_is_half_read_is_not_yet_due(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / LEDGER, "run")
+    for name, read, size in (("one", 30, 50), ("two", 0, 50)):
+        unit = ledger.begin(name, name)
+        ledger.issue(Chunk(unit.id, name, unit.base, unit.base + size, 0, 1, b"x\n"))
+        ledger.end(unit, unit.base + size)
+        ledger.commit()
+        if read:
+            ledger.close(Chunk(unit.id, name, unit.base, unit.base + read, 0, 1, b"x\n"), {"read": 1})
+    ledger.close_file()
+    assert committed_in(tmp_path / LEDGER) == {"run": Partition(0, 30, False, True)}
 
 
 @pytest.mark.parametrize("job", [EVERYWHERE, HOURS])
