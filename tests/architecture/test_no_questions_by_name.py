@@ -27,7 +27,7 @@ ALLOWED = {
     ("actors/console/tap.py", "record"): "which of two fields a stage fills in, by the stage",
     ("actors/runtime/desk.py", "new"): _SECTION,
     ("actors/runtime/desk.py", "self._manifest"): _SECTION,
-    ("actors/runtime/ledger.py", "Unit"): "the columns of a row become the attributes of a unit",
+    ("actors/runtime/units.py", "Unit"): "the columns of a row become the attributes of a unit",
     ("actors/runtime/lift.py", "function"): _MARKS,
     ("actors/runtime/links.py", "self"): "its own attributes, which are all looked over alike",
     ("actors/runtime/loading.py", "module_of(module)"): "a module's value by its name is what loading is",
