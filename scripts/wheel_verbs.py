@@ -38,7 +38,7 @@ from thresher import Pipeline
 from thresher.sinks import Lines
 from thresher.sources import Files
 
-PIPELINE = Pipeline(source=Files(rename="none"), parse=bytes.upper, sinks={"out": Lines()})
+PIPELINE = Pipeline(source=Files(pattern="in.log", rename="none"), parse=bytes.upper, sinks={"out": Lines()})
 '''
 #: What lies in a folder that is hostile, each of it an error when it is imported.
 _TAKEN = ("supervisor.py", "config.py", "logging.py", "json.py", "protos/__init__.py", "actors/__init__.py")
