@@ -35,7 +35,9 @@ def test_every_folder_of_modules_is_a_package(package: str) -> None:
 
 @pytest.mark.parametrize("folder", FORMS)
 def test_schemas_and_values_hold_no_python(folder: str) -> None:
-    assert {path.suffix for path in (ROOT / folder).rglob("*") if path.is_file()} == FORMS[folder]
+    files = [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+    # What an older checkout has compiled there is no file of the project.
+    assert {path.suffix for path in files if path.parent.name != "__pycache__"} == FORMS[folder]
 
 
 def test_an_application_that_is_a_folder_is_one_application() -> None:
