@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from actors.runtime.database import Step, open_database
+from actors.runtime.database import Step, open_database, transaction
 from actors.runtime.errors import ConfigError
 from actors.runtime.messages import Part
 from actors.runtime.outbox import Entry, Outbox
@@ -102,15 +102,9 @@ class ShardFile:
     @contextmanager
     def transaction(self, positions: dict[str, int]) -> Iterator[sqlite3.Connection]:
         """Within it the state is written; at its end it is durable together with these positions, or not at all."""
-        try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            yield self.connection
-            self.connection.executemany("INSERT OR REPLACE INTO applied VALUES (?, ?)", positions.items())
-            self.connection.execute("COMMIT")
-        except BaseException:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            raise
+        with transaction(self.connection) as connection:
+            yield connection
+            connection.executemany("INSERT OR REPLACE INTO applied VALUES (?, ?)", positions.items())
 
     def close(self) -> None:
         """Close the file; what was not committed is forgotten."""

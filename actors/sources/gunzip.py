@@ -34,7 +34,7 @@ from io import FileIO
 from typing import TYPE_CHECKING, cast
 
 from actors.runtime.progress import progress
-from actors.sources.streams import BLOCK_BYTES, INPUT_BYTES, Compressed, Fault, Truncated, what_follows
+from actors.sources.streams import BLOCK_BYTES, INPUT_BYTES, Compressed, Decoded, Truncated, what_follows
 
 if TYPE_CHECKING:
     from isal.isal_zlib import Decompress
@@ -88,21 +88,17 @@ def _pass_text(source: Compressed, checksum: int) -> int:
             return checksum
 
 
-class GzipStream:
+class GzipStream(Decoded):
     """The uncompressed bytes of a gzip file of any number of members, with zero padding between and behind them."""
 
     def __init__(self, file: FileIO) -> None:
         from isal import isal_zlib  # here, for not every process that knows the options reads files
 
-        self.fault: Fault | None = None
-        self.note = ""
+        super().__init__(file)
         self._zlib = isal_zlib
         self._error = cast("type[Exception]", isal_zlib.error)  # its stub says that it is an instance
-        self._source = Compressed(file)
         self._decoder: Decompress | None = None
-        self._ended = False
         self._has_more = False  # the decoder may have output left without any input
-        self._left_over = b""  # decoded, and not asked for by ``skip``
         self._member_at = 0  # compressed offset of the member that is decoded
         self._body_at = 0  # and of what follows its header
         self._member_bytes = 0  # uncompressed bytes that were had of it
@@ -110,32 +106,15 @@ class GzipStream:
         self._members = 0
         self._has_trailer = False  # it comes next
 
-    @property
-    def consumed(self) -> int:
-        """Bytes of the file used so far."""
-        return self._source.consumed
-
-    def read(self) -> bytes:
-        """Return the next uncompressed bytes, ``b""`` at the end or at a fault."""
-        block, self._left_over = self._left_over, b""
-        while not block and not self._ended:
-            try:
-                block = self._next_member() if self._decoder is None else self._decode(self._decoder)
-            except Truncated:
-                self._end_at("truncated_gzip", f"the gzip data stop in the middle, after {self.consumed} compressed "
-                             "bytes; the file was probably not copied to its end")
-            except Damaged as error:
-                self._damaged(f"at or shortly before compressed byte {self.consumed}", str(error))
-        return block
-
-    def skip(self, count: int) -> int:
-        """Decode ``count`` bytes and drop them; return how many there were."""
-        left = count
-        while left and (block := self.read()):
-            self._left_over = block[left:]
-            left -= min(left, len(block))
-            progress()  # it can take minutes
-        return count - left
+    def _step(self) -> bytes:
+        try:
+            return self._next_member() if self._decoder is None else self._decode(self._decoder)
+        except Truncated:
+            self._end_at("truncated_gzip", f"the gzip data stop in the middle, after {self.consumed} compressed "
+                         "bytes; the file was probably not copied to its end")
+        except Damaged as error:
+            self._damaged(f"at or shortly before compressed byte {self.consumed}", str(error))
+        return b""
 
     def _decode(self, decoder: Decompress) -> bytes:
         source = self._source
@@ -191,10 +170,6 @@ class GzipStream:
 
     def _damaged(self, where: str, problem: str) -> None:
         self._end_at("corrupt_gzip", f"the gzip data are damaged {where} ({problem}); nothing behind it was read")
-
-    def _end_at(self, reason: str, detail: str) -> None:
-        self.fault = Fault(reason, detail)
-        self._ended = True
 
     def _salvage(self, problem: str) -> bytes:
         """Return what the failing call had decoded; the fault names the compressed byte where it stopped."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from io import FileIO
 from typing import NamedTuple, Protocol
+
+from actors.runtime.progress import progress
 
 #: Bytes taken from a compressed file at a time; a call hands the rest of them back as a copy, so not more.
 INPUT_BYTES = 64 * 1024
@@ -111,6 +114,50 @@ class Compressed:
     def again(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes from an earlier offset; where reading goes on is not touched."""
         return os.pread(self._file.fileno(), size, offset)
+
+
+class Decoded(ABC):
+    """The uncompressed bytes of a compressed file, a step at a time; who inherits says what a step is.
+
+    Args:
+        file: unbuffered, at its beginning.
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self.fault: Fault | None = None
+        self.note = ""
+        self._source = Compressed(file)
+        self._ended = False
+        self._left_over = b""  # decoded, and not asked for by ``skip``
+
+    @property
+    def consumed(self) -> int:
+        """Bytes of the file used so far."""
+        return self._source.consumed
+
+    def read(self) -> bytes:
+        """Return the next uncompressed bytes, ``b""`` at the end or at a fault."""
+        block, self._left_over = self._left_over, b""
+        while not block and not self._ended:
+            block = self._step()
+        return block
+
+    def skip(self, count: int) -> int:
+        """Decode ``count`` bytes and drop them; return how many there were."""
+        left = count
+        while left and (block := self.read()):
+            self._left_over = block[left:]
+            left -= min(left, len(block))
+            progress()  # it can take minutes
+        return count - left
+
+    @abstractmethod
+    def _step(self) -> bytes:
+        """Decode some bytes, which may be none; at the end say ``_ended``, by ``_end_at`` if it is a fault."""
+
+    def _end_at(self, reason: str, detail: str) -> None:
+        self.fault = Fault(reason, detail)
+        self._ended = True
 
 
 def what_follows(source: Compressed, packing: str, zeros: int) -> str:

@@ -10,9 +10,8 @@ import bz2
 import lzma
 from io import FileIO
 
-from actors.runtime.progress import progress
 from actors.sources.formats import BZIP2, XZ, packing_of
-from actors.sources.streams import BLOCK_BYTES, Compressed, Fault, what_follows
+from actors.sources.streams import BLOCK_BYTES, Decoded, what_follows
 
 #: Most memory that the decoder of xz may take: its highest level needs 65 MiB.
 _XZ_BYTES = 256 * 1024 * 1024
@@ -21,7 +20,7 @@ _MAGICS = {XZ: b"\xfd7zXZ\0", BZIP2: b"BZh"}
 _MAGIC_BYTES = 10
 
 
-class UnpackedStream:
+class UnpackedStream(Decoded):
     """The uncompressed bytes.
 
     Args:
@@ -30,35 +29,13 @@ class UnpackedStream:
     """
 
     def __init__(self, file: FileIO, packing: str) -> None:
-        self.fault: Fault | None = None
-        self.note = ""
+        super().__init__(file)
         self._packing = packing
-        self._source = Compressed(file)
         self._decoder = self._new()
         self._is_between = False
-        self._ended = False
-        self._left_over = b""
 
-    @property
-    def consumed(self) -> int:
-        """Bytes of the file used so far."""
-        return self._source.consumed
-
-    def read(self) -> bytes:
-        """Return the next uncompressed bytes, ``b""`` at the end or at a fault."""
-        block, self._left_over = self._left_over, b""
-        while not block and not self._ended:
-            block = self._next_stream() if self._is_between else self._decode()
-        return block
-
-    def skip(self, count: int) -> int:
-        """Decode ``count`` bytes and drop them; return how many there were."""
-        left = count
-        while left and (block := self.read()):
-            self._left_over = block[left:]
-            left -= min(left, len(block))
-            progress()  # it can take minutes
-        return count - left
+    def _step(self) -> bytes:
+        return self._next_stream() if self._is_between else self._decode()
 
     def _new(self) -> bz2.BZ2Decompressor | lzma.LZMADecompressor:
         if self._packing == XZ:
@@ -70,7 +47,7 @@ class UnpackedStream:
         data = b""
         if decoder.needs_input:
             if not source.fill(1):
-                self._end_at("truncated", f"the {self._packing} data stop in the middle, after {self.consumed} "
+                self._fail("truncated", f"the {self._packing} data stop in the middle, after {self.consumed} "
                              "compressed bytes; the file was probably not copied to its end")
                 return b""
             data = source.held
@@ -78,7 +55,7 @@ class UnpackedStream:
         try:
             block = decoder.decompress(data, BLOCK_BYTES)
         except (OSError, ValueError, EOFError, lzma.LZMAError) as error:  # nothing is read from the disk here
-            self._end_at("corrupt", f"the {self._packing} data are damaged at or shortly before compressed byte "
+            self._fail("corrupt", f"the {self._packing} data are damaged at or shortly before compressed byte "
                          f"{self.consumed} ({error}); nothing behind it was read")
             return b""
         if decoder.eof:
@@ -94,13 +71,12 @@ class UnpackedStream:
         if packing_of(self._source.held) == self._packing:
             self._decoder, self._is_between = self._new(), False
         elif 0 < len(self._source.held) < _MAGIC_BYTES and magic.startswith(self._source.held[:len(magic)]):
-            self._end_at("truncated", f"the {self._packing} data stop within the header of a further stream, at "
+            self._fail("truncated", f"the {self._packing} data stop within the header of a further stream, at "
                          f"compressed byte {self.consumed}")
         else:
             self.note = what_follows(self._source, self._packing, zeros)
             self._ended = True
         return b""
 
-    def _end_at(self, how: str, detail: str) -> None:
-        self.fault = Fault(f"{how}_{self._packing}", detail)
-        self._ended = True
+    def _fail(self, how: str, detail: str) -> None:
+        self._end_at(f"{how}_{self._packing}", detail)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from actors.runtime import loading
-from actors.runtime.database import OtherVersion, open_database, open_for_reading
+from actors.runtime.database import OtherVersion, open_database, open_for_reading, transaction
 from actors.runtime.errors import Retryable
 from actors.runtime.manifest import Component
 from actors.runtime.ports import Sink, SinkOptions
@@ -95,14 +95,11 @@ class _Log(Sink):
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Keep all payloads, in one transaction."""
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(
-                'INSERT INTO payloads (partition, start, "end", items) VALUES (?, ?, ?, ?)',
-                [(x.partition, x.start, x.end, bytes(x.data)) for x in payloads])
-            self._connection.execute("COMMIT")
+            with transaction(self._connection) as connection:
+                connection.executemany(
+                    'INSERT INTO payloads (partition, start, "end", items) VALUES (?, ?, ?, ?)',
+                    [(x.partition, x.start, x.end, bytes(x.data)) for x in payloads])
         except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
             raise Retryable(f"{self._path}: {error}") from error
         return []
 
