@@ -23,6 +23,7 @@ from actors.runtime.ledger import Ledger
 from actors.runtime.ports import Source, UnitLedger
 from actors.runtime.values import Chunk
 from actors.sources.files import OPTIONS, Files
+from actors.sources.formats import packing_of, refusal
 from actors.sources.gunzip import MAGIC
 from actors.sources.inflate import fingerprint
 from tests.fakes import MemoryLedger
@@ -652,8 +653,8 @@ def test_whatever_the_crashes_the_chunks_are_the_file_and_recorded_ranges_are_ke
             path.write_bytes(gzip.compress(content[:member]) + gzip.compress(content[member:]))
         ledger = MemoryLedger()
         chunks = read_with_crashes(path, ledger, crashes, max_line_bytes=max_line_bytes)
-    if content == BOM:
-        assert chunks == []
+    if content == BOM or (path.suffix != ".gz" and (refusal(content) or packing_of(content))):
+        assert data_of([chunk for chunk in chunks if not chunk.fault]) == b""  # nothing but a mark, or no lines
         return
     check(chunks, content)
     assert sum(chunk.data.count(b"\n") for chunk in chunks) == content.count(b"\n")
