@@ -55,9 +55,28 @@ def read(words: list[str]) -> argparse.Namespace:
 
     flags.add_flags(run, words[1:])
     options, rest = parser.parse_known_args(words)
-    flags.take_rest(run, options, rest)
+    flags.refuse_unknown(run, options, rest)
     options.flags = flags.given(options)
     return options
+
+
+class _Mixed(argparse.ArgumentParser):
+    """Takes TARGET, files and options in any order: what argparse does alone ends at the first option in between."""
+
+    _is_mixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._is_mixing:
+            return super().parse_known_args(args, namespace)
+        self._is_mixing = True  # below, each of the two passes comes here again
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_mixing = False
+
+    def add_subparsers(self, **words: Any) -> Any:
+        self._is_mixing = True  # its verbs mix, it has nothing else to take
+        return super().add_subparsers(**words)
 
 
 def module_of(verb: str) -> Any:
@@ -72,7 +91,7 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Arg
         epilog="TARGET: an application's name, a TOML file whose `app` names one, a dotted module with a PIPELINE, "
                "or its file (path/to/words.py).")
     parser.add_argument("--version", action="version", version=f"thresher {actors.__version__}")
-    subparsers = parser.add_subparsers(required=True, metavar="VERB")
+    subparsers = parser.add_subparsers(required=True, metavar="VERB", parser_class=_Mixed)
     verbs = {name: _verb(subparsers, name, text) for name, text in VERBS.items()}
     _run_options(verbs["run"])
     _lint_options(verbs["lint"])

@@ -38,14 +38,12 @@ def given(options: argparse.Namespace) -> list[tuple[str, str]]:
             if name.startswith(_DEST) and value is not None]
 
 
-def take_rest(run: argparse.ArgumentParser, options: argparse.Namespace, rest: Sequence[str]) -> None:
-    """Take files that stand behind flags; complain (and exit) about a flag that there is not."""
-    unknown = [word for word in rest if word.startswith("-") and word != "-"]
-    if unknown:
+def refuse_unknown(run: argparse.ArgumentParser, options: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Complain (and exit) about what is left when a flag is given that there is not."""
+    if rest:
         # argparse has no public way to ask a parser which options it has.
         own = [text for action in run._actions for text in action.option_strings]
-        run.error(_unknown(unknown[0].partition("=")[0], options.target, options.query is not None, own))
-    options.files += rest
+        run.error(_unknown(rest[0].partition("=")[0], options.target, options.query is not None, own))
 
 
 def _target(run: argparse.ArgumentParser, words: Sequence[str]) -> str:
