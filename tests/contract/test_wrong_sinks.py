@@ -59,6 +59,18 @@ class Melting(Good, frozen=False):  # type: ignore[misc]
     """It is not frozen."""
 
 
+class Unsaid(SinkOptions, frozen=True, kw_only=True):
+    """It says nothing of what is promised."""
+
+    pack, open, describe = Good.pack, Good.open, Good.describe
+
+
+class Changing(Good, frozen=True, kw_only=True):
+    """Its tuple comes back as a list."""
+
+    names: Any = ("one", "two")
+
+
 class Shelf(Sink):
     """A file a payload."""
 
@@ -106,7 +118,9 @@ class OfGood(SinkContract):
     wrong = ""
 
     def options(self, folder: Path) -> SinkOptions:
-        return Melting() if self.wrong == "melting" else Local() if self.wrong == "local" else Good(wrong=self.wrong)
+        kind = KINDS.get(self.wrong)
+        options: SinkOptions = Good(wrong=self.wrong) if kind is None else kind()
+        return options
 
     def items(self) -> list[Any]:
         return [b"one", b"two", b"three", b"four"]
@@ -133,8 +147,11 @@ def _local() -> type[Good]:
 
 
 Local = _local()
+KINDS: dict[str, Any] = {"melting": Melting, "local": Local, "unsaid": Unsaid, "changing": Changing}
 TESTS = [name for name in dir(SinkContract) if name.startswith("test_")]
 WRONG = [
+    ("unsaid", "test_all_that_has_no_default_is_given"),
+    ("changing", "test_options_survive_the_way_through_a_file"),
     ("melting", "test_options_do_not_change"),
     ("local", "test_actors_find_the_options_by_their_name"),
     ("describe", "test_what_people_are_told_is_one_line_without_secrets"),
@@ -174,3 +191,30 @@ def test_the_good_one_passes(test: str, tmp_path: Path) -> None:
 def test_a_wrong_one_fails(wrong: str, test: str, tmp_path: Path) -> None:
     with pytest.raises((AssertionError, OSError, IndexError, TypeError, Retryable)):
         run(wrong, test, tmp_path)
+
+
+class OfValues(OfGood):
+    """Its items are versions of one value: the good one keeps the last that it is given, a wrong one another."""
+
+    def contents(self, folder: Path) -> list[Any]:
+        given = super().contents(folder)
+        return given[:1] if self.wrong == "first" else [max(given)] if self.wrong == "greatest" else given[-1:]
+
+    def versions(self) -> tuple[Any, Any]:
+        return b"two", b"one"
+
+
+@pytest.mark.parametrize("wrong", ["first", "greatest"])
+def test_a_sink_in_which_another_value_stands_fails(wrong: str, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.mkdir()
+    bad.mkdir()
+    contract = OfValues()
+    contract.test_the_later_of_two_values_stands(good)
+    contract.wrong = wrong
+    with pytest.raises(AssertionError):
+        contract.test_the_later_of_two_values_stands(bad)
+
+
+def test_each_test_of_the_contract_has_a_sink_that_fails_it() -> None:
+    assert sorted({*(test for _, test in WRONG), "test_the_later_of_two_values_stands"}) == sorted(TESTS)

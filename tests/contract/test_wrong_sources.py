@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -34,6 +34,33 @@ class Good(SourceOptions, frozen=True, kw_only=True):
         if self.wrong == "check":
             (Path(self.folder) / "checked").touch()
         return []
+
+
+class Melting(Good, frozen=False):  # type: ignore[misc]
+    """It is not frozen."""
+
+
+class Unsaid(SourceOptions, frozen=True, kw_only=True):
+    """It says nothing of what is promised."""
+
+    folder: str
+    open, describe = Good.open, Good.describe
+
+
+class Changing(Good, frozen=True, kw_only=True):
+    """Its tuple comes back as a list."""
+
+    names: Any = ("one", "two")
+
+
+def _local() -> type[Good]:
+    class Local(Good, frozen=True, kw_only=True):
+        pass
+
+    return Local
+
+
+KINDS: dict[str, Any] = {"melting": Melting, "local": _local(), "unsaid": Unsaid, "changing": Changing}
 
 
 class Reading(Source):
@@ -93,7 +120,11 @@ class OfGood(SourceContract):
 
     def options(self, folder: Path) -> SourceOptions:
         (folder / "input").touch()
-        return Good(folder=str(folder), wrong=self.wrong)
+        kind = KINDS.get(self.wrong)
+        if kind is None:
+            return Good(folder=str(folder), wrong=self.wrong)
+        options: SourceOptions = kind(folder=str(folder))
+        return options
 
     def records(self) -> list[bytes]:
         return RECORDS
@@ -104,6 +135,10 @@ class OfGood(SourceContract):
 
 TESTS = [name for name in dir(SourceContract) if name.startswith("test_")]
 WRONG = [
+    ("unsaid", "test_all_that_has_no_default_is_given"),
+    ("melting", "test_options_do_not_change"),
+    ("changing", "test_options_survive_the_way_through_a_file"),
+    ("local", "test_actors_find_the_options_by_their_name"),
     ("describe", "test_what_people_are_told_is_one_line_without_secrets"),
     ("loses", "test_everything_is_read_in_order_to_the_end"),
     ("hole", "test_each_chunk_begins_where_the_last_one_ended"),
@@ -136,3 +171,7 @@ def test_the_good_one_passes(test: str, tmp_path: Path) -> None:
 def test_a_wrong_one_fails(wrong: str, test: str, tmp_path: Path) -> None:
     with pytest.raises((AssertionError, OSError)):
         run(wrong, test, tmp_path)
+
+
+def test_each_test_of_the_contract_has_a_source_that_fails_it() -> None:
+    assert sorted({test for _, test in WRONG}) == sorted(TESTS)
