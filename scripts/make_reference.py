@@ -7,8 +7,10 @@ and ``Example::``.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
+import itertools
 import re
 import textwrap
 import types
@@ -104,6 +106,7 @@ def _name(name: str, thing: Any) -> Iterator[str]:
     if is_struct:
         yield from _fields(thing)
     if isinstance(thing, type):
+        yield from _of_the_class(thing)
         yield from _methods(thing)
     if "Example" in doc.parts:
         yield f"```python\n{doc.parts['Example']}\n```\n"
@@ -120,6 +123,23 @@ def _fields(kind: type[msgspec.Struct]) -> Iterator[str]:
     for name, takes, default, text in rows:
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in (f"`{name}`", f"`{takes}`", default, text)) + " |"
     yield ""
+
+
+def _of_the_class(kind: type) -> Iterator[str]:
+    """What a subclass may set: attributes that this class is the first to have, and the comment that stands before."""
+    lines = textwrap.dedent(inspect.getsource(kind)).splitlines()
+    rows = []
+    for node in ast.parse("\n".join(lines)).body[0].body:  # type: ignore[attr-defined]
+        said = list(itertools.takewhile(lambda line: line.startswith("    #: "), reversed(lines[:node.lineno - 1])))
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and said and not any(
+                hasattr(base, node.target.id) for base in kind.__mro__[1:]):
+            takes = ast.unparse(node.annotation).removeprefix("ClassVar[").removesuffix("]")
+            takes += f" = {ast.unparse(node.value)}" if node.value is not None else ""
+            text = " ".join(line.removeprefix("    #: ") for line in reversed(said))
+            rows.append(f"- `{node.target.id}: {takes}`: {_markdown(text)}")
+    if rows:
+        yield "Attributes of the class, which a subclass may set:\n"
+        yield from (*rows, "")
 
 
 def _annotation(kind: type, name: str) -> str:

@@ -76,7 +76,8 @@ class SinkContract(OptionsContract[SinkOptions]):
         data = options.pack(self.items())
         assert isinstance(data, bytes), f"pack has returned {type(data).__name__}, expected bytes"
         if unpacks(options):
-            assert options.unpack(data) == self.items()
+            found = options.unpack(data)
+            assert found == self.items(), f"unpack: expected {self.items()!r:.400}, found {found!r:.400}"
         else:
             assert options.unpack(data) is None
 
@@ -152,7 +153,8 @@ class SinkContract(OptionsContract[SinkOptions]):
         groups = [items[:1], [items[1], bad, items[2]]]
         with closing(self._open(options, tmp_path)) as sink:
             refusals = sink.write(self._payloads(options, groups))
-            assert [(each.payload, each.item) for each in refusals] == [(1, 1)]
+            found = [(each.payload, each.item) for each in refusals]
+            assert found == [(1, 1)], f"expected a refusal of item 1 of payload 1 alone, found {found} (payload, item)"
             self._expect_refusal(options, refusals[0], bad)
             self._expect(tmp_path, items[:3])
 
@@ -223,7 +225,8 @@ class SinkContract(OptionsContract[SinkOptions]):
     def _expect(self, folder: Path, items: list[Any]) -> None:
         found = self.contents(folder)
         if found is not None:
-            assert self._sorted(found) == self._sorted(items)
+            expected, found = self._sorted(items), self._sorted(found)
+            assert found == expected, f"expected {expected!r:.400}, found {found!r:.400}"
 
     def _expect_again(self, folder: Path, items: list[Any]) -> None:
         """The items are there, as often as is promised for those that were written again."""
@@ -232,7 +235,9 @@ class SinkContract(OptionsContract[SinkOptions]):
             return
         if self.repeats:
             found = [item for number, item in enumerate(found) if item not in found[:number]]
-        assert self._sorted(found) == self._sorted(items)
+        expected, found = self._sorted(items), self._sorted(found)
+        why = "" if self.repeats else "; when that is promised, the suite says repeats = True"
+        assert found == expected, f"expected {expected!r:.400}, found {found!r:.400}{why}"
 
     def _sorted(self, items: list[Any]) -> list[Any]:
         return items if self.in_order else sorted(items, key=repr)

@@ -85,7 +85,8 @@ class SourceContract(OptionsContract[SourceOptions]):
                 self._read_to_the_end(second, len(_lines(first.chunks[done:])))
                 assert [(each.start, each.end) for each in second.chunks] == [
                     (each.start, each.end) for each in first.chunks[done:]], "ranges are cut anew"
-                assert _data(second.chunks) == _data(first.chunks[done:])
+                rest, found = _data(first.chunks[done:]), _data(second.chunks)
+                assert found == rest, f"expected the rest, {rest!r:.400}, found {found!r:.400}"
                 second.commit(*second.chunks)
 
     def test_a_reader_that_died_half_way_is_gone_on_from(self, tmp_path: Path) -> None:
@@ -198,7 +199,9 @@ class SourceContract(OptionsContract[SourceOptions]):
 
     def _expect(self, chunks: Sequence[Chunk], records: list[bytes]) -> None:
         found = _lines(chunks)
-        assert (found == records) if self.in_order else (sorted(found) == sorted(records))
+        if not self.in_order:
+            found, records = sorted(found), sorted(records)
+        assert found == records, f"expected {records!r:.400}, found {found!r:.400}"
 
     def _expect_contiguous(self, reading: Reading) -> None:
         at: dict[str, int] = {}
