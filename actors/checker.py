@@ -8,6 +8,7 @@ brings it back in its acknowledgement when it is true.
 from __future__ import annotations
 
 import contextlib
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
@@ -204,6 +205,9 @@ class Check:
                 problem = Reject("route", f"no sink is called {name!r}")
             elif not isinstance(item, NO_VALUE):
                 (problem,) = lift(lambda each, sink=name: self._to.sinks[sink].pack([each]), "encode")([item])
+                if isinstance(problem, Reject) and problem.reason == "encode_error":
+                    problem = Reject("encode_error", f"sink {name} cannot take what it is given, {reprlib.repr(item)} "
+                                     f"of type {type(item).__name__}: {problem.detail}")
             if isinstance(problem, NO_VALUE):
                 rejects.append((index, problem, STAGE))
             else:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 
 from actors.runtime.errors import ConfigError
@@ -18,10 +22,13 @@ def completed(pipeline: Pipeline, name: str, where: str = "PIPELINE") -> Pipelin
         where: what errors call it.
 
     Raises:
-        ConfigError: its functions do not fit: it has no route and several sinks, or ``fold.partials`` needs what nobody
-            gives.
+        ConfigError: its functions do not fit: one of them is a generator, it has no route and several sinks, or
+            ``fold.partials`` needs what nobody gives.
     """
     try:
+        for part, function in (("parse", pipeline.parse), ("check", pipeline.check), ("route", pipeline.route),
+                               ("encode", pipeline.encode)):
+            _require_values(function, part)
         route_of(pipeline)
         if pipeline.fold is not None:
             bind_partials(pipeline.fold.partials, pipeline.options)
@@ -35,3 +42,11 @@ def completed(pipeline: Pipeline, name: str, where: str = "PIPELINE") -> Pipelin
 
         letters = DeadLetters()
     return msgspec.structs.replace(pipeline, name=pipeline.name or name, dead_letters=letters)
+
+
+def _require_values(function: Callable[..., Any] | None, part: str) -> None:
+    """Make sure that a function returns what it makes of a record: a generator would be taken for that."""
+    kind = "a generator (there is a yield in it)" if inspect.isgeneratorfunction(function) else (
+        "an async function" if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function) else "")
+    if kind:
+        raise ConfigError(f"{part}: expected a function that returns one value for a record, got {kind}: return it")

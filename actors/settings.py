@@ -7,6 +7,7 @@ Every problem is found, not only the first. Nothing is opened and no server reac
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import os
@@ -305,8 +306,12 @@ def _component_type(section: str, assignment: Assignment, problems: list[str]) -
     if not why:
         assert isinstance(kind, type)
         return kind
-    why = "" if assignment.shown != assignment.value else f" ({why})"  # it may hold a secret
-    problems.append(f"{assignment.where}: {section}.type: expected {', '.join(shipped(section))} or module:class, "
+    known = shipped(section)
+    close = difflib.get_close_matches(name or "", [] if name in known else known, 1)
+    why = f"; did you mean '{close[0]}'?" if close else f" ({why})"
+    if assignment.shown != assignment.value:  # it may hold a secret
+        why = ""
+    problems.append(f"{assignment.where}: {section}.type: expected {', '.join(known)} or module:class, "
                     f"got {assignment.shown!r}{why}")
     return None
 

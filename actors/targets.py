@@ -46,7 +46,8 @@ def import_application(name: str, where: str, beside: Path | None = None) -> tup
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
             raise ConfigError(_unknown(name, where)) from error
-        raise ConfigError(f"{where}: {module} cannot be imported: {told(error)}") from error
+        why = str(error) if isinstance(error, ConfigError) else f"{module} cannot be imported: {told(error)}"
+        raise ConfigError(f"{where}: {why}") from error
     pipeline = vars(found).get(attribute)
     if pipeline is None:
         folder = "" if getattr(found, "__file__", None) else (

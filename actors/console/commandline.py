@@ -63,19 +63,19 @@ def read(words: list[str]) -> argparse.Namespace:
 class _Mixed(argparse.ArgumentParser):
     """Takes TARGET, files and options in any order: what argparse does alone ends at the first option in between."""
 
-    _is_mixing = False
+    mixes = True
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self._is_mixing:
+        if not self.mixes:
             return super().parse_known_args(args, namespace)
-        self._is_mixing = True  # below, each of the two passes comes here again
+        self.mixes = False  # below, each of the two passes comes here again
         try:
             return self.parse_known_intermixed_args(args, namespace)
         finally:
-            self._is_mixing = False
+            self.mixes = True
 
     def add_subparsers(self, **words: Any) -> Any:
-        self._is_mixing = True  # its verbs mix, it has nothing else to take
+        self.mixes = False  # its verbs mix, it has nothing else to take
         return super().add_subparsers(**words)
 
 
@@ -93,6 +93,7 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Arg
     parser.add_argument("--version", action="version", version=f"thresher {actors.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="VERB", parser_class=_Mixed)
     verbs = {name: _verb(subparsers, name, text) for name, text in VERBS.items()}
+    verbs["init"].mixes = False  # its only word is one of several alternatives, which argparse cannot mix
     _run_options(verbs["run"])
     _lint_options(verbs["lint"])
     _verify_options(verbs["verify"])
@@ -157,8 +158,8 @@ def running_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", metavar="DIR", help="the state directory of the run")
 
 
-def _verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+def _verb(verbs: Any, name: str, text: str) -> _Mixed:
+    parser: _Mixed = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(command=name)
     return parser
 

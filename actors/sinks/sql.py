@@ -128,6 +128,11 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         except ImportError as error:
             return [_needs(name, error)]
 
+    def place(self, name: str, state: Path) -> Path | None:
+        """The file of SQLite."""
+        scheme, _, path = (self.url or f"sqlite:///{name}.sqlite").partition("://")
+        return state / path.partition("?")[0].removeprefix("/") if scheme == "sqlite" else None
+
     def describe(self) -> str:
         """Say where this writes."""
         where = without_password(self.url) or "sqlite"

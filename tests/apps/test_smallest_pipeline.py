@@ -14,6 +14,7 @@ import pytest
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.pipeline import Fold, Pipeline, Windows, drop, route_of
 from actors.sinks.jsonl import Jsonl
+from actors.sinks.lines import Lines
 from actors.testing import MemorySource, run_inline
 from tests.loads import ROOT
 
@@ -117,3 +118,32 @@ def test_a_sink_that_only_the_aggregators_write_to_is_no_choice() -> None:
 def test_without_a_sink_records_are_only_folded() -> None:
     result = run_inline(pipeline(fold=ALL), ["1", "2"])
     assert (result.folded, result.counts) == ({("all",): [2]}, {"read": 2, "folded": 2})
+
+
+GENERATORS = [("parse", "parse=parse", "parse=by_one"), ("route", 'sinks={"out"', 'route=by_one, sinks={"out"'),
+              ("check", 'sinks={"out"', 'check=by_one, sinks={"out"'),
+              ("encode", 'sinks={"out"', 'encode=by_one, sinks={"out"')]
+
+
+@pytest.mark.parametrize(("part", "before", "after"), GENERATORS, ids=[part for part, *_ in GENERATORS])
+def test_a_generator_is_refused_before_anything_starts(tmp_path: Path, part: str, before: str, after: str) -> None:
+    text = SMALLEST.replace(before, after).replace("\ndef parse", "\ndef by_one(value):\n    yield value\n\ndef parse")
+    result = thresher(wrote(tmp_path, text), "run", "counting.py", "in.txt")
+    assert result.returncode == 78, result.stderr
+    assert (f"{part}: expected a function that returns one value for a record, got a generator "
+            "(there is a yield in it): return it") in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_async_function_is_refused_as_well(tmp_path: Path) -> None:
+    result = thresher(wrote(tmp_path, SMALLEST.replace("def parse", "async def parse")), "lint", "counting.py")
+    assert result.returncode == 78
+    assert "parse: expected a function that returns one value for a record, got an async function" in result.stderr
+
+
+def test_an_item_that_its_sink_cannot_take_is_told_in_the_users_words() -> None:
+    one = Pipeline(source=MemorySource(), parse=lambda line: (x for x in line), sinks={"out": Lines()})
+    (letter,) = run_inline(one, ["1"]).dead_letters
+    assert letter.reason == "encode_error"
+    assert letter.detail.startswith("sink out cannot take what it is given, <generator ")
+    assert " of type generator: " in letter.detail

@@ -451,3 +451,9 @@ url = "postgresql+psycopg://me:s3cret@host/db"
     assert "s3cret" not in render(settings.shown)
     referred = load(str(path), sets=["sinks.store.url=postgresql://me:${env:PW}@host/db"], environ={"PW": "s3cret"})
     assert referred.shown["sinks.store"]["url"] == "postgresql://me:${env:PW}@host/db"
+
+
+def test_a_mistyped_type_is_told_with_the_one_that_may_be_meant(tmp_path: Path) -> None:
+    assert _problem_in(tmp_path, '[sinks.Main]\ntype = "lmbd"') == (
+        "x.toml:3: sinks.Main.type: expected discard, jsonl, lines, lmdb, memcached, sql, stdout or module:class, "
+        "got 'lmbd'; did you mean 'lmdb'?")

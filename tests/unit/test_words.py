@@ -47,6 +47,11 @@ def test_a_verb_of_a_verb_takes_its_words_in_any_order_too() -> None:
     assert (read.target, read.id, read.json, read.raw) == ("shop.toml", 3, True, True)
 
 
+@pytest.mark.parametrize("words", [["access"], ["--sink", "mine"], ["--source", "mine"]])
+def test_init_takes_one_of_its_alternatives(words: list[str]) -> None:
+    assert "mine" in (read := vars(commandline.read(["init", *words]))).values() or read["name"] == "access"
+
+
 def test_a_word_too_many_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         commandline.read(["explain", "shop.toml", "--json", "extra"])
