@@ -128,6 +128,10 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         except ImportError as error:
             return [_needs(name, error)]
 
+    def adds(self) -> bool:
+        """With a key the same row takes its own place; without one it is there twice."""
+        return not self.key
+
     def describe(self) -> str:
         """Say where this writes."""
         where = without_password(self.url) or "sqlite"

@@ -31,11 +31,13 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from msgspec import Meta
 
+from actors.runtime.asked_again import GivenAgain
 from actors.runtime.disk import sync_folder
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
+from actors.sources.again import Decision, content_of, decide, wants_content
 from actors.sources.cutter import Cutter
 from actors.sources.formats import HEAD_BYTES
 from actors.sources.inflate import Identity
@@ -59,6 +61,10 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         damaged: what becomes of a packed file that is cut short or damaged, when all that can be read of it is loaded:
             ``fail``: it keeps its name and the exit code is 4, however few records are missing; given again whole
             under its name, it goes on behind what was read. ``accept``: it is put away, if its error rate allows.
+        again: what becomes of a file that was finished, or has failed, and is given again under its name with the same
+            content: ``load``: it is loaded again, in the place of the first load. ``skip``: it is left as it is. By
+            default (empty) it is loaded where that changes nothing; where it would count twice (a fold without
+            ``unit`` among its keys, a sink without a key) it is refused: it keeps its name, exit code 4.
 
     Example::
 
@@ -74,6 +80,7 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     rename: Literal["dot", "none"] = "dot"
     max_line_bytes: Annotated[int, Meta(ge=1)] = 16 * 1024 * 1024
     damaged: Literal["fail", "accept"] = "fail"
+    again: Literal["", "load", "skip"] = ""
 
     def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> FilesSource:
         """Match the files; they are opened one at a time, when their turn comes.
@@ -102,6 +109,24 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
                     "there, or set source.pattern (a name that begins with a dot is of a finished file)"]
         return [f"{path}: {problem}: mend it, or take it out of source.paths" for path in files
                 if (problem := _unreadable(path))]
+
+    def all_given_again(self, given: GivenAgain) -> str:
+        """Why each of the files would be refused."""
+        files, why = matching_files(self), ""
+        for path in files:
+            try:
+                with inflate.open_regular(path) as file:
+                    name, known_by = _name_of(path), inflate.fingerprint(file)
+                    if any(unit.damage for unit in given.earlier(name, known_by)):
+                        return ""  # it may be the whole one
+                    found = decide(given, name, known_by, file, self.again, renames=self.rename == "dot")
+            except OSError:
+                return ""
+            if found.verb != "refuse":
+                return ""
+            why = why or f"{name}: {found.why}"
+        return why and (f"{why} ({len(files)} of {len(files)} files): give new files, leave these out by "
+                        "source.again = \"skip\", or count them twice by source.again = \"load\"")
 
     def describe(self) -> str:
         """Say where this reads: ``files data/*.tsv.gz``."""
@@ -133,6 +158,10 @@ def _expand(pattern: str, named: bool) -> list[str]:
     if "**" in pattern:  # it walks through folders, and finds them too
         paths = [path for path in paths if not os.path.isdir(path)]
     return [path for path in paths if not _is_dotted(path)]
+
+
+def _name_of(path: str) -> str:
+    return os.fsencode(path).decode(errors="backslashreplace")  # a name in the ledger is text
 
 
 def _is_dotted(path: str) -> bool:
@@ -273,7 +302,7 @@ class FilesSource(Source):
             self._reading = None
 
     def _take_up(self, path: str, size: int) -> None:
-        name = os.fsencode(path).decode(errors="backslashreplace")  # a name in the ledger is text
+        name = _name_of(path)
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(inflate.open_regular(path))
@@ -286,8 +315,16 @@ class FilesSource(Source):
                     self._ledger.broken(name, inflate.why_unreadable(name, error))
                 self._pass(size)
                 return
-            unit = self._ledger.begin(name, known_by, after=after)
+            found = decide(self._ledger.given, name, known_by, file, self._options.again, after[0],
+                           self._options.rename == "dot")
+            if found.verb != "load":
+                self._leave(name, found)
+                self._pass(size)
+                return
+            unit = self._ledger.begin(name, known_by, after=after, instead_of=found.instead_of)
             goes_on(self._ledger, unit, after)
+            if found.note:
+                self._ledger.noted(unit, found.note)
             self._read[unit.id] = (path, identity)
             if unit.status == "reading" and (unit.end is None or unit.low < unit.end):
                 recorded = self._ledger.boundaries(unit)
@@ -299,12 +336,21 @@ class FilesSource(Source):
             self.finished(unit)
         self._pass(size)
 
+    def _leave(self, name: str, found: Decision) -> None:
+        """Do not load this file; what an interrupted run has finished is no news."""
+        if found.verb == "refuse":
+            self._ledger.given.refuse(name, found.why)
+        elif found.verb == "skip":
+            self._ledger.given.skip(name)
+
     def _pass(self, size: int) -> None:
         self._queue.popleft()  # not before: a ledger on a full disk raises, and then the same file is tried again
         self._passed += size
 
     def _end(self, reading: _Reading) -> None:
         unit = reading.unit
+        if wants_content(self._ledger.given, self._options.again):
+            unit.content = content_of(reading.file)
         self._ledger.end(unit, reading.cutter.position)
         if reading.stream.note:
             self._ledger.noted(unit, reading.stream.note)

@@ -1,0 +1,116 @@
+"""A file that is given again under its name after it was finished, or has failed: loaded, left alone, or refused.
+
+Whether it has the same content is told by its fingerprint; of a file that is longer than what that covers also by a
+digest of all of it, which is made at its end, when it was loaded, wherever the answer matters. Where there is none
+(a run that did not ask for it) the same fingerprint is taken for the same content only to refuse it.
+
+A file that is not whole is no such case: the whole one goes on behind what was read (``wholeness``).
+
+What does not work: to take the fingerprint for the content (a bad record that was mended in place, in the middle of a
+long file, changes neither size nor ends).
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import blake2b
+from io import FileIO
+from typing import Literal, NamedTuple
+
+from actors.runtime.asked_again import GivenAgain
+from actors.runtime.given_again import AGAIN
+from actors.runtime.progress import progress
+from actors.runtime.values import Unit
+from actors.sources.inflate import FINGERPRINT_BYTES
+
+_BLOCK_BYTES = 1 << 20
+Asked = Literal["", "load", "skip"]
+
+
+class Decision(NamedTuple):
+    """What becomes of a file.
+
+    Attributes:
+        verb: ``load``, ``skip``, ``refuse``, or ``leave``: an interrupted run, which is gone on with, has finished it.
+        why: for ``refuse``: as a sentence without its subject.
+        instead_of: for ``load``: the units that it takes the place of, and whether they have the same content.
+        note: for ``load``: what the report says.
+    """
+
+    verb: Literal["load", "skip", "refuse", "leave"]
+    why: str = ""
+    instead_of: tuple[tuple[Unit, bool], ...] = ()
+    note: str = ""
+
+
+def wants_content(given: GivenAgain, asked: Asked) -> bool:
+    """Whether it matters to later runs what exactly is loaded by this one."""
+    return asked == "skip" or (asked == "" and bool(given.doubles))
+
+
+def content_of(file: FileIO) -> str:
+    """Return a digest of a whole file, as on disk; empty for one that its fingerprint covers."""
+    size = os.fstat(file.fileno()).st_size
+    if size <= 2 * FINGERPRINT_BYTES:
+        return ""
+    digest = blake2b(digest_size=16)
+    for at in range(0, size, _BLOCK_BYTES):
+        digest.update(os.pread(file.fileno(), _BLOCK_BYTES, at))
+        progress()  # it can take minutes
+    return digest.hexdigest()
+
+
+def decide(
+    given: GivenAgain, name: str, fingerprint: str, file: FileIO, asked: Asked, after: int = 0, renames: bool = True
+) -> Decision:
+    """Say what becomes of a file that is to be loaded.
+
+    Args:
+        given: what is known of earlier runs.
+        name: its name in the ledger.
+        fingerprint: what it is known by.
+        file: the file, open.
+        asked: the option of the source.
+        after: so many bytes of it were loaded before, when it was not whole: it goes on behind them.
+        renames: whether files that are finished lose their names.
+    """
+    earlier = given.earlier(name, fingerprint)
+    if not earlier:
+        return Decision("load")
+    if after:
+        return Decision("load", instead_of=tuple((unit, True) for unit in earlier[:1]))
+    likely = [unit for unit in earlier if unit.fingerprint == fingerprint]
+    content = content_of(file) if any(unit.content for unit in likely) else ""
+    is_short = os.fstat(file.fileno()).st_size <= 2 * FINGERPRINT_BYTES
+    same = [unit for unit in likely if is_short or (unit.content and unit.content == content)]
+    unsure = [unit for unit in likely if not is_short and not unit.content]
+    for unit in same[:1]:
+        if asked != "load" and given.is_gone_on_with(unit) and (unit.status == "failed" if renames else True):
+            return Decision("leave" if asked == "" else "skip")
+        if asked == "skip":
+            return Decision("skip")
+    if asked != "load" and given.doubles:
+        if any(map(_has_stored, (*same, *unsure))):
+            return Decision("refuse", f"loaded before, and to load the same again would count it twice, for "
+                            f"{given.doubles}")
+        if earlier[0].status == "failed" and _has_stored(earlier[0]):
+            return Decision("refuse", "other content under the name of a load that failed: what both have would count "
+                            f"twice, for {given.doubles}; retry or purge the letters of that one first (thresher dlq)")
+    return _loaded(earlier, same)
+
+
+def _has_stored(unit: Unit) -> bool:
+    """Whether anything of a load is there, besides letters."""
+    return unit.low > unit.base and any(unit.counts.get(name, 0) for name in ("written", "folded"))
+
+
+def _loaded(earlier: list[Unit], same: list[Unit]) -> Decision:
+    """What a load takes the place of: loads of the same content, and the last one, if it has failed."""
+    instead = [(unit, True) for unit in same if unit.status != "replaced"]
+    note = f"{AGAIN}: the same content was loaded before under this name" if same else ""
+    first = earlier[0]
+    if first.status == "failed" and first not in same:
+        instead.append((first, False))
+        note = note or ("loaded in the place of the load of this name that failed; open dead letters of that one are "
+                        "marked as replaced")
+    return Decision("load", "", tuple(instead), note)
