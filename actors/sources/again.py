@@ -1,7 +1,8 @@
 """A file that is given again under its name after it was finished, or has failed: loaded, left alone, or refused.
 
 Whether it has the same content is told by its fingerprint; of a file that is longer than what that covers also by a
-digest of all of it, which is made at its end, when it was loaded, wherever the answer matters. Where there is none
+digest of all of it, which is made when it was loaded, wherever the answer matters: where the same would be refused or
+skipped, and where it has dead letters, which would come again. Where there is none
 (a run that did not ask for it) the same fingerprint is taken for the same content only to refuse it.
 
 A file that is not whole is no such case: the whole one goes on behind what was read (``wholeness``).
@@ -13,15 +14,18 @@ long file, changes neither size nor ends).
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from hashlib import blake2b
 from io import FileIO
 from typing import Literal, NamedTuple
 
 from actors.runtime.asked_again import GivenAgain
 from actors.runtime.given_again import AGAIN
+from actors.runtime.ports import UnitLedger
 from actors.runtime.progress import progress
 from actors.runtime.values import Unit
-from actors.sources.inflate import FINGERPRINT_BYTES
+from actors.sources.inflate import FINGERPRINT_BYTES, open_regular
+from actors.sources.inflate import fingerprint as fingerprint_of
 
 _BLOCK_BYTES = 1 << 20
 Asked = Literal["", "load", "skip"]
@@ -58,6 +62,18 @@ def content_of(file: FileIO) -> str:
         digest.update(os.pread(file.fileno(), _BLOCK_BYTES, at))
         progress()  # it can take minutes
     return digest.hexdigest()
+
+
+def keep_content(ledger: UnitLedger, unit: Unit, path: str) -> None:
+    """Keep the digest of a file that has dead letters: should the same be given again, it brings the same letters.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if unit.counts.get("dead_lettered") and not unit.content and unit.end is not None:
+        with open_regular(path) as file:
+            unit.content = content_of(file)
+        ledger.end(unit, unit.end)
 
 
 def decide(
@@ -97,6 +113,25 @@ def decide(
             return Decision("refuse", "other content under the name of a load that failed: what both have would count "
                             f"twice, for {given.doubles}; retry or purge the letters of that one first (thresher dlq)")
     return _loaded(earlier, same)
+
+
+def all_refused(given: GivenAgain, files: Sequence[tuple[str, str]], asked: Asked, renames: bool) -> str:
+    """Say why each of these files, given as path and name, is refused; empty: some are not, or it is not known."""
+    why = ""
+    for path, name in files:
+        try:
+            with open_regular(path) as file:
+                known_by = fingerprint_of(file)
+                if any(unit.damage for unit in given.earlier(name, known_by)):
+                    return ""  # it may be the whole one
+                found = decide(given, name, known_by, file, asked, renames=renames)
+        except OSError:
+            return ""
+        if found.verb != "refuse":
+            return ""
+        why = why or f"{name}: {found.why}"
+    return why and (f"{why} ({len(files)} of {len(files)} files): give new files, leave these out by "
+                    "source.again = \"skip\", or count them twice by source.again = \"load\"")
 
 
 def _has_stored(unit: Unit) -> bool:

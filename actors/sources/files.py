@@ -24,7 +24,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
@@ -37,7 +37,7 @@ from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
-from actors.sources.again import Decision, content_of, decide, wants_content
+from actors.sources.again import Decision, all_refused, content_of, decide, keep_content, wants_content
 from actors.sources.cutter import Cutter
 from actors.sources.formats import HEAD_BYTES
 from actors.sources.inflate import Identity
@@ -112,21 +112,8 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def all_given_again(self, given: GivenAgain) -> str:
         """Why each of the files would be refused."""
-        files, why = matching_files(self), ""
-        for path in files:
-            try:
-                with inflate.open_regular(path) as file:
-                    name, known_by = _name_of(path), inflate.fingerprint(file)
-                    if any(unit.damage for unit in given.earlier(name, known_by)):
-                        return ""  # it may be the whole one
-                    found = decide(given, name, known_by, file, self.again, renames=self.rename == "dot")
-            except OSError:
-                return ""
-            if found.verb != "refuse":
-                return ""
-            why = why or f"{name}: {found.why}"
-        return why and (f"{why} ({len(files)} of {len(files)} files): give new files, leave these out by "
-                        "source.again = \"skip\", or count them twice by source.again = \"load\"")
+        files = [(path, _name_of(path)) for path in matching_files(self)]
+        return all_refused(given, files, self.again, self.rename == "dot")
 
     def describe(self) -> str:
         """Say where this reads: ``files data/*.tsv.gz``."""
@@ -252,7 +239,10 @@ class FilesSource(Source):
         A unit that this source has not read was loaded before a crash: if its file is no longer under its name, it was
         put away already.
         """
-        if self._options.rename == "none" or unit.id in self._put_away:
+        if self._options.rename == "none":
+            self.failed(unit)
+            return
+        if unit.id in self._put_away:
             return
         path, identity = self._read.get(unit.id, (unit.name, None))
         try:
@@ -262,6 +252,7 @@ class FilesSource(Source):
             elif change := inflate.change_of(identity, inflate.identity_of(os.stat(path))):
                 self._ledger.broken(unit.name, _keeps_its_name(unit.name, change))
                 return
+            keep_content(self._ledger, unit, path)
             os.replace(path, _dotted(path))
         except OSError as error:
             why = plain_reason(error)
@@ -271,6 +262,13 @@ class FilesSource(Source):
         self._put_away[unit.id] = os.path.abspath(path)
         self._renamed_in.add(os.path.dirname(path))
         self._read.pop(unit.id, None)
+
+    def failed(self, unit: Unit) -> None:
+        """The file keeps its name, and may be given again."""
+        path, identity = self._read.pop(unit.id, (unit.name, None))
+        with suppress(OSError):
+            if identity is not None and identity == inflate.identity_of(os.stat(path)):
+                keep_content(self._ledger, unit, path)
 
     def settle(self) -> None:
         """The names are on the disk: else a power cut would undo a rename, and the file be loaded again."""

@@ -1,4 +1,4 @@
-"""Content that is given again after it was finished, or has failed: loaded, left alone, or refused; never in silence."""
+"""Content that is given again when it was finished, or has failed: loaded, left alone, or refused; never in silence."""
 
 from __future__ import annotations
 
@@ -189,6 +189,19 @@ def test_a_load_that_failed_is_loaded_again_and_its_letters_are_not_doubled(desk
         assert desk.letters("KEYED") == [b"b x", b"c y"]
     assert report["failed_before"]["count"] == 0
     assert report["loaded_again"]["names"] == ["in.txt"]
+
+
+@pytest.mark.parametrize("rename", ["dot", "none"])
+def test_a_large_file_within_its_budget_brings_its_letters_once(desk: Desk, rename: str) -> None:
+    lines = [b"k%06d 1" % number for number in range(40_000)]
+    lines[10::4000] = [b"k bad%d" % number for number in range(10)]
+    path = desk.give("in.txt", b"\n".join(lines) + b"\n")
+    for _ in range(2):
+        code, report = desk.run("KEYED", "in.txt", "--set", f"source.rename={rename}")
+        assert code == 0, report
+        if not path.exists():
+            path.with_name(".in.txt").rename(path)
+    assert (len(desk.letters("KEYED")), desk.letters("KEYED", "replaced")) == (10, [])
 
 
 def test_a_load_that_failed_is_over_when_the_mended_file_is_given_under_its_name(desk: Desk) -> None:
