@@ -13,6 +13,10 @@ class NothingGiven:
 
     doubles = ""
 
+    def known_as(self, names: Sequence[str]) -> str:
+        """The first: nothing was known before."""
+        return names[0]
+
     def earlier(self, name: str, fingerprint: str) -> list[Unit]:
         """Units of earlier runs."""
         return []

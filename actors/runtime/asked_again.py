@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from actors.runtime.values import Unit
@@ -19,6 +20,10 @@ class GivenAgain(Protocol):
     @property
     def doubles(self) -> str:
         """Why content counts twice that is loaded twice, as part of a sentence; empty: it does not."""
+        ...
+
+    def known_as(self, names: Sequence[str]) -> str:
+        """Which of these names, all of one piece of input, it knows a unit by; the first, when it knows none."""
         ...
 
     def earlier(self, name: str, fingerprint: str) -> list[Unit]:

@@ -67,10 +67,21 @@ class Given:
         self._seen: set[str] = set()
         self._instead: list[tuple[int, int, int, bool]] = []
         self._complete = _complete(connection)
+        self._has_earlier = connection.execute("SELECT 1 FROM units WHERE run<>?", (run,)).fetchone() is not None
+
+    def known_as(self, names: Sequence[str]) -> str:
+        """Which of these names, all of one piece of input, there is a unit of; the first, when there is none."""
+        row = self._connection.execute(
+            f"SELECT name FROM units WHERE name IN ({', '.join('?' * len(names))}) "
+            "AND status NOT IN ('broken', 'abandoned') ORDER BY id DESC LIMIT 1", names).fetchone() \
+            if self._has_earlier else None
+        return names[0] if row is None else str(row[0])
 
     def earlier(self, name: str, fingerprint: str) -> list[Unit]:
         """Units of this name that earlier runs have finished, the last one first; none when ``begin`` goes on with
         one that is not finished, or that this very run has finished."""
+        if not self._has_earlier:
+            return []
         going_on = self._connection.execute(
             "SELECT 1 FROM units WHERE name=? AND fingerprint=? AND (status IN ('reading', 'loaded') OR run=?)",
             (name, fingerprint, self._run)).fetchone()

@@ -35,13 +35,13 @@ class Decision(NamedTuple):
     """What becomes of a file.
 
     Attributes:
-        verb: ``load``, ``skip``, ``refuse``, or ``leave``: an interrupted run, which is gone on with, has finished it.
+        verb: what becomes of it.
         why: for ``refuse``: as a sentence without its subject.
         instead_of: for ``load``: the units that it takes the place of, and whether they have the same content.
         note: for ``load``: what the report says.
     """
 
-    verb: Literal["load", "skip", "refuse", "leave"]
+    verb: Literal["load", "skip", "refuse"]
     why: str = ""
     instead_of: tuple[tuple[Unit, bool], ...] = ()
     note: str = ""
@@ -50,6 +50,12 @@ class Decision(NamedTuple):
 def wants_content(given: GivenAgain, asked: Asked) -> bool:
     """Whether it matters to later runs what exactly is loaded by this one."""
     return asked == "skip" or (asked == "" and bool(given.doubles))
+
+
+def spellings(path: str) -> list[str]:
+    """The names in the ledger that a path may have, as it is given first: relative, absolute, with a dot in it."""
+    paths = dict.fromkeys((path, os.path.normpath(path), os.path.abspath(path), os.path.relpath(path)))
+    return [os.fsencode(each).decode(errors="backslashreplace") for each in paths]  # a name in the ledger is text
 
 
 def content_of(file: FileIO) -> str:
@@ -100,11 +106,8 @@ def decide(
     is_short = os.fstat(file.fileno()).st_size <= 2 * FINGERPRINT_BYTES
     same = [unit for unit in likely if is_short or (unit.content and unit.content == content)]
     unsure = [unit for unit in likely if not is_short and not unit.content]
-    for unit in same[:1]:
-        if asked != "load" and given.is_gone_on_with(unit) and (unit.status == "failed" if renames else True):
-            return Decision("leave" if asked == "" else "skip")
-        if asked == "skip":
-            return Decision("skip")
+    if same and (asked == "skip" or _is_no_news(given, same[0], renames)):
+        return Decision("skip")
     if asked != "load" and given.doubles:
         if any(map(_has_stored, (*same, *unsure))):
             return Decision("refuse", f"loaded before, and to load the same again would count it twice, for "
@@ -132,6 +135,14 @@ def all_refused(given: GivenAgain, files: Sequence[tuple[str, str]], asked: Aske
         why = why or f"{name}: {found.why}"
     return why and (f"{why} ({len(files)} of {len(files)} files): give new files, leave these out by "
                     "source.again = \"skip\", or count them twice by source.again = \"load\"")
+
+
+def _is_no_news(given: GivenAgain, unit: Unit, renames: bool) -> bool:
+    """Whether a run that was interrupted has finished this, so that its file is only still there when it is gone on
+    with: one that keeps its name, or that has failed. (To load what has failed once more is harmless elsewhere.)"""
+    if not given.is_gone_on_with(unit):
+        return False
+    return bool(given.doubles) if unit.status == "failed" else not renames
 
 
 def _has_stored(unit: Unit) -> bool:

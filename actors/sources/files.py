@@ -37,7 +37,7 @@ from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
-from actors.sources.again import Decision, all_refused, content_of, decide, keep_content, wants_content
+from actors.sources.again import Decision, all_refused, content_of, decide, keep_content, spellings, wants_content
 from actors.sources.cutter import Cutter
 from actors.sources.formats import HEAD_BYTES
 from actors.sources.inflate import Identity
@@ -112,7 +112,7 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def all_given_again(self, given: GivenAgain) -> str:
         """Why each of the files would be refused."""
-        files = [(path, _name_of(path)) for path in matching_files(self)]
+        files = [(path, given.known_as(spellings(path))) for path in matching_files(self)]
         return all_refused(given, files, self.again, self.rename == "dot")
 
     def describe(self) -> str:
@@ -145,10 +145,6 @@ def _expand(pattern: str, named: bool) -> list[str]:
     if "**" in pattern:  # it walks through folders, and finds them too
         paths = [path for path in paths if not os.path.isdir(path)]
     return [path for path in paths if not _is_dotted(path)]
-
-
-def _name_of(path: str) -> str:
-    return os.fsencode(path).decode(errors="backslashreplace")  # a name in the ledger is text
 
 
 def _is_dotted(path: str) -> bool:
@@ -300,7 +296,7 @@ class FilesSource(Source):
             self._reading = None
 
     def _take_up(self, path: str, size: int) -> None:
-        name = _name_of(path)
+        name = self._ledger.given.known_as(spellings(path))
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(inflate.open_regular(path))
@@ -335,10 +331,10 @@ class FilesSource(Source):
         self._pass(size)
 
     def _leave(self, name: str, found: Decision) -> None:
-        """Do not load this file; what an interrupted run has finished is no news."""
+        """Do not load this file, and say so."""
         if found.verb == "refuse":
             self._ledger.given.refuse(name, found.why)
-        elif found.verb == "skip":
+        else:
             self._ledger.given.skip(name)
 
     def _pass(self, size: int) -> None:

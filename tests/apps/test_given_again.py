@@ -116,6 +116,14 @@ def test_a_second_run_over_the_same_folder_is_refused_where_it_would_count_twice
     assert desk.sums("FOLDED") == {"a": 1, "b": 2, "c": 3}
 
 
+@pytest.mark.parametrize("spelling", ["./in.txt", "{}/in.txt", "logs/../in.txt"])
+def test_a_file_is_the_same_however_its_path_is_spelled(desk: Desk, spelling: str) -> None:
+    desk.give("in.txt", GOOD)
+    (desk.folder / "logs").mkdir()
+    assert desk.run("FOLDED", "in.txt")[0] == 0
+    assert desk.run("FOLDED", spelling.format(desk.folder))[0] == 78
+
+
 def test_new_files_are_loaded_beside_one_that_is_refused(desk: Desk) -> None:
     desk.give("1.txt", GOOD)
     assert desk.run("FOLDED", "1.txt")[0] == 0
