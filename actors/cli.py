@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -127,6 +128,7 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     from actors.console.history import Recorder
     from actors.console.inputs import require_stdin
     from actors.console.systemd import Notifier
+    from actors.runtime.settling import settle
 
     require_stdin(settings)
     as_json = options.format == "json" or (options.format == "auto" and not sys.stdout.isatty())
@@ -136,7 +138,8 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     reports: list[report.Report] = []
 
     def judge(result: RunResult) -> RunResult:
-        final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run)
+        settle(settings.manifest)
+        final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run, _as_target(options))
         reports.append(final)
         return msgspec.structs.replace(result, code=final.code, reason=final.reason)
 
@@ -158,6 +161,12 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"the report cannot be printed: {error.strerror}; see it with `thresher report`", file=sys.stderr)
     return final.code
+
+
+def _as_target(options: argparse.Namespace) -> str:
+    """What another verb is to be given for the same state and settings."""
+    words = [options.target, *(word for said in options.set for word in ("--set", said))]
+    return shlex.join([*words, *(["--state", options.state] if options.state is not None else [])])
 
 
 def _observer(as_json: bool, quiet: bool) -> JsonObserver | TextObserver | TerminalObserver:
@@ -256,7 +265,7 @@ def _report(options: argparse.Namespace) -> int:
     if options.groups:
         report.print_groups(settings.manifest, settings.pipeline)
         return 0
-    last = report.build(settings.manifest, settings.pipeline, None, None)
+    last = report.build(settings.manifest, settings.pipeline, None, None, _as_target(options))
     print(json.dumps(last.fields()) if options.json else report.render(last))
     return last.code
 

@@ -95,6 +95,7 @@ class Reader:
         self._is_new = True
         self._epoch_due = False
         self._run = manifest.run
+        self._is_retry = manifest.is_retry
         self._moved = True
         self._silence = Silence(self._flow.redeliver_s)
         self._ages = Ages()
@@ -157,6 +158,8 @@ class Reader:
                 self._say_what_windows_need(self._anchor)
             self._ledger.flush()  # what is delivered from here on is recorded
             if self._is_done():
+                if not self._is_retry and not self._is_left():
+                    self._ledger.given.came_to_its_end()
                 self._commit()
         except sqlite3.OperationalError as error:
             return self._trouble.met(f"positions: {error}", now)
@@ -360,12 +363,16 @@ class Reader:
     def _is_done(self) -> bool:
         return not self._may_read() and not len(self._origin) and self._next is None
 
+    def _is_left(self) -> bool:
+        """Whether there is work for another run. Units that have not ended are none, of a source without end."""
+        is_open = self._source.endless or self._finishing
+        return not self._source.exhausted or (not is_open and bool(self._ledger.taken_up()))
+
     def _finish(self) -> None:
         if not self._told:
             self._told = True
             self._post.slot.phase("DRAINED")
-            is_open = self._source.endless or self._finishing  # units that have not ended are no work that is left
-            left = not self._source.exhausted or (not is_open and bool(self._ledger.taken_up()))
+            left = self._is_left()
             self._post.tell(InputDone(left, reason=ASKED if self._finishing and not left else ""))
 
     def _wait(self, now: float) -> float | None:

@@ -61,7 +61,7 @@ def _reader(manifest: Manifest) -> MakeRole:
 
     def make(post: Post) -> Role:
         state = Path(manifest.state)
-        ledger = Ledger(state / "positions.db", manifest.run)
+        ledger = Ledger(state / "positions.db", manifest.run, manifest.doubles)
         opened = _opened("source", Source, options, lambda: options.open(ledger, manifest.flow.batch_bytes, state))
         return Reader(post, manifest, ledger, opened)
 

@@ -29,6 +29,7 @@ from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.options import Assignment, build, overlay, unknown_key, without_password
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import REQUIRED, SinkOptions, SourceOptions, not_given
+from actors.runtime.repeats import why_twice
 from actors.runtime.sections import missing_extras
 from actors.targets import applications, import_application, target_like, told
 
@@ -180,9 +181,10 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     if problems or source is None or letters is None:
         return None
     options = fixed.pop("options", None)
+    used = {name: sink for name, sink in sinks.items() if sink is not None}
     manifest = Manifest(
         run=uuid.uuid4().hex, name=pipeline.name, app=found.app, state=str(Path(state).absolute()), dry=dry,
-        source=source, sinks={name: sink for name, sink in sinks.items() if sink is not None}, dead_letters=letters,
+        source=source, sinks=used, dead_letters=letters, doubles=why_twice(pipeline, used),
         folds=pipeline.fold is not None, windowed=pipeline.windows is not None, emit_sinks=pipeline.emit_sinks,
         options=None if options is None else msgspec.to_builtins(options),
         limits=fixed.pop("run"), **fixed)

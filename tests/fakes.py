@@ -3,8 +3,37 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 from actors.runtime.values import Chunk, Unit
+
+
+class NothingGiven:
+    """Nothing is given again: it is all one run."""
+
+    doubles = ""
+
+    def known_as(self, names: Sequence[str]) -> str:
+        """The first: nothing was known before."""
+        return names[0]
+
+    def earlier(self, name: str, fingerprint: str) -> list[Unit]:
+        """Units of earlier runs."""
+        return []
+
+    def is_of_earlier(self, unit: Unit) -> bool:
+        """Whether an earlier run has finished it."""
+        return False
+
+    def is_gone_on_with(self, unit: Unit) -> bool:
+        """Whether an interrupted run has finished it."""
+        return False
+
+    def skip(self, name: str) -> None:
+        """It is left alone."""
+
+    def refuse(self, name: str, why: str) -> None:
+        """It is refused."""
 
 
 class MemoryLedger:
@@ -16,11 +45,13 @@ class MemoryLedger:
     """
 
     def __init__(self) -> None:
+        self.given = NothingGiven()
         self.units: list[Unit] = []
         self.problems: dict[str, str] = {}
         self._issued: dict[int, list[tuple[int, int]]] = {}
 
-    def begin(self, name: str, fingerprint: str, alone: bool = False, after: tuple[int, int] = (0, 0)) -> Unit:
+    def begin(self, name: str, fingerprint: str, alone: bool = False, after: tuple[int, int] = (0, 0),
+              instead_of: Sequence[tuple[Unit, bool]] = ()) -> Unit:
         """Return the unit of this name and content, finished or not (it is all one run), or a new one."""
         for unit in reversed(self.units):
             if (unit.name, unit.fingerprint) == (name, fingerprint):

@@ -202,7 +202,8 @@ def _dlq_options(parser: argparse.ArgumentParser) -> None:
             verb.add_argument("--limit", type=_count, default=20 if name == "ls" else 0, metavar="N",
                               help="at most so many: the newest of them" if name == "ls" else "only the N oldest")
         if name not in ("show", "retry"):
-            verb.add_argument("--status", choices=("open", "retried", "all"), default="open", help="default: open")
+            verb.add_argument("--status", choices=("open", "retried", "replaced", "all"), default="open",
+                              help="default: open")
         if name == "export":
             verb.add_argument("--format", choices=("jsonl", "raw"), default="jsonl")
             verb.add_argument("--out", metavar="FILE", help="a new file; default: standard output")

@@ -17,6 +17,7 @@ from actors.console import letters
 from actors.console.letters import Count, Filters, Store, escaped
 from actors.console.retry import Outcome, Prepared, Retry, Run
 from actors.console.retry_plan import settle, unfinished
+from actors.runtime import settling
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import DONE, FAILED, USAGE, Observer
 from actors.settings import Settings
@@ -36,6 +37,7 @@ def main(options: argparse.Namespace, settings: Settings) -> int:
     try:
         with closing(store.connect()) as connection:
             settle(connection, Path(settings.manifest.state))
+            settling.settle(settings.manifest)
             return verbs[options.what](options, store, connection)
     except sqlite3.Error as error:
         return _failed(store, error)
@@ -47,6 +49,7 @@ def retry(options: argparse.Namespace, settings: Settings, run: Run, observer: O
     if not store.path.exists():
         return _nothing(options, store)
     try:
+        settling.settle(settings.manifest)
         retrying = Retry(settings.manifest, store, run, observer, options.only_missing)
         prepared = retrying.prepare(_filters(options))
         if not options.json and not options.quiet:

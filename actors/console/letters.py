@@ -25,7 +25,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     """Which letters. Texts may be patterns (``writer.*``); several of one kind mean any of them.
 
     Attributes:
-        status: ``open``, ``retried`` or ``all``.
+        status: ``open``, ``retried``, ``replaced`` or ``all``.
         limit: at most so many, 0 for all.
         up_to: none with a higher number, 0 for all: what an export has not seen, a purge need not delete.
     """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ import msgspec
 
 from actors.console.groups import Group, Groups, all_groups, folded_groups
 from actors.console.history import read_record
-from actors.runtime.database import OtherVersion
+from actors.runtime.database import OtherVersion, open_for_reading
 from actors.runtime.events import BAD_CONFIG, DONE, FAILED, OVER_BUDGET, RESUMABLE, RunResult
+from actors.runtime.given_again import AGAIN, Some, Told, told_of
 from actors.runtime.ledger import ANY_RUN, read_units
 from actors.runtime.manifest import Manifest
 from actors.runtime.messages import merged
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.rundir import find
+from actors.runtime.settling import failed_before
 from actors.runtime.values import Unit
 
 ACCEPTABLE = "acceptable error rate, successful load"
@@ -42,7 +45,11 @@ _MEANING = {
 }
 #: What is safe when files have failed, by cause.
 _SAFE_WHEN_BAD = ("error budget exceeded: good records are stored; mend the cause of the rejected ones, then "
-                  "thresher dlq retry {name}: a run would load the files again from their beginning")
+                  "thresher dlq retry {target}: a run would load the files again from their beginning")
+_SAFE_BEFORE = ("files of earlier runs failed, and have open dead letters: thresher dlq retry {target}, or "
+                "thresher dlq purge {target}, or give the files again")
+_SAFE_WHEN_REFUSED = ("files were loaded before and would count twice: take them away, leave them out by "
+                      "source.again = \"skip\", or count them twice by source.again = \"load\"")
 _SAFE_WHEN_CUT = "files are not whole: give each whole file under the same name and run again: only the rest is loaded"
 
 
@@ -73,7 +80,8 @@ class UnitReport(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """The whole report; ``groups`` are those of all units together, the largest of them when there are very many.
 
-    ``journal``: the folder of the source's own files, which nobody has given it: they are shown together.
+    ``journal``: the folder of the source's own files, which nobody has given it: they are shown together. ``target``:
+    what ``thresher dlq`` is to be given for this state. Of what was given again: how many, and the first names.
     """
 
     name: str
@@ -91,13 +99,21 @@ class Report(msgspec.Struct, frozen=True):
     reason: str
     journal: str = ""
     groups_count: int = 0
+    target: str = ""
+    loaded_again: Some = Some()
+    skipped: Some = Some()
+    refused: Some = Some()
+    why_refused: str = ""
+    failed_before: Some = Some()
 
     def fields(self) -> dict[str, Any]:
         """As a map, for machines."""
         return {"event": "report", **msgspec.to_builtins(self), "meaning": _meaning(self)}
 
 
-def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run: str | None) -> Report:
+def build(
+    manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run: str | None, target: str = ""
+) -> Report:
     """Read the state directory and return the report of a run; of the last one when ``run`` is None."""
     state = Path(manifest.state)
     last = read_record(state) if run is None else None
@@ -116,7 +132,8 @@ def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run:
     outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in _OUTCOMES}
     read = sum(unit.counts.get("read", 0) for unit in units)
     seconds = 0.0 if result is None else result.seconds
-    code, reason = _verdict(result, reports)
+    told, failed = _given_again(state / "positions.db", run, units)
+    code, reason = _verdict(result, reports, told.refused, failed)
     if result is None and find(state) is not None:
         code, reason = RESUMABLE, "the run is going on: thresher status shows it"
     elif result is None and last is not None and code in (DONE, OVER_BUDGET):
@@ -130,7 +147,27 @@ def build(manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run:
         outcomes=outcomes, seconds=seconds, records_per_s=read / seconds if seconds else 0.0,
         outages={} if result is None else result.outages, places=_places(manifest), state=manifest.state,
         code=code, reason=reason, journal=manifest.source.load().journal_folder(),
-        groups_count=groups.count)
+        groups_count=groups.count, target=target or manifest.name, skipped=told.skipped, refused=told.refused,
+        why_refused=told.why, failed_before=failed, loaded_again=_some(
+            unit.name for unit in units if unit.note.startswith(AGAIN)))
+
+
+def _some(names: Iterable[str]) -> Some:
+    some = Some()
+    for name in names:
+        some = some.plus(name)
+    return some
+
+
+def _given_again(ledger: Path, run: str | None, units: Sequence[Unit]) -> tuple[Told, Some]:
+    """What was skipped and refused in a run, and which files other runs have failed."""
+    if not ledger.exists() or run is None:
+        return Told(""), Some()
+    try:
+        with closing(open_for_reading(ledger)) as connection:
+            return told_of(connection, run), _some(failed_before(connection, run))
+    except sqlite3.Error:
+        return Told(""), Some()
 
 
 def _meaning(report: Report) -> str:
@@ -138,11 +175,16 @@ def _meaning(report: Report) -> str:
     failed = [unit for unit in report.units if unit.status == "failed"] if report.code == OVER_BUDGET else []
     causes = [_SAFE_WHEN_CUT] if any(unit.damage for unit in failed) else []
     if any(not unit.damage for unit in failed):
-        causes.insert(0, _SAFE_WHEN_BAD.format(name=report.name))
+        causes.insert(0, _SAFE_WHEN_BAD.format(target=report.target))
+    if report.code == OVER_BUDGET:
+        causes += [_SAFE_WHEN_REFUSED] if report.refused.count else []
+        causes += [_SAFE_BEFORE.format(target=report.target)] if report.failed_before.count else []
     return "; ".join(causes) or _MEANING.get(report.code, "")
 
 
-def _verdict(result: RunResult | None, units: Sequence[UnitReport]) -> tuple[int, str]:
+def _verdict(
+    result: RunResult | None, units: Sequence[UnitReport], refused: Some, failed_before: Some
+) -> tuple[int, str]:
     unbalanced = [unit.name for unit in units if not unit.balanced]
     broken = [unit.name for unit in units if unit.status == "broken" or (unit.status == "loaded" and unit.problem)]
     if unbalanced:
@@ -161,9 +203,15 @@ def _verdict(result: RunResult | None, units: Sequence[UnitReport]) -> tuple[int
     causes = [f"{len(names)} of {len(units)} files {what}, the first is {names[0]}"
               for what, names in (("had too many errors", [unit.name for unit in failed if not unit.damage]),
                                   ("are not whole", [unit.name for unit in failed if unit.damage])) if names]
+    causes += [f"{_files(some)} {what}, the first is {some.names[0]}" for some, what in (
+        (refused, "loaded before and not loaded again"), (failed_before, "of earlier runs failed")) if some.count]
     if causes:
         return OVER_BUDGET, "; ".join(causes)
     return DONE, ALL_LOADED if result is None else result.reason
+
+
+def _files(some: Some) -> str:
+    return f"{some.count:,} file{'' if some.count == 1 else 's'}"
 
 
 def _unit_report(unit: Unit, groups: Groups, is_done: bool) -> UnitReport:
@@ -232,6 +280,10 @@ def render(report: Report) -> str:
             f"{number:,} {name.replace('_', '-')}" for name, number in report.outcomes.items() if number)
         rate = f" in {report.seconds:.1f} s ({report.records_per_s:,.0f} records/s)" if report.seconds else ""
         lines.append(f"read {report.read:,} records{rate}: {outcomes or 'nothing'}")
+    lines += [f"{_files(some)} {what}: {', '.join(some.names)}{' …' if some.count > len(some.names) else ''}"
+              for some, what in ((report.loaded_again, AGAIN), (report.skipped, "loaded before, skipped"),
+                                 (report.refused, f"refused: {report.why_refused}"),
+                                 (report.failed_before, "failed in earlier runs")) if some.count]
     lines += [f"still down: {writer}: {problem}" for writer, problem in report.outages.items()]
     if not report.dry:
         lines += [f"{name + ':':<14}{place}" for name, place in report.places.items()]

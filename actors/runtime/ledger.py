@@ -29,6 +29,7 @@ import msgspec
 
 from actors.runtime.at_hand import AtHand, is_alone
 from actors.runtime.database import open_database, open_for_reading, transaction
+from actors.runtime.given_again import Given
 from actors.runtime.messages import Counts, merge
 from actors.runtime.poison import REASONS, Blame
 from actors.runtime.units import COLUMNS, FACTS, LATE, RECORD, SAVE, STEPS, columns_in, unit_of
@@ -42,15 +43,16 @@ class Ledger:
 
     Args:
         path: the database file.
-        run: identity of this run; also the name of the partition of the units that begin in it.
+        run: identity of this run; also the name of the partition of the units that begin in it. ``doubles``: for Given.
     """
 
-    def __init__(self, path: Path, run: str) -> None:
+    def __init__(self, path: Path, run: str, doubles: str = "") -> None:
         self._run = run
         self._connection = open_database(path, STEPS)
         self._connection.executescript(f"{FACTS}; {LATE}")
         #: In memory is only what is not over, so that a look at it costs no more the more input there was.
         self._at_hand = AtHand()
+        self.given = Given(self._connection, run, doubles, self.keep)
         self._next_id, self._tip = self._last_used()
         self._first_id = self._next_id
         #: What the next transaction writes: units that the file does not know, ranges, units that have changed.
@@ -62,11 +64,13 @@ class Ledger:
         self._late: dict[tuple[int, int, int], dict[int, int]] = {}
         self._refused: list[tuple[int, int, int, int, int]] = []
 
-    def begin(self, name: str, fingerprint: str, alone: bool = False, after: tuple[int, int] = (0, 0)) -> Unit:
+    def begin(self, name: str, fingerprint: str, alone: bool = False, after: tuple[int, int] = (0, 0),
+              instead_of: Sequence[tuple[Unit, bool]] = ()) -> Unit:
         """Return the unit to read under this name: the unfinished one of the same content, or a new one.
 
         ``alone``: a new one is a partition of its own. One that was begun stays in the partition that it began in.
         ``after``: so many bytes and lines of a new one were loaded as another unit, so it begins behind them.
+        ``instead_of``: the units that a new one takes the place of, and whether they have the same content.
 
         A unit that this very run has finished is returned as it is: a restarted reader is given everything again,
         and must not load again what only its predecessor knew to be loaded.
@@ -79,7 +83,7 @@ class Ledger:
             "AND (status IN ('reading', 'loaded') OR run=?) ORDER BY id DESC LIMIT 1",
             (name, fingerprint, self._run)).fetchone()
         if row is None:
-            return self._new(name, fingerprint, "reading", "", alone, after)
+            return self.given.begun(self._new(name, fingerprint, "reading", "", alone, after), instead_of, after[0])
         unit = unit_of(row[1:])
         before = [] if is_alone(row[0]) else self._left_behind(row[0], unit)
         broken = [other for other in before if self.is_broken(other.name)]
@@ -118,7 +122,7 @@ class Ledger:
     def not_whole(self, name: str) -> Unit | None:
         """The unit that was read under this name last, if it was not whole."""
         row = self._connection.execute(
-            f"SELECT {COLUMNS} FROM units WHERE name=? AND status IN ('loaded', 'done', 'failed') "
+            f"SELECT {COLUMNS} FROM units WHERE name=? AND status NOT IN ('reading', 'abandoned', 'broken') "
             "ORDER BY id DESC LIMIT 1", (name,)).fetchone()
         unit = None if row is None else unit_of(row)
         return unit if unit is not None and unit.damage else None
@@ -264,7 +268,7 @@ class Ledger:
             connection.executemany(SAVE, [
                 (self._run, self._at_hand.partitions[unit.id], unit.id, unit.name, unit.fingerprint, unit.base,
                  unit.low, unit.lines, unit.end, unit.status, msgspec.json.encode(unit.counts).decode(), unit.problem,
-                 unit.damage, unit.note, unit.prefix)
+                 unit.damage, unit.note, unit.prefix, unit.content)
                 for unit in units])
             connection.executemany(RECORD, [
                 (unit, start, end, blame.marks, blame.reason, blame.detail)
@@ -275,10 +279,12 @@ class Ledger:
             connection.executemany(
                 'DELETE FROM late WHERE unit=? AND "end"<=?', [(unit.id, unit.low) for unit in units])
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", list(self._facts.items()))
+            self.given.write(connection)
         self._begun.clear()
         self._issued.clear()
         self._facts.clear()
         self._refused.clear()
+        self.given.written()
 
     def _new(
         self, name: str, fingerprint: str, status: str, problem: str, alone: bool = False,
@@ -347,7 +353,8 @@ class Ledger:
         """All units, of all runs and finished or not, whose fingerprint begins with ``kind``, in order."""
         rows = self._connection.execute(
             f"SELECT {COLUMNS} FROM units WHERE substr(fingerprint, 1, ?)=? "
-            "AND status NOT IN ('abandoned', 'broken') ORDER BY id", (len(kind), kind)).fetchall()
+            "AND status NOT IN ('abandoned', 'broken', 'replaced') AND id NOT IN (SELECT unit FROM replaced) "
+            "ORDER BY id", (len(kind), kind)).fetchall()
         return [self._at_hand.units.get(unit.id, unit) for unit in map(unit_of, rows)]
 
     def resume(self, unit: Unit, name: str, fingerprint: str) -> None:

@@ -41,8 +41,10 @@ from actors.runtime.health import Sample
 from actors.runtime.mailbox import ControlBox
 from actors.runtime.manifest import Manifest, load_manifest
 from actors.runtime.policy import policy_of
+from actors.runtime.repeats import require_new
 from actors.runtime.restart import Exit, exit_of
 from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory, stack_file
+from actors.runtime.settling import settle
 from actors.runtime.topology import expand, may_come
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -88,6 +90,8 @@ def run(
     directory = RunDirectory(Path(manifest.state))
     try:
         require_agreement(manifest)
+        settle(manifest)
+        require_new(manifest)
         specs = expand(manifest)
         try:
             manifest.save(directory.path / MANIFEST)

@@ -78,6 +78,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         folds: whether the application has a ``fold``.
         windowed: whether it has event-time windows around it.
         emit_sinks: sinks that only the aggregators write to.
+        doubles: why content counts twice that is loaded twice; empty: it does not.
         options: the application's own options, or None.
         links: how actors reach one another.
         version: of Thresher; who is of another takes no part in the run.
@@ -100,6 +101,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     query: bool = False
     windowed: bool = False
     emit_sinks: tuple[str, ...] = ()
+    doubles: str = ""
     flow: FlowOptions = FlowOptions()
     budget: BudgetOptions = BudgetOptions()
     restart: RestartOptions = RestartOptions()

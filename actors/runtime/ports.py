@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
-from actors.runtime.values import Chunk, Payload, Refusal, Unit
+from actors.runtime.asked_again import GivenAgain
+from actors.runtime.values import Chunk, LettersOf, Payload, Refusal, Unit
 
 
 @runtime_checkable
@@ -133,6 +134,21 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         cannot tell whether a key is there."""
         return None
 
+    def adds(self) -> bool:
+        """Whether content that is loaded twice is there twice, for what comes is only added. False: the same takes its
+        own place, by a key, or nothing is kept; then it may be given again without being asked for."""
+        return True
+
+    def let_go(self, state: Path, loads: Sequence[LettersOf]) -> None:
+        """As a store of dead letters: these were loaded again. Called again with the same after a crash. By default
+        nothing is done."""
+        return
+
+    def has_open(self, state: Path, loads: Sequence[LettersOf]) -> list[bool] | None:
+        """As a store of dead letters: whether there are letters of each of these that were neither retried nor purged;
+        None: it cannot tell."""
+        return None
+
     def positions(self, name: str, state: Path) -> dict[str, int]:
         """By partition, up to where the sink called ``name`` has it: looked at before a run, to see that sink and state
         are of one moment. Not given: it does not say."""
@@ -157,11 +173,19 @@ class UnitLedger(Protocol):
             return ledger.begin(name, f"name {name}")  # the unfinished one of this content, or a new one
     """
 
-    def begin(self, name: str, fingerprint: str, alone: bool = False, after: tuple[int, int] = (0, 0)) -> Unit:
+    @property
+    def given(self) -> GivenAgain:
+        """What it knows of content that is given again."""
+        ...
+
+    def begin(self, name: str, fingerprint: str, alone: bool = False, after: tuple[int, int] = (0, 0),
+              instead_of: Sequence[tuple[Unit, bool]] = ()) -> Unit:
         """Return the unit to read under this name: the unfinished one of the same content, or a new one.
 
         ``alone``: it is a partition of its own (``base`` is 0), in no order among the others. ``after``: so many bytes
         and lines of it were loaded as another unit, so a new one begins behind them (``low`` is ``base`` and that).
+        ``instead_of``: the earlier units that a new one takes the place of, and whether they have the same content:
+        when it is over, their letters go (or, of another content, are marked as replaced).
         """
         ...
 
@@ -311,6 +335,11 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def sample(self) -> SourceOptions | None:
         """Of input that may grow, a source of what is there now, for ``verify``; None: there is no such."""
         return None
+
+    def all_given_again(self, given: GivenAgain) -> str:
+        """Before a run: why all of the input would be refused, as it was loaded before and would count twice; empty:
+        some of it is not refused, or it is not known yet."""
+        return ""
 
     def journal_folder(self) -> str:
         """The folder, below the state directory, in which this keeps what it accepted; empty: it keeps nothing."""

@@ -20,18 +20,23 @@ CREATE TABLE issued (unit INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGE
 ALTER TABLE units ADD COLUMN damage TEXT NOT NULL DEFAULT '';
 ALTER TABLE units ADD COLUMN note TEXT NOT NULL DEFAULT '';
 ALTER TABLE units ADD COLUMN prefix TEXT NOT NULL DEFAULT '';
+""", """
+ALTER TABLE units ADD COLUMN content TEXT NOT NULL DEFAULT '';
+CREATE INDEX units_failed ON units (id) WHERE status='failed';
+CREATE TABLE replaced (unit INTEGER PRIMARY KEY, "by" INTEGER NOT NULL, start INTEGER NOT NULL, same INTEGER NOT NULL);
 """)
 #: What is known besides, by name; a ledger of the same version may be without it.
 FACTS = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 #: What is late in a batch, by a shard's word, stays late: what was made of the batch then may have been taken.
 LATE = ('CREATE TABLE IF NOT EXISTS late (unit INTEGER, start INTEGER, "end" INTEGER, shard INTEGER, before INTEGER, '
          'PRIMARY KEY (unit, start, "end", shard)) WITHOUT ROWID')
-COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem, damage, note, prefix'
+COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem, damage, note, prefix, content'
 SAVE = f"""
-INSERT INTO units (run, partition, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO units (run, partition, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET run=excluded.run, name=excluded.name, fingerprint=excluded.fingerprint,
     low=excluded.low, lines=excluded.lines, "end"=excluded."end", status=excluded.status, counts=excluded.counts,
-    problem=excluded.problem, damage=excluded.damage, note=excluded.note, prefix=excluded.prefix
+    problem=excluded.problem, damage=excluded.damage, note=excluded.note, prefix=excluded.prefix,
+    content=excluded.content
 """
 #: The first half of a split range takes the place of the whole.
 RECORD = """
@@ -48,6 +53,6 @@ def unit_of(row: tuple[object, ...]) -> Unit:
 
 
 def columns_in(connection: sqlite3.Connection) -> str:
-    """``COLUMNS``, also of a ledger of the first version, which nobody has brought forward yet."""
+    """``COLUMNS``, also of a ledger of an older version, which nobody has brought forward yet."""
     known = {name for _, name, *_ in connection.execute("PRAGMA table_info(units)")}
-    return COLUMNS if "damage" in known else COLUMNS.replace("damage, note, prefix", "'', '', ''")
+    return ", ".join(name if name.strip('"') in known else "''" for name in COLUMNS.split(", "))

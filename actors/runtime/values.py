@@ -77,6 +77,28 @@ def rejections(letters: Sequence[DeadLetter]) -> dict[str, int]:
     return {"dead_lettered": len(letters), **claims}
 
 
+class LettersOf(msgspec.Struct, frozen=True):
+    """The dead letters of a unit: those of its partition, from a position on, and of its name where others share that.
+
+    Attributes:
+        partition: of the unit.
+        start: from this position on.
+        end: up to this position; None: all.
+        source: its name; None: it is alone in its partition.
+        is_same: what was loaded in its place has the same content, so its letters come again.
+
+    Example::
+
+        LettersOf(partition="0a1b", start=0, end=4096, source="a.log")
+    """
+
+    partition: str
+    start: int
+    end: int | None = None
+    source: str | None = None
+    is_same: bool = True
+
+
 class Payload(msgspec.Struct, frozen=True):
     """What one batch holds for one sink: ``count`` items, packed by the sink's own ``pack``.
 
@@ -138,12 +160,14 @@ class Unit(msgspec.Struct):
         lines: number of lines below ``low``.
         end: position after its last byte, once it was read to the end, else None.
         status: ``reading``; ``loaded`` (all durable, within the budget, to be put away); ``done`` (put away);
-            ``failed`` (all durable, over the error budget); ``broken`` (could not be read).
+            ``failed`` (all durable, over the error budget); ``settled`` (failed, and its letters were retried or
+            purged since); ``replaced`` (loaded again since); ``broken`` (could not be read).
         counts: outcomes so far, by name.
         problem: for a broken unit, or one with a fault: what happened.
         damage: why it is not whole (a packed file that is cut short, or damaged): it fails, whatever its error rate.
         note: what else a person should know of it.
         prefix: of one that is not whole: how far it was read, and a digest of that, in the words of its source.
+        content: a digest of all of it, as on disk, where somebody may ask whether it is given again.
 
     Example::
 
@@ -164,3 +188,4 @@ class Unit(msgspec.Struct):
     damage: str = ""
     note: str = ""
     prefix: str = ""
+    content: str = ""

@@ -34,10 +34,10 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from actors.runtime.database import open_database, remove_database, require_database
+from actors.runtime.database import open_database, remove_database, require_database, transaction
 from actors.runtime.errors import Retryable
 from actors.runtime.ports import Sink, SinkOptions
-from actors.runtime.values import DeadLetter, Payload, Refusal
+from actors.runtime.values import DeadLetter, LettersOf, Payload, Refusal
 
 _LEAST_MAX_BYTES = 1 << 20
 #: What the source of a retry calls its letters.
@@ -129,6 +129,30 @@ class DeadLetters(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=
             remove_database(path)
         return True
 
+    def let_go(self, state: Path, loads: Sequence[LettersOf]) -> None:
+        """Delete letters that come again; those of another content are ``replaced``, and stay until they are purged.
+
+        Raises:
+            sqlite3.Error: the store cannot be used now; call again.
+        """
+        path = state / self.path
+        if loads and path.exists():
+            with closing(open_letters(path)) as connection, transaction(connection):
+                for load in loads:
+                    where, values = _of(load)
+                    connection.execute(
+                        f"DELETE FROM letters WHERE {where}" if load.is_same else
+                        f"UPDATE letters SET status='replaced' WHERE status='open' AND {where}", values)
+
+    def has_open(self, state: Path, loads: Sequence[LettersOf]) -> list[bool]:
+        """Whether there are open letters of each of these."""
+        path = state / self.path
+        if not path.exists():
+            return [False] * len(loads)
+        with closing(open_letters(path)) as connection:
+            return [connection.execute(f"SELECT 1 FROM letters WHERE status='open' AND {where} LIMIT 1", values)
+                    .fetchone() is not None for where, values in map(_of, loads)]
+
     def place(self, name: str, state: Path) -> Path:
         """The file."""
         return state / self.path
@@ -169,7 +193,7 @@ class StoredLetter(msgspec.Struct, frozen=True):
         offset: byte in the (uncompressed) source, -1 when not known.
         line: line in the source, -1 when not known.
         attempts: how many retries it has had.
-        status: ``open`` or ``retried``.
+        status: ``open``, ``retried``, or ``replaced`` (another content was loaded under that name).
         tried: when the last retry of it ended, or empty.
         raw: the input of the stage that rejected it last, byte for byte; for a writer: the packed item.
     """
@@ -220,6 +244,14 @@ def select_letters(
     """Yield the letters that an SQL condition on their columns (and ORDER BY, and LIMIT) selects."""
     for row in connection.execute(f"SELECT {_COLUMNS} FROM letters WHERE {where}", values):
         yield StoredLetter(*row)
+
+
+def _of(load: LettersOf) -> tuple[str, tuple[str | int, ...]]:
+    """The SQL condition for the letters of a load, and the values of its placeholders."""
+    where, values = "partition=? AND position>=?", (load.partition, load.start)
+    bounds: tuple[tuple[str, str | int | None], ...] = (("position<?", load.end), ("source=?", load.source))
+    given = [(condition, value) for condition, value in bounds if value is not None]
+    return " AND ".join([where, *(condition for condition, _ in given)]), (*values, *(value for _, value in given))
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:

@@ -31,6 +31,10 @@ class Discard(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Open the sink."""
         return _Nothing()
 
+    def adds(self) -> bool:
+        """No: nothing is kept."""
+        return False
+
     def describe(self) -> str:
         """Say where this writes."""
         return "nowhere"

@@ -89,6 +89,10 @@ class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The same, but storing nothing under a key that is there already."""
         return msgspec.structs.replace(self, only_missing=True)
 
+    def adds(self) -> bool:
+        """No: the same is stored under its key again."""
+        return False
+
     def describe(self) -> str:
         """Say where this writes."""
         return f"lmdb {self.path}" if self.path else "lmdb"

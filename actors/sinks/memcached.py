@@ -160,6 +160,10 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The same, but storing nothing under a key that is there already."""
         return msgspec.structs.replace(self, only_missing=True)
 
+    def adds(self) -> bool:
+        """No: the same is stored under its key again."""
+        return False
+
     def describe(self) -> str:
         """Say where this writes."""
         return f"memcached {self.server}"

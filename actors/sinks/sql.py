@@ -133,6 +133,10 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         scheme, _, path = (self.url or f"sqlite:///{name}.sqlite").partition("://")
         return state / path.partition("?")[0].removeprefix("/") if scheme == "sqlite" else None
 
+    def adds(self) -> bool:
+        """With a key the same row takes its own place; without one it is there twice."""
+        return not self.key
+
     def describe(self) -> str:
         """Say where this writes."""
         where = without_password(self.url) or "sqlite"

@@ -56,6 +56,10 @@ class Stdout(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """Open the sink; the descriptor is the one that the process was started with."""
         return _Console(_DESCRIPTOR)
 
+    def adds(self) -> bool:
+        """No: each run has an output of its own."""
+        return False
+
     def describe(self) -> str:
         """Say where this writes."""
         return "standard output"

@@ -30,7 +30,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -60,6 +60,9 @@ class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=
         max_line_bytes: longest line, its newline included; a longer one goes to the dead letters, in pieces.
         idle_timeout_s: a file that has been silent for so long is not waited for by the watermark; one that was
             renamed or deleted has ended then; a compressed one is complete then.
+        again: what becomes of a file that an earlier run has read to its end, and that has nothing more: ``skip``: it
+            is left alone, whatever its name is by now. ``load``: it is read again from its beginning, in the place of
+            the first load.
         poll_s: look so often even when the kernel says nothing of changes; less often when a look at all files takes
             more than a fifth of it.
 
@@ -80,6 +83,7 @@ class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=
     max_line_bytes: Annotated[int, Meta(ge=1)] = 16 * 1024 * 1024
     idle_timeout_s: Annotated[float, Meta(ge=0)] = 60.0
     poll_s: Annotated[float, Meta(ge=0)] = 1.0
+    again: Literal["load", "skip"] = "skip"
 
     def open(self, ledger: UnitLedger, batch_bytes: int, state: Path | None = None) -> DirectorySource:
         """Begin to watch.

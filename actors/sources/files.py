@@ -24,18 +24,20 @@ from __future__ import annotations
 import glob
 import os
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from msgspec import Meta
 
+from actors.runtime.asked_again import GivenAgain
 from actors.runtime.disk import sync_folder
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
+from actors.sources.again import Decision, all_refused, content_of, decide, keep_content, spellings, wants_content
 from actors.sources.cutter import Cutter
 from actors.sources.formats import HEAD_BYTES
 from actors.sources.inflate import Identity
@@ -59,6 +61,10 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         damaged: what becomes of a packed file that is cut short or damaged, when all that can be read of it is loaded:
             ``fail``: it keeps its name and the exit code is 4, however few records are missing; given again whole
             under its name, it goes on behind what was read. ``accept``: it is put away, if its error rate allows.
+        again: what becomes of a file that was finished, or has failed, and is given again under its name with the same
+            content: ``load``: it is loaded again, in the place of the first load. ``skip``: it is left as it is. By
+            default (empty) it is loaded where that changes nothing; where it would count twice (a fold without
+            ``unit`` among its keys, a sink without a key) it is refused: it keeps its name, exit code 4.
 
     Example::
 
@@ -74,6 +80,7 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     rename: Literal["dot", "none"] = "dot"
     max_line_bytes: Annotated[int, Meta(ge=1)] = 16 * 1024 * 1024
     damaged: Literal["fail", "accept"] = "fail"
+    again: Literal["", "load", "skip"] = ""
 
     def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> FilesSource:
         """Match the files; they are opened one at a time, when their turn comes.
@@ -102,6 +109,11 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
                     "there, or set source.pattern (a name that begins with a dot is of a finished file)"]
         return [f"{path}: {problem}: mend it, or take it out of source.paths" for path in files
                 if (problem := _unreadable(path))]
+
+    def all_given_again(self, given: GivenAgain) -> str:
+        """Why each of the files would be refused."""
+        files = [(path, given.known_as(spellings(path))) for path in matching_files(self)]
+        return all_refused(given, files, self.again, self.rename == "dot")
 
     def describe(self) -> str:
         """Say where this reads: ``files data/*.tsv.gz``."""
@@ -223,7 +235,10 @@ class FilesSource(Source):
         A unit that this source has not read was loaded before a crash: if its file is no longer under its name, it was
         put away already.
         """
-        if self._options.rename == "none" or unit.id in self._put_away:
+        if self._options.rename == "none":
+            self.failed(unit)
+            return
+        if unit.id in self._put_away:
             return
         path, identity = self._read.get(unit.id, (unit.name, None))
         try:
@@ -233,6 +248,7 @@ class FilesSource(Source):
             elif change := inflate.change_of(identity, inflate.identity_of(os.stat(path))):
                 self._ledger.broken(unit.name, _keeps_its_name(unit.name, change))
                 return
+            keep_content(self._ledger, unit, path)
             os.replace(path, _dotted(path))
         except OSError as error:
             why = plain_reason(error)
@@ -242,6 +258,13 @@ class FilesSource(Source):
         self._put_away[unit.id] = os.path.abspath(path)
         self._renamed_in.add(os.path.dirname(path))
         self._read.pop(unit.id, None)
+
+    def failed(self, unit: Unit) -> None:
+        """The file keeps its name, and may be given again."""
+        path, identity = self._read.pop(unit.id, (unit.name, None))
+        with suppress(OSError):
+            if identity is not None and identity == inflate.identity_of(os.stat(path)):
+                keep_content(self._ledger, unit, path)
 
     def settle(self) -> None:
         """The names are on the disk: else a power cut would undo a rename, and the file be loaded again."""
@@ -273,7 +296,7 @@ class FilesSource(Source):
             self._reading = None
 
     def _take_up(self, path: str, size: int) -> None:
-        name = os.fsencode(path).decode(errors="backslashreplace")  # a name in the ledger is text
+        name = self._ledger.given.known_as(spellings(path))
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(inflate.open_regular(path))
@@ -286,8 +309,16 @@ class FilesSource(Source):
                     self._ledger.broken(name, inflate.why_unreadable(name, error))
                 self._pass(size)
                 return
-            unit = self._ledger.begin(name, known_by, after=after)
+            found = decide(self._ledger.given, name, known_by, file, self._options.again, after[0],
+                           self._options.rename == "dot")
+            if found.verb != "load":
+                self._leave(name, found)
+                self._pass(size)
+                return
+            unit = self._ledger.begin(name, known_by, after=after, instead_of=found.instead_of)
             goes_on(self._ledger, unit, after)
+            if found.note:
+                self._ledger.noted(unit, found.note)
             self._read[unit.id] = (path, identity)
             if unit.status == "reading" and (unit.end is None or unit.low < unit.end):
                 recorded = self._ledger.boundaries(unit)
@@ -299,12 +330,21 @@ class FilesSource(Source):
             self.finished(unit)
         self._pass(size)
 
+    def _leave(self, name: str, found: Decision) -> None:
+        """Do not load this file, and say so."""
+        if found.verb == "refuse":
+            self._ledger.given.refuse(name, found.why)
+        else:
+            self._ledger.given.skip(name)
+
     def _pass(self, size: int) -> None:
         self._queue.popleft()  # not before: a ledger on a full disk raises, and then the same file is tried again
         self._passed += size
 
     def _end(self, reading: _Reading) -> None:
         unit = reading.unit
+        if wants_content(self._ledger.given, self._options.again):
+            unit.content = content_of(reading.file)
         self._ledger.end(unit, reading.cutter.position)
         if reading.stream.note:
             self._ledger.noted(unit, reading.stream.note)

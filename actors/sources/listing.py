@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from actors.runtime.errors import plain_reason
 from actors.sources.tail import Key
@@ -29,6 +29,25 @@ class Seen(NamedTuple):
     size: int
     modified_ns: int
     changed_ns: int
+
+
+class Search(Protocol):
+    """Which files, and for how long: what is asked of the options of the source, which say what each means."""
+
+    @property
+    def paths(self) -> list[str]: ...
+    @property
+    def pattern(self) -> str: ...
+    @property
+    def recursive(self) -> bool: ...
+    @property
+    def follow(self) -> bool: ...
+    @property
+    def idle_timeout_s(self) -> float: ...
+    @property
+    def poll_s(self) -> float: ...
+    @property
+    def again(self) -> Literal["load", "skip"]: ...
 
 
 class Listing:

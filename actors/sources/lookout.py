@@ -7,14 +7,15 @@ import importlib.util
 import os
 import time
 from io import FileIO
-from typing import Protocol
 
+from actors.runtime.given_again import AGAIN
 from actors.runtime.ports import UnitLedger
+from actors.runtime.values import Unit
 from actors.sources import inflate, packed
 from actors.sources.amounts import Amounts
 from actors.sources.descriptors import Descriptors
 from actors.sources.glimpses import Glimpses, text_of
-from actors.sources.listing import Listing, Seen, concerns
+from actors.sources.listing import Listing, Search, Seen, concerns
 from actors.sources.recognise import RULES, Look, Memory, alike, is_related
 from actors.sources.tail import KIND, Changed, Key, Limits, Mark, Tail
 from actors.sources.watch import Watch
@@ -25,23 +26,6 @@ MOST_OPEN = 256
 _COPY_S = 10.0
 #: Looks at everything take no more than one part in so many of the time, when there is so much that one takes long.
 _LOOK_SHARE, _LONG_S = 5, 0.05
-
-
-class Search(Protocol):
-    """Which files, and for how long: what is asked of the options of the source, which say what each means."""
-
-    @property
-    def paths(self) -> list[str]: ...
-    @property
-    def pattern(self) -> str: ...
-    @property
-    def recursive(self) -> bool: ...
-    @property
-    def follow(self) -> bool: ...
-    @property
-    def idle_timeout_s(self) -> float: ...
-    @property
-    def poll_s(self) -> float: ...
 
 
 class Lookout:
@@ -289,10 +273,25 @@ class Lookout:
             return False
         return self._glimpses.is_waiting(look.seen, now, min(_COPY_S, self._options.idle_timeout_s))
 
-    def _begin(self, look: Look, now: float) -> None:
+    def _begins_again(self, tail: Tail, look: Look, now: float) -> bool:
+        """An earlier run has read this to its end: the report says so, or it is read from its beginning."""
+        given, name = self._ledger.given, text_of(look.seen.paths[0])
+        if tail.unit.id in self._taken_up or not given.is_of_earlier(tail.unit):
+            return False
+        if self._options.again == "skip" or given.is_gone_on_with(tail.unit):
+            given.skip(name)
+            return False
+        self._memory.remark(tail, Mark(0, "", 0, 0))  # no file is this unit any more
+        self._begin(look, now, tail.unit)
+        return True
+
+    def _begin(self, look: Look, now: float, before: Unit | None = None) -> None:
         mark = self._memory.mark(look)
         path = look.seen.paths[0]
-        unit = self._ledger.begin(text_of(path), mark.text(), alone=True)
+        unit = self._ledger.begin(text_of(path), mark.text(), alone=True,
+                                  instead_of=[] if before is None else [(before, True)])
+        if before is not None:
+            self._ledger.noted(unit, f"{AGAIN}: {before.name} was loaded before")
         tail = Tail(unit, mark, path, self._limits)
         self._memory.add(tail)
         self._taken_up.add(unit.id)
@@ -312,6 +311,8 @@ class Lookout:
             if look.packed and file is not None:
                 more = packed.may_have_more(file, tail.position)
             if not more and (tail.unit.status != "reading" or tail.unit.end is not None):
+                if self._begins_again(tail, look, now):
+                    return
                 tail.path, tail.key = path, look.seen.key
                 tail.size, tail.modified_ns = look.seen.size, look.seen.modified_ns
                 self._files[look.seen.key] = tail

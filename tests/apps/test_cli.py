@@ -48,8 +48,8 @@ def test_lint_of_a_misspelt_key_says_file_line_key_and_what_is_valid(tmp_path: P
     ("[sinks.idfa]\ntype = \"memcache\"", ":3: sinks.idfa.type: expected discard, jsonl, lines, lmdb, memcached, sql, "
      "stdout or module:class, got 'memcache'"),
     ("[sinks.idfa]\ntype = \"memcached\"", ":3: sinks.idfa.server: expected a value, got nothing"),
-    ("[source]\npatern = \"x\"", ":3: unknown key 'source.patern'\n  valid keys in [source]: damaged, max_line_bytes, "
-     "paths, pattern, rename\n  did you mean 'pattern'?"),
+    ("[source]\npatern = \"x\"", ":3: unknown key 'source.patern'\n  valid keys in [source]: again, damaged, "
+     "max_line_bytes, paths, pattern, rename\n  did you mean 'pattern'?"),
     ("[options]\ngeo_check = 1", ":3: options.geo_check: expected bool, got 1"),
     ("[budget]\nmax_error_rate = 2", ":3: budget.max_error_rate: expected float <= 1.0, got 2"),
     ("x = ", "not TOML: Invalid value (at line 2, column 5)"),

@@ -53,7 +53,7 @@ def ran(tmp_path: Path) -> Path:
 
 def test_a_run_goes_on_behind_what_is_there_unless_it_is_to_begin_anew(ran: Path) -> None:
     out = ran / "state" / "store.log"
-    assert run(ran).returncode == 0
+    assert run(ran, "--set", "source.again=load").returncode == 0
     assert out.read_text() == "a\nb\n" * 2
     put_back(ran)
     assert run(ran, "--fresh").returncode == 0
@@ -66,7 +66,7 @@ def test_the_configuration_says_what_is_done_without_a_word(ran: Path) -> None:
     assert run(ran, *anew_each_time).returncode == 0
     assert out.read_text() == "a\nb\n"
     put_back(ran)
-    assert run(ran, *anew_each_time, "--resume").returncode == 0
+    assert run(ran, *anew_each_time, "--resume", "--set", "source.again=load").returncode == 0
     assert out.read_text() == "a\nb\n" * 2
     assert run(ran, "--fresh", "--resume").returncode == 2
 
