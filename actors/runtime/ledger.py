@@ -214,6 +214,7 @@ class Ledger:
         """All up to the end of this chunk is durable; these are its outcomes. Call in order."""
         unit = self._at_hand.units[chunk.unit]
         unit.low = chunk.end
+        unit.prefix = chunk.prefix or unit.prefix
         unit.lines += chunk.data.count(b"\n") if chunk.lines < 0 else chunk.lines
         if chunk.fault and chunk.fault not in REASONS and not unit.problem:
             unit.problem = chunk.detail or chunk.fault
