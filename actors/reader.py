@@ -35,6 +35,7 @@ from actors.runtime.messages import (
     Hello,
     Hold,
     InputDone,
+    Lost,
     Member,
     Roll,
     Suspect,
@@ -57,6 +58,8 @@ POLL_S = 0.1
 LOOK_S = 0.5
 #: What the ledger calls the event time that windows are counted from.
 ANCHOR = "anchor"
+#: The fault of a chunk whose bytes are gone.
+FILE_LOST = "file_lost"
 #: Why the run ended, when it was not the end of the input.
 ASKED = "the application has asked for the end of the input"
 
@@ -281,6 +284,8 @@ class Reader:
         chunk = self._next
         if not self._may_follow(chunk):
             return 0
+        if chunk.fault == FILE_LOST:
+            self._post.tell(Lost(chunk.source, chunk.start, chunk.end))
         blame = self._ledger.issue(chunk)
         late = self._ledger.late_in(chunk)
         self._ages.issued(chunk, now)

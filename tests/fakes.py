@@ -110,6 +110,7 @@ class MemoryLedger:
         """All up to the end of this chunk is durable; these are its outcomes."""
         unit = self.units[chunk.unit - 1]
         unit.low = chunk.end
+        unit.prefix = chunk.prefix or unit.prefix
         unit.lines += chunk.data.count(b"\n")
         for name, count in counts.items():
             unit.counts[name] = unit.counts.get(name, 0) + count

@@ -30,6 +30,8 @@ ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"
 NOT_WHOLE = ("not whole, failed load: kept its name; give the whole file under the same name, it goes on behind what "
              "was read")
+LOST = ("not whole, failed load: bytes are gone before they were read, the rest is loaded; given again, the file is "
+        "read from there on")
 UNFINISHED = "not finished: kept its name, run again to resume"
 OPEN_ENDED = "loaded so far; a later run goes on from here"
 ALL_LOADED = "all input is loaded"
@@ -235,7 +237,7 @@ def _verdict_of(unit: Unit, is_done: bool) -> str:
     if unit.status == "loaded":
         return f"{ACCEPTABLE}; {NOT_PUT_AWAY}"
     if unit.status == "failed" and unit.damage:
-        return NOT_WHOLE
+        return LOST if unit.counts.get("rejected.file_lost") else NOT_WHOLE
     return {"failed": HIGH, "reading": OPEN_ENDED if is_done else UNFINISHED}.get(unit.status, ACCEPTABLE)
 
 

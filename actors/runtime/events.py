@@ -177,6 +177,17 @@ class OutageEnded(Event, frozen=True, tag="recovered"):
         return f"{self.actor} works again after {self.seconds:.1f} s"
 
 
+class FileLost(Event, frozen=True, tag="file_lost"):
+    """Bytes of a file were there, and are gone before they were read; the run goes on without them."""
+
+    source: str
+    start: int
+    end: int
+
+    def text(self) -> str:
+        return f"{self.source}: the bytes {self.start} to {self.end} are gone before they were read"
+
+
 class Draining(Event, frozen=True, tag="draining"):
     """No new input is taken; what is under way is finished."""
 

@@ -218,6 +218,7 @@ class Ledger:
         """All up to the end of this chunk is durable; these are its outcomes. Call in order."""
         unit = self._at_hand.units[chunk.unit]
         unit.low = chunk.end
+        unit.prefix = chunk.prefix or unit.prefix
         unit.lines += chunk.data.count(b"\n") if chunk.lines < 0 else chunk.lines
         if chunk.fault and chunk.fault not in REASONS and not unit.problem:
             unit.problem = chunk.detail or chunk.fault
@@ -388,9 +389,8 @@ def read_units(path: Path, run: str | None = None) -> list[Unit]:
             if row is None:
                 return []
             (run,) = row
-        columns = columns_in(connection)
         rows = connection.execute(
-            f"SELECT {columns} FROM units WHERE run=? OR ?='{ANY_RUN}' ORDER BY id", (run, run)).fetchall()
+            f"SELECT {columns_in(connection)} FROM units WHERE run=? OR ?='{ANY_RUN}' ORDER BY id", (run, run)).fetchall()
         return [unit_of(row) for row in rows]
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):

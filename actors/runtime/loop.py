@@ -36,7 +36,7 @@ from actors.runtime.deaths import Recorder
 from actors.runtime.desk import Desk, Reload
 from actors.runtime.errors import ConfigError
 from actors.runtime.eventlog import Log
-from actors.runtime.events import LastWords, MonitorReady, Observer, RunEnded, RunReady, RunResult, RunStarted
+from actors.runtime.events import FileLost, LastWords, MonitorReady, Observer, RunEnded, RunReady, RunResult, RunStarted
 from actors.runtime.health import Sample
 from actors.runtime.mailbox import ControlBox
 from actors.runtime.manifest import Manifest, load_manifest
@@ -237,6 +237,8 @@ class _Run:
                 return self._tree.ready(sender, endpoint, now)
             case messages.Serving(url):
                 return iter((actions.Emit(MonitorReady(url)),))
+            case messages.Lost(source, start, end):
+                return iter((actions.Emit(FileLost(source, start, end)),))
             case messages.Outage(problem, seconds):
                 return self._tree.outage(sender, problem, seconds, now)
             case messages.InputDone(left, code, reason):

@@ -6,7 +6,7 @@ message of this version raises ``DecodeError``.
 
     link     producer ──▶ consumer   Hello  Batch  Part  Roll
              consumer ──▶ producer   Credit  Ack  Failed  Again
-    control  actor ──▶ supervisor    Booted  Ready  Serving  Outage  Drained  InputDone  Drain
+    control  actor ──▶ supervisor    Booted  Ready  Serving  Outage  Lost  Drained  InputDone  Drain
              command ◀─▶ supervisor  Command  Reply
              supervisor ──▶ actor    Start  Roster  Hold  Tap  Suspect  Drain  Stop
 """
@@ -226,6 +226,14 @@ class Outage(Message, frozen=True, tag="outage"):
     seconds: float
 
 
+class Lost(Message, frozen=True, tag="lost"):
+    """Bytes of the input were there, and are gone before they were read: those from ``start`` to ``end``."""
+
+    source: str
+    start: int
+    end: int
+
+
 class Drained(Message, frozen=True, tag="drained"):
     """The worker was told to drain and has nothing in its hands any more."""
 
@@ -337,8 +345,8 @@ class Stop(Message, frozen=True, tag="stop"):
 
 AnyMessage = (
     Hello | Batch | Part | Credit | Ack | Failed | Again | Roll
-    | Booted | Ready | Serving | Outage | Drained | InputDone | Command | Reply | Start | Roster | Hold | Tap | Suspect
-    | Drain | Stop
+    | Booted | Ready | Serving | Outage | Lost | Drained | InputDone | Command | Reply | Start | Roster | Hold | Tap
+    | Suspect | Drain | Stop
 )
 
 _PREFIX = bytes([VERSION])

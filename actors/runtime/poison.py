@@ -73,7 +73,7 @@ def split(chunk: Chunk) -> list[Chunk]:
         return [chunk]
     first, second = chunk.data[:cut], chunk.data[cut:]
     return [
-        msgspec.structs.replace(chunk, end=chunk.start + cut, data=first, lines=-1),
+        msgspec.structs.replace(chunk, end=chunk.start + cut, data=first, lines=-1, prefix=""),
         msgspec.structs.replace(chunk, start=chunk.start + cut, offset=chunk.offset + cut,
                                 line=chunk.line + first.count(b"\n"), data=second, lines=-1),
     ]

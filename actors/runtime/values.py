@@ -24,6 +24,8 @@ class Chunk(msgspec.Struct, frozen=True):
         fault: ``""``, or a reason for which the whole payload is one dead letter (``truncated_gzip``).
         detail: for a fault: what happened, for a person.
         lines: number of newlines in ``data``; -1: not counted.
+        prefix: what the unit is known by up to the end of this chunk, in the words of its source; the ledger keeps it
+            with the position. Empty: as before.
 
     Example::
 
@@ -40,6 +42,7 @@ class Chunk(msgspec.Struct, frozen=True):
     fault: str = ""
     detail: str = ""
     lines: int = -1
+    prefix: str = ""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
@@ -166,7 +169,7 @@ class Unit(msgspec.Struct):
         problem: for a broken unit, or one with a fault: what happened.
         damage: why it is not whole (a packed file that is cut short, or damaged): it fails, whatever its error rate.
         note: what else a person should know of it.
-        prefix: of one that is not whole: how far it was read, and a digest of that, in the words of its source.
+        prefix: how far it was read, and a digest of that, in the words of its source.
         content: a digest of all of it, as on disk, where somebody may ask whether it is given again.
 
     Example::

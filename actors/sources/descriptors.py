@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from io import FileIO
 
-from actors.sources.tail import Key
+from actors.sources.inflate import open_regular
+from actors.sources.tail import Changed, Key
 
 
 class Descriptors:
@@ -27,6 +29,26 @@ class Descriptors:
         if key in self._open:
             self._open.move_to_end(key)
         return self._open.get(key)
+
+    def of(self, key: Key, path: str) -> FileIO:
+        """Return the open file; it is opened by its name when it is not.
+
+        Raises:
+            Changed: what is there by its name is another file.
+            OSError: it cannot be opened.
+        """
+        file = self.get(key)
+        if file is None:
+            try:
+                file = open_regular(path)
+            except FileNotFoundError:
+                raise Changed from None
+            status = os.fstat(file.fileno())
+            if (status.st_dev, status.st_ino) != key:
+                file.close()
+                raise Changed
+            self.put(key, file)
+        return file
 
     def put(self, key: Key, file: FileIO) -> None:
         """Have this file in the place of the one that was open by this key, if any."""

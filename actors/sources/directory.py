@@ -10,7 +10,9 @@ Guarantees:
 * Each line of each file is handed out once, whatever is done to the files the way log rotation does it: renamed, and
   another made in its place; copied, and cut to nothing; deleted. A file goes on being read by its descriptor after its
   name is gone. Also over restarts, as long as what was not read is still in some file that is looked at.
-* What was written and can no longer be read (a file deleted, or cut short, before it was read) is reported.
+* What was seen to be there and can no longer be read (a file deleted, or cut short, before it was read, in a run or
+  between two) is a dead letter ``file_lost`` with its range, an event, and a unit that has failed. Given again, it is
+  read from there on.
 * No file is changed. No more than 256 are open, and all are looked at only when the kernel says that a name has come
   or gone, and every ``poll_s``.
 
@@ -19,8 +21,9 @@ or that it was renamed and nothing more has come for ``idle_timeout_s``. Then a 
 To stop ends no unit: the next run goes on where this one was.
 
 What does not work: knowing a file by its inode (the numbers come again at once, and a copy has another); by its name
-(rotation gives the name to another file); by its first line (many begin with the same header); to be told by inotify
-what has happened (notices are merged, reordered and dropped when many come: they only say that it is time to look).
+(rotation gives the name to another file); by how it begins (many begin with the same header, of any length); to be told
+by inotify what has happened (notices are merged, reordered and dropped when many come: they only say that it is time
+to look).
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ from actors.sources.files import Files
 from actors.sources.listing import Listing
 from actors.sources.lookout import Lookout
 from actors.sources.packed import Packed
-from actors.sources.tail import Changed, Limits, Tail
+from actors.sources.tail import LOST, Changed, Limits, Tail
 
 #: Paths that ``describe`` names before it only counts.
 _NAMED = 3
@@ -203,6 +206,8 @@ class DirectorySource(Source):
             self._lookout.leave(tail)
             return None
         self._lookout.remark(tail)
+        if chunk is not None and chunk.fault == LOST:
+            self._ledger.damaged(tail.unit, chunk.detail, tail.unit.prefix)
         if chunk is not None:
             self._take_turns([tail])
         elif has_ended:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from io import FileIO
+from typing import TypeVarTuple, Unpack
 
 from actors.runtime.ports import UnitLedger
 from actors.sources import inflate, packed
+from actors.sources.content import Content
 from actors.sources.descriptors import Descriptors
 from actors.sources.listing import Seen
 from actors.sources.recognise import Look
 from actors.sources.tail import HEAD_BYTES, Changed, Key
+
+_Rest = TypeVarTuple("_Rest")
 
 
 class Glimpses:
@@ -20,21 +26,41 @@ class Glimpses:
         ledger: is told what cannot be read.
         files: where those are that can.
         idle_timeout_s: a compressed file that has been silent for so long is complete.
+        changed: called when a file is no longer what it was when it was listed.
     """
 
-    def __init__(self, ledger: UnitLedger, files: Descriptors, idle_timeout_s: float) -> None:
+    def __init__(
+        self, ledger: UnitLedger, files: Descriptors, idle_timeout_s: float, changed: Callable[[], None]
+    ) -> None:
+        self._changed = changed
         self._ledger = ledger
         self._files = files
         self._idle_timeout_s = idle_timeout_s
         self._waiting: dict[Key, tuple[int, float]] = {}
         self._unreadable: dict[Key, int] = {}
 
-    def of(self, seen: Seen, now: float) -> Look | None:
+    def of(self, seen: Seen, now: float, at_once: bool = False) -> Look | None:
         """Open a file and see how it begins. None: it is empty, or cannot be read, or it is too early.
 
-        Raises:
-            Changed: there is another file of this name.
+        ``at_once``: it is early enough for a packed file that is whole.
         """
+        try:
+            return self._of(seen, now, at_once)
+        except Changed:
+            self._changed()
+            return None
+
+    def attempt(self, look: Look, step: Callable[[Look, Unpack[_Rest]], bool], *rest: *_Rest) -> bool:
+        """Return what a step says of a file; True, too, when there is nothing more to do about it in this look."""
+        try:
+            return step(look, *rest)
+        except Changed:
+            self._changed()
+        except OSError as error:
+            self.unreadable(look.seen, error)
+        return True
+
+    def _of(self, seen: Seen, now: float, at_once: bool) -> Look | None:
         if not seen.size or self._unreadable.get(seen.key) == seen.changed_ns:
             return None
         path = seen.paths[0]
@@ -48,17 +74,46 @@ class Glimpses:
             if not packed.is_packed(file, path):
                 head = os.pread(file.fileno(), HEAD_BYTES, 0)
                 inflate.require_known(head)
-                return Look(seen, head, False, status.st_size) if head else None
-            if self.is_waiting(seen, now, self._idle_timeout_s):
+                return Look(seen, head, False, status.st_size, self._content(seen)) if head else None
+            content = self._content(seen)
+            if self.is_waiting(seen, now, self._idle_timeout_s) and not (at_once and content.is_whole()):
                 return None
             with inflate.open_regular(path) as own:
-                return Look(seen, packed.head_of(own), True, None)
+                return Look(seen, packed.head_of(own), True, None, content)
         except FileNotFoundError:
             raise Changed from None
         except OSError as error:
-            self._unreadable[seen.key] = seen.changed_ns
-            self._ledger.broken(text_of(path), inflate.why_unreadable(text_of(path), error))
+            self.unreadable(seen, error)
             return None
+
+    def may_come(self, seen: Seen, now: float) -> bool:
+        """Whether a file that there is no look at may become one."""
+        return bool(seen.size) and self._unreadable.get(seen.key) != seen.changed_ns and self.is_waiting(
+            seen, now, self._idle_timeout_s)
+
+    def unreadable(self, seen: Seen, error: OSError) -> None:
+        """This file cannot be read; it is told once, and tried again when it has changed."""
+        self._unreadable[seen.key] = seen.changed_ns
+        name = text_of(seen.paths[0])
+        self._ledger.broken(name, inflate.why_unreadable(name, error))
+
+    def _content(self, seen: Seen) -> Content:
+        return Content(lambda: self._file_of(seen), seen.paths[0])
+
+    def _file_of(self, seen: Seen) -> FileIO:
+        """The open file; it may have been closed since it was looked at."""
+        file = self._files.get(seen.key)
+        if file is None:
+            try:
+                file = inflate.open_regular(seen.paths[0])
+            except FileNotFoundError:
+                raise Changed from None
+            self._files.put(seen.key, file)
+        status = os.fstat(file.fileno())
+        if (status.st_dev, status.st_ino) != seen.key:
+            self._files.drop(seen.key)
+            raise Changed
+        return file
 
     def is_waiting(self, seen: Seen, now: float, seconds: float) -> bool:
         """Whether a file has to be left alone until it has had this size for so long."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
 from actors.runtime.errors import plain_reason
 from actors.sources.tail import Key
@@ -22,6 +24,7 @@ class Seen(NamedTuple):
         size: in bytes.
         modified_ns: when it was last written to.
         changed_ns: when anything about it was changed.
+        target: where it is, when it was found by a link, or through one; else empty.
     """
 
     key: Key
@@ -29,25 +32,7 @@ class Seen(NamedTuple):
     size: int
     modified_ns: int
     changed_ns: int
-
-
-class Search(Protocol):
-    """Which files, and for how long: what is asked of the options of the source, which say what each means."""
-
-    @property
-    def paths(self) -> list[str]: ...
-    @property
-    def pattern(self) -> str: ...
-    @property
-    def recursive(self) -> bool: ...
-    @property
-    def follow(self) -> bool: ...
-    @property
-    def idle_timeout_s(self) -> float: ...
-    @property
-    def poll_s(self) -> float: ...
-    @property
-    def again(self) -> Literal["load", "skip"]: ...
+    target: str = ""
 
 
 class Listing:
@@ -72,6 +57,7 @@ class Listing:
         self.missing: list[str] = []
         self._pattern = pattern
         self._recursive = recursive
+        self._real: dict[str, str] = {}
         for path in paths:
             if os.path.lexists(path) or not glob.has_magic(path):
                 self._name(path, is_named=True)
@@ -98,18 +84,23 @@ class Listing:
         if status is None or (os.path.basename(path).startswith(".") and not is_named):
             return
         if stat.S_ISREG(status.st_mode):
-            self._see(path, status)
+            self._see(path, status, os.path.islink(path))
         elif is_named:
             self.problems[path] = "it is a pipe or a device, which cannot be read again after a crash"
 
     def _walk(self, directory: str) -> None:
-        waiting = [directory]
-        while waiting:
-            directory = waiting.pop()
+        waiting, links, walked = [directory], deque[str](), set[str]()
+        while waiting or links:  # links last, for what is also there without one
+            directory = waiting.pop() if waiting else links.popleft()
             self.directories[directory] = None
+            if self._real_of(directory) in walked:  # by another link, which may lead round in a circle
+                continue
+            walked.add(self._real_of(directory))
             try:
                 with os.scandir(directory) as entries:
-                    waiting += self._entries(entries)
+                    below = self._entries(entries)
+                waiting += [path for path in below if not os.path.islink(path)]
+                links += sorted(path for path in below if os.path.islink(path))
             except OSError as error:
                 if not isinstance(error, FileNotFoundError):  # it went while we looked
                     self.problems[directory] = plain_reason(error)
@@ -121,22 +112,60 @@ class Listing:
             if entry.name.startswith("."):
                 continue
             try:
-                if entry.is_dir(follow_symlinks=False):
+                if entry.is_dir():
                     below += [entry.path] if self._recursive else []
                 elif fnmatchcase(entry.name, self._pattern):
                     status = entry.stat()
                     if stat.S_ISREG(status.st_mode):
-                        self._see(entry.path, status)
+                        self._see(entry.path, status, entry.is_symlink())
             except OSError:  # it went while we looked, or a link that leads nowhere
                 continue
         return below
 
-    def _see(self, path: str, status: os.stat_result) -> None:
+    def _see(self, path: str, status: os.stat_result, is_link: bool) -> None:
         key = (status.st_dev, status.st_ino)
-        seen = self.files.setdefault(
-            key, Seen(key, [], status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+        seen = self.files.get(key)
+        if seen is None:
+            target = self._target_of(path, is_link)
+            seen = self.files[key] = Seen(
+                key, [], status.st_size, status.st_mtime_ns, status.st_ctime_ns, target)
         if path not in seen.paths:
             seen.paths.append(path)
+
+    def _target_of(self, path: str, is_link: bool) -> str:
+        if is_link:
+            return os.path.realpath(path)
+        directory, name = os.path.split(path)
+        real = self._real_of(directory or ".")
+        return "" if real == os.path.abspath(directory or ".") else os.path.join(real, name)
+
+    def _real_of(self, directory: str) -> str:
+        if directory not in self._real:
+            self._real[directory] = os.path.realpath(directory)
+        return self._real[directory]
+
+
+def beside(paths: list[str]) -> list[Seen]:
+    """The files beside these whose names a rotation may have made of theirs, and these themselves."""
+    found: dict[Key, Seen] = {}
+    for path in paths:
+        with contextlib.suppress(OSError), os.scandir(os.path.dirname(path) or ".") as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or not is_related(path, entry.name) or not entry.is_file():
+                    continue
+                status = entry.stat()
+                key = (status.st_dev, status.st_ino)
+                target = os.path.realpath(entry.path) if entry.is_symlink() else ""
+                found.setdefault(key, Seen(
+                    key, [entry.path], status.st_size, status.st_mtime_ns, status.st_ctime_ns, target))
+    return list(found.values())
+
+
+def is_related(one: str, other: str) -> bool:
+    """Whether a rotation may have made one name of the other: what is before the first dot is the same."""
+    first, second = sorted((os.path.basename(one), os.path.basename(other)), key=len)
+    stem = first.partition(".")[0]
+    return second.startswith(stem) and not second[len(stem):len(stem) + 1].isalnum()
 
 
 def concerns(path: str, paths: list[str], pattern: str) -> bool:

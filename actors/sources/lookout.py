@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import os
 import time
 from io import FileIO
@@ -11,14 +9,14 @@ from io import FileIO
 from actors.runtime.given_again import AGAIN
 from actors.runtime.ports import UnitLedger
 from actors.runtime.values import Unit
-from actors.sources import inflate, packed
 from actors.sources.amounts import Amounts
 from actors.sources.descriptors import Descriptors
 from actors.sources.glimpses import Glimpses, text_of
-from actors.sources.listing import Listing, Search, Seen, concerns
-from actors.sources.recognise import RULES, Look, Memory, alike, is_related
-from actors.sources.tail import KIND, Changed, Key, Limits, Mark, Tail
-from actors.sources.watch import Watch
+from actors.sources.listing import Seen, beside, concerns
+from actors.sources.recognise import RULES, Look, Memory, Rule, is_unchanged, names
+from actors.sources.tail import KIND, Key, Limits, Mark, Tail, digest
+from actors.sources.wanted import Problems, Search, listing_of, watch_for
+from actors.sources.wholeness import goes_on
 
 #: Most files that are open at a time.
 MOST_OPEN = 256
@@ -26,6 +24,8 @@ MOST_OPEN = 256
 _COPY_S = 10.0
 #: Looks at everything take no more than one part in so many of the time, when there is so much that one takes long.
 _LOOK_SHARE, _LONG_S = 5, 0.05
+#: What was changed longer ago than this would have another time of change if it were changed now.
+_SURELY_OLD_NS = 2_000_000_000
 
 
 class Lookout:
@@ -55,11 +55,12 @@ class Lookout:
         self._files: dict[Key, Tail] = {}
         self._paths: dict[str, Tail] = {}
         self._open = Descriptors(MOST_OPEN)
-        self._glimpses = Glimpses(ledger, self._open, options.idle_timeout_s if options.follow else 0.0)
-        self._told: set[str] = set()
+        self._glimpses = Glimpses(ledger, self._open, options.idle_timeout_s if options.follow else 0.0, self._ask)
+        self._problems = Problems(ledger, options.follow)
         self._lost: list[Tail] = []
+        self._may_come = False
         self._grown: list[Tail] = []
-        self._watch = _watch(options)
+        self._watch = watch_for(options)
         self._watched: dict[str, str] = {}
         self._looks = 0
         self._look_at = self._not_before = 0.0
@@ -93,20 +94,7 @@ class Lookout:
             Changed: what is there by its name is another file.
             OSError: it cannot be opened.
         """
-        if tail.key is None:
-            return None
-        file = self._open.get(tail.key)
-        if file is None:
-            try:
-                file = inflate.open_regular(tail.path)
-            except FileNotFoundError:
-                raise Changed from None
-            status = os.fstat(file.fileno())
-            if (status.st_dev, status.st_ino) != tail.key:
-                file.close()
-                raise Changed
-            self._open.put(tail.key, file)
-        return file
+        return None if tail.key is None else self._open.of(tail.key, tail.path)
 
     def lose(self, tail: Tail) -> None:
         """The content of this unit is no longer where it was: look where it is."""
@@ -128,7 +116,11 @@ class Lookout:
         self.progress.forget(tail)
 
     def end(self, tail: Tail) -> None:
-        """This unit is read to its end."""
+        """This unit is read to its end. As long as nothing about its file is changed it need not be read again."""
+        if (file := None if tail.key is None else self._open.get(tail.key)) is not None:
+            changed_ns = os.fstat(file.fileno()).st_ctime_ns
+            is_old = time.time_ns() - changed_ns > _SURELY_OLD_NS
+            self._remember(tail, tail.mark._replace(changed_ns=changed_ns if is_old else 0, longest=0))
         self._ledger.end(tail.unit, tail.position)
         self.progress.ended(tail)
         if tail.gone and tail.key is not None:
@@ -144,8 +136,12 @@ class Lookout:
         """A unit is read further. When more of the beginning of a short file is known, it is known by more."""
         self.progress.note(tail)
         if tail.live and len(tail.head) > tail.mark.size:
-            self._memory.remark(tail, Mark.of(tail.head, tail.mark.inode, tail.mark.serial))
-            self._ledger.renamed(tail.unit, tail.unit.name, tail.mark.text())
+            self._remember(tail, tail.mark._replace(size=len(tail.head), digest=digest(tail.head)))
+
+    def _remember(self, tail: Tail, mark: Mark, name: str | None = None) -> None:
+        """A unit is known by this from here on, and called so."""
+        self._memory.remark(tail, mark)
+        self._ledger.renamed(tail.unit, tail.unit.name if name is None else name, mark.text())
 
     def close(self) -> None:
         """Close the files, and watch no more."""
@@ -153,12 +149,15 @@ class Lookout:
             self._watch.close()
         self._open.close()
 
+    def _ask(self) -> None:
+        self.is_asked = True
+
     # What is there --------------------------------------------------------------------------------------------------
 
     def _look(self, now: float) -> None:
         self._looks += 1
-        listing = Listing(self._options.paths, self._options.pattern, self._options.recursive)
-        self._tell(listing)
+        listing = listing_of(self._options)
+        self._problems.tell(listing)
         fresh = listing.files
         for key, tail in list(self._files.items()):
             seen = fresh.pop(key, None)
@@ -173,14 +172,6 @@ class Lookout:
         if self._watch is not None:
             self._watched = {os.path.abspath(path): path for path in listing.directories if os.path.isdir(path)}
             self.is_asked |= self._watch.over(self._watched)  # something may have come before it was watched
-
-    def _tell(self, listing: Listing) -> None:
-        missing = [] if self._options.follow else listing.missing
-        why_missing = "there is no such file or directory (check the name; it may have been moved or deleted)"
-        for path, why in (*listing.problems.items(), *((path, why_missing) for path in missing)):
-            if path not in self._told:
-                self._told.add(path)
-                self._ledger.broken(text_of(path), f"cannot read {text_of(path)}: {why}")
 
     def _glance(self, path: str, now: float) -> bool:
         """Look at one file that is known; return False when everything has to be looked at."""
@@ -203,7 +194,7 @@ class Lookout:
             tail.path = seen.paths[0]
             tail.moved, tail.touched = True, now  # whoever writes to it may do so for a while
             if tail.live:
-                self._ledger.renamed(tail.unit, text_of(tail.path), tail.mark.text())
+                self._remember(tail, tail.mark._replace(target=text_of(seen.target)), text_of(tail.path))
         tail.gone = False
         if (seen.size, seen.modified_ns) != (tail.size, tail.modified_ns):
             if not tail.live or tail.packed or seen.size < tail.position:
@@ -237,6 +228,8 @@ class Lookout:
     def _grow(self, tail: Tail, size: int, modified_ns: int, now: float) -> None:
         tail.size, tail.modified_ns, tail.touched = size, modified_ns, now
         tail.longest = max(size, tail.longest)
+        if tail.longest > tail.mark.longest:
+            self._remember(tail, tail.mark._replace(longest=tail.longest))
         self.progress.note(tail)
         self._grown.append(tail)
         self.has_news = True
@@ -248,25 +241,21 @@ class Lookout:
     # Which unit it is -----------------------------------------------------------------------------------------------
 
     def _recognise(self, fresh: list[Seen], now: float) -> None:
-        looks = [look for seen in sorted(fresh, key=_by_name) if (look := self._peek(seen, now)) is not None]
+        looks = [look for seen in sorted(fresh, key=_by_name) if (look := self._glimpses.of(seen, now)) is not None]
         for rule in RULES:
-            left = []
-            for look in looks:
-                tail = self._memory.find(look, rule)
-                if tail is None:
-                    left.append(look)
-                else:
-                    self._go_on(tail, look, now)
-            looks = left
-        for look in [look for look in looks if not self._waits(look, now)]:
-            self._begin(look, now)
+            looks = [look for look in looks if not self._glimpses.attempt(look, self._is_known, rule, now)]
+        for look in looks:
+            self._glimpses.attempt(look, self._is_new, now)
 
-    def _peek(self, seen: Seen, now: float) -> Look | None:
-        try:
-            return self._glimpses.of(seen, now)
-        except Changed:
-            self.is_asked = True
-            return None
+    def _is_known(self, look: Look, rule: Rule, now: float) -> bool:
+        if (tail := self._memory.find(look, rule)) is not None:
+            self._go_on(tail, look, now)
+        return tail is not None
+
+    def _is_new(self, look: Look, now: float) -> bool:
+        if not self._waits(look, now):
+            self._begin(look, now)
+        return True
 
     def _waits(self, look: Look, now: float) -> bool:
         if self._looks == 1 or not self._options.follow or not self._memory.may_be_a_copy(look, self.live.values()):
@@ -286,13 +275,18 @@ class Lookout:
         return True
 
     def _begin(self, look: Look, now: float, before: Unit | None = None) -> None:
-        mark = self._memory.mark(look)
+        mark = self._memory.mark(look)._replace(target=text_of(look.seen.target))
         path = look.seen.paths[0]
-        unit = self._ledger.begin(text_of(path), mark.text(), alone=True,
+        torn = None if before is not None else self._memory.torn(look)
+        after = (0, 0) if torn is None or torn.known is None else (torn.known.size, torn.line - 1)
+        unit = self._ledger.begin(text_of(path), mark.text(), alone=True, after=after,
                                   instead_of=[] if before is None else [(before, True)])
         if before is not None:
             self._ledger.noted(unit, f"{AGAIN}: {before.name} was loaded before")
         tail = Tail(unit, mark, path, self._limits)
+        goes_on(self._ledger, unit, after)
+        if tail.known is None:
+            tail.known = look.content.sum_of(tail.position)
         self._memory.add(tail)
         self._taken_up.add(unit.id)
         tail.begin(look.head, [])
@@ -300,16 +294,17 @@ class Lookout:
 
     def _go_on(self, tail: Tail, look: Look, now: float) -> None:
         """This file is that unit: read on, if there is something to read."""
+        is_packed_and_more = look.packed and not tail.live and (
+            not is_unchanged(tail, look) and look.content.is_longer_than(tail.position))
+        if not tail.live and (tail.known is None or tail.known.size < tail.position):
+            tail.known = look.content.sum_of(tail.position)
         if tail.key is not None:  # deleted, and here again
             self._files.pop(tail.key, None)
             self._open.drop(tail.key)
         path = look.seen.paths[0]
         tail.moved |= tail.path not in look.seen.paths
         if not tail.live:
-            file = self._open.get(look.seen.key)
-            more = look.length != tail.position
-            if look.packed and file is not None:
-                more = packed.may_have_more(file, tail.position)
+            more = is_packed_and_more if look.packed else look.length != tail.position
             if not more and (tail.unit.status != "reading" or tail.unit.end is not None):
                 if self._begins_again(tail, look, now):
                     return
@@ -320,8 +315,9 @@ class Lookout:
             self._resume(tail, look)
         elif not look.packed:
             tail.head = look.head if look.head.startswith(tail.head) else tail.head
-        self._memory.remark(tail, Mark(*tail.mark[:2], look.seen.key[1], tail.mark.serial))
-        self._ledger.renamed(tail.unit, text_of(path), tail.mark.text())
+        home = tail.mark.home or ("" if tail.path in look.seen.paths else text_of(tail.path))
+        self._remember(tail, tail.mark._replace(
+            inode=look.seen.key[1], longest=0, home=home, target=text_of(look.seen.target)), text_of(path))
         self._place(tail, look, now)
 
     def _resume(self, tail: Tail, look: Look | None) -> None:
@@ -352,7 +348,11 @@ class Lookout:
         for tail in lost:
             if tail.key is None and tail.live:
                 if tail.lost_at < self._looks - 1:
-                    if not self._look_beside(tail, now):
+                    if self._look_beside(tail, now):
+                        continue
+                    if self._may_come:
+                        self._lost.append(tail)
+                    else:
                         self._let_end(tail)
                 else:
                     self._lost.append(tail)
@@ -360,37 +360,40 @@ class Lookout:
 
     def _look_beside(self, tail: Tail, now: float) -> bool:
         """Look for the rest of a unit in files beside its own that we are not asked to read: ``FILE.1``."""
-        with contextlib.suppress(OSError), os.scandir(os.path.dirname(tail.path) or ".") as entries:
-            beside = [(entry.path, entry.stat()) for entry in entries
-                      if is_related(tail.path, entry.name) and entry.is_file()]
-            for path, status in beside:
-                key = (status.st_dev, status.st_ino)
-                if key in self._files or os.path.basename(path).startswith("."):
-                    continue
-                look = self._peek(Seen(key, [path], status.st_size, status.st_mtime_ns, status.st_ctime_ns), now)
-                if look is not None and self._memory.find(look, alike) is tail:
-                    self._go_on(tail, look, now)
-                    self._open.keep(key)
+        self._may_come = False
+        for seen in beside(names(tail)):
+            if seen.key not in self._files:
+                look = self._glimpses.of(seen, now, at_once=True)
+                if look is not None and self._glimpses.attempt(look, self._is_it, tail, now) and tail.key == seen.key:
+                    self._open.keep(seen.key)
                     return True
-                self._open.drop(key)
+                self._may_come |= look is None and self._glimpses.may_come(seen, now)
+                self._open.drop(seen.key)
         return False
+
+    def _is_it(self, look: Look, tail: Tail, now: float) -> bool:
+        """Go on with this unit in this file, if it is that."""
+        is_it = any(self._memory.find(look, rule) is tail for rule in RULES)
+        if is_it:
+            self._go_on(tail, look, now)
+        return is_it
 
     def _take_up_what_is_gone(self, now: float) -> None:
         """Units that an earlier run has not finished, and whose content is nowhere, end."""
         for tail in self._memory.unfinished():
-            if (tail.key is None and not tail.live and concerns(tail.path, self._options.paths, self._options.pattern)
-                    and not self._look_beside(tail, now)):
+            if (tail.key is None and not tail.live and self._concerns(tail) and not self._look_beside(tail, now)):
                 self._resume(tail, None)
-                tail.longest = max(tail.position, tail.mark.size)  # so many bytes it had
+                tail.longest = max(tail.position, tail.mark.longest, tail.mark.size)  # so many bytes it had
                 self.live[tail.unit.id] = tail
                 self.progress.note(tail)
-                self._let_end(tail)
+                if self._may_come:
+                    self._lost.append(tail)
+                else:
+                    self._let_end(tail)
 
-
-def _watch(options: Search) -> Watch | None:
-    if not options.follow:
-        return None
-    return Watch(options.poll_s) if importlib.util.find_spec("watchfiles") else None
+    def _concerns(self, tail: Tail) -> bool:
+        paths, pattern = self._options.paths, self._options.pattern
+        return any(concerns(path, paths, pattern) for path in (tail.path, tail.mark.home) if path)
 
 
 def _by_name(seen: Seen) -> tuple[str, str]:

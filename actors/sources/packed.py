@@ -33,14 +33,6 @@ def head_of(file: FileIO) -> bytes:
     return head[:HEAD_BYTES] or os.pread(file.fileno(), HEAD_BYTES, 0)
 
 
-def may_have_more(file: FileIO, position: int) -> bool:
-    """Whether there may be content behind a position: a file of one member says how much it has, modulo 2**32."""
-    if packing_of(os.pread(file.fileno(), HEAD_BYTES, 0)):
-        return True  # it does not say
-    said = os.pread(file.fileno(), 4, max(0, os.fstat(file.fileno()).st_size - 4))
-    return int.from_bytes(said, "little") != position % (1 << 32)
-
-
 class Packed:
     """The compressed files that are being read.
 
@@ -79,9 +71,8 @@ class Packed:
             own.close()
             if stream.note:
                 self._ledger.noted(tail.unit, stream.note)
-        else:
-            tail.passed(chunk)
-        return chunk
+            return None
+        return tail.passed(chunk)
 
     def close(self) -> None:
         """Close all."""

@@ -1,7 +1,9 @@
 """Which unit a file is: the memory of what was read, here and by earlier runs, and the rules by which it is known.
 
-A file is known by its content: its first 1024 bytes (all it has, when it has fewer) must be those of the unit, and it
-must be at least as long as what was read of it. Content alone is not enough: two files that hold the one line ``ok``
+A file is known by its content: its first 1024 bytes (all it has, when it has fewer) must be those of the unit, and all
+that was read of the unit must be what the file begins with. (Units of version 0.1.0 have no sum of that: the file must
+be as long.) For that the file is read up to there, unless it is the same inode, and nothing about it was changed since
+it was read to its end. Content alone is not enough: two files that hold the one line ``ok``
 are two files. So, of those units whose content is no longer where it was, one is taken that
 
 1. has the same inode: it was renamed, or nothing has happened to it; else
@@ -11,16 +13,19 @@ are two files. So, of those units whose content is no longer where it was, one i
 
 A unit whose content is where it was is never given to another file. So of a copy that is made before the original is
 truncated nothing is said until it is: ``may_be_a_copy``.
+
+A unit that is torn (its bytes were lost, or the packed file was cut short) goes on in no file: one that begins with
+what was read of it is a unit that begins behind that (``torn``).
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from actors.sources.listing import Seen
+from actors.sources.content import EARLY_SIZES, NO_EARLY, Content
+from actors.sources.listing import Seen, is_related
 from actors.sources.tail import HEAD_BYTES, Mark, Tail, digest
 
 
@@ -32,12 +37,14 @@ class Look(NamedTuple):
         head: the first bytes of its content, 1024 at most.
         packed: its content is compressed.
         length: bytes of its content; None: not known.
+        content: the whole of it, for when it is wanted.
     """
 
     seen: Seen
     head: bytes
     packed: bool
     length: int | None
+    content: Content
 
 
 Rule = Callable[[Tail, Look], bool]
@@ -55,18 +62,49 @@ def same_name(tail: Tail, look: Look) -> bool:
 
 def alike(tail: Tail, look: Look) -> bool:
     """The file has a name like the unit's, or the beginnings are long enough not to be the same by chance."""
-    return tail.mark.size == HEAD_BYTES or any(is_related(tail.path, path) for path in look.seen.paths)
+    if tail.mark.size == HEAD_BYTES:
+        return True
+    return any(is_related(name, path) for path in look.seen.paths for name in names(tail))
 
+
+def names(tail: Tail) -> list[str]:
+    """Where the unit's file was."""
+    return [name for name in (tail.path, tail.mark.home, tail.mark.target) if name]
+
+
+def is_unchanged(tail: Tail, look: Look) -> bool:
+    """Whether nothing about the file was changed since the unit was read to its end."""
+    return bool(tail.mark.changed_ns) and (tail.mark.inode, tail.mark.changed_ns) == (
+        look.seen.key[1], look.seen.changed_ns)
+
+
+def goes_on_in(tail: Tail, look: Look) -> bool:
+    """Whether what was read of a unit, which begins as this file does, is what the file begins with."""
+    if look.length is not None and look.length < tail.position:
+        return False
+    return tail.known is None or is_unchanged(tail, look) or look.content.begins_with(tail.known)
+
+
+#: A size and a sum, of the bytes at the beginning; and units by inode, name or nothing.
+_Early = tuple[int, int]
+_Hinted = dict[int | str | None, dict[int, Tail]]
 
 #: In the order in which they are asked.
 RULES: tuple[Rule, ...] = (same_inode, same_name, alike)
 
 
-def is_related(one: str, other: str) -> bool:
-    """Whether a rotation may have made one name of the other: what is before the first dot is the same."""
-    first, second = sorted((os.path.basename(one), os.path.basename(other)), key=len)
-    stem = first.partition(".")[0]
-    return second.startswith(stem) and not second[len(stem):len(stem) + 1].isalnum()
+def _is_torn(tail: Tail) -> bool:
+    return tail.known is not None and bool(tail.known.is_torn)
+
+
+def _early(tail: Tail) -> _Early:
+    return NO_EARLY if tail.known is None else tail.known[2:4]
+
+
+def _may_begin_alike(tail: Tail, look: Look) -> bool:
+    """Whether a file and a unit that begin alike do so for longer, as far as there is a sum of that."""
+    size, crc = _early(tail)
+    return not size or look.content.early(size) in (crc, None)
 
 
 class Memory:
@@ -78,8 +116,9 @@ class Memory:
 
     def __init__(self, tails: Iterable[Tail]) -> None:
         self._by_mark: dict[tuple[int, str], dict[int, Tail]] = {}
-        #: By mark and inode, name or nothing. What is where it was, or known by something else, is dropped when met.
-        self._away: dict[tuple[int, str, int | str | None], dict[int, Tail]] = {}
+        #: By mark, by the early sum, and by inode, name or nothing. What is where it was, or known by something else,
+        #: is dropped when met.
+        self._away: dict[tuple[int, str], dict[_Early, _Hinted]] = {}
         self._digests: tuple[bytes, dict[int, str]] = (b"", {})
         self._sizes: Counter[int] = Counter()
         self._serial = 0
@@ -100,8 +139,9 @@ class Memory:
 
     def lost(self, tail: Tail) -> None:
         """The content of this unit is not where it was: it may be found elsewhere."""
+        away = self._away.setdefault(tail.mark[:2], {}).setdefault(_early(tail), {})
         for hint in (tail.mark.inode, tail.path, None):
-            self._away.setdefault((*tail.mark[:2], hint), {})[tail.unit.id] = tail
+            away.setdefault(hint, {})[tail.unit.id] = tail
 
     def remark(self, tail: Tail, mark: Mark) -> None:
         """A unit is known by something else from here on."""
@@ -116,14 +156,26 @@ class Memory:
         return [tail for tail in tails if tail.unit.status == "reading" and tail.unit.end is None]
 
     def find(self, look: Look, rule: Rule) -> Tail | None:
-        """Return the unit that this file is by this rule, of those whose content is not where it was."""
-        found = [tail for tail in self._lost_like(look, rule) if rule(tail, look)
-                 and (look.length is None or look.length >= tail.position)]
-        return max(found, key=lambda tail: (tail.mark.size, tail.position, tail.unit.id), default=None)
+        """Return the unit that this file is by this rule, of those whose content is not where it was.
+
+        Raises:
+            OSError: the file cannot be read.
+            Changed: it is no longer there.
+        """
+        found = [tail for tail in self._lost_like(look, rule) if rule(tail, look) and not _is_torn(tail)]
+        found.sort(key=lambda tail: (tail.mark.size, tail.position, tail.unit.id), reverse=True)
+        return next((tail for tail in found if goes_on_in(tail, look)), None)
+
+    def torn(self, look: Look) -> Tail | None:
+        """Return the torn unit of which this file has what was read, and may have the rest."""
+        found = [tail for tail in self._lost_like(look, alike) if _is_torn(tail) and alike(tail, look)]
+        found.sort(key=lambda tail: (tail.known.size if tail.known else 0, tail.unit.id), reverse=True)
+        return next((tail for tail in found if tail.known is not None and look.content.begins_with(tail.known)), None)
 
     def may_be_a_copy(self, look: Look, live: Iterable[Tail]) -> bool:
         """Whether this may be a copy, or the beginning of one, of a file that is where it was."""
-        if any(tail.key is not None and alike(tail, look) for tail in self._like(look.head)):
+        if any(tail.key is not None and alike(tail, look) and _may_begin_alike(tail, look)
+               for tail in self._like(look.head)):
             return True
         return any(tail.head.startswith(look.head) and any(is_related(tail.path, path) for path in look.seen.paths)
                    for tail in live if tail.key is not None)
@@ -134,13 +186,26 @@ class Memory:
         if rule in (same_inode, same_name):
             hints = [look.seen.key[1]] if rule is same_inode else look.seen.paths
         for mark in self._marks(look.head):
-            for hint in hints:
-                lost = self._away.get((*mark, hint), {})
-                for tail in list(lost.values()):
-                    if (tail.key is None or tail.deleted) and tail.mark[:2] == mark:
-                        yield tail
-                    else:
-                        del lost[tail.unit.id]
+            for early, away in self._may_be(mark, look):
+                for hint in hints:
+                    lost = away.get(hint, {})
+                    for tail in list(lost.values()):
+                        if (tail.key is None or tail.deleted) and tail.mark[:2] == mark and _early(tail) == early:
+                            yield tail
+                        else:
+                            del lost[tail.unit.id]
+
+    def _may_be(self, mark: tuple[int, str], look: Look) -> list[tuple[_Early, _Hinted]]:
+        """The units of this mark that begin as this does for longer."""
+        away = self._away.get(mark, {})
+        found = [(early, hinted) for early in (NO_EARLY,) if (hinted := away.get(early))]
+        if len(away) > len(found):
+            for size in EARLY_SIZES:
+                crc = look.content.early(size)
+                if crc is None:
+                    break
+                found += [(early, hinted) for early in ((size, crc),) if (hinted := away.get(early))]
+        return found
 
     def _like(self, head: bytes) -> Iterator[Tail]:
         return (tail for mark in self._marks(head) for tail in self._by_mark.get(mark, {}).values())

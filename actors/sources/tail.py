@@ -12,7 +12,9 @@ Guarantees:
   through for it once only. Of a file that has ended the last line is a line.
 * Ranges that were on their way at a crash are cut exactly so again, or given as faults when the file has them no more.
 * A file that was cut short, or written anew, is noticed before anything of it is given: ``Changed``. What cannot be
-  noticed is a file that has the same head, and the same bytes before the position, as the one before.
+  noticed while it is open is a file that has the same head, and the same bytes before the position, as the one before.
+* What was read is summed up as it is read (``known``), so that a file in which it is looked for is compared with all of
+  it.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ from collections import deque
 from hashlib import blake2b
 from typing import NamedTuple
 
+import msgspec
+
 from actors.runtime.values import Chunk, Unit
+from actors.sources.content import Sum
 from actors.sources.cutter import BOM
 
 #: Bytes at the beginning of a file that it is known by. Shorter files are known by what they have.
@@ -33,6 +38,11 @@ _ANCHOR_BYTES = 256
 _BLOCK_BYTES = 256 * 1024
 #: What the fingerprints of such units begin with.
 KIND = "tail:"
+#: The fault of bytes that were there, and are gone before they were read.
+LOST = "file_lost"
+
+#: Faults of a packed content that ends before it should: the last bytes may be the half of a line.
+_CUT_OFF = ("truncated_", "corrupt_")
 
 #: Device and inode: what a file is while this process looks at it.
 Key = tuple[int, int]
@@ -50,12 +60,21 @@ class Mark(NamedTuple):
         digest: of those bytes.
         inode: the file's; a hint that decides between two that have the same content.
         serial: tells units apart that have all of that in common.
+        changed_ns: when the file was changed last, when that was long enough before it was read to its end: it is the
+            same file as long as that is the same. 0: not known.
+        longest: the most bytes that it was seen to have, as long as it is read.
+        home: the name by which it was found at first, when it has another one since.
+        target: where the file is, when it was found by a link, or through one.
     """
 
     size: int
     digest: str
     inode: int
     serial: int
+    changed_ns: int = 0
+    longest: int = 0
+    home: str = ""
+    target: str = ""
 
     @staticmethod
     def of(head: bytes, inode: int, serial: int) -> Mark:
@@ -65,12 +84,13 @@ class Mark(NamedTuple):
     @staticmethod
     def read(text: str) -> Mark:
         """Return the mark that a fingerprint in the ledger says."""
-        size, hashed, inode, serial = text.removeprefix(KIND).split(":")
-        return Mark(int(size), hashed, int(inode), int(serial))
+        size, hashed, inode, serial, *more = text.removeprefix(KIND).split(":", 4)
+        return Mark(int(size), hashed, int(inode), int(serial), *(msgspec.json.decode(more[0]) if more else ()))
 
     def text(self) -> str:
         """The fingerprint for the ledger."""
-        return f"{KIND}{self.size}:{self.digest}:{self.inode}:{self.serial}"
+        more = msgspec.json.encode(self[4:]).decode()
+        return f"{KIND}{self.size}:{self.digest}:{self.inode}:{self.serial}:{more}"
 
 
 def digest(head: bytes) -> str:
@@ -97,6 +117,7 @@ class Tail:
     Attributes:
         key: the file that has its content now; None when it is nowhere in sight.
         position: end of the last chunk.
+        known: the sum of what was read, up to the position or less; None: made by a version that kept none.
         line: number of the line that begins at the position.
         size: bytes of its file, as seen last; ``modified_ns`` is when it was written to.
         longest: the most bytes that its file was seen to have.
@@ -113,7 +134,7 @@ class Tail:
 
     __slots__ = (
         "_anchor", "_inside", "_limits", "_recorded", "_searched", "_was_ended", "deleted", "ending", "gone",
-        "head", "key", "line", "live", "longest", "lost_at", "mark", "modified_ns", "moved", "packed", "path",
+        "head", "key", "known", "line", "live", "longest", "lost_at", "mark", "modified_ns", "moved", "packed", "path",
         "position", "queued", "size", "touched", "unit")
 
     def __init__(self, unit: Unit, mark: Mark, path: str, limits: Limits) -> None:
@@ -122,6 +143,7 @@ class Tail:
         self.path = path
         self.key: Key | None = None
         self.position = self._searched = unit.low
+        self.known = Sum.read(unit.prefix) or (None if unit.low else Sum())
         self.line = unit.lines + 1
         self.size = self.longest = self.lost_at = 0
         self.touched = 0.0
@@ -159,10 +181,16 @@ class Tail:
         recorded, self._recorded = list(self._recorded), deque()
         return recorded
 
-    def passed(self, chunk: Chunk) -> None:
-        """Somebody else has cut this chunk."""
+    def passed(self, chunk: Chunk) -> Chunk:
+        """Somebody else has cut this chunk; return it with what the unit is known by behind it."""
+        mark = BOM if chunk.offset > chunk.start - self.unit.base else b""
+        if len(mark) + len(chunk.data) == chunk.end - chunk.start and not chunk.fault.startswith(_CUT_OFF):
+            prefix = self._sum_up(mark + chunk.data)
+        else:
+            prefix = self._tear()
         self.position = self._searched = chunk.end
         self.line += chunk.data.count(b"\n")
+        return msgspec.structs.replace(chunk, prefix=prefix)
 
     def cut(self, fd: int | None, ended: bool) -> Chunk | None:
         """Return the next chunk; None when there is no whole line.
@@ -253,18 +281,36 @@ class Tail:
                           "was deleted, or cut short, before that, and no copy of it is there")
 
     def _gone(self, end: int, detail: str) -> Chunk:
+        prefix = self._tear()
         start, self.position, self._searched = self.position, end, end
-        return Chunk(self.unit.id, self.unit.name, start, end, start, self.line, b"", "file_changed", detail)
+        return Chunk(self.unit.id, self.unit.name, start, end, start, self.line, b"", LOST, detail, prefix=prefix)
+
+    def _sum_up(self, data: bytes) -> str:
+        """These bytes are read; return what the unit is known by."""
+        if self.known is None or self.known.size != self.position:
+            return ""
+        self.known = self.known.then(data)
+        return self.known.text()
+
+    def _tear(self) -> str:
+        """What comes next is not in the content; return what the unit is known by."""
+        if self.known is None:
+            return ""
+        self.known = self.known._replace(is_torn=1)
+        return self.known.text()
 
     def _chunk(self, data: bytes, fault: str = "", detail: str = "") -> Chunk | None:
         start, end = self.position, self.position + len(data)
         self._anchor = data[-_ANCHOR_BYTES:]
+        prefix = self._sum_up(data)
         if start == 0 and data.startswith(BOM):
             data = data[len(BOM):]
-            if not data:
+            if not data:  # it is given with what follows
+                self.known = Sum()
                 return None
         lines = data.count(b"\n")
-        chunk = Chunk(self.unit.id, self.unit.name, start, end, end - len(data), self.line, data, fault, detail, lines)
+        chunk = Chunk(self.unit.id, self.unit.name, start, end, end - len(data), self.line, data, fault, detail, lines,
+                      prefix)
         self.line += lines
         self.position = self._searched = end
         return chunk

@@ -41,8 +41,8 @@ class Prefix(NamedTuple):
 
     @staticmethod
     def read(text: str) -> Prefix | None:
-        """What the ledger has; None: nothing."""
-        if not text:
+        """What the ledger has; None: nothing of this kind."""
+        if text.count(":") != 2:
             return None
         size, lines, digest = text.split(":")
         return Prefix(int(size), int(lines), digest)

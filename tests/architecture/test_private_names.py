@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = [*sorted(path for path in (ROOT / "actors").rglob("*.py") if not path.stem.endswith("_pb2")),
          ROOT / "supervisor.py"]
 #: Documented, whatever its name looks like.
-PUBLIC = {"_exit", "_fields"}
+PUBLIC = {"_exit", "_fields", "_replace"}
 #: A comment stands on the line, or within so many above it.
 _NEAR_LINES = 5
 

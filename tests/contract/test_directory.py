@@ -276,7 +276,7 @@ def test_a_file_cut_short_and_written_anew_is_a_new_unit_and_what_was_missed_is_
     assert place.lines() == {}
     path.write_bytes(b"again\n")
     missed, again = sorted(place.read(), key=lambda chunk: chunk.unit)
-    assert (missed.start, missed.end, missed.data, missed.fault) == (4, 14, b"", "file_changed")
+    assert (missed.start, missed.end, missed.data, missed.fault) == (4, 14, b"", "file_lost")
     assert again.data == b"again\n"
 
 
@@ -364,7 +364,7 @@ def test_ranges_that_the_file_has_no_more_are_faults(place: Place) -> None:
     path.unlink()
     place.ledger = place.ledger.reopened()
     place.open()
-    assert [(c.start, c.end, c.data, c.fault) for c in place.read()] == [(0, 8, b"", "file_changed")]
+    assert [(c.start, c.end, c.data, c.fault) for c in place.read()] == [(0, 8, b"", "file_lost")]
     assert [unit.end for unit in place.ledger.units] == [8]
 
 

@@ -25,6 +25,7 @@ from actors.runtime.messages import (
     Hello,
     Hold,
     InputDone,
+    Lost,
     Member,
     Message,
     Outage,
@@ -55,7 +56,7 @@ EVERY: list[Message] = [
     Part("p", 0, 10, 1, 0, 3, {"written": 3}, "ä.tsv"), Credit(2), Ack("p", 0, 10, 1, {"read": 1}),
     Failed("p", 0, 10, 1, "writer.a#1 died"), Again("p", 0, 10, 1, Span(5, -3, 2**41)),
     Again("p", 0, 10, 1, late=((1, 2**41),)), Roll(3, (1, 2)), Booted(77),
-    Ready("ipc:///x"), Serving("http://127.0.0.1:8686/"), Outage("down", 1.5), InputDone(True),
+    Ready("ipc:///x"), Serving("http://127.0.0.1:8686/"), Outage("down", 1.5), Lost("a.log", 3, 9), InputDone(True),
     Start(), Roster(3, (Member("writer.a", 2, "writer", "ipc:///y", True),)), Drain(), Stop(),
 ]
 
