@@ -390,8 +390,8 @@ def read_units(path: Path, run: str | None = None) -> list[Unit]:
                 return []
             (run,) = row
         rows = connection.execute(
-            f"SELECT {columns_in(connection)} FROM units WHERE run=? OR ?='{ANY_RUN}' ORDER BY id", (run, run)).fetchall()
-        return [unit_of(row) for row in rows]
+            f"SELECT {columns_in(connection)} FROM units WHERE run=? OR ?='{ANY_RUN}' ORDER BY id", (run, run))
+        return [unit_of(row) for row in rows.fetchall()]
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             return []
