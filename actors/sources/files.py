@@ -42,7 +42,7 @@ from actors.sources.cutter import Cutter
 from actors.sources.formats import HEAD_BYTES
 from actors.sources.inflate import Identity
 from actors.sources.streams import ByteStream
-from actors.sources.wholeness import goes_on, read_before, tell_damage
+from actors.sources.wholeness import goes_on, not_all_read, read_before, tell_damage
 
 #: Files and patterns that ``describe`` names before it only counts.
 _NAMED = 3
@@ -356,6 +356,8 @@ class FilesSource(Source):
         change = inflate.change_of(identity, inflate.identity_of(now))
         if change:
             self._ledger.broken(unit.name, _keeps_its_name(unit.name, change))
+        elif why := not_all_read(reading.stream, now.st_size):
+            self._ledger.damaged(unit, why, "")
         self._pass(reading.size)
         self.close()
 

@@ -163,7 +163,7 @@ class Decoded(ABC):
 def what_follows(source: Compressed, packing: str, zeros: int) -> str:
     """The note on bytes behind the last member of a file that is whole: padding, or something else; "" if none."""
     at, rest = source.consumed, source.left()
-    if rest:
+    if rest and source.fill(1):  # else the file system has given less than it says that there is: no note for that
         source.fill(8)
         return (f"{zeros + rest} bytes behind the {packing} data, from byte {at - zeros} on, are no {packing}"
                 f"{f', but for {zeros} zeros before them' if zeros else ''}: they begin with "

@@ -67,6 +67,17 @@ def tell_damage(ledger: UnitLedger, unit: Unit, file: FileIO, stream: ByteStream
     ledger.damaged(unit, fault.detail, "" if prefix is None else prefix.text())
 
 
+def not_all_read(stream: ByteStream, size: int) -> str:
+    """Why the end of a stream that has told no fault is not that of its file of ``size`` bytes; "" when it is.
+
+    What a decoder leaves on purpose behind its data it tells in its note.
+    """
+    if stream.fault is not None or stream.note or stream.consumed == size:
+        return ""
+    return (f"its end came after {stream.consumed} of its {size} bytes: the file system has given less than it says "
+            "that there is")
+
+
 def read_before(ledger: UnitLedger, name: str, file: FileIO) -> tuple[int, int]:
     """How many bytes and lines of this file were loaded under its name, when it was not whole."""
     earlier = ledger.not_whole(name)

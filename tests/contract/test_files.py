@@ -8,6 +8,7 @@ import re
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -792,3 +793,24 @@ def test_options_without_any_file_are_a_configuration_error() -> None:
 def test_unknown_and_impossible_options_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(values, Files)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_system_that_gives_less_than_it_says_makes_the_file_fail(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
+    content = b"".join(b"line %d\n" % number for number in range(40_000))
+    write(tmp_path / "a", gzip.compress(content) + gzip.compress(content) if packed else content)
+    ledger = MemoryLedger()
+    whole = os.stat(tmp_path / "a").st_size
+    source = open_files(ledger, tmp_path / "a")
+    less = len(gzip.compress(content)) if packed else 100_000
+
+    class Short(FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(max(0, min(size or 0, less - self.tell()))) or b""
+
+    monkeypatch.setattr("actors.sources.inflate.FileIO", Short)
+    read_all(source)
+    (unit,) = ledger.units
+    assert unit.damage == (
+        f"its end came after {less} of its {whole} bytes: the file system has given less than it says that there is")
