@@ -164,9 +164,16 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _as_target(options: argparse.Namespace) -> str:
-    """What another verb is to be given for the same state and settings."""
-    words = [options.target, *(word for said in options.set for word in ("--set", said))]
+    """What another verb is to be given for the same state and settings; what is secret in them is left out."""
+    words = [options.target, *(word for said in options.set for word in ("--set", _shown(said)))]
     return shlex.join([*words, *(["--state", options.state] if options.state is not None else [])])
+
+
+def _shown(said: str) -> str:
+    from actors.runtime.options import without_password
+
+    key = said.partition("=")[0]
+    return f"{key}=***" if key.endswith("_secret") else without_password(said)
 
 
 def _observer(as_json: bool, quiet: bool) -> JsonObserver | TextObserver | TerminalObserver:

@@ -175,6 +175,20 @@ def _outage(folder: Path) -> None:
         running.wait()
 
 
+def _lost(folder: Path) -> None:
+    """A log that is cut to nothing before all of it was read."""
+    log, state = folder / "lost.log", folder / "lost"
+    log.write_text("".join(f"{1_565_647_204_351 + number} Aadvik Matina\n" for number in range(400_000)))
+    words = ["--set", "flow.batch_bytes=2000", "--set", "options.into_host=Matina", "--set", "options.from_host=Aadvik"]
+    with Running(state, "run", "connections", *words, str(log)) as running:
+        running.until(lambda views: views["reader.1"].bytes_done > 0, "some of the log read")
+        running.process.send_signal(signal.SIGTERM)
+        running.wait()
+    log.write_text("")
+    with Running(state, "run", "connections", "--once", *words, str(log)) as running:
+        assert running.wait() == 4, running.output()
+
+
 def _kept(folder: Path) -> Iterator[Frames]:
     for path in folder.iterdir():
         data, at = path.read_bytes(), 0
@@ -198,7 +212,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Frames]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT / "tests" / "wiretap"))
         patch.setenv("WIRETAP", str(tapped))
-        for run in (_troubled_load, _windows, _outage):
+        for run in (_troubled_load, _windows, _outage, _lost):
             run(folder)
     by_type: dict[str, list[Frames]] = {}
     for frames in _kept(tapped):
