@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from io import FileIO
 from typing import TypeVarTuple, Unpack
 
 from actors.runtime.ports import UnitLedger
@@ -65,17 +64,12 @@ class Glimpses:
             return None
         path = seen.paths[0]
         try:
-            file = inflate.open_regular(path)
-            status = os.fstat(file.fileno())
-            if (status.st_dev, status.st_ino) != seen.key:
-                file.close()
-                raise Changed
-            self._files.put(seen.key, file)
+            file = self._files.of(seen.key, path)
+            content = Content(lambda: self._files.of(seen.key, path), path)
             if not packed.is_packed(file, path):
                 head = os.pread(file.fileno(), HEAD_BYTES, 0)
                 inflate.require_known(head)
-                return Look(seen, head, False, status.st_size, self._content(seen)) if head else None
-            content = self._content(seen)
+                return Look(seen, head, False, os.fstat(file.fileno()).st_size, content) if head else None
             if self.is_waiting(seen, now, self._idle_timeout_s) and not (at_once and content.is_whole()):
                 return None
             with inflate.open_regular(path) as own:
@@ -96,24 +90,6 @@ class Glimpses:
         self._unreadable[seen.key] = seen.changed_ns
         name = text_of(seen.paths[0])
         self._ledger.broken(name, inflate.why_unreadable(name, error))
-
-    def _content(self, seen: Seen) -> Content:
-        return Content(lambda: self._file_of(seen), seen.paths[0])
-
-    def _file_of(self, seen: Seen) -> FileIO:
-        """The open file; it may have been closed since it was looked at."""
-        file = self._files.get(seen.key)
-        if file is None:
-            try:
-                file = inflate.open_regular(seen.paths[0])
-            except FileNotFoundError:
-                raise Changed from None
-            self._files.put(seen.key, file)
-        status = os.fstat(file.fileno())
-        if (status.st_dev, status.st_ino) != seen.key:
-            self._files.drop(seen.key)
-            raise Changed
-        return file
 
     def is_waiting(self, seen: Seen, now: float, seconds: float) -> bool:
         """Whether a file has to be left alone until it has had this size for so long."""

@@ -346,17 +346,20 @@ class Lookout:
             self._take_up_what_is_gone(now)
         lost, self._lost = self._lost, []
         for tail in lost:
-            if tail.key is None and tail.live:
-                if tail.lost_at < self._looks - 1:
-                    if self._look_beside(tail, now):
-                        continue
-                    if self._may_come:
-                        self._lost.append(tail)
-                    else:
-                        self._let_end(tail)
-                else:
-                    self._lost.append(tail)
-                    self.is_asked = True
+            if tail.key is not None or not tail.live:
+                continue
+            if tail.lost_at >= self._looks - 1:
+                self._lost.append(tail)
+                self.is_asked = True
+            elif not self._look_beside(tail, now):
+                self._wait_or_end(tail)
+
+    def _wait_or_end(self, tail: Tail) -> None:
+        """The rest of a unit was looked for beside its file, and is not there yet, or is nowhere."""
+        if self._may_come:
+            self._lost.append(tail)
+        else:
+            self._let_end(tail)
 
     def _look_beside(self, tail: Tail, now: float) -> bool:
         """Look for the rest of a unit in files beside its own that we are not asked to read: ``FILE.1``."""
@@ -381,15 +384,12 @@ class Lookout:
     def _take_up_what_is_gone(self, now: float) -> None:
         """Units that an earlier run has not finished, and whose content is nowhere, end."""
         for tail in self._memory.unfinished():
-            if (tail.key is None and not tail.live and self._concerns(tail) and not self._look_beside(tail, now)):
+            if tail.key is None and not tail.live and self._concerns(tail) and not self._look_beside(tail, now):
                 self._resume(tail, None)
                 tail.longest = max(tail.position, tail.mark.longest, tail.mark.size)  # so many bytes it had
                 self.live[tail.unit.id] = tail
                 self.progress.note(tail)
-                if self._may_come:
-                    self._lost.append(tail)
-                else:
-                    self._let_end(tail)
+                self._wait_or_end(tail)
 
     def _concerns(self, tail: Tail) -> bool:
         paths, pattern = self._options.paths, self._options.pattern

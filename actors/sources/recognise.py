@@ -198,14 +198,14 @@ class Memory:
     def _may_be(self, mark: tuple[int, str], look: Look) -> list[tuple[_Early, _Hinted]]:
         """The units of this mark that begin as this does for longer."""
         away = self._away.get(mark, {})
-        found = [(early, hinted) for early in (NO_EARLY,) if (hinted := away.get(early))]
-        if len(away) > len(found):
+        begins = [NO_EARLY]
+        if any(early != NO_EARLY for early in away):
             for size in EARLY_SIZES:
                 crc = look.content.early(size)
                 if crc is None:
                     break
-                found += [(early, hinted) for early in ((size, crc),) if (hinted := away.get(early))]
-        return found
+                begins.append((size, crc))
+        return [(early, away[early]) for early in begins if early in away]
 
     def _like(self, head: bytes) -> Iterator[Tail]:
         return (tail for mark in self._marks(head) for tail in self._by_mark.get(mark, {}).values())

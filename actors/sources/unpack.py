@@ -48,7 +48,7 @@ class UnpackedStream(Decoded):
         if decoder.needs_input:
             if not source.fill(1):
                 self._fail("truncated", f"the {self._packing} data stop in the middle, after {self.consumed} "
-                             "compressed bytes; the file was probably not copied to its end")
+                           "compressed bytes; the file was probably not copied to its end")
                 return b""
             data = source.held
             source.keep(b"")
@@ -56,7 +56,7 @@ class UnpackedStream(Decoded):
             block = decoder.decompress(data, BLOCK_BYTES)
         except (OSError, ValueError, EOFError, lzma.LZMAError) as error:  # nothing is read from the disk here
             self._fail("corrupt", f"the {self._packing} data are damaged at or shortly before compressed byte "
-                         f"{self.consumed} ({error}); nothing behind it was read")
+                       f"{self.consumed} ({error}); nothing behind it was read")
             return b""
         if decoder.eof:
             source.held = decoder.unused_data
@@ -72,7 +72,7 @@ class UnpackedStream(Decoded):
             self._decoder, self._is_between = self._new(), False
         elif 0 < len(self._source.held) < _MAGIC_BYTES and magic.startswith(self._source.held[:len(magic)]):
             self._fail("truncated", f"the {self._packing} data stop within the header of a further stream, at "
-                         f"compressed byte {self.consumed}")
+                       f"compressed byte {self.consumed}")
         else:
             self.note = what_follows(self._source, self._packing, zeros)
             self._ended = True
