@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.runtime.values import Chunk
 from actors.sources.content import Sum
 from actors.sources.tail import KIND, Mark
 from tests.contract.test_directory import Place
@@ -148,12 +149,18 @@ def test_the_rest_is_read_on_inside_the_gzip_that_was_made_while_nobody_looked(p
 # What is gone.
 
 
+def _read_once(place: Place) -> Chunk:
+    """The first chunk, of which the ledger knows that all came of it."""
+    chunk = place.source.read()
+    assert chunk is not None
+    place.ledger.issue(chunk)
+    place.ledger.close(chunk, {})
+    return chunk
+
+
 def test_what_was_seen_and_is_gone_at_the_next_run_is_told_with_its_range(place: Place) -> None:
     path = place.write("a.log", b"0123456789\n" * 1000)
-    first = place.source.read()
-    assert first is not None
-    place.ledger.issue(first)
-    place.ledger.close(first, {})
+    first = _read_once(place)
     path.unlink()
     place.again()
     (lost,) = place.read()
@@ -164,13 +171,23 @@ def test_what_was_seen_and_is_gone_at_the_next_run_is_told_with_its_range(place:
 def test_what_was_lost_and_is_given_again_is_read_from_there_on(place: Place) -> None:
     content = b"0123456789\n" * 1000
     path = place.write("a.log", content)
-    first = place.source.read()
-    assert first is not None
-    place.ledger.issue(first)
-    place.ledger.close(first, {})
+    first = _read_once(place)
     path.unlink()
     place.again()
     place.read()
     place.write("a.log", content)
     place.again()
     assert place.lines() == {"a.log": content[first.end:]}
+
+
+def test_a_packed_file_that_was_cut_short_goes_on_behind_what_was_read_when_it_is_given_whole(place: Place) -> None:
+    content = b"".join(b"line %d\n" % number for number in range(20_000))
+    packed = gzip.compress(content)
+    place.write("a.log.gz", packed[:len(packed) // 2])
+    place.open(follow=False)
+    *chunks, fault = place.read()
+    read = b"".join(chunk.data for chunk in chunks)
+    assert fault.fault == "truncated_gzip" and content.startswith(read + fault.data)
+    (place.logs / "a.log.gz").write_bytes(packed)
+    place.again(follow=False)
+    assert place.lines() == {"a.log.gz": content[len(read):]}

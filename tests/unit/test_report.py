@@ -296,3 +296,21 @@ def test_what_is_written_and_too_late_for_its_window_is_told(settings: Settings,
     built = report.build(settings.manifest, settings.pipeline, result, RUN)
     assert built.units[0].late == 7
     assert "late: 7 of these are written, and in no window: theirs were closed" in report.render(built)
+
+
+@pytest.mark.parametrize(("reason", "says"), [
+    ("file_lost", "give a copy of each whole file, if there is one, under the same name and run again"),
+    ("truncated_gzip", "give each whole file under the same name and run again")])
+def test_what_is_safe_for_a_file_that_is_not_whole_is_said_by_its_cause(
+        settings: Settings, tmp_path: Path, reason: str, says: str) -> None:
+    ledger = Ledger(tmp_path / "positions.db", RUN)
+    unit = ledger.begin("logs/0", "0")
+    counts = {"read": 10, "written": 9, "dead_lettered": 1, f"rejected.{reason}": 1}
+    ledger.close(_chunk(unit, unit.base + 100, ""), counts)
+    ledger.end(unit, unit.base + 100)
+    ledger.damaged(unit, "it is not whole", "")
+    ledger.settle(unit, "failed")
+    ledger.close_file()
+    built = report.build(settings.manifest, settings.pipeline, RunResult(DONE, report.ALL_LOADED, 1.0, 0.5, {}), RUN)
+    assert built.code == OVER_BUDGET
+    assert says in built.fields()["meaning"]
