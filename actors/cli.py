@@ -93,8 +93,9 @@ def _run(options: argparse.Namespace) -> int:
 def _say_if_nothing_was_found(options: argparse.Namespace) -> None:
     from actors.runtime.ledger import read_units
     from actors.runtime.messages import merged
+    from actors.runtime.units import LEDGER
 
-    counts = merged(unit.counts for unit in read_units(Path(options.state) / "positions.db"))
+    counts = merged(unit.counts for unit in read_units(Path(options.state) / LEDGER))
     if not counts.get("folded") and not counts.get("written"):
         print(f"{options.target}: nothing found in {counts.get('read', 0):,} records", file=sys.stderr)
 

@@ -44,7 +44,7 @@ from actors.runtime.ports import Source
 from actors.runtime.topology import fixed_destinations
 from actors.runtime.traced import make_origin
 from actors.runtime.trouble import Trouble
-from actors.runtime.values import Chunk
+from actors.runtime.values import FILE_LOST, Chunk
 
 #: Seconds between two commits of positions while batches are under way.
 COMMIT_S = 0.25
@@ -58,8 +58,6 @@ POLL_S = 0.1
 LOOK_S = 0.5
 #: What the ledger calls the event time that windows are counted from.
 ANCHOR = "anchor"
-#: The fault of a chunk whose bytes are gone.
-FILE_LOST = "file_lost"
 #: Why the run ended, when it was not the end of the input.
 ASKED = "the application has asked for the end of the input"
 

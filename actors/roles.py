@@ -18,6 +18,7 @@ from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import Sink, SinkOptions, Source, SourceOptions, unfit, unpacks
 from actors.runtime.topology import DEAD_LETTERS, MONITOR, aggregator_names, stage_of, writer_name
 from actors.runtime.tracing import OFF, Tracer
+from actors.runtime.units import LEDGER
 
 if TYPE_CHECKING:
     from actors.checker import Check
@@ -61,7 +62,7 @@ def _reader(manifest: Manifest) -> MakeRole:
 
     def make(post: Post) -> Role:
         state = Path(manifest.state)
-        ledger = Ledger(state / "positions.db", manifest.run, manifest.doubles)
+        ledger = Ledger(state / LEDGER, manifest.run, manifest.doubles)
         opened = _opened("source", Source, options, lambda: options.open(ledger, manifest.flow.batch_bytes, state))
         return Reader(post, manifest, ledger, opened)
 

@@ -24,12 +24,12 @@ import msgspec
 from actors.assignments import flatten, from_environment, from_flag, from_sets, lines_of, with_references
 from actors.defaults import completed
 from actors.runtime import loading
+from actors.runtime.counted_twice import why_twice
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.options import Assignment, build, overlay, unknown_key, without_password
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import REQUIRED, SinkOptions, SourceOptions, not_given
-from actors.runtime.repeats import why_twice
 from actors.runtime.sections import missing_extras
 from actors.targets import applications, import_application, target_like, told
 

@@ -21,6 +21,7 @@ from actors.runtime.database import remove_database, require_database
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Either, Manifest
 from actors.runtime.rundir import RunDirectory
+from actors.runtime.units import LEDGER
 
 MARK = "beginning-anew"
 _SHARD = re.compile(r"(?:aggregator|windows|distinct)\.\d+\.db")
@@ -45,7 +46,7 @@ def begin_anew(manifest: Manifest) -> None:
     state = Path(manifest.state)
     with closing(RunDirectory(state)):
         aggregates = [path for path in sorted(state.iterdir()) if _SHARD.fullmatch(path.name)]
-        require_database(state / "positions.db", _POSITIONS)
+        require_database(state / LEDGER, _POSITIONS)
         for path in aggregates:
             require_database(path, _AGGREGATES)
         try:
@@ -74,7 +75,7 @@ def _empty(manifest: Manifest, state: Path, aggregates: list[Path]) -> None:
         (state / name).unlink(missing_ok=True)
     if _are_deaths(state / deaths.FILE):
         (state / deaths.FILE).unlink()
-    remove_database(state / "positions.db")
+    remove_database(state / LEDGER)
     (state / MARK).unlink()
 
 

@@ -24,7 +24,8 @@ from actors.runtime.messages import merged
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.rundir import find
 from actors.runtime.settling import failed_before
-from actors.runtime.values import Unit
+from actors.runtime.units import LEDGER
+from actors.runtime.values import FILE_LOST, Unit
 
 ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"
@@ -52,6 +53,8 @@ _SAFE_BEFORE = ("files of earlier runs failed, and have open dead letters: thres
                 "thresher dlq purge {target}, or give the files again")
 _SAFE_WHEN_REFUSED = ("files were loaded before and would count twice: take them away, leave them out by "
                       "source.again = \"skip\", or count them twice by source.again = \"load\"")
+_SAFE_WHEN_LOST = ("bytes of files are gone before they were read, the rest is loaded: give a copy of each whole file, "
+                   "if there is one, under the same name and run again: only what is missing is loaded")
 _SAFE_WHEN_CUT = "files are not whole: give each whole file under the same name and run again: only the rest is loaded"
 
 
@@ -123,7 +126,7 @@ def build(
     if last is not None:
         result, run = last.result, last.run
     try:
-        units = read_units(state / "positions.db", run)
+        units = read_units(state / LEDGER, run)
     except sqlite3.Error as error:
         if asked and isinstance(error, OtherVersion):  # at the end of a run it was said
             raise
@@ -134,7 +137,7 @@ def build(
     outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in _OUTCOMES}
     read = sum(unit.counts.get("read", 0) for unit in units)
     seconds = 0.0 if result is None else result.seconds
-    told, failed = _given_again(state / "positions.db", run, units)
+    told, failed = _given_again(state / LEDGER, run, units)
     code, reason = _verdict(result, reports, told.refused, failed)
     if result is None and find(state) is not None:
         code, reason = RESUMABLE, "the run is going on: thresher status shows it"
@@ -175,7 +178,8 @@ def _given_again(ledger: Path, run: str | None, units: Sequence[Unit]) -> tuple[
 def _meaning(report: Report) -> str:
     """What the exit code means, and what is safe to do, by the causes that there are."""
     failed = [unit for unit in report.units if unit.status == "failed"] if report.code == OVER_BUDGET else []
-    causes = [_SAFE_WHEN_CUT] if any(unit.damage for unit in failed) else []
+    are_lost = {FILE_LOST in unit.rejected for unit in failed if unit.damage}
+    causes = [text for is_lost, text in ((False, _SAFE_WHEN_CUT), (True, _SAFE_WHEN_LOST)) if is_lost in are_lost]
     if any(not unit.damage for unit in failed):
         causes.insert(0, _SAFE_WHEN_BAD.format(target=report.target))
     if report.code == OVER_BUDGET:
@@ -237,7 +241,7 @@ def _verdict_of(unit: Unit, is_done: bool) -> str:
     if unit.status == "loaded":
         return f"{ACCEPTABLE}; {NOT_PUT_AWAY}"
     if unit.status == "failed" and unit.damage:
-        return LOST if unit.counts.get("rejected.file_lost") else NOT_WHOLE
+        return LOST if unit.counts.get(f"rejected.{FILE_LOST}") else NOT_WHOLE
     return {"failed": HIGH, "reading": OPEN_ENDED if is_done else UNFINISHED}.get(unit.status, ACCEPTABLE)
 
 
@@ -257,7 +261,7 @@ def _places(manifest: Manifest) -> dict[str, str]:
 def print_groups(manifest: Manifest, pipeline: Pipeline) -> None:
     """Print everything that is folded, by all runs: a JSON object for each group, one line after the other."""
     try:
-        units = read_units(Path(manifest.state) / "positions.db", ANY_RUN)
+        units = read_units(Path(manifest.state) / LEDGER, ANY_RUN)
     except sqlite3.OperationalError:  # nothing has run here
         units = []
     for group in all_groups(manifest, pipeline, units):

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from actors.runtime.database import open_for_reading
+from actors.runtime.units import LEDGER
 from actors.runtime.units import STEPS as LEDGER_STEPS
 from actors.sinks.dead_letters import now
 
@@ -95,7 +96,7 @@ def settle(connection: sqlite3.Connection, state: Path) -> None:
         sqlite3.Error: the store or the ledger cannot be used now; nothing is changed.
     """
     plan = unfinished(connection)
-    low = None if plan is None else _low(state / "positions.db", plan.key)
+    low = None if plan is None else _low(state / LEDGER, plan.key)
     if plan is None or low is None:
         return
     connection.execute("BEGIN IMMEDIATE")

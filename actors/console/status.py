@@ -15,6 +15,7 @@ from actors.runtime import deaths
 from actors.runtime.database import OtherVersion
 from actors.runtime.ledger import read_units
 from actors.runtime.rundir import find
+from actors.runtime.units import LEDGER
 from actors.telemetry.watcher import Watcher
 
 #: How many deaths are shown, and how many lines of the last one's stack.
@@ -35,7 +36,7 @@ def status(state: Path) -> dict[str, Any]:
         except (OSError, ValueError):  # it ended just now
             known["last"] = msgspec.to_builtins(read_record(state))
     try:
-        units = read_units(state / "positions.db")
+        units = read_units(state / LEDGER)
     except OtherVersion:
         raise
     except sqlite3.Error:

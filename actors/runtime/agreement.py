@@ -24,8 +24,8 @@ from actors.runtime.database import open_for_reading
 from actors.runtime.errors import ConfigError
 from actors.runtime.manifest import Manifest
 from actors.runtime.topology import process_name
+from actors.runtime.units import LEDGER
 
-LEDGER = "positions.db"
 #: What the files of shards are called, whatever they keep.
 _KINDS = ("aggregator", "windows", "distinct")
 _OUTBOX = re.compile(r"(?P<shard>aggregator\.\d+)@(?P<identity>\w+)")

@@ -13,9 +13,7 @@ from actors.runtime.given_again import Given
 from actors.runtime.manifest import Component, Manifest
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import SinkOptions
-from actors.runtime.units import STEPS
-
-LEDGER = "positions.db"
+from actors.runtime.units import LEDGER, STEPS
 
 
 def why_twice(pipeline: Pipeline, sinks: Mapping[str, Component[SinkOptions]]) -> str:

@@ -43,7 +43,8 @@ class Ledger:
 
     Args:
         path: the database file.
-        run: identity of this run; also the name of the partition of the units that begin in it. ``doubles``: for Given.
+        run: identity of this run; also the name of the partition of the units that begin in it.
+        doubles: why content counts twice that is loaded twice; empty: it does not.
     """
 
     def __init__(self, path: Path, run: str, doubles: str = "") -> None:
@@ -287,10 +288,8 @@ class Ledger:
         self._refused.clear()
         self.given.written()
 
-    def _new(
-        self, name: str, fingerprint: str, status: str, problem: str, alone: bool = False,
-        after: tuple[int, int] = (0, 0),
-    ) -> Unit:
+    def _new(self, name: str, fingerprint: str, status: str, problem: str, alone: bool = False,
+             after: tuple[int, int] = (0, 0)) -> Unit:
         key, self._next_id = self._next_id, self._next_id + 1
         low = after[0] if alone else self._tip
         unit = Unit(key, name, fingerprint, low - after[0], low, after[1], None, status, {}, problem)

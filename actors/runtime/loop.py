@@ -32,6 +32,7 @@ from actors.runtime import actions, messages, procfs, rundir, tree
 from actors.runtime.agreement import require_agreement
 from actors.runtime.board import SupervisorBoard, create_board
 from actors.runtime.child import Mode
+from actors.runtime.counted_twice import require_new
 from actors.runtime.deaths import Recorder
 from actors.runtime.desk import Desk, Reload
 from actors.runtime.errors import ConfigError
@@ -41,7 +42,6 @@ from actors.runtime.health import Sample
 from actors.runtime.mailbox import ControlBox
 from actors.runtime.manifest import Manifest, load_manifest
 from actors.runtime.policy import policy_of
-from actors.runtime.repeats import require_new
 from actors.runtime.restart import Exit, exit_of
 from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory, stack_file
 from actors.runtime.settling import settle

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
-from actors.runtime.asked_again import GivenAgain
+from actors.runtime.given_again_port import GivenAgain
 from actors.runtime.values import Chunk, LettersOf, Payload, Refusal, Unit
 
 

@@ -17,10 +17,9 @@ from pathlib import Path
 from actors.runtime.at_hand import is_alone
 from actors.runtime.database import open_database, open_for_reading, transaction
 from actors.runtime.manifest import Manifest
-from actors.runtime.units import STEPS
+from actors.runtime.units import LEDGER, STEPS
 from actors.runtime.values import LettersOf
 
-LEDGER = "positions.db"
 #: Numbers and what letters are known by, of units ``u`` (and what took their place, ``r``).
 _REPLACED = """
 SELECT u.id, u.partition, r.start, u."end", u.name, r.same FROM replaced r JOIN units u ON u.id = r.unit

@@ -8,6 +8,8 @@ import msgspec
 
 from actors.runtime.values import Unit
 
+#: The file of the ledger, in the state directory.
+LEDGER = "positions.db"
 STEPS = ("""
 CREATE TABLE units (
     id INTEGER PRIMARY KEY, run TEXT NOT NULL, partition TEXT NOT NULL, name TEXT NOT NULL, fingerprint TEXT NOT NULL,

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+#: The fault of a chunk whose bytes were there, and are gone before they were read.
+FILE_LOST = "file_lost"
+
 
 class Chunk(msgspec.Struct, frozen=True):
     """A run of whole lines of one input unit (for files: of one file), the payload of a batch.

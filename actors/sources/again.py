@@ -19,8 +19,8 @@ from hashlib import blake2b
 from io import FileIO
 from typing import Literal, NamedTuple
 
-from actors.runtime.asked_again import GivenAgain
 from actors.runtime.given_again import AGAIN
+from actors.runtime.given_again_port import GivenAgain
 from actors.runtime.ports import UnitLedger
 from actors.runtime.progress import progress
 from actors.runtime.values import Unit

@@ -39,12 +39,12 @@ from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
-from actors.runtime.values import Chunk, Unit
+from actors.runtime.values import FILE_LOST, Chunk, Unit
 from actors.sources.files import Files
 from actors.sources.listing import Listing
 from actors.sources.lookout import Lookout
 from actors.sources.packed import Packed
-from actors.sources.tail import LOST, Changed, Limits, Tail
+from actors.sources.tail import Changed, Limits, Tail
 
 #: Paths that ``describe`` names before it only counts.
 _NAMED = 3
@@ -206,7 +206,7 @@ class DirectorySource(Source):
             self._lookout.leave(tail)
             return None
         self._lookout.remark(tail)
-        if chunk is not None and chunk.fault == LOST:
+        if chunk is not None and chunk.fault == FILE_LOST:
             self._ledger.damaged(tail.unit, chunk.detail, tail.unit.prefix)
         if chunk is not None:
             self._take_turns([tail])

@@ -31,9 +31,9 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from msgspec import Meta
 
-from actors.runtime.asked_again import GivenAgain
 from actors.runtime.disk import sync_folder
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
+from actors.runtime.given_again_port import GivenAgain
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate

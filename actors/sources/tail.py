@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from actors.runtime.values import Chunk, Unit
+from actors.runtime.values import FILE_LOST, Chunk, Unit
 from actors.sources.content import Sum
 from actors.sources.cutter import BOM
 
@@ -38,9 +38,6 @@ _ANCHOR_BYTES = 256
 _BLOCK_BYTES = 256 * 1024
 #: What the fingerprints of such units begin with.
 KIND = "tail:"
-#: The fault of bytes that were there, and are gone before they were read.
-LOST = "file_lost"
-
 #: Faults of a packed content that ends before it should: the last bytes may be the half of a line.
 _CUT_OFF = ("truncated_", "corrupt_")
 
@@ -283,7 +280,7 @@ class Tail:
     def _gone(self, end: int, detail: str) -> Chunk:
         prefix = self._tear()
         start, self.position, self._searched = self.position, end, end
-        return Chunk(self.unit.id, self.unit.name, start, end, start, self.line, b"", LOST, detail, prefix=prefix)
+        return Chunk(self.unit.id, self.unit.name, start, end, start, self.line, b"", FILE_LOST, detail, prefix=prefix)
 
     def _sum_up(self, data: bytes) -> str:
         """These bytes are read; return what the unit is known by."""

@@ -23,6 +23,7 @@ from actors.runtime.eventlog import Follower, Happened
 from actors.runtime.events import ActorDied, ActorView
 from actors.runtime.manifest import load_manifest
 from actors.runtime.topology import stage_of
+from actors.runtime.units import LEDGER
 from actors.telemetry.flow import flow_between
 from actors.telemetry.model import ActorStatus, Happening, Snapshot, Status
 from actors.telemetry.outcomes import Outcomes
@@ -60,7 +61,7 @@ class Watcher:
         self._state = Path(self.manifest.state)
         self._board = BoardReader(run_dir / rundir.BOARD)
         self._log = Follower(run_dir)
-        self._outcomes = Outcomes(self._state / "positions.db")
+        self._outcomes = Outcomes(self._state / LEDGER)
         self._happenings: deque[Happening] = deque(maxlen=HAPPENINGS)
         self._deaths: Counter[str] = Counter()
         self._restarts: Counter[str] = Counter()

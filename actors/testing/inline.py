@@ -14,6 +14,7 @@ from actors.runtime.messages import Counts, merged
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.state import merge_of, read_state
 from actors.runtime.topology import DEAD_LETTERS, aggregator_names
+from actors.runtime.units import LEDGER
 from actors.runtime.values import DeadLetter, Unit
 from actors.testing.faults import Faults
 from actors.testing.world import RUN, Shape, World
@@ -128,7 +129,7 @@ def result_of(world: World) -> InlineResult:
     Raises:
         AssertionError: the outcomes do not add up to what was read.
     """
-    units = read_units(world.folder / "positions.db", RUN)
+    units = read_units(world.folder / LEDGER, RUN)
     counts = merged(unit.counts for unit in units)
     outcomes = sum(counts.get(name, 0) for name in _OUTCOMES)
     if counts.get("read", 0) != outcomes:

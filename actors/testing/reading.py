@@ -9,6 +9,7 @@ from pathlib import Path
 
 from actors.runtime.ledger import Ledger
 from actors.runtime.ports import Source, SourceOptions, unfit
+from actors.runtime.units import LEDGER
 from actors.runtime.values import Chunk, Unit
 
 #: Seconds that nothing here takes.
@@ -39,7 +40,7 @@ class Reading:
         self.finished: list[Unit] = []
         self.has_nothing_now = False
         state.mkdir(parents=True, exist_ok=True)
-        self.ledger = Ledger(state / "positions.db", "contract")
+        self.ledger = Ledger(state / LEDGER, "contract")
         try:
             self.source = options.open(self.ledger, batch_bytes, state)
             problem = unfit(self.source, Source, options)

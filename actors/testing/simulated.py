@@ -23,6 +23,7 @@ from actors.runtime.rows import traveller
 from actors.runtime.shard import ShardState
 from actors.runtime.topology import DEAD_LETTERS, ChildSpec, aggregator_names, downstream, writer_name
 from actors.runtime.tracing import Tracer
+from actors.runtime.units import LEDGER
 from actors.runtime.worker import PoolWorker, Work
 from actors.shards import open_shard
 from actors.testing.memory import InlineSink, MemoryStore
@@ -139,7 +140,7 @@ def _make_role(world: Surroundings, name: str, post: Post) -> Role:
     stage, _, which = name.partition(".")
     manifest, pipeline = world.manifest, world.pipeline
     if stage == "reader":
-        ledger = world.files[name] = Ledger(world.folder / "positions.db", manifest.run)
+        ledger = world.files[name] = Ledger(world.folder / LEDGER, manifest.run)
         return world.make_reader(post, ledger)
     if stage == "aggregator":
         emitted = {sink: world.sinks[sink] for sink in manifest.emit_sinks}

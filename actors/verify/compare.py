@@ -15,6 +15,7 @@ from actors.runtime.ledger import read_units
 from actors.runtime.manifest import Manifest
 from actors.runtime.pipeline import Fold, Pipeline
 from actors.runtime.state import merge_of, read_state
+from actors.runtime.units import LEDGER
 from actors.runtime.values import Unit
 from actors.sinks.dead_letters import DeadLetters, read_letters
 from actors.verify.plan import BATCHES, KILLED, REPEATED, SPREAD
@@ -66,7 +67,7 @@ def outcome_of(manifest: Manifest, pipeline: Pipeline) -> Outcome:
     """Read the state directory of a run that has ended."""
     state = Path(manifest.state)
     try:
-        units = read_units(state / "positions.db", manifest.run)
+        units = read_units(state / LEDGER, manifest.run)
     except sqlite3.Error:
         units = []
     places: dict[str, dict[Any, Any]] = {}

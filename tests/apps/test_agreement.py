@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.runtime.agreement import LEDGER, Partition, committed_in, what_is_behind
+from actors.runtime.agreement import Partition, committed_in, what_is_behind
 from actors.runtime.ledger import Ledger
+from actors.runtime.units import LEDGER
 from actors.runtime.values import Chunk
 from tests.powercut.cuts import EVERYWHERE, HOURS, Job, start
 
