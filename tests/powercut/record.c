@@ -2,8 +2,8 @@
  * power cut would leave of them. Preloaded; one log for all processes, appended record by record, whole.
  *
  *   POWERCUT_ROOT   the folder (an absolute path, without links)
- *   POWERCUT_LOG    the log
- *   POWERCUT_MS     how long each flush takes besides, in milliseconds (a slow disk)
+ *   POWERCUT_LOG    the log; without it nothing is recorded, and flushes take their time all the same
+ *   POWERCUT_MS     how long each flush takes besides, in milliseconds (a slow disk); that of a write that waits, too
  *   POWERCUT_FULL   once this file is there everything that would change the folder fails with EROFS
  *
  * A change is logged before it is done, a flush after it: so a change that a flush in the log comes behind was covered by
@@ -75,19 +75,20 @@ __attribute__((constructor)) static void begin(void)
     root = kept("POWERCUT_ROOT");
     full = kept("POWERCUT_FULL");
     flush_ms = getenv("POWERCUT_MS") ? atol(getenv("POWERCUT_MS")) : 0;
-    if (!log_path || !root)
+    if (!root)
         return;
     root_length = strlen(root);
-    open_log();
+    if (log_path)
+        open_log();
 }
 
-static int below(const char *path) { return log_fd >= 0 && !strncmp(path, root, root_length); }
+static int below(const char *path) { return root && !strncmp(path, root, root_length); }
 
 /* The absolute path of a name, which need not exist: its folder is resolved, not the last part. */
 static int absolute(int folder, const char *name, char *out)
 {
     char whole[PATH_MAX * 2], dir[PATH_MAX];
-    if (log_fd < 0 || !name)
+    if (!root || !name)
         return 0;
     if (name[0] == '/') {
         snprintf(whole, sizeof whole, "%s", name);
@@ -122,7 +123,7 @@ static int inode_of(int fd, uint64_t *inode)
 {
     char link[64], path[PATH_MAX];
     struct stat status;
-    if (log_fd < 0)
+    if (!root)
         return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
@@ -140,6 +141,8 @@ static void record(int kind, const char *path, const struct iovec *data, int cou
 {
     struct iovec parts[64 + 2];
     int saved = errno;
+    if (!log_path)
+        return;
     struct header header = { .kind = kind, .path = path ? strlen(path) : 0, .data = length, .inode = inode,
                              .offset = offset };
     keep_log_open();
@@ -173,7 +176,7 @@ static void record_write(uint64_t inode, const struct iovec *parts, int count, u
 
 static int is_full(void)
 {
-    return full && log_fd >= 0 && !access(full, F_OK);
+    return full && root && !access(full, F_OK);
 }
 
 #define REFUSED(result) do { if (is_full()) { errno = EROFS; return result; } } while (0)
@@ -214,10 +217,19 @@ static uint64_t place(int fd)
     return lseek(fd, 0, SEEK_CUR);
 }
 
+static void take_time(void)
+{
+    struct timespec time = { flush_ms / 1000, flush_ms % 1000 * 1000000 };
+    if (flush_ms)
+        nanosleep(&time, NULL);
+}
+
 static void flush_if_direct(int fd, uint64_t inode)
 {
-    if (fcntl(fd, F_GETFL) & (O_DSYNC | O_SYNC))
+    if (fcntl(fd, F_GETFL) & (O_DSYNC | O_SYNC)) {
+        take_time();
         record(FLUSH, NULL, NULL, 0, 0, inode, 0);
+    }
 }
 
 #define BEFORE(fd, parts, count, offset) uint64_t inode; int ours = inode_of(fd, &inode); if (ours) { REFUSED(-1); \
@@ -293,10 +305,7 @@ static void flushed(int fd, int done)
     struct stat status;
     if (done || !inode_of(fd, &inode) || fstat(fd, &status))
         return;
-    if (flush_ms) {
-        struct timespec time = { flush_ms / 1000, flush_ms % 1000 * 1000000 };
-        nanosleep(&time, NULL);
-    }
+    take_time();
     if (S_ISDIR(status.st_mode)) {
         char link[64], path[PATH_MAX];
         snprintf(link, sizeof link, "/proc/self/fd/%d", fd);

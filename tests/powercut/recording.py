@@ -14,15 +14,29 @@ SOURCE = Path(__file__).with_name("record.c")
 
 def require_recorder(folder: Path) -> Path:
     """The library to preload, made in this folder; without a compiler a test is skipped on a laptop and fails in CI."""
+    library = build(folder)
+    if library is not None:
+        return library
+    message = "no C compiler is installed (apt-get install gcc libc6-dev)"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def build(folder: Path) -> Path | None:
+    """Make the library in this folder; None: there is no compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        message = "no C compiler is installed (apt-get install gcc libc6-dev)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        return None
     library = folder / "record.so"
     subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"], check=True)
     return library
+
+
+def slowed(library: Path, root: Path, flush_ms: int) -> dict[str, str]:
+    """The environment in which each flush below ``root`` takes so long besides; nothing is recorded."""
+    return {**os.environ, "LD_PRELOAD": str(library), "POWERCUT_ROOT": str(root.resolve()),
+            "POWERCUT_MS": str(flush_ms)}
 
 
 def recorded(library: Path, root: Path, log: Path, flush_ms: int = 0, read_only: Path | None = None) -> dict[str, str]:
