@@ -52,6 +52,8 @@ COMMIT_S = 0.25
 FEW_RECORDS = 10
 #: So many bytes are issued in one turn, about, when chunks are small: what a turn costs is shared by small files.
 TURN_BYTES = 64 * 1024
+#: And so many while every worker has enough in hand: they wait for nothing, and the chunks for the disk once.
+IDLE_TURN_BYTES = 8 * 1024 * 1024
 #: Seconds between two looks at a source that had nothing.
 POLL_S = 0.1
 #: Seconds between two looks at which units have fallen silent.
@@ -261,9 +263,11 @@ class Reader:
         self._is_new = False
 
     def _issue_some(self, now: float) -> bool:
-        """Issue a chunk, and further ones as long as they are small: they are recorded in one transaction."""
+        """Issue a chunk, and further ones as long as they are small, or no worker has credit: they are recorded in one
+        transaction."""
+        is_idle = len(self._origin) and not self._origin.credit()
         size = some = self._issue(now)
-        while some and size < TURN_BYTES:
+        while some and size < (IDLE_TURN_BYTES if is_idle else TURN_BYTES):
             some = self._issue(now)
             size += some
         return size > 0

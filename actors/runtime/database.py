@@ -6,6 +6,8 @@ changed: what is to be different is a step more, and an older file is given thos
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,11 +20,16 @@ from actors.runtime.errors import ConfigError
 Step = str | Callable[[sqlite3.Connection], None]
 
 
+#: Where a file says that readers, and writers, use a log (2), or a journal (1): bytes 18 and 19 of its header.
+_LOGGED = slice(18, 20)
+_CAN_MAKE = "serialize" in vars(sqlite3.Connection)  # how SQLite was compiled
+
+
 class OtherVersion(ConfigError, sqlite3.DatabaseError):
     """To those who only look, a file of another version is one that cannot be read, like others; the text says why."""
 
 
-def open_database(path: Path, steps: Sequence[Step]) -> sqlite3.Connection:
+def open_database(path: Path, steps: Sequence[Step], begun: Step = "") -> sqlite3.Connection:
     """Open (or make) a database in WAL mode, in autocommit: transactions are begun by hand.
 
     A commit is on the disk when it returns: it survives the death of any process, and that of the machine. Who commits
@@ -32,12 +39,16 @@ def open_database(path: Path, steps: Sequence[Step]) -> sqlite3.Connection:
         path: the file; its folder is made, too.
         steps: how a file comes about: the first makes it, each further one brings it forward by a version. Those that
             a file lacks are done in one transaction: it has them all, or is as it was.
+        begun: what a file that is made here has besides; may have, so who opens it looks.
 
     Raises:
         ConfigError: the file was made by a newer version.
         sqlite3.Error: it cannot be opened or is no database, or a step failed.
     """
     make_folder(path.parent)
+    if _CAN_MAKE and not any(os.path.lexists(name) for name in (path, f"{path}-wal")):
+        with contextlib.suppress(OSError):  # or SQLite makes it, or says why it cannot be
+            _make(path, [*steps, begun], len(steps))
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
     try:
         path.chmod(0o600)
@@ -53,16 +64,44 @@ def open_database(path: Path, steps: Sequence[Step]) -> sqlite3.Connection:
     return connection
 
 
+def _make(path: Path, steps: Sequence[Step], version: int) -> None:
+    """Make the file whole, with one flush: SQLite would wait for the disk eight times. Its name is flushed with the
+    first commit, for SQLite flushes the folder with its log; until then it may be gone, as if nobody had made it.
+
+    Raises:
+        sqlite3.Error: a step failed.
+        OSError: it cannot be made, or not so (a file system without links).
+    """
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        _take_steps(connection, steps, version)
+        image = bytearray(connection.serialize())
+    image[_LOGGED] = b"\x02\x02"
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(image)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(new, path)  # not a rename, which would take the place of what somebody else has just made
+    finally:
+        new.unlink(missing_ok=True)
+
+
 def _bring_forward(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    for step in steps[_version(connection):]:  # none: somebody else was faster
+    _take_steps(connection, steps[_version(connection):], max(_version(connection), len(steps)))  # none: others did
+    connection.execute("COMMIT")
+
+
+def _take_steps(connection: sqlite3.Connection, steps: Sequence[Step], version: int) -> None:
+    for step in steps:
         if isinstance(step, str):
             for statement in _statements(step):
                 connection.execute(statement)
         else:
             step(connection)
-    connection.execute(f"PRAGMA user_version={max(_version(connection), len(steps))}")
-    connection.execute("COMMIT")
+    connection.execute(f"PRAGMA user_version={version}")
 
 
 def _statements(script: str) -> Iterator[str]:

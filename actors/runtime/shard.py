@@ -85,7 +85,7 @@ class ShardFile:
     """
 
     def __init__(self, path: Path, steps: Sequence[Step], shards: int) -> None:
-        self.connection = open_database(path, steps)
+        self.connection = open_database(path, steps, f"INSERT INTO layout VALUES ({shards})")
         self.connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
         row = self.connection.execute("SELECT shards FROM layout").fetchone()
         if row is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -73,6 +74,54 @@ def test_a_file_of_this_version_is_given_no_step(path: Path) -> None:
     for _ in range(2):
         open_database(path, [FIRST]).close()
     assert ask(path, "SELECT count(*) FROM things") == [(1,)]
+
+
+def test_a_file_that_is_made_waits_for_the_disk_once_and_leaves_nothing_beside_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushes: list[int] = []
+    monkeypatch.setattr("os.fsync", flushes.append)
+    open_database(path, [FIRST, SECOND], "INSERT INTO things VALUES ('begun', 1)").close()
+    assert len(flushes) == 1
+    assert ask(path, "SELECT name FROM things") == [("a; b",), ("begun",)]
+    assert ask(path, "PRAGMA journal_mode") == [("wal",)]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [left.name for left in path.parent.iterdir() if left.name.endswith(".new")] == []
+
+
+def test_a_file_is_made_where_the_file_system_has_no_links(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*names: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    open_database(path, [FIRST, SECOND]).close()
+    assert (ask(path, "SELECT * FROM things"), version(path)) == ([("a; b", 7)], 2)
+    assert [left.name for left in path.parent.iterdir()] == [path.name]
+
+
+def test_a_log_without_its_file_is_not_taken_for_that_of_a_new_one(path: Path, tmp_path: Path) -> None:
+    with closing(open_database(path, [FIRST])) as other:
+        other.execute("INSERT INTO things VALUES ('of old')")
+        log = Path(f"{path}-wal").read_bytes()
+    new = tmp_path / "new.db"
+    Path(f"{new}-wal").write_bytes(log)
+    open_database(new, [FIRST]).close()
+    assert ask(new, "SELECT name FROM things") == [("a; b",)]
+
+
+def test_who_makes_a_file_at_the_same_time_as_another_takes_the_other_s(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def late(new: Path, name: Path) -> None:
+        monkeypatch.setattr("os.link", link)
+        open_database(path, [FIRST, "INSERT INTO things VALUES ('the other')"]).close()
+        link(new, name)
+
+    monkeypatch.setattr("os.link", late)
+    open_database(path, [FIRST, "INSERT INTO things VALUES ('this')"]).close()
+    assert ask(path, "SELECT name FROM things") == [("a; b",), ("the other",)]
 
 
 def test_a_step_may_be_code(path: Path) -> None:
