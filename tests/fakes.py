@@ -111,7 +111,7 @@ class MemoryLedger:
         unit = self.units[chunk.unit - 1]
         unit.low = chunk.end
         unit.prefix = chunk.prefix or unit.prefix
-        unit.lines += chunk.data.count(b"\n")
+        unit.lines += chunk.data.count(b"\n") if chunk.lines < 0 else chunk.lines
         for name, count in counts.items():
             unit.counts[name] = unit.counts.get(name, 0) + count
 

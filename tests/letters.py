@@ -56,9 +56,9 @@ def folded(state: Path) -> int:
 
 
 def reject(tmp_path: Path) -> Path:
-    """Make a run that rejects five lines of a file, two pieces of a line, and the rest of another file."""
+    """Make a run that rejects five lines of a file, two that are too long, and the rest of another file."""
     write(tmp_path / "logs/01.tsv.gz", b"gaid\tgood\t1.5\t-2.5\t1,2", NORTH % 1, b"idfa\tshort", NORTH % 2,
-          b"\0\xff\x1b[31m\tred", b"dvid\tlong\t1.5\t2.5\t" + b"1," * 60, b"adid\tid\t\xffnorth\t2.0\t5")
+          b"\0\xff\x1b[31m\tred", *[b"dvid\tlong\t1.5\t2.5\t" + b"1," * 60] * 2, b"adid\tid\t\xffnorth\t2.0\t5")
     whole = gzip.compress(b"".join(b"gaid\tid%d\t1.5\t-2.5\t1,2\n" % number for number in range(50)))
     (tmp_path / "logs/02.tsv.gz").write_bytes(whole[:-40])
     done = load(f"{tmp_path}/logs/*", tmp_path / "state", *STRICT, "source.max_line_bytes=100", "source.damaged=accept")

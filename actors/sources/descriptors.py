@@ -7,7 +7,8 @@ from collections import OrderedDict
 from io import FileIO
 
 from actors.sources.inflate import open_regular
-from actors.sources.tail import Changed, Key
+from actors.sources.marks import Key
+from actors.sources.tail import Changed
 
 
 class Descriptors:

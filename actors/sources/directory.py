@@ -60,7 +60,7 @@ class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=
         pattern: which names in a directory.
         follow: False: read what is there to its end, and end.
         recursive: also what is in directories in directories.
-        max_line_bytes: longest line, its newline included; a longer one goes to the dead letters, in pieces.
+        max_line_bytes: longest line, its newline included; a longer one is one dead letter, without its bytes.
         idle_timeout_s: a file that has been silent for so long is not waited for by the watermark; one that was
             renamed or deleted has ended then; a compressed one is complete then.
         again: what becomes of a file that an earlier run has read to its end, and that has nothing more: ``skip``: it

@@ -57,7 +57,7 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         pattern: which files, e.g. ``data/appsinstalled/*.tsv.gz``; ``**`` stands for any number of folders.
         paths: more files or patterns. A file that is named here and does not exist is reported.
         rename: what becomes of a finished file: ``dot`` puts a dot before its name, ``none`` leaves it.
-        max_line_bytes: longest line, its newline included; a longer one goes to the dead letters, in pieces.
+        max_line_bytes: longest line, its newline included; a longer one is one dead letter, without its bytes.
         damaged: what becomes of a packed file that is cut short or damaged, when all that can be read of it is loaded:
             ``fail``: it keeps its name and the exit code is 4, however few records are missing; given again whole
             under its name, it goes on behind what was read. ``accept``: it is put away, if its error rate allows.

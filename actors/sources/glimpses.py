@@ -12,8 +12,9 @@ from actors.sources import inflate, packed
 from actors.sources.content import Content
 from actors.sources.descriptors import Descriptors
 from actors.sources.listing import Seen
+from actors.sources.marks import HEAD_BYTES, Key
 from actors.sources.recognise import Look
-from actors.sources.tail import HEAD_BYTES, Changed, Key
+from actors.sources.tail import Changed
 
 _Rest = TypeVarTuple("_Rest")
 

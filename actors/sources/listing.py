@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from actors.runtime.errors import plain_reason
-from actors.sources.tail import Key
+from actors.sources.marks import Key
 
 
 class Seen(NamedTuple):

@@ -13,8 +13,9 @@ from actors.sources.amounts import Amounts
 from actors.sources.descriptors import Descriptors
 from actors.sources.glimpses import Glimpses, text_of
 from actors.sources.listing import Seen, beside, concerns
+from actors.sources.marks import KIND, Key, Mark, digest
 from actors.sources.recognise import RULES, Look, Memory, Rule, is_unchanged, names
-from actors.sources.tail import KIND, Key, Limits, Mark, Tail, digest
+from actors.sources.tail import Limits, Tail
 from actors.sources.wanted import Problems, Search, listing_of, watch_for
 from actors.sources.wholeness import goes_on
 
@@ -58,13 +59,12 @@ class Lookout:
         self._glimpses = Glimpses(ledger, self._open, options.idle_timeout_s if options.follow else 0.0, self._ask)
         self._problems = Problems(ledger, options.follow)
         self._lost: list[Tail] = []
-        self._may_come = False
+        self._may_come = self._is_noticed = False
         self._grown: list[Tail] = []
         self._watch = watch_for(options)
         self._watched: dict[str, str] = {}
         self._looks = 0
         self._look_at = self._not_before = 0.0
-        self._is_noticed = False
         self.is_asked = True
         #: Bytes read, and in all, of what this run reads.
         self.progress = Amounts()

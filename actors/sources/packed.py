@@ -14,8 +14,9 @@ from actors.sources import inflate
 from actors.sources.cutter import Cutter
 from actors.sources.formats import packing_of
 from actors.sources.gunzip import MAGIC
+from actors.sources.marks import HEAD_BYTES
 from actors.sources.streams import ByteStream
-from actors.sources.tail import HEAD_BYTES, Limits, Tail
+from actors.sources.tail import Limits, Tail
 
 
 def is_packed(file: FileIO, path: str) -> bool:
@@ -64,7 +65,8 @@ class Packed:
             own.seek(0)
             unit = msgspec.structs.replace(tail.unit, low=tail.position, lines=tail.line - 1)
             stream = inflate.byte_stream(own, tail.path)
-            self._cutters[tail.unit.id] = own, stream, Cutter(stream, unit, tail.take_recorded(), *self._limits)
+            cutter = Cutter(stream, unit, tail.take_recorded(), *self._limits, passed=tail.passing_by)
+            self._cutters[tail.unit.id] = own, stream, cutter
         chunk = self._cutters[tail.unit.id][2].next()
         if chunk is None:
             own, stream, _ = self._cutters.pop(tail.unit.id)

@@ -26,7 +26,8 @@ from typing import NamedTuple
 
 from actors.sources.content import EARLY_SIZES, NO_EARLY, Content
 from actors.sources.listing import Seen, is_related
-from actors.sources.tail import HEAD_BYTES, Mark, Tail, digest
+from actors.sources.marks import HEAD_BYTES, Mark, digest
+from actors.sources.tail import Tail
 
 
 class Look(NamedTuple):

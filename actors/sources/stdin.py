@@ -22,9 +22,11 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.progress import progress
 from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
-from actors.sources.cutter import BOM
+from actors.sources.cutter import BOM, HELD_BYTES
+from actors.sources.holes import AT_CONTENT, AT_LINE, LOOK_BACK, Passing, explain, least_after, sound
 
 #: Bytes that are asked of a pipe at a time: what one holds.
 _BLOCK_BYTES = 64 * 1024
@@ -34,7 +36,7 @@ class Stdin(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Read standard input to its end.
 
     Attributes:
-        max_line_bytes: longest line, its newline included; a longer one goes to the dead letters, in pieces.
+        max_line_bytes: longest line, its newline included; a longer one is one dead letter, without its bytes.
 
     Example::
 
@@ -78,13 +80,14 @@ class StdinSource(Source):
         self._batch_bytes = min(batch_bytes, options.max_line_bytes)
         self._buffer = bytearray()
         self._searched = 0
-        self._inside = False
+        self._passing: Passing | None = None  # a line whose end has not come yet, and whose bytes are not kept
         self._at_end = False
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         self._from = os.lseek(fd, 0, os.SEEK_CUR) if self._is_file else 0  # somebody may have read the first lines
         self._unit = unit = ledger.begin("stdin", self._fingerprint(), alone=True)
         self._position = unit.low
         self._line = unit.lines + 1
+        self._least = self._look_back()  # NULs that are a hole at the position; 0: no line begins there
         self._recorded = deque(ledger.boundaries(unit))
         # A reader that came to the end has read nothing that it did not pass on.
         self._is_torn = not self._is_file and unit.end is None and (unit.low > 0 or bool(self._recorded))
@@ -137,7 +140,8 @@ class StdinSource(Source):
     def _fill(self, size: int) -> bool:
         """Read what is there; return whether anything was, or the end."""
         if self._is_file:
-            data = os.pread(self._fd, size, self._from + self._position + len(self._buffer))
+            passed = 0 if self._passing is None else self._passing.size
+            data = os.pread(self._fd, size, self._from + self._position + passed + len(self._buffer))
         elif select.select([self._fd], [], [], 0)[0]:
             data = os.read(self._fd, size)
         else:
@@ -146,18 +150,47 @@ class StdinSource(Source):
         self._at_end = not data
         return True
 
+    def _look_back(self) -> int:
+        if not self._is_file or not self._position:
+            return AT_CONTENT
+        size = min(self._position, LOOK_BACK)
+        before = os.pread(self._fd, size, self._from + self._position - size)
+        return least_after(before, size == self._position) if before else AT_CONTENT
+
     def _cut(self) -> Chunk | None:
+        if self._passing is not None or not self._least:
+            return self._pass_over()
         size = len(self._buffer)
         if size < self._batch_bytes and not self._at_end and self._is_more():
             return None
-        cut = 0 if self._inside else self._buffer.rfind(b"\n", 0, self._batch_bytes) + 1
+        cut = self._buffer.rfind(b"\n", 0, self._batch_bytes) + 1
         cut = cut or self._buffer.find(b"\n", self._searched, self._max_line_bytes) + 1
         self._searched = size
-        if not cut and size > self._max_line_bytes:
-            cut = self._max_line_bytes
-        elif not cut and self._at_end:
+        if not cut and self._at_end and size <= self._max_line_bytes:
             cut = size
-        return self._chunk(cut) if cut else None
+        if cut and (good := sound(self._buffer, cut, self._least)):
+            return self._chunk(good)
+        return self._pass_over() if cut or size > self._max_line_bytes else None
+
+    def _pass_over(self) -> Chunk | None:
+        """Go behind a line whose bytes are not kept, as far as it is there; None: its end is not."""
+        passing = self._passing = self._passing or Passing(self._least)
+        used = passing.feed(self._buffer)
+        is_over = passing.is_over(used, self._buffer)
+        del self._buffer[:used]
+        progress()  # there may be gigabytes
+        return self._odd(passing) if (is_over or self._at_end) and passing.size else None
+
+    def _odd(self, passing: Passing) -> Chunk:
+        """What was passed over, as one fault."""
+        start, end, most = self._position, self._position + passing.size, self._max_line_bytes
+        reason = passing.reason(most, not self._least) or "line_too_long"
+        chunk = Chunk(self._unit.id, "stdin", start, end, start, self._line, b"", reason,
+                      explain(reason, self._line, start, passing, most), int(passing.ends_line))
+        self._passing, self._position, self._searched = None, end, 0
+        self._least = AT_LINE if passing.ends_line else AT_CONTENT if passing.in_hole else 0
+        self._line += chunk.lines
+        return chunk
 
     def _is_more(self) -> bool:
         """Whether more can be had at once: then a chunk is not made of the little that is there."""
@@ -167,29 +200,54 @@ class StdinSource(Source):
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
         self._searched = 0
-        ends = data.endswith(b"\n")
-        fault = "line_too_long" if self._inside or not (ends or (self._at_end and not self._buffer)) else ""
-        self._inside = bool(fault) and not ends
-        detail = fault and f"line {self._line} is longer than {self._max_line_bytes} bytes (max_line_bytes)"
+        self._least = AT_LINE
         start, end = self._position, self._position + size
         self._position = end
         if start == 0:
             data = data.removeprefix(BOM)
-        chunk = Chunk(self._unit.id, "stdin", start, end, end - len(data), self._line, data, fault, detail)
+        chunk = Chunk(self._unit.id, "stdin", start, end, end - len(data), self._line, data)
         self._line += data.count(b"\n")
         return chunk
 
     def _again(self, start: int, end: int) -> Chunk:
         """A range that was on its way: of a file it is cut so again, of a pipe it is gone."""
-        if self._is_file:
-            while len(self._buffer) < end - start and not self._at_end:
-                self._fill(end - start - len(self._buffer))
-            if len(self._buffer) >= end - start:
-                self._at_end = False
-                return self._chunk(end - start)
-            self._buffer.clear()
+        if self._is_file and (chunk := self._from_file(end - start)):
+            return chunk
+        self._buffer.clear()
         return self._lost(end, f"the bytes {start} to {end} of standard input were on their way when their reader "
                           "died, and cannot be read again: whether they were finished is not known")
+
+    def _from_file(self, size: int) -> Chunk | None:
+        """Cut so many bytes again; None: the file has them no more."""
+        self._fill_to(min(size, max(self._max_line_bytes, HELD_BYTES)))
+        passing = Passing(self._least)
+        used = passing.feed(self._buffer[:size])
+        if len(self._buffer) < size and passing.is_over(used, self._buffer):
+            self._fill_to(size)  # whole lines, cut with another limit
+        elif len(self._buffer) < size:
+            self._passing = passing
+            while passing.size < size:
+                self._buffer.clear()
+                if not self._fill(min(_BLOCK_BYTES, size - passing.size)) or self._at_end:
+                    self._passing = None
+                    return None
+                before = passing.size
+                passing.feed(self._buffer)
+                passing.size = before + len(self._buffer)
+            self._buffer.clear()
+            return self._odd(passing)
+        if len(self._buffer) < size:
+            return None
+        self._at_end = False
+        reason = passing.reason(self._max_line_bytes, not self._least) if used == size else ""
+        if not reason:
+            return self._chunk(size)
+        del self._buffer[:size]
+        return self._odd(passing)
+
+    def _fill_to(self, size: int) -> None:
+        while len(self._buffer) < size and not self._at_end:
+            self._fill(size - len(self._buffer))
 
     def _lost(self, end: int, detail: str) -> Chunk:
         start, self._position = self._position, end

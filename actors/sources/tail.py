@@ -10,6 +10,8 @@ Guarantees:
 
 * Each chunk is made of whole lines, as long as the file goes on: a line without its newline waits for it, and is looked
   through for it once only. Of a file that has ended the last line is a line.
+* A hole of NULs, and a line that is too long, is one fault without its bytes, as soon as its end is there: until then
+  it is passed over block by block, and each block once.
 * Ranges that were on their way at a crash are cut exactly so again, or given as faults when the file has them no more.
 * A file that was cut short, or written anew, is noticed before anything of it is given: ``Changed``. What cannot be
   noticed while it is open is a file that has the same head, and the same bytes before the position, as the one before.
@@ -21,78 +23,27 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
 
+from actors.runtime.progress import progress
 from actors.runtime.values import FILE_LOST, Chunk, Unit
 from actors.sources.content import Sum
-from actors.sources.cutter import BOM
+from actors.sources.cutter import BOM, HELD_BYTES
+from actors.sources.holes import AT_CONTENT, AT_LINE, LOOK_BACK, WITHIN, Passing, explain, least_after, sound
+from actors.sources.marks import HEAD_BYTES, Key, Mark
 
-#: Bytes at the beginning of a file that it is known by. Shorter files are known by what they have.
-HEAD_BYTES = 1024
 #: Bytes before the position that are compared when a file is read on.
 _ANCHOR_BYTES = 256
 #: Bytes looked through for a newline at a time.
 _BLOCK_BYTES = 256 * 1024
-#: What the fingerprints of such units begin with.
-KIND = "tail:"
 #: Faults of a packed content that ends before it should: the last bytes may be the half of a line.
 _CUT_OFF = ("truncated_", "corrupt_")
-
-#: Device and inode: what a file is while this process looks at it.
-Key = tuple[int, int]
 
 
 class Changed(Exception):
     """The file no longer has what was read of it."""
-
-
-class Mark(NamedTuple):
-    """What a unit is known by, over renames, copies and runs.
-
-    Attributes:
-        size: how many bytes at the beginning of the content the digest is of, 1024 at most.
-        digest: of those bytes.
-        inode: the file's; a hint that decides between two that have the same content.
-        serial: tells units apart that have all of that in common.
-        changed_ns: when the file was changed last, when that was long enough before it was read to its end: it is the
-            same file as long as that is the same. 0: not known.
-        longest: the most bytes that it was seen to have, as long as it is read.
-        home: the name by which it was found at first, when it has another one since.
-        target: where the file is, when it was found by a link, or through one.
-    """
-
-    size: int
-    digest: str
-    inode: int
-    serial: int
-    changed_ns: int = 0
-    longest: int = 0
-    home: str = ""
-    target: str = ""
-
-    @staticmethod
-    def of(head: bytes, inode: int, serial: int) -> Mark:
-        """Return the mark of a file that begins with ``head``."""
-        return Mark(len(head), digest(head), inode, serial)
-
-    @staticmethod
-    def read(text: str) -> Mark:
-        """Return the mark that a fingerprint in the ledger says."""
-        size, hashed, inode, serial, *more = text.removeprefix(KIND).split(":", 4)
-        return Mark(int(size), hashed, int(inode), int(serial), *(msgspec.json.decode(more[0]) if more else ()))
-
-    def text(self) -> str:
-        """The fingerprint for the ledger."""
-        more = msgspec.json.encode(self[4:]).decode()
-        return f"{KIND}{self.size}:{self.digest}:{self.inode}:{self.serial}:{more}"
-
-
-def digest(head: bytes) -> str:
-    """Return the digest of the first bytes of a file."""
-    return blake2b(head, digest_size=16).hexdigest()
 
 
 class Limits(NamedTuple):
@@ -130,9 +81,9 @@ class Tail:
     """
 
     __slots__ = (
-        "_anchor", "_inside", "_limits", "_recorded", "_searched", "_was_ended", "deleted", "ending", "gone",
-        "head", "key", "known", "line", "live", "longest", "lost_at", "mark", "modified_ns", "moved", "packed", "path",
-        "position", "queued", "size", "touched", "unit")
+        "_anchor", "_draft", "_inside", "_least", "_limits", "_passing", "_recorded", "_searched", "_was_ended",
+        "deleted", "ending", "gone", "head", "key", "known", "line", "live", "longest", "lost_at", "mark",
+        "modified_ns", "moved", "packed", "path", "position", "queued", "size", "touched", "unit")
 
     def __init__(self, unit: Unit, mark: Mark, path: str, limits: Limits) -> None:
         self.unit = unit
@@ -149,6 +100,9 @@ class Tail:
         self._was_ended = False
         self.head = self._anchor = b""
         self._inside: str | None = None  # why what follows is not the beginning of a line, "" if it is
+        self._least = AT_CONTENT  # NULs that are a hole at the position; 0: no line begins there
+        self._draft: Sum | None = None  # the sum of what was read, and of what is being passed over
+        self._passing: Passing | None = None  # a line whose end has not come yet, and whose bytes are not kept
         self._recorded: deque[tuple[int, int]] = deque()
         self._limits = limits
 
@@ -164,7 +118,7 @@ class Tail:
         self._was_ended = was_ended
         self.head = head
         self._anchor = b""
-        self._inside = None
+        self._inside = self._passing = self._draft = None
         self._searched = self.position
         self._recorded = deque(recorded)
 
@@ -181,13 +135,28 @@ class Tail:
     def passed(self, chunk: Chunk) -> Chunk:
         """Somebody else has cut this chunk; return it with what the unit is known by behind it."""
         mark = BOM if chunk.offset > chunk.start - self.unit.base else b""
-        if len(mark) + len(chunk.data) == chunk.end - chunk.start and not chunk.fault.startswith(_CUT_OFF):
+        if self._draft is not None and not chunk.fault.startswith(_CUT_OFF):
+            prefix = self._sum_up_passed(chunk.end)
+        elif len(mark) + len(chunk.data) == chunk.end - chunk.start and not chunk.fault.startswith(_CUT_OFF):
             prefix = self._sum_up(mark + chunk.data)
         else:
             prefix = self._tear()
         self.position = self._searched = chunk.end
-        self.line += chunk.data.count(b"\n")
+        self.line += chunk.lines
         return msgspec.structs.replace(chunk, prefix=prefix)
+
+    def passing_by(self, data: bytes | bytearray) -> None:
+        """These bytes are passed over: they are in no chunk, and the unit is known by them, too."""
+        known = self.known if self._draft is None else self._draft
+        self._draft = None if known is None else known.then(bytes(data))
+
+    def _sum_up_passed(self, end: int) -> str:
+        """All was passed over up to here; return what the unit is known by."""
+        draft, self._draft = self._draft, None
+        if draft is None or draft.size != end:
+            return ""
+        self.known = draft
+        return draft.text()
 
     def cut(self, fd: int | None, ended: bool) -> Chunk | None:
         """Return the next chunk; None when there is no whole line.
@@ -204,8 +173,9 @@ class Tail:
             return self._again(fd, self._recorded.popleft()[1])
         if fd is None:
             return self._missed() if self.longest > self.position and not self.packed else None
-        if self._inside is None:
-            self._inside = self._begins_inside(fd)
+        self._look_back(fd)
+        if self._passing is not None or self._inside == "line_too_long":
+            return self._pass_over(fd, ended)
         end = 0
         if self._inside or self._searched > self.position:
             end = self._line_end(fd, ended)
@@ -216,33 +186,93 @@ class Tail:
         data = os.pread(fd, size, self.position)
         self._require_the_same(fd)
         if not self._inside and (cut := data.rfind(b"\n") + 1):
-            return self._chunk(data[:cut])
+            good = self._sound(data[:cut])
+            return self._chunk(data[:good]) if good else self._pass_over(fd, ended)
         if not end:
             self._searched += len(data)
             return self.cut(fd, ended) if data else None
         if len(data) < end - self.position:
             return None  # it was cut short between two calls, and the next one will notice
         data = data[:end - self.position]
-        return self._line(data, is_last=ended and not os.pread(fd, 1, end))
+        is_whole = data.endswith(b"\n") or (ended and not os.pread(fd, 1, end))
+        if is_whole and len(data) <= self._limits.max_line_bytes and self._sound(data) == len(data):
+            return self._line(data)
+        return self._pass_over(fd, ended)
 
-    def _line(self, data: bytes, is_last: bool) -> Chunk | None:
-        """One line, or a piece of one."""
-        why = self._inside or ("" if data.endswith(b"\n") or is_last else "line_too_long")
-        chunk = self._chunk(data, why, self._explain(why, len(data)))
-        self._inside = "" if data.endswith(b"\n") else why
+    def _line(self, data: bytes) -> Chunk | None:
+        """One line, or the rest of one that was torn."""
+        chunk = self._chunk(data, self._inside or "", self._explain_torn() if self._inside else "")
+        self._inside = "" if data.endswith(b"\n") else self._inside
         return chunk
 
-    def _explain(self, why: str, size: int) -> str:
-        if why == "line_too_long":
-            return (f"line {self.line} is longer than {self._limits.max_line_bytes} bytes (max_line_bytes): "
-                    f"this piece of {size} bytes begins at byte {self.position} of the content")
-        return why and (f"this was written behind byte {self.position}, where the file ended in the middle of line "
-                        f"{self.line} when that was taken for its last: the beginning of the line was read as a line")
+    def _explain_torn(self) -> str:
+        return (f"this was written behind byte {self.position}, where the file ended in the middle of line "
+                f"{self.line} when that was taken for its last: the beginning of the line was read as a line")
 
-    def _begins_inside(self, fd: int) -> str:
-        if not self.position or os.pread(fd, 1, self.position - 1) in (b"\n", b""):
-            return ""
-        return "line_torn" if self._was_ended else "line_too_long"
+    def _look_back(self, fd: int) -> None:
+        """Find out whether a line begins at the position."""
+        if self._inside is not None:
+            return
+        size = min(self.position, LOOK_BACK)
+        before = os.pread(fd, size, self.position - size)
+        is_all = size == self.position
+        self._least = least_after(before.removeprefix(BOM) if is_all else before, is_all) if before else AT_CONTENT
+        self._inside = "" if self._least else "line_torn" if self._was_ended else "line_too_long"
+
+    def _sound(self, data: bytes) -> int:
+        """How many bytes of whole lines, or of one that is the last, come before a hole."""
+        mark = len(BOM) if not self.position and data.startswith(BOM) else 0
+        size = len(data) - mark
+        good = sound(data[mark:] if mark else data, size, self._least or WITHIN)
+        return len(data) if good == size else good and good + mark
+
+    def _pass_over(self, fd: int, ended: bool) -> Chunk | None:
+        """Go behind a line whose bytes are not kept, as far as it is there; None: its end is not."""
+        passing = self._passing = self._passing or Passing(self._least)
+        is_over = self._feed(fd, passing)
+        self._require_the_same(fd)
+        return self._passed_over(fd, passing) if (is_over or ended) and passing.size else None
+
+    def _feed(self, fd: int, passing: Passing, most: int | None = None) -> bool:
+        """Feed it with what is there, or so many bytes; return whether its line is over."""
+        mark = self._mark_bytes(fd)
+        start = self.position + mark
+        if mark and not passing.size:
+            self.passing_by(BOM)
+        while passing.size != most:
+            size = _BLOCK_BYTES if most is None else min(_BLOCK_BYTES, most - passing.size)
+            block = os.pread(fd, size, start + passing.size)
+            used = passing.feed(block)
+            self.passing_by(block[:used])
+            if not block or passing.is_over(used, block):
+                if most is not None and block:
+                    passing.size = max(0, min(most, os.fstat(fd).st_size - start))
+                return bool(block)
+            progress()  # there may be gigabytes
+        return False
+
+    def _mark_bytes(self, fd: int) -> int:
+        return len(BOM) if not self.position and os.pread(fd, len(BOM), 0) == BOM else 0
+
+    def _passed_over(self, fd: int, passing: Passing, reason: str = "") -> Chunk:
+        mark, most = self._mark_bytes(fd), self._limits.max_line_bytes
+        start, begin = self.position, self.position + mark
+        end = begin + passing.size
+        reason = reason or passing.reason(most, bool(self._inside))
+        if self._inside == "line_torn":
+            reason, detail = "line_torn", self._explain_torn()
+        else:
+            detail = explain(reason, self.line, begin, passing, most)
+        self._inside = "" if passing.ends_line or passing.in_hole else reason
+        self._least = AT_LINE if passing.ends_line else AT_CONTENT if passing.in_hole else 0
+        self._passing = None
+        at = max(0, end - _ANCHOR_BYTES)
+        self._anchor = os.pread(fd, end - at, at)
+        chunk = Chunk(self.unit.id, self.unit.name, start, end, begin, self.line, b"", reason, detail,
+                      int(passing.ends_line), self._sum_up_passed(end))
+        self.line += chunk.lines
+        self.position = self._searched = end
+        return chunk
 
     def _line_end(self, fd: int, ended: bool) -> int:
         """Return the position behind the line that was searched so far, or 0 as long as it is not finished."""
@@ -260,17 +290,38 @@ class Tail:
     def _again(self, fd: int | None, end: int) -> Chunk | None:
         """Cut the range that ends at ``end`` once more."""
         size = end - self.position
-        data = b""
         if fd is not None:
-            if self._inside is None:
-                self._inside = self._begins_inside(fd)
-            data = os.pread(fd, size, self.position)
+            self._look_back(fd)
+            passing, mark = Passing(self._least), self._mark_bytes(fd)
+            data = os.pread(fd, min(size, max(self._limits.max_line_bytes, HELD_BYTES)), self.position)
+            used = passing.feed(data[mark:])
+            if len(data) < size:  # so long is only what was passed over, or was cut with another limit
+                if passing.is_over(used, data[mark:]):
+                    data = os.pread(fd, size, self.position)
+                else:
+                    self.passing_by(data)
+                    self._feed(fd, passing, size - mark)
             self._require_the_same(fd)
-        if len(data) == size:
-            is_last = size < self._limits.max_line_bytes and fd is not None and not os.pread(fd, 1, end)
-            return self._line(data, is_last)
+            is_single = used == len(data) - mark
+            reason = passing.reason(self._limits.max_line_bytes, bool(self._inside)) if is_single else ""
+            if len(data) < size == passing.size + mark:
+                return self._passed_over(fd, passing, reason or "line_too_long")
+            if len(data) == size:
+                return self._held_again(fd, passing, data, reason)
         return self._gone(end, f"the bytes {self.position} to {end} of this file were read before and not finished, "
                           "and are there no more: it was changed or deleted between two runs")
+
+    def _held_again(self, fd: int, passing: Passing, data: bytes, reason: str) -> Chunk | None:
+        most = self._limits.max_line_bytes
+        is_whole = data.endswith(b"\n") or (len(data) < most and not os.pread(fd, 1, self.position + len(data)))
+        if self._inside == "line_torn" and is_whole and not passing.in_hole and len(data) <= most:
+            return self._line(data)
+        if not reason and not is_whole:
+            reason = "line_too_long"  # a piece of one, as an earlier version has cut it
+        if not reason:
+            return self._chunk(data)
+        self.passing_by(data)
+        return self._passed_over(fd, passing, reason)
 
     def _missed(self) -> Chunk:
         """What was seen to be there, and was cut off or deleted before it was read."""
@@ -278,6 +329,7 @@ class Tail:
                           "was deleted, or cut short, before that, and no copy of it is there")
 
     def _gone(self, end: int, detail: str) -> Chunk:
+        self._passing = self._draft = None
         prefix = self._tear()
         start, self.position, self._searched = self.position, end, end
         return Chunk(self.unit.id, self.unit.name, start, end, start, self.line, b"", FILE_LOST, detail, prefix=prefix)
@@ -310,6 +362,7 @@ class Tail:
                       prefix)
         self.line += lines
         self.position = self._searched = end
+        self._least = AT_LINE
         return chunk
 
     def _require_the_same(self, fd: int) -> None:

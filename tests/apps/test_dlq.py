@@ -23,7 +23,7 @@ FULL = "dead letters are full (dead_letters.max_bytes = 1048576)"
 
 @pytest.fixture
 def rejected(tmp_path: Path) -> Path:
-    """The state of a run that rejected five lines of a file, two pieces of a line, and the rest of another file."""
+    """The state of a run that rejected five lines of a file, two that are too long, and the rest of another file."""
     return reject(tmp_path)
 
 

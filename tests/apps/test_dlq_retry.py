@@ -38,7 +38,7 @@ class Retry(Running):
 
 @pytest.fixture
 def rejected(tmp_path: Path) -> Path:
-    """The state of a run that rejected five lines of a file, two pieces of a line, and the rest of another file."""
+    """The state of a run that rejected five lines of a file, two that are too long, and the rest of another file."""
     return reject(tmp_path)
 
 

@@ -6,7 +6,7 @@ import gzip
 import os
 import select
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,8 @@ import pytest
 from actors.runtime.errors import ConfigError
 from actors.runtime.values import Chunk
 from actors.sources import lookout
+from actors.sources.content import Sum
+from actors.sources.cutter import BOM
 from actors.sources.directory import Directory, DirectorySource
 from tests.fakes import MemoryLedger
 
@@ -169,15 +171,96 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(place: Place) -> None:
     assert [(c.start, c.end, c.offset, c.data) for c in place.read()] == [(0, 7, 3, b"one\n")]
 
 
-def test_a_line_that_is_too_long_comes_in_pieces_each_a_fault(place: Place) -> None:
+def test_a_line_that_is_too_long_is_one_fault_without_its_bytes_when_its_end_has_come(place: Place) -> None:
     place.write("a", b"short\n" + b"x" * 25)
     place.open(max_line_bytes=10)
-    chunks = place.read()
+    assert [(c.data, c.fault) for c in place.read()] == [(b"short\n", "")]
     place.write("a", b"y\nlast\n")
-    chunks += place.read()
-    assert [(c.data, c.fault) for c in chunks] == [
-        (b"short\n", ""), (b"x" * 10, "line_too_long"), (b"x" * 10, "line_too_long"),
-        (b"x" * 5 + b"y\n", "line_too_long"), (b"last\n", "")]
+    assert [(c.data, c.fault, c.start, c.end, c.line, c.lines) for c in place.read()] == [
+        (b"", "line_too_long", 6, 33, 2, 1), (b"last\n", "", 33, 38, 3, 1)]
+
+
+@pytest.mark.parametrize("size", [64, 700, 5000, 3_000_000])
+def test_a_hole_that_a_truncation_leaves_under_its_writer_is_a_fault_and_the_lines_behind_it_are_read(
+    place: Place, size: int
+) -> None:
+    path = place.write("a.log", b"before\n")
+    place.read()
+    os.truncate(path, 0)
+    place.read()
+    with path.open("r+b") as file:
+        file.truncate(size)  # the writer's offset, and nothing is written yet
+        assert place.read() == []
+        file.seek(size)
+        file.write(b"after 1\naft")
+        file.flush()
+        assert [(c.data, c.fault, c.start, c.end) for c in place.read()] == [
+            (b"", "nul_hole", 0, size), (b"after 1\n", "", size, size + 8)]
+        file.write(b"er 2\n")
+    assert [(c.data, c.line) for c in place.read()] == [(b"after 2\n", 2)]
+    place.again(follow=False)
+    assert place.read() == []
+
+
+def test_a_file_that_is_cut_short_again_and_again_under_its_writer_gives_each_line_once(place: Place) -> None:
+    path = place.write("a.log", b"before\n")
+    place.read()
+    at = 7
+    found = []
+    for number in range(4):
+        shutil.copyfile(path, place.logs.parent / f"old{number}")
+        os.truncate(path, 0)
+        with path.open("r+b") as file:
+            file.seek(at * 1000)
+            at = file.write(b"after %d\n" % number) + at
+        found += place.read()
+    assert [c.data for c in found if not c.fault] == [b"after %d\n" % number for number in range(4)]
+    assert [(c.start, c.data) for c in found if c.fault == "nul_hole"] == [(0, b"")] * 4
+    place.again(follow=False)
+    assert place.read() == []
+
+
+@pytest.mark.parametrize("hole", [bytes(5000), b"x" * 5000 + b"\n"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_file_that_grows_behind_what_was_passed_over_is_read_on(
+    place: Place, hole: bytes, pack: Callable[[bytes], bytes]
+) -> None:
+    place.write("a.log", pack(BOM + hole + b"one\n"))
+    place.open(follow=False, max_line_bytes=4000)
+    assert [c.data for c in place.read()] == [b"", b"one\n"]
+    (unit,) = place.ledger.units
+    assert (Sum.read(unit.prefix) or Sum()).size == unit.low == len(hole) + 7
+    place.write("a.log", pack(b"two\n"))
+    place.again(follow=False)
+    assert [c.data for c in place.read()] == [b"two\n"]
+
+
+@pytest.mark.parametrize("text", [b"", b"half a li"])
+def test_a_hole_at_the_end_of_a_file_that_is_read_once_is_a_fault_and_what_is_written_behind_it_a_line(
+    place: Place, text: bytes
+) -> None:
+    place.write("a", b"one\n" + text + bytes(5000))
+    place.open(follow=False)
+    assert [(c.data, c.fault, c.end) for c in place.read()] == [
+        (b"one\n", "", 4), (b"", "nul_hole", 5004 + len(text))]
+    place.write("a", b"two\n")
+    place.again(follow=False)
+    assert [(c.data, c.fault) for c in place.read()] == [(b"two\n", "")]
+
+
+@pytest.mark.parametrize("monster", [bytes(40_000_000), b"x" * 40_000_000 + b"\n", b"ab" + bytes(9000)])
+def test_what_was_passed_over_and_was_on_its_way_at_a_crash_is_the_same_fault_again(
+    place: Place, monster: bytes
+) -> None:
+    place.write("a", b"one\n" + monster + b"two\n")
+    first = [place.source.read(), place.source.read()]
+    for chunk in first:
+        assert chunk is not None
+        place.ledger.issue(chunk)
+    place.again()
+    again = place.read()
+    assert again[:2] == first
+    assert [(c.data, c.fault) for c in again[2:]] == [(b"two\n", "")]
 
 
 def test_what_is_written_behind_a_last_line_that_was_taken_for_one_is_a_fault(place: Place) -> None:

@@ -32,6 +32,8 @@ from tests.fakes import MemoryLedger
 BOM = b"\xef\xbb\xbf"
 SAMPLE = Path(__file__).resolve().parents[2] / "../shared/data/appsinstalled-10k.tsv.gz"
 BATCH = 256 * 1024
+#: Faults that have a range and not its bytes.
+WITHOUT_BYTES = ("line_too_long", "nul_hole")
 
 
 class ReaderLedger(UnitLedger, Protocol):
@@ -73,7 +75,7 @@ def write(path: Path, content: bytes) -> Path:
 def check(chunks: list[Chunk], content: bytes, base: int = 0) -> None:
     """The chunks are the content, without gaps, and each knows its place in it."""
     lead = len(BOM) if content.startswith(BOM) else 0
-    assert data_of(chunks) == content[lead:]
+    assert data_of([filled(chunk, content, base) for chunk in chunks]) == content[lead:]
     position = base
     for chunk in chunks:
         assert chunk.start == position < chunk.end
@@ -84,6 +86,14 @@ def check(chunks: list[Chunk], content: bytes, base: int = 0) -> None:
             assert chunk.end - chunk.start == len(chunk.data) + first_of_marked
             assert content[chunk.offset:chunk.offset + len(chunk.data)] == chunk.data
         position = chunk.end
+
+
+def filled(chunk: Chunk, content: bytes, base: int = 0) -> Chunk:
+    """A chunk, with its bytes if it is one that is known by its range alone."""
+    assert chunk.fault not in WITHOUT_BYTES or chunk.data == b""
+    if chunk.data:
+        return chunk
+    return msgspec.structs.replace(chunk, data=content[chunk.offset:chunk.end - base])
 
 
 def is_whole(chunk: Chunk, content: bytes) -> bool:
@@ -197,43 +207,90 @@ def test_a_line_longer_than_a_batch_makes_one_bigger_chunk(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("batch_bytes", [1, 7, 10, 1000])
-def test_a_line_longer_than_the_limit_is_cut_in_pieces_that_are_faults(tmp_path: Path, batch_bytes: int) -> None:
+def test_a_line_longer_than_the_limit_is_one_fault_with_its_range_and_without_its_bytes(
+    tmp_path: Path, batch_bytes: int
+) -> None:
     content = b"a\n123456789\n" + b"x" * 24 + b"\nb\n" + b"y" * 11
     path = write(tmp_path / "x.tsv", content)
     chunks = read_all(open_files(MemoryLedger(), path, batch_bytes, max_line_bytes=10))
     check(chunks, content)
-    pieces = [chunk for chunk in chunks if chunk.fault]
-    assert [piece.data for piece in pieces] == [b"x" * 10, b"x" * 10, b"xxxx\n", b"y" * 10, b"y"]
-    assert {piece.fault for piece in pieces} == {"line_too_long"}
-    assert pieces[1].detail == ("line 3 is longer than 10 bytes (max_line_bytes): "
-                                "this piece of 10 bytes begins at byte 22 of the content")
-    assert [piece.line for piece in pieces] == [3, 3, 3, 5, 5]
+    found = [(chunk.fault, chunk.line, chunk.start, chunk.end, chunk.data, chunk.lines) for chunk in chunks
+             if chunk.fault]
+    assert found == [("line_too_long", 3, 12, 37, b"", 1), ("line_too_long", 5, 39, 50, b"", 0)]
+    assert {chunk.detail for chunk in chunks if chunk.line == 3} == {
+        "line 3 is longer than 10 bytes (max_line_bytes): the 25 bytes from byte 12 of the content on; its bytes are "
+        "not kept; they are in the file"}
 
 
-def test_a_line_of_fifty_megabytes_is_read_in_bounded_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("monster", "fault"), [
+    ([b"x" * 1024 * 1024] * 50 + [b"\n"], "line_too_long"), ([bytes(1024 * 1024)] * 50, "nul_hole"),
+    ([b"half a line", *[bytes(1024 * 1024)] * 50], "nul_hole"),
+], ids=["a line", "NULs", "NULs within a line"])
+def test_fifty_megabytes_without_a_newline_are_one_fault_in_bounded_memory(
+    tmp_path: Path, monster: list[bytes], fault: str
+) -> None:
     path = tmp_path / "x.tsv.gz"
     with gzip.open(path, "wb", 1) as file:
-        file.write(b"before\n")
-        for _ in range(50):
-            file.write(b"x" * 1024 * 1024)
-        file.write(b"\nafter\n")
+        file.writelines([b"before\n", *monster, b"after\n"])
     limit = 4 * 1024 * 1024
     source = open_files(MemoryLedger(), path, max_line_bytes=limit)
-    faulty = sound = 0
     tracemalloc.start()
     try:
-        while (chunk := source.read()) is not None:
-            if chunk.fault:
-                faulty += len(chunk.data)
-            else:
-                sound += len(chunk.data)
-            assert len(chunk.data) <= limit
-            del chunk
+        chunks = read_all(source)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert (faulty, sound) == (50 * 1024 * 1024 + 1, len(b"before\nafter\n"))
+    size = sum(map(len, monster))
+    assert [(chunk.start, chunk.end, chunk.data, chunk.fault) for chunk in chunks] == [
+        (0, 7, b"before\n", ""), (7, 7 + size, b"", fault), (7 + size, 13 + size, b"after\n", "")]
     assert peak < 3 * limit
+
+
+def test_a_range_of_fifty_megabytes_that_was_on_its_way_is_the_same_fault_again_in_bounded_memory(
+    tmp_path: Path
+) -> None:
+    path = tmp_path / "x.tsv.gz"
+    for monster in ([b"x" * 1024 * 1024] * 50 + [b"\n"], [bytes(1024 * 1024)] * 50):
+        with gzip.open(path, "wb", 1) as file:
+            file.writelines([b"before\n", *monster, b"after\n"])
+        ledger = MemoryLedger()
+        source = open_files(ledger, path)
+        first = [source.read(), source.read()]
+        for chunk in first:
+            assert chunk is not None
+            ledger.issue(chunk)
+        source.close()
+        tracemalloc.start()
+        try:
+            again = read_all(open_files(ledger.reopened(), path))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert [(c.start, c.end, c.data, c.lines) for c in again[:2]] == [
+            (c.start, c.end, c.data, c.lines) for c in first if c is not None]
+        assert again[2].data == b"after\n" and peak < 48 * 1024 * 1024
+
+
+@pytest.mark.parametrize(("content", "expected"), [
+    (bytes(63) + b"a\n", [bytes(63) + b"a\n"]),
+    (bytes(64) + b"a\n", ["nul_hole", b"a\n"]),
+    (BOM + bytes(64) + b"a\n", ["nul_hole", b"a\n"]),
+    (b"a\n" + bytes(511) + b"b\n", [b"a\n" + bytes(511) + b"b\n"]),
+    (b"a\n" + bytes(512) + b"b\n", [b"a\n", "nul_hole", b"b\n"]),
+    (b"a\nb" + bytes(4095) + b"c\n", [b"a\nb" + bytes(4095) + b"c\n"]),
+    (b"a\nb" + bytes(4096) + b"c\n", [b"a\n", "nul_hole", b"c\n"]),
+    (b"a\nb" + bytes(4096) + b"\nc\n", [b"a\n", "nul_hole", b"c\n"]),
+    (b"a\n" + bytes(5000), [b"a\n", "nul_hole"]),
+    (b"a\nb" + bytes(5000), [b"a\n", "nul_hole"]),
+    (b"x" * 20_000 + bytes(5000) + b"a\n", ["line_too_long", b"a\n"]),
+])
+def test_a_hole_of_nuls_is_a_fault_from_its_least_size_on_and_a_line_begins_behind_it(
+    tmp_path: Path, content: bytes, expected: list[bytes | str]
+) -> None:
+    path = write(tmp_path / "x", content)
+    chunks = read_all(open_files(MemoryLedger(), path, rename="none", max_line_bytes=10_000))
+    check(chunks, content)
+    assert [chunk.fault or chunk.data for chunk in chunks] == expected
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason="the sample is not here")
@@ -323,7 +380,8 @@ def test_a_truncated_gzip_within_a_line_that_is_too_long_ends_with_one_fault_for
     path.write_bytes(gzip.compress(b"a\n" + b"x" * 100, 0)[:15 + 27])
     chunks = read_all(open_files(MemoryLedger(), path, max_line_bytes=10))
     assert [(chunk.data, chunk.fault) for chunk in chunks] == [
-        (b"a\n", ""), (b"x" * 10, "line_too_long"), (b"x" * 10, "line_too_long"), (b"x" * 5, "truncated_gzip")]
+        (b"a\n", ""), (b"", "truncated_gzip")]
+    assert [(chunk.start, chunk.end) for chunk in chunks] == [(0, 2), (2, 27)]
 
 
 # What cannot be read.
@@ -609,6 +667,12 @@ CONTENTS = st.builds(
     lambda mark, lines, end: mark + b"\n".join(lines) + end,
     st.sampled_from([b"", BOM]), LINES, st.sampled_from([b"", b"\n", b"\r\n"])).filter(
         lambda content: not content.startswith(MAGIC))
+#: Text with runs of NULs about the least sizes of a hole.
+HOLED = st.builds(
+    lambda mark, parts: mark + b"".join(parts), st.sampled_from([b"", BOM]),
+    st.lists(st.one_of(st.sampled_from([0, 1, 63, 64, 65, 511, 512, 4095, 4096, 4097, 9000]).map(bytes),
+                       st.sampled_from([b"a\n", b"\n", b"half", b"\n\n", b"x" * 30]), LINES.map(b"\n".join)),
+             max_size=9)).filter(lambda content: not content.startswith(MAGIC))
 #: (batch_bytes, chunks read, chunks closed at most) of each generation that crashes
 CRASHES = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 8), st.integers(0, 8)), max_size=4)
 
@@ -642,7 +706,29 @@ def read_with_crashes(
     return chunks
 
 
-@given(CONTENTS, CRASHES, st.sampled_from(["x.tsv", "x.tsv.gz"]), st.integers(0, 100), st.sampled_from([7, 20, 1000]))
+def parts_of(content: bytes) -> list[bytes]:
+    """The lines of a content, those with a hole up to its end: by another way than the code goes."""
+    parts: list[bytes] = []
+    rest = content
+    while rest:
+        begin = rb"\0{64,}\n?" if not parts else rb"\0{512,}\n?"
+        found = re.match(begin, rest) or re.match(rb"[^\n]*?\0{4096,}\n?|[^\n]*\n|[^\n]+", rest)
+        assert found is not None
+        parts.append(found[0])
+        rest = rest[found.end():]
+    return parts
+
+
+def fault_of(part: bytes, is_first: bool, max_line_bytes: int) -> str:
+    """What a part is, if it is no line."""
+    hole = re.search(rb"\A\0{64,}|\0{4096,}" if is_first else rb"\A\0{512,}|\0{4096,}", part)
+    if len(part if hole is None else part[:hole.start()]) > max_line_bytes:
+        return "line_too_long"
+    return "" if hole is None else "nul_hole"
+
+
+@given(CONTENTS | HOLED, CRASHES, st.sampled_from(["x.tsv", "x.tsv.gz"]), st.integers(0, 100),
+       st.sampled_from([7, 20, 1000, 6000]))
 @settings(max_examples=400, deadline=None)
 def test_whatever_the_crashes_the_chunks_are_the_file_and_recorded_ranges_are_kept(
     content: bytes, crashes: list[tuple[int, int, int]], name: str, member: int, max_line_bytes: int
@@ -661,14 +747,13 @@ def test_whatever_the_crashes_the_chunks_are_the_file_and_recorded_ranges_are_ke
         assert data_of([chunk for chunk in chunks if not chunk.fault]) == b""  # it has no lines
         return
     check(chunks, content)
-    assert sum(chunk.data.count(b"\n") for chunk in chunks) == content.count(b"\n")
-    for chunk in chunks:
-        assert is_whole(chunk, content) or chunk.fault == "line_too_long"
-        if chunk.fault:
-            assert len(chunk.data) <= max_line_bytes
-    lines = re.findall(rb"[^\n]*\n|[^\n]+", content.removeprefix(BOM))
-    assert data_of([chunk for chunk in chunks if chunk.fault]) == b"".join(
-        line for line in lines if len(line) > max_line_bytes)
+    assert sum(chunk.lines for chunk in chunks) == content.count(b"\n")
+    parts = parts_of(content.removeprefix(BOM))
+    assert [(filled(chunk, content).data, chunk.fault) for chunk in chunks if chunk.fault] == [
+        (part, fault_of(part, not at, max_line_bytes)) for at, part in enumerate(parts)
+        if fault_of(part, not at, max_line_bytes)]
+    good = [part for at, part in enumerate(parts) if not fault_of(part, not at, max_line_bytes)]
+    assert data_of([chunk for chunk in chunks if not chunk.fault]) == b"".join(good)
 
 
 @given(CONTENTS.filter(lambda content: len(content) > 3), CRASHES, st.integers(1, 10_000), st.booleans())

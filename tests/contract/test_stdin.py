@@ -51,14 +51,42 @@ def test_lines_come_as_they_are_written_and_the_last_needs_no_newline(pipe: tupl
     assert source.active() == ()
 
 
-def test_a_line_that_is_too_long_comes_in_pieces_each_a_fault(pipe: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("monster", "fault"), [
+    (b"x" * 25 + b"\n", "line_too_long"), (bytes(70), "nul_hole"), (b"half" + bytes(5000), "nul_hole"),
+    (b"x" * 25 + bytes(5000) + b"\n", "line_too_long")])
+def test_a_line_that_is_too_long_and_a_hole_are_one_fault_without_bytes_however_they_come(
+    monster: bytes, fault: str
+) -> None:
+    for step in (1, 7, 100_000):
+        ends = os.pipe()
+        ledger = MemoryLedger()
+        source = StdinSource(Stdin(max_line_bytes=10), ledger, 64, ends[0])
+        content = monster + b"short\n" + bytes(9000) + b"last"
+        chunks = []
+        for at in range(0, len(content), step):
+            os.write(ends[1], content[at:at + step])
+            chunks += read(source, ledger)
+        os.close(ends[1])
+        chunks += read(source, ledger)
+        os.close(ends[0])
+        size = len(monster)
+        assert [(c.start, c.end, c.data, c.fault) for c in chunks] == [
+            (0, size, b"", fault), (size, size + 6, b"short\n", ""), (size + 6, size + 9006, b"", "nul_hole"),
+            (size + 9006, size + 9010, b"last", "")]
+
+
+@pytest.mark.parametrize("monster", [b"x" * 40_000_000 + b"\n", bytes(40_000_000), b"ab" + bytes(5000)])
+def test_of_a_file_the_range_of_a_fault_without_bytes_is_the_same_again(tmp_path: Path, monster: bytes) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(monster + b"last\n")
     ledger = MemoryLedger()
-    source = StdinSource(Stdin(max_line_bytes=10), ledger, 64, pipe[0])
-    os.write(pipe[1], b"x" * 25 + b"\nshort\n")
-    os.close(pipe[1])
-    assert [(c.data, c.fault) for c in read(source, ledger)] == [
-        (b"x" * 10, "line_too_long"), (b"x" * 10, "line_too_long"), (b"x" * 5 + b"\n", "line_too_long"),
-        (b"short\n", "")]
+    with path.open("rb") as file:
+        first = StdinSource(Stdin(), ledger, 1000, file.fileno()).read()
+        assert first is not None and (first.end, first.data) == (len(monster), b"")
+        ledger.issue(first)
+        ledger = ledger.reopened()
+        again = read(StdinSource(Stdin(), ledger, 100, file.fileno()), ledger)
+    assert again[0] == first and [c.data for c in again[1:]] == [b"last\n"]
 
 
 def test_what_a_reader_that_died_had_read_of_a_pipe_is_gone_and_that_is_said(pipe: tuple[int, int]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from actors.runtime.values import Chunk
 from actors.sources.content import Sum
-from actors.sources.tail import KIND, Mark
+from actors.sources.marks import KIND, Mark
 from tests.contract.test_directory import Place
 
 #: Longer than what files are known by at first sight.

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -196,7 +197,7 @@ def test_text_in_every_dress_is_loaded_whole(tmp_path: Path, content: bytes) -> 
 def test_bytes_that_are_no_text_are_stored_in_ids_and_rejected_where_they_cannot_be(tmp_path: Path) -> None:
     good = [b"idfa\t\xff\xfe\x80\t1.0\t2.0\t5", b"gaid\t\xc3\xa9\xf0\x9f\x98\x80\t1.0\t2.0\t5"]
     bad = {b"id\xfffa\tx\t1.0\t2.0\t3": "device_type_unknown", b"idfa\tx\t1\xff.0\t2.0\t3": "latitude",
-           b"idfa\ta\x00b\t1.0\t2.0\t3": "key", b"\x00" * 70_000: "columns", b"idfa\tx\t1.0\t2\x00\t3": "longitude"}
+           b"idfa\ta\x00b\t1.0\t2.0\t3": "key", b"\x00" * 500: "columns", b"idfa\tx\t1.0\t2\x00\t3": "longitude"}
     done, _ = _load(tmp_path, "1.tsv", b"\n".join([*LINES, *good, *bad, b"dvid\tlast\t1.0\t2.0\t\x00,7,\xff"]))
     stored = lmdb_stores(tmp_path / "state")
     assert stored == expected_stores([*LINES, *good, b"dvid\tlast\t1.0\t2.0\t7"])
@@ -226,21 +227,47 @@ def _peak_of_a_line(folder: Path, megabytes: int) -> int:
     assert code == 0, done.stderr
     assert lmdb_stores(folder / "state") == expected_stores(LINES)
     letters = _letters(folder / "state")
-    assert {(letter.reason, letter.line) for letter in letters} == {("line_too_long", 1001)}
-    assert b"".join(letter.raw for letter in letters).rstrip(b"\n") == monster
+    assert [(letter.reason, letter.line, letter.raw) for letter in letters] == [("line_too_long", 1001, b"")]
     assert letters[0].detail == (
-        "line 1001 is longer than 16777216 bytes (max_line_bytes): this piece of 16777216 bytes begins at byte "
-        f"{sum(len(line) + 1 for line in LINES[:1000])} of the content")
+        f"line 1001 is longer than 16777216 bytes (max_line_bytes): the {len(monster) + 1} bytes from byte "
+        f"{sum(len(line) + 1 for line in LINES[:1000])} of the content on; its bytes are not kept; they are in the "
+        "file")
     assert_counts_add_up(folder / "state")
     return peak
 
 
-def test_a_line_of_fifty_megabytes_is_dead_lettered_in_pieces_and_memory_is_that_of_a_longer_one(
+def test_a_line_of_fifty_megabytes_is_one_dead_letter_and_memory_is_that_of_a_longer_one(
     tmp_path: Path
 ) -> None:
     short = _peak_of_a_line(tmp_path / "50", 50)
     long = _peak_of_a_line(tmp_path / "150", 150)
     assert long < short + 48 * 1024 * 1024, f"{short:,} bytes, then {long:,}"
+
+
+def _bomb(path: Path, block: bytes) -> None:
+    """A small gzip: some lines, 512 MB without a newline, some lines."""
+    packed = zlib.compressobj(1, zlib.DEFLATED, 31)
+    half = b"".join(line + b"\n" for line in LINES[:1000])
+    with path.open("wb") as file:
+        file.write(packed.compress(half))
+        for _ in range(32):
+            file.write(packed.compress(block))
+        file.write(packed.compress(b"\n" + BODY[len(half):]) + packed.flush())
+
+
+@pytest.mark.parametrize(("byte", "reason"), [(b"\0", "nul_hole"), (b"x", "line_too_long")])
+def test_a_bomb_without_a_newline_is_one_dead_letter_and_what_is_behind_it_is_loaded(
+    tmp_path: Path, byte: bytes, reason: str
+) -> None:
+    (tmp_path / "logs").mkdir()
+    _bomb(tmp_path / "logs/1.tsv.gz", byte * (16 << 20))
+    done = load(tmp_path / "logs/*", tmp_path / "state")
+    unit = _unit(done)
+    assert (unit["processed"], unit["rejected"], done.process.returncode) == (2000, {reason: 1}, 0)
+    assert lmdb_stores(tmp_path / "state") == expected_stores(LINES)
+    (letter,) = _letters(tmp_path / "state")
+    assert (letter.raw, letter.line) == (b"", 1001)
+    assert (tmp_path / "state/dead-letters.db").stat().st_size < 1 << 20
 
 
 # What changes while it is read.
