@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from actors.reader import ASKED, POLL_S
+from actors.reader import ASKED, POLL_S, TURN_BYTES
 from actors.runtime.ledger import read_units
 from actors.runtime.mailbox import SUPERVISOR
 from actors.runtime.messages import Hold, InputDone, Member, Outage
@@ -40,6 +42,18 @@ def test_with_a_full_window_nobody_waits_for_the_source(stage: Stage) -> None:
     stage.ack()
     stage.work()
     assert stage.reader.wake == 77, "there is room again"
+
+
+@pytest.mark.parametrize(("busy", "recorded"), [(True, [1, 3]), (False, [1, 2, 3])])
+def test_what_is_read_while_no_worker_takes_more_is_recorded_in_one_commit(
+    stage: Stage, busy: bool, recorded: list[int]
+) -> None:
+    stage.reader.message(SUPERVISOR, Hold(WORKER, busy), [])
+    stage.source.come(*(TURN_BYTES * letter for letter in "abc"))
+    for ranges in recorded:
+        stage.work(1)
+        with closing(sqlite3.connect(stage.path)) as connection:
+            assert connection.execute("SELECT count(*) FROM issued").fetchone() == (ranges,)
 
 
 def test_when_nothing_is_left_a_signal_is_the_end_of_an_endless_source(stage: Stage) -> None:
