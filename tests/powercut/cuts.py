@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,7 +80,7 @@ class Cut(NamedTuple):
     found: Any
 
 
-def cuts(job: Job, folder: Path, library: Path, seeds: range, flush_ms: int = 0) -> Iterator[Any]:
+def cuts(job: Job, folder: Path, library: Path, seeds: range, flush_ms: int = 0) -> Generator[Any, None, None]:
     """Run a job in peace, and yield what its stores hold; cut its power for each seed, resume, and yield a ``Cut``."""
     root, log = folder / "root", folder / "record"
     root.mkdir(parents=True)
