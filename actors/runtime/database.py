@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from actors.runtime.disk import make_folder
+from actors.runtime.disk import make_folder, why_not_written
 from actors.runtime.errors import ConfigError
 
 #: Brings a file of version i to i + 1, within a transaction that it neither begins nor ends: statements, or code.
@@ -43,15 +43,28 @@ def open_database(path: Path, steps: Sequence[Step], begun: Step = "") -> sqlite
 
     Raises:
         ConfigError: the file was made by a newer version.
-        sqlite3.Error: it cannot be opened or is no database, or a step failed.
+        sqlite3.Error: it cannot be opened (which names it, and says why) or is no database, or a step failed.
     """
-    make_folder(path.parent)
-    if _CAN_MAKE and not any(os.path.lexists(name) for name in (path, f"{path}-wal")):
-        with contextlib.suppress(OSError):  # or SQLite makes it, or says why it cannot be
-            _make(path, [*steps, begun], len(steps))
+    try:
+        make_folder(path.parent)
+        if _CAN_MAKE and not any(os.path.lexists(name) for name in (path, f"{path}-wal")):
+            with contextlib.suppress(OSError):  # or SQLite makes it, or says why it cannot be
+                _make(path, [*steps, begun], len(steps))
+        return _opened(path, steps)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise sqlite3.OperationalError(named(path, error)) from error
+
+
+def named(path: Path, error: Exception) -> str:
+    """What keeps a database from being used, behind its name."""
+    said = str(error)
+    return said if said.startswith(f"{path}: ") else f"{path}: {why_not_written(path, error)}"
+
+
+def _opened(path: Path, steps: Sequence[Step]) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
     try:
-        path.chmod(0o600)
+        path.chmod(0o600)  # also where it is: SQLite would open a file read-only, and stay so, when it cannot write
         if _version(connection) > len(steps):
             raise ConfigError(_newer(path, _version(connection), len(steps)))
         connection.execute("PRAGMA journal_mode=WAL")
@@ -157,15 +170,25 @@ def open_for_reading(
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Within it a file is written to; at its end that is durable as a whole, or not at all."""
+    """Within it a file is written to; at its end that is durable as a whole, or not at all.
+
+    Raises:
+        sqlite3.OperationalError: it cannot be written now; names the file, and says why.
+    """
     try:
         connection.execute("BEGIN IMMEDIATE")
         yield connection
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.OperationalError):
+            raise sqlite3.OperationalError(named(_path_of(connection), error)) from error
         raise
+
+
+def _path_of(connection: sqlite3.Connection) -> Path:
+    return Path(connection.execute("PRAGMA database_list").fetchone()[2])
 
 
 def require_database(path: Path, table: str) -> None:

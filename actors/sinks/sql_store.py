@@ -38,7 +38,7 @@ import msgspec
 import sqlalchemy
 from sqlalchemy import exc
 
-from actors.runtime.disk import make_folder
+from actors.runtime.disk import make_folder, why_not_written
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.options import without_password
 from actors.runtime.progress import extend
@@ -167,7 +167,7 @@ class Store:
         try:
             yield
         except (exc.SQLAlchemyError, OSError) as error:
-            why = f"no answer for {self._options.timeout_s:g} s" if self._watch.has_hung_up else _plain(error)
+            why = f"no answer for {self._options.timeout_s:g} s" if self._watch.has_hung_up else self._why(error)
             self.close()
             raise Retryable(f"{self._says}: {why}") from error
         except BaseException:
@@ -175,6 +175,13 @@ class Store:
             raise
         finally:
             self._watch.end()
+
+    def _why(self, error: Exception) -> str:
+        if self._is_server:
+            return _plain(error)
+        path = Path(str(self._engine.url.database))
+        said = why_not_written(path, error)
+        return _plain(error) if said == str(error) else f"{path}: {said}"
 
     # One transaction --------------------------------------------------------------------------------------------------
 

@@ -109,34 +109,36 @@ def cuts(job: Job, folder: Path, library: Path, seeds: range, flush_ms: int = 0)
 FILES, LINES, BAD_EVERY = 3, 300, 15
 
 
-def _write_numbers(root: Path) -> None:
-    (root / "data").mkdir()
-    for number in range(FILES):
+def write_numbers(root: Path, files: int = FILES, each: int = LINES) -> None:
+    """Make files of numbers, of which some are none."""
+    (root / "data").mkdir(parents=True)
+    for number in range(files):
         lines = []
-        for at in range(number * LINES, (number + 1) * LINES):
+        for at in range(number * each, (number + 1) * each):
             lines.append(f"bad{at}" if at % BAD_EVERY == 0 else str(at))
         (root / "data" / f"{number}.txt").write_text("\n".join(lines) + "\n")
 
 
-def _look_everywhere(root: Path) -> Any:
-    state = root / "state"
-    letters = Counter(letter.raw for letter in read_letters(state / "dead-letters.db"))
-    with closing(sqlite3.connect(state / "rowed.sqlite")) as rows:
+def look_everywhere(state: Path, data: Path, **elsewhere: Path) -> dict[str, Any]:
+    """What is in each store; some of them may be elsewhere."""
+    places = {"keyed": state / "keyed.lmdb", "lined": state / "lined.log", "listed": state / "listed.jsonl",
+              "rowed": state / "rowed.sqlite", "letters": state / "dead-letters.db", **elsewhere}
+    with closing(sqlite3.connect(places["rowed"])) as rows:
         rowed = sorted(number for (number,) in rows.execute("SELECT number FROM numbers"))
     return {
-        "keyed": dict(read_lmdb(state / "keyed.lmdb")),
-        "lined": (state / "lined.log").read_bytes().splitlines(),
-        "listed": [json.loads(line)["number"] for line in (state / "listed.jsonl").read_text().splitlines()],
+        "keyed": dict(read_lmdb(places["keyed"])),
+        "lined": places["lined"].read_bytes().splitlines(),
+        "listed": [json.loads(line)["number"] for line in places["listed"].read_text().splitlines()],
         "rowed": rowed,
-        "letters": letters,
+        "letters": Counter(letter.raw for letter in read_letters(places["letters"])),
         "folded": {key[0]: numbers for key, numbers in read_state(state / "aggregator.1.db").items()},
-        "files": sorted(path.name for path in (root / "data").iterdir()),
+        "files": sorted(path.name for path in data.iterdir()),
     }
 
 
 EVERYWHERE = Job(
     ("tests.pipelines.everywhere", "--set", "budget.max_error_rate=0.5", "--set", "flow.batch_bytes=200",
-     "--set", "flow.window_batches=4"), _write_numbers, _look_everywhere)
+     "--set", "flow.window_batches=4"), write_numbers, lambda root: look_everywhere(root / "state", root / "data"))
 
 
 def _write_visits(root: Path) -> None:

@@ -26,6 +26,7 @@ from typing import Any, Self
 from tests.powercut.cuts import Cut, Job, start
 
 _SHUTDOWN, _WITHOUT_THE_LOG = 0x8004587D, 2
+_MENDED = (0, 1)  # what e2fsck says when it found nothing, or mended what it found
 _SIZE = 256 * 1024 * 1024  # of a file with holes
 #: Who uses a file system that is unmounted is being killed.
 _GONE_S = 20.0
@@ -109,6 +110,17 @@ class LoopDisk:
                 if time.monotonic() > deadline + _GONE_S:
                     raise
                 time.sleep(0.01)
+
+    def turn_read_only(self) -> None:
+        """It is read-only from now on, as ext4 makes it after an error: also for files that are open."""
+        _do("mount", "-o", "remount,abort", self.path)
+
+    def mend(self) -> None:
+        """Do what an operator does then: unmount it, have it checked, mount it again."""
+        self.unmount()
+        done = subprocess.run(["e2fsck", "-fy", self._image], capture_output=True, check=False, start_new_session=True)
+        assert done.returncode in _MENDED, done.stdout
+        self.mount()
 
     def sync(self) -> None:
         """All that was done so far is on the disk."""
