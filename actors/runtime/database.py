@@ -7,6 +7,7 @@ changed: what is to be different is a step more, and an older file is given thos
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +48,7 @@ def open_database(path: Path, steps: Sequence[Step], begun: Step = "") -> sqlite
     """
     try:
         make_folder(path.parent)
+        _clear_leavings(path)
         if _CAN_MAKE and not any(os.path.lexists(name) for name in (path, f"{path}-wal")):
             with contextlib.suppress(OSError):  # or SQLite makes it, or says why it cannot be
                 _make(path, [*steps, begun], len(steps))
@@ -89,7 +91,7 @@ def _make(path: Path, steps: Sequence[Step], version: int) -> None:
         _take_steps(connection, steps, version)
         image = bytearray(connection.serialize())
     image[_LOGGED] = b"\x02\x02"
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    new = _unfinished(path, str(os.getpid()))
     try:
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(image)
@@ -99,6 +101,22 @@ def _make(path: Path, steps: Sequence[Step], version: int) -> None:
             os.link(new, path)  # not a rename, which would take the place of what somebody else has just made
     finally:
         new.unlink(missing_ok=True)
+
+
+def _unfinished(path: Path, pid: str) -> Path:
+    """What a process makes the file as, before it has its name."""
+    return path.with_name(f"{path.name}.{pid}.new")
+
+
+def _clear_leavings(path: Path) -> None:
+    """Remove what processes have left that were killed while they made the file. (Were one alive that is not seen from
+    here, in another container, SQLite would make the file for it.)"""
+    before, after = str(_unfinished(path, "\0")).split("\0")
+    for found in glob.glob(f"{glob.escape(before)}*{after}"):
+        pid = found.removeprefix(before).removesuffix(after)
+        if pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):
+            with contextlib.suppress(OSError):
+                os.unlink(found)
 
 
 def _bring_forward(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
