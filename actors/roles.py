@@ -18,6 +18,7 @@ from actors.runtime.errors import ConfigError, NotYet
 from actors.runtime.manifest import Manifest, application
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import Sink, SinkOptions, Source, SourceOptions, unfit, unpacks
+from actors.runtime.rundir import path_for
 from actors.runtime.topology import DEAD_LETTERS, MONITOR, aggregator_names, stage_of, writer_name
 from actors.runtime.tracing import OFF, Tracer
 from actors.runtime.trouble import Trouble
@@ -154,9 +155,20 @@ def _writer(manifest: Manifest, sink: str) -> MakeRole:
 
     def make(post: Post) -> Role:
         opened = _opened(f"sinks.{sink}", Sink, real, lambda: real.open(sink, Path(manifest.state)))
-        return Writer(post, sink, opened, options.ordered, letters)
+        return Writer(post, sink, _asked_first(manifest, sink, opened), options.ordered, letters)
 
     return make
+
+
+def _asked_first(manifest: Manifest, name: str, sink: Sink) -> Sink:
+    """The same, if it could be asked before the run how far it is; else one that is asked before its first write."""
+    if name not in manifest.unasked:
+        return sink
+    from actors.runtime.agreement import Unasked, require_not_ahead
+
+    state = Path(manifest.state)
+    return Unasked(sink, lambda: require_not_ahead(
+        name, manifest.sinks[name].load(), state, manifest.unasked[name]), path_for(state) / f"asked-{name}")
 
 
 def _monitor(manifest: Manifest) -> MakeRole:
