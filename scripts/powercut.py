@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Power cuts: runs whose power is cut at random moments, resumed, and compared with a run in peace.
 
-    scripts/powercut [--cuts 200] [--seed 0] [--job everywhere|hours|numbers] [--flush-ms 0] [--loop] [--folder DIR]
+    scripts/powercut [--cuts 200] [--seed 0] [--job everywhere|hours|numbers|given] [--flush-ms 0] [--loop]
+        [--folder DIR]
 
 What a cut leaves is worked out from a record of every change and every flush (tests/powercut): what was flushed is
 there; of what was not, none, all, or any pages in any order. That needs a C compiler. With --loop the runs are on an

@@ -48,7 +48,7 @@ class Scene:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.there, self._mark = folder, folder / "there", folder / "read-only"
         self.there.mkdir()
-        for name, value in may_be_read_only(require_recorder(folder), self.there, self._mark, 5).items():
+        for name, value in may_be_read_only(require_recorder(folder), self.there, self._mark, 10).items():
             monkeypatch.setenv(name, value)
         self.data = folder / "data"
         cuts.write_numbers(folder, FILES, LINES)
@@ -96,19 +96,24 @@ def _elsewhere(place: Place, scene: Scene) -> dict[str, Path]:
     return {} if found is None else {found[1] or "letters": Path(found[3])}
 
 
-def _give(place: Place, scene: Scene) -> None:
-    if place.actor == "reader.1":
-        for path in scene.data.iterdir():
-            path.rename(scene.there / path.name)
-        scene.data = scene.there
+def _is_input(place: Place, scene: Scene) -> bool:
+    """Whether it is the input; then it is there, and read-only when its time to be renamed comes."""
+    if place.actor != "reader.1":
+        return False
+    for path in scene.data.iterdir():
+        path.rename(scene.there / path.name)
+    scene.data = scene.there
+    scene.turn_read_only()
+    return True
 
 
 @every_place
 def test_each_store_is_waited_for_and_has_all_of_it_in_the_end(scene: Scene, place: Place) -> None:
-    _give(place, scene)
+    is_now = _is_input(place, scene)
     with scene.start(place.sets.format(scene.there)) as running:
-        running.until(lambda views: views[place.actor].batches >= 10, "ten batches")
-        scene.turn_read_only()
+        if not is_now:
+            running.until(lambda views: views[place.actor].batches >= 10, "ten batches")
+            scene.turn_read_only()
         running.until(lambda views: waits(views, place.actor, place.named.format(scene.there)), "an outage")
         scene.mend()
         assert running.wait() == 0, running.output()
@@ -120,10 +125,11 @@ def test_each_store_is_waited_for_and_has_all_of_it_in_the_end(scene: Scene, pla
 
 @every_place
 def test_one_that_stays_so_ends_the_run_resumable_and_a_later_one_has_all_of_it(scene: Scene, place: Place) -> None:
-    _give(place, scene)
+    is_now = _is_input(place, scene)
     with scene.start(place.sets.format(scene.there), "run.max_outage_s=1") as running:
-        running.until(lambda views: views[place.actor].batches >= 10, "ten batches")
-        scene.turn_read_only()
+        if not is_now:
+            running.until(lambda views: views[place.actor].batches >= 10, "ten batches")
+            scene.turn_read_only()
         assert running.wait() == 3, running.output()
     said = f"{place.named.format(scene.there)}{SENTENCE}"
     assert running.of("report")[0]["reason"] == f"{place.actor}: {said}, for more than 1 s"

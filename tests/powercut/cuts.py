@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from actors.runtime.state import read_state
+from actors.runtime.units import LEDGER
 from actors.sinks.dead_letters import read_letters
 from actors.sinks.lmdb import read_lmdb
 from tests.loads import ROOT, WATCHDOG_S
@@ -113,10 +114,13 @@ def write_numbers(root: Path, files: int = FILES, each: int = LINES) -> None:
     """Make files of numbers, of which some are none."""
     (root / "data").mkdir(parents=True)
     for number in range(files):
-        lines = []
-        for at in range(number * each, (number + 1) * each):
-            lines.append(f"bad{at}" if at % BAD_EVERY == 0 else str(at))
-        (root / "data" / f"{number}.txt").write_text("\n".join(lines) + "\n")
+        write_numbers_of(root / "data" / f"{number}.txt", number, each)
+
+
+def write_numbers_of(path: Path, number: int, each: int) -> None:
+    """Make the file of this number."""
+    lines = [f"bad{at}" if at % BAD_EVERY == 0 else str(at) for at in range(number * each, (number + 1) * each)]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def look_everywhere(state: Path, data: Path, **elsewhere: Path) -> dict[str, Any]:
@@ -191,4 +195,37 @@ def _look_at_numbers(root: Path) -> Any:
 NUMBERS = Job(("numbers", "--resume", "--set", "source.port=0", "--set", "flow.batch_bytes=200"),
               lambda root: None, _look_at_numbers, _send_numbers)
 
-JOBS = {"everywhere": EVERYWHERE, "hours": HOURS, "numbers": NUMBERS}
+
+def _load_and_give_again(root: Path) -> None:
+    """Load three files, of which the second has too many errors; give the first again as it was, and the second with
+    some of it mended."""
+    write_numbers(root)
+    second = root / "data" / "1.txt"
+    lines = second.read_text().splitlines()
+    second.write_text("\n".join(f"bad{line}" if at % 3 else line for at, line in enumerate(lines)) + "\n")
+    first = start(GIVEN_AGAIN, root, dict(os.environ))
+    assert first.returncode == 4, first.stdout
+    (root / "data" / ".0.txt").rename(root / "data" / "0.txt")
+    second.write_text("\n".join(lines) + "\n")
+    write_numbers_of(root / "data" / "3.txt", FILES, LINES)
+
+
+def _look_at_given(root: Path) -> Any:
+    state = root / "state"
+    with closing(sqlite3.connect(state / LEDGER)) as ledger:
+        names = dict(ledger.execute("SELECT id, name FROM units"))
+        units = sorted(ledger.execute("SELECT name, status, low-base FROM units").fetchall())
+    return {
+        "keyed": dict(read_lmdb(state / "keyed.lmdb")),
+        "letters": Counter((letter.raw, letter.status) for letter in read_letters(state / "dead-letters.db")),
+        "folded": sorted((names[unit], numbers) for (unit,), numbers in read_state(state / "aggregator.1.db").items()),
+        "units": units,
+        "files": sorted(path.name for path in (root / "data").iterdir()),
+    }
+
+
+GIVEN_AGAIN = Job(
+    ("tests.pipelines.given", "--set", "budget.max_error_rate=0.2", "--set", "flow.batch_bytes=200",
+     "--set", "flow.window_batches=4"), _load_and_give_again, _look_at_given)
+
+JOBS = {"everywhere": EVERYWHERE, "hours": HOURS, "numbers": NUMBERS, "given": GIVEN_AGAIN}
