@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.loads import Running
+from tests.loads import ROOT, Running
 from tests.powercut import cuts
 from tests.powercut.loop import LoopDisk, what_is_missing
 
@@ -66,6 +68,21 @@ def test_after_it_was_checked_the_same_command_has_all_of_it_and_each_once(
     with start(disk, tmp_path) as again:
         assert again.wait() == 0, again.output()
     assert cuts.look_everywhere(disk.path / "state", disk.path / "data") == in_peace
+
+
+def test_what_only_looks_at_a_state_says_what_keeps_it_from_looking_or_looks(tmp_path: Path, disk: LoopDisk) -> None:
+    with start(disk, tmp_path) as running:
+        assert running.wait() == 0, running.output()
+    disk.unmount()
+    disk.mount("ro")
+    state = disk.path / "state"
+    words = ["tests.pipelines.everywhere", "--state", str(state)]
+    for verb, code, said in (
+            (["report"], 0, f"read {FILES * LINES:,} records"), (["status"], 0, "exit code 0"),
+            (["dlq", "ls"], 78, f"{state}/dead-letters.db: read-only file system: expected a dead-letter store\n")):
+        done = subprocess.run([sys.executable, "-m", "actors.cli", *verb, *words], cwd=ROOT, capture_output=True,
+                              text=True, timeout=60, check=False)
+        assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
 
 
 def test_input_that_was_read_only_from_the_start_is_loaded_and_not_waited_for(
