@@ -54,7 +54,11 @@ def wants_content(given: GivenAgain, asked: Asked) -> bool:
 
 def spellings(path: str) -> list[str]:
     """The names in the ledger that a path may have, as it is given first: relative, absolute, with a dot in it."""
-    paths = dict.fromkeys((path, os.path.normpath(path), os.path.abspath(path), os.path.relpath(path)))
+    plain = os.path.normpath(path)
+    if os.path.isabs(plain) or plain.startswith(os.curdir):
+        paths = dict.fromkeys((path, plain, os.path.abspath(path), os.path.relpath(path)))
+    else:  # the same, for less: there may be a hundred thousand
+        paths = dict.fromkeys((path, plain, os.path.join(os.getcwd(), plain)))
     return [os.fsencode(each).decode(errors="backslashreplace") for each in paths]  # a name in the ledger is text
 
 

@@ -194,7 +194,9 @@ class FilesSource(Source):
         self._passed = 0
         self._reading: _Reading | None = None
         self._read: dict[int, tuple[str, Identity]] = {}
-        self._put_away: dict[int, str] = {}
+        #: Units that are put away, and where their files were.
+        self._put_away: set[int] = set()
+        self._left: set[str] = set()
         self._renamed_in: set[str] = set()
         #: As long as all that was handed out had been on its way before.
         self._is_replaying = True
@@ -255,7 +257,8 @@ class FilesSource(Source):
             self._ledger.broken(unit.name, f"{unit.name} is loaded but cannot be renamed to {_dotted(path)}: {why} "
                                 "(rename it by hand, or make its folder writable and run again)")
             return
-        self._put_away[unit.id] = os.path.abspath(path)
+        self._put_away.add(unit.id)
+        self._left.add(os.path.abspath(path))
         self._renamed_in.add(os.path.dirname(path))
         self._read.pop(unit.id, None)
 
@@ -305,7 +308,7 @@ class FilesSource(Source):
                 stream = inflate.byte_stream(file, name)
                 after = read_before(self._ledger, name, file)
             except OSError as error:
-                if os.path.abspath(path) not in self._put_away.values():
+                if os.path.abspath(path) not in self._left:
                     self._ledger.broken(name, inflate.why_unreadable(name, error))
                 self._pass(size)
                 return
