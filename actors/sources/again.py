@@ -21,7 +21,6 @@ from typing import Literal, NamedTuple
 
 from actors.runtime.given_again import AGAIN
 from actors.runtime.given_again_port import GivenAgain
-from actors.runtime.ports import UnitLedger
 from actors.runtime.progress import progress
 from actors.runtime.values import Unit
 from actors.sources.inflate import FINGERPRINT_BYTES, open_regular
@@ -74,7 +73,7 @@ def content_of(file: FileIO) -> str:
     return digest.hexdigest()
 
 
-def keep_content(ledger: UnitLedger, unit: Unit, path: str) -> None:
+def keep_content(unit: Unit, path: str) -> None:
     """Keep the digest of a file that has dead letters: should the same be given again, it brings the same letters.
 
     Raises:
@@ -83,7 +82,6 @@ def keep_content(ledger: UnitLedger, unit: Unit, path: str) -> None:
     if unit.counts.get("dead_lettered") and not unit.content and unit.end is not None:
         with open_regular(path) as file:
             unit.content = content_of(file)
-        ledger.end(unit, unit.end)
 
 
 def decide(

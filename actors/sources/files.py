@@ -231,6 +231,13 @@ class FilesSource(Source):
                 self.exhausted = True
         return None
 
+    def judged(self, unit: Unit) -> None:
+        """Keep what is asked for when the same is given again, as long as the file is what was read."""
+        path, identity = self._read.get(unit.id, (unit.name, None))
+        with suppress(OSError):
+            if identity is not None and identity == inflate.identity_of(os.stat(path)):
+                keep_content(unit, path)
+
     def finished(self, unit: Unit) -> None:
         """Put a dot before the name of the unit's file, unless it is no longer the file that was read.
 
@@ -250,7 +257,6 @@ class FilesSource(Source):
             elif change := inflate.change_of(identity, inflate.identity_of(os.stat(path))):
                 self._ledger.broken(unit.name, _keeps_its_name(unit.name, change))
                 return
-            keep_content(self._ledger, unit, path)
             os.replace(path, _dotted(path))
         except OSError as error:
             why = plain_reason(error)
@@ -264,10 +270,7 @@ class FilesSource(Source):
 
     def failed(self, unit: Unit) -> None:
         """The file keeps its name, and may be given again."""
-        path, identity = self._read.pop(unit.id, (unit.name, None))
-        with suppress(OSError):
-            if identity is not None and identity == inflate.identity_of(os.stat(path)):
-                keep_content(self._ledger, unit, path)
+        self._read.pop(unit.id, None)
 
     def settle(self) -> None:
         """The names are on the disk: else a power cut would undo a rename, and the file be loaded again."""
