@@ -151,7 +151,11 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def positions(self, name: str, state: Path) -> dict[str, int]:
         """By partition, up to where the sink called ``name`` has it: looked at before a run, to see that sink and state
-        are of one moment. Not given: it does not say."""
+        are of one moment. Not given: it does not say.
+
+        Raises:
+            Retryable: it cannot be asked now; it is then before the first write.
+        """
         return {}
 
     def clear(self, name: str, state: Path) -> bool:

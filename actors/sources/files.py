@@ -31,7 +31,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from msgspec import Meta
 
-from actors.runtime.disk import sync_folder
+from actors.runtime.disk import may_pass, sync_folder
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.given_again_port import GivenAgain
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
@@ -198,6 +198,8 @@ class FilesSource(Source):
         self._put_away: set[int] = set()
         self._left: set[str] = set()
         self._renamed_in: set[str] = set()
+        #: Folders in which files could be renamed when they were taken up: when they no longer can, that is waited for.
+        self._writable: set[str] = set()
         #: As long as all that was handed out had been on its way before.
         self._is_replaying = True
         self._stopping = False
@@ -260,6 +262,8 @@ class FilesSource(Source):
             os.replace(path, _dotted(path))
         except OSError as error:
             why = plain_reason(error)
+            if may_pass(error) and os.path.dirname(path) in self._writable:
+                raise Retryable(f"{path}: loaded, and cannot be renamed: {why}") from error
             self._ledger.broken(unit.name, f"{unit.name} is loaded but cannot be renamed to {_dotted(path)}: {why} "
                                 "(rename it by hand, or make its folder writable and run again)")
             return
@@ -310,6 +314,9 @@ class FilesSource(Source):
                 known_by = inflate.fingerprint(file)
                 stream = inflate.byte_stream(file, name)
                 after = read_before(self._ledger, name, file)
+                folder = os.path.dirname(path)
+                if folder not in self._writable and os.access(folder or ".", os.W_OK):
+                    self._writable.add(folder)
             except OSError as error:
                 if os.path.abspath(path) not in self._left:
                     self._ledger.broken(name, inflate.why_unreadable(name, error))
