@@ -167,7 +167,7 @@ def test_what_is_read_of_windows_is_what_the_aggregator_has(batches: list[Any], 
         feed.commit()
         after = read_panes(Path(folder) / "windows.db", add_each)
         assert {(window.start, window.end, window.key): rows for window, rows in after.items()} == {
-            window: pane.numbers for window, pane in feed.state._panes.items()}
+            pane.window: pane.numbers for pane in feed.state._panes}
         assert before == (after if restarts else {}), "what is not committed is not seen"
         feed.state.close()
 
