@@ -31,7 +31,7 @@ from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Window
 from actors.runtime.sections import WindowOptions
-from actors.runtime.shard import APPLIED_SCHEMA, ShardFile
+from actors.runtime.shard import APPLIED_SCHEMA, FORGOTTEN_SCHEMA, ShardFile
 from actors.runtime.state import Merge, Numbers, merge_into
 from actors.runtime.windows import FOREVER, NEVER, Layout, Watermark
 
@@ -42,7 +42,7 @@ CREATE TABLE increments (pane INTEGER NOT NULL, partials BLOB NOT NULL);
 CREATE INDEX increments_by_pane ON increments (pane);
 CREATE TABLE times (partition TEXT PRIMARY KEY, newest INTEGER NOT NULL, unit INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE watermark (reached INTEGER NOT NULL);
-""",)
+""", FORGOTTEN_SCHEMA)
 #: A pane is written anew when its increments are this large at least, and twice what it was then.
 _COMPACT_BYTES = 256 * 1024
 #: Rows of so many windows are emitted in one entry at most.

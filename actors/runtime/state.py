@@ -36,7 +36,7 @@ from actors.runtime.runs import (
     read_runs,
     write_run,
 )
-from actors.runtime.shard import APPLIED_SCHEMA, ShardFile
+from actors.runtime.shard import APPLIED_SCHEMA, FORGOTTEN_SCHEMA, ShardFile
 
 
 def _rows_become_a_run(connection: sqlite3.Connection) -> None:
@@ -48,7 +48,7 @@ STEPS = (APPLIED_SCHEMA + """
 CREATE TABLE folded (key BLOB PRIMARY KEY, numbers BLOB NOT NULL) WITHOUT ROWID;
 """, """
 CREATE TABLE increments (partials BLOB NOT NULL);
-""", SCHEMA, _rows_become_a_run, "DROP TABLE folded")
+""", SCHEMA, _rows_become_a_run, "DROP TABLE folded", FORGOTTEN_SCHEMA)
 #: What is in memory becomes a run when it is so many keys, or the increments are so many bytes.
 MOST_KEYS, MOST_BYTES = 200_000, 32 * 1024 * 1024
 
