@@ -153,8 +153,8 @@ class Actor:
         return self._slot
 
     def send(self, address: str, message: Message, frames: Sequence[bytes] = ()) -> bool:
-        """Send to an address; False when it is not there (any more)."""
-        return self._mailbox.send(address, message, frames)
+        """Send to an address, with the rest of this turn; False when it is known not to be there (any more)."""
+        return self._mailbox.post(address, message, frames)
 
     def tell(self, message: Message) -> None:
         """Send to the supervisor."""
@@ -179,6 +179,7 @@ class Actor:
                 self._dispatch(role, sender, message, frames)
             self._slot.garbage, self._slot.refused = self._mailbox.garbage, self._mailbox.refused
             wait = role.work(time.monotonic())
+            self._mailbox.flush()
         role.close()
         self.slot.phase("DRAINED")
         self._mailbox.close()

@@ -255,6 +255,11 @@ class Source(Protocol):
         """Return the next chunk, or None when there is none now."""
         raise NotImplementedError
 
+    def judged(self, unit: Unit) -> None:
+        """All of ``unit`` is durable, and its verdict, which is its status now, is about to be: what is kept of it in
+        the ledger is durable with that. By default nothing is."""
+        return
+
     def finished(self, unit: Unit) -> None:
         """All of ``unit`` is durable and within its budget: put it away (rename). Called in input order, and again
         after a crash. By default nothing is put away."""

@@ -21,7 +21,6 @@ and editors change it, and numbers come again); reading on to the next file whil
 
 from __future__ import annotations
 
-import glob
 import os
 from collections import deque
 from contextlib import ExitStack, suppress
@@ -41,6 +40,7 @@ from actors.sources.again import Decision, all_refused, content_of, decide, keep
 from actors.sources.cutter import Cutter
 from actors.sources.formats import HEAD_BYTES
 from actors.sources.inflate import Identity
+from actors.sources.matching import dotted, matching_files
 from actors.sources.streams import ByteStream
 from actors.sources.wholeness import goes_on, not_all_read, read_before, tell_damage
 
@@ -103,7 +103,7 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
             ConfigError: neither a pattern nor paths are given.
         """
         self._require_names()
-        files = matching_files(self)
+        files = matching_files(self.pattern, self.paths)
         if not files:
             return [f"no file matches {', '.join(name for name in (self.pattern, *self.paths) if name)}: put files "
                     "there, or set source.pattern (a name that begins with a dot is of a finished file)"]
@@ -112,7 +112,7 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def all_given_again(self, given: GivenAgain) -> str:
         """Why each of the files would be refused."""
-        files = [(path, given.known_as(spellings(path))) for path in matching_files(self)]
+        files = [(path, given.known_as(spellings(path))) for path in matching_files(self.pattern, self.paths)]
         return all_refused(given, files, self.again, self.rename == "dot")
 
     def describe(self) -> str:
@@ -123,37 +123,6 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 OPTIONS = Files
-
-
-def matching_files(options: Files) -> list[str]:
-    """Return the paths of all files to read, each once, by name (not by folder): in chronological order for stamps."""
-    found: dict[str, str] = {}
-    for pattern in (options.pattern, *options.paths):
-        for path in _expand(pattern, pattern in options.paths):
-            found.setdefault(os.path.abspath(path), path)
-    return sorted(found.values(), key=lambda path: (os.path.basename(path), path))
-
-
-def _expand(pattern: str, named: bool) -> list[str]:
-    """The files of one pattern. ``named``: given by the user as a file, so to be reported when there is none."""
-    if os.path.lexists(pattern):
-        return [pattern] if named or not _is_dotted(pattern) else []  # also a name with brackets in it
-    if not glob.has_magic(pattern):
-        # Put away by the generation of this reader that died, a file is not missing.
-        return [pattern] if named and not os.path.lexists(_dotted(pattern)) else []
-    paths = glob.glob(pattern, recursive=True)
-    if "**" in pattern:  # it walks through folders, and finds them too
-        paths = [path for path in paths if not os.path.isdir(path)]
-    return [path for path in paths if not _is_dotted(path)]
-
-
-def _is_dotted(path: str) -> bool:
-    return os.path.basename(path).startswith(".")
-
-
-def _dotted(path: str) -> str:
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name}")
 
 
 def _unreadable(path: str) -> str:
@@ -189,12 +158,14 @@ class FilesSource(Source):
         self._options = options
         self._ledger = ledger
         self._batch_bytes = batch_bytes
-        self._queue = deque((path, _size(path)) for path in matching_files(options))
+        self._queue = deque((path, _size(path)) for path in matching_files(options.pattern, options.paths))
         self._total = sum(size for _, size in self._queue)
         self._passed = 0
         self._reading: _Reading | None = None
         self._read: dict[int, tuple[str, Identity]] = {}
-        self._put_away: dict[int, str] = {}
+        #: Units that are put away, and where their files were.
+        self._put_away: set[int] = set()
+        self._left: set[str] = set()
         self._renamed_in: set[str] = set()
         #: Folders in which files could be renamed when they were taken up: when they no longer can, that is waited for.
         self._writable: set[str] = set()
@@ -231,6 +202,13 @@ class FilesSource(Source):
                 self.exhausted = True
         return None
 
+    def judged(self, unit: Unit) -> None:
+        """Keep what is asked for when the same is given again, as long as the file is what was read."""
+        path, identity = self._read.get(unit.id, (unit.name, None))
+        with suppress(OSError):
+            if identity is not None and identity == inflate.identity_of(os.stat(path)):
+                keep_content(unit, path)
+
     def finished(self, unit: Unit) -> None:
         """Put a dot before the name of the unit's file, unless it is no longer the file that was read.
 
@@ -250,25 +228,22 @@ class FilesSource(Source):
             elif change := inflate.change_of(identity, inflate.identity_of(os.stat(path))):
                 self._ledger.broken(unit.name, _keeps_its_name(unit.name, change))
                 return
-            keep_content(self._ledger, unit, path)
-            os.replace(path, _dotted(path))
+            os.replace(path, dotted(path))
         except OSError as error:
             why = plain_reason(error)
             if may_pass(error) and os.path.dirname(path) in self._writable:
                 raise Retryable(f"{path}: loaded, and cannot be renamed: {why}") from error
-            self._ledger.broken(unit.name, f"{unit.name} is loaded but cannot be renamed to {_dotted(path)}: {why} "
+            self._ledger.broken(unit.name, f"{unit.name} is loaded but cannot be renamed to {dotted(path)}: {why} "
                                 "(rename it by hand, or make its folder writable and run again)")
             return
-        self._put_away[unit.id] = os.path.abspath(path)
+        self._put_away.add(unit.id)
+        self._left.add(os.path.abspath(path))
         self._renamed_in.add(os.path.dirname(path))
         self._read.pop(unit.id, None)
 
     def failed(self, unit: Unit) -> None:
         """The file keeps its name, and may be given again."""
-        path, identity = self._read.pop(unit.id, (unit.name, None))
-        with suppress(OSError):
-            if identity is not None and identity == inflate.identity_of(os.stat(path)):
-                keep_content(self._ledger, unit, path)
+        self._read.pop(unit.id, None)
 
     def settle(self) -> None:
         """The names are on the disk: else a power cut would undo a rename, and the file be loaded again."""
@@ -312,7 +287,7 @@ class FilesSource(Source):
                 if folder not in self._writable and os.access(folder or ".", os.W_OK):
                     self._writable.add(folder)
             except OSError as error:
-                if os.path.abspath(path) not in self._put_away.values():
+                if os.path.abspath(path) not in self._left:
                     self._ledger.broken(name, inflate.why_unreadable(name, error))
                 self._pass(size)
                 return
