@@ -10,6 +10,7 @@ import pytest
 from actors.runtime.values import Chunk
 from actors.sources import lookout
 from actors.sources.directory import Directory
+from actors.sources.files import Files
 from tests.contract.test_directory import Place
 from tests.packing import PACKERS, SUFFIXES
 
@@ -184,3 +185,47 @@ def test_what_was_on_its_way_at_a_crash_is_handed_out_again_also_when_all_was_re
     assert place.read() == chunks[closed:]
     assert len(place.ledger.units) == 1
     assert bool(place.ledger.units[0].damage) == (content == "cut")
+
+
+# Odd ones.
+
+GZIP = PACKERS["gzip"]
+WRONG_HEADER = b"\x1f\x8b\x08\x02" + GZIP(LINES)[4:10] + b"\0\0" + GZIP(LINES)[10:]
+
+
+@pytest.mark.parametrize(("name", "content", "lines", "fault"), [
+    ("a.gz", b"", b"", ""),
+    ("a.gz", GZIP(b""), b"", ""),
+    ("a.gz", GZIP(LINES) + GZIP(b""), LINES, ""),
+    ("a.gz", GZIP(b"") + GZIP(LINES), LINES, ""),
+    ("a", GZIP(LINES), LINES, ""),
+    ("a.xz", GZIP(LINES), LINES, ""),
+    ("a.gz", GZIP(LINES) + bytes(512), LINES, ""),
+    ("a.gz", GZIP(LINES) + b"a signature", LINES, ""),
+    ("a.gz", LINES, b"", "not_gzip"),
+    ("a.zst", bytes(5000), b"", "not_zstd"),
+    ("a.gz", WRONG_HEADER, b"", "corrupt_gzip"),
+    ("a.gz", GZIP(LINES) + WRONG_HEADER, LINES, "corrupt_gzip"),
+    ("a.gz", GZIP(LINES) + b"\x1f\x8b\x08\x20" + GZIP(LINES)[4:], LINES, "corrupt_gzip"),
+    ("a.gz", GZIP(LINES) + b"\x1f", LINES, "truncated_gzip"),
+    ("a.gz", GZIP(LINES)[:-8] + bytes(8), LINES, "corrupt_gzip"),
+])
+@pytest.mark.parametrize("kind", ["files", "directory"])
+def test_an_odd_file_is_read_as_far_as_it_is_good_and_told_once(
+    place: Place, kind: str, name: str, content: bytes, lines: bytes, fault: str
+) -> None:
+    path = place.write(name, content)
+    for run in range(3):
+        place.ledger = place.ledger.reopened()
+        if kind == "directory":
+            place.open(follow=False, batch_bytes=65536)
+            chunks = place.read()
+        elif run:
+            break
+        else:
+            source = Files(paths=[str(path)]).open(place.ledger, 65536, place.logs)
+            chunks = [*iter(source.read, None)]
+        assert good(chunks) == (b"" if run else lines)
+        assert [chunk.fault for chunk in chunks if chunk.fault] == ([fault] if fault and not run else [])
+    assert len(place.ledger.units) == (1 if content or kind == "files" else 0) and not place.ledger.problems
+    assert all(bool(unit.damage) == fault.startswith(("truncated", "corrupt")) for unit in place.ledger.units)
