@@ -69,6 +69,9 @@ _REFUSED = (
     (b"\xff\xfe", "text in UTF-16", "expected UTF-8: convert it with iconv -f utf-16 -t utf-8"),
     (b"\xfe\xff", "text in UTF-16", "expected UTF-8: convert it with iconv -f utf-16 -t utf-8"),
 )
+#: The same by the first byte: there may be very many files, and nearly all begin with none of them.
+_BY_FIRST = {magic[:1]: [each for each in _REFUSED if each[0][:1] == magic[:1]] for magic, *_ in _REFUSED}
+_PACKING_BY_FIRST = {packing.magic[:1]: packing for packing in PACKINGS}
 #: Bytes from which on it is believed that every second one is a zero by intent.
 _LEAST_WIDE = 16
 #: How what is packed with zlib begins; so few bytes of text may be taken for that; most that is unpacked to see it.
@@ -89,7 +92,8 @@ def packing_of(head: bytes) -> Packing | None:
         return BZIP2 if head[3:4] in b"123456789" and head[4:10] in (_BZIP2_BLOCK, _BZIP2_END) else None
     if is_skippable(head):
         return ZSTD if _behind_skippable(head) != "lz4" else None
-    return next((packing for packing in PACKINGS if head.startswith(packing.magic)), None)
+    packing = _PACKING_BY_FIRST.get(head[:1])
+    return packing if packing is not None and head.startswith(packing.magic) else None
 
 
 def packing_named(name: str) -> Packing | None:
@@ -126,7 +130,7 @@ def _behind_skippable(head: bytes) -> str:
 
 def _what(head: bytes) -> tuple[str, str]:
     """What a content that begins so is, and what to do; empty: it may be lines."""
-    for magic, what, remedy in _REFUSED:
+    for magic, what, remedy in _BY_FIRST.get(head[:1], ()):
         if head.startswith(magic):
             return what, remedy
     if is_skippable(head):

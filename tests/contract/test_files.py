@@ -16,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from actors.runtime.errors import ConfigError
@@ -729,6 +729,7 @@ def fault_of(part: bytes, is_first: bool, max_line_bytes: int) -> str:
 
 @given(CONTENTS | HOLED, CRASHES, st.sampled_from(["x.tsv", "x.tsv.gz"]), st.integers(0, 100),
        st.sampled_from([7, 20, 1000, 6000]))
+@example(BOM + bytes(4095) + b"a\n", [(1, 1, 1)], "x.tsv", 0, 7)  # the hole and the mark are more than a page
 @settings(max_examples=400, deadline=None)
 def test_whatever_the_crashes_the_chunks_are_the_file_and_recorded_ranges_are_kept(
     content: bytes, crashes: list[tuple[int, int, int]], name: str, member: int, max_line_bytes: int
