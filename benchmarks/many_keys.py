@@ -4,10 +4,11 @@
     python benchmarks/many_keys.py [--keys 10000,1000000] [--rounds 3] [--lmdb] [--json]
 
 Each key comes once, in no order; with fewer keys than a million they come again until there are a million records.
-They are counted (``fold``), or stored in an LMDB (``--lmdb``). Time is that of the whole command; memory is the most
-that the supervisor, and the largest of its actors, have of their own at a time. After each run every key must have its
-number; a difference ends with exit code 1. That memory is bounded is tested by counts
-(``tests/unit/test_many_keys.py``).
+They are counted (``fold``), or stored in an LMDB (``--lmdb``). Time and processor seconds are those of the whole
+command; memory is the most that the supervisor, and the largest of its actors, have of their own at a time. In turn
+with it the same is done by a plain loop: a dictionary, and one ``executemany`` of a row for each key in their order (or
+one transaction of LMDB). After each run every key must have its number; a difference ends with exit code 1. That memory
+is bounded is tested by counts (``tests/unit/test_many_keys.py``, ``tests/unit/test_runs.py``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import argparse  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import re  # noqa: E402
+import resource  # noqa: E402
 import shutil  # noqa: E402
 import statistics  # noqa: E402
 import subprocess  # noqa: E402
@@ -43,6 +45,29 @@ PIPELINE = Pipeline(name="many", source=Files(paths=["keys"], rename="none"), pa
 '''
 _FOLD = 'check=bytes.decode, fold=Fold(partials=partials, keys=("key",), fields=("count",)), sinks={}'
 _LMDB = 'encode=lambda key: (key, key), sinks={"store": Lmdb(sync=False)}'
+_PLAIN_FOLD = '''
+import sqlite3
+from collections import Counter
+
+import msgspec
+
+with open("keys", "rb") as file:
+    counts = Counter(line.strip().decode() for line in file)
+pack = msgspec.msgpack.Encoder().encode
+store = sqlite3.connect("plain.db", isolation_level=None)
+store.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                    "CREATE TABLE folded (key BLOB PRIMARY KEY, numbers BLOB NOT NULL) WITHOUT ROWID; BEGIN")
+store.executemany("INSERT INTO folded VALUES (?, ?)", ((pack((key,)), pack([counts[key]])) for key in sorted(counts)))
+store.execute("COMMIT")
+store.close()
+'''
+_PLAIN_LMDB = '''
+import lmdb
+
+with open("keys", "rb") as file, lmdb.open("plain.lmdb", map_size=1 << 36, sync=False) as store:
+    with store.begin(write=True) as transaction:
+        transaction.cursor().putmulti((line.strip(), line.strip()) for line in file)
+'''
 _RECORDS = 1_000_000
 #: Has no divisor in common with a round number: so many times a number, modulo that, are all numbers in no order.
 _STRIDE = 7_368_787
@@ -61,8 +86,9 @@ def main() -> int:
     print(f"{os.cpu_count()} cores, {len(rounds)} rounds: median (min to max)")
     for name in rounds[0]:
         some = [each[name] for each in rounds]
-        print(f"{int(name):>12,} keys {_spread(some, 'seconds')} s, supervisor {_spread(some, 'supervisor_mb')} MB, "
-              f"largest actor {_spread(some, 'actor_mb')} MB")
+        print(f"{int(name):>12,} keys {_spread(some, 'seconds')} s, CPU {_spread(some, 'cpu')} s, supervisor "
+              f"{_spread(some, 'supervisor_mb')} MB, largest actor {_spread(some, 'actor_mb')} MB; plain loop "
+              f"CPU {_spread(some, 'plain_cpu')} s, ratio {_spread(some, 'ratio')}")
     print("contents: every key has its number" if right else "contents: WRONG")
     return 0 if right else 1
 
@@ -83,14 +109,19 @@ def _run(keys: int, is_lmdb: bool) -> Figures:
         (folder / "many.py").write_text(_PIPELINE.replace("MORE", _LMDB if is_lmdb else _FOLD))
         with (folder / "keys").open("w") as file:
             file.writelines(f"key-{number * _STRIDE % keys:09d}\n" for number in range(records))
-        began = time.monotonic()
+        began, before = time.monotonic(), _cpu()
         process = subprocess.Popen(
             [sys.executable, "-m", "thresher", "run", "many.py", "--format", "none"], cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)})
         memory = _watch(process)
         seconds = time.monotonic() - began
+        cpu, before = _cpu() - before, _cpu()
         right = process.returncode == 0 and _is_right(folder / "var/many", keys, records, is_lmdb)
-        return {"seconds": seconds, "right": right, **memory}
+        plain = _PLAIN_LMDB if is_lmdb else _PLAIN_FOLD
+        subprocess.run([sys.executable, "-c", plain], cwd=folder, check=True)
+        plain_cpu = _cpu() - before
+        return {"seconds": seconds, "cpu": cpu, "plain_cpu": plain_cpu, "ratio": cpu / plain_cpu, "right": right,
+                **memory}
     finally:
         shutil.rmtree(folder)
 
@@ -109,6 +140,12 @@ def _watch(process: subprocess.Popen[bytes]) -> Figures:
         time.sleep(0.05)
     process.wait()
     return {"supervisor_mb": supervisor, "actor_mb": actor}
+
+
+def _cpu() -> float:
+    """Processor seconds of all commands so far, and of what they have started."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _own_mb(pid: int) -> float:

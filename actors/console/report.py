@@ -6,7 +6,7 @@ First a struct (``build``), then text or JSON: what a person reads and what a ma
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import msgspec
 from actors.console.groups import Group, Groups, all_groups, folded_groups
 from actors.console.history import read_record
 from actors.runtime.database import OtherVersion, open_for_reading
+from actors.runtime.errors import ConfigError
 from actors.runtime.events import BAD_CONFIG, DONE, FAILED, OVER_BUDGET, RESUMABLE, RunResult
 from actors.runtime.given_again import AGAIN, Some, Told, told_of
 from actors.runtime.ledger import ANY_RUN, read_units
@@ -131,7 +132,7 @@ def build(
         if asked and isinstance(error, OtherVersion):  # at the end of a run it was said
             raise
         units = []
-    groups, of_unit = folded_groups(manifest, pipeline, units)
+    groups, of_unit, unfit = _folded(manifest, pipeline, units)
     is_done = result is not None and result.code == DONE
     reports = [_unit_report(unit, of_unit.get(unit.id, NO_GROUPS), is_done) for unit in units]
     outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in _OUTCOMES}
@@ -147,6 +148,7 @@ def build(
         code, reason = FAILED, f"nothing has run with the state directory {state}"
     elif not units and code == DONE and reason == ALL_LOADED:
         reason = f"nothing to do: no new input in {manifest.source.load().describe()}"
+    code, reason = (FAILED, unfit) if unfit else (code, reason)
     return Report(
         name=manifest.name, dry=manifest.dry, units=reports, groups=groups.shown, read=read,
         outcomes=outcomes, seconds=seconds, records_per_s=read / seconds if seconds else 0.0,
@@ -155,6 +157,18 @@ def build(
         groups_count=groups.count, target=target or manifest.name, skipped=told.skipped, refused=told.refused,
         why_refused=told.why, failed_before=failed, loaded_again=_some(
             unit.name for unit in units if unit.note.startswith(AGAIN)))
+
+
+def _folded(
+    manifest: Manifest, pipeline: Pipeline, units: Sequence[Unit]
+) -> tuple[Groups, Mapping[int, Groups], str]:
+    """What was folded, and why it cannot be told: the run has failed then, whatever it says."""
+    try:
+        return *folded_groups(manifest, pipeline, units), ""
+    except ConfigError as error:
+        if isinstance(error, OtherVersion):
+            raise
+        return NO_GROUPS, {}, str(error)
 
 
 def _some(names: Iterable[str]) -> Some:

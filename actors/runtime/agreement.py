@@ -8,7 +8,8 @@ file was restored from another moment, removed, or lost by a disk that does not 
 would leave out records without a word, or take new rows for repetitions. Nobody can tell what is missing, so it is
 refused.
 
-A shard without any position is that of a pipeline which did not fold before, unless something is half read.
+A shard without any position is that of a pipeline which did not fold before, unless something is half read. What is
+in order is forgotten where it is over (``forgetting``), and both sides know up to where.
 
 A sink that cannot be asked before the run (its server is down) is asked by its writer, before the first write of the
 run: later it could not be told what the run itself has added.
@@ -26,6 +27,7 @@ import msgspec
 
 from actors.runtime.database import open_for_reading
 from actors.runtime.errors import ConfigError, Retryable
+from actors.runtime.forgetting import Forgotten, UpTo, forget_what_is_over, forgotten_in_ledger, forgotten_in_shard
 from actors.runtime.manifest import Manifest
 from actors.runtime.outbox import partition_of
 from actors.runtime.ports import Sink, SinkOptions
@@ -38,40 +40,50 @@ _KINDS = ("aggregator", "windows", "distinct")
 
 
 class Partition(NamedTuple):
-    """What the ledger says of a partition: where it begins, up to where it is committed, and whether that is all."""
+    """What the ledger says of a partition: where it begins, up to where it is committed, and whether that is all.
+
+    ``last``: the number of its last unit.
+    """
 
     base: int
     low: int
     is_over: bool
     is_latest: bool
+    last: int = 1 << 62
 
 
 def require_agreement(manifest: Manifest) -> Manifest:
-    """Make sure that positions, shards and sinks are of one moment; return the manifest, with which sinks have yet to
-    be asked.
+    """Make sure that positions, shards and sinks are of one moment; forget what is over; return the manifest, with
+    which sinks have yet to be asked.
 
     Raises:
         ConfigError: they are not; says which file is behind, and what to do.
     """
     state = Path(manifest.state)
-    if manifest.dry or manifest.query or not manifest.folds or not (state / LEDGER).exists():
+    if manifest.dry or manifest.query or not manifest.folds:
         return manifest
     try:
-        partitions = committed_in(state / LEDGER)
+        partitions, forgotten = committed_in(state / LEDGER), _forgotten(state / LEDGER)
         shards = {number: _shard(state, number) for number in range(1, manifest.aggregator.shards + 1)}
         emitted = {name: known for path in shards.values() if path for name, known in _outbox(path).items()}
         for number, path in shards.items():
-            behind = what_is_behind(partitions, _applied(path) if path else {})
+            applied, up_to = _applied(path) if path else ({}, UpTo())
+            behind = what_is_behind(partitions, applied, up_to.unit)
+            if not behind and not forgotten.least <= up_to.times <= forgotten.most:
+                behind = f"forgotten what is over {up_to.times} times, and by {LEDGER} {forgotten.least} times"
             if behind:
                 raise ConfigError(_refusal(path or state / f"aggregator.{number}.db", behind))
     except sqlite3.Error:
         return manifest  # who opens it says what is wrong with it
+    if not (state / LEDGER).exists():
+        return manifest
     unasked: dict[str, dict[str, int]] = {}
     for sink in manifest.emit_sinks if emitted else ():
         try:
             require_not_ahead(sink, manifest.sinks[sink].load(), state, emitted)
         except Retryable:
             unasked[sink] = emitted
+    forget_what_is_over(state, [path for path in shards.values() if path])
     return msgspec.structs.replace(manifest, unasked=unasked) if unasked else manifest
 
 
@@ -117,13 +129,17 @@ class Unasked(Sink):
         self._sink.close()
 
 
-def what_is_behind(partitions: Mapping[str, Partition], applied: Mapping[str, int]) -> str:
-    """What the ledger has committed and a shard has not applied; empty when there is nothing."""
+def what_is_behind(partitions: Mapping[str, Partition], applied: Mapping[str, int], forgotten: int = 0) -> str:
+    """What the ledger has committed and a shard has not applied; empty when there is nothing.
+
+    ``forgotten``: of units up to this number the shard need not know any more.
+    """
     for name, partition in partitions.items():
         if partition.low <= partition.base:
             continue
         known = applied.get(name)
-        is_due = not partition.is_over or (partition.is_latest and applied)
+        is_due = partition.last > forgotten and (
+            not partition.is_over or (partition.is_latest and (applied or forgotten)))
         if known is None and is_due:
             return f"nothing of what was read as {name}, of which {LEDGER} says that {partition.low} bytes are done"
         if known is not None and known < partition.low:
@@ -145,22 +161,32 @@ def _shard(state: Path, number: int) -> Path | None:
 
 
 def committed_in(ledger: Path) -> dict[str, Partition]:
-    """What a ledger has committed, by partition."""
+    """What a ledger has committed, by partition; nothing when there is none."""
+    if not ledger.exists():
+        return {}
     with closing(open_for_reading(ledger)) as connection:
         latest = connection.execute(
             "SELECT run FROM units WHERE run NOT LIKE 'retry-%' ORDER BY id DESC LIMIT 1").fetchone()
         # Units are committed in order: what lies behind the first that is not over only begins there.
         rows = connection.execute(
-            "SELECT partition, max(0, min(base)), min(CASE WHEN status='reading' THEN low END), max(low), max(run) "
-            "FROM units WHERE status<>'broken' AND run NOT LIKE 'retry-%' GROUP BY partition")
+            "SELECT partition, max(0, min(base)), min(CASE WHEN status='reading' THEN low END), max(low), max(run), "
+            "max(id) FROM units WHERE status<>'broken' AND run NOT LIKE 'retry-%' GROUP BY partition")
         return {name: Partition(base, last if first is None else first, first is None,
-                                latest is not None and run == latest[0])
-                for name, base, first, last, run in rows}
+                                latest is not None and run == latest[0], number)
+                for name, base, first, last, run, number in rows}
 
 
-def _applied(shard: Path) -> dict[str, int]:
+def _forgotten(ledger: Path) -> Forgotten:
+    if not ledger.exists():
+        return Forgotten()
+    with closing(open_for_reading(ledger)) as connection:
+        return forgotten_in_ledger(connection)
+
+
+def _applied(shard: Path) -> tuple[dict[str, int], UpTo]:
+    """The positions that a shard knows, and what it has forgotten."""
     with closing(open_for_reading(shard)) as connection:
-        return dict(connection.execute("SELECT partition, position FROM applied"))
+        return dict(connection.execute("SELECT partition, position FROM applied")), forgotten_in_shard(connection)
 
 
 def _outbox(shard: Path) -> dict[str, int]:

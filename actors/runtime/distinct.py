@@ -30,7 +30,7 @@ from actors.runtime.messages import Part
 from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Distinct, Totals
-from actors.runtime.shard import APPLIED_SCHEMA, ShardFile
+from actors.runtime.shard import APPLIED_SCHEMA, FORGOTTEN_SCHEMA, ShardFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ CREATE TABLE pages (page INTEGER PRIMARY KEY, bits BLOB NOT NULL);
 CREATE TABLE increments (seq INTEGER PRIMARY KEY, numbers BLOB NOT NULL);
 CREATE TABLE totals (size INTEGER NOT NULL, new INTEGER NOT NULL, again INTEGER NOT NULL, total INTEGER NOT NULL,
     next_page INTEGER NOT NULL, round_began INTEGER NOT NULL);
-""",)
+""", FORGOTTEN_SCHEMA)
 PAGE_BYTES = 1 << 20
 _partials = msgspec.msgpack.Decoder(list[tuple[tuple[Any, ...], list[bytes]]])
 

@@ -26,13 +26,14 @@ import msgspec
 from actors.runtime.database import open_for_reading
 from actors.runtime.emitter import Emit, Emitter
 from actors.runtime.messages import Part
+from actors.runtime.open_panes import OpenPanes, Pane
 from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Window
 from actors.runtime.sections import WindowOptions
-from actors.runtime.shard import APPLIED_SCHEMA, ShardFile
+from actors.runtime.shard import APPLIED_SCHEMA, FORGOTTEN_SCHEMA, ShardFile
 from actors.runtime.state import Merge, Numbers, merge_into
-from actors.runtime.windows import FOREVER, NEVER, Layout, Watermark, WindowId
+from actors.runtime.windows import FOREVER, NEVER, Layout, Watermark
 
 STEPS = (APPLIED_SCHEMA + OUTBOX_SCHEMA + """
 CREATE TABLE panes (id INTEGER PRIMARY KEY, start INTEGER NOT NULL, "end" INTEGER NOT NULL, key BLOB NOT NULL,
@@ -41,7 +42,7 @@ CREATE TABLE increments (pane INTEGER NOT NULL, partials BLOB NOT NULL);
 CREATE INDEX increments_by_pane ON increments (pane);
 CREATE TABLE times (partition TEXT PRIMARY KEY, newest INTEGER NOT NULL, unit INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE watermark (reached INTEGER NOT NULL);
-""",)
+""", FORGOTTEN_SCHEMA)
 #: A pane is written anew when its increments are this large at least, and twice what it was then.
 _COMPACT_BYTES = 256 * 1024
 #: Rows of so many windows are emitted in one entry at most.
@@ -50,33 +51,6 @@ _WINDOWS_PER_ENTRY = 256
 _Entries = list[tuple[int, int, tuple[Any, ...], bytes]]
 _entries = msgspec.msgpack.Decoder(_Entries)
 _partials = msgspec.msgpack.Decoder(list[tuple[tuple[Any, ...], list[Any]]])
-
-
-class Pane:
-    """One window of one key, in memory.
-
-    Attributes:
-        revision: how often its rows were emitted.
-        is_changed: whether anything has come since.
-        base: bytes that it was written anew with; size: bytes of all its increments since.
-    """
-
-    __slots__ = ("base", "end", "id", "is_changed", "key", "numbers", "revision", "size", "start")
-
-    def __init__(self, number: int, start: int, end: int, key: tuple[Any, ...], revision: int = 0) -> None:
-        self.id = number
-        self.start = start
-        self.end = end
-        self.key = key
-        self.revision = revision
-        self.is_changed = False
-        self.numbers: dict[tuple[Any, ...], Numbers] = {}
-        self.base = self.size = 0
-
-    @property
-    def window(self) -> WindowId:
-        """What it is known by."""
-        return (self.start, self.end, self.key)
 
 
 class WindowState:
@@ -110,8 +84,7 @@ class WindowState:
         self._watermark = Watermark(
             self._layout.disorder, dict(connection.execute("SELECT partition, newest FROM times")),
             dict(connection.execute("SELECT unit, partition FROM times")), NEVER if reached is None else reached)
-        self._panes: dict[WindowId, Pane] = {}
-        self._by_key: dict[tuple[Any, ...], list[Pane]] = {}  # sessions: those of one key
+        self._panes = OpenPanes(self._layout)
         self._new: list[tuple[Pane, bytes]] = []
         self._merged: list[tuple[int, int]] = []
         self._dropped: set[int] = set()
@@ -160,7 +133,8 @@ class WindowState:
                 (pane.id, pane.start, pane.end, msgspec.msgpack.encode(pane.key), pane.revision)
                 for pane in self._changed])
             connection.executemany("INSERT INTO increments VALUES (?, ?)", [
-                (pane.id, packed) for pane, packed in self._new if pane.id not in self._dropped])
+                (pane.id, packed) for pane, packed in ((pane.now(), packed) for pane, packed in self._new)
+                if pane.id not in self._dropped])
             compacted = [pane for pane in self._changed if pane.size > max(_COMPACT_BYTES, 2 * pane.base)]
             for pane in compacted:
                 connection.execute("DELETE FROM increments WHERE pane=?", (pane.id,))
@@ -211,26 +185,23 @@ class WindowState:
         panes: dict[int, Pane] = {}
         for number, start, end, key, revision in self._file.connection.execute(
                 'SELECT id, start, "end", key, revision FROM panes'):
-            panes[number] = self._keep(Pane(number, start, end, tuple(msgspec.msgpack.decode(key)), revision))
+            pane = panes[number] = self._panes.add(
+                Pane(number, start, end, tuple(msgspec.msgpack.decode(key)), revision))
+            # It was emitted when it was complete; so it has grown since.
+            pane.is_changed = revision > 0 and end > self._layout.complete_up_to(self._watermark.reached)
             self._next_id = max(self._next_id, number + 1)
         for number, packed in self._file.connection.execute("SELECT pane, partials FROM increments ORDER BY rowid"):
             self._add(panes[number], packed)
-
-    def _keep(self, pane: Pane) -> Pane:
-        self._panes[pane.window] = pane
-        if self._layout.kind == "session":
-            self._by_key.setdefault(pane.key, []).append(pane)
-        return pane
 
     def _pane(self, start: int, end: int, key: tuple[Any, ...]) -> Pane:
         """The pane that this belongs to; sessions that it touches become one with it."""
         pane = self._panes.get((start, end, key))
         if pane is None:
-            touched = [other for other in self._by_key.get(key, ()) if start < other.end and other.start < end]
+            touched = self._panes.touching(start, end, key)
             if touched:
                 pane = self._joined(touched, start, end)
             else:
-                pane = self._keep(Pane(self._next_id, start, end, key))
+                pane = self._panes.add(Pane(self._next_id, start, end, key))
                 self._next_id += 1
         self._changed.add(pane)
         return pane
@@ -238,24 +209,17 @@ class WindowState:
     def _joined(self, touched: list[Pane], start: int, end: int) -> Pane:
         first, *others = touched
         for pane in touched:
-            self._forget(pane)
+            self._panes.forget(pane)
         for other in others:
             merge_into(first.numbers, other.numbers.items(), self._merge)
             first.size += other.size + other.base
             first.revision = max(first.revision, other.revision)
             self._merged.append((first.id, other.id))
-            self._new = [(first if pane is other else pane, packed) for pane, packed in self._new]
+            other.into = first
             self._changed.discard(other)
             self._dropped.add(other.id)
         first.start, first.end = min(start, *(p.start for p in touched)), max(end, *(p.end for p in touched))
-        return self._keep(first)
-
-    def _forget(self, pane: Pane) -> None:
-        del self._panes[pane.window]
-        if self._layout.kind == "session":
-            self._by_key[pane.key].remove(pane)
-            if not self._by_key[pane.key]:
-                del self._by_key[pane.key]
+        return self._panes.add(first)
 
     def _add(self, pane: Pane, packed: bytes) -> None:
         merge_into(pane.numbers, _partials.decode(packed), self._merge)
@@ -265,8 +229,10 @@ class WindowState:
         """Emit the rows of windows that are closed and were not emitted as they are; drop those that are over."""
         reached = self._watermark.reached
         complete = self._layout.complete_up_to(reached)
-        closed = sorted((pane for pane in self._panes.values() if ended or pane.end <= complete),
-                        key=lambda pane: (pane.end, pane.start, repr(pane.key)))
+        due = self._panes if ended else {
+            *self._panes.completed(complete),
+            *(pane for pane in self._changed if pane.is_changed and pane.end <= complete)}
+        closed = sorted(due, key=lambda pane: (pane.end, pane.start, repr(pane.key)))
         assert self.outbox is not None
         fresh = [pane for pane in closed if pane.revision == 0 or pane.is_changed]
         for first in range(0, len(fresh), _WINDOWS_PER_ENTRY):
@@ -283,7 +249,7 @@ class WindowState:
             complete = self._layout.complete_up_to(reached)
         for pane in closed:
             if pane.end == FOREVER or self._layout.is_over(pane.end, complete):
-                self._forget(pane)
+                self._panes.forget(pane)
                 self._changed.discard(pane)
                 self._dropped.add(pane.id)
 

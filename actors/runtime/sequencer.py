@@ -13,6 +13,9 @@ its sender can forget it; the origin knows only the halves. The whole may have b
 are repetitions. What became of the whole is not known by halves, so what differs from its claims (an item was refused)
 is answered with the part that begins where the whole began.
 
+A partition of which no part is here is *at rest*: of very many files only their positions are in memory, and of the
+last ``MOST_DONE`` of them what became of their ranges.
+
 What does not work: a sequence number per batch (a split or a restart with another batch size renumbers them); the set
 of all applied ids (it grows with the input; ``low`` bounds it here to the window).
 
@@ -28,9 +31,13 @@ from operator import attrgetter
 import msgspec
 
 from actors.runtime.messages import Ack, BatchId, Counts, Part, merged
+from actors.runtime.positions import Positions
 
 #: The payload frames of a part.
 Frames = Sequence[bytes]
+#: Partitions at rest of which it is known what became of their ranges, when that is what was said: they may be asked
+#: for as long as their origin has not closed them.
+MOST_DONE = 8192
 _since = attrgetter("since")
 
 
@@ -62,6 +69,11 @@ class _Partition:
         self.undurable: dict[BatchId, Held] = {}  # applied, in order
         self.done: dict[BatchId, _Outcome] = {}  # durable and above low, in order
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a part of it is here."""
+        return bool(self.waiting or self.undurable)
+
 
 class _Outcome(msgspec.Struct, frozen=True):
     """What a range was said to become, and what it became."""
@@ -87,9 +99,12 @@ class Sequencer:
     """
 
     def __init__(self, applied: dict[str, int] | None = None) -> None:
-        self._partitions = {name: _Partition(position) for name, position in (applied or {}).items()}
-        #: Those that hold a part: a run without end comes to have many that hold none, and never will.
+        #: Those that hold a part, or know what became of one: a run without end comes to have very many others.
+        self._partitions: dict[str, _Partition] = {}
         self._busy: dict[str, _Partition] = {}
+        self._at_rest = Positions(applied)
+        #: Those that only know what became of a part, as it was said to; the last one came to rest last.
+        self._done: dict[str, None] = {}
 
     def __len__(self) -> int:
         return sum(len(p.waiting) + len(p.undurable) for p in self._busy.values())
@@ -107,13 +122,19 @@ class Sequencer:
 
     def offer(self, sender: str, part: Part, frames: Frames, now: float = 0.0) -> Ack | None:
         """Take a part; return its acknowledgement at once when it is a durable repetition, or a straggler."""
-        partition = self._partitions.setdefault(part.partition, _Partition(None))
+        partition = self._partitions.get(part.partition)
+        if partition is None:
+            partition = self._partitions[part.partition] = _Partition(self._at_rest.get(part.partition))
         self._learn_low(partition, part.low)
         assert partition.applied is not None
         if part.end <= partition.applied:
-            return self._repetition(partition, sender, part)
+            ack = self._repetition(partition, sender, part)
+            self._may_rest(part.partition, partition)
+            return ack
         if part.start < partition.applied:
+            self._may_rest(part.partition, partition)
             return Ack(*part.id, part.epoch, {})
+        self._done.pop(part.partition, None)
         held = partition.waiting.get(part.start)
         if held is None or held.part.end > part.end:  # a half takes the place of the whole it was cut from
             held = partition.waiting[part.start] = Held(part, frames, now)
@@ -131,7 +152,11 @@ class Sequencer:
         applied before it has come again. When ``is_enough`` says so, what is left is for the next call.
         """
         result: list[Held] = []
-        self._busy = {name: p for name, p in self._busy.items() if p.waiting or p.undurable}
+        for name, partition in list(self._busy.items()):
+            if not partition.is_busy:
+                del self._busy[name]
+                if self._partitions.get(name) is partition:  # a repetition may have laid it to rest
+                    self._may_rest(name, partition)
         for partition in self._busy.values():
             while partition.applied is not None and not is_enough() and (
                     held := partition.waiting.pop(partition.applied, None)):
@@ -161,6 +186,20 @@ class Sequencer:
     def positions(self) -> dict[str, int]:
         """The position up to which everything is applied, of each partition of which a part waits or is not durable."""
         return {name: p.applied for name, p in self._busy.items() if p.applied is not None}
+
+    def _may_rest(self, name: str, partition: _Partition) -> None:
+        """Keep no more of a partition than its position, when no part of it is here, and few others have come since."""
+        if partition.is_busy or partition.applied is None:
+            return
+        self._at_rest.put(name, partition.applied)
+        if not partition.done:
+            del self._partitions[name]
+            self._done.pop(name, None)
+        elif all(outcome.counts == outcome.claims for outcome in partition.done.values()):
+            self._done[name] = None
+            if len(self._done) > MOST_DONE:
+                oldest = next(iter(self._done))
+                del self._done[oldest], self._partitions[oldest]
 
     @staticmethod
     def _learn_low(partition: _Partition, low: int) -> None:

@@ -22,6 +22,9 @@ APPLIED_SCHEMA = """
 CREATE TABLE applied (partition TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE layout (shards INTEGER NOT NULL);
 """
+#: How often, and up to which unit, positions of partitions that are over were forgotten: a later step of each kind.
+FORGOTTEN = "forgotten"
+FORGOTTEN_SCHEMA = f"CREATE TABLE {FORGOTTEN} (times INTEGER NOT NULL, unit INTEGER NOT NULL)"
 
 
 #: What is emitted passes through the file. Checkpoints wait for the disk: one for every 64 MiB, not for every 4.

@@ -1,12 +1,11 @@
 """The durable state of one aggregator shard: folded numbers by key, and the positions applied, in one transaction.
 
     part ──as it came──▶ increments, committed with the positions
-         └──merge──▶ in memory ──when that is large, and at the end──▶ folded, in the order of the keys
+         └──merge──▶ in memory ──when that is large, and at the end──▶ a sorted run (``runs``)
 
-A commit writes what has come since the last one, as it is. What has gathered in memory is merged into the table when
-it is large, in the order of the keys, so that each page of the table is read and written once for many of them; what
-was merged are increments no longer. A restart merges the increments again. So memory is bounded, however many keys
-there are, and a commit costs what has come.
+A commit writes what has come since the last one, as it is. What has gathered in memory becomes a run when it is large;
+what is in a run are increments no longer. A restart merges the increments again. So memory is bounded, however many
+keys there are, and a commit costs what has come.
 
 What does not work: a look-up for each key of each batch (three times the time, with keys that come once); all keys in
 memory (250 bytes for each).
@@ -27,23 +26,31 @@ from actors.runtime.database import open_for_reading
 from actors.runtime.messages import Part
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Fold
-from actors.runtime.progress import progress
-from actors.runtime.shard import APPLIED_SCHEMA, ShardFile
+from actors.runtime.runs import (
+    BLOCK_KEYS,
+    SCHEMA,
+    Block,
+    PackedMerge,
+    Runs,
+    merged,
+    read_runs,
+    write_run,
+)
+from actors.runtime.shard import APPLIED_SCHEMA, FORGOTTEN_SCHEMA, ShardFile
+
+
+def _rows_become_a_run(connection: sqlite3.Connection) -> None:
+    """A row for each key, as there was before."""
+    write_run(connection, _blocks_of_rows(connection))
+
 
 STEPS = (APPLIED_SCHEMA + """
 CREATE TABLE folded (key BLOB PRIMARY KEY, numbers BLOB NOT NULL) WITHOUT ROWID;
 """, """
 CREATE TABLE increments (partials BLOB NOT NULL);
-""")
-#: What is in memory is merged into the table when it is so many keys, or the increments are so many bytes.
+""", SCHEMA, _rows_become_a_run, "DROP TABLE folded", FORGOTTEN_SCHEMA)
+#: What is in memory becomes a run when it is so many keys, or the increments are so many bytes.
 MOST_KEYS, MOST_BYTES = 200_000, 32 * 1024 * 1024
-#: Pages in memory while the table is merged into: with too few they are written several times in one transaction.
-_CACHE_KIB = 16 * 1024
-#: A sign of progress is given with so many rows.
-_SIGN_ROWS = 4096
-_MERGE = """
-INSERT INTO folded VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET numbers = merged(numbers, excluded.numbers)
-"""
 
 Key = tuple[Any, ...]
 Numbers = list[Any]
@@ -76,7 +83,7 @@ _Fresh = dict[bytes, bytes | Numbers]
 
 
 class FoldState:
-    """Folded state, of which only what is not in the table yet is in memory.
+    """Folded state, of which only what is in no run yet is in memory.
 
     Args:
         path: the database file.
@@ -92,9 +99,7 @@ class FoldState:
         self.outbox: Outbox | None = None
         self._merge = merge
         self._file = ShardFile(path, STEPS, shards)
-        self._file.connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-        self._file.connection.create_function("merged", 2, self._merged, deterministic=True)
-        self._failure: Exception | None = None  # of the application's merge, within SQLite
+        self._runs = Runs(self._file.connection, packed_merge(merge))
         self._fresh: _Fresh = {}
         self._news: list[bytes] = []
         self._size = 0
@@ -105,7 +110,7 @@ class FoldState:
 
     @property
     def is_large(self) -> bool:
-        """Whether what has gathered in memory should go to the table."""
+        """Whether what has gathered in memory should become a run."""
         return len(self._fresh) >= MOST_KEYS or self._size >= MOST_BYTES
 
     def applied(self) -> dict[str, int]:
@@ -131,7 +136,8 @@ class FoldState:
         is_large = self._is_ending or self.is_large
         with self._file.transaction(positions) as connection:
             if is_large:
-                self._into_the_table(connection)
+                self._runs.add(self._blocks())
+                connection.execute("DELETE FROM increments")
             else:
                 connection.executemany("INSERT INTO increments VALUES (?)", [(packed,) for packed in self._news])
         if is_large:
@@ -147,7 +153,7 @@ class FoldState:
         return None
 
     def end(self, is_end: bool) -> None:
-        """What is folded stays; from here on all of it is in the table, where who reads it need not merge it."""
+        """What is folded stays; from here on all of it is in runs, which are read block by block."""
         self._is_ending = True
         if self._fresh and not self._news:
             with contextlib.suppress(sqlite3.OperationalError):  # a full disk: as increments it is durable, too
@@ -162,30 +168,29 @@ class FoldState:
         self._news.append(packed)
         self._size += len(packed)
 
-    def _into_the_table(self, connection: sqlite3.Connection) -> None:
-        self._failure = None
-        try:
-            connection.executemany(_MERGE, self._rows())
-        except sqlite3.OperationalError:
-            if self._failure is not None:
-                raise self._failure from None
-            raise
-        connection.execute("DELETE FROM increments")
+    def _blocks(self) -> Iterator[Block]:
+        return _blocks_of(self._fresh)
 
-    def _rows(self) -> Iterator[tuple[bytes, bytes]]:
-        encode = msgspec.msgpack.Encoder().encode
-        for number, key in enumerate(sorted(self._fresh)):
-            if number % _SIGN_ROWS == 0:
-                progress()
-            numbers = self._fresh[key]
-            yield key, numbers if isinstance(numbers, bytes) else encode(numbers)
 
-    def _merged(self, known: bytes, more: bytes) -> bytes:
-        try:
-            return msgspec.msgpack.encode(self._merge(msgspec.msgpack.decode(known), msgspec.msgpack.decode(more)))
-        except Exception as error:
-            self._failure = error
-            raise
+def packed_merge(merge: Merge) -> PackedMerge:
+    """The same merge, of packed numbers."""
+    decode, encode = _numbers.decode, msgspec.msgpack.Encoder().encode
+    return lambda left, right: encode(merge(decode(left), decode(right)))
+
+
+def _blocks_of(fresh: _Fresh) -> Iterator[Block]:
+    encode, keys = msgspec.msgpack.Encoder().encode, sorted(fresh)
+    for start in range(0, len(keys), BLOCK_KEYS):
+        some = keys[start:start + BLOCK_KEYS]
+        yield some, [numbers if isinstance(numbers, bytes) else encode(numbers)
+                     for numbers in map(fresh.__getitem__, some)]
+
+
+def _blocks_of_rows(connection: sqlite3.Connection) -> Iterator[Block]:
+    """The rows of a file of an older version."""
+    rows = connection.execute("SELECT key, numbers FROM folded ORDER BY key")
+    while some := rows.fetchmany(BLOCK_KEYS):
+        yield [key for key, _ in some], [numbers for _, numbers in some]
 
 
 def _add(total: _Fresh, packed: bytes, merge: Merge) -> None:
@@ -199,28 +204,23 @@ def _add(total: _Fresh, packed: bytes, merge: Merge) -> None:
             total[key] = merge(_unpacked(known), decode(numbers))
 
 
-def packed_rows(path: Path, merge: Merge = add_each) -> Iterator[tuple[bytes, Numbers]]:
-    """Give everything folded in one shard's file, each key once and packed, also while its aggregator runs.
+def packed_blocks(path: Path, merge: Merge = add_each) -> Iterator[Block]:
+    """Give everything folded in one shard's file, each key once and in order, also while its aggregator runs.
 
-    In memory is no more than the increments, which are bounded; after a run that has ended there are none.
+    In memory are no more than a block of each run, and the increments, which are bounded; after a run that has ended
+    there are none.
     """
     if not path.exists():
         return
-    decode = _numbers.decode
     with closing(open_for_reading(path, STEPS, oldest=1)) as connection:
-        connection.execute("BEGIN")  # increments and table of one commit
+        connection.execute("BEGIN")  # increments and runs of one commit
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
-        if "folded" not in tables:  # its aggregator is making it
-            return
         fresh: _Fresh = {}
-        if "increments" in tables:  # of an older version it has none
+        if "increments" in tables:  # of an older version it has none; nor if its aggregator is making it
             for (packed,) in connection.execute("SELECT partials FROM increments ORDER BY rowid"):
                 _add(fresh, packed, merge)
-        for key, packed in connection.execute("SELECT key, numbers FROM folded"):
-            more = fresh.pop(key, None) if fresh else None
-            yield key, decode(packed) if more is None else merge(decode(packed), _unpacked(more))
-        for key, numbers in fresh.items():
-            yield key, _unpacked(numbers)
+        more = [_blocks_of(fresh), *([_blocks_of_rows(connection)] if "folded" in tables else [])]
+        yield from merged([*(read_runs(connection) if "runs" in tables else ()), *more], packed_merge(merge))
 
 
 def _unpacked(numbers: bytes | Numbers) -> Numbers:
@@ -228,9 +228,11 @@ def _unpacked(numbers: bytes | Numbers) -> Numbers:
 
 
 def rows_of_state(path: Path, merge: Merge = add_each) -> Iterator[tuple[Key, Numbers]]:
-    """The same, with the keys as they were given."""
-    for key, numbers in packed_rows(path, merge):
-        yield tuple(msgspec.msgpack.decode(key)), numbers
+    """The same, row by row and with keys and numbers as they were given."""
+    decode, decode_numbers = msgspec.msgpack.decode, _numbers.decode
+    for keys, some in packed_blocks(path, merge):
+        for key, numbers in zip(keys, some, strict=True):
+            yield tuple(decode(key)), decode_numbers(numbers)
 
 
 def read_state(path: Path, merge: Merge = add_each) -> dict[Key, Numbers]:

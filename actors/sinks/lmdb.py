@@ -1,7 +1,8 @@
 """LMDB: keys and values in a local file, the embedded default. It needs no server.
 
-What gathered while the last transaction ran is written in order, in transactions of at most ``MOST_ITEMS``; with
-``sync`` it is on disk when ``write`` returns. Any number of other processes may read at the same time.
+What gathered while the last transaction ran is written in order, in transactions of at most ``MOST_ITEMS``, or of
+``MOST_PAGES`` when the tree has more pages than that; with ``sync`` it is on disk when ``write`` returns. Any number of
+other processes may read at the same time.
 
 LMDB has in memory what a transaction changes: keys in no order change a page each, so that a transaction of a whole
 window would need hundreds of megabytes. Not all or nothing is written, then; what is written again is the same.
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
 _Items = list[tuple[bytes, bytes]]
 _MIN_MAP_BYTES = 1 << 20
-#: Most items in a transaction: so many pages, of 4 KiB, may it have in memory, and some above them.
-MOST_ITEMS = 65_536
+#: Most items in a transaction, and most pages, of 4 KiB, that it may have in memory, and some above them: in a tree of
+#: more pages each item may have one of its own.
+MOST_ITEMS, MOST_PAGES = 65_536, 32_768
 #: Most processes that read at the same time, and what the file has room for that they are listed in.
 _READERS, _LOCK_BYTES = 512, 64 * 1024
 
@@ -123,9 +125,9 @@ class _Environment(Sink):
             longest = self._opened().max_key_size()
             for index, payload in enumerate(payloads):
                 waiting += self._fit(index, self._decoder.decode(payload.data), longest, refusals)
-                while len(waiting) >= MOST_ITEMS:
-                    self._put(waiting[:MOST_ITEMS])
-                    del waiting[:MOST_ITEMS]
+                while len(waiting) >= (most := self._most()):
+                    self._put(waiting[:most])
+                    del waiting[:most]
             if waiting:
                 self._put(waiting)
         except (self._lmdb.Error, OSError) as error:
@@ -146,6 +148,10 @@ class _Environment(Sink):
             Refusal(index, item, "key", f"a key of {len(items[item][0])} bytes, expected 1 to {longest}",
                     self._options.pack([items[item]])) for item in sorted(unfit)]
         return [pair for item, pair in enumerate(items) if item not in unfit] if unfit else items
+
+    def _most(self) -> int:
+        """Most items in the next transaction."""
+        return MOST_ITEMS if self._opened().stat()["leaf_pages"] <= MOST_PAGES else min(MOST_ITEMS, MOST_PAGES)
 
     def _put(self, items: _Items) -> None:
         """Put these in one transaction."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from actors.runtime.emitter import sorted_items
 from actors.runtime.lift import bind
 from actors.runtime.manifest import Manifest, application
 from actors.runtime.pipeline import Aggregates, Bars, Curves, Panel, Pipeline, Totals, Window
-from actors.runtime.state import Key, Merge, Numbers, merge_into, merge_of, read_state
+from actors.runtime.state import Key, Merge, Numbers, merge_into, merge_of, rows_of_state
 
+#: Most keys that a panel is drawn from, of what is folded without windows.
+MOST_DRAWN = 100_000
 #: By start, end and key.
 _Windows = dict[tuple[int, int, Key], tuple[Window, dict[Key, Numbers]]]
 
@@ -77,6 +80,7 @@ def read_aggregates(manifest: Manifest, pipeline: Pipeline) -> Aggregates | None
 
     Raises:
         sqlite3.Error: a file is no database of this kind, or not yet.
+        ValueError: there are too many keys to have them all in memory, for each look anew.
     """
     state, merge = Path(manifest.state), merge_of(pipeline.fold)
     shards = range(1, 1 + manifest.aggregator.shards)
@@ -91,8 +95,10 @@ def read_aggregates(manifest: Manifest, pipeline: Pipeline) -> Aggregates | None
             from actors.runtime.panes import read_panes
 
             _add(windows, read_panes(state / f"windows.{shard}.db", merge), merge)
-        elif folded := read_state(state / f"aggregator.{shard}.db", merge):
+        elif folded := dict(islice(rows_of_state(state / f"aggregator.{shard}.db", merge), MOST_DRAWN + 1)):
             _add(windows, {Window(0, 0): folded}, merge)
+            if len(windows[0, 0, ()][1]) > MOST_DRAWN:
+                raise ValueError(f"more than {MOST_DRAWN:,} keys: too many for a panel")
     if not windows:
         return None
     ordered = sorted(windows.values(), key=lambda each: (each[0].start, each[0].end, repr(each[0].key)))

@@ -85,7 +85,7 @@ def test_a_file_that_is_begun_behind_one_that_is_half_read_is_not_yet_due(tmp_pa
         if read:
             ledger.close(Chunk(unit.id, name, unit.base, unit.base + read, 0, 1, b"x\n"), {"read": 1})
     ledger.close_file()
-    assert committed_in(tmp_path / LEDGER) == {"run": Partition(0, 30, False, True)}
+    assert committed_in(tmp_path / LEDGER) == {"run": Partition(0, 30, False, True, 2)}
 
 
 @pytest.mark.parametrize("job", [EVERYWHERE, HOURS])

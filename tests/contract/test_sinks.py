@@ -224,6 +224,20 @@ def test_discard_takes_everything(tmp_path: Path) -> None:
         assert sink.write([payload(Lmdb(), [(b"a", b"1")])]) == []
 
 
+def test_lmdb_has_fewer_items_in_a_transaction_when_each_may_have_a_page_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lmdb_sink, "MOST_PAGES", 20)
+    options = Lmdb(sync=False)
+    items = [(f"{number * 7919 % 10_007:05d}".encode(), b"x" * 100) for number in range(2000)]
+    with closing(options.open("store", tmp_path)) as sink:
+        sink.write([payload(options, items[:1000])])
+        sink.write([payload(options, items[1000:])])
+    assert read_elsewhere(tmp_path / "store.lmdb") == dict(items)
+    with lmdb.open(str(tmp_path / "store.lmdb"), readonly=True) as environment:
+        assert environment.info()["last_txnid"] == 1 + 1000 / 20
+
+
 def test_lmdb_has_no_more_in_one_transaction_than_it_may_whatever_has_gathered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

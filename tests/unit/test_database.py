@@ -227,6 +227,10 @@ def test_a_file_that_is_just_being_made_can_be_looked_at(path: Path) -> None:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
 
 
+#: Tables whose rows are elsewhere in a new store; that none is lost is tested there (``test_runs.py``).
+MOVED = ("folded",)
+
+
 @pytest.mark.parametrize("older", OLDER)
 @pytest.mark.parametrize("name", STORES)
 def test_a_store_of_an_older_version_has_what_a_new_one_has_once_it_was_opened(
@@ -235,7 +239,7 @@ def test_a_store_of_an_older_version_has_what_a_new_one_has_once_it_was_opened(
     run, _, file = name.partition("/")
     path = unpack(older, run, tmp_path) / "state" / file
     counts = {table: ask(path, f"SELECT count(*) FROM {table}")
-              for table, sql in tables(path) if str(sql).startswith("CREATE TABLE")}
+              for table, sql in tables(path) if str(sql).startswith("CREATE TABLE") and table not in MOVED}
     steps = STORES[name]
     open_database(path, steps).close()
     open_database(tmp_path / "new.db", steps).close()

@@ -10,6 +10,7 @@ import pytest
 
 from actors.console import groups, report
 from actors.console.groups import MOST_SHOWN, all_groups, folded_groups
+from actors.runtime.errors import ConfigError
 from actors.runtime.pipeline import Fold, Pipeline
 from actors.runtime.state import FoldState, Key, Numbers, add_each
 from actors.runtime.values import Unit
@@ -25,6 +26,7 @@ def settings(tmp_path: Path) -> Settings:
 def keep(settings: Settings, rows: list[tuple[Key, Numbers]]) -> None:
     state = FoldState(Path(settings.manifest.state) / "aggregator.1.db", 1, add_each)
     state.fold(rows)
+    state.end(True)
     state.commit({})
     state.close()
 
@@ -101,3 +103,62 @@ def test_the_groups_of_a_file_cost_the_same_among_many_files(tmp_path: Path) -> 
     few = built_with(load("appsinstalled", environ={}, state=str(tmp_path / "few")), 50, 4)
     many = built_with(load("appsinstalled", environ={}, state=str(tmp_path / "many")), 400, 4)
     assert many.codes < 8.4 * few.codes
+
+
+def test_of_very_many_units_fewer_groups_of_each_are_shown(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "_MOST_OF_UNITS", 200)
+    keep(settings, [((number, key), [key]) for number in range(1, 51) for key in range(30)])
+    found, of_units = folded_groups(
+        settings.manifest, by(settings, "unit", "key"), [unit(number) for number in range(1, 51)])
+    assert {len(each.shown) for each in of_units.values()} == {4}
+    assert [group.numbers["count"] for group in of_units[7].shown] == [29, 28, 27, 26]
+    assert (found.count, len(found.shown), of_units[7].count) == (30, 30, 30)
+
+
+def test_of_one_unit_its_groups_are_those_of_all(settings: Settings) -> None:
+    keep(settings, [((number, key), [key]) for number in (1, 2) for key in range(3)])
+    found, of_units = folded_groups(settings.manifest, by(settings, "unit", "key"), [unit(2)])
+    assert found == of_units[2]
+    assert [group.keys["key"] for group in found.shown] == ["0", "1", "2"]
+
+
+def test_rows_that_are_like_others_not_among_the_largest_are_not_unpacked(settings: Settings) -> None:
+    few = Work()
+    keep(settings, [((number,), [1 if number % 1000 else number + 1]) for number in range(20_000)])
+    with few.counted():
+        found, _ = folded_groups(settings.manifest, by(settings, "key"), [])
+    assert (found.count, found.shown[0].numbers) == (20_000, {"count": 19_001})
+    assert few.codes < 20 * 20_000, "some steps for each row, no call"
+
+
+def test_groups_whose_keys_are_of_several_types_are_shown(settings: Settings) -> None:
+    keep(settings, [((1,), [1]), (("1",), [2])])
+    found, _ = folded_groups(settings.manifest, by(settings, "key"), [])
+    assert found.count == len(found.shown) == 2
+
+
+@pytest.mark.parametrize(("rows", "why"), [
+    ([(("a",), [1, 2])], "zip"), ([(("a", "b"), [1])], "zip"), ([(("a",), ["x"]), (("b",), ["y"])], "")])
+def test_what_does_not_fit_the_fields_of_the_application_fails_the_report_in_a_sentence(
+    settings: Settings, rows: list[tuple[Key, Numbers]], why: str
+) -> None:
+    keep(settings, rows)
+    found = report.build(settings.manifest, by(settings, "key"), None, None)
+    assert ("fold: what was folded does not fit keys (key), fields (count)" in found.reason) == bool(why)
+    assert why in found.reason
+    assert found.code == 1
+
+
+def test_a_merge_that_raises_while_it_is_read_fails_the_report_in_a_sentence(settings: Settings) -> None:
+    state = FoldState(Path(settings.manifest.state) / "aggregator.1.db", 1, add_each)
+    for numbers in ([1], [1, 2]):
+        state.fold([(("a",), numbers)])
+        state.commit({})
+        state.end(True)
+    state.close()
+    found = report.build(settings.manifest, by(settings, "key"), None, None)
+    assert (found.code, "ValueError" in found.reason, found.groups) == (1, True, [])
+    with pytest.raises(ConfigError, match="begin anew with --fresh"):
+        report.print_groups(settings.manifest, by(settings, "key"))

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from actors.aggregator import Aggregator
+from actors.runtime import runs
 from actors.runtime import state as states
 from actors.runtime.messages import Part
 from actors.runtime.state import FoldState, Key, Numbers, add_each, read_state, rows_of_state
@@ -59,7 +60,8 @@ def test_what_is_in_memory_is_bounded_and_what_was_folded_is_all_there(
     assert sum(1 for _ in rows_of_state(tmp_path / "a.db")) == len(expected)
 
 
-def test_a_merge_that_raises_is_no_full_disk(tmp_path: Path) -> None:
+def test_a_merge_that_raises_is_no_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "FAN", 2)
     state = FoldState(tmp_path / "a.db", 1, add_each)
     state.fold([(("a",), [1])])
     state.commit({})

@@ -27,8 +27,10 @@ from actors.runtime.sections import AggregatorOptions, WindowOptions
 from actors.runtime.state import FoldState, add_each
 from actors.sinks.dead_letters import DeadLetters
 from actors.sources.files import Files
+from actors.telemetry import panels as panels_of_a_run
 from actors.telemetry.panels import Panels, read_aggregates
 from actors.testing import MemorySink, UnorderedMemorySink
+from tests.growth import Work
 from tests.unit.test_panes import Feed, emit
 
 SMALL = WindowOptions(size_s=0.01, disorder_s=1000)
@@ -102,6 +104,23 @@ def test_what_is_folded_is_drawn_from_all_shards_while_they_write(made: Made, tm
     assert drawn(panels)["values"] == {"a": 7, "aa": 1, "b": 7, "bb": 1}
 
 
+def test_too_many_keys_are_not_all_read_for_a_panel(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(panels_of_a_run, "MOST_DRAWN", 100)
+    state = FoldState(tmp_path / "aggregator.1.db", 1, add_each)
+    state.fold([((f"{number:04d}",), [1]) for number in range(5000)])
+    state.end(True)
+    state.commit({"p": 1})
+    state.close()
+    work = Work()
+    with work.counted():
+        found = made(pipeline(as_curves)).drawing()
+    assert found == {"title": "The panel", "drawing": None,
+                     "problem": "ValueError: more than 100 keys: too many for a panel"}
+    assert work.codes < 20 * 5000
+
+
 def test_a_panel_that_raises_is_a_problem_and_is_tried_again(made: Made, tmp_path: Path) -> None:
     state = FoldState(tmp_path / "aggregator.1.db", 1, add_each)
     state.fold([(("a",), [0])])
@@ -167,7 +186,7 @@ def test_what_is_read_of_windows_is_what_the_aggregator_has(batches: list[Any], 
         feed.commit()
         after = read_panes(Path(folder) / "windows.db", add_each)
         assert {(window.start, window.end, window.key): rows for window, rows in after.items()} == {
-            window: pane.numbers for window, pane in feed.state._panes.items()}
+            pane.window: pane.numbers for pane in feed.state._panes}
         assert before == (after if restarts else {}), "what is not committed is not seen"
         feed.state.close()
 

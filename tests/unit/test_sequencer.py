@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.runtime import sequencer as sequencers
 from actors.runtime.messages import Ack, Counts, Part
+from actors.runtime.positions import Positions
 from actors.runtime.sequencer import Held, Sequencer
 
 A, B = "parser.1#1", "parser.2#1"
@@ -259,3 +265,63 @@ def test_how_long_the_oldest_part_has_waited_is_known_whether_it_can_be_applied_
     sequencer.durable(second)
     sequencer.durable(third)
     assert sequencer.since() == 0.0
+
+
+def file_part(number: int, start: int = 0, end: int = 10, low: int = 0, claims: Counts | None = None) -> Part:
+    return part(start, end, low, claims=claims, name=f"run/{number}")
+
+
+def test_of_very_many_files_only_positions_are_kept_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequencers, "MOST_DONE", 50)
+    sequencer = Sequencer()
+    for number in range(2000):
+        sequencer.offer(A, file_part(number), [b""])
+        assert starts(apply(sequencer)) == [0]
+    assert sequencer.ready() == []
+    assert (len(sequencer._partitions), len(sequencer._busy)) == (50, 0)
+    for number in (0, 7, 1999):
+        again = sequencer.offer(B, file_part(number), [b""])
+        assert again == Ack(f"run/{number}", 0, 10, 1, {"written": 1}), "it is a repetition, whenever it comes"
+        sequencer.offer(B, file_part(number, 10, 20, low=10), [b""])
+        assert starts(apply(sequencer)) == [10], "and the file goes on"
+        assert sequencer.offer(B, file_part(number), [b""]) is not None
+    assert sequencer.ready() == []
+    assert len(sequencer._partitions) <= 53
+
+
+def test_what_a_sink_has_refused_is_remembered_of_any_number_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequencers, "MOST_DONE", 5)
+    sequencer = Sequencer()
+    for number in range(100):
+        sequencer.offer(A, file_part(number), [b""])
+        (held,) = sequencer.ready()
+        sequencer.durable(held, {"written": 0, "dead_lettered": 1} if number == 3 else None)
+    answer = sequencer.offer(B, file_part(3), [b""])
+    assert answer is not None
+    assert answer.counts == {"written": 0, "dead_lettered": 1}
+
+
+def test_a_file_that_was_at_rest_does_not_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequencers, "MOST_DONE", 0)
+    sequencer = Sequencer()
+    sequencer.offer(A, file_part(1), [b""])
+    apply(sequencer)
+    assert sequencer.offer(B, file_part(1), [b""]) is not None, "before the next call of ready"
+    sequencer.offer(A, file_part(1, 10, 20), [b""])
+    assert starts(apply(sequencer)) == [10]
+    assert sequencer.offer(B, file_part(1, 0, 10), [b""]) is not None
+    assert sequencer.offer(B, file_part(1, 10, 20), [b""]) is not None
+    assert sequencer.ready() == []
+
+
+@given(st.dictionaries(st.one_of(
+    st.builds("run/{}".format, st.integers(0, 200)),
+    st.sampled_from(["run", "run/", "run/01", "run/-1", "a/b/3", "/7"]),
+    st.builds("other/{}".format, st.integers(0, 10**12))), st.integers(0, 2**62)))
+def test_positions_are_those_that_were_put_whatever_partitions_are_called(some: dict[str, int]) -> None:
+    positions = Positions()
+    for name, position in some.items():
+        positions.put(name, 1)
+        positions.put(name, position)
+    assert {name: positions.get(name) for name in some} == some
+    assert positions.get("run/201") is positions.get("nobody") is positions.get("other/-1") is None

@@ -123,7 +123,7 @@ def test_a_commit_waits_for_no_reader(path: Path) -> None:
     state = FoldState(path, 1, add_each)
     reader = sqlite3.connect(path)
     reader.execute("BEGIN")
-    reader.execute("SELECT * FROM folded").fetchall()
+    reader.execute("SELECT * FROM blocks").fetchall()
     state.fold([(("a",), [1])])
     state.commit({})
     reader.close()
