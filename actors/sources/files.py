@@ -1,4 +1,4 @@
-"""The files source: files, plain or gzip, in name order; each is put away (renamed) when all of it is durable.
+"""The files source: files, plain or packed, in name order; each is put away (renamed) when all of it is durable.
 
     match ──▶ [name order] ──▶ take up: open, fingerprint, ledger.begin ──▶ Cutter ──▶ chunks ──▶ ledger.end
                                                                  ▲ skip to ``low``         finished: x/NAME ─▶ x/.NAME
@@ -38,7 +38,6 @@ from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
 from actors.sources.again import Decision, all_refused, content_of, decide, keep_content, spellings, wants_content
 from actors.sources.cutter import Cutter
-from actors.sources.formats import HEAD_BYTES
 from actors.sources.inflate import Identity
 from actors.sources.matching import dotted, matching_files
 from actors.sources.streams import ByteStream
@@ -49,7 +48,7 @@ _NAMED = 3
 
 
 class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Read files, plain or gzip, in the order of their names.
+    """Read files, plain or packed (gzip, xz, bzip2, zstd), in the order of their names.
 
     Names that begin with a dot are never matched: those files are finished.
 
@@ -108,7 +107,7 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
             return [f"no file matches {', '.join(name for name in (self.pattern, *self.paths) if name)}: put files "
                     "there, or set source.pattern (a name that begins with a dot is of a finished file)"]
         return [f"{path}: {problem}: mend it, or take it out of source.paths" for path in files
-                if (problem := _unreadable(path))]
+                if (problem := inflate.why_not_lines(path))]
 
     def all_given_again(self, given: GivenAgain) -> str:
         """Why each of the files would be refused."""
@@ -123,16 +122,6 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 OPTIONS = Files
-
-
-def _unreadable(path: str) -> str:
-    """Why a file cannot be read; empty when it can."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            inflate.require_known(os.pread(file.fileno(), HEAD_BYTES, 0))
-            return ""
-    except OSError as error:
-        return plain_reason(error)
 
 
 class _Reading(NamedTuple):
