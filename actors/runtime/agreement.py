@@ -2,8 +2,9 @@
 
     sinks  ≥  shards  ≥  positions
 
-A position is committed only when every shard has what lies below it on its disk, and a shard sends only what is on its
-own. So positions that are ahead of a shard, or a sink that is ahead of the shard whose rows it holds, are of no run: a
+A position is committed only when every shard has what lies below it on its disk, a shard sends only what is on its own,
+and a range is recorded before anybody is given it. So positions that are ahead of a shard, a sink that is ahead of the
+shard whose rows it holds, or a shard or sink with more of a partition than was ever recorded, are of no run: a
 file was restored from another moment, removed, or lost by a disk that does not keep what it says it keeps. To go on
 would leave out records without a word, or take new rows for repetitions. Nobody can tell what is missing, so it is
 refused.
@@ -17,6 +18,7 @@ run: later it could not be told what the run itself has added.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -60,9 +62,13 @@ def require_agreement(manifest: Manifest) -> Manifest:
         ConfigError: they are not; says which file is behind, and what to do.
     """
     state = Path(manifest.state)
-    if manifest.dry or manifest.query or not manifest.folds:
+    if manifest.dry or manifest.query:
         return manifest
     try:
+        if (state / LEDGER).exists():
+            _require_recorded(manifest, state)
+        if not manifest.folds:
+            return manifest
         partitions, forgotten = committed_in(state / LEDGER), _forgotten(state / LEDGER)
         shards = {number: _shard(state, number) for number in range(1, manifest.aggregator.shards + 1)}
         emitted = {name: known for path in shards.values() if path for name, known in _outbox(path).items()}
@@ -85,6 +91,31 @@ def require_agreement(manifest: Manifest) -> Manifest:
             unasked[sink] = emitted
     forget_what_is_over(state, [path for path in shards.values() if path])
     return msgspec.structs.replace(manifest, unasked=unasked) if unasked else manifest
+
+
+def _require_recorded(manifest: Manifest, state: Path) -> None:
+    """Make sure that nobody has more than the ledger knows to have been given out."""
+    recorded = recorded_in(state / LEDGER)
+    held = {str(path): _applied(path)[0] for number in range(1, manifest.aggregator.shards + 1)
+            if manifest.folds and (path := _shard(state, number))}
+    for name, component in manifest.sinks.items():
+        options = component.load()
+        if name not in manifest.emit_sinks and (place := options.place(name, state)):  # what is a file costs little
+            with contextlib.suppress(Retryable):
+                held[str(place)] = options.positions(name, state)
+    for holder, positions in held.items():
+        for partition, position in positions.items():
+            if position > recorded.get(partition, position):
+                raise ConfigError(f"{holder} has {position} bytes of what was read as {partition}, of which {LEDGER} "
+                                  f"knows {recorded[partition]}: {_WHAT_TO_DO}")
+
+
+def recorded_in(ledger: Path) -> dict[str, int]:
+    """Up to where a ledger knows that each partition was given out."""
+    with closing(open_for_reading(ledger)) as connection:
+        return dict(connection.execute(
+            'SELECT partition, max(max(low, coalesce("end", 0), coalesce(most, 0))) FROM units LEFT JOIN '
+            '(SELECT unit, max("end") AS most FROM issued GROUP BY unit) ON unit=id GROUP BY partition'))
 
 
 def require_not_ahead(name: str, options: SinkOptions, state: Path, emitted: Mapping[str, int]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.runtime.agreement import Partition, committed_in, what_is_behind
+from actors.runtime.agreement import Partition, committed_in, recorded_in, what_is_behind
 from actors.runtime.ledger import Ledger
 from actors.runtime.units import LEDGER
 from actors.runtime.values import Chunk
@@ -73,6 +73,40 @@ def test_a_sink_that_is_ahead_of_the_shard_whose_rows_it_has_is_refused(tmp_path
     assert code == 78
     assert "sink hours has" in output
     assert "these files are not of one moment" in output
+
+
+@pytest.mark.parametrize("holder", ["aggregator.1.db", "lined.log", "rowed.sqlite"])
+def test_positions_of_an_earlier_moment_than_what_a_shard_or_a_sink_has_are_refused(
+    tmp_path: Path, holder: str
+) -> None:
+    root = tmp_path / "root"
+    load_once(EVERYWHERE, root)
+    with closing(sqlite3.connect(root / "state" / "positions.db")) as ledger, ledger:  # as if it had just begun
+        ledger.execute("UPDATE units SET status='reading', low=base+7, \"end\"=NULL, counts='{}' WHERE id=1")
+        ledger.execute("DELETE FROM units WHERE id>1")
+    for name in {"aggregator.1.db", "lined.log", "rowed.sqlite", "listed.jsonl"} - {holder}:
+        for path in (root / "state").glob(f"{name}*"):  # they have nothing, which is never too much
+            path.unlink()
+    if holder != "aggregator.1.db":
+        with closing(sqlite3.connect(root / "state" / "positions.db")) as ledger, ledger:
+            ledger.execute("UPDATE units SET low=base")
+    (root / "data" / ".0.txt").rename(root / "data" / "0.txt")
+    code, output = again(EVERYWHERE, root)
+    assert code == 78, output
+    assert f"state/{holder} has " in output
+    assert "positions.db knows " in output
+    assert "put back those that belong together" in output
+
+
+def test_a_ledger_knows_what_was_given_out_by_partition(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / LEDGER, "run")
+    unit, alone = ledger.begin("one", "one"), ledger.begin("two", "two", alone=True)
+    ledger.issue(Chunk(unit.id, "one", 0, 30, 0, 1, b"x\n"))
+    ledger.issue(Chunk(unit.id, "one", 30, 60, 0, 1, b"x\n"))
+    ledger.issue(Chunk(alone.id, "two", 0, 5, 0, 1, b"x\n"))
+    ledger.close(Chunk(unit.id, "one", 0, 30, 0, 1, b"x\n"), {"read": 1})
+    ledger.close_file()
+    assert recorded_in(tmp_path / LEDGER) == {"run": 60, "run/2": 5}
 
 
 def test_a_file_that_is_begun_behind_one_that_is_half_read_is_not_yet_due(tmp_path: Path) -> None:
