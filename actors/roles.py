@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,12 +14,14 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from actors.runtime.actor import Post, Role
-from actors.runtime.errors import ConfigError
+from actors.runtime.errors import ConfigError, NotYet
 from actors.runtime.manifest import Manifest, application
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import Sink, SinkOptions, Source, SourceOptions, unfit, unpacks
+from actors.runtime.rundir import path_for
 from actors.runtime.topology import DEAD_LETTERS, MONITOR, aggregator_names, stage_of, writer_name
 from actors.runtime.tracing import OFF, Tracer
+from actors.runtime.trouble import Trouble
 from actors.runtime.units import LEDGER
 
 if TYPE_CHECKING:
@@ -66,7 +70,7 @@ def _reader(manifest: Manifest) -> MakeRole:
         opened = _opened("source", Source, options, lambda: options.open(ledger, manifest.flow.batch_bytes, state))
         return Reader(post, manifest, ledger, opened)
 
-    return make
+    return _patiently("positions", make)
 
 
 def _parser(manifest: Manifest) -> MakeRole:
@@ -100,7 +104,25 @@ def _aggregator(manifest: Manifest, number: int) -> MakeRole:
     from actors.shards import open_shard
 
     pipeline, options = application(manifest)
-    return lambda post: Aggregator(post, number - 1, open_shard(manifest, pipeline, options, number))
+    return _patiently("aggregate state", lambda post: Aggregator(
+        post, number - 1, open_shard(manifest, pipeline, options, number)))
+
+
+def _patiently(what: str, make: MakeRole) -> MakeRole:
+    """The same, for a role whose file may be on a disk that cannot be used now: that is said, and waited for."""
+    known: list[Trouble] = []
+
+    def tried(post: Post) -> Role:
+        trouble = known[0] if known else Trouble(post)
+        known[:] = [trouble]
+        try:
+            role = make(post)
+        except sqlite3.OperationalError as error:
+            raise NotYet(trouble.met(f"{what}: {error}", time.monotonic())) from error
+        trouble.over(time.monotonic())
+        return role
+
+    return tried
 
 
 def _opened(section: str, wanted: type, options: SinkOptions | SourceOptions, opens: Callable[[], Opened]) -> Opened:
@@ -133,9 +155,20 @@ def _writer(manifest: Manifest, sink: str) -> MakeRole:
 
     def make(post: Post) -> Role:
         opened = _opened(f"sinks.{sink}", Sink, real, lambda: real.open(sink, Path(manifest.state)))
-        return Writer(post, sink, opened, options.ordered, letters)
+        return Writer(post, sink, _asked_first(manifest, sink, opened), options.ordered, letters)
 
     return make
+
+
+def _asked_first(manifest: Manifest, name: str, sink: Sink) -> Sink:
+    """The same, if it could be asked before the run how far it is; else one that is asked before its first write."""
+    if name not in manifest.unasked:
+        return sink
+    from actors.runtime.agreement import Unasked, require_not_ahead
+
+    state = Path(manifest.state)
+    return Unasked(sink, lambda: require_not_ahead(
+        name, manifest.sinks[name].load(), state, manifest.unasked[name]), path_for(state) / f"asked-{name}")
 
 
 def _monitor(manifest: Manifest) -> MakeRole:

@@ -23,8 +23,9 @@ from actors.runtime.tracing import Group
 from actors.runtime.trouble import Trouble
 from actors.runtime.values import DeadLetter, Payload, Refusal, rejections
 
-#: Most parts in a group: what is written in one call before messages are looked at again.
-GROUP_PARTS = 32
+#: Parts in a group: what is written in one call before messages are looked at again. Of small parts more, up to so many
+#: and so many bytes.
+GROUP_PARTS, _MOST_PARTS, _SMALL_BYTES = 32, 256, 256 * 1024
 
 
 class _Parked(msgspec.Struct, frozen=True):
@@ -82,7 +83,7 @@ class Writer:
             return wait_s
         if not self._group:
             self._ready.extend(self._sequencer.ready())
-            self._group = [self._ready.popleft() for _ in range(min(GROUP_PARTS, len(self._ready)))]
+            self._group = self._next_group()
         slot = self._post.slot
         slot.open = len(self._sequencer) + len(self._ready)
         self._show_what_waits()
@@ -106,6 +107,15 @@ class Writer:
             slot.took(time.monotonic() - began)
         self._settle(written, refusals, more)
         return 0.0
+
+    def _next_group(self) -> list[Held]:
+        group: list[Held] = []
+        size = 0
+        while self._ready and len(group) < (GROUP_PARTS if size > _SMALL_BYTES else _MOST_PARTS):
+            held = self._ready.popleft()
+            size += sum(map(len, held.frames))
+            group.append(held)
+        return group
 
     def drain(self, is_end: bool = False) -> None:
         """Nothing to do: no input comes once the reader has stopped."""

@@ -18,6 +18,7 @@ from actors.console.letters import Count, Filters, Store, escaped
 from actors.console.retry import Outcome, Prepared, Retry, Run
 from actors.console.retry_plan import settle, unfinished
 from actors.runtime import settling
+from actors.runtime.database import named
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import DONE, FAILED, USAGE, Observer
 from actors.settings import Settings
@@ -88,7 +89,7 @@ def _nothing(options: argparse.Namespace, store: Store) -> int:
 
 
 def _failed(store: Store, error: sqlite3.Error) -> int:
-    print(f"{store.path}: {error}: try again", file=sys.stderr)
+    print(f"{named(store.path, error)}: try again", file=sys.stderr)
     return FAILED
 
 

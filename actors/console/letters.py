@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from actors.runtime.database import named
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.settings import Settings
 from actors.sinks.dead_letters import DeadLetters, StoredLetter, open_letters, select_letters
@@ -73,7 +74,7 @@ class Store(msgspec.Struct, frozen=True):
         try:
             return open_letters(self.path)
         except sqlite3.Error as error:
-            raise ConfigError(f"{self.path}: {error}: expected a dead-letter store") from error
+            raise ConfigError(f"{named(self.path, error)}: expected a dead-letter store") from error
 
 
 def store_of(settings: Settings) -> Store:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.runtime.board import Slot
+from actors.runtime.errors import NotYet
 from actors.runtime.links import Links
 from actors.runtime.mailbox import IPC, SUPERVISOR, Mailbox
 from actors.runtime.membership import Membership
@@ -92,9 +93,8 @@ class Post(Protocol):
 
 
 class Role(Protocol):
-    """What an actor does. Built when everything downstream is ready.
-
-    """
+    """What an actor does. Built when everything downstream is ready; who builds it raises ``NotYet`` as long as what
+    it works on cannot be opened."""
 
     #: A descriptor, or None. The role is called again as well when that can be read.
     wake: int | None = None
@@ -153,8 +153,8 @@ class Actor:
         return self._slot
 
     def send(self, address: str, message: Message, frames: Sequence[bytes] = ()) -> bool:
-        """Send to an address; False when it is not there (any more)."""
-        return self._mailbox.send(address, message, frames)
+        """Send to an address, with the rest of this turn; False when it is known not to be there (any more)."""
+        return self._mailbox.post(address, message, frames)
 
     def tell(self, message: Message) -> None:
         """Send to the supervisor."""
@@ -167,10 +167,10 @@ class Actor:
         self.tell(Booted(pid))
         while not self._starts():
             pass
-        if self._stopping:
+        role = self._role = self._made(make_role)
+        if role is None:
             self._mailbox.close()
             return 0
-        role = self._role = make_role(self)
         self.tell(Ready(self._mailbox.bind()))
         self.slot.phase("IDLE")
         wait: float | None = 0.0
@@ -179,6 +179,7 @@ class Actor:
                 self._dispatch(role, sender, message, frames)
             self._slot.garbage, self._slot.refused = self._mailbox.garbage, self._mailbox.refused
             wait = role.work(time.monotonic())
+            self._mailbox.flush()
         role.close()
         self.slot.phase("DRAINED")
         self._mailbox.close()
@@ -190,6 +191,16 @@ class Actor:
             self._stopping = self._stopping or isinstance(message, Stop)  # both can be there at once
             started = started or isinstance(message, Start | Stop)
         return started
+
+    def _made(self, make_role: Callable[[Post], Role]) -> Role | None:
+        """The role, as soon as what it works on can be opened; None when it is told to stop before."""
+        while not self._stopping:
+            try:
+                return make_role(self)
+            except NotYet as error:
+                self._stopping = any(isinstance(message, Stop)
+                                     for _, message, _ in self._mailbox.receive(error.wait_s))
+        return None
 
     def _dispatch(self, role: Role, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         if sender != SUPERVISOR:

@@ -10,27 +10,33 @@ refused.
 
 A shard without any position is that of a pipeline which did not fold before, unless something is half read. What is
 in order is forgotten where it is over (``forgetting``), and both sides know up to where.
+
+A sink that cannot be asked before the run (its server is down) is asked by its writer, before the first write of the
+run: later it could not be told what the run itself has added.
 """
 
 from __future__ import annotations
 
-import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from actors.runtime.database import open_for_reading
-from actors.runtime.errors import ConfigError
+from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.forgetting import Forgotten, UpTo, forget_what_is_over, forgotten_in_ledger, forgotten_in_shard
 from actors.runtime.manifest import Manifest
+from actors.runtime.outbox import partition_of
+from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.topology import process_name
 from actors.runtime.units import LEDGER
+from actors.runtime.values import Payload, Refusal
 
 #: What the files of shards are called, whatever they keep.
 _KINDS = ("aggregator", "windows", "distinct")
-_OUTBOX = re.compile(r"(?P<shard>aggregator\.\d+)@(?P<identity>\w+)")
 
 
 class Partition(NamedTuple):
@@ -46,19 +52,20 @@ class Partition(NamedTuple):
     last: int = 1 << 62
 
 
-def require_agreement(manifest: Manifest) -> None:
-    """Make sure that positions, shards and sinks are of one moment; forget what is over.
+def require_agreement(manifest: Manifest) -> Manifest:
+    """Make sure that positions, shards and sinks are of one moment; forget what is over. Return the manifest, with
+    which sinks have yet to be asked.
 
     Raises:
         ConfigError: they are not; says which file is behind, and what to do.
     """
     state = Path(manifest.state)
     if manifest.dry or manifest.query or not manifest.folds:
-        return
+        return manifest
     try:
         partitions, forgotten = committed_in(state / LEDGER), _forgotten(state / LEDGER)
         shards = {number: _shard(state, number) for number in range(1, manifest.aggregator.shards + 1)}
-        emitted = {name: outbox for path in shards.values() if path for name, outbox in _outbox(path).items()}
+        emitted = {name: known for path in shards.values() if path for name, known in _outbox(path).items()}
         for number, path in shards.items():
             applied, up_to = _applied(path) if path else ({}, UpTo())
             behind = what_is_behind(partitions, applied, up_to.unit)
@@ -67,18 +74,57 @@ def require_agreement(manifest: Manifest) -> None:
             if behind:
                 raise ConfigError(_refusal(path or state / f"aggregator.{number}.db", behind))
     except sqlite3.Error:
-        return  # who opens it says what is wrong with it
-    if not (state / LEDGER).exists():
-        return
-    for sink in manifest.emit_sinks:
-        for name, position in manifest.sinks[sink].load().positions(sink, state).items():
-            known = _OUTBOX.fullmatch(name)
-            shard = known and emitted.get(known["shard"])
-            if known and shard and shard[0] == known["identity"] and position > shard[1]:
-                raise ConfigError(
-                    f"sink {sink} has {position} groups of rows of {known['shard']}, whose state knows of {shard[1]}: "
-                    f"{_WHAT_TO_DO}")
+        return manifest  # who opens it says what is wrong with it
+    unasked: dict[str, dict[str, int]] = {}
+    for sink in manifest.emit_sinks if emitted and (state / LEDGER).exists() else ():
+        try:
+            require_not_ahead(sink, manifest.sinks[sink].load(), state, emitted)
+        except Retryable:
+            unasked[sink] = emitted
     forget_what_is_over(state, [path for path in shards.values() if path])
+    return msgspec.structs.replace(manifest, unasked=unasked) if unasked else manifest
+
+
+def require_not_ahead(name: str, options: SinkOptions, state: Path, emitted: Mapping[str, int]) -> None:
+    """Make sure that a sink has no more of what its shards emit than they know of.
+
+    Raises:
+        ConfigError: it has.
+        Retryable: it cannot be asked now.
+    """
+    for outbox, position in options.positions(name, state).items():
+        known = emitted.get(outbox, position)
+        if position > known:
+            raise ConfigError(f"sink {name} has {position} groups of rows of {outbox.partition('@')[0]}, whose state "
+                              f"knows of {known}: {_WHAT_TO_DO}")
+
+
+class Unasked(Sink):
+    """A sink that could not be asked before the run: it is, before its first write.
+
+    Args:
+        sink: the opened sink.
+        ask: makes sure that it is not ahead of its shards.
+        mark: a file of this run, which says to the next generation of this writer that it was asked.
+    """
+
+    def __init__(self, sink: Sink, ask: Callable[[], None], mark: Path) -> None:
+        self._sink = sink
+        self._ask = ask
+        self._mark = mark
+        self._is_asked = mark.exists()
+
+    def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
+        """Ask, once; then write."""
+        if not self._is_asked:
+            self._ask()
+            self._mark.touch()
+            self._is_asked = True
+        return self._sink.write(payloads)
+
+    def close(self) -> None:
+        """Close it."""
+        self._sink.close()
 
 
 def what_is_behind(partitions: Mapping[str, Partition], applied: Mapping[str, int], forgotten: int = 0) -> str:
@@ -141,11 +187,11 @@ def _applied(shard: Path) -> tuple[dict[str, int], UpTo]:
         return dict(connection.execute("SELECT partition, position FROM applied")), forgotten_in_shard(connection)
 
 
-def _outbox(shard: Path) -> dict[str, tuple[str, int]]:
-    """By shard: the identity of what it emits, and the next number."""
+def _outbox(shard: Path) -> dict[str, int]:
+    """The next number that a shard emits, by the partition that it emits as."""
     with closing(open_for_reading(shard)) as connection:
         try:
             row = connection.execute("SELECT identity, next FROM outbox_meta").fetchone()
         except sqlite3.OperationalError:  # it emits nothing
             return {}
-    return {process_name("aggregator", int(shard.name.split(".")[1])): row} if row else {}
+    return {partition_of(process_name("aggregator", int(shard.name.split(".")[1])), row[0]): row[1]} if row else {}

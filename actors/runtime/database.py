@@ -7,13 +7,14 @@ changed: what is to be different is a step more, and an older file is given thos
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from actors.runtime.disk import make_folder
+from actors.runtime.disk import make_folder, why_not_written
 from actors.runtime.errors import ConfigError
 
 #: Brings a file of version i to i + 1, within a transaction that it neither begins nor ends: statements, or code.
@@ -43,15 +44,29 @@ def open_database(path: Path, steps: Sequence[Step], begun: Step = "") -> sqlite
 
     Raises:
         ConfigError: the file was made by a newer version.
-        sqlite3.Error: it cannot be opened or is no database, or a step failed.
+        sqlite3.Error: it cannot be opened (which names it, and says why) or is no database, or a step failed.
     """
-    make_folder(path.parent)
-    if _CAN_MAKE and not any(os.path.lexists(name) for name in (path, f"{path}-wal")):
-        with contextlib.suppress(OSError):  # or SQLite makes it, or says why it cannot be
-            _make(path, [*steps, begun], len(steps))
+    try:
+        make_folder(path.parent)
+        _clear_leavings(path)
+        if _CAN_MAKE and not any(os.path.lexists(name) for name in (path, f"{path}-wal")):
+            with contextlib.suppress(OSError):  # or SQLite makes it, or says why it cannot be
+                _make(path, [*steps, begun], len(steps))
+        return _opened(path, steps)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise sqlite3.OperationalError(named(path, error)) from error
+
+
+def named(path: Path, error: Exception) -> str:
+    """What keeps a database from being used, behind its name."""
+    said = str(error)
+    return said if said.startswith(f"{path}: ") else f"{path}: {why_not_written(path, error)}"
+
+
+def _opened(path: Path, steps: Sequence[Step]) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
     try:
-        path.chmod(0o600)
+        path.chmod(0o600)  # also where it is: SQLite would open a file read-only, and stay so, when it cannot write
         if _version(connection) > len(steps):
             raise ConfigError(_newer(path, _version(connection), len(steps)))
         connection.execute("PRAGMA journal_mode=WAL")
@@ -76,7 +91,7 @@ def _make(path: Path, steps: Sequence[Step], version: int) -> None:
         _take_steps(connection, steps, version)
         image = bytearray(connection.serialize())
     image[_LOGGED] = b"\x02\x02"
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    new = _unfinished(path, str(os.getpid()))
     try:
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(image)
@@ -86,6 +101,22 @@ def _make(path: Path, steps: Sequence[Step], version: int) -> None:
             os.link(new, path)  # not a rename, which would take the place of what somebody else has just made
     finally:
         new.unlink(missing_ok=True)
+
+
+def _unfinished(path: Path, pid: str) -> Path:
+    """What a process makes the file as, before it has its name."""
+    return path.with_name(f"{path.name}.{pid}.new")
+
+
+def _clear_leavings(path: Path) -> None:
+    """Remove what processes have left that were killed while they made the file. (Were one alive that is not seen from
+    here, in another container, SQLite would make the file for it.)"""
+    before, after = str(_unfinished(path, "\0")).split("\0")
+    for found in glob.glob(f"{glob.escape(before)}*{after}"):
+        pid = found.removeprefix(before).removesuffix(after)
+        if pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):
+            with contextlib.suppress(OSError):
+                os.unlink(found)
 
 
 def _bring_forward(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
@@ -157,15 +188,25 @@ def open_for_reading(
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Within it a file is written to; at its end that is durable as a whole, or not at all."""
+    """Within it a file is written to; at its end that is durable as a whole, or not at all.
+
+    Raises:
+        sqlite3.OperationalError: it cannot be written now; names the file, and says why.
+    """
     try:
         connection.execute("BEGIN IMMEDIATE")
         yield connection
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.OperationalError):
+            raise sqlite3.OperationalError(named(_path_of(connection), error)) from error
         raise
+
+
+def _path_of(connection: sqlite3.Connection) -> Path:
+    return Path(connection.execute("PRAGMA database_list").fetchone()[2])
 
 
 def require_database(path: Path, table: str) -> None:

@@ -1,11 +1,18 @@
-"""What the standard library leaves to its callers: writes that may be short, folders that have to reach the disk."""
+"""What the standard library leaves to its callers: writes that may be short, folders that have to reach the disk, and
+what keeps a file from being written."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from actors.runtime.errors import plain_reason
+
+#: What keeps names and files from being changed now, and somebody may mend while a run waits.
+_MAY_PASS = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 #: Most buffers in one system call.
 _IOV_MAX = 1024
 
@@ -45,3 +52,26 @@ def sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def may_pass(error: OSError) -> bool:
+    """Whether the disk is full, or its file system is read-only: that is waited for."""
+    return error.errno in _MAY_PASS
+
+
+def why_not_written(path: Path, error: Exception) -> str:
+    """What keeps a file from being written, in plain words.
+
+    Libraries that write files have words of their own ("disk I/O error"). So the file system is asked: to set the
+    permissions that are set changes nothing, and is refused by one that is read-only, also where its flags do not say
+    that it is (ext4 after an error).
+    """
+    if isinstance(error, OSError):
+        return plain_reason(error)
+    place = path if path.exists() else path.parent
+    try:
+        place.chmod(stat.S_IMODE(place.stat().st_mode))
+    except OSError as found:
+        if found.errno == errno.EROFS:
+            return plain_reason(found)
+    return str(error)

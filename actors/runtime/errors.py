@@ -95,6 +95,18 @@ class Retryable(ThresherError):
     """
 
 
+class NotYet(ThresherError):
+    """What an actor works on cannot be opened now: it tries again, and is not ready before.
+
+    Args:
+        wait_s: seconds until the next try.
+    """
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(wait_s)
+        self.wait_s = wait_s
+
+
 class Fatal(ThresherError):
     """Going on would break a promise: the actor ends at once and its supervisor decides."""
 

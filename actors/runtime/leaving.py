@@ -3,7 +3,8 @@
 All units that are closed when it is looked get their verdicts in one transaction, and are put away only after it. They
 are done when the disk has their new names, which is asked for once for all of them: a power cut could else undo the
 rename of a file that the ledger knows as done, and it would be loaded again. What does not work: two transactions for
-each unit (with many small files nearly all of the reader's time).
+each unit (with many small files nearly all of the reader's time); to keep something of a unit once its verdict is
+committed (who is killed in between never does).
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class Leaving:
         for unit in self._units:
             if unit.status == "reading" and unit.end is not None:
                 self._ledger.settle(unit, self._verdict(unit))
+                if not self._dry:
+                    self._source.judged(unit)
         self._commit()  # when it fails they are still here, and nothing is put away
         if not self._dry:
             for unit in self._units:

@@ -89,7 +89,7 @@ def run(
     """
     directory = RunDirectory(Path(manifest.state))
     try:
-        require_agreement(manifest)
+        manifest = require_agreement(manifest)
         settle(manifest)
         require_new(manifest)
         specs = expand(manifest)

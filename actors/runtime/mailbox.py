@@ -28,16 +28,16 @@ from pathlib import Path
 import zmq
 from zmq.utils import z85
 
+from actors.runtime.codec import decode, encode, unbundled
 from actors.runtime.errors import DecodeError, Fatal
 from actors.runtime.links import Links, is_of_this_run, is_of_this_user
-from actors.runtime.messages import MAX_HEADER_BYTES, AnyMessage, Message, decode, encode
+from actors.runtime.messages import AnyMessage, Bundle, Message
+from actors.runtime.parcels import MAX_FRAME_BYTES, SMALL_BYTES, Parcel, fit
 from actors.runtime.rundir import CONTROL
 
 SUPERVISOR = "supervisor"
 #: Frames at least this long are not copied on their way out.
 _ZERO_COPY_BYTES = 64 * 1024
-#: No frame is longer. A frame that claims to be is not read: its connection is closed.
-MAX_FRAME_BYTES = 256 * 1024 * 1024
 _LINGER_MS = 200
 #: An ipc path's limit is 107 bytes.
 _MAX_PATH_BYTES = 107
@@ -149,9 +149,9 @@ class _Postbox:
                 return events
 
     @staticmethod
-    def _route(router: zmq.Socket[bytes], address: str, message: Message, frames: Sequence[bytes]) -> bool:
+    def _route(router: zmq.Socket[bytes], address: str, wire: Sequence[bytes]) -> bool:
         try:
-            router.send_multipart([address.encode(), encode(message), *frames], zmq.DONTWAIT)
+            router.send_multipart([address.encode(), *wire], zmq.DONTWAIT)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 return False  # the one it is for has died; the roster will say so
@@ -173,7 +173,11 @@ class _Postbox:
 
     def _take(self, sender: str, frames: list[bytes], received: list[Received]) -> None:
         try:
-            received.append((sender, decode(frames[0] if frames else b""), frames[1:]))
+            message = decode(frames[0] if frames else b"")
+            if isinstance(message, Bundle):
+                received += [(sender, one, payload) for one, payload in unbundled(message, frames[1:])]
+            else:
+                received.append((sender, message, frames[1:]))
         except DecodeError:
             self.garbage += 1
 
@@ -203,6 +207,7 @@ class Mailbox(_Postbox):
         self._peers: dict[str, zmq.Socket[bytes]] = {}
         self._names: dict[zmq.Socket[bytes], str] = {}
         self._wake: int | None = None
+        self._posted: dict[str, Parcel] = {}
         try:
             self.connect(SUPERVISOR, _control_endpoint(address, run_dir, links))
         except BaseException:
@@ -236,6 +241,7 @@ class Mailbox(_Postbox):
     def disconnect(self, address: str) -> None:
         """Forget a consumer that has died, with all that is on its way to it and from it."""
         socket = self._peers.pop(address, None)
+        self._posted.pop(address, None)
         if socket is not None:
             del self._names[socket]
             self._poller.unregister(socket)
@@ -247,18 +253,48 @@ class Mailbox(_Postbox):
         Raises:
             Fatal: a frame, or the header, is longer than any consumer takes.
         """
-        longest = max(map(len, frames), default=0)
-        if longest > MAX_FRAME_BYTES:  # its connection would be closed, and the batch delivered again for ever
-            raise Fatal(f"{type(message).__name__} for {address}: a frame of {longest} bytes, at most "
-                        f"{MAX_FRAME_BYTES} are possible: make flow.batch_bytes or source.max_line_bytes smaller")
-        header = encode(message)
-        if len(header) > MAX_HEADER_BYTES:  # it would be dropped as garbage, and nobody would ever answer
-            raise Fatal(f"{type(message).__name__} for {address}: a header of {len(header)} bytes, at most "
-                        f"{MAX_HEADER_BYTES} are possible: file names and the reasons of rejects have to be shorter")
+        header, longest = fit(address, message, frames)
+        self._flush(address)
+        return self._put(address, [header, *frames], longest)
+
+    def post(self, address: str, message: Message, frames: Sequence[bytes] = ()) -> bool:
+        """As ``send``, but a small message may wait for ``flush``, so that many cost little more than one; False when
+        its consumer is known not to be there.
+
+        Raises:
+            Fatal: a frame, or the header, is longer than any consumer takes.
+        """
+        header, longest = fit(address, message, frames)
+        size = sum(map(len, frames))
+        if size + len(header) > SMALL_BYTES:
+            self._flush(address)
+            return self._put(address, [header, *frames], longest)
+        if address not in self._peers and self._router is None:
+            return False
+        if self._posted.setdefault(address, Parcel()).add(header, frames, size):
+            self._flush(address)
+        return True
+
+    def flush(self) -> None:
+        """Send what was posted."""
+        for address in list(self._posted):
+            self._flush(address)
+
+    def close(self) -> None:
+        """Send what was posted, and close every socket."""
+        self.flush()
+        super().close()
+
+    def _flush(self, address: str) -> None:
+        posted = self._posted.pop(address, None)
+        if posted is not None:
+            self._put(address, posted.wire(), 0)
+
+    def _put(self, address: str, wire: list[bytes], longest: int) -> bool:
         socket = self._peers.get(address)
         if socket is None:
-            return self._router is not None and self._route(self._router, address, message, frames)
-        socket.send_multipart([header, *frames], copy=longest < _ZERO_COPY_BYTES)
+            return self._router is not None and self._route(self._router, address, wire)
+        socket.send_multipart(wire, copy=longest < _ZERO_COPY_BYTES)
         return True
 
     def receive(self, timeout_s: float | None, wake: int | None = None) -> list[Received]:
@@ -324,7 +360,7 @@ class ControlBox(_Postbox):
     def send(self, address: str, message: Message) -> bool:
         """Send to an actor, or to who has given a command; False when it is not there (any more)."""
         router = self._commands if address.startswith(_COMMANDER) else self._router
-        return self._route(router, address, message, ())
+        return self._route(router, address, [encode(message)])
 
     def wait(self, timeout_s: float | None) -> tuple[list[Received], list[int]]:
         """Return messages and readable descriptors, waiting for the first at most so long (None: for ever)."""

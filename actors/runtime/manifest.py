@@ -79,6 +79,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         windowed: whether it has event-time windows around it.
         emit_sinks: sinks that only the aggregators write to.
         doubles: why content counts twice that is loaded twice; empty: it does not.
+        unasked: sinks that could not be asked how far they are, with what their shards had emitted before the run.
         options: the application's own options, or None.
         links: how actors reach one another.
         version: of Thresher; who is of another takes no part in the run.
@@ -102,6 +103,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     windowed: bool = False
     emit_sinks: tuple[str, ...] = ()
     doubles: str = ""
+    unasked: dict[str, dict[str, int]] = {}
     flow: FlowOptions = FlowOptions()
     budget: BudgetOptions = BudgetOptions()
     restart: RestartOptions = RestartOptions()

@@ -1,11 +1,8 @@
-"""Every message of the wire protocol, and the one place that encodes and decodes them. See docs/protocol.md.
-
-A message is a list of frames: one header frame, then payload frames, which are never looked at here. The header is a
-version byte and a msgpack array whose first element is the type's tag. Nothing is ever unpickled; what is not a
-message of this version raises ``DecodeError``.
+"""Every message of the wire protocol. See docs/protocol.md; ``codec.py`` encodes and decodes them.
 
     link     producer ──▶ consumer   Hello  Batch  Part  Roll
              consumer ──▶ producer   Credit  Ack  Failed  Again
+             either                  Bundle: of these
     control  actor ──▶ supervisor    Booted  Ready  Serving  Outage  Lost  Drained  InputDone  Drain
              command ◀─▶ supervisor  Command  Reply
              supervisor ──▶ actor    Start  Roster  Hold  Tap  Suspect  Drain  Stop
@@ -16,12 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
-
-from actors.runtime.errors import DecodeError
-
-VERSION = 1
-#: No header is ever near this long; anything longer is not ours.
-MAX_HEADER_BYTES = 1 << 20
 
 #: Outcome counts: ``read``, ``written``, ``folded``, ``filtered``, ``dead_lettered``, ``written.SINK``,
 #: ``rejected.REASON``; and ``finish``: records with which the application asked for the end of the input.
@@ -201,6 +192,21 @@ class Roll(Message, frozen=True, tag="roll"):
     active: tuple[int, ...]
 
 
+#: What one actor says to another.
+Linked = Hello | Batch | Part | Credit | Ack | Failed | Again | Roll
+
+
+class Bundle(Message, frozen=True, tag="bundle"):
+    """Small messages to one address, in the order in which they were sent. Payload: theirs, one behind the other.
+
+    Attributes:
+        sizes: bytes of each payload frame of each message.
+    """
+
+    messages: list[Linked]
+    sizes: list[list[int]]
+
+
 class Booted(Message, frozen=True, tag="booted"):
     """The process runs and has imported what it needs; it waits for ``Start``."""
 
@@ -344,36 +350,10 @@ class Stop(Message, frozen=True, tag="stop"):
 
 
 AnyMessage = (
-    Hello | Batch | Part | Credit | Ack | Failed | Again | Roll
+    Linked | Bundle
     | Booted | Ready | Serving | Outage | Lost | Drained | InputDone | Command | Reply | Start | Roster | Hold | Tap
     | Suspect | Drain | Stop
 )
-
-_PREFIX = bytes([VERSION])
-_encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
-
-
-def encode(message: Message) -> bytes:
-    """Return the header frame of a message."""
-    return _PREFIX + _encoder.encode(message)
-
-
-def decode(header: bytes | memoryview) -> AnyMessage:
-    """Return the message of a header frame.
-
-    Raises:
-        DecodeError: another version, too long, or not a message.
-    """
-    if not 2 <= len(header) <= MAX_HEADER_BYTES:
-        raise DecodeError(f"a header of {len(header)} bytes")
-    if header[0] != VERSION:
-        raise DecodeError(f"protocol version {header[0]}, expected {VERSION}")
-    try:
-        return _decoder.decode(memoryview(header)[1:])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(f"not a message: {error}") from error
-
 
 def merge(total: Counts, more: Counts) -> Counts:
     """Add ``more`` to ``total``, in place, and return it."""

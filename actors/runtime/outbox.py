@@ -48,6 +48,11 @@ class Entry:
         self.size = sum(len(data) for _, data in body.values())
 
 
+def partition_of(shard: str, identity: str) -> str:
+    """What the entries of an outbox are known as."""
+    return f"{shard}@{identity}"
+
+
 class Outbox:
     """The open entries of one shard.
 
@@ -62,7 +67,7 @@ class Outbox:
         if row is None:
             row = (uuid.uuid4().hex[:12], 0)
             connection.execute("INSERT INTO outbox_meta VALUES (?, ?)", row)
-        self.partition = f"{name}@{row[0]}"
+        self.partition = partition_of(name, row[0])
         self._ordered = tuple(ordered)
         self._next: int = row[1]
         self._open: dict[int, Entry] = {}

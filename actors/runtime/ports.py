@@ -151,7 +151,11 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def positions(self, name: str, state: Path) -> dict[str, int]:
         """By partition, up to where the sink called ``name`` has it: looked at before a run, to see that sink and state
-        are of one moment. Not given: it does not say."""
+        are of one moment. Not given: it does not say.
+
+        Raises:
+            Retryable: it cannot be asked now; it is then before the first write.
+        """
         return {}
 
     def clear(self, name: str, state: Path) -> bool:
@@ -250,6 +254,11 @@ class Source(Protocol):
     def read(self) -> Chunk | None:
         """Return the next chunk, or None when there is none now."""
         raise NotImplementedError
+
+    def judged(self, unit: Unit) -> None:
+        """All of ``unit`` is durable, and its verdict, which is its status now, is about to be: what is kept of it in
+        the ledger is durable with that. By default nothing is."""
+        return
 
     def finished(self, unit: Unit) -> None:
         """All of ``unit`` is durable and within its budget: put it away (rename). Called in input order, and again

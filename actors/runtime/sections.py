@@ -97,7 +97,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         batch_bytes: size of a batch, about; cut at newlines.
         window_batches: most batches open (issued, not acknowledged) at a time.
         window_bytes: most bytes open at a time; one batch is always allowed.
-        credit: batches a worker may hold before it has finished one.
+        credit: batches a worker may hold before it has finished one; more, if they take next to no time.
         redeliver_s: seconds without any answer after which what is under way is delivered again, also to others; then
             twice as long each time.
 
@@ -107,7 +107,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     batch_bytes: Bytes = 1024 * 1024
-    window_batches: Count = 64
+    window_batches: Count = 256
     window_bytes: Bytes = 32 * 1024 * 1024
     credit: Count = 2
     redeliver_s: Annotated[float, Meta(gt=0)] = 60.0

@@ -147,6 +147,8 @@ class Tree:
         child = self._by_address(address)
         if child is not None:
             max_s = self._policy.limits.max_outage_s
+            if child.ready_since is None and not child.stopping:  # what it opens is waited for, for no longer than that
+                child.deadline = None if problem else now + self._policy.restart.ready_s
             yield from map(Emit, self._outages.heard(child.name, problem, seconds, max_s, now))
 
     def drained(self, address: str, now: float) -> Iterator[Action]:

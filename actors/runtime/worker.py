@@ -5,11 +5,16 @@
 
 Credit goes back when a batch has left the worker's hands, not when it is acknowledged: credit balances the load, the
 acknowledgement says that all is durable. Outputs to fixed destinations need no credit: the origin's window bounds them.
+
+What takes no time is worked off in turns, and more of it may be here: else small files would cost as many messages,
+and waits for the disk, as large ones. How long batches take decides, not their size: of ten that take a second each, no
+worker may have them all.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +43,13 @@ from actors.runtime.relay import Relay
 from actors.runtime.rows import Rows
 from actors.runtime.tap import Taps
 from actors.runtime.tracing import begin_work
+
+#: Batches are worked off one behind the other for so long before messages are looked at again.
+TURN_S = 0.005
+#: A producer may have as many batches here as are worked off in this time, but no more than that.
+_HAND_S, _MOST = 0.01, 64
+#: How much the last batch counts for how long one takes.
+_NEWEST = 0.1
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -78,16 +90,27 @@ class PoolWorker:
     Args:
         post: the way out.
         make: the work itself, a pure function of a batch.
-        credit: batches that each producer may have here at a time.
+        credit: batches that each producer may have here at a time, at least.
         make_taps: makes what shows records to whoever wants to see some; None: nothing is shown.
+        turn_s: see ``TURN_S``; 0: one batch at a time, and never more credit.
+        clock: monotonic seconds.
     """
 
     wake: int | None = None
 
-    def __init__(self, post: Post, make: Work, credit: int, make_taps: Callable[[], Taps] | None = None) -> None:
+    def __init__(
+        self, post: Post, make: Work, credit: int, make_taps: Callable[[], Taps] | None = None, turn_s: float = TURN_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._post = post
         self._make = make
         self._credit = credit
+        self._turn_s = turn_s
+        self._clock = clock
+        self._batch_s = math.inf  # how long one takes
+        #: What each producer may have here, and what of that it has to be told.
+        self._granted: dict[str, int] = {}
+        self._owed: dict[str, int] = {}
         self._relay = Relay()
         #: From whom, what, and when it came.
         self._queue: deque[tuple[str, Batch, list[bytes], float]] = deque()
@@ -104,7 +127,7 @@ class PoolWorker:
         if isinstance(message, Ack):
             self._pass_up(self._relay.ack(sender, message))
         elif isinstance(message, Batch):
-            self._queue.append((sender, message, frames, time.monotonic()))
+            self._queue.append((sender, message, frames, self._clock()))
         elif isinstance(message, Credit):
             self._free[sender] = self._free.get(sender, 0) + message.batches
         elif isinstance(message, Failed | Again):
@@ -125,13 +148,15 @@ class PoolWorker:
             self._free.pop(address, None)
             self._held.discard(address)
             self._greeted.discard(address)
+            self._owed.pop(address, None)
+            self._granted.pop(address, None)
             self._queue = deque(item for item in self._queue if item[0] != address)
             if self._stalled is not None and self._stalled[0] == address:
                 self._stalled = None
             self._pass_up(self._relay.gone(address))
 
     def work(self, now: float) -> float | None:
-        """Make one batch, or send one that waited for credit."""
+        """Make a batch, and more that take no time, or send one that waited for credit."""
         slot = self._post.slot
         if self._stalled is not None:
             if not self._send_on(*self._stalled):
@@ -139,6 +164,7 @@ class PoolWorker:
                 slot.phase("WAIT_CREDIT")
                 return None
             self._stalled = None
+            self._give_credit()
         if not self._queue:
             self._show_what_waits()
             slot.phase("IDLE")
@@ -146,14 +172,26 @@ class PoolWorker:
                 self._draining = False
                 self._post.tell(Drained())
             return None
+        until = now + self._turn_s
+        while True:
+            self._make_one()
+            if self._stalled is not None or not self._queue or self._clock() >= until:
+                break
+        self._give_credit()
+        return 0.0
+
+    def _make_one(self) -> None:
+        slot = self._post.slot
         producer, batch, frames, _ = self._queue.popleft()
         self._show_what_waits()
         slot.phase("WORK")
         slot.take(batch.id)
         span = begin_work(self._post.tracer, self._post.address, batch.trace) if batch.trace else None
-        began = time.monotonic()
+        began = self._clock()
         made = self._make(batch, frames)
-        slot.took(time.monotonic() - began)
+        took = self._clock() - began
+        slot.took(took)
+        self._batch_s = took if self._batch_s == math.inf else self._batch_s + _NEWEST * (took - self._batch_s)
         if span is not None:
             span.end(records=made.counts.get("read", 0), parts=len(made.parts))
             batch = msgspec.structs.replace(batch, trace=span.context)  # what is made of it goes on from here
@@ -166,7 +204,6 @@ class PoolWorker:
             self._stalled = (producer, batch, made)
         if self._taps is not None and made.again is None:
             self._show(self._taps, batch, frames, made)
-        return 0.0
 
     def drain(self, is_end: bool = False) -> None:
         """Somebody else takes this worker's place: finish what is here, and say so."""
@@ -192,7 +229,7 @@ class PoolWorker:
             return self._send_on(producer, batch, made)
         if made.again is not None:
             self._post.send(producer, Again(*batch.id, batch.epoch, made.again))
-            self._post.send(producer, Credit(1))
+            self._done_with(producer)
         else:
             self._send_parts(producer, batch, made)
         return True
@@ -213,7 +250,7 @@ class PoolWorker:
                 self._post.send(address, header, part.frames)
             if not addresses:  # nothing was made of it: done
                 self._post.send(producer, Ack(*batch.id, batch.epoch, made.counts))
-        self._post.send(producer, Credit(1))
+        self._done_with(producer)
 
     def _send_on(self, producer: str, batch: Batch, made: Made) -> bool:
         free = (worker for worker in self._free if worker not in self._held)
@@ -223,10 +260,26 @@ class PoolWorker:
         self._free[worker] -= 1
         self._relay.sent(producer, batch.id, batch.epoch, [worker], made.counts)
         self._post.send(worker, batch, made.forward or ())
-        self._post.send(producer, Credit(1))
+        self._done_with(producer)
         return True
 
+    def _done_with(self, producer: str) -> None:
+        """A batch has left: its producer may send another, or more, or none if they have come to take long."""
+        granted = self._granted.get(producer, self._credit)
+        quick = min(_MOST, 2 * granted, int(_HAND_S / max(self._batch_s, 1e-6))) if self._turn_s else 0
+        wanted = max(self._credit, quick)
+        self._granted[producer] = max(granted - 1, wanted)
+        self._owed[producer] = self._owed.get(producer, 0) + 1 + self._granted[producer] - granted
+
+    def _give_credit(self) -> None:
+        for producer, batches in self._owed.items():
+            if batches:
+                self._post.send(producer, Credit(batches))
+        self._owed.clear()
+
     def _greet(self, sender: str, hello: Hello) -> None:
+        self._owed.pop(sender, None)
+        self._granted[sender] = self._credit
         self._post.send(sender, Credit(0 if self._draining else self._credit))
         if sender in self._greeted:  # it has heard nothing for long: perhaps it is our own credit that was lost
             for address in self._free:

@@ -34,7 +34,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from actors.runtime.database import open_database, remove_database, require_database, transaction
+from actors.runtime.database import named, open_database, remove_database, require_database, transaction
 from actors.runtime.errors import Retryable
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.values import DeadLetter, LettersOf, Payload, Refusal
@@ -292,7 +292,7 @@ class _Store(Sink):
             self._connection.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
             self.close()
-            raise Retryable(f"dead letters {self._path}: {error}") from error
+            raise Retryable(f"dead letters {named(self._path, error)}") from error
         return []
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from actors.runtime.disk import make_folder, sync_folder
+from actors.runtime.disk import make_folder, sync_folder, why_not_written
 from actors.runtime.errors import Reject, Retryable
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
@@ -132,7 +132,7 @@ class _Environment(Sink):
                 self._put(waiting)
         except (self._lmdb.Error, OSError) as error:
             self.close()  # a failed write may leave the handle unusable; opening it again is cheap
-            raise Retryable(f"lmdb {self._path}: {error}") from error
+            raise Retryable(f"lmdb {self._path}: {why_not_written(self._path, error)}") from error
         return refusals
 
     def close(self) -> None:

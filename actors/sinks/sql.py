@@ -20,6 +20,7 @@ import datetime
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -31,6 +32,7 @@ from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.extras import how_to_install
 from actors.runtime.options import without_password
 from actors.runtime.ports import Sink, SinkOptions
+from actors.sinks.sql_applied import applied_in, owner_of
 
 Check = Callable[[Any], Any]
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
@@ -132,6 +134,22 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The file of SQLite."""
         scheme, _, path = (self.url or f"sqlite:///{name}.sqlite").partition("://")
         return state / path.partition("?")[0].removeprefix("/") if scheme == "sqlite" else None
+
+    def positions(self, name: str, state: Path) -> dict[str, int]:
+        """What is in ``thresher_applied`` of this sink and table; nothing when there is no such table.
+
+        Raises:
+            Retryable: the database cannot be asked now.
+        """
+        path = self.place(name, state)
+        if path is not None:
+            return applied_in(path, owner_of(name, self.table))
+        try:
+            from actors.sinks.sql_store import Store
+        except ImportError:  # said when it is opened
+            return {}
+        with closing(Store(self, name, state)) as store:
+            return store.positions()
 
     def adds(self) -> bool:
         """With a key the same row takes its own place; without one it is there twice."""

@@ -27,8 +27,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,12 +36,14 @@ import msgspec
 import sqlalchemy
 from sqlalchemy import exc
 
-from actors.runtime.disk import make_folder
+from actors.runtime.disk import make_folder, why_not_written
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.options import without_password
 from actors.runtime.progress import extend
 from actors.runtime.values import Payload, Refusal
+from actors.sinks.sql_applied import owner_of
 from actors.sinks.sql_tables import TableOptions, Tables, prepare
+from actors.sinks.sql_watch import Watch
 
 #: Rows that are sent at a time, and may take ``timeout_s``.
 _CHUNK_ROWS = 2000
@@ -120,13 +120,13 @@ class Store:
     def __init__(self, options: StoreOptions, name: str, state: Path) -> None:
         self._options = options
         self._says = f"sql {without_password(options.url) or f'{name}.sqlite'}"
-        self._owner = f"{name} {options.table or name}"
+        self._owner = owner_of(name, options.table)
         self._decoder = msgspec.msgpack.Decoder(list[list[Any]])
         self._engine = _engine(options, name, state, self._says)
         self._tables = Tables(options, name, self._engine.dialect.name)
         self._connection: sqlalchemy.Connection | None = None
         self._is_server = self._engine.dialect.name == "postgresql"
-        self._watch = _Watch(options.timeout_s)
+        self._watch = Watch(options.timeout_s)
 
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Put the rows of all ranges that are not in the table yet, and their positions, in one transaction."""
@@ -136,6 +136,20 @@ class Store:
             refusals = self._apply(connection, payloads, groups)
             self._patience(connection)
         return sorted(refusals, key=lambda refusal: (refusal.payload, refusal.item))
+
+    def positions(self) -> dict[str, int]:
+        """Up to where each partition is in the table; no table is made.
+
+        Raises:
+            Retryable: the database cannot be asked now.
+        """
+        table = self._tables.applied
+        with self._retryable(), self._engine.connect() as connection:
+            self._patience(connection)
+            if not sqlalchemy.inspect(connection).has_table(table.name, schema=table.schema):
+                return {}
+            return {row.partition: row.position for row in connection.execute(sqlalchemy.select(
+                table.c.partition, table.c.position).where(table.c.sink == self._owner))}
 
     def close(self) -> None:
         """Close the connection; a transaction that did not end is rolled back."""
@@ -167,7 +181,7 @@ class Store:
         try:
             yield
         except (exc.SQLAlchemyError, OSError) as error:
-            why = f"no answer for {self._options.timeout_s:g} s" if self._watch.has_hung_up else _plain(error)
+            why = f"no answer for {self._options.timeout_s:g} s" if self._watch.has_hung_up else self._why(error)
             self.close()
             raise Retryable(f"{self._says}: {why}") from error
         except BaseException:
@@ -175,6 +189,13 @@ class Store:
             raise
         finally:
             self._watch.end()
+
+    def _why(self, error: Exception) -> str:
+        if self._is_server:
+            return _plain(error)
+        path = Path(str(self._engine.url.database))
+        said = why_not_written(path, error)
+        return _plain(error) if said == str(error) else f"{path}: {said}"
 
     # One transaction --------------------------------------------------------------------------------------------------
 
@@ -286,43 +307,6 @@ class Store:
         extend(self._options.timeout_s + _MARGIN_S)
         if self._is_server:
             self._watch.expect(connection.connection.dbapi_connection)
-
-
-class _Watch:
-    """Hangs up on a server that gives no answer: its own time-outs are of no use when it is the server that hangs.
-
-    Args:
-        seconds: how long an answer may take.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._timer: threading.Timer | None = None
-        self._socket: socket.socket | None = None
-        self.has_hung_up = False
-
-    def expect(self, connection: Any) -> None:
-        """An answer on this connection is expected from now on."""
-        self.end()
-        self.has_hung_up = False
-        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
-        self._timer = threading.Timer(self._seconds, self._hang_up, [self._socket])
-        self._timer.daemon = True
-        self._timer.start()
-
-    def end(self) -> None:
-        """The answer is there."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def _hang_up(self, held: socket.socket) -> None:
-        self.has_hung_up = True  # before it is: the other thread looks at once
-        with contextlib.suppress(OSError):  # the answer came at the last moment
-            held.shutdown(socket.SHUT_RDWR)
 
 
 def _engine(options: StoreOptions, name: str, state: Path, says: str) -> sqlalchemy.Engine:

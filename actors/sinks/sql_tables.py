@@ -12,8 +12,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from actors.runtime.errors import ConfigError
+from actors.sinks.sql_applied import APPLIED
 
-APPLIED, REFUSED = "thresher_applied", "thresher_refused"
+REFUSED = "thresher_refused"
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)

@@ -21,7 +21,6 @@ from typing import Literal, NamedTuple
 
 from actors.runtime.given_again import AGAIN
 from actors.runtime.given_again_port import GivenAgain
-from actors.runtime.ports import UnitLedger
 from actors.runtime.progress import progress
 from actors.runtime.values import Unit
 from actors.sources.inflate import FINGERPRINT_BYTES, open_regular
@@ -54,7 +53,11 @@ def wants_content(given: GivenAgain, asked: Asked) -> bool:
 
 def spellings(path: str) -> list[str]:
     """The names in the ledger that a path may have, as it is given first: relative, absolute, with a dot in it."""
-    paths = dict.fromkeys((path, os.path.normpath(path), os.path.abspath(path), os.path.relpath(path)))
+    plain = os.path.normpath(path)
+    if os.path.isabs(plain) or plain.startswith(os.curdir):
+        paths = dict.fromkeys((path, plain, os.path.abspath(path), os.path.relpath(path)))
+    else:  # the same, for less: there may be a hundred thousand
+        paths = dict.fromkeys((path, plain, os.path.join(os.getcwd(), plain)))
     return [os.fsencode(each).decode(errors="backslashreplace") for each in paths]  # a name in the ledger is text
 
 
@@ -70,7 +73,7 @@ def content_of(file: FileIO) -> str:
     return digest.hexdigest()
 
 
-def keep_content(ledger: UnitLedger, unit: Unit, path: str) -> None:
+def keep_content(unit: Unit, path: str) -> None:
     """Keep the digest of a file that has dead letters: should the same be given again, it brings the same letters.
 
     Raises:
@@ -79,7 +82,6 @@ def keep_content(ledger: UnitLedger, unit: Unit, path: str) -> None:
     if unit.counts.get("dead_lettered") and not unit.content and unit.end is not None:
         with open_regular(path) as file:
             unit.content = content_of(file)
-        ledger.end(unit, unit.end)
 
 
 def decide(

@@ -31,7 +31,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from msgspec import Meta
 
-from actors.runtime.disk import sync_folder
+from actors.runtime.disk import may_pass, sync_folder
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.given_again_port import GivenAgain
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
@@ -194,8 +194,12 @@ class FilesSource(Source):
         self._passed = 0
         self._reading: _Reading | None = None
         self._read: dict[int, tuple[str, Identity]] = {}
-        self._put_away: dict[int, str] = {}
+        #: Units that are put away, and where their files were.
+        self._put_away: set[int] = set()
+        self._left: set[str] = set()
         self._renamed_in: set[str] = set()
+        #: Folders in which files could be renamed when they were taken up: when they no longer can, that is waited for.
+        self._writable: set[str] = set()
         #: As long as all that was handed out had been on its way before.
         self._is_replaying = True
         self._stopping = False
@@ -229,6 +233,13 @@ class FilesSource(Source):
                 self.exhausted = True
         return None
 
+    def judged(self, unit: Unit) -> None:
+        """Keep what is asked for when the same is given again, as long as the file is what was read."""
+        path, identity = self._read.get(unit.id, (unit.name, None))
+        with suppress(OSError):
+            if identity is not None and identity == inflate.identity_of(os.stat(path)):
+                keep_content(unit, path)
+
     def finished(self, unit: Unit) -> None:
         """Put a dot before the name of the unit's file, unless it is no longer the file that was read.
 
@@ -248,23 +259,22 @@ class FilesSource(Source):
             elif change := inflate.change_of(identity, inflate.identity_of(os.stat(path))):
                 self._ledger.broken(unit.name, _keeps_its_name(unit.name, change))
                 return
-            keep_content(self._ledger, unit, path)
             os.replace(path, _dotted(path))
         except OSError as error:
             why = plain_reason(error)
+            if may_pass(error) and os.path.dirname(path) in self._writable:
+                raise Retryable(f"{path}: loaded, and cannot be renamed: {why}") from error
             self._ledger.broken(unit.name, f"{unit.name} is loaded but cannot be renamed to {_dotted(path)}: {why} "
                                 "(rename it by hand, or make its folder writable and run again)")
             return
-        self._put_away[unit.id] = os.path.abspath(path)
+        self._put_away.add(unit.id)
+        self._left.add(os.path.abspath(path))
         self._renamed_in.add(os.path.dirname(path))
         self._read.pop(unit.id, None)
 
     def failed(self, unit: Unit) -> None:
         """The file keeps its name, and may be given again."""
-        path, identity = self._read.pop(unit.id, (unit.name, None))
-        with suppress(OSError):
-            if identity is not None and identity == inflate.identity_of(os.stat(path)):
-                keep_content(self._ledger, unit, path)
+        self._read.pop(unit.id, None)
 
     def settle(self) -> None:
         """The names are on the disk: else a power cut would undo a rename, and the file be loaded again."""
@@ -304,8 +314,11 @@ class FilesSource(Source):
                 known_by = inflate.fingerprint(file)
                 stream = inflate.byte_stream(file, name)
                 after = read_before(self._ledger, name, file)
+                folder = os.path.dirname(path)
+                if folder not in self._writable and os.access(folder or ".", os.W_OK):
+                    self._writable.add(folder)
             except OSError as error:
-                if os.path.abspath(path) not in self._put_away.values():
+                if os.path.abspath(path) not in self._left:
                     self._ledger.broken(name, inflate.why_unreadable(name, error))
                 self._pass(size)
                 return

@@ -31,7 +31,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from actors.runtime.disk import make_folder, sync_folder, write_all
+from actors.runtime.disk import make_folder, may_pass, sync_folder, write_all
 from actors.runtime.errors import ConfigError, Fatal, Retryable, plain_reason
 from actors.runtime.ports import UnitLedger
 from actors.runtime.values import Chunk, Unit
@@ -160,7 +160,11 @@ class Journal:
             self._let_go()
 
     def put_away(self, unit: Unit) -> None:
-        """All of this segment is durable elsewhere: delete it. It may be gone already."""
+        """All of this segment is durable elsewhere: delete it. It may be gone already.
+
+        Raises:
+            Retryable: its file system is read-only now.
+        """
         path = self.folder / os.path.basename(unit.name)
         if not _NAME.fullmatch(path.name) or unit.name != self._name(path):
             return  # of another source that was read with this state directory
@@ -168,6 +172,8 @@ class Journal:
             path.unlink(missing_ok=True)
             self._has_deleted = True
         except OSError as error:
+            if may_pass(error):
+                raise Retryable(f"journal {self.folder}: {plain_reason(error)}") from error
             self._ledger.broken(unit.name, f"{path} is loaded but cannot be deleted: {plain_reason(error)} "
                                 "(make its folder writable and run again)")
 

@@ -12,11 +12,12 @@ from actors.checker import Check, Destinations, checking
 from actors.parser import bulk_of, forwarding, fused
 from actors.reader import Reader
 from actors.runtime.actor import Post, Role
+from actors.runtime.codec import encode
 from actors.runtime.ledger import Ledger
 from actors.runtime.lift import bind, lift
 from actors.runtime.manifest import Manifest
 from actors.runtime.membership import Membership
-from actors.runtime.messages import AnyMessage, BatchId, Drained, Hello, InputDone, Member, Message, Roster, encode
+from actors.runtime.messages import AnyMessage, BatchId, Drained, Hello, InputDone, Member, Message, Roster
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import traveller
@@ -163,4 +164,4 @@ def _make_role(world: Surroundings, name: str, post: Post) -> Role:
     else:
         bulk = bulk_of(pipeline, pipeline.options)
         work = world.adapt(fused(parse, checks, bulk)) if manifest.parser.fused else forwarding(parse)
-    return PoolWorker(post, work, manifest.flow.credit)
+    return PoolWorker(post, work, manifest.flow.credit, turn_s=0.0)  # no time decides what is done

@@ -28,9 +28,10 @@ import msgspec
 from actors.defaults import completed
 from actors.reader import Reader
 from actors.runtime.actor import Post
+from actors.runtime.codec import decode, encode
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Component, Manifest
-from actors.runtime.messages import Ack, Batch, Failed, Part, Roster, decode, encode
+from actors.runtime.messages import Ack, Batch, Failed, Part, Roster
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import Source
 from actors.runtime.sections import CheckerOptions, ParserOptions

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from actors.runtime import loading
-from actors.runtime.database import OtherVersion, open_database, open_for_reading, transaction
+from actors.runtime.database import OtherVersion, named, open_database, open_for_reading, transaction
 from actors.runtime.errors import Retryable
 from actors.runtime.manifest import Component
 from actors.runtime.ports import Sink, SinkOptions
@@ -100,7 +100,7 @@ class _Log(Sink):
                     'INSERT INTO payloads (partition, start, "end", items) VALUES (?, ?, ?, ?)',
                     [(x.partition, x.start, x.end, bytes(x.data)) for x in payloads])
         except sqlite3.Error as error:
-            raise Retryable(f"{self._path}: {error}") from error
+            raise Retryable(named(self._path, error)) from error
         return []
 
     def close(self) -> None:

@@ -22,23 +22,26 @@ import zmq
 
 from actors.runtime.actor import Actor, Post
 from actors.runtime.board import create_board
+from actors.runtime.codec import VERSION, encode
 from actors.runtime.errors import ConfigError, Fatal
 from actors.runtime.links import Links, is_of_this_run, is_of_this_user
-from actors.runtime.mailbox import IPC, MAX_FRAME_BYTES, SUPERVISOR, ControlBox, Mailbox, make_keys
+from actors.runtime.mailbox import IPC, SUPERVISOR, ControlBox, Mailbox, make_keys
 from actors.runtime.messages import (
     Ack,
     AnyMessage,
     Booted,
+    Bundle,
     Credit,
     Hello,
     Member,
     Message,
+    Part,
     Ready,
     Roster,
     Start,
     Stop,
-    encode,
 )
+from actors.runtime.parcels import MAX_FRAME_BYTES
 from actors.runtime.rundir import BOARD
 
 WAIT_S = 5.0
@@ -108,8 +111,62 @@ def test_what_is_sent_to_nobody_is_said_to_be(boxes: tuple[ControlBox, Mailbox, 
     assert not producer.send("writer.a#1", Hello("run"))
 
 
-GARBAGE = [b"", b"x", b"\x02" + encode(Credit(1))[1:], encode(Credit(1))[:-1], b"\x01" + b"\xff" * 50,
-           b"\x01" * (2 << 20), b"\x01\x92\xa6credit\xa3two", b"\x80\x04\x95cos\nsystem\n"]
+V = bytes([VERSION])
+GARBAGE = [b"", b"x", b"\x01" + encode(Credit(1))[1:], encode(Credit(1))[:-1], V + b"\xff" * 50,
+           V * (2 << 20), V + b"\x92\xa6credit\xa3two", encode(Bundle([Credit(1), Credit(2)], [[3], []])),
+           b"\x80\x04\x95cos\nsystem\n"]
+
+
+def test_what_is_posted_leaves_together_and_in_order_with_what_is_sent(
+    boxes: tuple[ControlBox, Mailbox, Mailbox]
+) -> None:
+    _, producer, consumer = boxes
+    said: list[tuple[Message, list[bytes]]] = [
+        (Part("p", at, at + 1, 1, 0, 1, {}), [b"%d" % at] * (at % 3)) for at in range(700)]
+    said[350] = said[350][0], [b"large" * 10_000]
+    for message, frames in said[:-1]:
+        assert producer.post("writer.a#1", message, frames)
+    producer.send("writer.a#1", *said[-1])
+    heard: list[tuple[Message, list[bytes]]] = []
+    while len(heard) < len(said):
+        heard += [(message, frames) for _, message, frames in received_by(consumer)]
+    assert heard == said
+    assert consumer.garbage == 0
+
+
+def test_an_answer_that_is_posted_waits_for_the_flush_and_for_no_more(
+    boxes: tuple[ControlBox, Mailbox, Mailbox]
+) -> None:
+    _, producer, consumer = boxes
+    producer.send("writer.a#1", Hello("run"))
+    assert received_by(consumer)
+    assert consumer.post("parser.1#1", Credit(1))
+    assert consumer.post("parser.1#1", Credit(2))
+    assert producer.receive(0.0) == []
+    consumer.flush()
+    assert received_by(producer) == [("writer.a#1", Credit(1), []), ("writer.a#1", Credit(2), [])]
+
+
+def test_what_is_posted_to_who_is_not_there_is_refused_or_lost_without_a_word(
+    ipc_boxes: tuple[ControlBox, Mailbox, Mailbox]
+) -> None:
+    _, producer, consumer = ipc_boxes
+    assert not producer.post("writer.b#1", Credit(1))
+    consumer.post("parser.9#1", Credit(1))
+    consumer.flush()
+    producer.post("writer.a#1", Credit(1))
+    producer.disconnect("writer.a#1")
+    producer.flush()
+    assert consumer.receive(0.2) == []
+
+
+def test_what_was_posted_is_sent_before_a_mailbox_closes(ipc_boxes: tuple[ControlBox, Mailbox, Mailbox]) -> None:
+    _, producer, consumer = ipc_boxes
+    producer.send("writer.a#1", Hello("run"))
+    assert received_by(consumer), "they have met"
+    producer.post("writer.a#1", Credit(1))
+    producer.close()
+    assert received_by(consumer) == [("parser.1#1", Credit(1), [])]
 
 
 def test_garbage_is_counted_and_dropped_and_the_next_message_arrives(
@@ -183,7 +240,8 @@ def test_who_takes_the_name_of_one_who_is_there_is_not_heard(
 
 STRANGER = """
 import os, sys, zmq
-from actors.runtime.messages import Hello, encode
+from actors.runtime.codec import encode
+from actors.runtime.messages import (Hello)
 with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
     stranger.linger = 0
     stranger.identity = sys.argv[3].encode()

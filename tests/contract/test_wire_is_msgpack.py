@@ -22,7 +22,8 @@ import msgspec
 import pytest
 
 from actors.runtime import messages
-from actors.runtime.messages import VERSION, Member, Span, decode
+from actors.runtime.codec import VERSION, decode
+from actors.runtime.messages import Member, Span
 from tests.loads import ROOT, WATCHDOG_S, Load, Running, Views
 
 DOCUMENT = (ROOT / "docs" / "protocol.md").read_text()
@@ -66,6 +67,10 @@ TABLE = table_of(DOCUMENT)
 def text_of(kind: Any) -> str:
     """A type annotation in the words of the table."""
     origin, arguments = get_origin(kind), get_args(kind)
+    if kind == messages.Linked:
+        return "message"
+    if origin is list:
+        return f"[{text_of(arguments[0])}]"
     if origin is tuple and arguments[1:] == (...,):
         return f"[{text_of(arguments[0])}]"
     if origin is tuple:
@@ -94,6 +99,8 @@ def fits(value: Any, kind: str) -> bool:
     """Whether what msgpack decoded is of a kind in the words of the table."""
     if " or " in kind:
         return any(fits(value, each) for each in kind.split(" or "))
+    if kind == "message":
+        return isinstance(value, list) and not problems(value[1:], TABLE[value[0]])
     if kind in INNER:
         return isinstance(value, list) and not problems(value, TABLE[kind])
     if kind[0] == "[":
@@ -216,8 +223,23 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Frames]]:
             run(folder)
     by_type: dict[str, list[Frames]] = {}
     for frames in _kept(tapped):
-        by_type.setdefault(unpacked(frames[0])[0], []).append(frames)
+        tag, *fields = unpacked(frames[0])
+        by_type.setdefault(tag, []).append(frames)
+        for one, inner in _bundled(fields, frames[1:]) if tag == "bundle" else ():
+            by_type.setdefault(one, []).append(inner)
     return by_type
+
+
+def _bundled(fields: list[Any], payload: Frames) -> Iterator[tuple[str, Frames]]:
+    """The messages of a bundle as documented, each as if it had been sent alone."""
+    at = 0
+    for message, sizes in zip(*fields, strict=True):
+        frames = [bytes([VERSION]) + msgpack.packb(message)]
+        for size in sizes:
+            frames.append(payload[0][at:at + size])
+            at += size
+        yield message[0], frames
+    assert at == sum(map(len, payload))
 
 
 def test_the_document_has_every_message_with_every_field() -> None:

@@ -23,11 +23,13 @@ import zmq
 
 from actors import settings
 from actors.runtime.board import create_board
+from actors.runtime.codec import VERSION, decode, encode
 from actors.runtime.mailbox import ControlBox
 from actors.runtime.messages import (
     Ack,
     Batch,
     Booted,
+    Bundle,
     Credit,
     Drain,
     Failed,
@@ -41,14 +43,13 @@ from actors.runtime.messages import (
     Roster,
     Start,
     Stop,
-    decode,
-    encode,
 )
 from actors.runtime.rundir import BOARD, MANIFEST, path_for
 from scripts.make_logs import write_logs
 from tests.loads import ROOT, Load, assert_counts_add_up, expected_stores, lmdb_stores
 
 WAIT_S = 20.0
+V = bytes([VERSION])
 RECORDS = 40_000
 #: A run whose batches are under way for a while, with all kinds of actors.
 SLOW = ("flow.batch_bytes=16384", "flow.window_batches=8", "parser.fused=false")
@@ -58,6 +59,7 @@ LIES: tuple[Message, ...] = (
     Stop(), Drain(), Start(), Roster(10**9, ()), Roster(10**9, (Member("parser.1", 99, "parser", "ipc:///x", False),)),
     Hello("run"), Credit(10**6), Credit(-(10**6)), Booted(1), Ready("ipc:///nowhere"), Outage("lies", 1e9),
     InputDone(False), Ack("p", 0, 1, 0, {"read": 10**9}), Failed("p", 0, 1, 0, "lies"),
+    Bundle([Ack("p", 0, 1, 0, {"read": 10**9}), Credit(10**6)], [[], []]), Bundle([], []),
 )
 #: Work whose payload is garbage.
 WORK: tuple[Message, ...] = (
@@ -71,14 +73,14 @@ def garbage() -> list[list[bytes]]:
     chance = random.Random(1)
     good = [encode(message) for message in (*LIES, *WORK)]
     return [
-        [b""], [b"", b""], [b"\x01"], [b"x" * 1000], [b"\x01" * (2 << 20)], [b"\x01\xc6\xff\xff\xff\xff"],
-        [b"\x01" + b"\x91" * 100_000],  # nested too deep
-        *([b"\x02" + header[1:]] for header in good), *([b"\x00" + header[1:]] for header in good),
+        [b""], [b"", b""], [V], [b"x" * 1000], [V * (2 << 20)], [V + b"\xc6\xff\xff\xff\xff"],
+        [V + b"\x91" * 100_000],  # nested too deep
+        *([bytes([VERSION + 1]) + header[1:]] for header in good), *([b"\x01" + header[1:]] for header in good),
         *([header[:-1]] for header in good), *([header + b"\x00"] for header in good),
-        [b"\x01\x92\xa6credit\xa3two"], [b"\x01\x92\xa6credit\xc0"], [b"\x01\x92\xa6credit\xcb" + bytes(8)],
-        [b"\x01\x91\xa7nothing"], [b"\x01\x92\xa5hello\xa2\xff\xfe"], [b"\x01\x91\xa6credit"], [b"\x01\xa6credit"],
-        [b"\x80\x04\x95\x0fcos\nsystem\n(S'true'\ntR."], [b"\x01\x80\x04\x95cos\nsystem\n"],
-        *([b"\x01" + chance.randbytes(chance.randrange(60))] for _ in range(200)),
+        [V + b"\x92\xa6credit\xa3two"], [V + b"\x92\xa6credit\xc0"], [V + b"\x92\xa6credit\xcb" + bytes(8)],
+        [V + b"\x91\xa7nothing"], [V + b"\x92\xa5hello\xa2\xff\xfe"], [V + b"\x91\xa6credit"], [V + b"\xa6credit"],
+        [b"\x80\x04\x95\x0fcos\nsystem\n(S'true'\ntR."], [V + b"\x80\x04\x95cos\nsystem\n"],
+        *([V + chance.randbytes(chance.randrange(60))] for _ in range(200)),
     ]
 
 
@@ -294,8 +296,9 @@ def _answer(dealer: zmq.Socket[bytes], message: Message, frames: list[bytes], ex
     dealer.send_multipart([encode(message), *frames])
     while dealer.poll(round(WAIT_S * 1000)):
         answer = decode(dealer.recv_multipart()[0])
-        if isinstance(answer, expected):
-            return answer
+        for each in answer.messages if isinstance(answer, Bundle) else [answer]:
+            if isinstance(each, expected):
+                return each
     raise AssertionError(f"no {expected.__name__}")
 
 

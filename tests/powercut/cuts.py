@@ -18,12 +18,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from actors.runtime.state import read_state
+from actors.runtime.units import LEDGER
 from actors.sinks.dead_letters import read_letters
 from actors.sinks.lmdb import read_lmdb
 from tests.loads import ROOT, WATCHDOG_S
@@ -80,7 +81,7 @@ class Cut(NamedTuple):
     found: Any
 
 
-def cuts(job: Job, folder: Path, library: Path, seeds: range, flush_ms: int = 0) -> Iterator[Any]:
+def cuts(job: Job, folder: Path, library: Path, seeds: range, flush_ms: int = 0) -> Generator[Any, None, None]:
     """Run a job in peace, and yield what its stores hold; cut its power for each seed, resume, and yield a ``Cut``."""
     root, log = folder / "root", folder / "record"
     root.mkdir(parents=True)
@@ -109,34 +110,39 @@ def cuts(job: Job, folder: Path, library: Path, seeds: range, flush_ms: int = 0)
 FILES, LINES, BAD_EVERY = 3, 300, 15
 
 
-def _write_numbers(root: Path) -> None:
-    (root / "data").mkdir()
-    for number in range(FILES):
-        lines = []
-        for at in range(number * LINES, (number + 1) * LINES):
-            lines.append(f"bad{at}" if at % BAD_EVERY == 0 else str(at))
-        (root / "data" / f"{number}.txt").write_text("\n".join(lines) + "\n")
+def write_numbers(root: Path, files: int = FILES, each: int = LINES) -> None:
+    """Make files of numbers, of which some are none."""
+    (root / "data").mkdir(parents=True)
+    for number in range(files):
+        write_numbers_of(root / "data" / f"{number}.txt", number, each)
 
 
-def _look_everywhere(root: Path) -> Any:
-    state = root / "state"
-    letters = Counter(letter.raw for letter in read_letters(state / "dead-letters.db"))
-    with closing(sqlite3.connect(state / "rowed.sqlite")) as rows:
+def write_numbers_of(path: Path, number: int, each: int) -> None:
+    """Make the file of this number."""
+    lines = [f"bad{at}" if at % BAD_EVERY == 0 else str(at) for at in range(number * each, (number + 1) * each)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def look_everywhere(state: Path, data: Path, **elsewhere: Path) -> dict[str, Any]:
+    """What is in each store; some of them may be elsewhere."""
+    places = {"keyed": state / "keyed.lmdb", "lined": state / "lined.log", "listed": state / "listed.jsonl",
+              "rowed": state / "rowed.sqlite", "letters": state / "dead-letters.db", **elsewhere}
+    with closing(sqlite3.connect(places["rowed"])) as rows:
         rowed = sorted(number for (number,) in rows.execute("SELECT number FROM numbers"))
     return {
-        "keyed": dict(read_lmdb(state / "keyed.lmdb")),
-        "lined": (state / "lined.log").read_bytes().splitlines(),
-        "listed": [json.loads(line)["number"] for line in (state / "listed.jsonl").read_text().splitlines()],
+        "keyed": dict(read_lmdb(places["keyed"])),
+        "lined": places["lined"].read_bytes().splitlines(),
+        "listed": [json.loads(line)["number"] for line in places["listed"].read_text().splitlines()],
         "rowed": rowed,
-        "letters": letters,
+        "letters": Counter(letter.raw for letter in read_letters(places["letters"])),
         "folded": {key[0]: numbers for key, numbers in read_state(state / "aggregator.1.db").items()},
-        "files": sorted(path.name for path in (root / "data").iterdir()),
+        "files": sorted(path.name for path in data.iterdir()),
     }
 
 
 EVERYWHERE = Job(
     ("tests.pipelines.everywhere", "--set", "budget.max_error_rate=0.5", "--set", "flow.batch_bytes=200",
-     "--set", "flow.window_batches=4"), _write_numbers, _look_everywhere)
+     "--set", "flow.window_batches=4"), write_numbers, lambda root: look_everywhere(root / "state", root / "data"))
 
 
 def _write_visits(root: Path) -> None:
@@ -189,4 +195,37 @@ def _look_at_numbers(root: Path) -> Any:
 NUMBERS = Job(("numbers", "--resume", "--set", "source.port=0", "--set", "flow.batch_bytes=200"),
               lambda root: None, _look_at_numbers, _send_numbers)
 
-JOBS = {"everywhere": EVERYWHERE, "hours": HOURS, "numbers": NUMBERS}
+
+def _load_and_give_again(root: Path) -> None:
+    """Load three files, of which the second has too many errors; give the first again as it was, and the second with
+    some of it mended."""
+    write_numbers(root)
+    second = root / "data" / "1.txt"
+    lines = second.read_text().splitlines()
+    second.write_text("\n".join(f"bad{line}" if at % 3 else line for at, line in enumerate(lines)) + "\n")
+    first = start(GIVEN_AGAIN, root, dict(os.environ))
+    assert first.returncode == 4, first.stdout
+    (root / "data" / ".0.txt").rename(root / "data" / "0.txt")
+    second.write_text("\n".join(lines) + "\n")
+    write_numbers_of(root / "data" / "3.txt", FILES, LINES)
+
+
+def _look_at_given(root: Path) -> Any:
+    state = root / "state"
+    with closing(sqlite3.connect(state / LEDGER)) as ledger:
+        names = dict(ledger.execute("SELECT id, name FROM units"))
+        units = sorted(ledger.execute("SELECT name, status, low-base FROM units").fetchall())
+    return {
+        "keyed": dict(read_lmdb(state / "keyed.lmdb")),
+        "letters": Counter((letter.raw, letter.status) for letter in read_letters(state / "dead-letters.db")),
+        "folded": sorted((names[unit], numbers) for (unit,), numbers in read_state(state / "aggregator.1.db").items()),
+        "units": units,
+        "files": sorted(path.name for path in (root / "data").iterdir()),
+    }
+
+
+GIVEN_AGAIN = Job(
+    ("tests.pipelines.given", "--set", "budget.max_error_rate=0.2", "--set", "flow.batch_bytes=200",
+     "--set", "flow.window_batches=4"), _load_and_give_again, _look_at_given)
+
+JOBS = {"everywhere": EVERYWHERE, "hours": HOURS, "numbers": NUMBERS, "given": GIVEN_AGAIN}

@@ -4,7 +4,7 @@
  *   POWERCUT_ROOT   the folder (an absolute path, without links)
  *   POWERCUT_LOG    the log; without it nothing is recorded, and flushes take their time all the same
  *   POWERCUT_MS     how long each flush takes besides, in milliseconds (a slow disk); that of a write that waits, too
- *   POWERCUT_FULL   once this file is there everything that would change the folder fails with EROFS
+ *   POWERCUT_FULL   as long as this file is there everything that would change the folder, or flush it, fails with EROFS
  *
  * A change is logged before it is done, a flush after it: so a change that a flush in the log comes behind was covered by
  * it, and what one process does because another has flushed stands behind that flush. A file is known by its inode.
@@ -82,7 +82,10 @@ __attribute__((constructor)) static void begin(void)
         open_log();
 }
 
-static int below(const char *path) { return root && !strncmp(path, root, root_length); }
+static int below(const char *path)
+{
+    return root && !strncmp(path, root, root_length) && (path[root_length] == '/' || !path[root_length]);
+}
 
 /* The absolute path of a name, which need not exist: its folder is resolved, not the last part. */
 static int absolute(int folder, const char *name, char *out)
@@ -317,8 +320,28 @@ static void flushed(int fd, int done)
     }
 }
 
-int fsync(int fd) { REAL(fsync); int done = real(fd); flushed(fd, done); return done; }
-int fdatasync(int fd) { REAL(fdatasync); int done = real(fd); flushed(fd, done); return done; }
+static int is_refused(int fd)
+{
+    uint64_t inode;
+    return is_full() && inode_of(fd, &inode);
+}
+
+#define FLUSHING(name) int name(int fd) { REAL(name); if (is_refused(fd)) { errno = EROFS; return -1; } \
+    int done = real(fd); flushed(fd, done); return done; }
+
+FLUSHING(fsync)
+FLUSHING(fdatasync)
+
+int fchmodat(int folder, const char *name, mode_t mode, int flags)
+{
+    REAL(fchmodat);
+    char path[PATH_MAX];
+    if (absolute(folder, name, path) && !access(path, F_OK))
+        REFUSED(-1);
+    return real(folder, name, mode, flags);
+}
+
+int chmod(const char *path, mode_t mode) { return fchmodat(AT_FDCWD, path, mode, 0); }
 
 static int renamed(int from, const char *old, int to, const char *new)
 {

@@ -39,7 +39,13 @@ def slowed(library: Path, root: Path, flush_ms: int) -> dict[str, str]:
             "POWERCUT_MS": str(flush_ms)}
 
 
-def recorded(library: Path, root: Path, log: Path, flush_ms: int = 0, read_only: Path | None = None) -> dict[str, str]:
+def may_be_read_only(library: Path, root: Path, mark: Path, flush_ms: int = 0) -> dict[str, str]:
+    """The variables with which nothing below ``root`` can be changed as long as ``mark`` is there."""
+    return {"LD_PRELOAD": str(library), "POWERCUT_ROOT": str(root.resolve()), "POWERCUT_FULL": str(mark),
+            "POWERCUT_MS": str(flush_ms)}
+
+
+def recorded(library: Path, root: Path, log: Path, flush_ms: int = 0) -> dict[str, str]:
     """The environment that a command needs so that what it does below ``root`` is recorded in ``log``.
 
     Args:
@@ -47,11 +53,8 @@ def recorded(library: Path, root: Path, log: Path, flush_ms: int = 0, read_only:
         root: the folder.
         log: the record.
         flush_ms: how long each flush takes besides.
-        read_only: once this file is there nothing can be changed below ``root``.
     """
     told = {"LD_PRELOAD": str(library), "POWERCUT_ROOT": str(root.resolve()), "POWERCUT_LOG": str(log)}
     if flush_ms:
         told["POWERCUT_MS"] = str(flush_ms)
-    if read_only is not None:
-        told["POWERCUT_FULL"] = str(read_only)
     return {**os.environ, **told}

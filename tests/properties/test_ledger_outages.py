@@ -29,7 +29,7 @@ def test_a_reader_that_cannot_commit_the_end_of_its_drain_tries_again(tmp_path: 
             world.deliver()
             for actor in world.alive.values():
                 actor.role.work(0.0)
-        assert reader.slot.note == "positions: database is locked"
+        assert reader.slot.note == f"positions: {tmp_path}/positions.db: database is locked"
         assert not world.done
         other.close()
         reader.role.work(10.0)

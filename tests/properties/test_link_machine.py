@@ -15,7 +15,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from actors.runtime.messages import Ack, Again, Batch, BatchId, Failed, Part, decode
+from actors.runtime.codec import decode
+from actors.runtime.messages import Ack, Again, Batch, BatchId, Failed, Part
 from actors.runtime.origin import Origin
 from actors.runtime.relay import Relay
 from actors.runtime.sequencer import Sequencer

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.runtime.messages import NOTHING, AnyMessage, BatchId, Drain, Drained, Hold, Message, Suspect, encode
+from actors.runtime.codec import encode
+from actors.runtime.messages import NOTHING, AnyMessage, BatchId, Drain, Drained, Hold, Message, Suspect
 from actors.runtime.topology import GIVERS
 from actors.runtime.values import DeadLetter
 from actors.runtime.worker import PoolWorker

@@ -288,6 +288,28 @@ def test_a_sink_that_comes_back_in_time_is_forgotten() -> None:
     assert history.tree.mode is Mode.RUNNING
 
 
+def test_an_actor_that_cannot_open_its_file_is_waited_for_as_long_as_for_any_outage() -> None:
+    history = History(RestartOptions(ready_s=5.0), RunOptions(max_outage_s=30.0)).up()
+    history.exit("reader.1")
+    history.tick(1.0)
+    history.boot("reader.1")
+    history.take(history.tree.outage("reader.1#2", "positions: read-only file system", 0.0, 2.0))
+    assert history.tick(31.0) == []
+    assert sent(history.tick(32.0), Stop) == ["reader.1"]
+    assert history.tree.code == RESUMABLE
+
+
+def test_an_actor_that_can_open_its_file_at_last_has_its_time_to_get_ready() -> None:
+    history = History(RestartOptions(ready_s=5.0)).up()
+    history.exit("reader.1")
+    history.tick(1.0)
+    history.boot("reader.1")
+    history.take(history.tree.outage("reader.1#2", "positions: read-only file system", 0.0, 2.0))
+    history.take(history.tree.outage("reader.1#2", "", 10.0, 12.0))
+    assert history.tick(16.9) == []
+    assert history.tick(17.0) != []
+
+
 @pytest.mark.parametrize("name", ["reader.1", "parser.1"])
 def test_a_signal_during_the_start_ends_the_run_without_waiting_for_the_rest(name: str) -> None:
     history = History()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -41,6 +42,23 @@ open_database(Path(sys.argv[1]), [sys.argv[2], sys.argv[3], die])
 """
 
 
+#: Makes a file, and kills its own process at this call of the system.
+DIES_AT = """
+import os, signal, sys
+from pathlib import Path
+from actors.runtime.database import open_database
+
+real = vars(os)[sys.argv[2]]
+
+def die(*arguments):
+    real(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(os, sys.argv[2], die)
+open_database(Path(sys.argv[1]), [sys.argv[3]])
+"""
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "some.db"
@@ -68,6 +86,25 @@ def test_a_new_file_is_given_all_steps_and_an_older_one_those_that_it_lacks(path
     for each in (path, tmp_path / "new.db"):
         assert ask(each, "SELECT * FROM things") == [("a; b", 7)]
         assert version(each) == 2
+
+
+@pytest.mark.parametrize("call", ["fsync", "link"])
+def test_what_is_left_of_a_file_whose_maker_was_killed_is_cleared_by_the_next(path: Path, call: str) -> None:
+    done = subprocess.run([sys.executable, "-c", DIES_AT, str(path), call, FIRST], cwd=ROOT, timeout=WATCHDOG_S,
+                          check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(path.parent.glob("some.db.*.new"))) == 1
+    open_database(path, [FIRST]).close()
+    assert [found.name for found in path.parent.iterdir()] == ["some.db"]
+    assert ask(path, "SELECT count(*) FROM things") == [(1,)]
+
+
+def test_what_is_not_certainly_left_of_a_file_stays(path: Path) -> None:
+    kept = {f"some.db.{os.getppid()}.new", "some.db.new", "some.db.x.new", "other.db.1.new", "some.db.1.new.gz"}
+    for name in kept:
+        path.with_name(name).touch()
+    open_database(path, [FIRST]).close()
+    assert {found.name for found in path.parent.iterdir()} == {"some.db", *kept}
 
 
 def test_a_file_of_this_version_is_given_no_step(path: Path) -> None:

@@ -7,16 +7,18 @@ from typing import get_args
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from actors.runtime.codec import MAX_HEADER_BYTES, VERSION, decode, encode, unbundled
 from actors.runtime.errors import DecodeError
 from actors.runtime.messages import (
-    MAX_HEADER_BYTES,
-    VERSION,
     Ack,
     Again,
     AnyMessage,
     Batch,
     Booted,
+    Bundle,
     Command,
     Credit,
     Drain,
@@ -25,6 +27,7 @@ from actors.runtime.messages import (
     Hello,
     Hold,
     InputDone,
+    Linked,
     Lost,
     Member,
     Message,
@@ -40,13 +43,14 @@ from actors.runtime.messages import (
     Stop,
     Suspect,
     Tap,
-    decode,
-    encode,
     merge,
     merged,
 )
+from actors.runtime.parcels import Parcel
 
+V = bytes([VERSION])
 EVERY: list[Message] = [
+    Bundle([Credit(2), Part("p", 0, 10, 1, 0, 3, {"written": 3}), Ack("p", 0, 10, 1, {})], [[], [3, 0], []]),
     Hold("parser.1#2", True), Suspect("p", 0, 10, "timeout", "stack"), Tap("/x", 5.0), Drained(),
     Command("scale", ("parser", "4")),
     Reply(True, "parser: 4 workers"), Hello("run"),
@@ -91,12 +95,14 @@ def test_another_version_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("header", [
-    b"", b"\x01", b"\x01\xc0", b"\x01\x90", b"\x01\x91\xa7unknown", b"\x01\x92\xa6credit\xa1x",
-    b"\x01" + msgspec.msgpack.encode(["ack", "p", 0, 10, 1, {"read": "many"}]),
-    b"\x01" + msgspec.msgpack.encode(["hello", b"\xff\xfe"]),
-    b"\x01\x92\xa5hello\xa2\xff\xfe",
-    b"\x01" + b"\x91" * 100_000,
-    b"\x01" + msgspec.msgpack.encode({"type": "start"}),
+    b"", V, V + b"\xc0", V + b"\x90", V + b"\x91\xa7unknown", V + b"\x92\xa6credit\xa1x",
+    V + msgspec.msgpack.encode(["ack", "p", 0, 10, 1, {"read": "many"}]),
+    V + msgspec.msgpack.encode(["hello", b"\xff\xfe"]),
+    V + b"\x92\xa5hello\xa2\xff\xfe",
+    V + b"\x91" * 100_000,
+    V + msgspec.msgpack.encode({"type": "start"}),
+    V + msgspec.msgpack.encode(["bundle", [["start"]], [[]]]),
+    V + msgspec.msgpack.encode(["bundle", [["bundle", [], []]], [[]]]),
 ], ids=repr)
 def test_what_is_not_a_message_is_one_kind_of_error(header: bytes) -> None:
     with pytest.raises(DecodeError):
@@ -105,7 +111,7 @@ def test_what_is_not_a_message_is_one_kind_of_error(header: bytes) -> None:
 
 def test_a_header_that_is_too_long_is_not_even_looked_at() -> None:
     with pytest.raises(DecodeError, match=f"a header of {MAX_HEADER_BYTES + 1} bytes"):
-        decode(b"\x01" * (MAX_HEADER_BYTES + 1))
+        decode(V * (MAX_HEADER_BYTES + 1))
 
 
 class Exploding:
@@ -121,6 +127,34 @@ def test_nothing_is_ever_unpickled() -> None:
         for header in (data, bytes([VERSION]) + data):
             with pytest.raises(DecodeError):
                 decode(header)
+
+
+LINKED = [message for message in EVERY if isinstance(message, Linked)]
+SOME = st.lists(st.tuples(st.sampled_from(LINKED), st.lists(st.binary(max_size=5), max_size=3)), max_size=9)
+
+
+@given(some=SOME)
+def test_a_bundle_is_its_messages_each_with_its_payload(some: list[tuple[Linked, list[bytes]]]) -> None:
+    parcel = Parcel()
+    for message, frames in some:
+        parcel.add(encode(message), frames, sum(map(len, frames)))
+    header, *frames = parcel.wire()
+    whole = decode(header)
+    if isinstance(whole, Bundle):
+        assert unbundled(whole, frames) == some
+    else:
+        assert [(whole, frames)] == some
+
+
+@pytest.mark.parametrize(("sizes", "frames"), [
+    ([[1], [1]], [b"x"]), ([[1]], [b"x"]), ([[1], [2]], [b"x"]), ([[1], []], []), ([[1], []], [b"x", b""]),
+    ([[2], [-1]], [b"x"]), ([[], [], []], [b""]), ([[], []], [b"x"]),
+])
+def test_a_bundle_that_does_not_say_what_its_payload_is_is_no_message(
+    sizes: list[list[int]], frames: list[bytes]
+) -> None:
+    with pytest.raises(DecodeError):
+        unbundled(Bundle([Credit(1), Credit(2)], sizes), frames)
 
 
 def test_what_is_made_from_a_batch_keeps_its_id() -> None:

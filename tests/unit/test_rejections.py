@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from actors.runtime.messages import Part, decode, encode
+from actors.runtime.codec import decode, encode
+from actors.runtime.messages import Part
 from actors.runtime.values import DeadLetter, rejections
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 import msgspec
+import pytest
 
 from actors.runtime.mailbox import SUPERVISOR
-from actors.runtime.messages import Ack, Again, Batch, Credit, Hold, Member, Part, Span, Tap
+from actors.runtime.messages import Ack, Again, Batch, Credit, Hello, Hold, Member, Part, Span, Tap
 from actors.runtime.tap import Taps
 from actors.runtime.worker import Made, Output, PoolWorker
 from tests.outbox import Outbox
@@ -19,11 +20,78 @@ BATCH = Batch("p", 0, 10, 3, 0, 1, 1, "in", 0, 1)
 def worker(made: Made) -> tuple[PoolWorker, Outbox]:
     """A worker that has made this of a batch."""
     outbox = Outbox("parser.1", Member("writer.a", 1, "writer", "", True, 1))
-    role = PoolWorker(outbox, lambda batch, frames: made, 2)
+    role = PoolWorker(outbox, lambda batch, frames: made, 2, turn_s=0.0)
     role.message(CHECKER, Credit(1), [])
     role.message(READER, BATCH, [b"x"])
     role.work(0.0)
     return role, outbox
+
+
+def working(took_s: float, batches: int) -> tuple[Outbox, PoolWorker, list[float]]:
+    """A worker that has been given so many batches at time 0, each of which takes so long."""
+    outbox, at = Outbox("parser.1"), [0.0]
+
+    def make(batch: Batch, frames: list[bytes]) -> Made:
+        at[0] += took_s
+        return Made({"read": 1})
+
+    role = PoolWorker(outbox, make, 2, clock=lambda: at[0])
+    role.message(READER, Hello("run"), [])
+    for start in range(batches):
+        role.message(READER, Batch("p", start, start + 1, 3, 0, 1, 1, "in", 0, 1), [b"x"])
+    outbox.sent.clear()
+    return outbox, role, at
+
+
+@pytest.mark.parametrize(("took_s", "times"), [
+    (0.0, [30]), (0.0013, [4, 8, 12, 16, 20, 24, 28, 30]), (1.0, list(range(1, 31)))])
+def test_what_takes_no_time_is_worked_off_in_turns_between_which_messages_are_looked_at(
+    took_s: float, times: list[int]
+) -> None:
+    outbox, role, at = working(took_s, 30)
+    done = []
+    while role.work(at[0]) is not None:
+        done.append(sum(isinstance(message, Ack) for _, message in outbox.sent))
+    assert done == times
+
+
+def test_a_producer_may_have_as_much_here_as_is_worked_off_in_no_time_and_no_more() -> None:
+    def here(took_s: float, batches: int) -> int:
+        outbox, role, at = working(took_s, batches)
+        while role.work(at[0]) is not None:
+            pass
+        return 2 - batches + sum(message.batches for _, message in outbox.sent if isinstance(message, Credit))
+
+    assert [here(0.0, batches) for batches in (1, 2, 3, 4, 5, 6, 7)] == [4, 8, 16, 32, 64, 64, 64]
+    assert [here(took_s, 100) for took_s in (0.00021, 0.0011, 0.004, 1.0)] == [47, 9, 2, 2]
+
+
+def test_who_has_come_to_take_long_takes_back_what_it_had_granted() -> None:
+    outbox, role, at = working(0.0, 0)
+    quick, here = [0.0], [2]
+
+    def give(batches: int) -> None:
+        for _ in range(batches):
+            role.message(READER, BATCH, [b"x"])
+            role.work(at[0])
+            at[0] += quick[0]
+        here[0] += sum(message.batches for _, message in outbox.sent if isinstance(message, Credit)) - batches
+        outbox.sent.clear()
+
+    def make(batch: Batch, frames: list[bytes]) -> Made:
+        at[0] += quick[0]
+        return Made({"read": 1})
+
+    role = PoolWorker(outbox, make, 2, clock=lambda: at[0])
+    role.message(READER, Hello("run"), [])
+    outbox.sent.clear()
+    give(10)
+    assert here == [64]
+    quick[0] = 1.0
+    give(62)
+    assert here == [2]
+    give(5)
+    assert here == [2]
 
 
 def test_a_batch_of_which_nothing_can_be_made_yet_goes_back_with_its_event_times_and_the_credit() -> None:
