@@ -44,18 +44,20 @@ def _check(folder: Path) -> None:
         newest = Installed(folder / "newest", [wheel])
     needs = _use(newest)
     with _step("do what messages say, and run what was missing something"):
-        newest.pip(*needs["numbers"], *needs["sql"])
+        newest.pip(*needs["numbers"], *needs["sql"], *needs["zstd"])
         verbs.numbers(newest)
         newest.works(newest.root / "shop", "run", "sql.toml", "--state", "sql", "--fresh", "--once")
+        verbs.zstd(newest)
     with _step("install supervisor beside it, and run in a folder full of names"):
         newest.pip("supervisor")
         verbs.odd_folder(newest)
     with _step("install it with the oldest libraries that it allows"):
         oldest = Installed(folder / "oldest", [wheel, *verbs.minimal(newest)])
     _use(oldest)
-    with _step("run numbers with the oldest numpy"):
-        oldest.pip(*verbs.minimal(oldest, "numbers"))
+    with _step("run numbers with the oldest numpy, and the oldest zstandard"):
+        oldest.pip(*verbs.minimal(oldest, "numbers"), *verbs.minimal(oldest, "zstd"))
         verbs.numbers(oldest)
+        verbs.zstd(oldest)
 
 
 def build(folder: Path) -> Path:

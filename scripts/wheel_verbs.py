@@ -27,12 +27,15 @@ columns = {page = "text", status = "integer"}
 [budget]
 max_error_rate = 0.05
 """
-#: For each extra a run that needs it.
+#: For each extra a run that needs it, and its exit code without it.
 _NEEDS = {
-    "monitor": ("run", "shop.toml", "--monitor"),
-    "otel": ("run", "shop.toml", "--set", "tracing.enabled=true"),
-    "numbers": ("run", "numbers"),
-    "sql": ("run", "sql.toml", "--state", "sql")}
+    "monitor": (("run", "shop.toml", "--monitor"), BAD_CONFIG),
+    "otel": (("run", "shop.toml", "--set", "tracing.enabled=true"), BAD_CONFIG),
+    "numbers": (("run", "numbers"), BAD_CONFIG),
+    "sql": (("run", "sql.toml", "--state", "sql"), BAD_CONFIG),
+    "zstd": (("run", "shop.toml", "one.log.zst", "--state", "zstd"), FAILURE)}
+#: What a frame of zstd begins with that has one block, which is not compressed.
+_FRAME = b"\x28\xb5\x2f\xfd\0\x58"
 _MINE = '''
 from thresher import Pipeline
 from thresher.sinks import Lines
@@ -127,10 +130,12 @@ def typos(wheel: Installed, shop: Path) -> None:
 def what_is_missing(wheel: Installed, shop: Path) -> dict[str, list[str]]:
     """Without the libraries of an extra its runs say once, in a command, what to install; return it for each extra."""
     (shop / "sql.toml").write_text(_SQL)
+    line = (shop / "data/shop.log").read_bytes().splitlines(keepends=True)[0]
+    (shop / "one.log.zst").write_bytes(_FRAME + (len(line) << 3 | 1).to_bytes(3, "little") + line)
     found = {}
-    for extra, words in _NEEDS.items():
-        said = wheel.run(shop, *words, code=BAD_CONFIG, says="pip install")
-        commands = re.findall(r"pip install (.*)", said)
+    for extra, (words, code) in _NEEDS.items():
+        said = wheel.run(shop, *words, code=code, says="pip install")
+        commands = list(dict.fromkeys(re.findall(r"pip install ((?: ?'[^']+')+)", said)))
         found[extra] = shlex.split(commands[0])
         declared = set(_declared(wheel, f"extra == '{extra}'"))
         if len(commands) != 1 or not declared or not set(found[extra]) <= declared:
@@ -172,6 +177,12 @@ def numbers(wheel: Installed) -> None:
     logged = b"".join(path.read_bytes() for path in (folder / "var/numbers").glob("numbers*.log"))
     if sorted(logged.split()) != [b"000000007", b"123456789"]:
         raise Broken(f"numbers: expected each of two numbers once in its log, got {logged!r}")
+
+
+def zstd(wheel: Installed) -> None:
+    """A packed file whose library is there now, in the state of the run that could not read it."""
+    words, _ = _NEEDS["zstd"]
+    wheel.works(wheel.root / "shop", *words, "--format", "text", says="read 1 records")
 
 
 def odd_folder(wheel: Installed) -> None:

@@ -27,7 +27,8 @@ from actors.runtime.errors import ConfigError, ThresherError
 from actors.runtime.manifest import Manifest, component_of
 from actors.runtime.sections import MAX_WORKERS, MonitorOptions, TracingOptions
 from actors.settings import Settings, load
-from actors.sources.files import Files, matching_files
+from actors.sources.files import Files
+from actors.sources.matching import matching_files
 from actors.verify.runs import Run, run_one
 
 FAILURE, INTERRUPTED = 1, 3
@@ -100,7 +101,7 @@ def manifest_for(options: argparse.Namespace, scratch: Path) -> Manifest:
     if problems:
         raise ConfigError("\n".join(f"bench: {problem}" for problem in problems))
     if isinstance(source, Files):  # by their full names: a link to a relative one would lead nowhere
-        paths = [os.path.abspath(path) for path in matching_files(source)]
+        paths = [os.path.abspath(path) for path in matching_files(source.pattern, source.paths)]
         source = msgspec.structs.replace(source, pattern="", paths=paths, rename="none")
         manifest = msgspec.structs.replace(manifest, source=component_of(source))
     return msgspec.structs.replace(manifest, monitor=MonitorOptions(), tracing=TracingOptions())

@@ -53,7 +53,7 @@ class Partition(NamedTuple):
 
 
 def require_agreement(manifest: Manifest) -> Manifest:
-    """Make sure that positions, shards and sinks are of one moment; forget what is over. Return the manifest, with
+    """Make sure that positions, shards and sinks are of one moment; forget what is over; return the manifest, with
     which sinks have yet to be asked.
 
     Raises:
@@ -75,8 +75,10 @@ def require_agreement(manifest: Manifest) -> Manifest:
                 raise ConfigError(_refusal(path or state / f"aggregator.{number}.db", behind))
     except sqlite3.Error:
         return manifest  # who opens it says what is wrong with it
+    if not (state / LEDGER).exists():
+        return manifest
     unasked: dict[str, dict[str, int]] = {}
-    for sink in manifest.emit_sinks if emitted and (state / LEDGER).exists() else ():
+    for sink in manifest.emit_sinks if emitted else ():
         try:
             require_not_ahead(sink, manifest.sinks[sink].load(), state, emitted)
         except Retryable:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 def plain_reason(error: OSError) -> str:
-    """Return the system's words for an error, to go into a sentence."""
-    return (error.strerror or str(error)).lower()
+    """Return the system's words for an error, to go into a sentence; words of our own stay as they are."""
+    return error.strerror.lower() if error.strerror else str(error)
 
 
 class ThresherError(Exception):

@@ -16,6 +16,7 @@ EXTRAS = {
              "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http>=1.25"},
     "sql": {"sqlalchemy": "sqlalchemy>=2.0", "psycopg": "psycopg[binary]>=3.1"},
     "watch": {"watchfiles": "watchfiles>=1.0"},
+    "zstd": {"zstandard": "zstandard>=0.19"},
 }
 
 

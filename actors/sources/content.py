@@ -119,6 +119,18 @@ class Content:
             stream = byte_stream(file, self._path)
             return stream.skip(size) == size and (bool(stream.read()) or stream.fault is not None)
 
+    def is_cut_before_a_line(self, size: int) -> bool:
+        """Whether it ends in damage, with no whole line behind a position."""
+        with self._file() as file:
+            stream = byte_stream(file, self._path)
+            if stream.skip(size) < size:
+                return False
+            while block := stream.read():
+                if b"\n" in block:
+                    return False
+                progress()
+            return stream.fault is not None
+
     def is_whole(self) -> bool:
         """Whether it can be read to its end."""
         with suppress(OSError), self._file() as file:

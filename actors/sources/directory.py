@@ -40,10 +40,12 @@ from msgspec import Meta
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import FILE_LOST, Chunk, Unit
+from actors.sources import inflate
 from actors.sources.files import Files
 from actors.sources.listing import Listing
 from actors.sources.lookout import Lookout
 from actors.sources.packed import Packed
+from actors.sources.streams import is_damage
 from actors.sources.tail import Changed, Limits, Tail
 
 #: Paths that ``describe`` names before it only counts.
@@ -63,6 +65,9 @@ class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=
         max_line_bytes: longest line, its newline included; a longer one is one dead letter, without its bytes.
         idle_timeout_s: a file that has been silent for so long is not waited for by the watermark; one that was
             renamed or deleted has ended then; a compressed one is complete then.
+        damaged: what becomes of a packed file that is cut short or damaged, when all that can be read of it is loaded:
+            ``fail``: the exit code is 4, however few records are missing; given again whole, it goes on behind what
+            was read. ``accept``: it is judged by its error rate, as any other.
         again: what becomes of a file that an earlier run has read to its end, and that has nothing more: ``skip``: it
             is left alone, whatever its name is by now. ``load``: it is read again from its beginning, in the place of
             the first load.
@@ -86,6 +91,7 @@ class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=
     max_line_bytes: Annotated[int, Meta(ge=1)] = 16 * 1024 * 1024
     idle_timeout_s: Annotated[float, Meta(ge=0)] = 60.0
     poll_s: Annotated[float, Meta(ge=0)] = 1.0
+    damaged: Literal["fail", "accept"] = "fail"
     again: Literal["load", "skip"] = "skip"
 
     def open(self, ledger: UnitLedger, batch_bytes: int, state: Path | None = None) -> DirectorySource:
@@ -105,8 +111,9 @@ class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         self._require_places()
         found = Listing(self.paths, self.pattern, self.recursive)
+        files = ((path, inflate.why_not_lines(path)) for seen in found.files.values() for path in seen.paths[:1])
         problems = [f"{path}: {problem}: mend it, or take it out of source.paths"
-                    for path, problem in found.problems.items()]
+                    for path, problem in (*found.problems.items(), *files) if problem]
         if not self.follow:
             problems += [f"{path}: there is no such file or directory" for path in found.missing]
             if not found.files and not problems:
@@ -188,14 +195,13 @@ class DirectorySource(Source):
     def _turn(self, tail: Tail) -> Chunk | None:
         if not tail.live:
             return None
-        has_ended = tail.ending or not self._options.follow
         try:
             if tail.packed:
-                has_ended = True
-                chunk = self._packed.cut(tail, self._lookout.file_of)
+                chunk, is_over = self._packed.cut(tail, self._lookout.file_of)
             else:
-                file = self._lookout.file_of(tail)
+                file, has_ended = self._lookout.file_of(tail), tail.ending or not self._options.follow
                 chunk = tail.cut(None if file is None else file.fileno(), has_ended)
+                is_over = has_ended and chunk is None
         except Changed:
             self._lookout.lose(tail)
             return None
@@ -206,12 +212,12 @@ class DirectorySource(Source):
             self._lookout.leave(tail)
             return None
         self._lookout.remark(tail)
-        if chunk is not None and chunk.fault == FILE_LOST:
+        if chunk is not None and (chunk.fault == FILE_LOST or is_damage(chunk.fault, self._options.damaged)):
             self._ledger.damaged(tail.unit, chunk.detail, tail.unit.prefix)
-        if chunk is not None:
-            self._take_turns([tail])
-        elif has_ended:
+        if is_over:
             self._lookout.end(tail)
+        elif chunk is not None:
+            self._take_turns([tail])
         self._lookout.has_news |= chunk is None
         return chunk
 

@@ -1,4 +1,4 @@
-"""The files source: files, plain or gzip, in name order; each is put away (renamed) when all of it is durable.
+"""The files source: files, plain or packed, in name order; each is put away (renamed) when all of it is durable.
 
     match ──▶ [name order] ──▶ take up: open, fingerprint, ledger.begin ──▶ Cutter ──▶ chunks ──▶ ledger.end
                                                                  ▲ skip to ``low``         finished: x/NAME ─▶ x/.NAME
@@ -21,7 +21,6 @@ and editors change it, and numbers come again); reading on to the next file whil
 
 from __future__ import annotations
 
-import glob
 import os
 from collections import deque
 from contextlib import ExitStack, suppress
@@ -39,8 +38,8 @@ from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
 from actors.sources.again import Decision, all_refused, content_of, decide, keep_content, spellings, wants_content
 from actors.sources.cutter import Cutter
-from actors.sources.formats import HEAD_BYTES
 from actors.sources.inflate import Identity
+from actors.sources.matching import dotted, matching_files
 from actors.sources.streams import ByteStream
 from actors.sources.wholeness import goes_on, not_all_read, read_before, tell_damage
 
@@ -49,7 +48,7 @@ _NAMED = 3
 
 
 class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Read files, plain or gzip, in the order of their names.
+    """Read files, plain or packed (gzip, xz, bzip2, zstd), in the order of their names.
 
     Names that begin with a dot are never matched: those files are finished.
 
@@ -103,16 +102,16 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
             ConfigError: neither a pattern nor paths are given.
         """
         self._require_names()
-        files = matching_files(self)
+        files = matching_files(self.pattern, self.paths)
         if not files:
             return [f"no file matches {', '.join(name for name in (self.pattern, *self.paths) if name)}: put files "
                     "there, or set source.pattern (a name that begins with a dot is of a finished file)"]
         return [f"{path}: {problem}: mend it, or take it out of source.paths" for path in files
-                if (problem := _unreadable(path))]
+                if (problem := inflate.why_not_lines(path))]
 
     def all_given_again(self, given: GivenAgain) -> str:
         """Why each of the files would be refused."""
-        files = [(path, given.known_as(spellings(path))) for path in matching_files(self)]
+        files = [(path, given.known_as(spellings(path))) for path in matching_files(self.pattern, self.paths)]
         return all_refused(given, files, self.again, self.rename == "dot")
 
     def describe(self) -> str:
@@ -123,47 +122,6 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 OPTIONS = Files
-
-
-def matching_files(options: Files) -> list[str]:
-    """Return the paths of all files to read, each once, by name (not by folder): in chronological order for stamps."""
-    found: dict[str, str] = {}
-    for pattern in (options.pattern, *options.paths):
-        for path in _expand(pattern, pattern in options.paths):
-            found.setdefault(os.path.abspath(path), path)
-    return sorted(found.values(), key=lambda path: (os.path.basename(path), path))
-
-
-def _expand(pattern: str, named: bool) -> list[str]:
-    """The files of one pattern. ``named``: given by the user as a file, so to be reported when there is none."""
-    if os.path.lexists(pattern):
-        return [pattern] if named or not _is_dotted(pattern) else []  # also a name with brackets in it
-    if not glob.has_magic(pattern):
-        # Put away by the generation of this reader that died, a file is not missing.
-        return [pattern] if named and not os.path.lexists(_dotted(pattern)) else []
-    paths = glob.glob(pattern, recursive=True)
-    if "**" in pattern:  # it walks through folders, and finds them too
-        paths = [path for path in paths if not os.path.isdir(path)]
-    return [path for path in paths if not _is_dotted(path)]
-
-
-def _is_dotted(path: str) -> bool:
-    return os.path.basename(path).startswith(".")
-
-
-def _dotted(path: str) -> str:
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name}")
-
-
-def _unreadable(path: str) -> str:
-    """Why a file cannot be read; empty when it can."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            inflate.require_known(os.pread(file.fileno(), HEAD_BYTES, 0))
-            return ""
-    except OSError as error:
-        return plain_reason(error)
 
 
 class _Reading(NamedTuple):
@@ -189,7 +147,7 @@ class FilesSource(Source):
         self._options = options
         self._ledger = ledger
         self._batch_bytes = batch_bytes
-        self._queue = deque((path, _size(path)) for path in matching_files(options))
+        self._queue = deque((path, _size(path)) for path in matching_files(options.pattern, options.paths))
         self._total = sum(size for _, size in self._queue)
         self._passed = 0
         self._reading: _Reading | None = None
@@ -259,12 +217,12 @@ class FilesSource(Source):
             elif change := inflate.change_of(identity, inflate.identity_of(os.stat(path))):
                 self._ledger.broken(unit.name, _keeps_its_name(unit.name, change))
                 return
-            os.replace(path, _dotted(path))
+            os.replace(path, dotted(path))
         except OSError as error:
             why = plain_reason(error)
             if may_pass(error) and os.path.dirname(path) in self._writable:
                 raise Retryable(f"{path}: loaded, and cannot be renamed: {why}") from error
-            self._ledger.broken(unit.name, f"{unit.name} is loaded but cannot be renamed to {_dotted(path)}: {why} "
+            self._ledger.broken(unit.name, f"{unit.name} is loaded but cannot be renamed to {dotted(path)}: {why} "
                                 "(rename it by hand, or make its folder writable and run again)")
             return
         self._put_away.add(unit.id)

@@ -34,12 +34,12 @@ from io import FileIO
 from typing import TYPE_CHECKING, cast
 
 from actors.runtime.progress import progress
-from actors.sources.streams import BLOCK_BYTES, INPUT_BYTES, Compressed, Decoded, Truncated, what_follows
+from actors.sources.formats import GZIP
+from actors.sources.streams import BLOCK_BYTES, INPUT_BYTES, Compressed, Damaged, Decoded, Truncated
 
 if TYPE_CHECKING:
     from isal.isal_zlib import Decompress
 
-MAGIC = b"\x1f\x8b"
 #: Compressed bytes before the failing input that salvage takes one at a time. A decoder keeps at most some ten bytes
 #: that it has taken in and not yet used; arbitrary above that.
 _MARGIN_BYTES = 256
@@ -47,10 +47,6 @@ _MARGIN_BYTES = 256
 _RAW = -15
 _DEFLATED = 8
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT, _RESERVED = 0x02, 0x04, 0x08, 0x10, 0xe0
-
-
-class Damaged(Exception):
-    """What was read cannot be part of a gzip file; the text says why."""
 
 
 def read_header(source: Compressed) -> None:
@@ -94,7 +90,7 @@ class GzipStream(Decoded):
     def __init__(self, file: FileIO) -> None:
         from isal import isal_zlib  # here, for not every process that knows the options reads files
 
-        super().__init__(file)
+        super().__init__(file, GZIP)
         self._zlib = isal_zlib
         self._error = cast("type[Exception]", isal_zlib.error)  # its stub says that it is an instance
         self._decoder: Decompress | None = None
@@ -103,21 +99,23 @@ class GzipStream(Decoded):
         self._body_at = 0  # and of what follows its header
         self._member_bytes = 0  # uncompressed bytes that were had of it
         self._checksum = 0  # of those
-        self._members = 0
-        self._has_trailer = False  # it comes next
 
-    def _step(self) -> bytes:
-        try:
-            return self._next_member() if self._decoder is None else self._decode(self._decoder)
-        except Truncated:
-            self._end_at("truncated_gzip", f"the gzip data stop in the middle, after {self.consumed} compressed "
-                         "bytes; the file was probably not copied to its end")
-        except Damaged as error:
-            self._damaged(f"at or shortly before compressed byte {self.consumed}", str(error))
-        return b""
-
-    def _decode(self, decoder: Decompress) -> bytes:
+    def _enter(self) -> bool:
         source = self._source
+        if not source.begins_with(GZIP.magic):
+            return False
+        self._member_at, self._member_bytes, self._checksum = self.consumed, 0, 0
+        read_header(source)
+        self._body_at = self.consumed
+        self._decoder = self._zlib.decompressobj(wbits=_RAW)
+        self._has_more = False
+        return True
+
+    def _decode(self) -> bytes:
+        source, decoder = self._source, self._decoder
+        if decoder is None:
+            self._check()
+            return b""
         if not self._has_more and not source.fill(1):
             raise Truncated
         try:
@@ -129,47 +127,18 @@ class GzipStream(Decoded):
         self._checksum = self._zlib.crc32(block, self._checksum)
         source.keep(decoder.unused_data if decoder.eof else decoder.unconsumed_tail)
         if decoder.eof:
-            self._decoder, self._has_trailer = None, True
+            self._decoder = None  # the trailer comes next
         return block
 
     def _check(self) -> None:
-        """Compare what was decoded with the trailer."""
-        self._has_trailer = False
+        """Compare what was decoded with the trailer, which ends the member."""
         trailer = self._source.take(8)
         checksum, length = int.from_bytes(trailer[:4], "little"), int.from_bytes(trailer[4:], "little")
-        if checksum == self._checksum and length == self._member_bytes & 0xffff_ffff:
-            return
-        problem = "incorrect checksum" if checksum != self._checksum else "incorrect length"
-        self._damaged(f"somewhere between the compressed bytes {self._member_at} and {self.consumed}, so that records "
-                      "read from there may be wrong", problem)
-
-    def _next_member(self) -> bytes:
-        """Go to the next member or to the end; returns no bytes."""
-        source = self._source
-        if self._has_trailer:
-            self._check()
-            return b""
-        zeros = source.skip_zeros() if self._members else 0  # tapes and some tools pad with zeros
-        source.fill(len(MAGIC))
-        if source.held.startswith(MAGIC):
-            self._member_at, self._member_bytes, self._checksum = self.consumed, 0, 0
-            read_header(source)
-            self._body_at = self.consumed
-            self._decoder = self._zlib.decompressobj(wbits=_RAW)
-            self._has_more = False
-            self._members += 1
-        elif source.held and MAGIC.startswith(source.held):
-            source.take(len(MAGIC))
-        elif self._members or not source.held:
-            self.note = what_follows(source, "gzip", zeros)
-            self._ended = True
-        else:
-            self._end_at("not_gzip", "the name ends in .gz but the content is not gzip: it begins with "
-                         f"{source.held[:8].hex(' ')}, expected 1f 8b; if it is plain text, rename it without .gz")
-        return b""
-
-    def _damaged(self, where: str, problem: str) -> None:
-        self._end_at("corrupt_gzip", f"the gzip data are damaged {where} ({problem}); nothing behind it was read")
+        if checksum != self._checksum or length != self._member_bytes & 0xffff_ffff:
+            raise Damaged("incorrect checksum" if checksum != self._checksum else "incorrect length",
+                          f"somewhere between the compressed bytes {self._member_at} and {self.consumed}, so that "
+                          "records read from there may be wrong")
+        self._is_inside = False
 
     def _salvage(self, problem: str) -> bytes:
         """Return what the failing call had decoded; the fault names the compressed byte where it stopped."""
@@ -193,8 +162,8 @@ class GzipStream(Decoded):
                     had -= min(had, len(out))
         except self._error as error:
             problem = str(error)
-        self._damaged(f"at or shortly before compressed byte {offset}", problem)
         source.consumed = offset
+        self._damaged("", problem)
         return bytes(good)
 
 

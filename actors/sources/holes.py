@@ -19,8 +19,8 @@ import re
 
 #: Fewest NULs that are a hole: at the beginning of the content, at that of a line, within a line.
 AT_CONTENT, AT_LINE, WITHIN = 64, 512, 4096
-#: So many bytes before a position tell whether a line begins there.
-LOOK_BACK = WITHIN
+#: So many bytes before a position tell whether a line begins there: a hole, or all, with a byte order mark.
+LOOK_BACK = WITHIN + 3
 _SOME, _MANY = bytes(AT_CONTENT), bytes(WITHIN)
 _NULS, _RUNS = re.compile(rb"\0*"), re.compile(rb"\0{%d,}" % AT_CONTENT)
 

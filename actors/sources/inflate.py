@@ -1,8 +1,8 @@
 """A file as it lies on disk, and its bytes, be it plain or packed.
 
-Content decides, not the name: gzip begins with ``1f 8b``; xz and bzip2 are read, other formats are refused by name.
-Only a name that ends in ``.gz`` over other content is a fault (compressed or encrypted rubbish must not be fed on as
-records).
+Content decides, not the name: what is packed with gzip, xz, bzip2 or zstd is read; other formats, and what is packed
+and holds one, are refused by name. Only a name that ends in ``.gz``, ``.xz``, ``.bz2`` or ``.zst`` over content of
+which nobody knows what it is is a fault (compressed or encrypted rubbish must not be fed on as records).
 """
 
 from __future__ import annotations
@@ -15,10 +15,20 @@ from io import FileIO
 from typing import NamedTuple
 
 from actors.runtime.errors import plain_reason
-from actors.sources.formats import HEAD_BYTES, packing_of, refusal
-from actors.sources.gunzip import MAGIC, GzipStream
-from actors.sources.streams import BLOCK_BYTES, ByteStream, Fault
+from actors.sources.formats import (
+    GZIP,
+    HEAD_BYTES,
+    ZSTD,
+    Packing,
+    packing_named,
+    packing_of,
+    refusal,
+    refusal_inside,
+)
+from actors.sources.gunzip import GzipStream
+from actors.sources.streams import BLOCK_BYTES, ByteStream, Decoded, Fault
 from actors.sources.unpack import UnpackedStream
+from actors.sources.zstd import ZstdStream
 
 #: Bytes at either end of a file that, with its size, make its fingerprint.
 FINGERPRINT_BYTES = 64 * 1024
@@ -58,6 +68,16 @@ def why_unreadable(name: str, error: OSError) -> str:
     elif error.errno == errno.ENOENT:
         why = "there is no such file (check the name; it may have been moved or deleted)"
     return f"cannot read {name}: {why}"
+
+
+def why_not_lines(path: str) -> str:
+    """Why a file cannot be read as lines, as far as its beginning tells; empty when it can."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            byte_stream(file, path)
+            return ""
+    except OSError as error:
+        return plain_reason(error)
 
 
 def fingerprint(file: FileIO) -> str:
@@ -102,15 +122,22 @@ def byte_stream(file: FileIO, name: str) -> ByteStream:
         name: its name, for the one case where that matters (see the module's text).
 
     Raises:
-        OSError: it is of a format that is not read here; the text names it.
+        OSError: it is of a format that is not read here, or holds one; the text names it.
     """
     head = os.pread(file.fileno(), HEAD_BYTES, 0)
-    if packing := packing_of(head):
-        return UnpackedStream(file, packing)
-    if head.startswith(MAGIC):
-        return GzipStream(file)
     require_known(head)
-    return GzipStream(file) if head and name.lower().endswith(".gz") else PlainStream(file)
+    if (packing := packing_of(head) or (packing_named(name) if head else None)) is None:
+        return PlainStream(file)
+    stream = _unpacked(file, packing)
+    if why := refusal_inside(stream.peek(HEAD_BYTES), packing):
+        raise OSError(why)
+    return stream
+
+
+def _unpacked(file: FileIO, packing: Packing) -> Decoded:
+    if packing is ZSTD:
+        return ZstdStream(file)
+    return GzipStream(file) if packing is GZIP else UnpackedStream(file, packing)
 
 
 def require_known(head: bytes) -> None:
@@ -119,7 +146,7 @@ def require_known(head: bytes) -> None:
     Raises:
         OSError: it is of a format that is not; the text names it.
     """
-    if not head.startswith(MAGIC) and not packing_of(head) and (why := refusal(head)):
+    if why := refusal(head):
         raise OSError(why)
 
 

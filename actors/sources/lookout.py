@@ -14,7 +14,7 @@ from actors.sources.descriptors import Descriptors
 from actors.sources.glimpses import Glimpses, text_of
 from actors.sources.listing import Seen, beside, concerns
 from actors.sources.marks import KIND, Key, Mark, digest
-from actors.sources.recognise import RULES, Look, Memory, Rule, is_unchanged, names
+from actors.sources.recognise import RULES, Look, Memory, Rule, has_more, is_torn, names
 from actors.sources.tail import Limits, Tail
 from actors.sources.wanted import Problems, Search, listing_of, watch_for
 from actors.sources.wholeness import goes_on
@@ -279,8 +279,9 @@ class Lookout:
         path = look.seen.paths[0]
         torn = None if before is not None else self._memory.torn(look)
         after = (0, 0) if torn is None or torn.known is None else (torn.known.size, torn.line - 1)
+        old = torn.unit if torn is not None and torn.unit.end is not None else before
         unit = self._ledger.begin(text_of(path), mark.text(), alone=True, after=after,
-                                  instead_of=[] if before is None else [(before, True)])
+                                  instead_of=[] if old is None else [(old, True)])
         if before is not None:
             self._ledger.noted(unit, f"{AGAIN}: {before.name} was loaded before")
         tail = Tail(unit, mark, path, self._limits)
@@ -294,9 +295,8 @@ class Lookout:
 
     def _go_on(self, tail: Tail, look: Look, now: float) -> None:
         """This file is that unit: read on, if there is something to read."""
-        is_packed_and_more = look.packed and not tail.live and (
-            not is_unchanged(tail, look) and look.content.is_longer_than(tail.position))
-        if not tail.live and (tail.known is None or tail.known.size < tail.position):
+        more = not tail.live and has_more(tail, look)
+        if not (tail.live or is_torn(tail)) and (tail.known is None or tail.known.size < tail.position):
             tail.known = look.content.sum_of(tail.position)
         if tail.key is not None:  # deleted, and here again
             self._files.pop(tail.key, None)
@@ -304,7 +304,6 @@ class Lookout:
         path = look.seen.paths[0]
         tail.moved |= tail.path not in look.seen.paths
         if not tail.live:
-            more = is_packed_and_more if look.packed else look.length != tail.position
             if not more and (tail.unit.status != "reading" or tail.unit.end is not None):
                 if self._begins_again(tail, look, now):
                     return

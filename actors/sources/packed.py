@@ -12,8 +12,7 @@ from actors.runtime.ports import UnitLedger
 from actors.runtime.values import Chunk
 from actors.sources import inflate
 from actors.sources.cutter import Cutter
-from actors.sources.formats import packing_of
-from actors.sources.gunzip import MAGIC
+from actors.sources.formats import packing_named, packing_of
 from actors.sources.marks import HEAD_BYTES
 from actors.sources.streams import ByteStream
 from actors.sources.tail import Limits, Tail
@@ -22,7 +21,7 @@ from actors.sources.tail import Limits, Tail
 def is_packed(file: FileIO, path: str) -> bool:
     """Whether a file is compressed, or says so."""
     head = os.pread(file.fileno(), HEAD_BYTES, 0)
-    return head.startswith(MAGIC) or bool(packing_of(head)) or path.lower().endswith(".gz")
+    return bool(packing_of(head) or packing_named(path))
 
 
 def head_of(file: FileIO) -> bytes:
@@ -47,8 +46,8 @@ class Packed:
         self._limits = limits
         self._cutters: dict[int, tuple[FileIO, ByteStream, Cutter]] = {}
 
-    def cut(self, tail: Tail, file_of: Callable[[Tail], FileIO | None]) -> Chunk | None:
-        """Return the next chunk, None at the end.
+    def cut(self, tail: Tail, file_of: Callable[[Tail], FileIO | None]) -> tuple[Chunk | None, bool]:
+        """Return the next chunk, if there is one, and whether it is the last.
 
         Args:
             tail: whose.
@@ -60,21 +59,23 @@ class Packed:
         if tail.unit.id not in self._cutters:
             file = file_of(tail)
             if file is None:
-                return tail.cut(None, ended=True)
+                lost = tail.cut(None, ended=True)
+                return lost, lost is None
             own = FileIO(os.dup(file.fileno()))
             own.seek(0)
             unit = msgspec.structs.replace(tail.unit, low=tail.position, lines=tail.line - 1)
             stream = inflate.byte_stream(own, tail.path)
             cutter = Cutter(stream, unit, tail.take_recorded(), *self._limits, passed=tail.passing_by)
             self._cutters[tail.unit.id] = own, stream, cutter
-        chunk = self._cutters[tail.unit.id][2].next()
-        if chunk is None:
-            own, stream, _ = self._cutters.pop(tail.unit.id)
+        own, stream, cutter = self._cutters[tail.unit.id]
+        chunk = cutter.next()
+        is_last = chunk is None or cutter.finished
+        if is_last:
+            del self._cutters[tail.unit.id]
             own.close()
             if stream.note:
                 self._ledger.noted(tail.unit, stream.note)
-            return None
-        return tail.passed(chunk)
+        return chunk and tail.passed(chunk), is_last
 
     def close(self) -> None:
         """Close all."""

@@ -86,6 +86,19 @@ def goes_on_in(tail: Tail, look: Look) -> bool:
     return tail.known is None or is_unchanged(tail, look) or look.content.begins_with(tail.known)
 
 
+def is_read(tail: Tail) -> bool:
+    """Whether a unit was read to its end, and all of it is finished."""
+    return tail.unit.end is not None and tail.unit.low >= tail.unit.end
+
+
+def has_more(tail: Tail, look: Look) -> bool:
+    """Whether the file, in which a unit goes on that nobody reads now, has more than was read of it."""
+    if not look.packed:
+        return look.length != tail.position
+    return not (is_torn(tail) or (is_read(tail) and is_unchanged(tail, look))) and (
+        look.content.is_longer_than(tail.position))
+
+
 #: A size and a sum, of the bytes at the beginning; and units by inode, name or nothing.
 _Early = tuple[int, int]
 _Hinted = dict[int | str | None, dict[int, Tail]]
@@ -94,8 +107,15 @@ _Hinted = dict[int | str | None, dict[int, Tail]]
 RULES: tuple[Rule, ...] = (same_inode, same_name, alike)
 
 
-def _is_torn(tail: Tail) -> bool:
+def is_torn(tail: Tail) -> bool:
+    """Whether the unit went on with something that is in no file."""
     return tail.known is not None and bool(tail.known.is_torn)
+
+
+def _is_cut_as_before(tail: Tail, look: Look) -> bool:
+    """Whether a torn unit was read to its end, and this is the same packed file: nobody has mended it."""
+    return look.packed and tail.known is not None and tail.unit.end is not None and (
+        is_unchanged(tail, look) or look.content.is_cut_before_a_line(tail.known.size))
 
 
 def _early(tail: Tail) -> _Early:
@@ -152,9 +172,9 @@ class Memory:
         self.add(tail)
 
     def unfinished(self) -> list[Tail]:
-        """Return the units that nobody has read to their end."""
+        """Return the units of which not all is read and known to be finished."""
         tails = [tail for alike in self._by_mark.values() for tail in alike.values()]
-        return [tail for tail in tails if tail.unit.status == "reading" and tail.unit.end is None]
+        return [tail for tail in tails if tail.unit.status == "reading" and not is_read(tail)]
 
     def find(self, look: Look, rule: Rule) -> Tail | None:
         """Return the unit that this file is by this rule, of those whose content is not where it was.
@@ -163,13 +183,14 @@ class Memory:
             OSError: the file cannot be read.
             Changed: it is no longer there.
         """
-        found = [tail for tail in self._lost_like(look, rule) if rule(tail, look) and not _is_torn(tail)]
+        found = [tail for tail in self._lost_like(look, rule) if rule(tail, look) and (
+            not is_torn(tail) or _is_cut_as_before(tail, look))]
         found.sort(key=lambda tail: (tail.mark.size, tail.position, tail.unit.id), reverse=True)
         return next((tail for tail in found if goes_on_in(tail, look)), None)
 
     def torn(self, look: Look) -> Tail | None:
         """Return the torn unit of which this file has what was read, and may have the rest."""
-        found = [tail for tail in self._lost_like(look, alike) if _is_torn(tail) and alike(tail, look)]
+        found = [tail for tail in self._lost_like(look, alike) if is_torn(tail) and alike(tail, look)]
         found.sort(key=lambda tail: (tail.known.size if tail.known else 0, tail.unit.id), reverse=True)
         return next((tail for tail in found if tail.known is not None and look.content.begins_with(tail.known)), None)
 

@@ -26,6 +26,7 @@ from actors.runtime.progress import progress
 from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
 from actors.sources.cutter import BOM, HELD_BYTES
+from actors.sources.formats import HEAD_BYTES, packing_of, refusal
 from actors.sources.holes import AT_CONTENT, AT_LINE, LOOK_BACK, Passing, explain, least_after, sound
 
 #: Bytes that are asked of a pipe at a time: what one holds.
@@ -82,6 +83,7 @@ class StdinSource(Source):
         self._searched = 0
         self._passing: Passing | None = None  # a line whose end has not come yet, and whose bytes are not kept
         self._at_end = False
+        self._is_unknown = True  # too little has come to tell whether it is lines
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         self._from = os.lseek(fd, 0, os.SEEK_CUR) if self._is_file else 0  # somebody may have read the first lines
         self._unit = unit = ledger.begin("stdin", self._fingerprint(), alone=True)
@@ -104,6 +106,11 @@ class StdinSource(Source):
             return self._lost(self._position + 1, "what the reader that died had read and not passed on is gone, and "
                               "maybe the beginning of the line that comes next")
         while True:
+            if self._is_unknown and (why := self._refusal()):
+                # Not of the unit, which would wait to be read: what is given next is something else.
+                self._ledger.broken("standard input", f"cannot read standard input: {why}")
+                self._at_end = True
+                self._buffer.clear()
             if chunk := self._cut():
                 return chunk
             if self._at_end:
@@ -149,6 +156,16 @@ class StdinSource(Source):
         self._buffer += data
         self._at_end = not data
         return True
+
+    def _refusal(self) -> str:
+        """Why what comes is not lines, and what to do; empty: it is, or it is not known yet. It is told before any
+        of it is handed out."""
+        head = b"" if self._position or self._passing is not None else bytes(self._buffer[:HEAD_BYTES])
+        self._is_unknown = not self._position and len(head) < HEAD_BYTES and b"\n" not in head
+        if (packing := packing_of(head)) is None:
+            return refusal(head)
+        how = f"{packing.tool} FILE | thresher run APP -, or give the file by its name"
+        return f"it is packed with {packing.name}, which is read from files only ({how})"
 
     def _look_back(self) -> int:
         if not self._is_file or not self._position:

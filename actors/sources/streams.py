@@ -8,11 +8,23 @@ from io import FileIO
 from typing import NamedTuple, Protocol
 
 from actors.runtime.progress import progress
+from actors.sources.formats import Packing
 
 #: Bytes taken from a compressed file at a time; a call hands the rest of them back as a copy, so not more.
 INPUT_BYTES = 64 * 1024
-#: Most bytes that ``read`` returns.
+#: Most bytes that ``read`` returns, about.
 BLOCK_BYTES = 256 * 1024
+
+
+#: Reasons of faults for which a packed content ends before it should: the last bytes may be the half of a line.
+_DAMAGED, _UNREAD = ("truncated_", "corrupt_"), "unsupported_"
+CUT_OFF = (*_DAMAGED, _UNREAD)
+
+
+def is_damage(fault: str, damaged: str) -> bool:
+    """Whether a unit with this fault is to fail. ``damaged``: the option of its source. Only what is damaged can be
+    accepted: what is whole, and not read here, never."""
+    return fault.startswith(_UNREAD if damaged == "accept" else CUT_OFF)
 
 
 class Fault(NamedTuple):
@@ -53,6 +65,23 @@ class ByteStream(Protocol):
 
 class Truncated(Exception):
     """The file ends where more is needed."""
+
+
+class Damaged(Exception):
+    """What was read cannot be a part of such a file; the text says why.
+
+    Args:
+        why: as a few words.
+        where: the place, for a person; empty: at or shortly before what was read last.
+    """
+
+    def __init__(self, why: str, where: str = "") -> None:
+        super().__init__(why)
+        self.where = where
+
+
+class Unsupported(Exception):
+    """The file may be whole, and is not read here; the text says why, and what to do."""
 
 
 class Compressed:
@@ -98,6 +127,17 @@ class Compressed:
         self.consumed += len(self.held) - len(rest)
         self.held = rest
 
+    def begins_with(self, magic: bytes) -> bool:
+        """Whether these bytes come next.
+
+        Raises:
+            Truncated: the file ends within them.
+        """
+        self.fill(len(magic))
+        if self.held and len(self.held) < len(magic) and magic.startswith(self.held):
+            self.take(len(magic))
+        return self.held.startswith(magic)
+
     def skip_zeros(self) -> int:
         """Go behind the zero bytes that follow; return how many there were."""
         before = self.consumed
@@ -117,18 +157,24 @@ class Compressed:
 
 
 class Decoded(ABC):
-    """The uncompressed bytes of a compressed file, a step at a time; who inherits says what a step is.
+    """The uncompressed bytes of a compressed file of any number of members, with zeros between and behind them.
+
+    Who inherits says how a member begins, and what a step in it is. After a fault nothing more is read. What follows
+    the last member and does not begin like one leaves the file whole: it is a note.
 
     Args:
         file: unbuffered, at its beginning.
+        packing: what it is packed with.
     """
 
-    def __init__(self, file: FileIO) -> None:
+    def __init__(self, file: FileIO, packing: Packing) -> None:
         self.fault: Fault | None = None
         self.note = ""
+        self.packing = packing
         self._source = Compressed(file)
-        self._ended = False
-        self._left_over = b""  # decoded, and not asked for by ``skip``
+        self._ended = self._is_inside = False
+        self._members = 0
+        self._left_over = b""  # decoded, and not asked for by ``skip``; or only looked at
 
     @property
     def consumed(self) -> int:
@@ -151,9 +197,69 @@ class Decoded(ABC):
             progress()  # it can take minutes
         return count - left
 
-    @abstractmethod
+    def peek(self, size: int) -> bytes:
+        """Return the next ``size`` bytes, fewer only at the end; they are still to be read."""
+        found = b""
+        while len(found) < size and (block := self.read()):
+            found += block
+        self._left_over = found
+        return found[:size]
+
     def _step(self) -> bytes:
-        """Decode some bytes, which may be none; at the end say ``_ended``, by ``_end_at`` if it is a fault."""
+        name = self.packing.name
+        try:
+            if self._is_inside:
+                return self._decode()
+            self._go_on()
+        except Truncated:
+            self._end_at(f"truncated_{name}", f"the {name} data stop in the middle, after {self.consumed} compressed "
+                         "bytes; the file was probably not copied to its end")
+        except Damaged as error:
+            self._damaged(error.where, str(error))
+        except Unsupported as error:
+            self._end_at(f"unsupported_{name}", f"the {name} data from compressed byte {self.consumed} on are not read "
+                         f"here: {error}")
+        return b""
+
+    @abstractmethod
+    def _enter(self) -> bool:
+        """Go behind the header of a member; return False when what follows does not begin like one.
+
+        Raises:
+            Truncated: the file ends within it.
+            Damaged: it is none.
+            Unsupported: it is not read here.
+        """
+
+    @abstractmethod
+    def _decode(self) -> bytes:
+        """Decode some bytes of the member, which may be none; at its end say so by ``_is_inside``.
+
+        Raises:
+            Truncated: the file ends within it.
+            Damaged: it is damaged; all that was decoded was returned before.
+            Unsupported: it is not read here.
+        """
+
+    def _go_on(self) -> None:
+        """Go to the next member or to the end."""
+        source = self._source
+        zeros = source.skip_zeros() if self._members else 0  # tapes and some tools pad with zeros
+        if self._enter():
+            self._members += 1
+            self._is_inside = True
+        elif self._members or not source.held:
+            self.note = what_follows(source, self.packing.name, zeros)
+            self._ended = True
+        else:
+            name, suffix, magic = self.packing[:3]
+            self._end_at(f"not_{name}", f"the name ends in {suffix} but the content is not {name}: it begins with "
+                         f"{source.held[:8].hex(' ')}, expected {magic.hex(' ')}; if it is plain text, rename it "
+                         f"without {suffix}")
+
+    def _damaged(self, where: str, problem: str) -> None:
+        name, where = self.packing.name, where or f"at or shortly before compressed byte {self.consumed}"
+        self._end_at(f"corrupt_{name}", f"the {name} data are damaged {where} ({problem}); nothing behind it was read")
 
     def _end_at(self, reason: str, detail: str) -> None:
         self.fault = Fault(reason, detail)

@@ -33,13 +33,12 @@ from actors.sources.content import Sum
 from actors.sources.cutter import BOM, HELD_BYTES
 from actors.sources.holes import AT_CONTENT, AT_LINE, LOOK_BACK, WITHIN, Passing, explain, least_after, sound
 from actors.sources.marks import HEAD_BYTES, Key, Mark
+from actors.sources.streams import CUT_OFF
 
 #: Bytes before the position that are compared when a file is read on.
 _ANCHOR_BYTES = 256
 #: Bytes looked through for a newline at a time.
 _BLOCK_BYTES = 256 * 1024
-#: Faults of a packed content that ends before it should: the last bytes may be the half of a line.
-_CUT_OFF = ("truncated_", "corrupt_")
 
 
 class Changed(Exception):
@@ -135,9 +134,9 @@ class Tail:
     def passed(self, chunk: Chunk) -> Chunk:
         """Somebody else has cut this chunk; return it with what the unit is known by behind it."""
         mark = BOM if chunk.offset > chunk.start - self.unit.base else b""
-        if self._draft is not None and not chunk.fault.startswith(_CUT_OFF):
+        if self._draft is not None and not chunk.fault.startswith(CUT_OFF):
             prefix = self._sum_up_passed(chunk.end)
-        elif len(mark) + len(chunk.data) == chunk.end - chunk.start and not chunk.fault.startswith(_CUT_OFF):
+        elif len(mark) + len(chunk.data) == chunk.end - chunk.start and not chunk.fault.startswith(CUT_OFF):
             prefix = self._sum_up(mark + chunk.data)
         else:
             prefix = self._tear()

@@ -16,10 +16,7 @@ from actors.runtime.ports import UnitLedger
 from actors.runtime.progress import progress
 from actors.runtime.values import Chunk, Unit
 from actors.sources.inflate import byte_stream
-from actors.sources.streams import ByteStream
-
-#: What ``damaged`` is about. Of what is no gzip nothing could be read: there is nothing to go on behind.
-_NOT_WHOLE = ("truncated_", "corrupt_")
+from actors.sources.streams import ByteStream, is_damage
 
 
 class Prefix(NamedTuple):
@@ -60,7 +57,7 @@ def tell_damage(ledger: UnitLedger, unit: Unit, file: FileIO, stream: ByteStream
         damaged: the option of the source.
     """
     fault = stream.fault
-    if fault is None or chunk.fault != fault.reason or damaged == "accept" or not fault.reason.startswith(_NOT_WHOLE):
+    if fault is None or chunk.fault != fault.reason or not is_damage(fault.reason, damaged):
         return
     size, lines = chunk.start - unit.base, chunk.line - 1
     prefix = prefix_of(file, unit.name, size, lines) if size else None

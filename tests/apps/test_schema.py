@@ -40,7 +40,8 @@ def _lints(path: Path, text: str) -> bool:
 
 def test_the_schema_needs_no_library_of_an_extra(tmp_path: Path) -> None:
     """As in an installation without extras: the parts of the sql sink that need SQLAlchemy cannot be imported."""
-    code = ("import sys; sys.modules.update(dict.fromkeys(['sqlalchemy', 'psycopg', 'numpy', 'watchfiles']))\n"
+    extras = ["sqlalchemy", "psycopg", "numpy", "watchfiles", "zstandard"]
+    code = (f"import sys; sys.modules.update(dict.fromkeys({extras}))\n"
             "from actors import cli; sys.exit(cli.main(['schema']))")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -11,6 +11,7 @@ import pytest
 from actors.runtime.values import Chunk
 from actors.sources.stdin import Stdin, StdinSource
 from tests.fakes import MemoryLedger
+from tests.packing import PACKERS
 
 
 @pytest.fixture
@@ -143,3 +144,37 @@ def test_to_stop_leaves_the_rest_in_the_pipe(pipe: tuple[int, int]) -> None:
     assert source.exhausted
     assert source.read() is None
     assert os.read(pipe[0], 64) == b"one\n"
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    *((pack(b"one\n" * 3000), f"it is packed with {packing}, which is read from files only (")
+      for packing, pack in PACKERS.items()),
+    ("one\n".encode("utf-16") * 9, "text in UTF-16"), (b"PK\3\4" + bytes(9000), "a zip archive")])
+@pytest.mark.parametrize("is_file", [False, True])
+def test_what_is_not_lines_is_refused_by_its_name_before_any_of_it_is_handed_out(
+    tmp_path: Path, pipe: tuple[int, int], content: bytes, words: str, is_file: bool
+) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(content)
+    os.write(pipe[1], content)
+    os.close(pipe[1])
+    ledger = MemoryLedger()
+    with path.open("rb") as file:
+        source = StdinSource(Stdin(), ledger, 64, file.fileno() if is_file else pipe[0])
+        assert read(source, ledger) == []
+    assert words in ledger.problems["standard input"]
+    assert source.exhausted and ledger.units[0].end == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"P", b"PK\n", b"\x1f", b"\n\x1f\x8b", b"x" * 9000,
+                                     b"a\0b\0" * 3, b"one\n\xff\xfe\n"])
+def test_what_may_be_lines_is_lines(pipe: tuple[int, int], content: bytes) -> None:
+    ledger = MemoryLedger()
+    source = StdinSource(Stdin(), ledger, 64, pipe[0])
+    chunks = []
+    for byte in content:
+        os.write(pipe[1], bytes((byte,)))
+        chunks += read(source, ledger)
+    os.close(pipe[1])
+    chunks += read(source, ledger)
+    assert b"".join(chunk.data for chunk in chunks) == content and not ledger.problems

@@ -168,6 +168,18 @@ def test_what_was_seen_and_is_gone_at_the_next_run_is_told_with_its_range(place:
     assert "were not read" in place.ledger.units[0].damage
 
 
+def test_what_was_on_its_way_at_a_crash_is_told_when_the_file_is_gone_also_when_all_was_read(place: Place) -> None:
+    path = place.write("a.log", b"0123456789\n" * 1000)
+    source = place.open(follow=False)
+    chunks = [*iter(source.read, None)]
+    for chunk in chunks:
+        place.ledger.issue(chunk)
+    path.unlink()
+    place.again()
+    assert [(lost.start, lost.end, lost.fault) for lost in place.read()] == [
+        (chunk.start, chunk.end, "file_lost") for chunk in chunks]
+
+
 def test_what_was_lost_and_is_given_again_is_read_from_there_on(place: Place) -> None:
     content = b"0123456789\n" * 1000
     path = place.write("a.log", content)
