@@ -18,7 +18,7 @@ from actors.runtime.values import Chunk
 from actors.sources.tcp import ADDRESS, Tcp, TcpSource
 
 #: Seconds that nothing here takes.
-WATCHDOG_S = 20.0
+WATCHDOG_S = 240.0
 NINE: dict[str, Any] = {"line": "[0-9]{9}|terminate", "max_line_bytes": 10}
 
 

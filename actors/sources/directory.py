@@ -139,7 +139,8 @@ class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=
     def sample(self) -> Files:
         """The files that are there now, as a source that gives the same again and again; perhaps none."""
         found = Listing(self.paths, self.pattern, self.recursive).files.values()
-        return Files(paths=[seen.paths[0] for seen in found], rename="none", max_line_bytes=self.max_line_bytes)
+        return Files(paths=[seen.paths[0] for seen in found], rename="none", max_line_bytes=self.max_line_bytes,
+                     damaged=self.damaged)
 
 
 OPTIONS = Directory

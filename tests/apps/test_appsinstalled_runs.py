@@ -139,7 +139,7 @@ def test_a_dry_run_writes_nothing_keeps_no_position_and_renames_nothing(tmp_path
     (path,) = write_logs(tmp_path / "logs", files=1, records=2000)
     done = subprocess.run(
         [sys.executable, "-m", "actors.cli", "run", "appsinstalled", str(path), "--dry-run", "--format", "text"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     assert "dry run, nothing was written" in done.stdout

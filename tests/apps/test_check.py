@@ -26,7 +26,7 @@ def findings(target: str, *sets: str, state: Path, offline: bool = False) -> dic
 
 def cli(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "actors.cli", "check", *words], cwd=ROOT, capture_output=True,
-                          text=True, timeout=60, check=False)
+                          text=True, timeout=240, check=False)
 
 
 def test_all_is_well_when_files_and_servers_are_there_and_nothing_is_changed(tmp_path: Path) -> None:

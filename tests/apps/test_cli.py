@@ -16,7 +16,7 @@ from tests.loads import ROOT
 
 def thresher(*words: str, cwd: Path = ROOT, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "actors.cli", *words], cwd=cwd, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-m", "actors.cli", *words], cwd=cwd, capture_output=True, text=True, timeout=240, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environ})
 
 
@@ -153,7 +153,7 @@ def test_report_says_with_its_exit_code_how_the_last_run_ended(tmp_path: Path) -
 
 def test_the_supervisor_is_the_same_command() -> None:
     done = subprocess.run([sys.executable, "supervisor.py", "--version"], cwd=ROOT, capture_output=True, text=True,
-                          timeout=60, check=False)
+                          timeout=240, check=False)
     assert done.stdout == thresher("--version").stdout
 
 

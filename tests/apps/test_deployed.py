@@ -21,7 +21,7 @@ LINE = b"%s\tx\t1.0\t2.0\t1,2\n"
 def _command(words: list[str], places: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a command of ``thresher`` as it is written, with other places."""
     return subprocess.run([sys.executable, "-m", "actors.cli", *(places.get(word, word) for word in words[1:])],
-                          cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+                          cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
 
 
 def _logs(tmp_path: Path, suffix: str = ".tsv") -> Path:

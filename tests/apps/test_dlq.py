@@ -175,7 +175,7 @@ def test_at_a_terminal_purge_takes_an_answer(rejected: Path, answer: bytes, left
         os.write(ours, answer)
         done = subprocess.run(
             [sys.executable, "-m", "actors.cli", "dlq", "purge", "appsinstalled", "--state", str(rejected)],
-            cwd=ROOT, stdin=theirs, capture_output=True, timeout=60, check=False)
+            cwd=ROOT, stdin=theirs, capture_output=True, timeout=240, check=False)
     finally:
         os.close(ours)
         os.close(theirs)

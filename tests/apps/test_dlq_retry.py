@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -245,6 +246,7 @@ def test_while_a_run_is_going_on_a_retry_is_refused_and_all_else_works(tmp_path:
     state = tmp_path / "state"
     with Load(f"{logs}/*", state, "flow.batch_bytes=32768", "budget.max_error_rate=1") as running:
         running.until(lambda views: views["writer.dead_letters"].batches >= 5, "letters")
+        running.process.send_signal(signal.SIGSTOP)  # however long the commands take, this run is not over
         done = dlq("retry", state)
         assert done.returncode == 78
         assert f"state directory {state}: another run uses it (process {running.process.pid}): wait for it" in (
@@ -253,6 +255,7 @@ def test_while_a_run_is_going_on_a_retry_is_refused_and_all_else_works(tmp_path:
         assert len(found) == 5
         assert len(dlq("export", state, "--limit", "7").stdout.splitlines()) == 7
         assert json.loads(dlq("purge", state, "--id", str(found[0]["id"]), "--yes", "--json").stdout)["purged"] == 1
+        running.process.send_signal(signal.SIGCONT)
         assert running.wait() == 0, running.output()
     assert len(letters(state)) == running.of("report")[0]["outcomes"]["dead_lettered"] - 1
 

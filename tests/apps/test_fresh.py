@@ -29,7 +29,7 @@ def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "actors.cli", "run", TARGET, "--state", str(tmp_path / "state"), "--format", "text",
          "--set", f"source.pattern={tmp_path}/*.txt", *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
 
 
 def settings_of(tmp_path: Path, *sets: str) -> Settings:
@@ -81,7 +81,7 @@ def test_a_dry_run_forgets_nothing(ran: Path) -> None:
 def test_after_a_kill_everything_that_was_made_is_forgotten_and_what_was_not_stays(tmp_path: Path) -> None:
     state, logs = tmp_path / "state", tmp_path / "logs"
     logs.mkdir()
-    (logs / "a.txt").write_bytes(b"".join(b"k%d value %d\n" % (number, number) for number in range(30_000)))
+    (logs / "a.txt").write_bytes(b"".join(b"k%d value %d\n" % (number, number) for number in range(100_000)))
     with Load(logs / "*.txt", state, "flow.batch_bytes=3000", target=TARGET) as running:
         running.kill("writer.store", after_batches=3)
         running.until(lambda views: views["writer.store"].generation > 1, "another writer")

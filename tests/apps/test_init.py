@@ -24,7 +24,7 @@ def _made(folder: Path) -> list[str]:
 def _pytest(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=folder, capture_output=True, text=True,
-        timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"})
+        timeout=240, check=False, env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"})
 
 
 def test_what_is_made_runs_passes_its_test_and_is_verified(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_what_is_made_is_clean_python(tmp_path: Path) -> None:
     assert thresher("init", "web", cwd=tmp_path).returncode == 0
     done = subprocess.run(
         [sys.executable, "-m", "ruff", "check", "--no-cache", "--config", str(ROOT / "ruff.toml"), "web"], cwd=tmp_path,
-        capture_output=True, text=True, timeout=60, check=False)
+        capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

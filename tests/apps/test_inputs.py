@@ -17,7 +17,7 @@ import pytest
 from actors.runtime.ledger import read_units
 from tests.loads import ROOT
 
-WATCHDOG_S = 60
+WATCHDOG_S = 240.0
 
 
 def _line(name: str) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.loads import views_of
 
-WATCHDOG_S = 60.0
+WATCHDOG_S = 240.0
 THRESHER = Path(sys.executable).with_name("thresher")
 #: Names that this project, Python or a distribution that many have uses, too.
 TAKEN = ("supervisor.py", "config.py", "logging.py", "json.py", "numbers.py", "parser.py", "protos/__init__.py",

@@ -32,7 +32,7 @@ def _start(tmp_path: Path, *sets: str, target: str = TARGET) -> Load:
 
 def ask(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "actors.cli", *words], cwd=ROOT, capture_output=True, text=True,
-                          timeout=60, check=False)
+                          timeout=240, check=False)
 
 
 def _workers(views: Views, pool: str = "parser") -> set[str]:
@@ -163,7 +163,7 @@ def test_a_run_goes_on_when_nobody_can_be_told(tmp_path: Path, reader: str) -> N
                "--format", "json", "--set", f"source.pattern={tmp_path}/logs/*.txt", "--set", "flow.batch_bytes=4000"]
     done = subprocess.run(
         ["bash", "-c", f'"$@" {"> /dev/full" if "full" in reader else "| " + reader}; exit ${{PIPESTATUS[0]}}',
-         "bash", *command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+         "bash", *command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert "the report cannot be printed" in done.stderr
     assert "Traceback" not in done.stderr
@@ -191,7 +191,7 @@ def test_an_actor_that_cannot_be_started_for_lack_of_room_is_tried_again(tmp_pat
     done = subprocess.run(
         [sys.executable, "-c", NO_ROOM_ONCE, "run", TARGET, "--state", str(tmp_path / "state"), "--format", "json",
          "--set", f"source.pattern={folder}/*.txt", "--set", f"options.marks={tmp_path}"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     deaths = [json.loads(line) for line in done.stdout.splitlines() if '"died"' in line]
     assert [(death["how"], death["stack"]) for death in deaths if death["how"] == "exit code 71"] == [

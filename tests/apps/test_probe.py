@@ -25,7 +25,7 @@ QUESTIONS = ("live", "ready", "startup")
 
 def probe(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "actors.cli", "probe", *words], cwd=ROOT, capture_output=True,
-                          text=True, timeout=60, check=False)
+                          text=True, timeout=240, check=False)
 
 
 def answers(state: Path) -> dict[str, str]:
@@ -178,7 +178,7 @@ def test_a_wrong_question_is_a_matter_of_usage(words: list[str]) -> None:
 def test_an_answer_that_nobody_reads_is_still_the_exit_code(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-m", "actors.cli", "probe", "live", "--state", str(tmp_path)], cwd=ROOT,
-                              stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+                              stdout=full, stderr=subprocess.PIPE, timeout=240, check=False)
     assert (done.returncode, done.stderr) == (NO, b"")
 
 
@@ -196,5 +196,5 @@ def test_a_probe_imports_next_to_nothing(tmp_path: Path, by_name: bool) -> None:
         _until_ready(running)
         words = ["--state", str(running.state)] if by_name else []
         done = subprocess.run([sys.executable, "-c", program, "probe", "ready", *words], cwd=ROOT, text=True,
-                              capture_output=True, timeout=60, check=False)
+                              capture_output=True, timeout=240, check=False)
     assert (done.returncode, done.stdout) == (YES, "ready: yes\n[]\n"), done.stderr

@@ -27,7 +27,7 @@ from tests.loads import DEVICE_TYPES, ROOT
 from tests.servers import Memcached, free_port
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-WATCHDOG_S = 90.0
+WATCHDOG_S = 240.0
 RECORDS = 30_000
 #: Blocks that show something and can be done by nobody.
 ILLUSTRATIONS = {"supervisor": "a drawing of the tree of processes"}

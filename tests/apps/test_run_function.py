@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-WATCHDOG_S = 60.0
+WATCHDOG_S = 240.0
 WORDS = '''
 import os, time
 from thresher import Pipeline, Reject

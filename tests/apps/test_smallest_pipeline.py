@@ -39,7 +39,7 @@ HOURS = Windows(time=lambda value: value["number"], emit=lambda window, rows: []
 
 def thresher(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "actors.cli", *words], cwd=folder, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "actors.cli", *words], cwd=folder, capture_output=True, text=True, timeout=240,
         check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 

@@ -42,7 +42,7 @@ def running(tmp_path: Path, log: Path) -> Iterator[Load]:
 
 def ask(*words: str, columns: int = 100) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "actors.cli", "top", *words], cwd=ROOT, capture_output=True, text=True,
-                          timeout=60, check=False, env={**os.environ, "COLUMNS": str(columns)})
+                          timeout=240, check=False, env={**os.environ, "COLUMNS": str(columns)})
 
 
 def test_on_a_terminal_one_sees_who_was_killed_and_restarted_and_how_the_run_ended(running: Load) -> None:
@@ -138,7 +138,7 @@ def test_the_only_run_needs_no_name_and_a_target_finds_its_own(running: Load, tm
 def test_status_says_the_same_in_the_same_words(running: Load) -> None:
     words = [sys.executable, "-m", "actors.cli", "status", "tests.pipelines.treacherous", "--state", str(running.state)]
     running.until(lambda views: any(unit.counts for unit in read_units(running.state / "positions.db")), "a commit")
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
     first, heads, *rows = done.stdout.splitlines()
     assert first.startswith("treacherous: running for ")
     assert first.endswith(", ready")
@@ -146,7 +146,7 @@ def test_status_says_the_same_in_the_same_words(running: Load) -> None:
     assert [row.split()[0] for row in rows[:6]] == [
         "writer.dead_letters", "writer.store", "aggregator.1", "parser.1", "parser.2", "reader.1"]
     assert rows[6].startswith("so far: read ")
-    done = subprocess.run([*words, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([*words, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
     data = json.loads(done.stdout)
     assert (data["running"], data["name"], data["mode"], data["not_ready"]) == (True, "treacherous", "running", [])
     assert data["outcomes"]["read"] > 0

@@ -22,7 +22,7 @@ def test_without_the_extra_the_run_says_what_to_install_and_touches_nothing(tmp_
         [sys.executable, "-m", "actors.cli", "run", "appsinstalled", "--fresh", "--state", str(tmp_path / "state"),
          "--set", f"source.pattern={tmp_path}/*.gz", "--set", "tracing.enabled=true"],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path / "without")}, capture_output=True, text=True,
-        timeout=60, check=False)
+        timeout=240, check=False)
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr == (
         "tracing.enabled needs opentelemetry.sdk and opentelemetry.exporter.otlp.proto.http: pip install "
@@ -36,7 +36,7 @@ def test_without_the_extra_a_configuration_that_does_not_trace_is_in_order(tmp_p
     (package / "__init__.py").write_text("raise ModuleNotFoundError\n")
     done = subprocess.run(
         [sys.executable, "-m", "actors.cli", "lint", "appsinstalled"], cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False)
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -20,7 +20,7 @@ from tests.loads import ROOT
 from tests.servers import free_port
 
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
-WATCHDOG_S = 60.0
+WATCHDOG_S = 240.0
 #: How long a block marked ``retry`` may take to come out as it is shown.
 RETRY_S = 15.0
 #: The monitor and ``top``, which the blocks marked ``monitor`` need.

@@ -23,7 +23,7 @@ def test_the_pipeline_of_the_readme_runs(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("one 1\ntwo 2\nthree x\none 11\n")
     done = subprocess.run(
         [sys.executable, "-m", "actors.cli", "run", "words", "in.txt"], cwd=tmp_path, capture_output=True, text=True,
-        timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        timeout=240, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
     report = json.loads(done.stdout.splitlines()[-1])
     assert (done.returncode, report["code"]) == (4, 4), done.stdout + done.stderr  # one bad line in four
     assert dict(read_lmdb(tmp_path / "var/words/words.lmdb")) == {b"one": b"11", b"two": b"2"}
@@ -31,7 +31,7 @@ def test_the_pipeline_of_the_readme_runs(tmp_path: Path) -> None:
     (tmp_path / "more.txt").write_text("one 1\n")
     again = subprocess.run(
         [sys.executable, "-m", "actors.cli", "run", "words", "in.txt", "more.txt", "--format", "text"], cwd=tmp_path,
-        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
     # Sums that are not kept by file are shown as those of no file.
     assert again.stdout.count("word  total") == 1
     assert "so far, in all runs\n  word  total\n  one      " in again.stdout

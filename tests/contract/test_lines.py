@@ -140,7 +140,7 @@ def test_an_item_with_a_newline_is_rejected_and_json_has_none(tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", ["lines", "jsonl"])
 def test_a_run_that_is_killed_again_and_again_leaves_every_line_once(tmp_path: Path, kind: str) -> None:
-    folder, state, records = tmp_path / "logs", tmp_path / "state", 20_000
+    folder, state, records = tmp_path / "logs", tmp_path / "state", 100_000
     folder.mkdir()
     (folder / "a.txt").write_bytes(b"".join(b"k%d value %d\n" % (number, number) for number in range(records)))
     module = "tests.pipelines.liner" if kind == "lines" else TARGET

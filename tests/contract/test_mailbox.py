@@ -44,7 +44,7 @@ from actors.runtime.messages import (
 from actors.runtime.parcels import MAX_FRAME_BYTES
 from actors.runtime.rundir import BOARD
 
-WAIT_S = 5.0
+WAIT_S = 30.0
 ROOT = Path(__file__).resolve().parents[2]
 TCP = Links(transport="tcp", **make_keys())
 

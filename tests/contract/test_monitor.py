@@ -345,7 +345,7 @@ def test_without_the_extra_nothing_is_started(tmp_path: Path) -> None:
                "from actors.cli import main; sys.exit(main(sys.argv[1:]))")
     for words in (["run", "appsinstalled", "--monitor"], ["lint", "appsinstalled", "--set", "monitor.enabled=true"]):
         done = subprocess.run([sys.executable, "-c", missing, *words], cwd=ROOT, capture_output=True, text=True,
-                              timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                              timeout=240, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
         assert done.returncode == 78
         assert done.stderr == (
             "monitor.enabled needs aiohttp: pip install 'aiohttp>=3.14.4' 'prometheus-client>=0.20'\n")

@@ -161,7 +161,7 @@ def run(tmp_path: Path, *words: str, **options: Any) -> subprocess.CompletedProc
     return subprocess.run(
         [sys.executable, "-m", "actors.cli", "run", TARGET, "--state", str(tmp_path / "state"),
          "--set", f"source.pattern={tmp_path}/*.txt", "--set", "sinks.store.type=stdout", *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, **options)
+        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False, **options)
 
 
 @pytest.mark.parametrize("form", ["text", "json", "auto"])
@@ -185,7 +185,7 @@ def test_a_run_whose_reader_has_gone_ends(tmp_path: Path) -> None:
     command = (f"{sys.executable} -m actors.cli run {TARGET} --state {tmp_path}/state --set sinks.store.type=stdout "
                f"--set source.pattern='{tmp_path}/*.txt' --set flow.batch_bytes=2000 | head -n 3")
     began = time.monotonic()
-    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.stdout == "line 0\nline 1\nline 2\n"
     assert '"event": "outage"' not in done.stderr
     assert time.monotonic() - began < 30

@@ -22,7 +22,7 @@ from actors.runtime.values import Payload
 from actors.sinks.stdout import Stdout, _Console
 from tests.loads import ROOT
 
-WATCHDOG_S = 60.0
+WATCHDOG_S = 240.0
 INSTALLED = "from actors.runtime import whole_lines; whole_lines.install(); import os, sys\n"
 
 

@@ -429,7 +429,7 @@ def test_a_file_without_permission_is_reported_and_the_others_are_loaded(tmp_pat
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT_PRIVILEGES, "-m", "actors.cli", "run", "appsinstalled", "--format", "json",
          "--state", str(tmp_path / "state"), "--set", f"source.pattern={tmp_path}/*.tsv"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     report = next(event for line in done.stdout.splitlines() if (event := json.loads(line))["event"] == "report")
     assert [unit["verdict"] for unit in report["units"]] == [

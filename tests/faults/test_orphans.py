@@ -119,7 +119,7 @@ def test_a_second_supervisor_on_the_same_state_is_refused_and_the_first_not_dist
         second = subprocess.run(
             [sys.executable, "-m", "actors.cli", "run", "appsinstalled", "--state", str(state),
              "--set", f"source.pattern={pattern}"],
-            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+            cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
         os.kill(views["reader.1"].pid, signal.SIGCONT)
         assert (second.returncode, second.stdout) == (78, "")
         assert second.stderr == (

@@ -103,7 +103,7 @@ def test_a_wrong_result_is_an_exception_and_leaves_nothing_behind(folder: Path) 
 
 
 def test_what_is_needed_is_said_in_a_sentence(tmp_path: Path) -> None:
-    done = subprocess.run([*_SCRIPT, "--folder", str(tmp_path)], env={**os.environ, "PATH": "/nowhere"}, timeout=60,
+    done = subprocess.run([*_SCRIPT, "--folder", str(tmp_path)], env={**os.environ, "PATH": "/nowhere"}, timeout=240,
                           capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("cuts on a loop device need root, mkfs.ext4 and loop mounts: ")

@@ -218,7 +218,7 @@ def _listening(scene: Scene, *sets: str) -> Running:
 
 def test_a_journal_is_waited_for_and_so_are_its_segments_that_are_to_be_deleted(scene: Scene) -> None:
     data = b"".join(b"%09d\n" % number for number in range(1000))
-    with _listening(scene) as running, socket.create_connection(address_of(scene.there), timeout=60) as client:
+    with _listening(scene) as running, socket.create_connection(address_of(scene.there), timeout=240) as client:
         client.sendall(data[:5000])
         running.until(lambda views: views["writer.store"].records >= 500, "500 lines")
         scene.turn_read_only()

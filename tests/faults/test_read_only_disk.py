@@ -81,7 +81,7 @@ def test_what_only_looks_at_a_state_says_what_keeps_it_from_looking_or_looks(tmp
             (["report"], 0, f"read {FILES * LINES:,} records"), (["status"], 0, "exit code 0"),
             (["dlq", "ls"], 78, f"{state}/dead-letters.db: read-only file system: expected a dead-letter store\n")):
         done = subprocess.run([sys.executable, "-m", "actors.cli", *verb, *words], cwd=ROOT, capture_output=True,
-                              text=True, timeout=60, check=False)
+                              text=True, timeout=240, check=False)
         assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
 
 

@@ -178,7 +178,7 @@ def _listening(tmp_path: Path, disk: Disk, *sets: str) -> Running:
 
 def test_a_journal_on_a_full_disk_holds_the_clients_back_until_there_is_room(tmp_path: Path, disk: Disk) -> None:
     data = b"".join(b"%09d\n" % number for number in range(1000))
-    with _listening(tmp_path, disk) as running, socket.create_connection(address_of(disk.path), timeout=60) as client:
+    with _listening(tmp_path, disk) as running, socket.create_connection(address_of(disk.path), timeout=240) as client:
         disk.fill()
         client.sendall(data)
         views = running.until(lambda views: views["reader.1"].phase == "RETRY", "a reader that waits")
@@ -194,7 +194,7 @@ def test_a_journal_on_a_full_disk_holds_the_clients_back_until_there_is_room(tmp
 
 def test_a_journal_that_cannot_be_written_for_too_long_ends_the_run(tmp_path: Path, disk: Disk) -> None:
     with (_listening(tmp_path, disk, "run.max_outage_s=1") as running,
-          socket.create_connection(address_of(disk.path), timeout=60) as client):
+          socket.create_connection(address_of(disk.path), timeout=240) as client):
         disk.fill()
         client.sendall(b"123456789\n")
         assert running.wait() == 3, running.output()

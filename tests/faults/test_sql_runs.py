@@ -84,10 +84,10 @@ def test_rows_and_letters_are_there_once_whoever_is_killed_and_letters_can_be_re
 
     retry = [sys.executable, "-m", "actors.cli", "dlq", "retry", TARGET, "--state", str(tmp_path / "state"), "--set",
              f"sinks.store.url={url}"]
-    assert subprocess.run(retry, cwd=ROOT, capture_output=True, timeout=60, check=False).returncode == 4
+    assert subprocess.run(retry, cwd=ROOT, capture_output=True, timeout=240, check=False).returncode == 4
     if url.startswith("postgres"):
         ask("ALTER TABLE rows DROP CONSTRAINT no_bad_words")
-        done = subprocess.run(retry, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(retry, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert ask("SELECT count(*), count(DISTINCT id) FROM rows") == [(RECORDS, RECORDS)]
 

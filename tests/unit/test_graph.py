@@ -82,7 +82,7 @@ def test_graphviz_draws_it(target: str) -> None:
     if program is None:
         pytest.skip("dot is not installed (apt-get install graphviz)")
     drawn = _odd() if target == "odd" else graph(target)
-    done = subprocess.run([program, "-Tsvg"], input=DRAWINGS["dot"](drawn), capture_output=True, text=True, timeout=60,
+    done = subprocess.run([program, "-Tsvg"], input=DRAWINGS["dot"](drawn), capture_output=True, text=True, timeout=240,
                           check=False)
     assert done.returncode == 0, done.stderr
     assert "<svg" in done.stdout

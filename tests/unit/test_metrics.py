@@ -121,6 +121,6 @@ def test_promtool_finds_nothing_to_complain_of() -> None:
         pytest.skip("promtool is not installed (apt-get install prometheus)")
     metrics = Metrics(["a"])
     metrics.take(FULL)
-    done = subprocess.run([promtool, "check", "metrics"], input=metrics.text(), capture_output=True, timeout=60,
+    done = subprocess.run([promtool, "check", "metrics"], input=metrics.text(), capture_output=True, timeout=240,
                           check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")

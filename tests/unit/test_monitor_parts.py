@@ -24,7 +24,7 @@ from tests.letters import line_letter, put
 from tests.looks import look, manifest
 from tests.unit.test_metrics import seen
 
-WATCHDOG_S = 20.0
+WATCHDOG_S = 240.0
 
 
 # History ----------------------------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def test_two_runs_with_states_of_their_own_do_not_meet(tmp_path: Path) -> None:
 def test_the_lock_goes_with_its_process_however_it_ends(tmp_path: Path) -> None:
     script = ("import os, signal, sys; from pathlib import Path; from actors.runtime.rundir import RunDirectory; "
               "RunDirectory(Path(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)")
-    subprocess.run([sys.executable, "-c", script, str(tmp_path / "state")], cwd=ROOT, check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "state")], cwd=ROOT, check=False, timeout=240)
     assert path_for(tmp_path / "state").exists()
     RunDirectory(tmp_path / "state").close()
 
