@@ -7,13 +7,13 @@ import random
 import signal
 import sqlite3
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from actors.runtime.state import read_state
-from tests.loads import Running
+from tests.loads import Running, living
 
 PIPELINE = '''
 from collections import Counter
@@ -45,7 +45,11 @@ def _killed_after(folder: Path, batches: int, victim: str) -> bool:
             views = running.until(lambda views: views["reader.1"].batches >= batches, f"{batches} batches")
         except AssertionError:
             return False
-        os.kill(running.process.pid if victim == "supervisor" else views[victim].pid, signal.SIGKILL)
+        pid = running.process.pid if victim == "supervisor" else views[victim].pid
+        if not living([pid]):  # it has ended in between
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         if victim == "supervisor":
             running.process.wait()
             return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -104,3 +106,16 @@ def test_what_a_death_has_left_in_increments_is_merged_before_more_is_folded(
     assert not state._fresh
     shard.close()
     assert len(read_state(tmp_path / "a.db")) == 400
+
+
+def test_a_shard_that_is_stopped_leaves_nothing_that_who_reads_it_has_to_merge_in_memory(tmp_path: Path) -> None:
+    shard = Aggregator(Outbox("aggregator.1"), 0, FoldState(tmp_path / "a.db", 1, add_each))
+    for number in range(3):
+        part = Part("p", number, number + 1, 1, 0, 1, {}, "a.log")
+        shard.message("parser.1#1", part, [msgspec.msgpack.encode(partials(number, 100))])
+        while shard.work(0.0) == 0.0:
+            pass
+    shard.close()
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM increments").fetchone() == (0,)
+    assert len(read_state(tmp_path / "a.db")) == 300
