@@ -112,9 +112,10 @@ class Collector:
 
 
 def settings(collector: Collector | str, ratio: float = 1.0) -> tuple[str, ...]:
-    """``--set`` texts for a run that tells this collector."""
+    """``--set`` texts for a run that tells this collector, and one of ours all that there is to tell."""
+    patient = () if isinstance(collector, str) else ("tracing.flush_s=4",)
     endpoint = collector if isinstance(collector, str) else collector.endpoint
-    return ("tracing.enabled=true", f"tracing.endpoint={endpoint}", f"tracing.sample_ratio={ratio}")
+    return ("tracing.enabled=true", f"tracing.endpoint={endpoint}", f"tracing.sample_ratio={ratio}", *patient)
 
 
 def _received(request: ExportTraceServiceRequest) -> Iterable[Received]:

@@ -9,7 +9,8 @@ Guarantees, given that whoever delivers a message delivers it once or dies:
 * A batch is closed only when it and all before it in its partition are acknowledged in the current epoch, and then
   exactly once.
 * Whatever dies, an open batch is queued again; nothing outside this object has to remember it.
-* No more than a window of batches is open, so every consumer can hold all of them and nothing can fill up.
+* No more than a window of batches is open, so every consumer can hold all of them and nothing can fill up; and none is
+  issued that is very far from the oldest that is open, so consumers need not know for ever what is over.
 
 Partitions are closed each in its own order, and one never waits for another; the window, the credit, the epochs and the
 roster are those of all together. Batches are delivered in the order of issue, so no partition is starved. A partition
@@ -57,6 +58,9 @@ from actors.runtime.values import Chunk
 
 #: Room for 2^32 deaths of consumers, and changes of what is active, in each generation of the origin.
 _PER_GENERATION = 1 << 32
+#: Between the oldest batch that is open and the newest no more than so many are issued, however many of those are over
+#: by then: fewer than the partitions that a file of lines remembers.
+_MOST_TURNS = 4096
 #: Of a batch that was never refused.
 NOTHING_LATE: Mapping[int, int] = MappingProxyType({})
 
@@ -85,6 +89,8 @@ class Origin:
         #: Those that have something open: of small files, many are closed and not committed at a time.
         self._opened: dict[str, Partition] = {}
         self._batches = self._bytes = self._turns = 0
+        #: No open batch has an earlier turn.
+        self._oldest = 0
         self._queue: list[tuple[int, int, BatchId]] = []
         self._credit: dict[str, int] = {}
         self._held: set[str] = set()
@@ -97,7 +103,9 @@ class Origin:
 
     def has_room(self) -> bool:
         """Whether another batch may be issued."""
-        return not self._batches or (self._batches < self._window_batches and self._bytes < self._window_bytes)
+        return not self._batches or (
+            self._batches < self._window_batches and self._bytes < self._window_bytes
+            and (self._turns - self._oldest < _MOST_TURNS or self._turns - self._oldest_open() < _MOST_TURNS))
 
     def queued(self) -> int:
         """How many batches wait for a worker with credit, about."""
@@ -339,6 +347,10 @@ class Origin:
                 self._opened.pop(name, None)
         self._answered.clear()
         return closed
+
+    def _oldest_open(self) -> int:
+        self._oldest = min(next(iter(partition.open.values())).turn for partition in self._opened.values())
+        return self._oldest
 
     def _all(self) -> Iterator[tuple[BatchId, Open]]:
         for partition in self._opened.values():

@@ -287,6 +287,7 @@ class TracingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         endpoint: where they are sent, by OTLP over HTTP; ``/v1/traces`` is added.
         sample_ratio: part of the batches that are traced, from 0 to 1; which ones is decided by their trace ids.
         service: name of the service; by default ``thresher.`` and the pipeline's name.
+        flush_s: longest time that an actor which stops waits for its last spans; ``limits.stop_s`` holds, too.
 
     Example::
 
@@ -297,6 +298,7 @@ class TracingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     endpoint: str = "http://127.0.0.1:4318"
     sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
     service: str = ""
+    flush_s: Seconds = 0.8
 
     def __post_init__(self) -> None:
         if not re.match(r"https?://[^/\s]+", self.endpoint):

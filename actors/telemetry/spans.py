@@ -3,8 +3,8 @@
     role ──end──▶ queue (bounded, the oldest is dropped) ──thread──▶ OTLP over HTTP ──▶ collector
 
 Guarantees: to begin or end a span waits for nothing, whatever the collector does. An actor that stops waits for its
-last spans for ``FLUSH_S`` at most, and not at all when the collector is known to be down. In all of a run one line at
-most is said about it. A process that is killed takes along what it had not sent: a second's worth.
+last spans for ``tracing.flush_s`` at most, and not at all when the collector is known to be down. In all of a run one
+line at most is said about it. A process that is killed takes along what it had not sent: a second's worth.
 
 The provider is made in the actor's own process: a thread does not outlive a fork. Of OpenTelemetry's environment the
 headers, certificates and compression of the exporter hold (``OTEL_EXPORTER_OTLP_HEADERS`` may carry a token), and
@@ -41,10 +41,8 @@ from actors.runtime.tracing import Fact, Span, Tracer
 QUEUE_SPANS, REQUEST_SPANS = 2048, 512
 #: Seconds between two requests, when there are few spans.
 DELAY_S = 1.0
-#: Longest time for one request, with its repetitions.
+#: Longest time for one request, with its repetitions, unless an actor that stops waits longer.
 REQUEST_S = 2.0
-#: Longest time that an actor which stops waits for its last spans.
-FLUSH_S = 0.8
 #: Whoever makes this file in the run directory may say that the collector is in trouble; it is said once in a run.
 TOLD = "tracing.told"
 #: What is said of a collector that takes connections and does nothing.
@@ -112,8 +110,8 @@ class _Exporter(SpanExporter):
         is_over: set when there is nothing to wait for: all is sent, or there is a problem.
     """
 
-    def __init__(self, endpoint: str, notice: Notice) -> None:
-        self._inner = OTLPSpanExporter(f"{endpoint.rstrip('/').removesuffix(_PATH)}{_PATH}", timeout=REQUEST_S)
+    def __init__(self, endpoint: str, notice: Notice, request_s: float) -> None:
+        self._inner = OTLPSpanExporter(f"{endpoint.rstrip('/').removesuffix(_PATH)}{_PATH}", timeout=request_s)
         self._notice = notice
         self.taken = 0
         self.problem = ""
@@ -158,10 +156,12 @@ class OtelTracer:
     def __init__(self, options: TracingOptions, resource: Resource, name: str, generation: int,
                  notice: Notice) -> None:
         self._notice = notice
-        self._exporter = _Exporter(options.endpoint, notice)
+        self._flush_s = options.flush_s
+        request_s = max(REQUEST_S, options.flush_s)
+        self._exporter = _Exporter(options.endpoint, notice, request_s)
         self._processor = BatchSpanProcessor(
             self._exporter, max_queue_size=QUEUE_SPANS, schedule_delay_millis=1000 * DELAY_S,
-            max_export_batch_size=REQUEST_SPANS, export_timeout_millis=1000 * REQUEST_S)
+            max_export_batch_size=REQUEST_SPANS, export_timeout_millis=1000 * request_s)
         provider = TracerProvider(
             sampler=ParentBased(TraceIdRatioBased(options.sample_ratio)), resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(self._processor)
@@ -192,7 +192,7 @@ class OtelTracer:
         return begun
 
     def close(self) -> None:
-        """Send what can be sent within ``FLUSH_S``; spans that are still open end here, as failed."""
+        """Send what can be sent within ``flush_s``; spans that are still open end here, as failed."""
         for span in list(self._open):
             span.end("the actor has stopped before")
         exporter = self._exporter
@@ -202,7 +202,7 @@ class OtelTracer:
         sending = threading.Thread(target=self._send_the_rest, daemon=True)  # it goes with the process
         if not exporter.is_over.is_set():
             sending.start()
-            exporter.is_over.wait(FLUSH_S)
+            exporter.is_over.wait(self._flush_s)
         if exporter.problem or sending.is_alive():
             self._notice.give(exporter.problem or SILENT)
         elif exporter.taken < self._ended:

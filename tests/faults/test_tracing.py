@@ -151,7 +151,7 @@ def test_a_collector_in_trouble_changes_neither_results_nor_time_and_is_told_in_
     usual = _run(tmp_path, "off")
     usual_s = time.monotonic() - began
     with Collector(status=503 if trouble == "refuses" else 200, silent=trouble == "silent") as collector:
-        target = f"http://127.0.0.1:{free_port()}" if trouble == "down" else collector
+        target = f"http://127.0.0.1:{free_port()}" if trouble == "down" else collector.endpoint
         began = time.monotonic()
         troubled = _run(tmp_path, "on", *settings(target))
         troubled_s = time.monotonic() - began

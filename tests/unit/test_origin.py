@@ -87,6 +87,25 @@ def test_one_batch_is_allowed_however_small_the_window() -> None:
     assert not origin_with(1, window_batches=1, window_bytes=1).has_room()
 
 
+def test_nothing_is_issued_very_far_behind_the_oldest_that_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.runtime.origin._MOST_TURNS", 100)
+    origin = Origin(1, 10, 1000)
+    origin.grant("a#1", 1000)
+    origin.issue("held", chunk(0, 10))
+    passed = 0
+    while origin.has_room():
+        origin.issue(f"p{passed}", chunk(0, 10))
+        assert assigned(origin)
+        origin.ack((f"p{passed}", 0, 10), origin.epoch, {})
+        origin.advance()
+        origin.committed()
+        passed += 1
+    assert (passed, len(origin)) == (100, 1)
+    origin.ack(("held", 0, 10), origin.epoch, {})
+    origin.advance()
+    assert origin.has_room()
+
+
 def test_acknowledged_batches_are_closed_in_order_and_only_up_to_the_first_gap() -> None:
     origin = origin_with(3)
     origin.grant("a#1", 3)

@@ -9,7 +9,7 @@ import pytest
 
 from actors.runtime.sections import TracingOptions
 from actors.runtime.tracing import Tracer
-from actors.telemetry.spans import FLUSH_S, QUEUE_SPANS, REQUEST_S, open_tracer
+from actors.telemetry.spans import QUEUE_SPANS, REQUEST_S, open_tracer
 from tests.otlp import Collector
 from tests.servers import free_port
 
@@ -88,14 +88,14 @@ def test_with_a_silent_collector_spans_are_dropped_and_nobody_waits(
             longest_s = max(longest_s, time.perf_counter() - began)
         began = time.monotonic()
         tracer.close()
-        assert time.monotonic() - began < FLUSH_S + 1
+        assert time.monotonic() - began < TracingOptions().flush_s + 1
         began = time.monotonic()
         other = tracer_of(collector.endpoint, tmp_path, name="writer.a")
         span = other.begin("batch")
         assert span is not None
         span.end()
         other.close()
-        assert time.monotonic() - began < FLUSH_S, "it knows from the other that there is nothing to wait for"
+        assert time.monotonic() - began < TracingOptions().flush_s, "it knows from the other that nothing is waited for"
     assert longest_s < REQUEST_S, "no span waits for a request"
     assert capfd.readouterr().err == (
         f"tracing: {collector.endpoint} has not answered in time: spans are dropped, nothing else is\n")
