@@ -54,6 +54,7 @@ from types import MappingProxyType
 from actors.runtime.messages import NO_TIMES, Batch, BatchId, Counts, Span
 from actors.runtime.open_batch import Open, Partition, State
 from actors.runtime.poison import Blame
+from actors.runtime.takers import Takers
 from actors.runtime.values import Chunk
 
 #: Room for 2^32 deaths of consumers, and changes of what is active, in each generation of the origin.
@@ -92,8 +93,7 @@ class Origin:
         #: No open batch has an earlier turn.
         self._oldest = 0
         self._queue: list[tuple[int, int, BatchId]] = []
-        self._credit: dict[str, int] = {}
-        self._held: set[str] = set()
+        self._takers = Takers()
         #: Partitions in which something was acknowledged, or closed and not committed, since they were looked at last.
         self._answered: dict[str, None] = {}
         self._uncommitted: dict[str, None] = {}
@@ -113,7 +113,7 @@ class Origin:
 
     def credit(self) -> int:
         """How many the workers would take."""
-        return sum(free for worker, free in self._credit.items() if worker not in self._held)
+        return self._takers.credit()
 
     def low(self, partition: str) -> int | None:
         """Position below which everything of this partition is closed; None when it is not known (any more)."""
@@ -150,14 +150,11 @@ class Origin:
 
     def grant(self, worker: str, batches: int) -> None:
         """A worker can take more."""
-        self._credit[worker] = self._credit.get(worker, 0) + batches
+        self._takers.grant(worker, batches)
 
     def hold(self, worker: str, on: bool) -> None:
         """Give this worker nothing new, or again."""
-        if on:
-            self._held.add(worker)
-        else:
-            self._held.discard(worker)
+        self._takers.hold(worker, on)
 
     def suspect(self, key: BatchId) -> tuple[Chunk, Blame] | None:
         """The open batch that somebody died with, and its blame so far; None when it is done in the meantime."""
@@ -196,8 +193,7 @@ class Origin:
 
     def lost(self, worker: str) -> None:
         """A worker died: what it had in hand is queued again."""
-        self._credit.pop(worker, None)
-        self._held.discard(worker)
+        self._takers.lost(worker)
         for key, batch in self._all():
             if batch.state is State.SENT and batch.worker == worker:
                 batch.fell = True
@@ -208,7 +204,7 @@ class Origin:
 
         Not a new epoch: the first answer counts, and one who was merely slow has not worked for nothing.
         """
-        self._credit.clear()
+        self._takers.take_back()
         for key, batch in self._all():
             if batch.state is State.SENT:
                 self._requeue(key, batch)
@@ -237,17 +233,16 @@ class Origin:
                 self._requeue(key, batch)
 
     def assign(self) -> Iterator[tuple[str, Batch, bytes]]:
-        """Yield (worker, header, payload) to send now: first issued first, to the worker with most free credit."""
+        """Yield (worker, header, payload) to send now: first issued first; see ``takers`` for who gets it."""
         while self._queue:
-            free = (worker for worker in self._credit if worker not in self._held)
-            worker = max(free, key=self._credit.__getitem__, default=None)
-            if worker is None or self._credit[worker] <= 0:
+            worker = self._takers.next()
+            if worker is None:
                 return
             _, _, key = heapq.heappop(self._queue)
             batch = self._find(key)
             if batch is None or batch.state is not State.QUEUED:
                 continue
-            self._credit[worker] -= 1
+            self._takers.give(worker)
             batch.state = State.SENT
             batch.worker = worker
             yield worker, self._header(key[0], batch), batch.chunk.data

@@ -1,7 +1,7 @@
 """A worker of a pool: takes batches on credit, makes outputs, sends them on, keeps no payload.
 
     Batch ──▶ queue ──work──▶ outputs ──▶ fixed destinations (a Part for each, be it empty)
-                                     └──▶ or the next pool: to the worker there with most free credit
+                                     └──▶ or the next pool: to a worker there with credit (takers.py)
 
 Credit goes back when a batch has left the worker's hands, not when it is acknowledged: credit balances the load, the
 acknowledgement says that all is durable. Outputs to fixed destinations need no credit: the origin's window bounds them.
@@ -41,6 +41,7 @@ from actors.runtime.messages import (
 )
 from actors.runtime.relay import Relay
 from actors.runtime.rows import Rows
+from actors.runtime.takers import Takers
 from actors.runtime.tap import Taps
 from actors.runtime.tracing import begin_work
 
@@ -115,8 +116,7 @@ class PoolWorker:
         #: From whom, what, and when it came.
         self._queue: deque[tuple[str, Batch, list[bytes], float]] = deque()
         self._stalled: tuple[str, Batch, Made] | None = None
-        self._free: dict[str, int] = {}
-        self._held: set[str] = set()
+        self._takers = Takers()
         self._greeted: set[str] = set()
         self._draining = False
         self._make_taps = make_taps
@@ -129,13 +129,13 @@ class PoolWorker:
         elif isinstance(message, Batch):
             self._queue.append((sender, message, frames, self._clock()))
         elif isinstance(message, Credit):
-            self._free[sender] = self._free.get(sender, 0) + message.batches
+            self._takers.grant(sender, message.batches)
         elif isinstance(message, Failed | Again):
             self._pass_up(self._relay.given_back(sender, message))
         elif isinstance(message, Hello):
             self._greet(sender, message)
         elif isinstance(message, Hold):
-            (self._held.add if message.on else self._held.discard)(message.address)
+            self._takers.hold(message.address, message.on)
         elif isinstance(message, Tap) and self._make_taps is not None:
             with contextlib.suppress(Exception):  # whatever it is, who looks on is not worth a worker
                 self._taps = self._taps or self._make_taps()
@@ -145,8 +145,7 @@ class PoolWorker:
         """Forget the dead; say upstream what was lost with them."""
         for member in gone:
             address = member.address
-            self._free.pop(address, None)
-            self._held.discard(address)
+            self._takers.lost(address)
             self._greeted.discard(address)
             self._owed.pop(address, None)
             self._granted.pop(address, None)
@@ -222,7 +221,7 @@ class PoolWorker:
         slot, queue = self._post.slot, self._queue
         slot.queued = len(queue)
         slot.waiting_since = queue[0][3] if queue else 0.0
-        slot.credit = sum(free for worker, free in self._free.items() if worker not in self._held)
+        slot.credit = self._takers.credit()
 
     def _send(self, producer: str, batch: Batch, made: Made) -> bool:
         if made.forward is not None:
@@ -253,11 +252,10 @@ class PoolWorker:
         self._done_with(producer)
 
     def _send_on(self, producer: str, batch: Batch, made: Made) -> bool:
-        free = (worker for worker in self._free if worker not in self._held)
-        worker = max(free, key=self._free.__getitem__, default=None)
-        if worker is None or self._free[worker] <= 0:
+        worker = self._takers.next()
+        if worker is None:
             return False
-        self._free[worker] -= 1
+        self._takers.give(worker)
         self._relay.sent(producer, batch.id, batch.epoch, [worker], made.counts)
         self._post.send(worker, batch, made.forward or ())
         self._done_with(producer)
@@ -282,8 +280,7 @@ class PoolWorker:
         self._granted[sender] = self._credit
         self._post.send(sender, Credit(0 if self._draining else self._credit))
         if sender in self._greeted:  # it has heard nothing for long: perhaps it is our own credit that was lost
-            for address in self._free:
-                self._free[address] = 0
+            for address in self._takers.take_back():
                 self._post.send(address, hello)
         self._greeted.add(sender)
 

@@ -285,6 +285,7 @@ class Lookout:
         if before is not None:
             self._ledger.noted(unit, f"{AGAIN}: {before.name} was loaded before")
         tail = Tail(unit, mark, path, self._limits)
+        tail.key = look.seen.key  # so it is not kept among those that are nowhere
         goes_on(self._ledger, unit, after)
         if tail.known is None:
             tail.known = look.content.sum_of(tail.position)

@@ -22,7 +22,6 @@ Guarantees:
 from __future__ import annotations
 
 import os
-from collections import deque
 from typing import NamedTuple
 
 import msgspec
@@ -102,7 +101,7 @@ class Tail:
         self._least = AT_CONTENT  # NULs that are a hole at the position; 0: no line begins there
         self._draft: Sum | None = None  # the sum of what was read, and of what is being passed over
         self._passing: Passing | None = None  # a line whose end has not come yet, and whose bytes are not kept
-        self._recorded: deque[tuple[int, int]] = deque()
+        self._recorded: list[tuple[int, int]] = []
         self._limits = limits
 
     def begin(self, head: bytes, recorded: list[tuple[int, int]], was_ended: bool = False) -> None:
@@ -119,7 +118,7 @@ class Tail:
         self._anchor = b""
         self._inside = self._passing = self._draft = None
         self._searched = self.position
-        self._recorded = deque(recorded)
+        self._recorded = list(recorded)
 
     def end(self) -> None:
         """It is read to its end; let go what is not needed to know it again."""
@@ -128,7 +127,7 @@ class Tail:
 
     def take_recorded(self) -> list[tuple[int, int]]:
         """Return the recorded ranges, which somebody else cuts."""
-        recorded, self._recorded = list(self._recorded), deque()
+        recorded, self._recorded = self._recorded, []
         return recorded
 
     def passed(self, chunk: Chunk) -> Chunk:
@@ -169,7 +168,7 @@ class Tail:
             OSError: it cannot be read.
         """
         if self._recorded:
-            return self._again(fd, self._recorded.popleft()[1])
+            return self._again(fd, self._recorded.pop(0)[1])
         if fd is None:
             return self._missed() if self.longest > self.position and not self.packed else None
         self._look_back(fd)
