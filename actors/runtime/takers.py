@@ -35,9 +35,9 @@ class Takers:
         self._held.discard(worker)
 
     def take_back(self) -> list[str]:
-        """Nobody has credit any more; return who had granted some."""
-        workers, self.free = list(self.free), {}
-        return workers
+        """Nobody has credit any more; return who has ever granted some: what any of them grants now may be lost."""
+        self.free = dict.fromkeys(self.free, 0)
+        return list(self.free)
 
     def credit(self) -> int:
         """How many they would take."""

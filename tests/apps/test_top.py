@@ -18,8 +18,8 @@ from actors.telemetry.model import Status
 from tests.loads import ROOT, Load
 from tests.screen import ALTERNATE_OFF, ALTERNATE_ON, CURSOR_ON, Screen
 
-#: With batches so small it takes half a minute; the tests stop it before.
-RECORDS, BATCH_BYTES = 2_000_000, 2000
+#: With records so dear it takes half a minute, all of it in the parsers; the tests stop it before.
+RECORDS, BATCH_BYTES, TURNS = 2_000_000, 2000, 1000
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def running(tmp_path: Path, log: Path) -> Iterator[Load]:
     folder.mkdir()
     (folder / "a.txt").hardlink_to(log)
     with Load(folder / "*.txt", tmp_path / "state", f"flow.batch_bytes={BATCH_BYTES}",
-              target="tests.pipelines.treacherous") as load:
+              f"options.turns={TURNS}", target="tests.pipelines.treacherous") as load:
         load.until(lambda views: views["reader.1"].batches > 5, "5 batches")
         yield load
 

@@ -21,16 +21,20 @@ from thresher.sources import Files
 
 
 class Options(msgspec.Struct, frozen=True):
-    """``marks``: a directory where ``once-`` values are remembered. ``megabytes``: size of ``json`` work."""
+    """``marks``: a directory where ``once-`` values are remembered. ``megabytes``: size of ``json`` work. ``turns``: what
+    each record costs, in turns of a loop."""
 
     marks: str = "."
     megabytes: int = 16
+    turns: int = 0
 
 
 def parse(line: bytes, options: Options) -> tuple[bytes, bytes] | None:
     """``key value``."""
     if not line:
         return None
+    for _ in range(options.turns):
+        pass
     key, blank, value = line.partition(b" ")
     if not blank:
         raise Reject("form", "no blank")
