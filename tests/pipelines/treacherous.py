@@ -21,8 +21,8 @@ from thresher.sources import Files
 
 
 class Options(msgspec.Struct, frozen=True):
-    """``marks``: a directory where ``once-`` values are remembered. ``megabytes``: size of ``json`` work. ``turns``: what
-    each record costs, in turns of a loop."""
+    """``marks``: a directory where ``once-`` values are remembered. ``megabytes``: size of ``json`` work. ``turns``:
+    what each record costs, in turns of a loop."""
 
     marks: str = "."
     megabytes: int = 16
