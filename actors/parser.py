@@ -1,4 +1,4 @@
-"""The parser: raw lines to values. Fused, its process goes on to check; else the rows travel to a checker."""
+"""The parser: raw records to values. Fused, its process goes on to check; else the rows travel to a checker."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Protocol
 import msgspec
 
 from actors.runtime.errors import Reject
-from actors.runtime.lift import Lifted, bind
+from actors.runtime.framing import RECORDS, Record, records_in, slices
+from actors.runtime.lift import Lifted, OfRecords, bind
 from actors.runtime.messages import Batch
 from actors.runtime.pipeline import Bulk, Pipeline
 from actors.runtime.progress import progress
-from actors.runtime.rows import Rows, pack_rows, whole
+from actors.runtime.rows import Rows, lines_of, pack_rows, whole
 from actors.runtime.worker import Made, Work
 
-#: Lines are worked on in slices of about so many bytes: what becomes of them stays in the processor's cache.
+#: Records are worked on in slices of about so many bytes: what becomes of them stays in the processor's cache.
 SLICE_BYTES = 64 * 1024
 #: An application's ``bulk`` is given about so much at most; a usual batch whole, without a copy.
 BULK_BYTES = 4 * 1024 * 1024
@@ -42,23 +43,41 @@ def slices_of(parse: Lifted, batch: Batch, data: bytes, start: int = 0, stop: in
     ``start`` and ``stop``: only of this part of the data, which is whole lines.
     """
     if batch.fault:
-        yield Rows(batch, [whole(data)], [Reject(batch.fault, batch.detail)], stage="reader")
+        yield Rows(batch, whole(batch, data), [Reject(batch.fault, batch.detail)], stage="reader")
+        return
+    if batch.framing == RECORDS:
+        yield from _slices_of_records(parse, batch, data)
         return
     stop = len(data) if stop is None else stop
     count = data.count(b"\n", 0, start)
     while start < stop:
         end = data.find(b"\n", start + SLICE_BYTES, stop) + 1 or stop
-        lines = data[start:end].split(b"\n")
-        if not lines[-1]:
-            lines.pop()  # what follows the last newline is no line
-        yield Rows(batch, lines, parse(lines), at=(start, count))
+        lines = lines_of(data[start:end])
+        given = _as_records(batch, lines, start, count) if isinstance(parse, OfRecords) else lines
+        yield Rows(batch, lines, parse(given), at=(start, count))
         progress()
         start, count = end, count + len(lines)
 
 
+def _slices_of_records(parse: Lifted, batch: Batch, data: bytes) -> Iterator[Rows]:
+    for records in slices(records_in(data), SLICE_BYTES):
+        yield Rows(batch, records, parse(list(records) if isinstance(parse, OfRecords) else [x.value for x in records]))
+        progress()
+
+
+def _as_records(batch: Batch, lines: list[bytes], at: int, before: int) -> list[Record]:
+    """Lines for a ``parse`` that asks for more than their bytes."""
+    records: list[Record] = []
+    offset = batch.offset + at
+    for number, line in enumerate(lines, batch.line + before):
+        records.append(Record(offset, line, number))
+        offset += len(line) + 1
+    return records
+
+
 def quick_slices(bulk: BulkCall, parse: Lifted, batch: Batch, data: bytes) -> Iterator[Rows | Bulk]:
     """Yield large slices as ``bulk`` made them; the rows of those that it leaves to the application's functions."""
-    if batch.fault:
+    if batch.fault or batch.framing:  # ``bulk`` is for lines
         yield from slices_of(parse, batch, data)
         return
     start = 0
@@ -102,10 +121,10 @@ def forwarding(parse: Lifted) -> Work:
 
     def make(batch: Batch, frames: list[bytes]) -> Made:
         data = frames[0] if frames else b""
-        slices = list(slices_of(parse, batch, data))
-        records = sum(value is not None for rows in slices for value in rows.values)
-        # The checker needs the raw lines too: a record that it rejects is kept byte for byte.
-        return Made({}, forward=[data, pack_rows(slices, encoder)], records=records)
+        made = list(slices_of(parse, batch, data))
+        records = sum(value is not None for rows in made for value in rows.values)
+        # The checker needs the raw records too: a record that it rejects is kept byte for byte.
+        return Made({}, forward=[data, pack_rows(made, encoder)], records=records)
 
     return make
 

@@ -75,11 +75,11 @@ def _reader(manifest: Manifest) -> MakeRole:
 
 def _parser(manifest: Manifest) -> MakeRole:
     from actors import parser
-    from actors.runtime.lift import bind, lift
+    from actors.runtime.lift import lift_parse
     from actors.runtime.worker import PoolWorker
 
     pipeline, options = application(manifest)
-    parse = lift(bind(pipeline.parse, options), "parse")
+    parse = lift_parse(pipeline.parse, options)
     if manifest.parser.fused:
         work = parser.fused(parse, _check(manifest, pipeline, options),
                             parser.bulk_of(pipeline, options))

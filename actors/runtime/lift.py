@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from actors.runtime.errors import NO_VALUE, ConfigError, Finish, Reject
+from actors.runtime.framing import Record
 from actors.runtime.progress import progress
 
 #: A list in, a list of the same length out; a ``Reject`` in the place of each record that was rejected, a ``Finish`` in
@@ -58,6 +59,38 @@ def lift(function: Callable[..., Any], name: str) -> Lifted:
     if getattr(function, "__per_chunk__", False):
         return functools.partial(_per_chunk, function, f"{name}_error")
     return functools.partial(_per_record, function, f"{name}_error")
+
+
+class OfRecords:
+    """A lifted ``parse`` that has a parameter ``record`` (``records``, per chunk): it is given whole records, which
+    have a key, headers and a time, and not their values only.
+
+    Args:
+        function: ``parse``, with its options.
+        name: the stage.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        def one(record: Record) -> Any:
+            return function(record.value, record=record)
+
+        def some(records: list[Record]) -> Any:
+            return function([record.value for record in records], records=records)
+
+        self._lifted: Lifted = functools.partial(_per_record, one, f"{name}_error")
+        if getattr(function, "__per_chunk__", False):
+            self._lifted = functools.partial(_per_chunk, some, f"{name}_error")
+
+    def __call__(self, values: list[Any]) -> list[Any]:
+        """Return what is made of these records."""
+        return self._lifted(values)
+
+
+def lift_parse(function: Callable[..., Any], options: msgspec.Struct | None) -> Lifted:
+    """Return ``parse`` over lists: of values, or (``OfRecords``) of whole records."""
+    bound = bind(function, options)
+    wanted = "records" if getattr(function, "__per_chunk__", False) else "record"
+    return OfRecords(bound, "parse") if wanted in _parameters(function)[1:] else lift(bound, "parse")
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ class Batch(Message, frozen=True, tag="batch"):
         late: what is older than this (event time in ms) is late, for each shard that has said so.
         lines: number of newlines in the payload; -1: not counted.
         trace: W3C trace context (``traceparent``) of a batch that is traced; empty: it is not.
+        framing: what the payload is made of: lines (empty), or ``records``.
     """
 
     partition: str
@@ -70,6 +71,7 @@ class Batch(Message, frozen=True, tag="batch"):
     late: tuple[tuple[int, int], ...] = ()
     lines: int = -1
     trace: str = ""
+    framing: str = ""
 
     @property
     def id(self) -> BatchId:

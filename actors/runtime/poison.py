@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.runtime.framing import is_alone, split
 from actors.runtime.values import Chunk
 
 #: Deaths that a batch is allowed before it is split, and a record alone before it is given up.
@@ -56,24 +57,3 @@ def given_up(chunk: Chunk, blamed: Blame) -> Chunk:
 def is_hopeless(chunk: Chunk, blamed: Blame) -> bool:
     """Whether a chunk kills though it is only a dead letter: nobody would ever be done with it."""
     return bool(chunk.fault) and blamed.marks >= 2 * ALLOWED
-
-
-def is_alone(chunk: Chunk) -> bool:
-    """Whether a chunk is a single line."""
-    return chunk.data.find(b"\n", 0, len(chunk.data) - 1) < 0
-
-
-def split(chunk: Chunk) -> list[Chunk]:
-    """Cut a chunk in two at the line end nearest to its middle; a single line is left whole."""
-    middle = len(chunk.data) // 2
-    after = chunk.data.find(b"\n", middle, len(chunk.data) - 1) + 1
-    before = chunk.data.rfind(b"\n", 0, middle) + 1
-    cut = min((at for at in (before, after) if at), key=lambda at: abs(at - middle), default=0)
-    if not cut:
-        return [chunk]
-    first, second = chunk.data[:cut], chunk.data[cut:]
-    return [
-        msgspec.structs.replace(chunk, end=chunk.start + cut, data=first, lines=-1, prefix=""),
-        msgspec.structs.replace(chunk, start=chunk.start + cut, offset=chunk.offset + cut,
-                                line=chunk.line + first.count(b"\n"), data=second, lines=-1),
-    ]

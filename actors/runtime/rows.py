@@ -5,30 +5,32 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from actors.runtime.errors import NO_VALUE, ConfigError, DecodeError, Finish, Reject
+from actors.runtime.framing import RECORDS, Record, envelope_of, records_in
 from actors.runtime.messages import Batch
 from actors.runtime.values import DeadLetter
 
 
 class Rows:
-    """Lines of a batch and what ``parse`` made of each: a value, None (no record), a ``Reject`` or a ``Finish``.
+    """Records of a batch and what ``parse`` made of each: a value, None (no record), a ``Reject`` or a ``Finish``.
 
     Args:
         batch: the header.
-        lines: raw lines, without their newlines.
-        values: one for each line.
+        lines: raw lines, without their newlines; of a batch that is framed so, records.
+        values: one for each of them.
         stage: the stage that made the rejects among them.
-        at: (bytes, lines) of the batch before these.
+        at: (bytes, lines) of the batch before these lines.
     """
 
     __slots__ = ("at", "batch", "lines", "stage", "values")
 
     def __init__(
-        self, batch: Batch, lines: list[bytes], values: list[Any], stage: str = "parser", at: tuple[int, int] = (0, 0)
+        self, batch: Batch, lines: Sequence[bytes] | Sequence[Record], values: list[Any], stage: str = "parser",
+        at: tuple[int, int] = (0, 0),
     ) -> None:
         self.batch = batch
         self.lines = lines
@@ -37,22 +39,46 @@ class Rows:
         self.at = at
 
     def dead_letters(self, rejects: Sequence[tuple[int, Reject, str]]) -> list[DeadLetter]:
-        """Return the dead letters of rejected lines, given as (index, reject, stage) in ascending order."""
+        """Return the dead letters of rejected records, given as (index, reject, stage) in ascending order."""
+        if self.batch.framing == RECORDS:
+            return [self._letter_of(cast(Record, self.lines[index]), reject, stage) for index, reject, stage in rejects]
+        return self._letters_of_lines(cast("Sequence[bytes]", self.lines), rejects)
+
+    def _letter_of(self, record: Record, reject: Reject, stage: str) -> DeadLetter:
+        batch = self.batch
+        return DeadLetter(
+            stage, reject.reason, reject.detail, batch.source, batch.partition,
+            batch.start + record.offset - batch.offset, record.offset, record.line, record.value or b"",
+            envelope=envelope_of(record))
+
+    def _letters_of_lines(
+        self, lines: Sequence[bytes], rejects: Sequence[tuple[int, Reject, str]]
+    ) -> list[DeadLetter]:
         batch = self.batch
         letters: list[DeadLetter] = []
         (offset, before), done = self.at, 0
         for index, reject, stage in rejects:
-            offset += sum(map(len, self.lines[done:index])) + index - done
+            offset += sum(map(len, lines[done:index])) + index - done
             done = index
             letters.append(DeadLetter(
                 stage, reject.reason, reject.detail, batch.source, batch.partition, batch.start + offset,
-                batch.offset + offset, batch.line + before + index, self.lines[index]))
+                batch.offset + offset, batch.line + before + index, lines[index]))
         return letters
 
 
-def whole(data: bytes) -> bytes:
+def lines_of(data: bytes) -> list[bytes]:
+    """The lines of a payload, without their newlines."""
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()  # what follows the last newline is no line
+    return lines
+
+
+def whole(batch: Batch, data: bytes) -> list[bytes] | list[Record]:
     """The payload of a faulty batch as one record: a single line is kept without its newline, as everywhere."""
-    return data[:-1] if data.find(b"\n") == len(data) - 1 else data
+    if batch.framing == RECORDS:
+        return records_in(data)[:1] or [Record(batch.offset, b"", batch.line)]
+    return [data[:-1] if data.find(b"\n") == len(data) - 1 else data]
 
 
 def traveller(parse: Callable[..., Any]) -> msgspec.msgpack.Decoder[Any]:
@@ -123,11 +149,11 @@ def _encoded(
 
 
 def unpack_rows(batch: Batch, frames: list[bytes], decoder: msgspec.msgpack.Decoder[Any]) -> Rows:
-    """Decode what ``pack_rows`` encoded, with the raw lines of the first frame.
+    """Decode what ``pack_rows`` encoded, with the raw records of the first frame.
 
     Args:
         batch: the header.
-        frames: raw lines, packed values.
+        frames: raw lines or records, packed values.
         decoder: of one value, see ``traveller``; a value that is of another type is rejected, alone.
 
     Raises:
@@ -137,9 +163,8 @@ def unpack_rows(batch: Batch, frames: list[bytes], decoder: msgspec.msgpack.Deco
         data, packed = frames
         stage, raw, rejects, finishes = _envelope.decode(packed)
         values = [_decoded(value, decoder) for value in _raw_values.decode(raw)]
-        lines = [whole(data)] if stage == "reader" else data.split(b"\n")
-        if stage != "reader" and not lines[-1]:
-            lines.pop()
+        lines = whole(batch, data) if stage == "reader" else (
+            records_in(data) if batch.framing == RECORDS else lines_of(data))
         for index, reason, detail in rejects:
             values[index] = Reject(reason, detail)
         for index in finishes:
@@ -147,7 +172,7 @@ def unpack_rows(batch: Batch, frames: list[bytes], decoder: msgspec.msgpack.Deco
     except (ValueError, IndexError, msgspec.MsgspecError) as error:
         raise DecodeError(f"not a batch of rows: {error}") from error
     if len(values) != len(lines):
-        raise DecodeError(f"not a batch of rows: {len(values)} values of {len(lines)} lines")
+        raise DecodeError(f"not a batch of rows: {len(values)} values of {len(lines)} records")
     return Rows(batch, lines, values, stage)
 
 

@@ -31,7 +31,7 @@ from typing import Any
 import msgspec
 
 from actors.runtime.errors import Finish, Reject
-from actors.runtime.lift import Lifted, bind, bind_partials, lift
+from actors.runtime.lift import Lifted, bind, bind_partials, lift, lift_parse
 from actors.runtime.messages import Batch, Tap
 from actors.runtime.pipeline import Pipeline, route_of
 from actors.runtime.ports import SinkOptions
@@ -111,7 +111,7 @@ class Inspector:
         self, pipeline: Pipeline, options: msgspec.Struct | None, sinks: Mapping[str, SinkOptions],
         placer: Placer | None = None, letters: SinkOptions | None = None,
     ) -> None:
-        self._parse = lift(bind(pipeline.parse, options), "parse")
+        self._parse = lift_parse(pipeline.parse, options)
         self._check = None if pipeline.check is None else lift(bind(pipeline.check, options), "check")
         self._route = lift(bind(route_of(pipeline), options), "route")
         self._encode = lift(bind(pipeline.encode, options), "encode")

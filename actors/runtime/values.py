@@ -12,23 +12,26 @@ FILE_LOST = "file_lost"
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """A run of whole lines of one input unit (for files: of one file), the payload of a batch.
+    """A run of whole records of one input unit (for files: of one file), the payload of a batch.
 
-    Positions count bytes of the partition: the units of a reader, one behind the other, uncompressed.
+    Positions count bytes of the partition: the units of a reader, one behind the other, uncompressed. In a chunk of
+    records (``framing``) that are no part of a file they count records, and may have gaps: a chunk begins where the
+    one before it ends, whatever the number of its first record is.
 
     Attributes:
         unit: the ledger's number of the input unit.
         source: the unit's name for people and dead letters, e.g. its path.
         start: position of the first byte in the partition.
         end: position after the last byte; always greater than ``start``.
-        offset: byte offset of the first byte in the (uncompressed) unit.
-        line: number of the first line in the unit, from 1.
-        data: the raw bytes; may lack the newline at the very end of the unit.
+        offset: byte offset of the first byte in the (uncompressed) unit; of records: where in the unit ``start`` is.
+        line: number of the first line in the unit, from 1; 0 where there are no lines.
+        data: the raw bytes; may lack the newline at the very end of the unit. Of records: as ``pack_records`` makes it.
         fault: ``""``, or a reason for which the whole payload is one dead letter (``truncated_gzip``).
         detail: for a fault: what happened, for a person.
-        lines: number of newlines in ``data``; -1: not counted.
+        lines: number of newlines in ``data``; -1: not counted. Of records: of the unit's lines that are passed over.
         prefix: what the unit is known by up to the end of this chunk, in the words of its source; the ledger keeps it
             with the position. Empty: as before.
+        framing: ``""``: ``data`` is lines; ``records``: see ``actors.runtime.framing``.
 
     Example::
 
@@ -46,10 +49,14 @@ class Chunk(msgspec.Struct, frozen=True):
     detail: str = ""
     lines: int = -1
     prefix: str = ""
+    framing: str = ""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     """A record that cannot go on, as it is stored. ``raw`` is the rejecting stage's input, byte for byte.
+
+    ``index``: for a writer, of the item in its batch. ``envelope``: of a record that is no line, what it has besides
+    its value (its key, headers and time), so that it can be sent again as it came; empty: it is a line.
 
     Example::
 
@@ -67,6 +74,7 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     line: int
     raw: bytes
     index: int = 0
+    envelope: bytes = b""
 
 
 #: A part's claims name so many reasons at most, and so much of each: a reason made from the record is no short word.

@@ -14,7 +14,7 @@ from actors.reader import Reader
 from actors.runtime.actor import Post, Role
 from actors.runtime.codec import encode
 from actors.runtime.ledger import Ledger
-from actors.runtime.lift import bind, lift
+from actors.runtime.lift import lift_parse
 from actors.runtime.manifest import Manifest
 from actors.runtime.membership import Membership
 from actors.runtime.messages import AnyMessage, BatchId, Drained, Hello, InputDone, Member, Message, Roster
@@ -158,7 +158,7 @@ def _make_role(world: Surroundings, name: str, post: Post) -> Role:
     checks = Check(pipeline, pipeline.options, Destinations(
         {sink: writer_name(sink) for sink in sinks}, sinks, writer_name(DEAD_LETTERS), world.letters,
         aggregator_names(manifest)), manifest.window)
-    parse = lift(bind(pipeline.parse, pipeline.options), "parse")
+    parse = lift_parse(pipeline.parse, pipeline.options)
     if stage == "checker":
         work = world.adapt(checking(checks, traveller(pipeline.parse)))
     else:

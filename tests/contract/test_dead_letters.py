@@ -13,7 +13,7 @@ import pytest
 
 from actors.console.letters import Filters, purge, shrink
 from actors.console.retry_plan import Plan, make_plan, settle, unfinished
-from actors.runtime import poison
+from actors.runtime import framing, poison
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.ledger import Ledger
 from actors.runtime.values import Chunk, DeadLetter
@@ -316,7 +316,7 @@ def test_a_letter_of_several_lines_that_was_split_goes_on_in_its_halves_after_a_
         whole = source.read()
         assert whole is not None
         ledger.issue(whole)
-        halves = poison.split(whole)
+        halves = framing.split(whole)
         ledger.blamed([(half, poison.Blame(2)) for half in halves])
         ledger.close(halves[0], {})
     ledger.close_file()

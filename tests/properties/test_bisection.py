@@ -8,9 +8,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.runtime.framing import is_alone, split
 from actors.runtime.ledger import Ledger
 from actors.runtime.origin import Origin
-from actors.runtime.poison import ALLOWED, Blame, blame, given_up, is_alone, split
+from actors.runtime.poison import ALLOWED, Blame, blame, given_up
 from actors.runtime.values import Chunk
 
 LINES = st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"x")), min_size=1, max_size=60)
