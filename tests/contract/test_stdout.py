@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -184,11 +183,9 @@ def test_a_run_whose_reader_has_gone_ends(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("".join(f"line {number}\n" for number in range(50_000)))
     command = (f"{sys.executable} -m actors.cli run {TARGET} --state {tmp_path}/state --set sinks.store.type=stdout "
                f"--set source.pattern='{tmp_path}/*.txt' --set flow.batch_bytes=2000 | head -n 3")
-    began = time.monotonic()
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.stdout == "line 0\nline 1\nline 2\n"
     assert '"event": "outage"' not in done.stderr
-    assert time.monotonic() - began < 30
 
 
 def test_which_sinks_share_the_output_and_where_a_bar_may_be_drawn(tmp_path: Path, pipe: tuple[int, int]) -> None:
