@@ -51,6 +51,7 @@ class Batch(Message, frozen=True, tag="batch"):
         lines: number of newlines in the payload; -1: not counted.
         trace: W3C trace context (``traceparent``) of a batch that is traced; empty: it is not.
         framing: what the payload is made of: lines (empty), or ``records``.
+        only: see ``Chunk``.
     """
 
     partition: str
@@ -72,6 +73,7 @@ class Batch(Message, frozen=True, tag="batch"):
     lines: int = -1
     trace: str = ""
     framing: str = ""
+    only: str = ""
 
     @property
     def id(self) -> BatchId:

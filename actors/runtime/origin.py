@@ -383,5 +383,5 @@ class Origin:
             low=self._partitions[partition].committed_low, roster=self.roster, unit=chunk.unit, source=chunk.source,
             offset=chunk.offset, line=chunk.line, fault=chunk.fault, detail=chunk.detail, lines=chunk.lines,
             roll=self.roll, active=self.active or (), anchor=anchor, late=tuple(sorted(batch.late.items())),
-            framing=chunk.framing,
+            framing=chunk.framing, only=chunk.only,
         )

@@ -32,6 +32,7 @@ class Chunk(msgspec.Struct, frozen=True):
         prefix: what the unit is known by up to the end of this chunk, in the words of its source; the ledger keeps it
             with the position. Empty: as before.
         framing: ``""``: ``data`` is lines; ``records``: see ``actors.runtime.framing``.
+        only: of what is made of its record only this goes on, as ``DeadLetter.output`` has it; empty: all.
 
     Example::
 
@@ -50,13 +51,15 @@ class Chunk(msgspec.Struct, frozen=True):
     lines: int = -1
     prefix: str = ""
     framing: str = ""
+    only: str = ""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     """A record that cannot go on, as it is stored. ``raw`` is the rejecting stage's input, byte for byte.
 
     ``index``: for a writer, of the item in its batch. ``envelope``: of a record that is no line, what it has besides
-    its value (its key, headers and time), so that it can be sent again as it came; empty: it is a line.
+    its value (its key, headers and time), so that it can be sent again as it came; empty: it is a line. ``output``:
+    which of the things that were made of the record it is about; empty: all of it.
 
     Example::
 
@@ -75,6 +78,7 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     raw: bytes
     index: int = 0
     envelope: bytes = b""
+    output: str = ""
 
 
 #: A part's claims name so many reasons at most, and so much of each: a reason made from the record is no short word.
