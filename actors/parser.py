@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import msgspec
 
+from actors.runtime import too_long
 from actors.runtime.errors import Reject
 from actors.runtime.framing import RECORDS, Record, records_in, slices
 from actors.runtime.lift import Lifted, OfRecords, bind
@@ -50,6 +52,7 @@ def slices_of(parse: Lifted, batch: Batch, data: bytes, start: int = 0, stop: in
         return
     stop = len(data) if stop is None else stop
     count = data.count(b"\n", 0, start)
+    since, before = time.monotonic(), count
     while start < stop:
         end = data.find(b"\n", start + SLICE_BYTES, stop) + 1 or stop
         lines = lines_of(data[start:end])
@@ -57,6 +60,8 @@ def slices_of(parse: Lifted, batch: Batch, data: bytes, start: int = 0, stop: in
         yield Rows(batch, lines, parse(given), at=(start, count))
         progress()
         start, count = end, count + len(lines)
+        if start < stop:
+            too_long.check(count - before, since, time.monotonic())
 
 
 def _slices_of_records(parse: Lifted, batch: Batch, data: bytes) -> Iterator[Rows]:

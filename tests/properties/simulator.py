@@ -21,6 +21,7 @@ from actors.runtime.messages import NO_TIMES, Batch, Span
 from actors.runtime.pipeline import Fold, Pipeline
 from actors.runtime.ports import Source
 from actors.runtime.sections import FlowOptions, WindowOptions
+from actors.runtime.too_long import TooLong
 from actors.runtime.values import Chunk, Unit
 from actors.runtime.worker import Made, Work
 from actors.testing import Faults, MemorySink, MemorySource, UnorderedMemorySink
@@ -93,8 +94,19 @@ class World(testing_world.World):
     def __init__(self, faults: Faults | int, folder: Path, units: Units, fused: bool, kills: int = 0) -> None:
         if isinstance(faults, int):
             faults = Faults(faults, kills, duplicates=0.02 if kills else 0.0, outages=0.1 if kills else 0.0)
-        super().__init__(PIPELINE, dict(units), folder, Shape(batch_bytes=30, workers=3, fused=fused), faults)
+        learns = faults.seed // 4 % 2  # what records cost, which is random: so batches are cut otherwise each time
+        shape = Shape(batch_bytes=120 if learns else 30, workers=3, fused=fused, batch_s=0.2 * learns)
+        super().__init__(PIPELINE, dict(units), folder, shape, faults)
 
+
+    def adapt(self, work: Work) -> Work:
+        """Give a batch back now and then, as one that takes too long."""
+        def make(batch: Batch, frames: list[bytes]) -> Made:
+            if batch.give_back_s and frames[0].count(b"\n") > 1 and self.rng.random() < 0.1:
+                raise TooLong(1, self.rng.choice((0.001, 0.1, 1.0)))
+            return work(batch, frames)
+
+        return make
 
     def accepted(self) -> dict[str, bytes]:
         """What was taken of each input: all of it, unless a record has asked for the end."""
@@ -244,8 +256,9 @@ class AnchoredWorld(World):
                 return Made({}, again=Span(times[0], least, max(times)))
             if times:
                 self.anchors.add(batch.anchor)
-            return work(batch, frames)
+            return adapted(batch, frames)
 
+        adapted = super().adapt(work)
         return make
 
 
