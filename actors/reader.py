@@ -89,7 +89,7 @@ class Reader:
         self._sizing = Sizing(0.0 if manifest.is_retry else self._flow.batch_s)
         self._supply = Supply(source, self._sizing, ledger.is_repeated)
         self._origin = make_origin(post.tracer, post.generation, self._flow.window_batches, self._flow.window_bytes)
-        self._instead = Instead(post, ledger, self._origin, self._sizing, self._max_error_rate, self._stop)
+        self._instead = Instead(post, manifest, ledger, self._origin, self._sizing, self._stop)
         self._checkers = 0 if manifest.parser.fused else manifest.checker.workers
         self._shared = ""
         self._finishing = False

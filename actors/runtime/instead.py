@@ -16,6 +16,7 @@ from actors.runtime import poison
 from actors.runtime.actor import Post
 from actors.runtime.events import FAILED
 from actors.runtime.ledger import Ledger
+from actors.runtime.manifest import Manifest
 from actors.runtime.messages import Again, Suspect
 from actors.runtime.origin import Origin
 from actors.runtime.pieces import Pieces
@@ -27,8 +28,6 @@ from actors.runtime.values import Chunk
 FEW_RECORDS = 10
 #: A worker gives a batch back that takes so many times as long as it was meant to take.
 GIVE_BACK = 5
-#: Into so many pieces one that was given back is cut at most; those may be given back in their turn.
-MOST_PIECES = 256
 
 
 class Instead:
@@ -36,20 +35,21 @@ class Instead:
 
     Args:
         post: the way out.
+        manifest: how many records may be given up, but for a few; how many batches may be open.
         ledger: marks and boundaries.
         origin: the open batches.
         sizing: what records cost.
-        max_error_rate: more records than this may not be given up, nor more than a few.
         stop: gives up, with an exit code and the reason.
     """
 
-    def __init__(self, post: Post, ledger: Ledger, origin: Origin, sizing: Sizing, max_error_rate: float,
+    def __init__(self, post: Post, manifest: Manifest, ledger: Ledger, origin: Origin, sizing: Sizing,
                  stop: Callable[[int, str], None]) -> None:
         self._post = post
+        self._max_error_rate = manifest.budget.max_error_rate
+        self._window_batches = manifest.flow.window_batches
         self._ledger = ledger
         self._origin = origin
         self._sizing = sizing
-        self._max_error_rate = max_error_rate
         self._stop = stop
         self._given_up = 0
 
@@ -78,7 +78,7 @@ class Instead:
         chunk = self._origin.sent_to(message.id, message.epoch, sender)
         if chunk is None:
             return False
-        pieces = cut(chunk, self._sizing, workers)
+        pieces = cut(chunk, self._sizing, workers, self._window_batches - len(self._origin))
         if len(pieces) == 1:  # nobody gives a single record back, but who knows who has sent this
             return self._origin.failed(message.id, message.epoch, sender, "it cannot be cut")
         instead = [(piece, Blame()) for piece in pieces]
@@ -87,11 +87,14 @@ class Instead:
         return True
 
 
-def cut(chunk: Chunk, sizing: Sizing, workers: int) -> list[Chunk]:
-    """Return the pieces that a chunk which takes too long is delivered in; one, when it is a single record."""
+def cut(chunk: Chunk, sizing: Sizing, workers: int, room: int) -> list[Chunk]:
+    """Return the pieces that a chunk which takes too long is delivered in; one, when it is a single record.
+
+    Not more than there is ``room`` for in the window, but two: pieces may be given back in their turn.
+    """
     rest = Pieces(chunk)
     size = min(sizing.count(rest.left, workers, False), math.ceil(rest.left / 2))
-    size = max(size, math.ceil(rest.left / MOST_PIECES))
+    size = max(size, math.ceil(rest.left / max(2, room)))
     pieces = []
     while rest.left:
         pieces.append(rest.take(max(1, size)))

@@ -321,6 +321,7 @@ def test_as_long_as_windows_have_no_anchor_nothing_is_cut_or_given_back(tmp_path
     stage.again(Span(4, 4, 6))
     stage.work(1)
     stage.source.come("7\n8\n9")
+    worked_off(stage, 4, 0, 0.0)
     stage.work()
     assert all(batch.anchor == 1 for batch in stage.batches)
     assert [batch.lines for batch in stage.batches][-1] == 1

@@ -87,7 +87,7 @@ class Pool:
             self.sizing.learn(records, took_s, not is_done)
             if not is_done:
                 self.given_back += 1
-                self._waiting.extendleft(reversed(cut(chunk, self.sizing, self.workers)))
+                self._waiting.extendleft(reversed(cut(chunk, self.sizing, self.workers, WINDOW)))
             self._give()
         assert self.supply.is_empty() and not self._waiting
         assert self.numbers == list(range(len(self.numbers))), "each record once, in order"
