@@ -97,13 +97,10 @@ class World(testing_world.World):
     def __init__(self, faults: Faults | int, folder: Path, units: Units, fused: bool, kills: int = 0) -> None:
         if isinstance(faults, int):
             faults = Faults(faults, kills, duplicates=0.02 if kills else 0.0, outages=0.1 if kills else 0.0)
-        # What records cost is random, so batches are cut otherwise each time. Many small ones, of which many messages are
-        # dropped, would take more patience than a run has here.
-        learns = faults.seed // 4 % 2 if faults.drops < 0.05 else 0
+        learns = faults.seed // 4 % 2  # what records cost, which is random: so batches are cut otherwise each time
         shape = Shape(batch_bytes=120 if learns else 30, workers=3, fused=fused, batch_s=0.2 * learns)
         self.given_back = 0
         super().__init__(PIPELINE, dict(units), folder, shape, faults)
-
 
     def adapt(self, work: Work) -> Work:
         """Give a batch back now and then, as one that takes too long."""
