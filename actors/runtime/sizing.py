@@ -110,7 +110,7 @@ class Sizing:
             is_last: no more input is in sight.
         """
         most = self.most()
-        if is_last and self.record_s is not None:
+        if is_last and self.is_on and self.record_s is not None:
             fair = max(math.ceil(left / (SHARES * workers)), int(LEAST_S / self.record_s))
             most = min(most, max(1, fair))
         if left <= most:
