@@ -33,7 +33,8 @@ class InlineResult(msgspec.Struct, frozen=True):
         dead_letters: what was rejected, in the order of input.
         folded: the numbers of each key; a key's member called ``unit`` is the unit's name.
         counts: the outcomes: ``read``, ``written``, ``written.SINK``, ``folded``, ``filtered``, ``dead_lettered``,
-            ``rejected.REASON``. Those that are 0 may be missing.
+            ``rejected.REASON``; ``many`` (records that became several, or none) and ``made`` (what was made of
+            those). Those that are 0 may be missing.
 
     Example::
 
@@ -142,7 +143,7 @@ def result_of(world: World) -> InlineResult:
 
 def letters_of(world: World) -> list[DeadLetter]:
     """Return the dead letters in the order of input, each once, however often it was stored."""
-    letters = {(x.partition, x.position, x.stage, x.index): x for x in world.stores[DEAD_LETTERS].log}
+    letters = {(x.partition, x.position, x.stage, x.index, x.output): x for x in world.stores[DEAD_LETTERS].log}
     return [letters[key] for key in sorted(letters)]
 
 

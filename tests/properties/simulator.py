@@ -9,7 +9,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -80,7 +80,7 @@ PIPELINE = Pipeline(
 
 
 class World(testing_world.World):
-    """A run of this pipeline.
+    """A run of this pipeline, or of that of a subclass.
 
     Args:
         faults: or a seed, for the kills that are given apart.
@@ -90,11 +90,14 @@ class World(testing_world.World):
         kills: how many actors are killed, when ``faults`` is a seed.
     """
 
+    application: ClassVar[Pipeline] = PIPELINE
+    batch_bytes: ClassVar[int] = 30
+
     def __init__(self, faults: Faults | int, folder: Path, units: Units, fused: bool, kills: int = 0) -> None:
         if isinstance(faults, int):
             faults = Faults(faults, kills, duplicates=0.02 if kills else 0.0, outages=0.1 if kills else 0.0)
-        super().__init__(PIPELINE, dict(units), folder, Shape(batch_bytes=30, workers=3, fused=fused), faults)
-
+        shape = Shape(batch_bytes=self.batch_bytes, workers=3, fused=fused)
+        super().__init__(self.application, dict(units), folder, shape, faults)
 
     def accepted(self) -> dict[str, bytes]:
         """What was taken of each input: all of it, unless a record has asked for the end."""
