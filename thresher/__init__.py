@@ -18,6 +18,7 @@ from thresher._lazy import lazy
 
 if TYPE_CHECKING:
     from actors.runtime.errors import ConfigError, Finish, Reject, Retryable
+    from actors.runtime.framing import Record
     from actors.runtime.links import Links
     from actors.runtime.outputs import Many
     from actors.runtime.pipeline import (
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy(__name__, {
         "actors.runtime.errors": ("ConfigError", "Finish", "Reject", "Retryable"),
+        "actors.runtime.framing": ("Record",),
         "actors.runtime.links": ("Links",),
         "actors.runtime.outputs": ("Many",),
         "actors.runtime.pipeline": (
@@ -88,6 +90,7 @@ __all__ = [
     "Panel",
     "ParserOptions",
     "Pipeline",
+    "Record",
     "RecycleOptions",
     "Reject",
     "RestartOptions",
