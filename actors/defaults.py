@@ -49,4 +49,7 @@ def _require_values(function: Callable[..., Any] | None, part: str) -> None:
     kind = "a generator (there is a yield in it)" if inspect.isgeneratorfunction(function) else (
         "an async function" if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function) else "")
     if kind:
-        raise ConfigError(f"{part}: expected a function that returns one value for a record, got {kind}: return it")
+        several = {"parse": ", or return Many([...]) for several values of one record",
+                   "route": ", or return a tuple of names for several sinks"}.get(part, "")
+        raise ConfigError(
+            f"{part}: expected a function that returns one value for a record, got {kind}: return it{several}")
