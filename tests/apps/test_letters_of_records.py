@@ -80,6 +80,9 @@ def test_people_and_machines_see_all_of_a_record_and_none_of_it_reaches_the_term
     for line in ("source    topic/0 record 12\n", "key       key 4\n", "published 2023-11-14T22:13:20.004Z\n",
                  "header    n: 4\n", "header    n: (no value)\n", "header    größe: \\n\n", "raw       (no value)\n"):
         assert line in text, text
+    raw = dlq("show", rejected, str(number), "--raw")
+    assert (raw.returncode, raw.stdout) == (0, b"")
+    assert raw.stderr.decode() == f"letter {number} is a record without a value: nothing is written\n"
     listed: list[dict[str, Any]] = [json.loads(line) for line in dlq("export", rejected).stdout.splitlines()]
     assert {_record_of(each) for each in listed} == {*GONE, *BAD}
 
