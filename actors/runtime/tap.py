@@ -32,7 +32,7 @@ from typing import Any
 import msgspec
 
 from actors.runtime.errors import Finish, Reject
-from actors.runtime.framing import RECORDS, Record, records_in, unwrap
+from actors.runtime.framing import RECORDS, Record, record_of, records_in
 from actors.runtime.lift import Lifted, OfRecords, bind, bind_partials, lift, lift_parse
 from actors.runtime.messages import Batch, Tap
 from actors.runtime.outputs import NO_RESULT, Many, named, refusal
@@ -149,9 +149,7 @@ class Inspector:
             return
         letters: list[DeadLetter] = self._letters.unpack(payload) or []
         for letter in random.sample(letters, min(count, len(letters))):
-            record = Record(letter.offset, letter.raw)
-            if letter.envelope:
-                record = unwrap(letter.envelope, letter.raw, letter.offset, letter.line)
+            record = record_of(letter) or Record(letter.offset, letter.raw)
             yield Shown(actor=actor, source=letter.source, **_beginning(record), reject=_told(letter.stage, letter),
                         is_letter=True, has_letters=True)
 

@@ -28,7 +28,7 @@ PUBLIC = {
         "records_in"},
     "thresher.sinks": {
         "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Packed", "Payload", "Refusal",
-        "Sink", "SinkOptions", "Sql", "Stdout"},
+        "Sink", "SinkOptions", "Sql", "Stdout", "record_of"},
     "thresher.testing": {
         "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "SinkContract", "SourceContract",
         "UnorderedMemorySink", "assert_bulk_is_faithful", "run_inline"},

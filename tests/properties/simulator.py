@@ -149,7 +149,7 @@ class InterleavedWorld(World):
     def __init__(self, faults: Faults, folder: Path, units: Units, fused: bool) -> None:
         self.visible: dict[str, int] = {name: 0 for name, _ in units}
         self.is_stopped = False
-        super().__init__(faults, folder, _with_own_keys(units), fused)
+        super().__init__(faults, folder, with_own_keys(units), fused)
 
     def open_source(self, ledger: Ledger) -> Source:
         """Open the source of a new reader."""
@@ -322,7 +322,8 @@ def make_units(rng: random.Random, units: int, records: int) -> list[tuple[str, 
     return result
 
 
-def _with_own_keys(units: Units) -> list[tuple[str, bytes]]:
+def with_own_keys(units: Units) -> list[tuple[str, bytes]]:
+    """The same inputs, with no key in two of them."""
     return [(name, re.sub(rb"(?m)^k(?=\d+=)", b"k%d0" % (number + 1), data))
             for number, (name, data) in enumerate(units)]
 
