@@ -207,30 +207,26 @@ class Check:
             if problem is not None:
                 some.rejects.append((index, problem, STAGE))
                 continue
-            sinks = name if isinstance(name, tuple) else (name,)
-            owner = outputs.owners[index]
-            outputs.goes_to(index, len(sinks))
+            owner, sinks = outputs.owners[index], name if isinstance(name, tuple) else (name,)
+            outputs.goes_to(index, sinks)
             for sink in sinks:
-                output = outputs.for_sink(index, sink) if len(sinks) > 1 else index
                 if some.careful and (problem := self._unfit(sink, item)) is not None:
-                    some.rejects.append((output, problem, STAGE))
+                    some.rejects.append((outputs.for_sink(index, sink) if len(sinks) > 1 else index, problem, STAGE))
                     continue
                 items = made.items[sink]
-                made.owners.setdefault(sink, []).append((len(items), places[owner], outputs.name(output)))
+                made.owners[sink].append((len(items), places[owner], outputs.name(index, sink if sinks[1:] else "")))
                 items.append(item)
                 outputs.written.add(owner)
-            if not sinks:
-                outputs.unrouted.add(owner)
 
     def _misrouted(self, name: Any) -> Reject | None:
         """Why this is no route: the name of a sink, or a tuple of several names."""
+        if isinstance(name, str) and name in self._to.sinks:
+            return None
         if isinstance(name, tuple):
             unknown = [each for each in name if not isinstance(each, str) or each not in self._to.sinks]
             if unknown:
                 return Reject("route", f"no sink is called {unknown[0]!r}")
             return Reject("route", f"a sink is named twice in {name!r}") if len(set(name)) < len(name) else None
-        if isinstance(name, str) and name in self._to.sinks:
-            return None
         several = "" if isinstance(name, str) else f": route returned a {type(name).__name__}; for several sinks " \
             "return a tuple of their names"
         return Reject("route", f"no sink is called {name!r}{several}")
@@ -291,7 +287,7 @@ class Check:
         return destination != self._to.dead_letters
 
     def _part(self, sink: str, made: Making) -> Output:
-        writer, items, owners = self._to.writers[sink], made.items[sink], made.owners.get(sink, ())
+        writer, items, owners = self._to.writers[sink], made.items[sink], made.owners[sink]
         if not items:
             return Output(writer, 0, {}, [])
         try:

@@ -114,7 +114,7 @@ class Making:
 
     def __init__(self, sinks: Iterable[str], passage: Passage) -> None:
         self.items: dict[str, list[Any]] = {name: [] for name in sinks}
-        self.owners: dict[str, list[Owner]] = {}
+        self.owners: dict[str, list[Owner]] = {name: [] for name in self.items}
         self.passage = passage
         self.partials: dict[tuple[Any, ...], list[Any]] = {}
         self.letters: list[DeadLetter] = []

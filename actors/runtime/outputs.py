@@ -136,13 +136,27 @@ class Outputs:
             self.records.add(owner)
             self.made += ordinal != _ALONE
 
-    def goes_to(self, number: int, sinks: int) -> None:
-        """This value goes to so many sinks."""
+    def add_all(self, owner: int, values: Sequence[Any]) -> None:
+        """Take all values of a ``Many``."""
+        self.several.add(owner)
+        self.records.add(owner)
+        self.values += values
+        self.owners += [owner] * len(values)
+        self._ordinals += range(len(values))
+        self.made += len(values) - sum(value is None for value in values)
+
+    def goes_to(self, number: int, sinks: Sequence[str]) -> None:
+        """This value goes to these sinks."""
+        if len(sinks) == 1:
+            return
         owner = self.owners[number]
-        if sinks > 1 and owner not in self.several:
+        if not sinks:
+            self.unrouted.add(owner)
+            return
+        if owner not in self.several:
             self.several.add(owner)
             self.made += 1
-        self.made += max(0, sinks - 1)
+        self.made += len(sinks) - 1
 
     def for_sink(self, number: int, sink: str) -> int:
         """The number of what goes to this sink of a value that goes to several."""
@@ -151,12 +165,15 @@ class Outputs:
         self._sinks[len(self.owners) - 1] = sink
         return len(self.owners) - 1
 
-    def name(self, number: int) -> str:
-        """What an output is called in a dead letter; empty: it is all that was made of its record."""
+    def name(self, number: int, sink: str = "") -> str:
+        """What an output is called in a dead letter; empty: it is all that was made of its record.
+
+        ``sink``: of a value that goes to several, the one that is meant.
+        """
         if self._only:
             return self._only
-        ordinal = self._ordinals[number]
-        return named("" if ordinal == _ALONE else str(ordinal), self._sinks.get(number, ""))
+        ordinal, sink = self._ordinals[number], sink or self._sinks.get(number, "")
+        return named("" if ordinal == _ALONE else str(ordinal), sink)
 
 
 def outputs_of(values: Sequence[Any], only: str = "") -> Outputs:
@@ -168,14 +185,13 @@ def outputs_of(values: Sequence[Any], only: str = "") -> Outputs:
     wanted = only.partition(_TO)[0]
     outputs = Outputs(only)
     for owner, value in enumerate(values):
-        if isinstance(value, Many):
+        if isinstance(value, Many) and not only:
+            outputs.add_all(owner, value.values)
+        elif isinstance(value, Many):
             outputs.several.add(owner)
+            ordinal, each = next((pair for pair in enumerate(value.values) if str(pair[0]) == wanted), (0, _gone(only)))
             outputs.records.add(owner)
-            some: Iterable[tuple[int, Any]] = enumerate(value.values)
-            if only:
-                some = [pair for pair in some if str(pair[0]) == wanted] or [(0, _gone(only))]
-            for ordinal, each in some:
-                outputs.add(owner, each, ordinal)
+            outputs.add(owner, each, ordinal)
         elif wanted and value is not None and not isinstance(value, NO_VALUE):
             outputs.add(owner, _gone(only))
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import msgspec
@@ -291,6 +291,25 @@ def test_a_generator_function_is_refused_before_anything_starts(part_of: str, se
     with pytest.raises(ConfigError, match="got a generator") as error:
         completed(Pipeline(source=MemorySource(), sinks={"out": Lines()}, **functions), "x")
     assert str(error.value).endswith(sentence)
+
+
+def test_what_is_said_to_return_a_generator_or_as_a_route_a_list_is_refused_before_anything_starts() -> None:
+    def yielding(line: bytes) -> Generator[bytes, None, None]:
+        return (line for _ in range(2))
+
+    def listing(value: bytes) -> list[str]:
+        return ["out"]
+
+    @per_chunk
+    def routes(values: list[bytes]) -> list[str]:
+        return ["out" for _ in values]
+
+    plain: dict[str, Any] = {"source": MemorySource(), "sinks": {"out": Lines()}}
+    with pytest.raises(ConfigError, match=r"said to return a generator: return it, or return Many\(\[\.\.\.\]\)"):
+        completed(Pipeline(parse=yielding, **plain), "x")
+    with pytest.raises(ConfigError, match="said to return a list: return it, or return a tuple of names"):
+        completed(Pipeline(parse=bytes.upper, route=listing, **plain), "x")
+    completed(Pipeline(parse=listing, route=routes, **plain), "x")
 
 
 def test_an_application_with_many_and_bulk_is_as_one_without_if_bulk_leaves_those_to_the_functions() -> None:
