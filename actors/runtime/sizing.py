@@ -10,10 +10,10 @@ So a function that takes half a second is given single records from the first to
 microsecond is given whole chunks after a handful of small batches.
 
 What is said to be slow is believed at once, what is said to be quick little by little (a quarter of the cost at least
-is left by one answer): of records that are quick in one place and slow in another the batches are rather too small than too large. An
-answer about few records, beside what a batch would have now, says little: that some of them took long moves the cost
-half of the way, as a factor, unless that alone was as long as a batch is to take; that they were quick, not at all.
-What took next to no time is never taken for slow.
+is left by one answer): of records that are quick in one place and slow in another the batches are rather too small than
+too large. An answer about few records, beside what a batch would have now, says little: that some of them took long
+moves the cost half of the way, as a factor, unless that alone was as long as a batch is to take; that they were quick,
+not at all. What took next to no time is never taken for slow.
 
 What does not work: the mean over all records (of a file that is quick at its beginning, batches stay large for long
 after it has become slow); the last answer alone (one quick record, a header that is rejected, makes the next batch a
@@ -37,7 +37,7 @@ GROWTH = 4
 #: No answer makes the cost of a record fall by more than this.
 _FALL = 4
 #: Into so many batches for each worker the last input in sight is cut.
-SHARES = 4
+SHARES = 2
 #: What the ledger calls what was shown at the end of the last run: as ``"0.02 10"``.
 LEARNT = "learnt"
 #: No record is taken for quicker than this.
