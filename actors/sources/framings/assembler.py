@@ -241,3 +241,10 @@ class Assembler:
     def _line_at(self, before: int) -> int:
         """The line that so many newlines are before, from the border on."""
         return self._line + self._gap_lines + before if self._scanner.has_lines else -1
+
+
+def framing_changed(size: int) -> Fault:
+    """A range that was cut before is neither whole records nor one fault any more."""
+    return Fault("framing_changed", (
+        f"these {size} bytes were cut before with another framing, or other options of it, and are no whole records "
+        "now: give the file again under another name"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from actors.runtime.values import Chunk, Unit
 from actors.sources.cutter import HELD_BYTES, Cutter
-from actors.sources.framings.assembler import Assembler
+from actors.sources.framings.assembler import Assembler, framing_changed
 from actors.sources.framings.scanner import End, Scanner
 from actors.sources.streams import ByteStream, Fault
 from actors.sources.tail import Limits
@@ -111,9 +111,7 @@ class RecordCutter:
             return chunk
         if is_cut_off:
             return self._missing(size)
-        return self._assembler.give_up(size, Fault("framing_changed", (
-            f"these {size} bytes were cut before with another framing, or other options of it, and are no whole "
-            "records now: give the file again under another name")))
+        return self._assembler.give_up(size, framing_changed(size))
 
     def _missing(self, size: int) -> Chunk:
         """What is left of a recorded range that the file has no longer, or that ends in a fault."""

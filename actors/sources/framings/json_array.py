@@ -23,7 +23,9 @@ from actors.sources.framings.scanner import End, Item, Scanner
 #: Brackets may be in brackets so often; each takes a byte of memory, also in an element that is too long.
 MOST_DEEP = 10_000
 _SPACE, _GAP = re.compile(rb"[ \t\r\n]*+"), re.compile(rb"[ \t\r\n,]*+")
-_BRACKET, _ESCAPE, _WORD = re.compile(rb'["{}\[\]]'), re.compile(rb'["\\]'), re.compile(rb"[-+.0-9A-Za-z]*+")
+#: In an element: what has no brackets, with the strings that end.
+_FLAT = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_ESCAPE, _WORD = re.compile(rb'["\\]'), re.compile(rb"[-+.0-9A-Za-z]*+")
 _CLOSES = {ord("}"): ord("{"), ord("]"): ord("[")}
 _QUOTE, _BACKSLASH, _OPEN, _CLOSE = b'"\\[]'
 
@@ -140,10 +142,11 @@ class JsonArrayScanner(Scanner):
         return at + 1
 
     def _through_nest(self, data: bytes | bytearray, at: int, stop: int, base: int) -> int:
-        found = _BRACKET.search(data, at, stop)
-        if found is None:
+        at = self._past(_FLAT, data, at, stop)
+        if at == stop:
             return stop
-        at, byte = found.end(), data[found.start()]
+        byte = data[at]
+        at += 1
         if byte == _QUOTE:
             self._in = _In.NEST_TEXT
         elif byte in b"{[":

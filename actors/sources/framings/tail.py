@@ -16,10 +16,9 @@ import msgspec
 from actors.runtime.progress import progress
 from actors.runtime.values import Chunk, Unit
 from actors.sources.cutter import HELD_BYTES
-from actors.sources.framings.assembler import Assembler
+from actors.sources.framings.assembler import Assembler, framing_changed
 from actors.sources.framings.scanner import End, Scanner
 from actors.sources.marks import Mark
-from actors.sources.streams import Fault
 from actors.sources.tail import ANCHOR_BYTES, BLOCK_BYTES, Limits, Tail
 
 
@@ -78,7 +77,10 @@ class RecordTail(Tail):
                 return self._taken(fd, chunk)
         size = self._find(fd)
         self._require_the_same(fd)
-        chunk = None if size is None else self._range(fd, self._gap + size, End.CONTENT if ended else End.BORDER)
+        if size is None:
+            return None
+        is_all = ended and self.position + self._gap + size >= os.fstat(fd).st_size
+        chunk = self._range(fd, self._gap + size, End.CONTENT if is_all else End.BORDER)
         return chunk and self._taken(fd, chunk)
 
     def _forget(self) -> None:
@@ -152,9 +154,7 @@ class RecordTail(Tail):
                 self._draft = None
                 made = self._assembler()
                 made.buffer += os.pread(fd, min(size, HELD_BYTES), self.position)
-                chunk = made.give_up(size, Fault("framing_changed", (
-                    f"these {size} bytes were cut before with another framing, or other options of it, and are no "
-                    "whole records now: give the file again under another name")))
+                chunk = made.give_up(size, framing_changed(size))
             return self._taken(fd, chunk)
         return self._gone(end, f"the bytes {self.position} to {end} of this file were read before and not finished, "
                                "and are there no more: it was changed or deleted between two runs")
