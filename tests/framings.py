@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from actors.runtime.framing import RECORDS, records_in
 from actors.runtime.values import Chunk
@@ -33,13 +33,13 @@ class Framing(NamedTuple):
     pieces: Sequence[bytes]
     read: Callable[[bytes, int], list[Outcome]]
 
-    def set(self, most: int = MOST) -> dict[str, object]:
+    def set(self, most: int = MOST) -> dict[str, Any]:
         """The options, with the longest record."""
         return {**self.options, "max_record_bytes": most}
 
     def scanner(self, most: int = MOST) -> Scanner:
         """What is tested."""
-        return Files(pattern="x", **self.set(most)).scanner()  # type: ignore[arg-type]
+        return Files(pattern="x", **self.set(most)).scanner()
 
 
 def outcomes_of(chunks: Sequence[Chunk]) -> list[Outcome]:

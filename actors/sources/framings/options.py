@@ -102,9 +102,9 @@ class FramedOptions(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fie
 
     def framing_set(self) -> dict[str, Any]:
         """The options of the framing that are not the default, by name: for another source of the same content."""
-        own = msgspec.structs.asdict(self)
-        return {field.name: own[field.name] for field in msgspec.structs.fields(FramedOptions)
-                if own[field.name] != field.default}
+        own, shared = msgspec.structs.asdict(self), {field.name for field in msgspec.structs.fields(FramedOptions)}
+        return {field.name: own[field.name] for field in msgspec.structs.fields(type(self))
+                if field.name in shared and own[field.name] != field.default}
 
     def framed_as(self) -> str:
         """For ``describe``: ", framed as csv"; nothing for lines."""
