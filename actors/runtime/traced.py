@@ -74,7 +74,8 @@ class TracedOrigin(Origin):
         self._pieces: dict[_Place, _Piece] = {}
 
     def issue(
-        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE  # noqa: B008
+        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE,  # noqa: B008
+        may_cut: bool = False,
     ) -> None:
         """Open a batch; its trace begins, if it is sampled."""
         root = self._tracer.begin(
@@ -82,7 +83,7 @@ class TracedOrigin(Origin):
             bytes=len(chunk.data), fault=chunk.fault)
         if root is not None:
             self._pieces[_place(chunk)] = _Piece(_Trace(root), root)
-        super().issue(partition, chunk, blame, late)
+        super().issue(partition, chunk, blame, late, may_cut)
 
     def assign(self) -> Iterator[tuple[str, Batch, bytes]]:
         """Yield what to send; the headers of traced batches name their spans."""
@@ -139,10 +140,12 @@ class TracedOrigin(Origin):
         """Somebody died with a batch: it is suspect, split, or given up."""
         piece, batch = self._piece(key), self._find(key)
         if piece is not None and batch is not None:
-            piece.span.event("suspect", deaths=batch.blame.marks + 1, reason=instead[0][1].reason,
-                             detail=instead[0][1].detail.partition("\n")[0])
+            blame = instead[0][1]
+            if blame.reason:
+                piece.span.event("suspect", deaths=batch.blame.marks + 1, reason=blame.reason,
+                                 detail=blame.detail.partition("\n")[0])
             if piece.worker and not self.is_with_another(key):
-                self._fell(piece, instead[0][1].reason)
+                self._fell(piece, blame.reason or "it takes too long")
             if len(instead) > 1:
                 self._split(key, piece, [chunk for chunk, _ in instead])
         super().replace(key, instead)

@@ -40,7 +40,8 @@ from actors.runtime.topology import DEAD_LETTERS, expand
 from actors.runtime.tracing import OFF, Tracer
 from actors.runtime.worker import Work
 from actors.testing.faults import Faults
-from actors.testing.memory import MemoryReading, MemorySink, MemorySource, MemoryStore, UnorderedMemorySink, inline_sink
+from actors.testing.memory import MemorySink, MemorySource, MemoryStore, UnorderedMemorySink, inline_sink
+from actors.testing.reading_memory import Content, MemoryReading
 from actors.testing.simulated import SimulatedActor
 
 RUN = "run"
@@ -48,17 +49,19 @@ RUN = "run"
 _FAULT_RATE = 0.01
 #: Longest times in seconds for which an actor stands still or a link is held up: from a hiccup to an age.
 _PAUSES_S = (0.1, 1.0, 10.0)
-#: Steps without a closed batch after which nothing is going to happen any more.
-_PATIENCE_STEPS = 100_000
+#: Steps without a closed batch after which nothing is going to happen any more: more than the reader's patience, which
+#: doubles, may take when message after message is dropped.
+_PATIENCE_STEPS = 400_000
 _REPEATABLE = Batch | Part | Ack | Failed
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run is laid out, besides what the pipeline says itself."""
+    """How a run is laid out, besides what the pipeline says itself. ``batch_s``: 0: no time decides what is done."""
 
     batch_bytes: int
     workers: int
     fused: bool
+    batch_s: float = 0.0
 
 
 class World:
@@ -79,9 +82,10 @@ class World:
     """
 
     tracer: Tracer = OFF
+    units: Mapping[str, Content]
 
     def __init__(
-        self, pipeline: Pipeline, units: Mapping[str, bytes], folder: Path, shape: Shape, faults: Faults
+        self, pipeline: Pipeline, units: Mapping[str, Content], folder: Path, shape: Shape, faults: Faults
     ) -> None:
         self.rng = random.Random(faults.seed)
         self.pipeline = pipeline = completed(pipeline, "pipeline")
@@ -89,7 +93,7 @@ class World:
         self.units = dict(units)
         self.folder = folder
         self.faults = faults
-        self.now = 0.0
+        self.now = self._worked_s = 0.0
         self.done = False
         self.input_ended = False
         self.drained: set[str] = set()
@@ -217,6 +221,11 @@ class World:
         """Return the work of those who check, or something around it."""
         return work
 
+    def clock(self) -> float:
+        """What workers measure their work with: each time somebody looks at it, another time has passed."""
+        self._worked_s += self.rng.choice((0.0, 1e-6, 0.001, 0.02, 0.5)) if self.manifest.flow.batch_s else 0.0
+        return self._worked_s
+
     def next_size(self) -> int:
         """Size of the next batch: with faults another each time, so that a new reader would cut other ranges."""
         size = self.manifest.flow.batch_bytes
@@ -303,7 +312,7 @@ def _manifest(pipeline: Pipeline, folder: Path, shape: Shape) -> Manifest:
         windowed=pipeline.windows is not None, window=pipeline.window, emit_sinks=pipeline.emit_sinks,
         parser=ParserOptions(workers=shape.workers, fused=shape.fused), checker=CheckerOptions(workers=shape.workers),
         aggregator=pipeline.aggregator, budget=pipeline.budget,
-        flow=msgspec.structs.replace(pipeline.flow, batch_bytes=shape.batch_bytes))
+        flow=msgspec.structs.replace(pipeline.flow, batch_bytes=shape.batch_bytes, batch_s=shape.batch_s))
 
 
 def _component(kind: type) -> Component[Any]:
