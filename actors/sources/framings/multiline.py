@@ -94,7 +94,7 @@ class MultilineScanner(TextScanner):
             f"a record of {length} bytes is longer than {self.max_bytes} (max_record_bytes): its bytes are not kept"))
 
     def _ended(self, size: int) -> Item | None:
-        return self._record(size) if size > self._mark and self._is_between() else None
+        return self._record(size) if self._mark < size == self.looked and self._is_between() else None
 
     def _is_between(self) -> bool:
         return not self._is_inside and self.looked == self._line
