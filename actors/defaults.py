@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
@@ -48,5 +49,24 @@ def _require_values(function: Callable[..., Any] | None, part: str) -> None:
     """Make sure that a function returns what it makes of a record: a generator would be taken for that."""
     kind = "a generator (there is a yield in it)" if inspect.isgeneratorfunction(function) else (
         "an async function" if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function) else "")
+    said = _said_to_return(function)
+    if not kind and said is Generator:
+        kind = "one that is said to return a generator"
+    elif not kind and part == "route" and said is list:
+        kind = "one that is said to return a list"
     if kind:
-        raise ConfigError(f"{part}: expected a function that returns one value for a record, got {kind}: return it")
+        several = {"parse": ", or return Many([...]) for several values of one record",
+                   "route": ", or return a tuple of names for several sinks"}.get(part, "")
+        raise ConfigError(
+            f"{part}: expected a function that returns one value for a record, got {kind}: return it{several}")
+
+
+def _said_to_return(function: Callable[..., Any] | None) -> Any:
+    """The class of what a function returns for one record, by its annotation; None: it does not say."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    try:
+        kind = None if getattr(function, "__per_chunk__", False) else get_type_hints(function).get("return")
+    except Exception:  # an annotation that only a type checker sees, or nothing of the kind
+        return None
+    return get_origin(kind) or kind

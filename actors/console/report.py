@@ -62,7 +62,8 @@ _SAFE_WHEN_CUT = "files are not whole: give each whole file under the same name 
 class UnitReport(msgspec.Struct, frozen=True):
     """What became of one file. Of very many ``groups`` the largest are here, and how many there are.
 
-    ``late``: so many were written, and are in no window, for theirs were closed.
+    ``late``: so many were written, and are in no window, for theirs were closed. ``made``: how many things were made of
+    the records, each of which has one outcome: as many, unless ``parse`` returns ``Many`` or ``route`` several sinks.
     """
 
     name: str
@@ -81,6 +82,7 @@ class UnitReport(msgspec.Struct, frozen=True):
     note: str = ""
     groups_count: int = 0
     late: int = 0
+    made: int = 0
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -88,6 +90,7 @@ class Report(msgspec.Struct, frozen=True):
 
     ``journal``: the folder of the source's own files, which nobody has given it: they are shown together. ``target``:
     what ``thresher dlq`` is to be given for this state. Of what was given again: how many, and the first names.
+    ``made``: as in ``UnitReport``.
     """
 
     name: str
@@ -111,6 +114,7 @@ class Report(msgspec.Struct, frozen=True):
     refused: Some = Some()
     why_refused: str = ""
     failed_before: Some = Some()
+    made: int = 0
 
     def fields(self) -> dict[str, Any]:
         """As a map, for machines."""
@@ -156,7 +160,7 @@ def build(
         code=code, reason=reason, journal=manifest.source.load().journal_folder(),
         groups_count=groups.count, target=target or manifest.name, skipped=told.skipped, refused=told.refused,
         why_refused=told.why, failed_before=failed, loaded_again=_some(
-            unit.name for unit in units if unit.note.startswith(AGAIN)))
+            unit.name for unit in units if unit.note.startswith(AGAIN)), made=sum(unit.made for unit in reports))
 
 
 def _folded(
@@ -244,7 +248,12 @@ def _unit_report(unit: Unit, groups: Groups, is_done: bool) -> UnitReport:
         processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
         rejected=_with_prefix(counts, "rejected."), written=_with_prefix(counts, "written."), groups=groups.shown,
         problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()), groups_count=groups.count,
-        damage=unit.damage, note=unit.note, late=counts.get("late", 0))
+        damage=unit.damage, note=unit.note, late=counts.get("late", 0), made=_made_of(counts))
+
+
+def _made_of(counts: dict[str, int]) -> int:
+    """How many things were made of the records: of most one each."""
+    return counts.get("read", 0) - counts.get("many", 0) + counts.get("made", 0)
 
 
 def _verdict_of(unit: Unit, is_done: bool) -> str:
@@ -300,6 +309,9 @@ def render(report: Report) -> str:
             f"{number:,} {name.replace('_', '-')}" for name, number in report.outcomes.items() if number)
         rate = f" in {report.seconds:.1f} s ({report.records_per_s:,.0f} records/s)" if report.seconds else ""
         lines.append(f"read {report.read:,} records{rate}: {outcomes or 'nothing'}")
+        if report.made != report.read:
+            lines.append(f"made {report.made:,} of them: a record is dead-lettered if any of its is, else written if "
+                         "any is")
     lines += [f"{_files(some)} {what}: {', '.join(some.names)}{' …' if some.count > len(some.names) else ''}"
               for some, what in ((report.loaded_again, AGAIN), (report.skipped, "loaded before, skipped"),
                                  (report.refused, f"refused: {report.why_refused}"),
@@ -327,7 +339,7 @@ def _condensed(report: Report) -> list[UnitReport]:
             segments[0], name=f"{report.journal}, {count}", read=sum(unit.read for unit in segments),
             processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
             rejected=merged(unit.rejected for unit in segments), written=merged(unit.written for unit in segments),
-            late=sum(unit.late for unit in segments)))
+            late=sum(unit.late for unit in segments), made=sum(unit.made for unit in segments)))
     return units
 
 
@@ -340,6 +352,8 @@ def _unit_lines(unit: UnitReport) -> list[str]:
         lines += _group_lines(unit.groups, unit.groups_count)
         if unit.written and not unit.groups:
             lines.append("  written: " + ", ".join(f"{name} {number:,}" for name, number in unit.written.items()))
+        if unit.made != unit.read:
+            lines.append(f"  made: {unit.made:,} of {unit.read:,} records")
         if unit.late:
             lines.append(f"  late: {unit.late:,} of these are written, and in no window: theirs were closed")
         if unit.problem and unit.problem not in unit.verdict:

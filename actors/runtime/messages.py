@@ -15,7 +15,8 @@ from collections.abc import Iterable
 import msgspec
 
 #: Outcome counts: ``read``, ``written``, ``folded``, ``filtered``, ``dead_lettered``, ``written.SINK``,
-#: ``rejected.REASON``; and ``finish``: records with which the application asked for the end of the input.
+#: ``rejected.REASON``; ``many``: records that became several, and ``made``: what was made of those; and ``finish``:
+#: records with which the application asked for the end of the input.
 Counts = dict[str, int]
 #: The name of that last count. It goes no further than to the reader.
 FINISH = "finish"
@@ -86,7 +87,8 @@ class Batch(Message, frozen=True, tag="batch"):
 
 
 class Part(Message, frozen=True, tag="part"):
-    """What a batch holds for one fixed destination, be it nothing. Payload: the packed items, or none.
+    """What a batch holds for one fixed destination, be it nothing. Payload: the packed items, or none; and whose they
+    are, where some are of records that have several outputs.
 
     Attributes:
         count: number of items in the payload.
@@ -137,13 +139,19 @@ class Credit(Message, frozen=True, tag="credit"):
 
 
 class Ack(Message, frozen=True, tag="ack"):
-    """Everything made from this range is durable; ``counts`` says what became of its records."""
+    """Everything made from this range is durable; ``counts`` says what became of its records.
+
+    Attributes:
+        failed: from a writer: positions of records one of several outputs of which it has refused for good, each less
+            the one before it, the first less ``start``. They are not in ``counts``: see ``outputs.py``.
+    """
 
     partition: str
     start: int
     end: int
     epoch: int
     counts: Counts
+    failed: tuple[int, ...] = ()
 
     @property
     def id(self) -> BatchId:

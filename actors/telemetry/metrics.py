@@ -143,7 +143,7 @@ def _of_records(status: Status, sinks: Sequence[str]) -> Iterator[Metric]:
     outcomes = status.snapshot.outcomes
     yield CounterMetricFamily("thresher_records_read", "Records read, whose outcome is durable.",
                               value=outcomes.get("read", 0))
-    records = CounterMetricFamily("thresher_records", "Records by what became of them; each read has one outcome.",
+    records = CounterMetricFamily("thresher_records", "Records by what became of them; written: what each sink has.",
                                   labels=("outcome", "sink"))
     written = {name.partition(".")[2]: number for name, number in outcomes.items() if name.startswith("written.")}
     for sink, number in {**dict.fromkeys(sinks, 0), **written}.items():

@@ -35,7 +35,8 @@ class InlineResult(msgspec.Struct, frozen=True):
         dead_letters: what was rejected, in the order of input.
         folded: the numbers of each key; a key's member called ``unit`` is the unit's name.
         counts: the outcomes: ``read``, ``written``, ``written.SINK``, ``folded``, ``filtered``, ``dead_lettered``,
-            ``rejected.REASON``. Those that are 0 may be missing.
+            ``rejected.REASON``; ``many`` (records that became several, or none) and ``made`` (what was made of
+            those). Those that are 0 may be missing.
 
     Example::
 
