@@ -233,6 +233,7 @@ def _expect_places(chunk: Chunk) -> None:
         return
     assert chunk.lines >= 0, f"lines of a chunk of records: expected 0 or more: {chunk}"
     places = [chunk.start - chunk.offset + record.offset for record in records_in(chunk.data)]
+    assert not chunk.fault or len(places) < 2, f"a fault is one dead letter, of one record or none: {chunk}"
     assert places == sorted(set(places)), f"places that do not grow, {places}: {chunk}"
     assert all(chunk.start <= place < chunk.end for place in places), f"places beyond the range, {places}: {chunk}"
 

@@ -130,7 +130,7 @@ def _of_records(chunk: Chunk, wrong: str) -> Chunk:
     lines = {"records without lines": 0, "records not counted": -1}.get(wrong, chunk.data.count(b"\n"))
     shift = chunk.start if wrong == "records elsewhere" else 0
     return msgspec.structs.replace(chunk, offset=chunk.offset - shift, data=pack_records(records), lines=lines,
-                                   framing=RECORDS)
+                                   framing=RECORDS, fault="torn" if wrong == "records in a fault" else "")
 
 
 class OfGood(SourceContract):
@@ -182,6 +182,7 @@ WRONG = [
     ("records without lines", "test_each_chunk_begins_where_the_last_one_ended"),
     ("records not counted", "test_each_chunk_begins_where_the_last_one_ended"),
     ("records elsewhere", "test_each_chunk_begins_where_the_last_one_ended"),
+    ("records in a fault", "test_each_chunk_begins_where_the_last_one_ended"),
 ]
 
 
