@@ -140,3 +140,27 @@ def test_a_stream_that_is_cut_off_has_its_whole_records_and_one_fault(framing: F
     assert again[:-1] == before
     assert (again[-1].start, again[-1].end, again[-1].fault) == (
         last.start, last.end, last.fault)
+
+
+NULS = [bytes(size) for size in (1, 63, 64, 100, 511, 512, 4095, 4096, 5000)]
+
+
+@pytest.mark.parametrize("framing", [FRAMINGS["csv"], FRAMINGS["csv with a header"], FRAMINGS["multiline"]])
+@few
+@given(data=st.data())
+def test_holes_are_the_same_in_any_blocks_and_from_any_border(framing: Framing, data: st.DataObject) -> None:
+    pieces = st.one_of(st.sampled_from(list(framing.pieces)), st.sampled_from(NULS))
+    content = b"".join(data.draw(st.lists(pieces, max_size=20)))
+    most = data.draw(st.sampled_from([10, 1000, 10_000]))
+    chunks = cut(framing, content, [100_000], 100_000, most=most)
+    expect_whole(framing, chunks, content)
+    blocks = st.lists(st.integers(1, 3000), min_size=1, max_size=5)
+    found = outcomes_of(chunks)
+    assert outcomes_of(cut(framing, content, data.draw(blocks), data.draw(st.integers(1, 5000)), most=most)) == found
+    for border in {chunk.offset for chunk in chunks}:
+        rest = cut(framing, content, data.draw(blocks), 100, border, content.count(b"\n", 0, border), most=most)
+        assert outcomes_of(rest) == [each for each in found if each.offset >= border]
+    recorded = [(chunk.offset, chunk.end - BASE) for chunk in chunks]
+    again = cut(framing, content, data.draw(blocks), 100, recorded=recorded, most=most)
+    assert [(chunk.offset, chunk.end - BASE) for chunk in again] == recorded
+    assert outcomes_of(again) == found
