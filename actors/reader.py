@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from actors.runtime import poison
 from actors.runtime.actor import Post
 from actors.runtime.anchor import Anchor
+from actors.runtime.assigned import Assigned
 from actors.runtime.budget import ErrorWindow
 from actors.runtime.durations import Ages, Silence
 from actors.runtime.errors import Retryable
-from actors.runtime.events import FAILED, OVER_BUDGET
+from actors.runtime.events import OVER_BUDGET
 from actors.runtime.leaving import Leaving
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
@@ -41,15 +42,14 @@ from actors.runtime.messages import (
     Suspect,
 )
 from actors.runtime.ports import Source
+from actors.runtime.suspects import Suspects
 from actors.runtime.topology import fixed_destinations
 from actors.runtime.traced import make_origin
 from actors.runtime.trouble import Trouble
-from actors.runtime.values import FILE_LOST, Chunk
+from actors.runtime.values import FILE_LOST, SOURCE_LOST, Chunk
 
 #: Seconds between two commits of positions while batches are under way.
 COMMIT_S = 0.25
-#: So many records may kill their workers, or make them hang, whatever the error rate.
-FEW_RECORDS = 10
 #: So many bytes are issued in one turn, about, when chunks are small: what a turn costs is shared by small files.
 TURN_BYTES = 64 * 1024
 #: And so many while every worker has enough in hand: they wait for nothing, and the chunks for the disk once.
@@ -77,15 +77,17 @@ class Reader:
     def __init__(self, post: Post, manifest: Manifest, ledger: Ledger, source: Source) -> None:
         self._post = post
         self._flow = manifest.flow
-        self._max_error_rate = manifest.budget.max_error_rate
         self._errors = ErrorWindow(manifest.budget)
         self._ledger = ledger
         self._source = source
-        self._leaving = Leaving(ledger, source, self._max_error_rate, manifest.dry, self._commit)
+        self._leaving = Leaving(ledger, source, manifest.budget.max_error_rate, manifest.dry, self._commit)
         self._fixed = fixed_destinations(manifest)
         self._present: dict[str, Member] = {}
         self._generations: dict[str, int] = {}
         self._origin = make_origin(post.tracer, post.generation, self._flow.window_batches, self._flow.window_bytes)
+        self._assigned = Assigned(ledger, source, self._origin, manifest.folds, self._close_what_is_acked, self._commit)
+        self._suspects = Suspects(ledger, self._origin, manifest.budget.max_error_rate, self._assigned.is_void,
+                                  self._stop)
         self._next: Chunk | None = None
         self._shared = ""
         #: Chunks that may still be taken from the source, once a signal has asked for the end.
@@ -94,7 +96,6 @@ class Reader:
         self._told = False
         #: Descriptor to be called for, besides messages.
         self.wake: int | None = None
-        self._given_up = 0
         self._is_new = True
         self._epoch_due = False
         self._run = manifest.run
@@ -126,7 +127,7 @@ class Reader:
         elif isinstance(message, Hold):
             self._origin.hold(message.address, message.on)
         elif isinstance(message, Suspect):
-            self._blame(message)
+            self._suspects.blame(message, self._post.slot.records)
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
         """Deliver again what the dead had in hand; everything open, when an ordered consumer has a new generation."""
@@ -143,17 +144,26 @@ class Reader:
                 self._epoch_due |= before != member.generation
 
     def work(self, now: float) -> float | None:
-        """Close what is acknowledged, read one chunk, deliver, commit when it is time."""
+        """Keep the source alive, close what is acknowledged, read one chunk, deliver, commit when it is time."""
+        return self._assigned.sooner(self._work(now), now)
+
+    def _work(self, now: float) -> float | None:
         self.wake = None
-        if wait_s := self._trouble.wait_s(now):
-            return wait_s
         slot = self._post.slot
-        slot.phase("WORK")  # a rename, too, can hang
+        slot.phase("WORK")  # a rename, too, can hang, and whatever keeps a source alive
         try:
+            self._assigned.turn(now)
+            if wait_s := self._trouble.wait_s(now):
+                slot.phase("RETRY")
+                return wait_s
+            if self._next is not None and self._assigned.is_gone(self._next.unit):
+                self._next = None  # it is unread
             if self._is_new:
                 self._go_on_from_before()
             self._close(now)
             self._take_note_of_the_roster()
+            if self._may_read():
+                self._assigned.require()
             issued = self._issue_some(now)
             if not issued and not len(self._origin):
                 self._leaving.finish()  # nothing else is to come; the end of a unit may have become known only now
@@ -201,26 +211,9 @@ class Reader:
     def close(self) -> None:
         """Commit the last positions and close everything."""
         with contextlib.suppress(sqlite3.OperationalError):  # a full disk: what is not committed is done again
+            self._commit()
             self._ledger.close_file()
         self._source.close()
-
-    def _blame(self, death: Suspect) -> None:
-        """A worker died with a batch in hand: mark it, split it, or give its one record up."""
-        suspect = self._origin.suspect(death.id)
-        if suspect is None:
-            return
-        chunk, before = suspect
-        instead = poison.blame(chunk, before, death.reason, death.detail)
-        if poison.is_hopeless(*instead[0]):
-            self._stop(FAILED, f"a dead letter of {chunk.source} (line {chunk.line}) killed its worker, "
-                       f"{instead[0][1].marks} deaths in all; the last: {death.detail.splitlines()[0]}")
-        self._ledger.blamed(instead)  # durable with the flush before the next delivery
-        self._origin.replace(death.id, instead)
-        if instead[0][0].fault and not chunk.fault:
-            self._given_up += 1
-            if self._given_up > max(FEW_RECORDS, self._max_error_rate * self._post.slot.records):
-                self._stop(FAILED, f"{self._given_up} records killed their workers or made them hang, of "
-                           f"{self._post.slot.records} that were finished; the last: {death.detail.splitlines()[0]}")
 
     def _stop(self, code: int, reason: str) -> None:
         """Give up: what is under way is not waited for, a later run resumes it."""
@@ -239,17 +232,22 @@ class Reader:
             self._ledger.keep(FINISH, self._run)  # should this reader die, the next one need not be asked again
             self._source.stop()
 
-    def _close(self, now: float) -> None:
-        closed = self._origin.advance()
-        for chunk, counts in closed:
+    def _close_what_is_acked(self, now: float) -> None:
+        for chunk, counts in self._origin.advance():
+            age_s = self._ages.closed(chunk, now)
+            if self._assigned.is_void(chunk.unit):
+                continue
             self._ledger.close(chunk, counts)
-            if (age_s := self._ages.closed(chunk, now)) is not None:
+            if age_s is not None:
                 self._post.slot.took(age_s)
             exceeded = self._errors.add(counts.get("dead_lettered", 0), counts.get("read", 0), now)
             if exceeded and not self._told:
                 self._stop(OVER_BUDGET, exceeded)
             self._post.slot.batches += 1
             self._post.slot.records += counts.get("read", 0)
+
+    def _close(self, now: float) -> None:
+        self._close_what_is_acked(now)
         if now >= self._commit_at:
             self._leaving.finish()
             self._commit()
@@ -280,14 +278,15 @@ class Reader:
             if not self._may_read():
                 return 0
             self._next = self._source.read()
-            if self._next is None:
+            if self._next is None or self._assigned.is_gone(self._next.unit):
+                self._next = None
                 return 0
             self._reads -= 1
         chunk = self._next
         if not self._may_follow(chunk):
             return 0
-        if chunk.fault == FILE_LOST:
-            self._post.tell(Lost(chunk.source, chunk.start, chunk.end))
+        if chunk.fault in (FILE_LOST, SOURCE_LOST):
+            self._post.tell(Lost(chunk.source, chunk.start, chunk.end, chunk.fault))
         blame = self._ledger.issue(chunk)
         late = self._ledger.late_in(chunk)
         self._ages.issued(chunk, now)
@@ -352,6 +351,7 @@ class Reader:
     def _commit(self) -> None:
         self._ledger.commit()
         self._origin.committed()
+        self._assigned.committed()
 
     def _watch_the_silence(self, now: float) -> None:
         """Deliver again, and ask for credit anew, when nothing has moved for long."""

@@ -8,7 +8,7 @@ from thresher._lazy import lazy
 
 if TYPE_CHECKING:
     from actors.runtime.ports import Source, SourceOptions, UnitLedger
-    from actors.runtime.values import Chunk, Unit
+    from actors.runtime.values import Chunk, Revoked, Unit
     from actors.sources.directory import Directory
     from actors.sources.files import Files
     from actors.sources.stdin import Stdin
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy(__name__, {
         "actors.runtime.ports": ("Source", "SourceOptions", "UnitLedger"),
-        "actors.runtime.values": ("Chunk", "Unit"),
+        "actors.runtime.values": ("Chunk", "Revoked", "Unit"),
         "actors.sources.directory": ("Directory",),
         "actors.sources.files": ("Files",),
         "actors.sources.stdin": ("Stdin",),
@@ -24,4 +24,4 @@ else:
     })
 
 __all__ = [
-    "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger"]
+    "Chunk", "Directory", "Files", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger"]

@@ -5,11 +5,18 @@ Pure: no clock, no socket, no file.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
+
+import msgspec
 
 from actors.runtime.messages import BatchId, Counts, Span
 from actors.runtime.poison import Blame
 from actors.runtime.values import Chunk
+
+#: Of a batch that was never refused.
+NOTHING_LATE: Mapping[int, int] = MappingProxyType({})
 
 
 class State(Enum):
@@ -41,6 +48,15 @@ class Open:
         self.state = State.QUEUED
         self.worker = ""
         self.counts: Counts = {}
+
+    def empty(self, epoch: int) -> None:
+        """Nothing is in it any more; what answers a delivery before this epoch is void."""
+        self.chunk = msgspec.structs.replace(
+            self.chunk, data=b"", fault="", detail="", lines=0, prefix="", framing="", only="")
+        self.since = epoch
+        self.counts = {}
+        self.late.clear()
+        self.fell = False
 
 
 class Partition:

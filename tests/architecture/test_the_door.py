@@ -23,7 +23,7 @@ PUBLIC = {
         "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with",
         "drop", "per_chunk", "progress", "run", "identity"},
     "thresher.sources": {
-        "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger"},
+        "Chunk", "Directory", "Files", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger"},
     "thresher.sinks": {
         "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Packed", "Payload", "Refusal",
         "Sink", "SinkOptions", "Sql", "Stdout"},

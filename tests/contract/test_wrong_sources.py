@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
-from actors.runtime.values import Chunk, Unit
+from actors.runtime.values import Chunk, Revoked, Unit
 from actors.testing import SourceContract
 
 RECORDS = [b"record %d" % number for number in range(40)]
@@ -60,14 +61,26 @@ def _local() -> type[Good]:
     return Local
 
 
+class Moving(Good, frozen=True, kw_only=True):
+    """Its unit is taken away as long as there is a file that says so; where it is committed is in another."""
+
+    def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> Source:
+        return MovingReading(self, ledger, batch_bytes)
+
+    def moves(self) -> bool:
+        return self.wrong != "moves unsaid"
+
+
 KINDS: dict[str, Any] = {"melting": Melting, "local": _local(), "unsaid": Unsaid, "changing": Changing}
+#: What only a source can do wrong whose unit moves.
+MOVES = ("moves", "moves unsaid", "moves from the start", "goes on", "said twice")
 
 
 class Reading(Source):
     def __init__(self, options: Good, ledger: UnitLedger, batch_bytes: int) -> None:
         self.wrong, self.ledger, self.batch_bytes = options.wrong, ledger, batch_bytes
         self.file = Path(options.folder) / "input"
-        self.unit = ledger.begin("x", "x")
+        self.unit = ledger.begin("x", "x", alone=isinstance(options, Moving))
         self.at = 0 if self.wrong == "from the start" else self.unit.low
         self.line = self.unit.lines + 1
         self.recorded = deque(() if self.wrong == "cut anew" else ledger.boundaries(self.unit))
@@ -88,6 +101,11 @@ class Reading(Source):
                       data[:50] if self.wrong == "loses" else data)
         self.line += data.count(b"\n")
         return chunk
+
+    def tick(self, now: float) -> float | None:
+        if self.wrong == "tick reads":
+            self.read()
+        return now - 1 if self.wrong == "ticks late" else None
 
     def finished(self, unit: Unit) -> None:
         if self.wrong == "finished":
@@ -114,12 +132,45 @@ class Reading(Source):
         self.closed = True
 
 
+class MovingReading(Reading):
+    """The same, with a unit that may be taken away."""
+
+    def __init__(self, options: Good, ledger: UnitLedger, batch_bytes: int) -> None:
+        super().__init__(options, ledger, batch_bytes)
+        self.wanted = Path(options.folder) / "wanted"
+        self.low = self.unit.low
+        self.is_said = self.is_gone = False
+
+    def tick(self, now: float) -> float | None:
+        if self.is_gone and not self.wanted.exists():
+            self.low = 0 if self.wrong == "moves from the start" else self.low
+            self.is_gone = self.is_said = False
+            self.unit = self.ledger.begin("x", "x", alone=True, after=(self.low, DATA.count(b"\n", 0, self.low)))
+            self.at, self.line, self.recorded = self.low, self.unit.lines + 1, deque()
+        return now + 1
+
+    def revoked(self) -> list[Revoked]:
+        is_wanted = self.wanted.exists() or (self.wrong == "moves unsaid" and self.at >= len(DATA))
+        if not is_wanted or self.is_gone or (self.is_said and self.wrong != "said twice"):
+            return []
+        self.is_said = True
+        return [Revoked((self.unit,))]
+
+    def released(self, units: Sequence[Unit]) -> None:
+        self.is_gone, self.low = True, self.unit.low
+
+    def read(self) -> Chunk | None:
+        return None if (self.is_said and self.wrong != "goes on") or self.is_gone else super().read()
+
+
 class OfGood(SourceContract):
     __test__ = False
     wrong = ""
 
     def options(self, folder: Path) -> SourceOptions:
         (folder / "input").touch()
+        if self.wrong in MOVES:
+            return Moving(folder=str(folder), wrong=self.wrong)
         kind = KINDS.get(self.wrong)
         if kind is None:
             return Good(folder=str(folder), wrong=self.wrong)
@@ -128,6 +179,12 @@ class OfGood(SourceContract):
 
     def records(self) -> list[bytes]:
         return RECORDS
+
+    def take_away(self, folder: Path, source: Source) -> None:
+        (folder / "wanted").touch()
+
+    def bring_back(self, folder: Path, source: Source) -> None:
+        (folder / "wanted").unlink()
 
     def put_away(self, folder: Path) -> bool:
         return not (folder / "input").exists()
@@ -151,6 +208,12 @@ WRONG = [
     ("failed", "test_what_has_failed_is_left_where_it_is"),
     ("from the start", "test_to_stop_ends_it_and_nothing_that_it_accepted_is_lost"),
     ("progress", "test_progress_only_grows"),
+    ("ticks late", "test_a_tick_may_come_at_any_time_and_says_when_the_next_has_to"),
+    ("tick reads", "test_a_tick_may_come_at_any_time_and_says_when_the_next_has_to"),
+    ("moves unsaid", "test_units_are_taken_away_only_when_the_options_say_that_they_move"),
+    ("moves from the start", "test_what_is_taken_away_is_handed_out_no_more_and_goes_on_where_it_was_committed"),
+    ("goes on", "test_what_is_taken_away_is_handed_out_no_more_and_goes_on_where_it_was_committed"),
+    ("said twice", "test_what_is_taken_away_is_handed_out_no_more_and_goes_on_where_it_was_committed"),
     ("close", "test_closing_twice_is_harmless"),
     ("check", "test_a_check_changes_nothing"),
 ]
@@ -162,9 +225,10 @@ def run(wrong: str, test: str, folder: Path) -> None:
     getattr(contract, test)(folder)
 
 
+@pytest.mark.parametrize("wrong", ["", "moves"])
 @pytest.mark.parametrize("test", TESTS)
-def test_the_good_one_passes(test: str, tmp_path: Path) -> None:
-    run("", test, tmp_path)
+def test_the_good_ones_pass(test: str, wrong: str, tmp_path: Path) -> None:
+    run(wrong, test, tmp_path)
 
 
 @pytest.mark.parametrize(("wrong", "test"), WRONG)
