@@ -103,7 +103,7 @@ class Assigned:
         """Make sure that the source can be read.
 
         Raises:
-            Retryable: its last tick, or what it was told last, did not reach its outside system.
+            Retryable: its last tick did not reach its outside system.
         """
         if self._problem is not None:
             raise self._problem
@@ -120,10 +120,8 @@ class Assigned:
         """The ledger has committed: the source may tell whoever keeps positions outside."""
         if type(self._source).committed is Source.committed:
             return
-        try:
+        with contextlib.suppress(Retryable):
             self._source.committed([unit for unit in self._ledger.taken_up() if unit.status == "reading"])
-        except Retryable as problem:
-            self._problem = problem
 
     def sooner(self, wait_s: float | None, now: float) -> float | None:
         """How long the reader may wait, when it would wait so long for everything else."""

@@ -249,7 +249,7 @@ class Source(Protocol):
     def released(self, units: Sequence[Unit]) -> None:
         """Units that were revoked are let go, drained or not: what lies below ``low`` of each is durable and committed,
         and nothing else of it ever will be by this run. Say so to whoever gives them out. One that comes back is begun
-        behind what its next owner has done (``begin`` with ``after``)."""
+        behind what its next owner has done (``begin`` with ``after``). It is said once."""
         return
 
     def committed(self, units: Sequence[Unit]) -> None:
@@ -257,7 +257,7 @@ class Source(Protocol):
         outside may be told. By default nobody is.
 
         Raises:
-            Retryable: the keeper cannot be reached; it is told with the next commit.
+            Retryable: the keeper cannot be reached. Nothing comes of that: it is told with the next commit.
         """
         return
 

@@ -166,6 +166,19 @@ def test_the_source_is_told_of_each_commit_what_is_committed(stage: Shifted) -> 
     assert stage.row().low == 2
 
 
+def test_that_nobody_can_be_told_of_a_commit_holds_nothing_up(stage: Shifted) -> None:
+    def fails(units: Sequence[Unit]) -> None:
+        raise Retryable("broker 127.0.0.1:1: no answer")
+
+    stage.source.committed = fails  # type: ignore[method-assign]
+    stage.source.come("1")
+    stage.work()
+    stage.ack()
+    stage.source.come("2")
+    stage.work()
+    assert (stage.row().low, len(stage.batches), stage.post.slot.note) == (2, 1, "")
+
+
 def test_what_is_revoked_is_drained_committed_and_then_released_while_all_else_goes_on(stage: Shifted) -> None:
     stage.source.come("1", "2")
     stage.source.come("3", unit="b")
