@@ -35,9 +35,9 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from actors.runtime.errors import ConfigError, Retryable
-from actors.runtime.framing import RECORDS, records_in
 from actors.runtime.ledger import Ledger
 from actors.runtime.origin import Origin
+from actors.runtime.pieces import record_count
 from actors.runtime.ports import Source
 from actors.runtime.values import HANDED_OVER, Chunk, Revoked, Unit
 
@@ -99,13 +99,13 @@ class Assigned:
                 del self._void[key]
                 self._ledger.handed_over.forget(key)
 
-    def require(self) -> None:
-        """Make sure that the source can be read.
+    def require(self, may_read: bool) -> None:
+        """Make sure that the source can be read, if it may be.
 
         Raises:
             Retryable: its last tick did not reach its outside system.
         """
-        if self._problem is not None:
+        if may_read and self._problem is not None:
             raise self._problem
 
     def is_gone(self, unit: int) -> bool:
@@ -179,7 +179,7 @@ class Assigned:
         before = self._origin.void(partition)
         tip = self._origin.tip(partition)
         end = self._issue_void(unit, partition, self._ledger.boundaries(unit), unit.low if tip is None else tip)
-        self._ledger.hand_over(unit, end, sum(map(_records_of, before)), is_lost)
+        self._ledger.hand_over(unit, end, sum(1 if chunk.fault else record_count(chunk) for chunk in before), is_lost)
         if self._origin.is_open(partition):
             self._void[unit.id] = partition
         else:
@@ -192,13 +192,3 @@ class Assigned:
                 self._origin.issue(partition, Chunk(unit.id, unit.name, start, end, start - unit.base, 0, b"", lines=0))
                 at = end
         return at
-
-
-def _records_of(chunk: Chunk) -> int:
-    if chunk.fault:
-        return 1
-    if chunk.framing == RECORDS:
-        return len(records_in(chunk.data))
-    newlines = chunk.data.count(b"\n") if chunk.lines < 0 else chunk.lines
-    return newlines + (not chunk.data.endswith(b"\n") and bool(chunk.data))
-

@@ -25,8 +25,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from actors.runtime.at_hand import AtHand, is_alone
 from actors.runtime.database import open_database, transaction
 from actors.runtime.given_again import Given
@@ -34,7 +32,7 @@ from actors.runtime.handed_over import HandedOver
 from actors.runtime.messages import Counts, merge
 from actors.runtime.poison import REASONS, Blame
 from actors.runtime.units import ANY_RUN as ANY_RUN
-from actors.runtime.units import COLUMNS, FACTS, LATE, RECORD, SAVE, STEPS, last_used, unit_of
+from actors.runtime.units import COLUMNS, FACTS, LATE, RECORD, SAVE, STEPS, last_used, row_of, unit_of
 from actors.runtime.units import read_units as read_units
 from actors.runtime.values import HANDED_OVER, SOURCE_LOST, Chunk, Unit
 
@@ -103,8 +101,14 @@ class Ledger:
         """Ranges issued beyond ``unit.low`` and not committed, in order."""
         if unit.id in self._begun and unit.id >= self._first_id:
             return []  # it is new
-        return self._connection.execute(
+        ranges = self._connection.execute(
             'SELECT start, "end" FROM issued WHERE unit=? AND start>=? ORDER BY start', (unit.id, unit.low)).fetchall()
+        self._at_hand.was_issued(unit.id, ranges)
+        return ranges
+
+    def is_repeated(self, chunk: Chunk) -> bool:
+        """Whether a chunk is one of the ``boundaries`` that its source was given."""
+        return self._at_hand.is_repeated(chunk.unit, chunk.start)
 
     def end(self, unit: Unit, position: int) -> None:
         """The unit was read to its end, which is at ``position``."""
@@ -200,6 +204,10 @@ class Ledger:
         """Whether anything waits for a commit."""
         return bool(self._dirty)
 
+    def is_flushed(self) -> bool:
+        """Whether all boundaries that were recorded are durable."""
+        return not (self._issued or self._facts or self._refused)
+
     def issue(self, chunk: Chunk) -> Blame:
         """Record the range of a chunk; call ``flush`` before anything can come of it. Return its blame so far."""
         blame = self._blamed.get((chunk.unit, chunk.start, chunk.end), Blame())
@@ -292,10 +300,7 @@ class Ledger:
         units = [self._at_hand.units[key] for key in changed]
         with transaction(self._connection) as connection:
             connection.executemany(SAVE, [
-                (self._run, self._at_hand.partitions[unit.id], unit.id, unit.name, unit.fingerprint, unit.base,
-                 unit.low, unit.lines, unit.end, unit.status, msgspec.json.encode(unit.counts).decode(), unit.problem,
-                 unit.damage, unit.note, unit.prefix, unit.content)
-                for unit in units])
+                row_of(self._run, self._at_hand.partitions[unit.id], unit) for unit in units])
             connection.executemany(RECORD, [
                 (unit, start, end, blame.marks, blame.reason, blame.detail)
                 for unit, start, end, blame in self._issued])

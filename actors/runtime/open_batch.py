@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from actors.runtime.messages import BatchId, Counts, Span
+from actors.runtime.messages import Batch, BatchId, Counts, Span
 from actors.runtime.poison import Blame
 from actors.runtime.values import Chunk
 
@@ -48,6 +48,20 @@ class Open:
         self.state = State.QUEUED
         self.worker = ""
         self.counts: Counts = {}
+
+    def header(
+        self, partition: str, low: int, *, epoch: int, roster: int, roll: int, active: tuple[int, ...],
+        anchor: int | None, give_back_s: float
+    ) -> Batch:
+        """What is said of it when it is delivered; what the origin says of all batches is given."""
+        chunk = self.chunk
+        is_one = chunk.fault or chunk.only or self.blame.marks  # the marked are cut by their deaths
+        return Batch(
+            partition=partition, start=chunk.start, end=chunk.end, epoch=epoch, low=low, roster=roster,
+            unit=chunk.unit, source=chunk.source, offset=chunk.offset, line=chunk.line, fault=chunk.fault,
+            detail=chunk.detail, lines=chunk.lines, roll=roll, active=active,
+            anchor=0 if anchor is None and self.timeless else anchor, late=tuple(sorted(self.late.items())),
+            framing=chunk.framing, only=chunk.only, give_back_s=0.0 if is_one else give_back_s)
 
     def empty(self, epoch: int) -> None:
         """Nothing is in it any more; what answers a delivery before this epoch is void."""

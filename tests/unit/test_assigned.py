@@ -11,6 +11,9 @@ from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.ledger import Ledger, read_units
 from actors.runtime.mailbox import SUPERVISOR
 from actors.runtime.messages import Ack, Batch, Hold, Lost, Member, Suspect
+from actors.runtime.ports import Source
+from actors.runtime.sizing import Sizing
+from actors.runtime.supply import Supply
 from actors.runtime.values import HANDED_OVER, SOURCE_LOST, Chunk, Revoked, Unit
 from tests.stage import RUN, WORKER, Stage, Taps
 
@@ -27,6 +30,7 @@ class Shifting(Taps):
         self.let_go: list[tuple[str, int]] = []
         self.told: list[tuple[str, int]] = []
         self.lost: list[Chunk] = []
+        self.taken: set[str] = set()
 
     def tick(self, now: float) -> float | None:
         self.ticks.append(now)
@@ -44,12 +48,17 @@ class Shifting(Taps):
         self.told += [(unit.name, unit.low) for unit in units]
 
     def read(self) -> Chunk | None:
-        return self.lost.pop() if self.lost else super().read()
+        if self.lost:
+            return self.lost.pop()
+        while self.lines and self.lines[0][0] in self.taken:
+            self.lines.popleft()
+        return super().read()
 
     def unit(self, name: str = "a") -> Unit:
         return self.at[name][0]
 
     def revoke(self, *names: str, until: float = 1e9, is_lost: bool = False) -> None:
+        self.taken.update(names)
         self.news.append(Revoked(tuple(map(self.unit, names)), until, is_lost))
 
 
@@ -197,16 +206,55 @@ def test_what_is_revoked_is_drained_committed_and_then_released_while_all_else_g
     assert stage.source.told[-1] == ("b", 0)
 
 
-def test_what_was_read_and_not_issued_of_a_revoked_unit_is_unread(stage: Shifted) -> None:
-    stage.source.come(*"1234")
+def test_nothing_is_issued_of_a_unit_that_is_being_let_go_whatever_its_source_hands_out(stage: Shifted) -> None:
+    stage.source.come("1")
     stage.work()
     stage.source.revoke("a")
-    for _ in range(3):
-        stage.ack()
+    stage.source.taken.clear()
+    stage.source.come("2", "3")
     stage.work()
-    assert stage.source.let_go == [("a", 6)]
-    assert stage.batches == []
-    assert stage.row().counts == {"read": 3, "written": 3}
+    assert len(stage.batches) == 1
+    stage.source.lines.clear()
+    stage.ack()
+    stage.work()
+    assert stage.source.let_go == [("a", 2)]
+    assert stage.row().counts == {"read": 1, "written": 1}
+
+
+def test_what_was_read_and_not_issued_of_a_unit_that_is_gone_is_unread() -> None:
+    class Two(Source):
+        given = [Chunk(unit, "a", 0, 4, 0, 1, b"1\n2\n") for unit in (1, 2)]
+
+        def read(self) -> Chunk | None:
+            return self.given.pop(0) if self.given else None
+
+    supply = Supply(Two(), Sizing(0.0), lambda chunk: False)
+    first = supply.next(0, 1, 1)
+    assert first is not None and first.unit == 1
+    supply.unread(lambda unit: unit == 2)
+    assert supply.next(0, 1, 1) is first
+    supply.unread(lambda unit: unit == 1)
+    assert supply.is_empty()
+    second = supply.next(0, 1, 1)
+    assert second is not None and second.unit == 2
+
+
+def test_the_rest_of_a_chunk_that_is_issued_piece_by_piece_is_unread_too() -> None:
+    class One(Source):
+        given = [Chunk(1, "a", 0, 80, 0, 1, b"1\n" * 40)]
+
+        def read(self) -> Chunk | None:
+            return self.given.pop(0) if self.given else None
+
+    sizing = Sizing(0.2)
+    supply = Supply(One(), sizing, lambda chunk: False)
+    sizing.learn(10, 10.0, is_certain=True)
+    piece = supply.next(0, 1, 1)
+    assert piece is not None and len(piece.data) < 80
+    supply.was_issued()
+    assert not supply.is_empty()
+    supply.unread(lambda unit: True)
+    assert supply.is_empty() and supply.next(0, 1, 1) is None
 
 
 def test_what_is_open_when_the_time_is_over_is_void_and_late_answers_change_nothing(stage: Shifted) -> None:
