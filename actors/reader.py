@@ -93,8 +93,7 @@ class Reader:
         self._instead = Instead(post, manifest, ledger, self._origin, self._sizing, self._stop)
         self._checkers = 0 if manifest.parser.fused else manifest.checker.workers
         self._shared = ""
-        self._finishing = False
-        self._told = False
+        self._finishing = self._told = False
         #: Descriptor to be called for, besides messages.
         self.wake: int | None = None
         self._is_new = True
@@ -285,7 +284,8 @@ class Reader:
         blame = self._ledger.issue(chunk)
         late = self._ledger.late_in(chunk)
         self._ages.issued(chunk, now)
-        self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame, late)
+        may_cut = not (chunk.fault or chunk.only or self._ledger.is_repeated(chunk))
+        self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame, late, may_cut)
         self._supply.was_issued()
         return max(1, len(chunk.data))
 

@@ -32,12 +32,14 @@ class Open:
     """One open batch. The halves of one that is split keep its ``turn`` (order of issue), and what is ``late``.
 
     ``since``: the epoch from which on it was delivered as it is now; what answers an earlier delivery is void.
-    ``fell``: somebody died with it, and nobody has been told to suspect it since.
+    ``fell``: somebody died with it, and nobody has been told to suspect it since. ``deliveries``: how many there were.
+    ``may_cut``: no reader before this one has delivered it, and it is not to stay whole.
     """
 
-    __slots__ = ("blame", "chunk", "counts", "fell", "late", "since", "span", "state", "timeless", "turn", "worker")
+    __slots__ = ("blame", "chunk", "counts", "deliveries", "fell", "late", "may_cut", "since", "span", "state",
+                 "timeless", "turn", "worker")
 
-    def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, int], since: int) -> None:
+    def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, int], since: int, may_cut: bool) -> None:
         self.chunk = chunk
         self.blame = blame
         self.turn = turn
@@ -48,20 +50,26 @@ class Open:
         self.state = State.QUEUED
         self.worker = ""
         self.counts: Counts = {}
+        self.deliveries = 0
+        self.may_cut = may_cut
+
+    def may_return(self) -> bool:
+        """Whether who has it may give it back, to be cut: of what was delivered before, something may have come, and a
+        sink that has refused a record of it would refuse it again, in a piece."""
+        return self.may_cut and self.deliveries == 1
 
     def header(
-        self, partition: str, low: int, *, epoch: int, roster: int, roll: int, active: tuple[int, ...],
+        self, partition: str, low: int, epoch: int, roster: int, roll: int, active: tuple[int, ...],
         anchor: int | None, give_back_s: float
     ) -> Batch:
         """What is said of it when it is delivered; what the origin says of all batches is given."""
         chunk = self.chunk
-        is_one = chunk.fault or chunk.only or self.blame.marks  # the marked are cut by their deaths
         return Batch(
             partition=partition, start=chunk.start, end=chunk.end, epoch=epoch, low=low, roster=roster,
             unit=chunk.unit, source=chunk.source, offset=chunk.offset, line=chunk.line, fault=chunk.fault,
             detail=chunk.detail, lines=chunk.lines, roll=roll, active=active,
             anchor=0 if anchor is None and self.timeless else anchor, late=tuple(sorted(self.late.items())),
-            framing=chunk.framing, only=chunk.only, give_back_s=0.0 if is_one else give_back_s)
+            framing=chunk.framing, only=chunk.only, give_back_s=give_back_s * self.may_return())
 
     def empty(self, epoch: int) -> None:
         """Nothing is in it any more; what answers a delivery before this epoch is void."""
@@ -70,7 +78,7 @@ class Open:
         self.since = epoch
         self.counts = {}
         self.late.clear()
-        self.fell = False
+        self.fell = self.may_cut = False
 
 
 class Partition:

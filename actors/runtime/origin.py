@@ -130,14 +130,16 @@ class Origin:
         return known is not None and bool(known.open)
 
     def issue(
-        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE  # noqa: B008
+        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE,  # noqa: B008
+        may_cut: bool = False,
     ) -> None:
         """Open a batch; it begins at the partition's tip. A partition that is not known begins with it."""
         known = self._partitions.setdefault(partition, Partition(chunk.start))
         assert chunk.start == known.tip
         known.tip = chunk.end
         self._turns += 1
-        self._add(known, (partition, chunk.start, chunk.end), Open(chunk, blame, self._turns, dict(late), self.epoch))
+        batch = Open(chunk, blame, self._turns, dict(late), self.epoch, may_cut)
+        self._add(known, (partition, chunk.start, chunk.end), batch)
 
     def open_units(self) -> set[int]:
         """The units that have open batches."""
@@ -151,10 +153,10 @@ class Origin:
         """A worker can take more; see ``Takers``."""
         self.takers.grant(worker, batches, done, seconds)
 
-    def sent_to(self, key: BatchId, epoch: int, worker: str) -> Chunk | None:
-        """The chunk of a batch, if this worker has it from a delivery of this epoch."""
+    def returned(self, key: BatchId, epoch: int, worker: str) -> Chunk | None:
+        """The chunk of a batch that this worker gives back, if it may."""
         batch = self._sent(key, epoch, worker)
-        return None if batch is None else batch.chunk
+        return None if batch is None or not batch.may_return() else batch.chunk
 
     def hold(self, worker: str, on: bool) -> None:
         """Give this worker nothing new, or again."""
@@ -184,7 +186,7 @@ class Origin:
             self._batches -= 1
             self._bytes -= len(batch.chunk.data)
             for chunk, blame in instead:
-                half = Open(chunk, blame, batch.turn, dict(batch.late), self.epoch)
+                half = Open(chunk, blame, batch.turn, dict(batch.late), self.epoch, batch.may_return())
                 self._add(partition, (key[0], chunk.start, chunk.end), half)
 
     def is_with_another(self, key: BatchId) -> bool:
@@ -262,6 +264,7 @@ class Origin:
             self.takers.give(worker)
             batch.state = State.SENT
             batch.worker = worker
+            batch.deliveries += 1
             yield worker, self._header(key[0], batch), batch.chunk.data
 
     def ack(self, key: BatchId, epoch: int, counts: Counts) -> bool:
@@ -393,6 +396,5 @@ class Origin:
         heapq.heappush(self._queue, (batch.turn, key[1], key))
 
     def _header(self, partition: str, batch: Open) -> Batch:
-        return batch.header(
-            partition, self._partitions[partition].committed_low, epoch=self.epoch, roster=self.roster, roll=self.roll,
-            active=self.active or (), anchor=self.anchor, give_back_s=self.give_back_s)
+        return batch.header(partition, self._partitions[partition].committed_low, self.epoch, self.roster, self.roll,
+                            self.active or (), self.anchor, self.give_back_s)

@@ -191,7 +191,7 @@ class PoolWorker:
         until = now + self._turn_s
         while True:
             self._make_one()
-            if self._stalled is not None or not self._queue or self._clock() >= until:
+            if not self._turn_s or self._stalled is not None or not self._queue or self._clock() >= until:
                 break
         self._give_credit()
         return 0.0
