@@ -46,7 +46,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "thresher.sources": {
         "Sources that ship": ("Files", "Directory", "Stdin", "Tcp"),
         "A source of one's own": (
-            "SourceOptions", "Source", "Chunk", "pack_records", "records_in", "Unit", "UnitLedger"),
+            "SourceOptions", "Source", "Chunk", "pack_records", "records_in", "Unit", "Revoked", "UnitLedger"),
     },
     "thresher.sinks": {
         "Sinks that ship": ("DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Sql", "Stdout"),

@@ -14,9 +14,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-#: Outcome counts: ``read``, ``written``, ``folded``, ``filtered``, ``dead_lettered``, ``written.SINK``,
-#: ``rejected.REASON``; ``many``: records that became several, and ``made``: what was made of those; and ``finish``:
-#: records with which the application asked for the end of the input.
+#: What becomes of a record that was read: one of these. ``handed_over``: another run has it to do.
+OUTCOMES = ("written", "folded", "filtered", "dead_lettered", "handed_over")
+#: Outcome counts: ``read`` and ``OUTCOMES``, ``written.SINK``, ``rejected.REASON``; ``many``: records that became
+#: several, and ``made``: what was made of those; and ``finish``: records with which the application asked for the end.
 Counts = dict[str, int]
 #: The name of that last count. It goes no further than to the reader.
 FINISH = "finish"
@@ -263,11 +264,16 @@ class Outage(Message, frozen=True, tag="outage"):
 
 
 class Lost(Message, frozen=True, tag="lost"):
-    """Bytes of the input were there, and are gone before they were read: those from ``start`` to ``end``."""
+    """What the input had is gone before it was read: the bytes, or records, from ``start`` to ``end``.
+
+    Attributes:
+        fault: ``file_lost`` or ``source_lost``.
+    """
 
     source: str
     start: int
     end: int
+    fault: str = "file_lost"
 
 
 class Drained(Message, frozen=True, tag="drained"):

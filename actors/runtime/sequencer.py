@@ -147,6 +147,8 @@ class Sequencer:
             held = partition.waiting[part.start] = Held(part, frames, now)
             self._busy[part.partition] = partition
         if held.part.end == part.end:
+            if part.epoch > held.part.epoch:  # the same, unless its origin has let go of what was in it
+                held.part, held.frames = part, frames
             held.add_sender(sender, part)
         return None
 

@@ -24,8 +24,8 @@ PUBLIC = {
         "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with",
         "drop", "per_chunk", "progress", "run", "identity"},
     "thresher.sources": {
-        "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger", "pack_records",
-        "records_in"},
+        "Chunk", "Directory", "Files", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger",
+        "pack_records", "records_in"},
     "thresher.sinks": {
         "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Packed", "Payload", "Refusal",
         "Sink", "SinkOptions", "Sql", "Stdout", "record_of"},
