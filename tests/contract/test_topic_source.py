@@ -123,6 +123,18 @@ def test_two_readers_have_positions_of_their_own(tmp_path: Path) -> None:
             assert read_values(found.chunks) == [b"a"]
 
 
+def test_a_manifest_is_believed_when_its_folder_is_flushed_though_the_writer_has_not_come_to_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what was handed out could be gone after a power cut, and other messages be appended in its place."""
+    Feed(tmp_path / "t", sync=True).append(b"a")
+    flushed: list[str] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (flushed.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd))[1])
+    read_view(tmp_path / "t")
+    assert flushed == [str(tmp_path / "t")]
+
+
 # From where on ------------------------------------------------------------------------------------------------------
 
 
@@ -344,6 +356,8 @@ def test_a_topic_that_is_made_anew_is_another_and_what_was_not_read_is_told(tmp_
         shutil.rmtree(feed.topic)
         again = Feed(tmp_path / "t")
         again.append(b"d")
+        assert found.source.wake is not None
+        assert select.select([found.source.wake], [], [], WATCHDOG_S)[0]
         until_quiet(found, 2)
         units = {unit.id: unit for unit in found.ledger.taken_up()}
         assert read_values(found.chunks)[-1] == b"d"

@@ -25,11 +25,17 @@ def _run(root: Path, words: tuple[str, ...], environment: dict[str, str]) -> sub
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WATCHDOG_S)
 
 
+def _environment_of(process: subprocess.Popen[str]) -> dict[str, str]:
+    """What it was started with: by this, changes are recorded or not. Its title is written over that, later."""
+    found = b""
+    while not found and process.poll() is None:  # there is nothing as long as it is being executed
+        found = Path(f"/proc/{process.pid}/environ").read_bytes()
+    return dict(os.fsdecode(pair).split("=", 1) for pair in found.split(b"\0") if b"=" in pair)
+
+
 def publish(root: Path, process: subprocess.Popen[str]) -> None:
     """Publish while the other one follows; then have that one end. What has failed is missed by ``look``."""
-    # What the other was started with: by this, changes are recorded or not. At once: its title is written over it.
-    pairs = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
-    _run(root, _PUBLISH, dict(os.fsdecode(pair).split("=", 1) for pair in pairs if b"=" in pair))
+    _run(root, _PUBLISH, _environment_of(process))
     lined, published = root / "state" / "lined.log", sum(1 for _ in read_topic(root / "topic"))
     deadline = time.monotonic() + WATCHDOG_S
     while process.poll() is None and time.monotonic() < deadline:
