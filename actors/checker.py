@@ -112,7 +112,8 @@ class Check:
             parts.append(self._dead_letter_part(made.letters))
         filtered = made.filtered + made.unrouted - folded
         # Not a claim of one part: when some of the batch is late for a shard, another has taken its part already.
-        outcomes = {"filtered": filtered, "folded": folded, "late": made.late, FINISH: made.finishes}
+        outcomes = {"filtered": filtered, "folded": folded, "late": made.late, FINISH: made.finishes,
+                    "partly_late": made.passage.partly_late}
         counts = {"read": made.read, **{name: number for name, number in outcomes.items() if number}}
         parts = [p for p in parts if p.count or p.claims or self._is_ordered(p.destination)]
         return Made(counts, parts, newest=made.passage.newest)
@@ -242,12 +243,12 @@ class Check:
             whole: _Partial = self._partials(values, unit)
             return whole
         by_window: dict[WindowId, list[Any]] = {}
-        if len(set(map(id, places))) == 1:  # the usual case: the same for all
-            by_window = dict.fromkeys(places[0], values)
-        else:
-            for value, place in zip(values, places, strict=True):
-                for window in place:
-                    by_window.setdefault(window, []).append(value)
+        if len(set(map(id, places))) == 1:  # the usual case: the same for all, however many windows these are
+            found = self._partials(values, unit)
+            return {(window, key): list(numbers) for window in places[0] for key, numbers in found.items()}
+        for value, place in zip(values, places, strict=True):
+            for window in place:
+                by_window.setdefault(window, []).append(value)
         return {(window, key): numbers for window, some in by_window.items()
                 for key, numbers in self._partials(some, unit).items()}
 

@@ -62,7 +62,8 @@ _SAFE_WHEN_CUT = "files are not whole: give each whole file under the same name 
 class UnitReport(msgspec.Struct, frozen=True):
     """What became of one file. Of very many ``groups`` the largest are here, and how many there are.
 
-    ``late``: so many were written, and are in no window, for theirs were closed.
+    ``late``: so many were written, and are in no window, for theirs were closed. ``partly_late``: so many are in some
+    of their windows, and the others were closed.
     """
 
     name: str
@@ -81,6 +82,7 @@ class UnitReport(msgspec.Struct, frozen=True):
     note: str = ""
     groups_count: int = 0
     late: int = 0
+    partly_late: int = 0
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -244,7 +246,8 @@ def _unit_report(unit: Unit, groups: Groups, is_done: bool) -> UnitReport:
         processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
         rejected=_with_prefix(counts, "rejected."), written=_with_prefix(counts, "written."), groups=groups.shown,
         problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()), groups_count=groups.count,
-        damage=unit.damage, note=unit.note, late=counts.get("late", 0))
+        damage=unit.damage, note=unit.note, late=counts.get("late", 0),
+        partly_late=counts.get("partly_late", 0))
 
 
 def _verdict_of(unit: Unit, is_done: bool) -> str:
@@ -327,7 +330,7 @@ def _condensed(report: Report) -> list[UnitReport]:
             segments[0], name=f"{report.journal}, {count}", read=sum(unit.read for unit in segments),
             processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
             rejected=merged(unit.rejected for unit in segments), written=merged(unit.written for unit in segments),
-            late=sum(unit.late for unit in segments)))
+            late=sum(unit.late for unit in segments), partly_late=sum(unit.partly_late for unit in segments)))
     return units
 
 
@@ -342,6 +345,8 @@ def _unit_lines(unit: UnitReport) -> list[str]:
             lines.append("  written: " + ", ".join(f"{name} {number:,}" for name, number in unit.written.items()))
         if unit.late:
             lines.append(f"  late: {unit.late:,} of these are written, and in no window: theirs were closed")
+        if unit.partly_late:
+            lines.append(f"  late: {unit.partly_late:,} of these are in some of their windows: the others were closed")
         if unit.problem and unit.problem not in unit.verdict:
             lines.append(f"  note: {unit.problem}")
         if unit.note:

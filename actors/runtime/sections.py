@@ -100,6 +100,10 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         credit: batches a worker may hold before it has finished one; more, if they take next to no time.
         redeliver_s: seconds without any answer after which what is under way is delivered again, also to others; then
             twice as long each time.
+        rate_hz: records a second that are read of the source; 0: as fast as possible. Each goes when it is due. What
+            the workers do not keep up with is a backlog, and is made up for.
+        max_records: the input ends with so many records, of all runs on the same state that have this option; 0: all
+            that there are.
 
     Example::
 
@@ -111,6 +115,8 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     window_bytes: Bytes = 32 * 1024 * 1024
     credit: Count = 2
     redeliver_s: Annotated[float, Meta(gt=0)] = 60.0
+    rate_hz: Annotated[float, Meta(ge=0)] = 0.0
+    max_records: Annotated[int, Meta(ge=0)] = 0
 
 
 class BudgetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
-from actors.targets import applications
+from actors.targets import applications, name_of
 from tests.loads import ROOT
 
 FORMS = {"protos": {".proto"}, "config": {".toml"}}
@@ -40,8 +40,10 @@ def test_schemas_and_values_hold_no_python(folder: str) -> None:
     assert {path.suffix for path in files if path.parent.name != "__pycache__"} == FORMS[folder]
 
 
-def test_an_application_that_is_a_folder_is_one_application() -> None:
+def test_an_application_is_a_module_or_a_folder() -> None:
     assert applications() == ["appsinstalled", "connections", "numbers"]
+    assert [name_of(app) for app in ("actors.apps.numbers", "actors.apps.numbers:OTHER", "words", "/a/words.py")] == [
+        "numbers", "numbers:OTHER", "words", "/a/words.py"]
 
 
 def test_the_generated_message_is_that_of_the_schema() -> None:

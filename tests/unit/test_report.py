@@ -288,13 +288,15 @@ def test_records_are_those_of_all_generations_of_the_readers() -> None:
 def test_what_is_written_and_too_late_for_its_window_is_told(settings: Settings, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "positions.db", RUN)
     unit = ledger.begin("logs/late", "late")
-    ledger.close(_chunk(unit, unit.base + 100, ""), {"read": 10, "written": 10, "written.out": 10, "late": 7})
+    counts = {"read": 10, "written": 10, "written.out": 10, "late": 7, "partly_late": 2}
+    ledger.close(_chunk(unit, unit.base + 100, ""), counts)
     ledger.end(unit, unit.base + 100)
     ledger.settle(unit, "done")
     ledger.close_file()
     result = RunResult(DONE, report.ALL_LOADED, 1.0, 0.5, {})
     built = report.build(settings.manifest, settings.pipeline, result, RUN)
-    assert built.units[0].late == 7
+    assert (built.units[0].late, built.units[0].partly_late) == (7, 2)
+    assert "late: 2 of these are in some of their windows: the others were closed" in report.render(built)
     assert "late: 7 of these are written, and in no window: theirs were closed" in report.render(built)
 
 
