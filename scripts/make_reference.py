@@ -44,11 +44,12 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "Links"),
     },
     "thresher.sources": {
-        "Sources that ship": ("Files", "Directory", "Stdin", "Tcp"),
+        "Sources that ship": ("Files", "Directory", "Stdin", "Tcp", "Topic"),
         "A source of one's own": ("SourceOptions", "Source", "Chunk", "Unit", "UnitLedger"),
     },
     "thresher.sinks": {
-        "Sinks that ship": ("DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Sql", "Stdout"),
+        "Sinks that ship": ("DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Sql", "Stdout", "Topic",
+                            "Message"),
         "A sink of one's own": ("SinkOptions", "Sink", "Payload", "Refusal", "Packed", "DeadLetter"),
     },
     "thresher.testing": {

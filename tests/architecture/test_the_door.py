@@ -23,10 +23,10 @@ PUBLIC = {
         "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with",
         "drop", "per_chunk", "progress", "run", "identity"},
     "thresher.sources": {
-        "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger"},
+        "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit", "UnitLedger"},
     "thresher.sinks": {
-        "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Packed", "Payload", "Refusal",
-        "Sink", "SinkOptions", "Sql", "Stdout"},
+        "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Message", "Packed", "Payload",
+        "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic"},
     "thresher.testing": {
         "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "SinkContract", "SourceContract",
         "UnorderedMemorySink", "assert_bulk_is_faithful", "run_inline"},
