@@ -48,7 +48,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "A source of one's own": ("SourceOptions", "Source", "Chunk", "Unit", "UnitLedger"),
     },
     "thresher.sinks": {
-        "Sinks that ship": ("DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Sql", "Stdout"),
+        "Sinks that ship": ("Csv", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Sql", "Stdout"),
         "A sink of one's own": ("SinkOptions", "Sink", "Payload", "Refusal", "Packed", "DeadLetter"),
     },
     "thresher.testing": {
