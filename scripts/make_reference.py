@@ -48,8 +48,8 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "A source of one's own": ("SourceOptions", "Source", "Chunk", "Unit", "UnitLedger"),
     },
     "thresher.sinks": {
-        "Sinks that ship": ("DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Sql", "Stdout", "Topic",
-                            "Message"),
+        "Sinks that ship": ("Csv", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Sql", "Stdout",
+                            "Topic", "Message"),
         "A sink of one's own": ("SinkOptions", "Sink", "Payload", "Refusal", "Packed", "DeadLetter"),
     },
     "thresher.testing": {

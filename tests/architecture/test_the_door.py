@@ -25,8 +25,8 @@ PUBLIC = {
     "thresher.sources": {
         "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit", "UnitLedger"},
     "thresher.sinks": {
-        "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Message", "Packed", "Payload",
-        "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic"},
+        "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Message", "Packed",
+        "Payload", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic"},
     "thresher.testing": {
         "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "SinkContract", "SourceContract",
         "UnorderedMemorySink", "assert_bulk_is_faithful", "run_inline"},
