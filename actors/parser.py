@@ -8,8 +8,8 @@ from typing import Protocol
 
 import msgspec
 
-from actors.runtime.errors import Reject
-from actors.runtime.framing import RECORDS, Record, records_in, slices
+from actors.runtime.errors import DecodeError, Reject
+from actors.runtime.framing import NOT_RECORDS, RECORDS, Record, records_in, slices
 from actors.runtime.lift import Lifted, OfRecords, bind
 from actors.runtime.messages import Batch
 from actors.runtime.pipeline import Bulk, Pipeline
@@ -60,7 +60,12 @@ def slices_of(parse: Lifted, batch: Batch, data: bytes, start: int = 0, stop: in
 
 
 def _slices_of_records(parse: Lifted, batch: Batch, data: bytes) -> Iterator[Rows]:
-    for records in slices(records_in(data), SLICE_BYTES):
+    try:
+        found = records_in(data)
+    except DecodeError as error:
+        yield Rows(batch, whole(batch, data), [Reject(NOT_RECORDS, str(error))], stage="reader")
+        return
+    for records in slices(found, SLICE_BYTES):
         yield Rows(batch, records, parse(list(records) if isinstance(parse, OfRecords) else [x.value for x in records]))
         progress()
 

@@ -18,6 +18,7 @@ from thresher._lazy import lazy
 
 if TYPE_CHECKING:
     from actors.runtime.errors import ConfigError, Finish, Reject, Retryable
+    from actors.runtime.framing import Record
     from actors.runtime.links import Links
     from actors.runtime.pipeline import (
         Aggregates,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy(__name__, {
         "actors.runtime.errors": ("ConfigError", "Finish", "Reject", "Retryable"),
+        "actors.runtime.framing": ("Record",),
         "actors.runtime.links": ("Links",),
         "actors.runtime.pipeline": (
             "Aggregates", "Bars", "Bulk", "Curves", "Distinct", "Fold", "Panel", "Pipeline", "Totals", "Window",
@@ -85,6 +87,7 @@ __all__ = [
     "Panel",
     "ParserOptions",
     "Pipeline",
+    "Record",
     "RecycleOptions",
     "Reject",
     "RestartOptions",

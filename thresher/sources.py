@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from thresher._lazy import lazy
 
 if TYPE_CHECKING:
+    from actors.runtime.framing import pack_records, records_in
     from actors.runtime.ports import Source, SourceOptions, UnitLedger
     from actors.runtime.values import Chunk, Unit
     from actors.sources.directory import Directory
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from actors.sources.topic import Topic
 else:
     __getattr__, __dir__ = lazy(__name__, {
+        "actors.runtime.framing": ("pack_records", "records_in"),
         "actors.runtime.ports": ("Source", "SourceOptions", "UnitLedger"),
         "actors.runtime.values": ("Chunk", "Unit"),
         "actors.sources.directory": ("Directory",),
@@ -26,4 +28,5 @@ else:
     })
 
 __all__ = [
-    "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit", "UnitLedger"]
+    "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit", "UnitLedger",
+    "pack_records", "records_in"]

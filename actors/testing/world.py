@@ -40,7 +40,8 @@ from actors.runtime.topology import DEAD_LETTERS, expand
 from actors.runtime.tracing import OFF, Tracer
 from actors.runtime.worker import Work
 from actors.testing.faults import Faults
-from actors.testing.memory import MemoryReading, MemorySink, MemorySource, MemoryStore, UnorderedMemorySink, inline_sink
+from actors.testing.memory import MemorySink, MemorySource, MemoryStore, UnorderedMemorySink, inline_sink
+from actors.testing.reading_memory import Content, MemoryReading
 from actors.testing.simulated import SimulatedActor
 
 RUN = "run"
@@ -79,9 +80,10 @@ class World:
     """
 
     tracer: Tracer = OFF
+    units: Mapping[str, Content]
 
     def __init__(
-        self, pipeline: Pipeline, units: Mapping[str, bytes], folder: Path, shape: Shape, faults: Faults
+        self, pipeline: Pipeline, units: Mapping[str, Content], folder: Path, shape: Shape, faults: Faults
     ) -> None:
         self.rng = random.Random(faults.seed)
         self.pipeline = pipeline = completed(pipeline, "pipeline")

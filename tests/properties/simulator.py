@@ -9,7 +9,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -21,7 +21,7 @@ from actors.runtime.messages import NO_TIMES, Batch, Span
 from actors.runtime.pipeline import Fold, Pipeline
 from actors.runtime.ports import Source
 from actors.runtime.sections import FlowOptions, WindowOptions
-from actors.runtime.values import Chunk, Unit
+from actors.runtime.values import Chunk, DeadLetter, Unit
 from actors.runtime.worker import Made, Work
 from actors.testing import Faults, MemorySink, MemorySource, UnorderedMemorySink
 from actors.testing import world as testing_world
@@ -90,11 +90,17 @@ class World(testing_world.World):
         kills: how many actors are killed, when ``faults`` is a seed.
     """
 
+    units: dict[str, bytes]
+    application: ClassVar[Pipeline] = PIPELINE
+
     def __init__(self, faults: Faults | int, folder: Path, units: Units, fused: bool, kills: int = 0) -> None:
         if isinstance(faults, int):
             faults = Faults(faults, kills, duplicates=0.02 if kills else 0.0, outages=0.1 if kills else 0.0)
-        super().__init__(PIPELINE, dict(units), folder, Shape(batch_bytes=30, workers=3, fused=fused), faults)
+        super().__init__(self.application, dict(units), folder, Shape(batch_bytes=30, workers=3, fused=fused), faults)
 
+    def line_of(self, letter: DeadLetter) -> int:
+        """Which line of its unit a dead letter is about, from 0."""
+        return letter.line - 1
 
     def accepted(self) -> dict[str, bytes]:
         """What was taken of each input: all of it, unless a record has asked for the end."""
@@ -274,7 +280,7 @@ def check_everything(world: World) -> None:
     assert result.folded == {(key,): [count] for key, count in Counter(live).items()}
     lines = [line for data in accepted.values() for line in data.decode().split("\n") if line]
     wrong = [line for line in lines if "=" not in line or line[-3:] in ("bad", "use")]
-    raw = [letter.raw.decode() for letter in result.dead_letters]
+    raw = [letter.raw.decode().strip("\n") for letter in result.dead_letters]
     assert Counter(line for line in raw if "(" not in line) == Counter(line for line in wrong if line[-3:] != "use")
     assert sum("(" in line for line in raw) == sum(line[-3:] == "use" for line in wrong)
     assert result.counts["read"] == len(lines)

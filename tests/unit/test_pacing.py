@@ -15,7 +15,7 @@ from actors.runtime.framing import RECORDS, Record, pack_records
 from actors.runtime.pacing import CountingLedger, Paced, Schedule, records_of
 from actors.runtime.ports import Source
 from actors.runtime.values import Chunk
-from actors.testing.memory import MemoryReading
+from actors.testing.reading_memory import MemoryReading
 
 STEP_S = 0.01
 
