@@ -156,6 +156,11 @@ class _Followed:
         self.partitions: list[Partition] = []
 
 
+def _there(topic: _Followed) -> str:
+    """The folder that is watched for a topic: its own or, as long as it is not there, the one that it will be in."""
+    return os.fspath(next(folder for folder in (topic.folder, *topic.folder.parents) if folder.is_dir()))
+
+
 class TopicSource(Source):
     """The opened source.
 
@@ -250,8 +255,7 @@ class TopicSource(Source):
         """Look at the manifests, when the kernel says that one was replaced, and every so often; once, to the end."""
         now = self._clock()
         if self._watch is not None:
-            folders = {os.fspath(topic.folder) for topic in self._topics if topic.folder.is_dir()}
-            is_asked = self._watch.over(folders) or bool(self._watch.changed())
+            is_asked = self._watch.over(map(_there, self._topics)) or bool(self._watch.changed())
         else:
             is_asked = False
         if is_asked or now >= self._look_at:
