@@ -6,6 +6,7 @@ generation writes again changes nothing. Within one payload a store may fail hal
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -72,6 +73,8 @@ class MemoryStore(Sink):
         self._holds_out = holds_out
         self.log: list[Any] = []
         self._payloads: dict[tuple[str, int, int], list[Any]] = {}
+        self._starts: dict[str, list[int]] = {}
+        self._ends: dict[tuple[str, int], int] = {}
         self._last: dict[Any, Any] | None = {}
 
     @property
@@ -104,11 +107,25 @@ class MemoryStore(Sink):
                 else:
                     taken.append(item)
                     self._put(item)
-            self._payloads[payload.partition, payload.start, payload.end] = taken
+            if not self._is_part_of_another(payload):
+                self._payloads[payload.partition, payload.start, payload.end] = taken
         return refusals
 
     def close(self) -> None:
         """Nothing is held: what was written stays."""
+
+    def _is_part_of_another(self, payload: Payload) -> bool:
+        """Whether this is a piece of a range that was written whole before; note it, if it is not. Ranges nest."""
+        starts = self._starts.setdefault(payload.partition, [])
+        at = bisect_right(starts, payload.start)
+        before = starts[at - 1] if at else -1
+        end = self._ends.get((payload.partition, before), -1)
+        if end >= payload.end:
+            return (before, end) != (payload.start, payload.end)
+        if before != payload.start:
+            starts.insert(at, payload.start)
+        self._ends[payload.partition, payload.start] = payload.end
+        return False
 
     def _put(self, item: Any) -> None:
         self.log.append(item)
