@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -24,6 +25,7 @@ from actors.topics.manifest import read_manifest, read_view
 from actors.topics.places import index_file, partition_folder, segment_file, segments_in
 from actors.topics.reading import Gap, PartitionReader, first_offset, offset_at
 from actors.topics.retention import remove
+from tests.loads import WATCHDOG_S
 from tests.topics import Feed, read_values, reading, records
 
 
@@ -80,11 +82,23 @@ def test_what_is_appended_is_read_as_soon_as_it_counts_and_not_before(tmp_path: 
         assert read_values(found.chunks) == [b"a", b"b", b"c"]
 
 
-def test_a_topic_may_come_later_when_it_is_followed(tmp_path: Path) -> None:
-    with reading(tmp_path / "state", tmp_path / "t", poll_s=0.01) as found:
-        found.read_until(lambda each: each.has_nothing_now)
-        Feed(tmp_path / "t").append(b"a")
-        until_quiet(found, 1)
+@pytest.mark.parametrize("is_there", [False, True])
+def test_its_reader_is_woken_by_what_is_appended_and_by_a_topic_that_comes_later(
+    tmp_path: Path, is_there: bool
+) -> None:
+    """Nobody looks but when the descriptor is readable, and the next look by the clock is far away."""
+    feed = Feed(tmp_path / "topics" / "t")
+    if is_there:
+        feed.append(b"0")
+    with reading(tmp_path / "state", feed.topic, poll_s=600) as found:
+        got = list(iter(found.source.read, None))
+        for number in range(is_there, 3):
+            feed.append(b"%d" % number)
+            while len(got) <= number:
+                assert found.source.wake is not None
+                assert select.select([found.source.wake], [], [], WATCHDOG_S)[0], "nobody wakes the reader"
+                got += iter(found.source.read, None)
+        assert read_values(got) == [b"0", b"1", b"2"]
 
 
 def test_what_is_there_at_the_start_is_read_once_and_the_next_run_goes_on(tmp_path: Path) -> None:
