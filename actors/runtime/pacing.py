@@ -74,7 +74,7 @@ class Schedule:
 
 
 class CountingLedger(Ledger):
-    """A ledger that knows which ranges are given out once more, and how many records were given out in all.
+    """A ledger that knows how many records were given out in all, and which ranges have to be given out once more.
 
     Attributes:
         taken: records of all runs, each once.
@@ -84,24 +84,19 @@ class CountingLedger(Ledger):
     def __init__(self, path: Path, run: str, doubles: str = "") -> None:
         super().__init__(path, run, doubles)
         self.taken = int(self.fact(TAKEN) or 0)
-        self._again: set[tuple[int, int]] = set()
         self.outstanding: set[tuple[int, int]] = set()
 
     def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
         """Ranges issued beyond ``unit.low`` and not committed, in order."""
         found = super().boundaries(unit)
-        for known in (self._again, self.outstanding):
-            known.update((unit.id, start) for start, _ in found)
+        self.outstanding.update((unit.id, start) for start, _ in found)
         return found
-
-    def is_again(self, chunk: Chunk) -> bool:
-        """Whether a chunk was on its way before."""
-        return (chunk.unit, chunk.start) in self._again
 
     def issue(self, chunk: Chunk) -> Blame:
         """Record the range of a chunk, and count its records with it."""
-        self.outstanding.discard((chunk.unit, chunk.start))
-        if not self.is_again(chunk):
+        self.outstanding = {one for one in self.outstanding
+                            if one[0] != chunk.unit or not chunk.start <= one[1] < chunk.end}
+        if not self.is_repeated(chunk):
             self.taken += records_of(chunk)
             self.keep(TAKEN, str(self.taken))
         return super().issue(chunk)
@@ -194,7 +189,7 @@ class Paced(Source):
                     if self._schedule is not None:
                         self._schedule.pause()
                     return None
-                if self._ledger.is_again(chunk):
+                if self._ledger.is_repeated(chunk):
                     return chunk
                 self._rest = chunk
             if not self._is_full():
