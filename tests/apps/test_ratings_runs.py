@@ -8,9 +8,11 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,13 @@ import pytest
 
 from actors.apps.ratings.messages import AverageRatings, Rating
 from actors.runtime.framing import Record
+from actors.runtime.values import Payload
 from actors.sinks.dead_letters import read_letters
 from actors.topics.reading import read_topic
 from scripts.make_reviews import make_reviews
-from tests.loads import SHARED, WATCHDOG_S, Running, assert_counts_add_up, living
+from tests.loads import ROOT, SHARED, WATCHDOG_S, Running, assert_counts_add_up, living
+from thresher import sinks
+from thresher.sinks import Message
 
 PUBLIC = SHARED / "data" / "ratings-gift-cards.json"
 FAKE = {"reviewerID": "A0", "asin": "B0", "overall": 5.0, "unixReviewTime": 1529193600,
@@ -165,6 +170,48 @@ def test_whoever_is_killed_each_rating_is_published_and_counted_once(tmp_path: P
     assert len(published(tmp_path)) == len(reviews) - fakes
     done(trends(tmp_path / "trends", "--once", *short))
     assert_minutes(tmp_path, 1000)
+
+
+def test_late_ratings_give_a_minute_a_revision_in_table_file_and_topic(tmp_path: Path) -> None:
+    folder, state = tmp_path / "topics" / "live_ratings", tmp_path / "trends"
+    noon = 1_764_417_600_000
+    shipped = ("run", str(ROOT / "config/ratings-trends.toml"), "--format", "json", "--once")
+    publish(folder, 0, [(noon, "A", 5.0), (noon + 1, "B", 4.0), (noon + MINUTE_MS, "A", 2.0)])
+    done(Running(state, *shipped))
+    assert table(state) == [(noon, "A", 5.0, 1, 1), (noon, "B", 4.0, 1, 1), (noon + MINUTE_MS, "A", 2.0, 1, 1)]
+    publish(folder, 3, [(noon + 2, "B", 3.0)])
+    done(Running(state, *shipped))
+    assert table(state) == [(noon, "A", 5.0, 1, 2), (noon, "B", 3.5, 2, 2), (noon + MINUTE_MS, "A", 2.0, 1, 1)]
+    assert (state / "minutes/2025_11_29_12_00_00.csv").read_text() == "asin,mean_overall,count\nB,3.5,2\nA,5.0,1\n"
+    found = [AverageRatings.FromString(one.value or b"") for _, one in read_topic(tmp_path / "topics/top_ratings")]
+    assert [(top.start_ms, top.revision, [one.asin for one in top.ratings]) for top in found] == [
+        (noon, 1, ["A", "B"]), (noon + MINUTE_MS, 1, ["A"]), (noon, 2, ["B", "A"])]
+
+
+def publish(folder: Path, start: int, rows: list[tuple[int, str, float]]) -> None:
+    """Publish ratings that bring their times."""
+    options = sinks.Topic(topic=str(folder))
+    with contextlib.closing(options.open("test", folder.parent)) as sink:
+        items = [Message(Rating(asin=asin, overall=overall).SerializeToString(), key=asin, time=at)
+                 for at, asin, overall in rows]
+        sink.write([Payload("test", start, start + len(rows), len(rows), options.pack(items))])
+
+
+def table(state: Path) -> list[tuple[Any, ...]]:
+    """The rows of the table: ms, product, mean, count, revision."""
+    with contextlib.closing(sqlite3.connect(state / "averages.sqlite")) as connection:
+        rows = connection.execute("SELECT minute, asin, mean_overall, count, revision FROM averages ORDER BY 1, 2")
+        return [(int(datetime.fromisoformat(f"{minute}+00:00").timestamp() * 1000), *rest) for minute, *rest in rows]
+
+
+def test_trends_may_be_there_before_the_topic_is(tmp_path: Path) -> None:
+    file = write(tmp_path / "reviews.json", make_reviews(50))
+    with trends(tmp_path / "trends") as counting:
+        counting.until(lambda views: "reader.1" in views and views["reader.1"].state == "READY", "a reader")
+        done(feed(tmp_path / "feed", str(file), "--hz", "0", "--check-cost", "0"))
+        counting.until(lambda views: views["reader.1"].records == 50, "all ratings")
+        counting.process.terminate()
+        assert counting.wait() == 0, counting.output()
 
 
 def sets(*words: str) -> list[str]:
