@@ -89,6 +89,11 @@ def test_the_shop_has_the_last_minute_every_five_seconds() -> None:
     assert {start for start, _, _ in tops(result)} == {0, 60_000, 120_000}
 
 
+def rounded(products: Iterable[Row]) -> list[Row]:
+    """A plain program sums floats, whose last digits depend on the order."""
+    return [(asin, round(mean, 9), count) for asin, mean, count in products]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_minutes_are_those_of_a_plain_program_in_any_order_within_the_disorder_whoever_dies(seed: int) -> None:
     rng = random.Random(seed)
@@ -99,9 +104,8 @@ def test_minutes_are_those_of_a_plain_program_in_any_order_within_the_disorder_w
     result = counted(given, Faults(seed, kills=rng.randint(0, 15), duplicates=0.02, outages=0.1), kind=kind,
                      disorder_s=10)
     found = tops(result)
-    assert {start: products for start, _, products in found} == {
-        start: [(asin, pytest.approx(mean), count) for asin, mean, count in products[:5]]
-        for start, products in expected(given, MINUTE_MS, MINUTE_MS).items()}
+    assert {start: rounded(products) for start, _, products in found} == {
+        start: rounded(products[:5]) for start, products in expected(given, MINUTE_MS, MINUTE_MS).items()}
     assert {revision for _, revision, _ in found} == {1}, "nobody was late, and no minute came twice"
     assert sum(count for rows in result.stores["minutes"].values() for _, _, count in rows) == len(given)
 
