@@ -19,14 +19,12 @@ from thresher._lazy import lazy
 if TYPE_CHECKING:
     from actors.runtime.errors import ConfigError, Finish, Reject, Retryable
     from actors.runtime.links import Links
+    from actors.runtime.panel import Bars, Curves, Panel
     from actors.runtime.pipeline import (
         Aggregates,
-        Bars,
         Bulk,
-        Curves,
         Distinct,
         Fold,
-        Panel,
         Pipeline,
         Totals,
         Window,
@@ -56,9 +54,10 @@ else:
     __getattr__, __dir__ = lazy(__name__, {
         "actors.runtime.errors": ("ConfigError", "Finish", "Reject", "Retryable"),
         "actors.runtime.links": ("Links",),
+        "actors.runtime.panel": ("Bars", "Curves", "Panel"),
         "actors.runtime.pipeline": (
-            "Aggregates", "Bars", "Bulk", "Curves", "Distinct", "Fold", "Panel", "Pipeline", "Totals", "Window",
-            "Windows", "drop", "per_chunk", "identity"),
+            "Aggregates", "Bulk", "Distinct", "Fold", "Pipeline", "Totals", "Window", "Windows", "drop", "per_chunk",
+            "identity"),
         "actors.runtime.progress": ("extend", "progress"),
         "actors.runtime.search": ("lines_with",),
         "actors.runtime.sections": (
