@@ -104,7 +104,7 @@ class Check:
             else:
                 self._add(made, rows, careful)
         if self._placer is not None and made.passage.is_probe:
-            return Made({}, again=made.passage.span() or NO_TIMES)
+            return Made({}, again=made.passage.span() or NO_TIMES, records=made.read)
         parts = [self._part(name, items) for name, items in made.items.items()]
         folded = made.unrouted if self._fold is not None else 0
         parts += self._window_parts(made.partials) if self._placer is not None else self._shard_parts(made.partials)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import msgspec
 
-from actors.runtime.errors import Reject
-from actors.runtime.framing import RECORDS, Record, records_in, slices
+from actors.runtime import too_long
+from actors.runtime.errors import DecodeError, Reject
+from actors.runtime.framing import NOT_RECORDS, RECORDS, Record, records_in, slices
 from actors.runtime.lift import Lifted, OfRecords, bind
 from actors.runtime.messages import Batch
 from actors.runtime.pipeline import Bulk, Pipeline
@@ -50,6 +52,7 @@ def slices_of(parse: Lifted, batch: Batch, data: bytes, start: int = 0, stop: in
         return
     stop = len(data) if stop is None else stop
     count = data.count(b"\n", 0, start)
+    since, before = time.monotonic(), count
     while start < stop:
         end = data.find(b"\n", start + SLICE_BYTES, stop) + 1 or stop
         lines = lines_of(data[start:end])
@@ -57,12 +60,23 @@ def slices_of(parse: Lifted, batch: Batch, data: bytes, start: int = 0, stop: in
         yield Rows(batch, lines, parse(given), at=(start, count))
         progress()
         start, count = end, count + len(lines)
+        if start < stop:
+            too_long.check(count - before, since, time.monotonic())
 
 
 def _slices_of_records(parse: Lifted, batch: Batch, data: bytes) -> Iterator[Rows]:
-    for records in slices(records_in(data), SLICE_BYTES):
+    try:
+        found = records_in(data)
+    except DecodeError as error:
+        yield Rows(batch, whole(batch, data), [Reject(NOT_RECORDS, str(error))], stage="reader")
+        return
+    since, count = time.monotonic(), 0
+    for records in slices(found, SLICE_BYTES):
         yield Rows(batch, records, parse(list(records) if isinstance(parse, OfRecords) else [x.value for x in records]))
         progress()
+        count += len(records)
+        if count < len(found):
+            too_long.check(count, since, time.monotonic())
 
 
 def _as_records(batch: Batch, lines: list[bytes], at: int, before: int) -> list[Record]:

@@ -11,7 +11,6 @@ an older partition, all of the one before is closed first. Units that are partit
 from __future__ import annotations
 
 import contextlib
-import math
 import sqlite3
 from collections.abc import Sequence
 
@@ -21,7 +20,8 @@ from actors.runtime.anchor import Anchor
 from actors.runtime.budget import ErrorWindow
 from actors.runtime.durations import Ages, Silence
 from actors.runtime.errors import Retryable
-from actors.runtime.events import FAILED, OVER_BUDGET
+from actors.runtime.events import OVER_BUDGET
+from actors.runtime.instead import GIVE_BACK, Instead
 from actors.runtime.leaving import Leaving
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
@@ -41,6 +41,8 @@ from actors.runtime.messages import (
     Suspect,
 )
 from actors.runtime.ports import Source
+from actors.runtime.sizing import LEARNT, Sizing
+from actors.runtime.supply import Supply
 from actors.runtime.topology import fixed_destinations
 from actors.runtime.traced import make_origin
 from actors.runtime.trouble import Trouble
@@ -48,8 +50,6 @@ from actors.runtime.values import FILE_LOST, Chunk
 
 #: Seconds between two commits of positions while batches are under way.
 COMMIT_S = 0.25
-#: So many records may kill their workers, or make them hang, whatever the error rate.
-FEW_RECORDS = 10
 #: So many bytes are issued in one turn, about, when chunks are small: what a turn costs is shared by small files.
 TURN_BYTES = 64 * 1024
 #: And so many while every worker has enough in hand: they wait for nothing, and the chunks for the disk once.
@@ -85,16 +85,17 @@ class Reader:
         self._fixed = fixed_destinations(manifest)
         self._present: dict[str, Member] = {}
         self._generations: dict[str, int] = {}
+        # A letter that is retried stays whole: a sink that refuses it again names the batch.
+        self._sizing = Sizing(0.0 if manifest.is_retry else self._flow.batch_s)
+        self._supply = Supply(source, self._sizing, ledger.is_repeated)
         self._origin = make_origin(post.tracer, post.generation, self._flow.window_batches, self._flow.window_bytes)
-        self._next: Chunk | None = None
+        self._instead = Instead(post, manifest, ledger, self._origin, self._sizing, self._stop)
+        self._checkers = 0 if manifest.parser.fused else manifest.checker.workers
         self._shared = ""
-        #: Chunks that may still be taken from the source, once a signal has asked for the end.
-        self._reads = math.inf
         self._finishing = False
         self._told = False
         #: Descriptor to be called for, besides messages.
         self.wake: int | None = None
-        self._given_up = 0
         self._is_new = True
         self._epoch_due = False
         self._run = manifest.run
@@ -114,7 +115,8 @@ class Reader:
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """Take credit or an answer."""
         if isinstance(message, Credit):
-            self._origin.grant(sender, message.batches)
+            self._origin.grant(sender, message.batches, message.done, message.seconds)
+            self._sizing.learn(message.records, message.spent_s)
         elif isinstance(message, Ack):
             if message.counts.pop(FINISH, 0):
                 self._enough()
@@ -126,7 +128,7 @@ class Reader:
         elif isinstance(message, Hold):
             self._origin.hold(message.address, message.on)
         elif isinstance(message, Suspect):
-            self._blame(message)
+            self._instead.of_dead(message)
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
         """Deliver again what the dead had in hand; everything open, when an ordered consumer has a new generation."""
@@ -152,6 +154,8 @@ class Reader:
         try:
             if self._is_new:
                 self._go_on_from_before()
+            if not self._epoch_due and self._ledger.is_flushed():
+                self._deliver()  # what waits: whoever has worked off one does not wait for the disk
             self._close(now)
             self._take_note_of_the_roster()
             issued = self._issue_some(now)
@@ -161,6 +165,7 @@ class Reader:
                 self._say_what_windows_need(self._anchor)
             self._ledger.flush()  # what is delivered from here on is recorded
             if self._is_done():
+                self._keep_what_was_learnt()
                 if not self._is_retry and not self._is_left():
                     self._ledger.given.came_to_its_end()
                 self._commit()
@@ -177,6 +182,7 @@ class Reader:
         self._deliver()
         slot.open, slot.queued, slot.credit = len(self._origin), self._origin.queued(), self._origin.credit()
         slot.waiting_since = self._ages.oldest()
+        slot.record_s, slot.batch_records = self._sizing.shown()
         slot.bytes_done, slot.bytes_total = self._source.progress()
         if issued:
             return 0.0
@@ -194,9 +200,9 @@ class Reader:
         """
         if self._source.endless:
             self._source.stop()
-            self._reads = min(self._reads, self._flow.window_batches)
+            self._supply.reads = min(self._supply.reads, self._flow.window_batches)
         else:
-            self._give_up_reading()
+            self._supply.give_up()
 
     def close(self) -> None:
         """Commit the last positions and close everything."""
@@ -204,33 +210,11 @@ class Reader:
             self._ledger.close_file()
         self._source.close()
 
-    def _blame(self, death: Suspect) -> None:
-        """A worker died with a batch in hand: mark it, split it, or give its one record up."""
-        suspect = self._origin.suspect(death.id)
-        if suspect is None:
-            return
-        chunk, before = suspect
-        instead = poison.blame(chunk, before, death.reason, death.detail)
-        if poison.is_hopeless(*instead[0]):
-            self._stop(FAILED, f"a dead letter of {chunk.source} (line {chunk.line}) killed its worker, "
-                       f"{instead[0][1].marks} deaths in all; the last: {death.detail.splitlines()[0]}")
-        self._ledger.blamed(instead)  # durable with the flush before the next delivery
-        self._origin.replace(death.id, instead)
-        if instead[0][0].fault and not chunk.fault:
-            self._given_up += 1
-            if self._given_up > max(FEW_RECORDS, self._max_error_rate * self._post.slot.records):
-                self._stop(FAILED, f"{self._given_up} records killed their workers or made them hang, of "
-                           f"{self._post.slot.records} that were finished; the last: {death.detail.splitlines()[0]}")
-
     def _stop(self, code: int, reason: str) -> None:
         """Give up: what is under way is not waited for, a later run resumes it."""
-        self._give_up_reading()
+        self._supply.give_up()
         self._told = True
         self._post.tell(InputDone(True, code, reason))
-
-    def _give_up_reading(self) -> None:
-        self._reads = 0
-        self._next = None  # what was read and not issued is unread
 
     def _enough(self) -> None:
         """The application has asked for the end of the input: load what was accepted, and take no more."""
@@ -276,15 +260,12 @@ class Reader:
         """Issue a chunk; return its bytes, at least 1, or 0 when there is none, or no room for it."""
         if not self._origin.has_room():
             return 0
-        if self._next is None:
-            if not self._may_read():
-                return 0
-            self._next = self._source.read()
-            if self._next is None:
-                return 0
-            self._reads -= 1
-        chunk = self._next
-        if not self._may_follow(chunk):
+        # As long as windows have no anchor nothing is cut: how much is looked at for it must not depend on a clock.
+        is_whole = self._anchor is not None and self._anchor.value is None
+        self._origin.give_back_s = 0.0 if is_whole or not self._sizing.is_on else GIVE_BACK * self._flow.batch_s
+        idle = self._origin.takers.idle() or (not len(self._origin))  # nobody has come yet: one batch waits for them
+        chunk = self._supply.next(self._origin.queued(), idle, self._workers(), is_whole)
+        if chunk is None or not self._may_follow(chunk):
             return 0
         if chunk.fault == FILE_LOST:
             self._post.tell(Lost(chunk.source, chunk.start, chunk.end))
@@ -292,11 +273,17 @@ class Reader:
         late = self._ledger.late_in(chunk)
         self._ages.issued(chunk, now)
         self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame, late)
-        self._next = None
+        self._supply.was_issued()
         return max(1, len(chunk.data))
 
+    def _workers(self) -> int:
+        """How many work on batches at the same time."""
+        return self._checkers or len(self._origin.takers.free) or 1
+
     def _again(self, sender: str, message: Again) -> bool:
-        """A batch needs more in its header: what is late, or an anchor, which there may not be yet."""
+        """A batch is to be cut, or needs more in its header: what is late, or an anchor, which there may not be yet."""
+        if message.too_long is not None:
+            return self._instead.of_too_long(sender, message, self._workers())
         if message.span is not None and self._origin.anchor is None:
             return self._origin.put_off(message.id, message.epoch, sender, message.span)
         found = self._origin.again(message.id, message.epoch, sender, message.late)
@@ -308,7 +295,7 @@ class Reader:
         """Decide what windows are counted from, once; say which units the watermark waits for, when they change."""
         if anchor.value is None:
             spans, is_all = self._origin.spans()
-            no_more = self._next is not None or not self._may_read() or not self._origin.has_room()
+            no_more = not self._supply.is_empty() or not self._supply.may_read() or not self._origin.has_room()
             if anchor.decide(spans, is_all and no_more) and anchor.value is not None:
                 self._ledger.keep(ANCHOR, str(anchor.value))  # durable with the flush before the next delivery
                 self._origin.resume(anchor.value)
@@ -324,9 +311,6 @@ class Reader:
     def _tell_roll(self, member: Member) -> None:
         if member.stage == "aggregator" and self._origin.active is not None:
             self._post.send(member.address, Roll(self._origin.roll, self._origin.active))
-
-    def _may_read(self) -> bool:
-        return self._reads > 0 and not self._source.exhausted
 
     def _may_follow(self, chunk: Chunk) -> bool:
         """Whether a chunk may be issued now, or has to wait until what was issued before it is closed."""
@@ -353,6 +337,12 @@ class Reader:
         self._ledger.commit()
         self._origin.committed()
 
+    def _keep_what_was_learnt(self) -> None:
+        """For ``explain``: another run learns anew, for its functions may be others."""
+        record_s, records = self._sizing.shown()
+        if record_s and not self._told:
+            self._ledger.keep(LEARNT, f"{record_s:.3g} {records}")
+
     def _watch_the_silence(self, now: float) -> None:
         """Deliver again, and ask for credit anew, when nothing has moved for long."""
         moved, self._moved = self._moved, False
@@ -368,7 +358,7 @@ class Reader:
                     self._origin.lost(worker)  # it is gone, and the roster will say so
 
     def _is_done(self) -> bool:
-        return not self._may_read() and not len(self._origin) and self._next is None
+        return not self._supply.may_read() and not len(self._origin) and self._supply.is_empty()
 
     def _is_left(self) -> bool:
         """Whether there is work for another run. Units that have not ended are none, of a source without end."""
@@ -386,8 +376,8 @@ class Reader:
         pending = [self._commit_at - now] if self._ledger.has_changes() else []
         if self._origin.is_waiting():
             pending.append(self._silence.until - now)
-        if self._next is None and self._may_read() and self._origin.has_room():
-            if self._reads == math.inf and not self._finishing:  # one that was stopped has closed what it listened to
+        if self._supply.may_wait() and self._origin.has_room():
+            if not self._supply.is_bounded() and not self._finishing:  # one that was stopped has closed its descriptor
                 self.wake = self._source.wake
             if self.wake is None:
                 pending.append(POLL_S)

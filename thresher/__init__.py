@@ -18,6 +18,7 @@ from thresher._lazy import lazy
 
 if TYPE_CHECKING:
     from actors.runtime.errors import ConfigError, Finish, Reject, Retryable
+    from actors.runtime.framing import Record
     from actors.runtime.links import Links
     from actors.runtime.panel import Bars, Curves, Panel
     from actors.runtime.pipeline import (
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy(__name__, {
         "actors.runtime.errors": ("ConfigError", "Finish", "Reject", "Retryable"),
+        "actors.runtime.framing": ("Record",),
         "actors.runtime.links": ("Links",),
         "actors.runtime.panel": ("Bars", "Curves", "Panel"),
         "actors.runtime.pipeline": (
@@ -84,6 +86,7 @@ __all__ = [
     "Panel",
     "ParserOptions",
     "Pipeline",
+    "Record",
     "RecycleOptions",
     "Reject",
     "RestartOptions",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from thresher._lazy import lazy
 
 if TYPE_CHECKING:
+    from actors.runtime.framing import pack_records, records_in
     from actors.runtime.ports import Source, SourceOptions, UnitLedger
     from actors.runtime.values import Chunk, Unit
     from actors.sources.directory import Directory
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from actors.sources.tcp import Tcp
 else:
     __getattr__, __dir__ = lazy(__name__, {
+        "actors.runtime.framing": ("pack_records", "records_in"),
         "actors.runtime.ports": ("Source", "SourceOptions", "UnitLedger"),
         "actors.runtime.values": ("Chunk", "Unit"),
         "actors.sources.directory": ("Directory",),
@@ -24,4 +26,5 @@ else:
     })
 
 __all__ = [
-    "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger"]
+    "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger", "pack_records",
+    "records_in"]

@@ -21,11 +21,15 @@ from actors.runtime import settling
 from actors.runtime.database import named
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import DONE, FAILED, USAGE, Observer
+from actors.runtime.framing import Record
+from actors.runtime.windows import iso
 from actors.settings import Settings
 from actors.sinks.dead_letters import StoredLetter, used_bytes
 
 #: Characters of a letter's bytes in a list.
 _RAW_WIDTH = 40
+#: What is shown for a value that is None, which is not an empty one.
+_NO_VALUE = "(no value)"
 
 
 def main(options: argparse.Namespace, settings: Settings) -> int:
@@ -127,10 +131,15 @@ def _list(
         [[*map(escaped, (group.reason, group.stage)), group.status, group.last, f"{group.letters:,}"]
          for group in groups])
     yield ""
+    records = [letter.record for letter in listed]
+    keys = [None if record is None else record.key for record in records]
+    has_keys = any(key is not None for key in keys)
     yield from _table(
-        ["id", "time", "stage", "reason", "source:line", "attempts", "status", "raw"],
+        ["id", "time", "stage", "reason", "source:line", "attempts", "status", *["key"] * has_keys, "raw"],
         [[str(letter.id), letter.time, escaped(letter.stage), escaped(letter.reason), _place(letter),
-          str(letter.attempts), letter.status, _beginning(letter.raw)] for letter in listed])
+          str(letter.attempts), letter.status, *["" if key is None else _beginning(key)] * has_keys,
+          _NO_VALUE if _is_none(record) else _beginning(letter.raw)]
+         for letter, record, key in zip(listed, records, keys, strict=True)])
     if len(listed) < total:
         yield f"  and {total - len(listed):,} older ones (--limit 0 lists them all)"
 
@@ -147,7 +156,16 @@ def _how_many(number: int, filters: Filters) -> str:
 
 
 def _place(letter: StoredLetter) -> str:
-    return escaped(letter.source) + (f":{letter.line}" if letter.line >= 0 else "")
+    return escaped(letter.source) + (f":{letter.line}" if letter.line >= 0 else _number_of(letter))
+
+
+def _number_of(letter: StoredLetter) -> str:
+    """Of a record in a unit that has no lines, which one it is."""
+    return f" record {letter.offset}" if letter.envelope and letter.offset >= 0 else ""
+
+
+def _is_none(record: Record | None) -> bool:
+    return record is not None and record.value is None
 
 
 def _beginning(raw: bytes) -> str:
@@ -171,7 +189,7 @@ def _show(options: argparse.Namespace, store: Store, connection: sqlite3.Connect
 
 
 def _all_of(letter: StoredLetter) -> Iterator[str]:
-    offset = f", byte {letter.offset:,}" if letter.offset >= 0 else ""
+    offset = f", byte {letter.offset:,}" if letter.offset >= 0 and not (letter.envelope and letter.line < 0) else ""
     yield f"letter {letter.id}: {letter.status}, retried {letter.attempts} times" + (
         f", last {letter.tried}" if letter.tried else "")
     yield f"rejected  {letter.time} by {escaped(letter.stage)}"
@@ -181,9 +199,28 @@ def _all_of(letter: StoredLetter) -> Iterator[str]:
         yield f"detail    {escaped(first)}"
         yield from (f"          {escaped(line)}" for line in more)
     yield f"source    {_place(letter)}{offset}"
-    yield f"known by  {escaped(letter.partition)} {letter.position} {escaped(letter.origin)} {letter.item}"
+    yield f"known by  {escaped(letter.partition)} {letter.position} {escaped(letter.origin)} {letter.item}" + (
+        f" {escaped(letter.output)}" if letter.output else "")
+    if letter.output:
+        yield f"output    {escaped(letter.output)}, one of several that were made of its record"
+    record = letter.record
+    if record is not None:
+        yield from _envelope_of(record)
+    if _is_none(record):
+        yield f"raw       {_NO_VALUE}"
+        return
     yield f"raw       {len(letter.raw):,} bytes"
     yield from (f"          {escaped(line)}" for line in letter.raw.splitlines(keepends=True))
+
+
+def _envelope_of(record: Record) -> Iterator[str]:
+    """What a record came with, besides its value."""
+    if record.key is not None:
+        yield f"key       {escaped(record.key)}"
+    if record.time is not None:
+        yield f"published {iso(record.time)}"
+    for name, value in record.headers:
+        yield f"header    {escaped(name)}: {_NO_VALUE if value is None else escaped(value)}"
 
 
 # Taking out and letting go ----------------------------------------------------------------------------------------
@@ -191,6 +228,9 @@ def _all_of(letter: StoredLetter) -> Iterator[str]:
 
 def _export(options: argparse.Namespace, store: Store, connection: sqlite3.Connection) -> int:
     filters = _filters(options)
+    connection.execute("BEGIN")  # what is looked at first is what is written then
+    if options.format == "raw":
+        letters.require_lines(letters.no_lines(connection, filters))
     if options.out is None:
         number, last = _write(sys.stdout.buffer, options.format, letters.oldest(connection, filters))
         sys.stdout.buffer.flush()

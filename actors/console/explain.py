@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from actors.console.frame import learnt
 from actors.runtime.manifest import Manifest
 from actors.runtime.sections import WindowOptions
+from actors.runtime.sizing import LEARNT
 from actors.runtime.topology import expand
+from actors.runtime.units import LEDGER, read_fact
 
 
 def explain(manifest: Manifest) -> dict[str, Any]:
@@ -31,8 +35,20 @@ def explain(manifest: Manifest) -> dict[str, Any]:
             f"the window is done again: at most {manifest.flow.window_batches} batches of about "
             f"{manifest.flow.batch_bytes // 1024} KiB; every effect of it that is durable already is not repeated, "
             "or repeated without a trace"),
+        "batches": _batches(manifest),
         "order": "of two values for one key the later in source order stands, whatever the number of workers",
     }
+
+
+def _batches(manifest: Manifest) -> str:
+    """How the input is cut, and what the last run on this state has learnt of the work in a record."""
+    flow = manifest.flow
+    size = f"about {flow.batch_bytes // 1024} KiB" if flow.batch_bytes >= 1024 else f"about {flow.batch_bytes} bytes"
+    if not flow.batch_s:
+        return f"{size} each, however long they take"
+    record_s, _, records = (read_fact(Path(manifest.state) / LEDGER, LEARNT) or "").partition(" ")
+    last = f"; at the end of the last run {learnt(float(record_s), int(records))}" if records else ""
+    return f"{size} each, or about {flow.batch_s:g} s of work, if that is less (flow.batch_s){last}"
 
 
 def _windows(window: WindowOptions) -> str:
@@ -62,6 +78,6 @@ def render(data: dict[str, Any]) -> str:
               f"folds   {data['aggregates']}"]
     if data["windows"] != "none":
         lines.append(f"windows {data['windows']}")
-    lines += ["", f"order   {data['order']}", f"crash   {data['after_a_crash']}", "",
+    lines += ["", f"order   {data['order']}", f"batches {data['batches']}", f"crash   {data['after_a_crash']}", "",
               "actors  " + ", ".join(data["actors"])]
     return "\n".join(lines)

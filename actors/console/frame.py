@@ -78,6 +78,7 @@ def _head(status: Status, width: int) -> list[Line]:
         parts.append(f"{percent(flow.progress)} of the input read")
     if flow.eta_s:
         parts.append(f"{span(flow.eta_s)} left")
+    parts += [learnt(each.view.record_s, each.view.batch_records) for each in snapshot.actors if each.view.record_s]
     return [*lines, *_wrapped(", ".join(parts), width, "")]
 
 
@@ -138,6 +139,14 @@ def _wrapped(text: str, width: int, style: str) -> list[Line]:
 def title(name: str, mode: str, seconds: float, is_ready: bool) -> str:
     """Say which run it is, how far it is, since when, and whether it gets on."""
     return f"{name}: {mode or 'starting'} for {span(max(0.0, seconds))}{', ready' if is_ready else ''}"
+
+
+def learnt(record_s: float, batch_records: int) -> str:
+    """Say what a record costs, and how many of them the reader puts into a batch for that."""
+    cost = next(f"{record_s * factor:.3g} {unit}" for factor, unit in (
+        (1, "s"), (1e3, "ms"), (1e6, "µs"), (1e9, "ns")) if record_s * factor >= 1 or unit == "ns")
+    size = f"{batch_records:,} or fewer" if batch_records else "any number"
+    return f"a record takes {cost} of work, {size} in a batch"
 
 
 def so_far(counts: Mapping[str, int]) -> str:

@@ -120,6 +120,14 @@ def oldest(connection: sqlite3.Connection, filters: Filters) -> Iterator[StoredL
     return select_letters(connection, f"{where} ORDER BY id LIMIT ?", [*values, filters.limit or -1])
 
 
+def no_lines(connection: sqlite3.Connection, filters: Filters) -> Iterator[StoredLetter]:
+    """Yield those of ``oldest`` that were records, or are one output of one."""
+    where, values = filters.where()
+    return select_letters(
+        connection, f"id IN (SELECT id FROM letters WHERE {where} ORDER BY id LIMIT ?) "
+        "AND (envelope != x'' OR output != '') ORDER BY id", [*values, filters.limit or -1])
+
+
 def letter_of(connection: sqlite3.Connection, number: int) -> StoredLetter | None:
     """The letter of this number."""
     return next(select_letters(connection, "id = ?", [number]), None)
@@ -139,15 +147,40 @@ def escaped(data: bytes | str) -> str:
 
 
 def fields(letter: StoredLetter) -> dict[str, Any]:
-    """A letter as a map for machines. ``encoding`` says what ``raw`` is: ``utf-8`` text, or ``base64``."""
-    data: dict[str, Any] = {name: getattr(letter, name) for name in letter.__struct_fields__ if name != "raw"}
+    """A letter as a map for machines. ``encoding`` says what ``raw`` is: ``utf-8`` text, or ``base64``.
+
+    ``record``: of one that was a record and no line its ``time``, ``key`` and ``headers``; None of any other. A record
+    without a value has the ``raw`` None.
+    """
+    data: dict[str, Any] = {
+        name: getattr(letter, name) for name in letter.__struct_fields__ if name not in ("raw", "envelope")}
     for name in ("offset", "line"):
         if data[name] < 0:
             data[name] = None
+    record = letter.record
+    data["record"] = None if record is None else {
+        "time": record.time, "key": _bytes(record.key, "value"),
+        "headers": [{"name": name, **(_bytes(value, "value") or {"encoding": None, "value": None})}
+                    for name, value in record.headers]}
+    raw = letter.raw if record is None else record.value
+    return {**data, **(_bytes(raw, "raw") or {"encoding": None, "raw": None})}
+
+
+def _bytes(data: bytes | None, name: str) -> dict[str, str] | None:
+    """Bytes under this name as JSON can hold them, and how; None is None."""
+    if data is None:
+        return None
+    if _is_text(data):
+        return {"encoding": "utf-8", name: data.decode()}
+    return {"encoding": "base64", name: base64.b64encode(data).decode()}
+
+
+def _is_text(data: bytes) -> bool:
     try:
-        return {**data, "encoding": "utf-8", "raw": letter.raw.decode()}
+        data.decode()
+        return True
     except UnicodeDecodeError:
-        return {**data, "encoding": "base64", "raw": base64.b64encode(letter.raw).decode()}
+        return False
 
 
 def line(letter: StoredLetter, form: str) -> bytes:
@@ -155,6 +188,33 @@ def line(letter: StoredLetter, form: str) -> bytes:
     if form == "jsonl":
         return msgspec.json.encode(fields(letter)) + b"\n"
     return letter.raw if letter.raw.endswith(b"\n") else letter.raw + b"\n"
+
+
+def require_lines(chosen: Iterator[StoredLetter]) -> None:
+    """Refuse to export these letters as lines when one of them would not come back as what it is.
+
+    Raises:
+        ConfigError: which one, and why.
+    """
+    for letter in chosen:
+        problem = _more_than_a_line(letter)
+        if problem:
+            raise ConfigError(f"--format raw: letter {letter.id} is more than a line can hold ({problem}): "
+                              "--format jsonl keeps all of it")
+
+
+def _more_than_a_line(letter: StoredLetter) -> str:
+    """What a line has no room for; empty: there is nothing of the kind."""
+    if letter.output and not letter.stage.startswith("writer."):
+        return "one output of its record"
+    record = letter.record
+    if record is None:
+        return ""
+    if record.value is None:
+        return "no value"
+    found = {"a key": record.key is not None, "headers": bool(record.headers), "a time": record.time is not None,
+             "a newline": b"\n" in record.value, "bytes that are no text": not _is_text(record.value)}
+    return ", ".join(name for name, is_so in found.items() if is_so)
 
 
 @contextlib.contextmanager

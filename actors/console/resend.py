@@ -92,7 +92,8 @@ class Resending:
                 refused[letter.id] = (error.reason, error.detail, letter.raw)
                 continue
             # A name of its own for each try: a sink that keeps positions stores it once, also when we die in between.
-            partition = f"{letter.partition} {letter.position} {letter.origin} {letter.item} try {letter.attempts + 1}"
+            place = f"{letter.partition} {letter.position} {letter.origin} {letter.item}"
+            partition = f"{place}{letter.output and f' {letter.output}'} try {letter.attempts + 1}"
             payloads.append(Payload(partition, 0, 1, 1, data))
             sent.append(letter)
         try:

@@ -26,14 +26,19 @@ from actors.console.retry_plan import Plan, make_plan, settle, unfinished
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import DONE, FAILED, OVER_BUDGET, RESUMABLE, Observer, RunResult
 from actors.runtime.manifest import RETRY, Component, Manifest, component_of
+from actors.runtime.poison import REASONS
 from actors.runtime.ports import SinkOptions
 from actors.runtime.rundir import RunDirectory
 from actors.runtime.sections import BudgetOptions, MonitorOptions
-from actors.sinks.dead_letters import Returned
+from actors.sinks.returned import Returned
 from actors.sources.dead_letters import PlannedLetters
 
 #: A letter is a batch of its own here, so more of them are under way than in a run; bytes are bounded as ever.
 _WINDOW_BATCHES, _CREDIT = 1024, 32
+
+#: Letters that say what could not be read. A record without bytes that killed its worker is a record all the same.
+_EMPTY = ("stage = 'reader' AND length(raw) = 0 AND (envelope = x'' OR reason NOT IN "
+          f"({', '.join(map(repr, REASONS))}))")
 
 Run = Callable[[Manifest, Observer], RunResult]
 
@@ -103,7 +108,7 @@ class Retry:
                 found -= _numbers(connection, "id IN (SELECT letter FROM planned)")
                 found -= _numbers(connection, f"retry = {interrupted.retry}")  # it has rejected them already
             pieces = set[int]() if filters.ids or filters.stages else found & _numbers(connection, "stage = 'reader'")
-            empty = (found - pieces) & _numbers(connection, "stage = 'reader' AND length(raw) = 0")
+            empty = (found - pieces) & _numbers(connection, _EMPTY)
             numbers = sorted(found - pieces - empty)
             self._check_sinks(connection, numbers)
             return Prepared(interrupted, numbers, len(pieces), len(empty), len(emitted))

@@ -25,10 +25,14 @@ from actors.runtime.units import STEPS as LEDGER_STEPS
 from actors.sinks.dead_letters import now
 
 _IN_SOURCE_ORDER = """
-SELECT l.id, length(l.raw), l.stage = 'reader' OR instr(l.raw, x'0a') > 0 FROM letters l
+SELECT l.id, length(l.raw), l.envelope = x'' AND (l.stage = 'reader' OR instr(l.raw, x'0a') > 0) FROM letters l
 JOIN (SELECT partition, min(id) AS first FROM letters GROUP BY partition) p ON p.partition = l.partition
 WHERE l.id IN (SELECT value FROM json_each(?)) AND l.status = 'open' AND l.stage {}
-ORDER BY p.first, l.position, l.item, l.origin
+ORDER BY p.first, l.position, l.item, l.origin, length(l.output), l.output
+"""
+_PLAN = """
+INSERT INTO planned (retry, start, "end", letter, piece, envelope, output)
+SELECT ?, ?, ?, id, ?, envelope, output FROM letters WHERE id = ?
 """
 _SETTLE = """
 UPDATE letters SET status='retried', attempts=attempts + 1, tried=?1, retry=?2
@@ -59,6 +63,8 @@ def in_source_order(
 ) -> list[tuple[int, int, int]]:
     """Return (number, bytes, 1 for a piece of input) of those of these letters that are open and of a stage.
 
+    A record is never a piece, whatever bytes it has.
+
     The order is that of their sources, so that of two letters for one key the later stands; when what is there is to
     be kept, the other way round, to the same end. ``stage`` is an SQL condition.
     """
@@ -75,7 +81,7 @@ def make_plan(connection: sqlite3.Connection, numbers: Sequence[int], only_missi
         "INSERT INTO retries (key, only_missing) VALUES (?, ?)", (key, only_missing)).lastrowid or 0
     for letter, size, is_piece in rows:
         end = at + max(1, size + (not is_piece))  # a newline is added to a line
-        connection.execute("INSERT INTO planned VALUES (?, ?, ?, ?, ?, NULL)", (retry, at, end, letter, is_piece))
+        connection.execute(_PLAN, (retry, at, end, is_piece, letter))
         at = end
     connection.execute("COMMIT" if rows else "ROLLBACK")
     return Plan(retry, key, only_missing, at, len(rows)) if rows else None

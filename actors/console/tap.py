@@ -45,9 +45,9 @@ _decoder = msgspec.msgpack.Decoder(Shown)
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What can be said to the verb."""
-    parser.add_argument("stage", metavar="STAGE", help="reader: raw lines; parser: what parse makes of them; checker: "
-                        "checked values, their route and item; aggregator: windows, keys and numbers; writer.NAME: "
-                        f"items for that sink; {_LETTERS}: rejects with their reasons")
+    parser.add_argument("stage", metavar="STAGE", help="reader: raw records; parser: what parse makes of them; "
+                        "checker: checked values, their route and item; aggregator: windows, keys and numbers; "
+                        f"writer.NAME: items for that sink; {_LETTERS}: rejects with their reasons")
     running_options(parser)
     parser.add_argument("--rate", type=at_least(1), default=10, metavar="N", help="at most so many records a second; "
                         "default: 10")
@@ -203,7 +203,7 @@ def render(record: Shown, stage: str, errors: bool, as_json: bool) -> str:
               **_fields(record, stage, errors)}
     if as_json:
         return json.dumps(fields, default=_jsonable, ensure_ascii=False)
-    said = "  ".join(f"{name}={_text(value)}" if name not in ("raw", "value") else _text(value)
+    said = "  ".join(f"{name}={_text(value)}" if name not in ("raw", "value") else _text(value, name)
                      for name, value in fields.items() if name not in ("stage", "actor", "source", "offset"))
     return f"{_printable(record.source)}:{record.offset}  {said}"
 
@@ -211,9 +211,9 @@ def render(record: Shown, stage: str, errors: bool, as_json: bool) -> str:
 def _fields(record: Shown, stage: str, errors: bool) -> dict[str, Any]:
     if (errors or stage == _LETTERS) and record.reject is not None:
         rejecting, reason, detail = record.reject
-        return {"by": rejecting, "reason": reason, "detail": detail, "raw": _raw(record)}
+        return {"by": rejecting, "reason": reason, "detail": detail, **_came_with(record), "raw": _raw(record)}
     if stage == "reader":
-        return {"raw": _raw(record)}
+        return {**_came_with(record), "raw": _raw(record)}
     if stage == "parser":
         return {"value": record.parsed}
     if stage == "checker":
@@ -225,8 +225,16 @@ def _fields(record: Shown, stage: str, errors: bool) -> dict[str, Any]:
     return {"item": record.item}
 
 
+def _came_with(record: Shown) -> dict[str, Any]:
+    """What a record that is no line has besides its value."""
+    return {**({} if record.key is None else {"key": record.key}),
+            **({} if record.time is None else {"published": iso(record.time)}),
+            **({"headers": record.headers} if record.headers else {})}
+
+
 def _raw(record: Shown) -> Any:
-    return record.raw if record.size == len(record.raw) else record.raw + b"... (%d bytes)" % record.size
+    raw = record.raw
+    return raw if raw is None or record.size == len(raw) else raw + b"... (%d bytes)" % record.size
 
 
 def _folded(start: Any, end: Any, whose: Any, key: Any, numbers: Any) -> dict[str, Any]:
@@ -237,7 +245,9 @@ def _folded(start: Any, end: Any, whose: Any, key: Any, numbers: Any) -> dict[st
     return {"window": window, **({"of": whose} if whose else {}), **found}
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, name: str = "") -> str:
+    if value is None and name == "raw":
+        return "(no value)"
     if isinstance(value, bytes):
         value = value.decode(errors="backslashreplace")
     return _printable(value if isinstance(value, str) else json.dumps(value, default=_jsonable, ensure_ascii=False))

@@ -51,6 +51,8 @@ class SlotView(Protocol):
     queued: int
     credit: int
     waiting_since: float
+    record_s: float
+    batch_records: int
 
     def take(self, batch: BatchId) -> None:
         """Have a batch in hand, or ``NOTHING``: what is in hand at a death is suspect."""

@@ -8,6 +8,8 @@ Pure: no clock, no file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from actors.runtime.values import Unit
 
 #: Statuses after which a unit is nobody's concern, but for a later run.
@@ -33,6 +35,8 @@ class AtHand:
         self._in_turn: dict[int, Unit] = {}
         self._ended: dict[int, Unit] = {}
         self._over: set[int] = set()
+        #: Ends of what was issued, of units that were taken up with some of it open.
+        self._repeated: dict[int, int] = {}
 
     def add(self, unit: Unit, partition: str) -> None:
         """Have this unit at hand."""
@@ -69,6 +73,15 @@ class AtHand:
         if unit.status == "reading":
             self._queue(unit)
 
+    def was_issued(self, unit: int, ranges: Sequence[tuple[int, int]]) -> None:
+        """These ranges of a unit are given again, one behind the other from its position on."""
+        if ranges:
+            self._repeated[unit] = ranges[-1][1]
+
+    def is_repeated(self, unit: int, start: int) -> bool:
+        """Whether what begins here was issued before the unit was taken up."""
+        return start < self._repeated.get(unit, start)
+
     def take_closed(self) -> list[Unit]:
         """Take out the units all of which is closed, those that share a partition in their order: they may be put away.
 
@@ -91,6 +104,7 @@ class AtHand:
             del self.units[key], self.partitions[key]
             self._unname(key, self._names.pop(key))
             self.stuck.discard(key)
+            self._repeated.pop(key, None)
         self._over.clear()
 
     def _queue(self, unit: Unit) -> None:

@@ -26,14 +26,14 @@ from actors.runtime.actions import ABSENT
 from actors.runtime.events import BATCH_BOUNDS_S, ActorView, RunView
 from actors.runtime.messages import NOTHING, BatchId
 
-MAGIC = b"THRESHB5"
+MAGIC = b"THRESHB6"
 _HEADER = struct.Struct("<8sI")
 _RUN = struct.Struct("<16sddQ")  # mode, beat, start in seconds since 1970, pid
 _RUN_AT = 16
 _HEADER_BYTES = 64
 _NAME = struct.Struct("<176s")
 _SUPERVISOR = struct.Struct("<16sQ")  # state, generation
-_ACTOR = struct.Struct("<QQ16s16sdQQQQQQdd160s64sqqQdQQIId")
+_ACTOR = struct.Struct("<QQ16s16sdQQQQQQdd160s64sqqQdQQIIddI")
 _BEAT = struct.Struct("<d")
 _TIMES = struct.Struct(f"<{len(BATCH_BOUNDS_S) + 1}Qd")
 _SUPERVISOR_AT = _NAME.size
@@ -174,6 +174,9 @@ class Slot:
         #: Batches that lie here and wait, those that consumers would still take, and since when the oldest waits.
         self.queued = self.credit = 0
         self.waiting_since = 0.0
+        #: Of a reader: seconds of work in a record, as far as is known, and how many a batch has; 0: as many as come.
+        self.record_s = 0.0
+        self.batch_records = 0
         self._times = [0] * (len(BATCH_BOUNDS_S) + 1)
         self._times_s = 0.0
         self.took()
@@ -242,7 +245,8 @@ class Slot:
             self.batches, self.records, self.bytes_done, self.bytes_total, self.open << 40 | self._rss_bytes >> 10,
             self.busy_s, self.starved_s, self.note.encode(errors="backslashreplace")[:_NOTE_BYTES],
             self.hand[0].encode(), self.hand[1], self.hand[2], self.signs, self.extended_until,
-            self.garbage, self.refused, self.queued, self.credit, self.waiting_since)
+            self.garbage, self.refused, self.queued, self.credit, self.waiting_since, self.record_s,
+            self.batch_records)
         self._sequence += 1
         _SEQUENCE.pack_into(board, at, self._sequence)
 
@@ -266,7 +270,8 @@ def _views(file: BoardFile) -> list[ActorView]:
 def _view(board: mmap.mmap, name: str, at: int, now: float) -> ActorView:
     said, said_generation = _SUPERVISOR.unpack_from(board, at + _SUPERVISOR_AT)
     (_, pid, state, phase, since, generation, batches, records, done, total, packed, busy, starved, note,
-     partition, start, end, signs, extended, garbage, refused, queued, credit, waiting) = _stable(board, at + _ACTOR_AT)
+     partition, start, end, signs, extended, garbage, refused, queued, credit, waiting, record_s,
+     batch_records) = _stable(board, at + _ACTOR_AT)
     (beat,) = _BEAT.unpack_from(board, at + _BEAT_AT)
     *times, times_s = _TIMES.unpack_from(board, at + _TIMES_AT)
     word = _text(said)
@@ -279,7 +284,8 @@ def _view(board: mmap.mmap, name: str, at: int, now: float) -> ActorView:
         heartbeat_s=max(0.0, now - beat) if beat else 0.0, note=_text(note),
         hand=(_text(partition), start, end) if end > start and generation == said_generation else NOTHING, signs=signs,
         extended_s=max(0.0, extended - now), garbage=garbage, refused=refused, queued=queued, credit=credit,
-        waiting_s=max(0.0, now - waiting) if waiting else 0.0, batch_times=tuple(times), batch_times_s=times_s)
+        waiting_s=max(0.0, now - waiting) if waiting else 0.0, batch_times=tuple(times), batch_times_s=times_s,
+        record_s=record_s, batch_records=batch_records)
 
 
 def _stable(board: mmap.mmap, at: int) -> tuple[Any, ...]:

@@ -257,6 +257,8 @@ class ActorView(msgspec.Struct, frozen=True):
         batch_times: number of batches that took at most each of ``BATCH_BOUNDS_S``, and longer: not cumulated. For a
             reader from being issued to being closed; for a writer each call of its sink, for an aggregator each commit.
         batch_times_s: seconds that all of them took.
+        record_s: for a reader: seconds of work in a record, of all stages together; 0 as long as that is not known.
+        batch_records: for a reader: records in a batch, at most; 0: as many as come.
     """
 
     actor: str
@@ -285,6 +287,8 @@ class ActorView(msgspec.Struct, frozen=True):
     waiting_s: float = 0.0
     batch_times: tuple[int, ...] = ()
     batch_times_s: float = 0.0
+    record_s: float = 0.0
+    batch_records: int = 0
 
 
 class Observer(Protocol):

@@ -14,15 +14,19 @@ begins where the one before it ends, whatever gaps there are. A record is never 
 What does not work: to frame all input as records (lines would pay for it: a chunk of lines is a slice of the file, and
 is never copied); to number the records of a chunk from its beginning (a piece of it would have to be written anew).
 
+What is no payload of records, though it is said to be one, is one record to all that cuts it, and one dead letter to a
+parser: its source is wrong, and no worker dies of it.
+
 Pure: no clock, no file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from actors.runtime.errors import DecodeError
 from actors.runtime.values import Chunk
@@ -32,10 +36,16 @@ LINES, RECORDS = "", "records"
 
 Headers = tuple[tuple[str, bytes | None], ...]
 T = TypeVar("T")
+#: A place, a line, a time: the sum of two has room in 64 bits, here and in every store.
+Int63 = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
+#: Why a payload that is none is a dead letter.
+NOT_RECORDS = "not_records"
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A record that is no line, as it came: a message of a topic, a row that has newlines in it.
+
+    Its numbers have 62 bits and a sign (``Int63``).
 
     Attributes:
         offset: where it begins in its unit: a byte of a file, or the number of a message.
@@ -50,12 +60,12 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
         Record(offset=17, value=b"5.0", key=b"B00A", time=1_700_000_000_000)
     """
 
-    offset: int
+    offset: Int63
     value: bytes | None
-    line: int = -1
-    time: int | None = None
+    line: Int63 = -1
+    time: Int63 | None = None
     key: bytes | None = None
-    headers: Headers = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -73,7 +83,14 @@ _envelope = msgspec.msgpack.Decoder(Envelope)
 
 
 def pack_records(records: Sequence[Record]) -> bytes:
-    """Return the payload of a chunk of records."""
+    """Return the payload of a chunk of records (``Chunk.data``, where ``framing`` is ``records``).
+
+    Example::
+
+        records = [Record(offset=3, value=b"a"), Record(offset=7, value=None)]
+        chunk = Chunk(unit=1, source="topic", start=0, end=8, offset=0, line=0, data=pack_records(records), lines=0,
+                      framing="records")
+    """
     return _encoder.encode(records)
 
 
@@ -82,11 +99,23 @@ def records_in(data: bytes | memoryview) -> list[Record]:
 
     Raises:
         DecodeError: it is none.
+
+    Example::
+
+        assert records_in(pack_records([Record(offset=3, value=b"a")])) == [Record(offset=3, value=b"a")]
     """
     try:
         return _records.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(f"not a payload of records: {error}") from error
+
+
+def records_or_one(data: bytes | memoryview, offset: int, line: int) -> list[Record]:
+    """Return the records of a payload; of what is no such payload all bytes, as one record at this place."""
+    try:
+        return records_in(data)
+    except DecodeError:
+        return [Record(offset, bytes(data), line)]
 
 
 def envelope_of(record: Record) -> bytes:
@@ -115,14 +144,14 @@ def slices(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
 def is_alone(chunk: Chunk) -> bool:
     """Whether a chunk is a single record, or none."""
     if chunk.framing == RECORDS:
-        return len(records_in(chunk.data)) < 2
+        return len(_records_of(chunk)) < 2
     return chunk.data.find(b"\n", 0, len(chunk.data) - 1) < 0
 
 
 def split(chunk: Chunk) -> list[Chunk]:
     """Cut a chunk in two between the records that are nearest to its middle; a single record is left whole."""
     if chunk.framing == RECORDS:
-        records = records_in(chunk.data)
+        records = _records_of(chunk)
         return [chunk] if len(records) < 2 else _parted(chunk, records, _middle_of(records))
     middle = len(chunk.data) // 2
     after = chunk.data.find(b"\n", middle, len(chunk.data) - 1) + 1
@@ -134,7 +163,7 @@ def split(chunk: Chunk) -> list[Chunk]:
 def first(chunk: Chunk, count: int) -> list[Chunk]:
     """Cut a chunk behind its first ``count`` records (1 or more): these, and the rest, if there is any."""
     if chunk.framing == RECORDS:
-        records = records_in(chunk.data)
+        records = _records_of(chunk)
         return [chunk] if len(records) <= count else _parted(chunk, records, count)
     cut = 0
     for _ in range(count):
@@ -142,6 +171,10 @@ def first(chunk: Chunk, count: int) -> list[Chunk]:
         if not cut or cut == len(chunk.data):
             return [chunk]
     return _cut_at(chunk, cut)
+
+
+def _records_of(chunk: Chunk) -> list[Record]:
+    return records_or_one(chunk.data, chunk.offset, chunk.line)
 
 
 def _middle_of(records: Sequence[Record]) -> int:

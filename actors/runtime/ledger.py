@@ -25,14 +25,12 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from actors.runtime.at_hand import AtHand, is_alone
 from actors.runtime.database import open_database, open_for_reading, transaction
 from actors.runtime.given_again import Given
 from actors.runtime.messages import Counts, merge
 from actors.runtime.poison import REASONS, Blame
-from actors.runtime.units import COLUMNS, FACTS, LATE, RECORD, SAVE, STEPS, columns_in, unit_of
+from actors.runtime.units import COLUMNS, FACTS, LAST_USED, LATE, RECORD, SAVE, STEPS, columns_in, row_of, unit_of
 from actors.runtime.values import Chunk, Unit
 
 ANY_RUN = "*"
@@ -101,8 +99,14 @@ class Ledger:
         """Ranges issued beyond ``unit.low`` and not committed, in order."""
         if unit.id in self._begun and unit.id >= self._first_id:
             return []  # it is new
-        return self._connection.execute(
+        ranges = self._connection.execute(
             'SELECT start, "end" FROM issued WHERE unit=? AND start>=? ORDER BY start', (unit.id, unit.low)).fetchall()
+        self._at_hand.was_issued(unit.id, ranges)
+        return ranges
+
+    def is_repeated(self, chunk: Chunk) -> bool:
+        """Whether a chunk is one of the ``boundaries`` that its source was given."""
+        return self._at_hand.is_repeated(chunk.unit, chunk.start)
 
     def end(self, unit: Unit, position: int) -> None:
         """The unit was read to its end, which is at ``position``."""
@@ -189,6 +193,10 @@ class Ledger:
         """Whether anything waits for a commit."""
         return bool(self._dirty)
 
+    def is_flushed(self) -> bool:
+        """Whether all boundaries that were recorded are durable."""
+        return not (self._issued or self._facts or self._refused)
+
     def issue(self, chunk: Chunk) -> Blame:
         """Record the range of a chunk; call ``flush`` before anything can come of it. Return its blame so far."""
         blame = self._blamed.get((chunk.unit, chunk.start, chunk.end), Blame())
@@ -268,10 +276,7 @@ class Ledger:
         units = [self._at_hand.units[key] for key in changed]
         with transaction(self._connection) as connection:
             connection.executemany(SAVE, [
-                (self._run, self._at_hand.partitions[unit.id], unit.id, unit.name, unit.fingerprint, unit.base,
-                 unit.low, unit.lines, unit.end, unit.status, msgspec.json.encode(unit.counts).decode(), unit.problem,
-                 unit.damage, unit.note, unit.prefix, unit.content)
-                for unit in units])
+                row_of(self._run, self._at_hand.partitions[unit.id], unit) for unit in units])
             connection.executemany(RECORD, [
                 (unit, start, end, blame.marks, blame.reason, blame.detail)
                 for unit, start, end, blame in self._issued])
@@ -324,11 +329,7 @@ class Ledger:
 
     def _last_used(self) -> tuple[int, int]:
         """The number of the next unit, and the position behind all of this run's partition that anybody has seen."""
-        (number, ended, issued) = self._connection.execute(
-            "SELECT (SELECT coalesce(max(id), 0) + 1 FROM units), "
-            '(SELECT coalesce(max(coalesce("end", low)), 0) FROM units WHERE partition=:run), '
-            '(SELECT coalesce(max(issued."end"), 0) FROM issued JOIN units ON units.id=unit WHERE partition=:run)',
-            {"run": self._run}).fetchone()
+        number, ended, issued = self._connection.execute(LAST_USED, {"run": self._run}).fetchone()
         return number, max(ended, issued)
 
     def _passed(self, unit: int, position: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime import too_long
 from actors.runtime.errors import NO_VALUE, ConfigError, Finish, Reject
 from actors.runtime.framing import Record
 from actors.runtime.progress import progress
@@ -112,7 +113,8 @@ def _needed(function: Callable[..., Any]) -> tuple[str, ...]:
 
 def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) -> list[Any]:
     results: list[Any] = []
-    size, began = 1, time.monotonic()
+    size, since = 1, time.monotonic()
+    began = since
     while len(results) < len(values):
         some = values[len(results):len(results) + size]
         try:
@@ -121,6 +123,8 @@ def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) 
             results += [_one(function, reason, value) for value in some]
         progress()
         now = time.monotonic()
+        if len(results) < len(values):
+            too_long.check(len(results), since, now)
         size, began = (1 if now - began > _SIGN_S else min(2 * size, _SIGN_RECORDS)), now
     return results
 

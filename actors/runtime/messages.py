@@ -52,6 +52,8 @@ class Batch(Message, frozen=True, tag="batch"):
         trace: W3C trace context (``traceparent``) of a batch that is traced; empty: it is not.
         framing: what the payload is made of: lines (empty), or ``records``.
         only: see ``Chunk``.
+        spent_s: seconds that the pool before this one has worked on it.
+        give_back_s: when a worker has worked on it for so long it may give it back, to be cut; 0: it does all of it.
     """
 
     partition: str
@@ -74,6 +76,8 @@ class Batch(Message, frozen=True, tag="batch"):
     trace: str = ""
     framing: str = ""
     only: str = ""
+    spent_s: float = 0.0
+    give_back_s: float = 0.0
 
     @property
     def id(self) -> BatchId:
@@ -115,9 +119,21 @@ class Part(Message, frozen=True, tag="part"):
 
 
 class Credit(Message, frozen=True, tag="credit"):
-    """The consumer can take ``batches`` more from this producer."""
+    """The consumer can take ``batches`` more from this producer.
+
+    Attributes:
+        batches: how many.
+        done: so many of this producer's batches have left its hands since it said so last.
+        seconds: that it has worked on those.
+        records: so many records were worked off, by it or by the pool behind it, which counts what it has sent on.
+        spent_s: seconds that all pools together have worked on those.
+    """
 
     batches: int
+    done: int = 0
+    seconds: float = 0.0
+    records: int = 0
+    spent_s: float = 0.0
 
 
 class Ack(Message, frozen=True, tag="ack"):
@@ -164,12 +180,13 @@ NO_TIMES = Span(0, 0, -1)
 
 
 class Again(Message, frozen=True, tag="again"):
-    """The batch has to be delivered once more, with more said in its header; nothing was made of it.
+    """The batch has to be delivered once more, with more said in its header, or in pieces; nothing was made of it.
 
     Attributes:
         span: from a worker that was not told what windows are counted from: the event times of the batch. For any
             batch, also for one without: consumers could not apply it, for what is before it is put off.
         late: from an aggregator shard: what is older than this (event time in ms) belongs to windows it has closed.
+        too_long: from a worker: it takes too long; so many of its records took so many seconds.
     """
 
     partition: str
@@ -178,6 +195,7 @@ class Again(Message, frozen=True, tag="again"):
     epoch: int
     span: Span | None = None
     late: tuple[tuple[int, int], ...] = ()
+    too_long: tuple[int, float] | None = None
 
     @property
     def id(self) -> BatchId:

@@ -93,7 +93,9 @@ class Origin:
         #: No open batch has an earlier turn.
         self._oldest = 0
         self._queue: list[tuple[int, int, BatchId]] = []
-        self._takers = Takers()
+        self.takers = Takers()
+        #: See ``Batch``.
+        self.give_back_s = 0.0
         #: Partitions in which something was acknowledged, or closed and not committed, since they were looked at last.
         self._answered: dict[str, None] = {}
         self._uncommitted: dict[str, None] = {}
@@ -113,7 +115,7 @@ class Origin:
 
     def credit(self) -> int:
         """How many the workers would take."""
-        return self._takers.credit()
+        return self.takers.credit()
 
     def low(self, partition: str) -> int | None:
         """Position below which everything of this partition is closed; None when it is not known (any more)."""
@@ -148,13 +150,18 @@ class Origin:
         """Whether an open batch waits for a worker, or for an answer."""
         return any(batch.state in (State.QUEUED, State.SENT) for _, batch in self._all())
 
-    def grant(self, worker: str, batches: int) -> None:
-        """A worker can take more."""
-        self._takers.grant(worker, batches)
+    def grant(self, worker: str, batches: int, done: int = 0, seconds: float = 0.0) -> None:
+        """A worker can take more; see ``Takers``."""
+        self.takers.grant(worker, batches, done, seconds)
+
+    def sent_to(self, key: BatchId, epoch: int, worker: str) -> Chunk | None:
+        """The chunk of a batch, if this worker has it from a delivery of this epoch."""
+        batch = self._sent(key, epoch, worker)
+        return None if batch is None else batch.chunk
 
     def hold(self, worker: str, on: bool) -> None:
         """Give this worker nothing new, or again."""
-        self._takers.hold(worker, on)
+        self.takers.hold(worker, on)
 
     def suspect(self, key: BatchId) -> tuple[Chunk, Blame] | None:
         """The open batch that somebody died with, and its blame so far; None when it is done in the meantime."""
@@ -193,7 +200,7 @@ class Origin:
 
     def lost(self, worker: str) -> None:
         """A worker died: what it had in hand is queued again."""
-        self._takers.lost(worker)
+        self.takers.lost(worker)
         for key, batch in self._all():
             if batch.state is State.SENT and batch.worker == worker:
                 batch.fell = True
@@ -204,7 +211,7 @@ class Origin:
 
         Not a new epoch: the first answer counts, and one who was merely slow has not worked for nothing.
         """
-        self._takers.take_back()
+        self.takers.take_back()
         for key, batch in self._all():
             if batch.state is State.SENT:
                 self._requeue(key, batch)
@@ -235,14 +242,15 @@ class Origin:
     def assign(self) -> Iterator[tuple[str, Batch, bytes]]:
         """Yield (worker, header, payload) to send now: first issued first; see ``takers`` for who gets it."""
         while self._queue:
-            worker = self._takers.next()
+            batch = self._find(self._queue[0][2])
+            if batch is None or batch.state is not State.QUEUED:
+                heapq.heappop(self._queue)
+                continue
+            worker = self.takers.next(len(self._queue))
             if worker is None:
                 return
             _, _, key = heapq.heappop(self._queue)
-            batch = self._find(key)
-            if batch is None or batch.state is not State.QUEUED:
-                continue
-            self._takers.give(worker)
+            self.takers.give(worker)
             batch.state = State.SENT
             batch.worker = worker
             yield worker, self._header(key[0], batch), batch.chunk.data
@@ -383,5 +391,9 @@ class Origin:
             low=self._partitions[partition].committed_low, roster=self.roster, unit=chunk.unit, source=chunk.source,
             offset=chunk.offset, line=chunk.line, fault=chunk.fault, detail=chunk.detail, lines=chunk.lines,
             roll=self.roll, active=self.active or (), anchor=anchor, late=tuple(sorted(batch.late.items())),
-            framing=chunk.framing, only=chunk.only,
+            framing=chunk.framing, only=chunk.only, give_back_s=self._give_back_s(batch),
         )
+
+    def _give_back_s(self, batch: Open) -> float:
+        is_one = batch.chunk.fault or batch.chunk.only or batch.blame.marks  # the marked are cut by their deaths
+        return 0.0 if is_one else self.give_back_s

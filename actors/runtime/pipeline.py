@@ -227,7 +227,8 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: what messages, process titles and the state directory (``var/NAME``) say; by default that of its module.
         source: options of the source, e.g. ``Files(pattern=...)``.
-        parse: ``bytes -> value | None``, or per chunk.
+        parse: ``bytes -> value | None``, or per chunk. With a parameter ``record`` (per chunk: ``records``) it is given
+            the whole ``Record`` besides, which has a key, headers, a time and a place.
         check: ``value -> value | None``, or per chunk.
         route: ``value -> sink name``, or None: the record goes to no sink; ``drop`` for all that. It may be left out
             where there is one sink, besides ``emit_sinks``: every record goes there; or none: records are only folded.

@@ -10,7 +10,7 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 import msgspec
 
 from actors.runtime.errors import NO_VALUE, ConfigError, DecodeError, Finish, Reject
-from actors.runtime.framing import RECORDS, Record, envelope_of, records_in
+from actors.runtime.framing import RECORDS, Record, envelope_of, records_in, records_or_one
 from actors.runtime.messages import Batch
 from actors.runtime.values import DeadLetter
 
@@ -77,7 +77,7 @@ def lines_of(data: bytes) -> list[bytes]:
 def whole(batch: Batch, data: bytes) -> list[bytes] | list[Record]:
     """The payload of a faulty batch as one record: a single line is kept without its newline, as everywhere."""
     if batch.framing == RECORDS:
-        return records_in(data)[:1] or [Record(batch.offset, b"", batch.line)]
+        return records_or_one(data, batch.offset, batch.line)[:1] or [Record(batch.offset, b"", batch.line)]
     return [data[:-1] if data.find(b"\n") == len(data) - 1 else data]
 
 

@@ -97,6 +97,8 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Attributes:
         batch_bytes: size of a batch, about; cut at newlines.
+        batch_s: seconds of work in a batch, about: of records that take long a batch has fewer, down to one. What a
+            record takes is learnt as the run goes on, from all stages together; 0: batches are cut by bytes alone.
         window_batches: most batches open (issued, not acknowledged) at a time.
         window_bytes: most bytes open at a time; one batch is always allowed.
         credit: batches a worker may hold before it has finished one; more, if they take next to no time.
@@ -109,6 +111,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     batch_bytes: Bytes = 1024 * 1024
+    batch_s: Seconds = 0.2
     window_batches: Count = 256
     window_bytes: Bytes = 32 * 1024 * 1024
     credit: Count = 2

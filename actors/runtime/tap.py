@@ -1,13 +1,14 @@
 """Taps: somebody at a terminal sees some of the records that pass, and nobody waits for him.
 
     thresher tap ──Command──▶ supervisor ──Tap(path, seconds)──▶ every parser
-         ▲                                                          │ after a batch: a few of its lines
+         ▲                                                          │ after a batch: a few of its records
          └────────── datagrams, one for each record ────────────────┘ go through the functions once more
 
-A parser has the raw lines and the application, so it can show what every stage makes of a line, whether parsers check
-or not. A line is cut out of the payload at a random place and goes through the same pure functions, lifted as always:
-an exception is the reject that it would be. What was rejected for good is taken from the dead letters of the batch,
-each, when parsers check; a record that is one in a million would hardly be among the samples.
+A parser has the raw records and the application, so it can show what every stage makes of one, whether parsers check
+or not. A line is cut out of the payload at a random place (of a batch of records any is taken) and goes through the
+same pure functions, lifted as always: an exception is the reject that it would be. What was rejected for good is taken
+from the dead letters of the batch, each, when parsers check; a record that is one in a million would hardly be among
+the samples.
 
 Guarantees: nothing is sent that could wait, so a reader that has stopped loses records, not the run its time; a worker
 shows at most ``_PER_S`` records a second; a tap that is not renewed ends; no exception gets out of here. A worker that
@@ -31,10 +32,12 @@ from typing import Any
 import msgspec
 
 from actors.runtime.errors import Finish, Reject
-from actors.runtime.lift import Lifted, bind, bind_partials, lift, lift_parse
+from actors.runtime.framing import RECORDS, Record, records_in, unwrap
+from actors.runtime.lift import Lifted, OfRecords, bind, bind_partials, lift, lift_parse
 from actors.runtime.messages import Batch, Tap
 from actors.runtime.pipeline import Pipeline, route_of
 from actors.runtime.ports import SinkOptions
+from actors.runtime.rows import whole
 from actors.runtime.values import DeadLetter
 from actors.runtime.windows import Passage, Placer
 
@@ -48,6 +51,8 @@ _PAUSE_S = 0.2
 _LINE_BYTES, _VALUE_BYTES = 4096, 8192
 #: Most keys of a record that are shown. All of it has to fit into one datagram.
 _FOLDED = 8
+#: Most headers of a record that are shown, and bytes of each of them, and of its key.
+_HEADERS, _HEADER_BYTES = 16, 256
 #: A payload of dead letters that is larger is not taken apart again.
 _LETTERS_BYTES = 1 << 20
 
@@ -57,8 +62,9 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         actor: who shows it.
-        source: the input unit; ``offset`` in it, in (uncompressed) bytes.
-        raw: the line, or its beginning: it has ``size`` bytes.
+        source: the input unit; ``offset`` in it, in (uncompressed) bytes, or which record of it.
+        raw: the line, or the value of the record, or its beginning: it has ``size`` bytes; None: it has no value.
+        key: of a record that is no line; so are ``time``, in ms since 1970, and ``headers``.
         parsed: what ``parse`` makes of it.
         checked: what ``check`` makes of that.
         sink: where it goes; empty: to no sink.
@@ -74,8 +80,11 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     actor: str
     source: str
     offset: int
-    raw: bytes
+    raw: bytes | None
     size: int
+    key: bytes | None = None
+    time: int | None = None
+    headers: list[tuple[str, bytes | None]] = []
     parsed: Any = msgspec.UNSET
     checked: Any = msgspec.UNSET
     sink: str = ""
@@ -97,7 +106,7 @@ class _Ended(Exception):
 
 
 class Inspector:
-    """Takes one line through all functions of an application.
+    """Takes one record through all functions of an application.
 
     Args:
         pipeline: the functions.
@@ -121,16 +130,15 @@ class Inspector:
         self._letters = letters
 
     def samples(self, actor: str, batch: Batch, data: bytes, count: int) -> Iterator[Shown]:
-        """Show so many lines of a batch, from random places; of a batch with a fault all of it, as one record."""
+        """Show so many records of a batch, at random; of a batch with a fault all of it, as one."""
         if batch.fault:
-            yield self._shown(actor, batch, batch.offset, data, {"reject": ("reader", batch.fault, batch.detail)})
+            for each in whole(batch, data):
+                record = each if isinstance(each, Record) else Record(batch.offset, each)
+                yield self._shown(actor, batch, record, {"reject": ("reader", batch.fault, batch.detail)})
             return
-        for _ in range(count if data else 0):
-            at = random.randrange(len(data))
-            start = data.rfind(b"\n", 0, at) + 1
-            end = data.find(b"\n", at)
-            line = data[start:end if end >= 0 else len(data)]
-            yield self._shown(actor, batch, batch.offset + start, line, self.through(batch, line))
+        for record in _chosen(batch, data, count):
+            given = record if isinstance(self._parse, OfRecords) else record.value
+            yield self._shown(actor, batch, record, self.through(batch, given))
 
     def letters(self, actor: str, payload: bytes, count: int) -> Iterator[Shown]:
         """Show so many of these dead letters."""
@@ -138,14 +146,17 @@ class Inspector:
             return
         letters: list[DeadLetter] = self._letters.unpack(payload) or []
         for letter in random.sample(letters, min(count, len(letters))):
-            yield Shown(actor=actor, source=letter.source, offset=letter.offset, raw=letter.raw[:_LINE_BYTES],
-                        size=len(letter.raw), reject=_told(letter.stage, letter), is_letter=True, has_letters=True)
+            record = Record(letter.offset, letter.raw)
+            if letter.envelope:
+                record = unwrap(letter.envelope, letter.raw, letter.offset, letter.line)
+            yield Shown(actor=actor, source=letter.source, **_beginning(record), reject=_told(letter.stage, letter),
+                        is_letter=True, has_letters=True)
 
-    def through(self, batch: Batch, line: bytes) -> dict[str, Any]:
-        """What becomes of a line, as fields of ``Shown``."""
+    def through(self, batch: Batch, given: bytes | Record | None) -> dict[str, Any]:
+        """What becomes of what ``parse`` is given, as fields of ``Shown``."""
         fields: dict[str, Any] = {}
         try:
-            value = _next(self._parse, line, "parser", "no record")
+            value = _next(self._parse, given, "parser", "no record")
             fields["parsed"] = plain(value)
             if self._check is not None:
                 value = _next(self._check, value, "checker", "filtered")
@@ -192,9 +203,9 @@ class Inspector:
         _next(lift(lambda each: self._sinks[name].pack([each]), "encode"), item, "checker", "")
         return name, item
 
-    def _shown(self, actor: str, batch: Batch, offset: int, line: bytes, fields: dict[str, Any]) -> Shown:
-        return Shown(actor=actor, source=batch.source, offset=offset, raw=line[:_LINE_BYTES], size=len(line),
-                     has_letters=self._letters is not None, **fields)
+    def _shown(self, actor: str, batch: Batch, record: Record, fields: dict[str, Any]) -> Shown:
+        return Shown(actor=actor, source=batch.source, **_beginning(record), has_letters=self._letters is not None,
+                     **fields)
 
 
 class Taps:
@@ -276,6 +287,30 @@ class Taps:
         self._sockets.pop(path).close()
         self._until.pop(path, None)
         self._paused.pop(path, None)
+
+
+def _chosen(batch: Batch, data: bytes, count: int) -> Iterator[Record]:
+    """Yield so many records of a batch, at random; of lines a long one is taken more often."""
+    if batch.framing == RECORDS:
+        records = records_in(data)
+        yield from random.choices(records, k=count if records else 0)
+        return
+    for _ in range(count if data else 0):
+        at = random.randrange(len(data))
+        start = data.rfind(b"\n", 0, at) + 1
+        end = data.find(b"\n", at)
+        line = batch.line + data.count(b"\n", 0, start)
+        yield Record(batch.offset + start, data[start:end if end >= 0 else len(data)], line)
+
+
+def _beginning(record: Record) -> dict[str, Any]:
+    """A record, as far as it is shown, as fields of ``Shown``."""
+    raw, key = record.value, record.key
+    return {
+        "offset": record.offset, "raw": None if raw is None else raw[:_LINE_BYTES], "size": len(raw or b""),
+        "key": None if key is None else key[:_HEADER_BYTES], "time": record.time,
+        "headers": [(name[:_HEADER_BYTES], None if value is None else value[:_HEADER_BYTES])
+                    for name, value in record.headers[:_HEADERS]]}
 
 
 def plain(value: Any) -> Any:

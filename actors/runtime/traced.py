@@ -139,10 +139,12 @@ class TracedOrigin(Origin):
         """Somebody died with a batch: it is suspect, split, or given up."""
         piece, batch = self._piece(key), self._find(key)
         if piece is not None and batch is not None:
-            piece.span.event("suspect", deaths=batch.blame.marks + 1, reason=instead[0][1].reason,
-                             detail=instead[0][1].detail.partition("\n")[0])
+            blame = instead[0][1]
+            if blame.reason:
+                piece.span.event("suspect", deaths=batch.blame.marks + 1, reason=blame.reason,
+                                 detail=blame.detail.partition("\n")[0])
             if piece.worker and not self.is_with_another(key):
-                self._fell(piece, instead[0][1].reason)
+                self._fell(piece, blame.reason or "it takes too long")
             if len(instead) > 1:
                 self._split(key, piece, [chunk for chunk, _ in instead])
         super().replace(key, instead)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import msgspec
 
+from actors.runtime.database import open_for_reading
 from actors.runtime.values import Unit
 
 #: The file of the ledger, in the state directory.
@@ -46,12 +49,38 @@ INSERT INTO issued VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET "end"=excluded."end", marks=excluded.marks, reason=excluded.reason, detail=excluded.detail
 """
 
+#: The number of the next unit, and the positions behind all of a run's partition that was read, and that was issued.
+LAST_USED = """
+SELECT (SELECT coalesce(max(id), 0) + 1 FROM units),
+    (SELECT coalesce(max(coalesce("end", low)), 0) FROM units WHERE partition=:run),
+    (SELECT coalesce(max(issued."end"), 0) FROM issued JOIN units ON units.id=unit WHERE partition=:run)
+"""
+
 
 def unit_of(row: tuple[object, ...]) -> Unit:
     """Return the unit of a row of ``COLUMNS``."""
     values = dict(zip(Unit.__struct_fields__, row, strict=True))
     values["counts"] = msgspec.json.decode(str(values["counts"]))
     return Unit(**values)  # type: ignore[arg-type]
+
+
+def row_of(run: str, partition: str, unit: Unit) -> tuple[object, ...]:
+    """Return what ``SAVE`` writes of a unit."""
+    counts = msgspec.json.encode(unit.counts).decode()
+    return (run, partition, unit.id, unit.name, unit.fingerprint, unit.base, unit.low, unit.lines, unit.end,
+            unit.status, counts, unit.problem, unit.damage, unit.note, unit.prefix, unit.content)
+
+
+def read_fact(path: Path, name: str) -> str | None:
+    """What the ledger at this path has kept under this name; None: nothing, or there is no ledger that can be read."""
+    if not path.exists():
+        return None
+    try:
+        with closing(open_for_reading(path, STEPS, oldest=1)) as connection:
+            row = connection.execute("SELECT value FROM facts WHERE name=?", (name,)).fetchone()
+    except sqlite3.Error:
+        return None
+    return None if row is None else str(row[0])
 
 
 def columns_in(connection: sqlite3.Connection) -> str:

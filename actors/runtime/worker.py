@@ -43,6 +43,7 @@ from actors.runtime.relay import Relay
 from actors.runtime.rows import Rows
 from actors.runtime.takers import Takers
 from actors.runtime.tap import Taps
+from actors.runtime.too_long import TooLong, within
 from actors.runtime.tracing import begin_work
 
 #: Batches are worked off one behind the other for so long before messages are looked at again.
@@ -68,7 +69,7 @@ class Made(msgspec.Struct, frozen=True):
     ``counts`` is what the worker itself adds to the acknowledgement (``read``, ``filtered``, ``folded``); ``newest`` is
     the largest event time in the batch. ``again``: nothing can be made of it before it is known what windows are
     counted from; these are its event times (``NO_TIMES`` if it has none). ``records``: how many there are, where the
-    next pool is to count them.
+    next pool is to count them. ``too_long``: nothing was made of it, for it takes too long; see ``Again``.
     """
 
     counts: Counts
@@ -77,6 +78,17 @@ class Made(msgspec.Struct, frozen=True):
     newest: int | None = None
     again: Span | None = None
     records: int = 0
+    too_long: tuple[int, float] | None = None
+
+
+class WorkedOff:
+    """What was worked off; see ``Credit``."""
+
+    __slots__ = ("done", "records", "seconds", "spent_s")
+
+    def __init__(self) -> None:
+        self.done = self.records = 0
+        self.seconds = self.spent_s = 0.0
 
 
 #: The work of a pool: a pure function of a batch.
@@ -112,6 +124,8 @@ class PoolWorker:
         #: What each producer may have here, and what of that it has to be told.
         self._granted: dict[str, int] = {}
         self._owed: dict[str, int] = {}
+        #: What was worked off of what each producer has sent, and it has to be told.
+        self._worked: dict[str, WorkedOff] = {}
         self._relay = Relay()
         #: From whom, what, and when it came.
         self._queue: deque[tuple[str, Batch, list[bytes], float]] = deque()
@@ -129,7 +143,9 @@ class PoolWorker:
         elif isinstance(message, Batch):
             self._queue.append((sender, message, frames, self._clock()))
         elif isinstance(message, Credit):
-            self._takers.grant(sender, message.batches)
+            self._takers.grant(sender, message.batches, message.done, message.seconds)
+            for producer in self._granted if message.records else ():
+                self._post.send(producer, Credit(0, records=message.records, spent_s=message.spent_s))
         elif isinstance(message, Failed | Again):
             self._pass_up(self._relay.given_back(sender, message))
         elif isinstance(message, Hello):
@@ -149,6 +165,7 @@ class PoolWorker:
             self._greeted.discard(address)
             self._owed.pop(address, None)
             self._granted.pop(address, None)
+            self._worked.pop(address, None)
             self._queue = deque(item for item in self._queue if item[0] != address)
             if self._stalled is not None and self._stalled[0] == address:
                 self._stalled = None
@@ -174,7 +191,7 @@ class PoolWorker:
         until = now + self._turn_s
         while True:
             self._make_one()
-            if self._stalled is not None or not self._queue or self._clock() >= until:
+            if not self._turn_s or self._stalled is not None or not self._queue or self._clock() >= until:
                 break
         self._give_credit()
         return 0.0
@@ -187,7 +204,7 @@ class PoolWorker:
         slot.take(batch.id)
         span = begin_work(self._post.tracer, self._post.address, batch.trace) if batch.trace else None
         began = self._clock()
-        made = self._make(batch, frames)
+        made = self._made_of(batch, frames)
         took = self._clock() - began
         slot.took(took)
         self._batch_s = took if self._batch_s == math.inf else self._batch_s + _NEWEST * (took - self._batch_s)
@@ -199,10 +216,34 @@ class PoolWorker:
         slot.records += made.counts.get("read", made.records)
         slot.bytes_done += len(frames[0]) if frames else 0
         slot.open = len(self._relay)
+        batch = self._count(producer, batch, made, took)
         if not self._send(producer, batch, made):
             self._stalled = (producer, batch, made)
-        if self._taps is not None and made.again is None:
+        if self._taps is not None and made.again is None and made.too_long is None:
             self._show(self._taps, batch, frames, made)
+
+    def _made_of(self, batch: Batch, frames: list[bytes]) -> Made:
+        try:
+            with within(batch.give_back_s):
+                return self._make(batch, frames)
+        except TooLong as slow:
+            return Made({}, too_long=(slow.records, slow.seconds))
+
+    def _count(self, producer: str, batch: Batch, made: Made, took_s: float) -> Batch:
+        """Count what a batch has cost, for its producer; return it as it is sent on: the next pool counts its records.
+
+        Lines of which nothing was made are counted, too: they are what a batch is cut by.
+        """
+        worked = self._worked.setdefault(producer, WorkedOff())
+        worked.done += 1
+        worked.seconds += took_s
+        if made.too_long is not None:  # what that says is with the answer
+            return batch
+        if made.forward is not None:
+            return msgspec.structs.replace(batch, spent_s=batch.spent_s + took_s)
+        worked.records += max(1, made.counts.get("read", made.records), 0 if batch.framing else batch.lines)
+        worked.spent_s += batch.spent_s + took_s
+        return batch
 
     def drain(self, is_end: bool = False) -> None:
         """Somebody else takes this worker's place: finish what is here, and say so."""
@@ -226,8 +267,8 @@ class PoolWorker:
     def _send(self, producer: str, batch: Batch, made: Made) -> bool:
         if made.forward is not None:
             return self._send_on(producer, batch, made)
-        if made.again is not None:
-            self._post.send(producer, Again(*batch.id, batch.epoch, made.again))
+        if made.again is not None or made.too_long is not None:
+            self._post.send(producer, Again(*batch.id, batch.epoch, made.again, too_long=made.too_long))
             self._done_with(producer)
         else:
             self._send_parts(producer, batch, made)
@@ -252,7 +293,7 @@ class PoolWorker:
         self._done_with(producer)
 
     def _send_on(self, producer: str, batch: Batch, made: Made) -> bool:
-        worker = self._takers.next()
+        worker = self._takers.next(1 + len(self._queue))
         if worker is None:
             return False
         self._takers.give(worker)
@@ -271,7 +312,10 @@ class PoolWorker:
 
     def _give_credit(self) -> None:
         for producer, batches in self._owed.items():
-            if batches:
+            worked = self._worked.pop(producer, None)
+            if worked is not None:
+                self._post.send(producer, Credit(batches, worked.done, worked.seconds, worked.records, worked.spent_s))
+            elif batches:
                 self._post.send(producer, Credit(batches))
         self._owed.clear()
 

@@ -1,20 +1,19 @@
 """The dead-letter store: records that could not go on, byte for byte, with reason and position. One SQLite file.
 
-    letters   one row a letter. (partition, position, origin, item) is where it came from and never changes, so a record
-              that is rejected again after a death makes no second row. Stage, reason and raw are those of the last try.
+    letters   one row a letter. (partition, position, origin, item, output) is where it came from and never changes, so
+              a record that is rejected again after a death makes no second row. Stage, reason, raw and envelope are
+              those of the last try.
     retries   one row a retry; its key is what the reader's ledger knows it by.
     planned   what a retry has yet to send: a range of positions for each letter, in the order of sending.
 
 The store is a sink like another: a batch is acknowledged only when its dead letters are in it. In a retry ``Returned``
-takes its place: a letter that is rejected again keeps its row. A letter that held several records (a piece of input
-that was no good as a whole) has its rejected records become letters of their own, for the others are done.
+(``returned.py``) takes its place.
 
 Guarantees:
 
 * Numbers of letters are never used twice, also when letters are purged.
 * Whatever is delivered again changes nothing: neither a second row nor a second attempt.
-* A retry that is taken up again sends the bytes that it began with, though the row may have others by now (a line
-  went through, and its packed item was refused): ``planned.raw`` keeps them.
+* Of one record that several things were made of, each that was rejected is a letter.
 
 What does not work: knowing a letter by SQLite's own rowid (shrinking the file numbers the rows anew); changing the
 stage in the key (another letter of the same batch may have that key); a limit on the size of the file (it does not
@@ -23,7 +22,6 @@ shrink when rows go, and a writer that waits would never see room).
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -36,13 +34,12 @@ from msgspec import Meta
 
 from actors.runtime.database import named, open_database, remove_database, require_database, transaction
 from actors.runtime.errors import Retryable
+from actors.runtime.framing import Record, unwrap
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.values import DeadLetter, LettersOf, Payload, Refusal
 
 _LEAST_MAX_BYTES = 1 << 20
-#: What the source of a retry calls its letters.
-_SOURCE = re.compile(r"dead letter (\d+)")
-#: How a store comes about; letters of the first version had no number of their own.
+#: How a store comes about; letters of the first version had no number of their own, those of the second were lines.
 STEPS = ("""
 CREATE TABLE letters (
     partition TEXT NOT NULL, position INTEGER NOT NULL, stage TEXT NOT NULL, item INTEGER NOT NULL, time TEXT NOT NULL,
@@ -69,15 +66,38 @@ CREATE INDEX planned_by_letter ON planned (letter);
 INSERT INTO letters SELECT rowid, partition, position, stage, item, stage, time, reason, detail, source, "offset", line,
     attempts, status, '', 0, raw FROM old_letters ORDER BY rowid;
 DROP TABLE old_letters;
+""", """
+DROP INDEX letters_by_reason;
+ALTER TABLE letters RENAME TO old_letters;
+CREATE TABLE letters (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    partition TEXT NOT NULL, position INTEGER NOT NULL, origin TEXT NOT NULL, item INTEGER NOT NULL,
+    output TEXT NOT NULL DEFAULT '',
+    stage TEXT NOT NULL, time TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, source TEXT NOT NULL,
+    "offset" INTEGER NOT NULL, line INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+    status TEXT NOT NULL DEFAULT 'open', tried TEXT NOT NULL DEFAULT '', retry INTEGER NOT NULL DEFAULT 0,
+    envelope BLOB NOT NULL DEFAULT x'', raw BLOB NOT NULL, UNIQUE (partition, position, origin, item, output));
+CREATE INDEX letters_by_reason ON letters (status, reason, stage);
+INSERT INTO letters (id, partition, position, origin, item, stage, time, reason, detail, source, "offset", line,
+    attempts, status, tried, retry, raw) SELECT id, partition, position, origin, item, stage, time, reason, detail,
+    source, "offset", line, attempts, status, tried, retry, raw FROM old_letters ORDER BY id;
+DELETE FROM sqlite_sequence WHERE name='letters';
+UPDATE sqlite_sequence SET name='letters' WHERE name='old_letters';
+DROP TABLE old_letters;
+ALTER TABLE planned ADD COLUMN envelope BLOB NOT NULL DEFAULT x'';
+ALTER TABLE planned ADD COLUMN output TEXT NOT NULL DEFAULT '';
+ALTER TABLE planned ADD COLUMN taken TEXT NOT NULL DEFAULT '';
 """)
-_INSERT = """
-INSERT INTO letters (partition, position, origin, item, stage, time, reason, detail, source, "offset", line, retry, raw)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET reason=excluded.reason, detail=excluded.detail, raw=excluded.raw
+#: Puts a letter into the store, once: one that comes again has the reason and the bytes of now.
+INSERT = """
+INSERT INTO letters (partition, position, origin, item, output, stage, time, reason, detail, source, "offset", line,
+    retry, envelope, raw)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET reason=excluded.reason, detail=excluded.detail, envelope=excluded.envelope, raw=excluded.raw
 WHERE attempts=0 AND status='open'
 """
 _COLUMNS = ('id, partition, position, origin, item, stage, time, reason, detail, source, "offset", line, attempts, '
-            "status, tried, raw")
+            "status, tried, raw, envelope, output")
 
 
 class DeadLetters(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,7 +139,7 @@ class DeadLetters(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=
         Raises:
             ConfigError: it was made by a newer version.
         """
-        return _Store(state / self.path, self.max_bytes)
+        return LetterStore(state / self.path, self.max_bytes)
 
     def clear(self, name: str, state: Path) -> bool:
         """Remove the store if it lies in the state directory; one that lies elsewhere may be others' too."""
@@ -165,37 +185,23 @@ class DeadLetters(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=
 OPTIONS = DeadLetters
 
 
-class Returned(DeadLetters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The dead-letter store in a retry, which knows each letter by its source: ``dead letter 17``.
-
-    Attributes:
-        retry: number of the retry.
-    """
-
-    guarantee: ClassVar[str] = "a letter that is rejected again keeps its number"
-
-    retry: int
-
-    def open(self, name: str, state: Path) -> Sink:
-        """Open the store. Its size is not limited: nearly all that comes replaces what is there."""
-        return _ReturnedStore(state / self.path, self.retry)
-
-
 class StoredLetter(msgspec.Struct, frozen=True):
     """A row of the store.
 
     Attributes:
         id: its number, for people.
-        origin: the stage that rejected it first; with partition, position and item, where it came from.
+        origin: the stage that rejected it first; with partition, position, item and output, where it came from.
         item: for a writer: index of the item in its batch.
         stage: the stage that rejected it last.
         time: when it was first rejected, UTC.
-        offset: byte in the (uncompressed) source, -1 when not known.
-        line: line in the source, -1 when not known.
+        offset: byte in the (uncompressed) source, or number of the record there; -1 when not known.
+        line: line in the source, -1 when not known, or when there are none.
         attempts: how many retries it has had.
         status: ``open``, ``retried``, or ``replaced`` (another content was loaded under that name).
         tried: when the last retry of it ended, or empty.
         raw: the input of the stage that rejected it last, byte for byte; for a writer: the packed item.
+        envelope: what a record that is no line has besides its value; empty: it is a line, or a packed item.
+        output: which of the things that were made of the record it is about; empty: all of it.
     """
 
     id: int
@@ -214,6 +220,13 @@ class StoredLetter(msgspec.Struct, frozen=True):
     status: str
     tried: str
     raw: bytes
+    envelope: bytes = b""
+    output: str = ""
+
+    @property
+    def record(self) -> Record | None:
+        """The record that it was made of; None: it was a line, or is a packed item."""
+        return unwrap(self.envelope, self.raw, self.offset, self.line) if self.envelope else None
 
 
 def open_letters(path: Path) -> sqlite3.Connection:
@@ -235,7 +248,7 @@ def read_letters(path: Path) -> Iterator[StoredLetter]:
     if not path.exists():
         raise sqlite3.OperationalError(f"{path}: there is no such file")
     with closing(open_letters(path)) as connection:
-        yield from select_letters(connection, "true ORDER BY partition, position, origin, item")
+        yield from select_letters(connection, "true ORDER BY partition, position, origin, item, output")
 
 
 def select_letters(
@@ -266,7 +279,7 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-class _Store(Sink):
+class LetterStore(Sink):
     """The opened store."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -288,7 +301,7 @@ class _Store(Sink):
                     f"dead letters are full (dead_letters.max_bytes = {self._max_bytes}): export and purge them "
                     f"(`thresher dlq`), or stop and raise dead_letters.max_bytes: {self._path}")
             self._connection.execute("BEGIN IMMEDIATE")
-            self._put(self._connection, letters)
+            self.put(self._connection, letters)
             self._connection.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
             self.close()
@@ -301,56 +314,12 @@ class _Store(Sink):
             self._connection.close()
             self._connection = None
 
-    def _put(self, connection: sqlite3.Connection, letters: Sequence[DeadLetter]) -> None:
+    def put(self, connection: sqlite3.Connection, letters: Sequence[DeadLetter]) -> None:
+        """Put letters into the store, within a transaction."""
         time_now = now()
-        connection.executemany(_INSERT, [
-            (x.partition, x.position, x.stage, x.index, x.stage, time_now, x.reason, x.detail, x.source, x.offset,
-             x.line, 0, x.raw) for x in letters])
-
-
-class _ReturnedStore(_Store):
-    """The opened store in a retry."""
-
-    def __init__(self, path: Path, retry: int) -> None:
-        super().__init__(path, 0)
-        self._retry = retry
-
-    def _put(self, connection: sqlite3.Connection, letters: Sequence[DeadLetter]) -> None:
-        for letter in letters:
-            match = _SOURCE.fullmatch(letter.source)
-            if match is None:
-                super()._put(connection, [letter])  # of no letter that we know: kept all the same
-                continue
-            number = int(match[1])
-            row = connection.execute(
-                "SELECT coalesce(p.raw, l.raw), l.partition, l.position, l.source, l.\"offset\" FROM letters l "
-                "JOIN planned p ON p.letter=l.id AND p.retry=? WHERE l.id=?", (self._retry, number)).fetchone()
-            if row is None:
-                continue  # purged in the meantime
-            sent, *place = row
-            if b"\n" in sent[:-1]:
-                self._put_record(connection, letter, *place)
-            else:
-                self._put_back(connection, letter, number)
-
-    def _put_back(self, connection: sqlite3.Connection, letter: DeadLetter, number: int) -> None:
-        """The letter was rejected again: in its own row, once."""
-        connection.execute(
-            "UPDATE planned SET raw=(SELECT raw FROM letters WHERE id=?1) WHERE letter=?1 AND retry=?2 AND raw IS NULL "
-            "AND (SELECT raw FROM letters WHERE id=?1) != ?3", (number, self._retry, letter.raw))
-        connection.execute(
-            "UPDATE letters SET stage=?, reason=?, detail=?, raw=?, tried=?, status='open', "
-            "attempts=attempts + (retry != ?), retry=? WHERE id=?",
-            (letter.stage, letter.reason, letter.detail, letter.raw, now(), self._retry, self._retry, number))
-
-    def _put_record(
-        self, connection: sqlite3.Connection, letter: DeadLetter, partition: str, position: int, source: str, start: int
-    ) -> None:
-        """A record of a letter of several was rejected: it is a letter of its own from here on."""
-        within = max(0, letter.offset - start)
-        connection.execute(_INSERT, (
-            partition, position + within, letter.stage, letter.index, letter.stage, now(), letter.reason,
-            letter.detail, source, letter.offset, letter.line, self._retry, letter.raw))
+        connection.executemany(INSERT, [
+            (x.partition, x.position, x.stage, x.index, x.output, x.stage, time_now, x.reason, x.detail, x.source,
+             x.offset, x.line, 0, x.envelope, x.raw) for x in letters])
 
 
 def _refuse_newer(path: Path) -> None:

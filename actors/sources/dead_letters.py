@@ -1,11 +1,13 @@
 """The source of a retry: the letters that the dead-letter store has planned for it, each a chunk of its own.
 
     planned (start, end, letter) ──▶ chunk "dead letter 17": the bytes that were rejected, with their line and offset
+                                     of a record: the record as it came, with its key, headers and time
 
 All letters of a retry are one unit. Their ranges were fixed when the retry was planned, so a retry that is taken up
 again, by a new reader or by another run, goes on where the ledger says, in the partition that it began in, and no
 consumer applies anything twice. One chunk for each letter, because a refusal by a sink names its batch and no record;
-only a letter of several lines that killed its workers goes on in the ranges that it was split in.
+only a letter of several lines that killed its workers goes on in the ranges that it was split in. Of a letter that is
+about one output of its record only that output is made again (``only``).
 
 A letter that was purged in the meantime leaves an empty chunk: ranges have no holes.
 """
@@ -16,12 +18,15 @@ import sqlite3
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
+
 from actors.runtime.database import open_for_reading
+from actors.runtime.framing import RECORDS, pack_records, unwrap
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import Chunk, Unit
 
 _NEXT = """
-SELECT p.start, p."end", p.letter, p.piece, coalesce(p.raw, l.raw), l."offset", l.line
+SELECT p.start, p."end", p.letter, p.piece, coalesce(p.raw, l.raw), p.envelope, p.output, l."offset", l.line
 FROM planned p LEFT JOIN letters l ON l.id = p.letter
 WHERE p.retry = ?1 AND p.start = (SELECT max(start) FROM planned WHERE retry = ?1 AND start <= ?2)
 """
@@ -51,6 +56,20 @@ class PlannedLetters(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fi
     def describe(self) -> str:
         """Say where this reads."""
         return f"dead letters, retry {self.retry}"
+
+
+class _Planned(msgspec.Struct, frozen=True):
+    """A row of the plan, with what is sent for it; ``raw`` is None for a letter that was purged."""
+
+    start: int
+    end: int
+    letter: int
+    is_piece: int
+    raw: bytes | None
+    envelope: bytes
+    output: str
+    offset: int | None
+    line: int | None
 
 
 class LettersSource(Source):
@@ -83,15 +102,12 @@ class LettersSource(Source):
         if self._connection is None:
             self._connection = open_for_reading(Path(self._options.path))
         at = self._at
-        start, end, letter, piece, raw, offset, line = self._connection.execute(
-            _NEXT, (self._options.retry, at)).fetchone()
-        data = b"" if raw is None else raw if piece else raw + b"\n"
-        before = data[:at - start]
-        end = self._at = self._recorded.get(at, end)
+        planned = _Planned(*self._connection.execute(_NEXT, (self._options.retry, at)).fetchone())
+        end = self._at = self._recorded.get(at, planned.end)
         self.exhausted = end >= self._options.total
-        return Chunk(
-            unit.id, f"dead letter {letter}", unit.base + at, unit.base + end, (offset or 0) + at - start,
-            (line or 0) + before.count(b"\n"), data[at - start:end - start])
+        if planned.envelope and planned.raw is not None:
+            return self._record(unit, planned)
+        return self._lines(unit, planned, at, end)
 
     def finished(self, unit: Unit) -> None:
         """Nothing to put away: the ledger knows, and the store asks it."""
@@ -109,6 +125,23 @@ class LettersSource(Source):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _lines(self, unit: Unit, planned: _Planned, at: int, end: int) -> Chunk:
+        """A letter of one line, or a part of one of several, from this range on."""
+        raw = planned.raw
+        data = b"" if raw is None else raw if planned.is_piece else raw + b"\n"
+        done = at - planned.start
+        return Chunk(
+            unit.id, f"dead letter {planned.letter}", unit.base + at, unit.base + end, (planned.offset or 0) + done,
+            (planned.line or 0) + data[:done].count(b"\n"), data[done:end - planned.start], only=planned.output)
+
+    def _record(self, unit: Unit, planned: _Planned) -> Chunk:
+        """A letter that was a record. It is one, so it is never split."""
+        offset, line = planned.offset or 0, planned.line or 0
+        record = unwrap(planned.envelope, planned.raw or b"", offset, line)
+        return Chunk(
+            unit.id, f"dead letter {planned.letter}", unit.base + planned.start, unit.base + planned.end, offset, line,
+            pack_records([record]), lines=0, framing=RECORDS, only=planned.output)
 
     def _begin(self) -> Unit:
         unit = self._unit = self._ledger.begin(self._options.describe(), self._options.key)

@@ -10,10 +10,13 @@ from typing import Any
 
 from actors.runtime.database import open_for_reading
 from actors.runtime.manifest import Manifest
+from actors.runtime.windows import iso
 from actors.sinks.dead_letters import STEPS, DeadLetters, StoredLetter, select_letters
 
 #: Most letters at a time, and bytes of each that are shown, of its detail as well.
 MOST, SHOWN_BYTES = 500, 4096
+#: Most headers of a record that are shown, and bytes of each.
+HEADERS, HEADER_BYTES = 32, 256
 _NEWEST = ("id IN (SELECT id FROM letters WHERE status IN ('open', 'retried') {} ORDER BY id DESC LIMIT ?) "
            "ORDER BY id DESC")
 
@@ -28,10 +31,11 @@ def store_of(manifest: Manifest) -> Path | None:
 
 def newest(path: Path | None, reason: str = "", limit: int = 50) -> dict[str, Any]:
     """Return ``{"letters": [{"id", "time", "reason", "stage", "source", "line", "offset", "detail", "status",
-    "attempts", "raw_bytes", "raw_text", "raw_base64"}, …], "problem": ""}``, the newest first.
+    "attempts", "output", "raw_bytes", "raw_text", "raw_base64", "record"}, …], "problem": ""}``, the newest first.
 
-    Of the bytes and the detail the first 4 KiB are shown; ``raw_bytes`` says how many there are. Without a store there
-    are no letters; one that cannot be read is a ``problem``.
+    Of the bytes and the detail the first 4 KiB are shown; ``raw_bytes`` says how many there are. ``record`` is null for
+    a line; of a record ``{"has_value", "published", "key", "headers": [[name, value], …]}``, as text. Without a store
+    there are no letters; one that cannot be read is a ``problem``.
 
     Args:
         path: the store.
@@ -71,5 +75,20 @@ def _shown(letter: StoredLetter) -> dict[str, Any]:
     return {
         "id": letter.id, "time": letter.time, "reason": letter.reason, "stage": letter.stage, "source": letter.source,
         "line": letter.line, "offset": letter.offset, "detail": letter.detail[:SHOWN_BYTES], "status": letter.status,
-        "attempts": letter.attempts, "raw_bytes": len(letter.raw),
-        "raw_text": raw.decode(errors="backslashreplace"), "raw_base64": base64.b64encode(raw).decode()}
+        "attempts": letter.attempts, "output": letter.output, "raw_bytes": len(letter.raw), "raw_text": _text(raw),
+        "raw_base64": base64.b64encode(raw).decode(), "record": _record(letter)}
+
+
+def _record(letter: StoredLetter) -> dict[str, Any] | None:
+    record = letter.record
+    if record is None:
+        return None
+    return {
+        "has_value": record.value is not None, "published": None if record.time is None else iso(record.time),
+        "key": None if record.key is None else _text(record.key),
+        "headers": [[name[:HEADER_BYTES], None if value is None else _text(value[:HEADER_BYTES])]
+                    for name, value in record.headers[:HEADERS]]}
+
+
+def _text(data: bytes) -> str:
+    return data[:SHOWN_BYTES].decode(errors="backslashreplace")

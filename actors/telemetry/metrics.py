@@ -97,6 +97,10 @@ class Metrics(Collector):
         for name, text, value in (
                 ("run_start_time_seconds", "When the run began, in seconds since 1970.", seen.started),
                 ("ready", "Whether the run gets on.", not seen.not_ready),
+                ("record_work_seconds", "What the reader has learnt of the work in a record, of all stages together.",
+                 max((actor.view.record_s for actor in seen.actors), default=0.0)),
+                ("batch_most_records", "Records that the reader puts into a batch for that, at most; 0: any number.",
+                 max((actor.view.batch_records for actor in seen.actors), default=0)),
                 ("supervisor_silence_seconds", "Seconds since the supervisor's loop last went round.", seen.beat_s),
                 ("look_timestamp_seconds", "When these figures were taken, in seconds since 1970.", seen.at)):
             yield GaugeMetricFamily(f"thresher_{name}", text, value=float(value))

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 from unittest import SkipTest
 
+from actors.runtime.framing import RECORDS, Record, records_in
 from actors.runtime.ports import Source, SourceOptions
 from actors.runtime.values import Chunk
 from actors.testing.contract import OptionsContract, names_in
-from actors.testing.reading import Reading
+from actors.testing.reading import Given, Reading, records_of
 
 #: A resumption is tried after so many prefixes at most.
 _MOST_PREFIXES = 12
@@ -21,7 +22,8 @@ class SourceContract(OptionsContract[SourceOptions]):
     """The contract of a source, as tests: inherit from this in a test module, and pytest runs them.
 
     ``options`` and ``records`` have to be given. Each test gets a folder of its own; positions, and what the
-    source keeps, are in ``folder / "state"``. The ledger is the real one. pytest is not needed to import this.
+    source keeps, are in ``folder / "state"``. The ledger is the real one. pytest is not needed to import this. A source
+    hands out lines, or records (a chunk's ``framing``); the same is asked of both.
 
     Example::
 
@@ -44,9 +46,12 @@ class SourceContract(OptionsContract[SourceOptions]):
     #: False for a source whose records come in any order.
     in_order: ClassVar[bool] = True
 
-    def records(self) -> list[bytes]:
-        """Return the records that the source reads, without their newlines: enough for three chunks or more. Has to be
-        given."""
+    def records(self) -> Sequence[Given]:
+        """Return the records that the source reads: enough for three chunks or more. Has to be given.
+
+        A line is bytes without its newline; of what is no line the value alone (None for none), or the whole
+        ``Record``, with the place, key, headers and time that it has to have.
+        """
         raise NotImplementedError(f"{type(self).__name__}.records")
 
     def feed(self, folder: Path, source: Source) -> None:
@@ -82,7 +87,7 @@ class SourceContract(OptionsContract[SourceOptions]):
                 self._read_to_the_end(first)
                 first.commit(*first.chunks[:done])
             with self._again(first, 3 * self.batch_bytes) as second:
-                self._read_to_the_end(second, len(_lines(first.chunks[done:])))
+                self._read_to_the_end(second, len(_records(first.chunks[done:])))
                 assert [(each.start, each.end) for each in second.chunks] == [
                     (each.start, each.end) for each in first.chunks[done:]], "ranges are cut anew"
                 rest, found = _data(first.chunks[done:]), _data(second.chunks)
@@ -99,11 +104,11 @@ class SourceContract(OptionsContract[SourceOptions]):
                 committed, on_its_way = first.chunks[:handed_out // 2], first.chunks[handed_out // 2:]
                 first.commit(*committed)
             with self._again(first, 3 * self.batch_bytes) as second:
-                self._read_to_the_end(second, len(_lines(on_its_way)))
+                self._read_to_the_end(second, len(_records(on_its_way)))
                 assert [(each.start, each.end) for each in second.chunks[:len(on_its_way)]] == [
                     (each.start, each.end) for each in on_its_way], "ranges are cut anew"
                 found = [*committed, *second.chunks]
-                self._expect(found, self.records()[:len(_lines(found)) if first.source.endless else None])
+                self._expect(found, self.records()[:len(_records(found)) if first.source.endless else None])
                 self._expect_contiguous(second)
 
     def test_what_is_finished_is_put_away_also_when_it_is_said_again(self, tmp_path: Path) -> None:
@@ -136,13 +141,13 @@ class SourceContract(OptionsContract[SourceOptions]):
             first.source.stop()
             first.read_until(lambda reading: reading.source.exhausted)
             first.commit(*first.chunks)
-            self._expect(first.chunks, self.records()[:len(_lines(first.chunks))])
+            self._expect(first.chunks, self.records()[:len(_records(first.chunks))])
         if not self.rereads:
             return
         with self._again(first, self.batch_bytes) as second:
             second.read_until(lambda reading: reading.source.exhausted or reading.has_nothing_now)
             found = [*first.chunks, *second.chunks]
-            self._expect(found, self.records()[:len(_lines(found)) if first.source.endless else None])
+            self._expect(found, self.records()[:len(_records(found)) if first.source.endless else None])
 
     def test_progress_only_grows(self, tmp_path: Path) -> None:
         """Bytes read, and in all; 0 in all when it is not known."""
@@ -184,7 +189,7 @@ class SourceContract(OptionsContract[SourceOptions]):
         default all) and has nothing more now."""
         if reading.source.endless:
             number = len(self.records()) if at_least is None else at_least
-            reading.read_until(lambda reading: reading.has_nothing_now and len(_lines(reading.chunks)) >= number)
+            reading.read_until(lambda reading: reading.has_nothing_now and len(_records(reading.chunks)) >= number)
             reading.source.stop()
         reading.read_until(lambda reading: reading.source.exhausted)
 
@@ -197,35 +202,63 @@ class SourceContract(OptionsContract[SourceOptions]):
         if not self.rereads:
             raise SkipTest("rereads: what its reader had read is gone")
 
-    def _expect(self, chunks: Sequence[Chunk], records: list[bytes]) -> None:
-        found = _lines(chunks)
+    def _expect(self, chunks: Sequence[Chunk], records: Sequence[Given]) -> None:
+        whole = any(isinstance(record, Record) for record in records)
+        found = [each.value if isinstance(each, Record) and not whole else each for each in _records(chunks)]
+        expected = list(records)
         if not self.in_order:
-            found, records = sorted(found), sorted(records)
-        assert found == records, f"expected {records!r:.400}, found {found!r:.400}"
+            found, expected = sorted(found, key=repr), sorted(expected, key=repr)
+        assert found == expected, f"expected {expected!r:.400}, found {found!r:.400}"
 
     def _expect_contiguous(self, reading: Reading) -> None:
         at: dict[str, int] = {}
-        longest = max(map(len, self.records())) + 1
+        longest = max(map(_size, self.records()))
         for chunk in reading.chunks:
             partition = reading.ledger.partition(chunk.unit)
             assert chunk.end > chunk.start, f"an empty range: {chunk}"
             assert chunk.start == at.get(partition, chunk.start), f"expected to begin at {at.get(partition)}: {chunk}"
-            assert len(chunk.data) <= max(4 * self.batch_bytes, longest), f"far longer than {self.batch_bytes}: {chunk}"
-            assert chunk.lines in (-1, chunk.data.count(b"\n")), f"lines is not the number of newlines: {chunk}"
+            size = sum(map(_size, records_of(chunk)))
+            assert size <= max(4 * self.batch_bytes, longest), f"far longer than {self.batch_bytes}: {chunk}"
+            _expect_places(chunk)
             at[partition] = chunk.end
         for before, after in zip(reading.chunks, reading.chunks[1:], strict=False):
             if before.unit == after.unit and before.source == after.source and not before.fault:
-                assert before.data.endswith(b"\n"), f"a line is cut: {before}"
-                assert after.line == before.line + before.data.count(b"\n"), f"the line is numbered wrongly: {after}"
+                _expect_to_follow(before, after)
+
+
+def _expect_places(chunk: Chunk) -> None:
+    """A chunk of records has each of them at its place, within its range; of lines it counts what it says."""
+    if chunk.framing != RECORDS:
+        assert chunk.lines in (-1, chunk.data.count(b"\n")), f"lines is not the number of newlines: {chunk}"
+        return
+    assert chunk.lines >= 0, f"lines of a chunk of records: expected 0 or more: {chunk}"
+    places = [chunk.start - chunk.offset + record.offset for record in records_in(chunk.data)]
+    assert places == sorted(set(places)), f"places that do not grow, {places}: {chunk}"
+    assert all(chunk.start <= place < chunk.end for place in places), f"places beyond the range, {places}: {chunk}"
+
+
+def _expect_to_follow(before: Chunk, after: Chunk) -> None:
+    """Two chunks of a unit, one behind the other."""
+    assert before.framing == after.framing, f"a unit of lines and of records: {after}"
+    if before.framing == RECORDS:
+        assert after.offset - before.offset == after.start - before.start, f"offset is not where it starts: {after}"
+        assert after.line == before.line + before.lines, f"the line is numbered wrongly: {after}"
+        return
+    assert before.data.endswith(b"\n"), f"a line is cut: {before}"
+    assert after.line == before.line + before.data.count(b"\n"), f"the line is numbered wrongly: {after}"
 
 
 def _data(chunks: Sequence[Chunk]) -> bytes:
     return b"".join(chunk.data for chunk in chunks)
 
 
-def _lines(chunks: Sequence[Chunk]) -> list[bytes]:
-    """The records in these chunks; the last one of an input may lack its newline."""
-    return [line for chunk in chunks for line in chunk.data.removesuffix(b"\n").split(b"\n") if chunk.data]
+def _records(chunks: Sequence[Chunk]) -> list[Given]:
+    return [record for chunk in chunks for record in records_of(chunk)]
+
+
+def _size(record: Given) -> int:
+    """Bytes, with what is between two of them."""
+    return 1 + len((record.value if isinstance(record, Record) else record) or b"")
 
 
 def _has_handed_out(number: int) -> Callable[[Reading], bool]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from actors.runtime.framing import Record
 from actors.runtime.ledger import read_units
 from actors.runtime.messages import Counts, merged
 from actors.runtime.pipeline import Pipeline
@@ -17,11 +18,12 @@ from actors.runtime.topology import DEAD_LETTERS, aggregator_names
 from actors.runtime.units import LEDGER
 from actors.runtime.values import DeadLetter, Unit
 from actors.testing.faults import Faults
+from actors.testing.reading_memory import Content, require_order
 from actors.testing.world import RUN, Shape, World
 
 _OUTCOMES = ("written", "folded", "filtered", "dead_lettered")
-#: The unit that lines without a name make.
-_UNIT = "lines"
+#: The unit that lines without a name make, and the one that records make.
+_UNIT, _UNIT_OF_RECORDS = "lines", "records"
 
 
 class InlineResult(msgspec.Struct, frozen=True):
@@ -55,24 +57,30 @@ class InlineResult(msgspec.Struct, frozen=True):
         outcomes = ", ".join(f"{name} {self.counts[name]}" for name in _OUTCOMES if self.counts.get(name))
         lines = [f"InlineResult: read {self.counts.get('read', 0)}: {outcomes or 'nothing'}"]
         lines += [f"  {name}: {items!r}" for name, items in self.written.items() if items]
-        lines += [f"  rejected: {letter.source} line {letter.line}: {letter.reason}: {letter.raw!r}"
+        lines += [f"  rejected: {letter.source} {_place(letter)}: {letter.reason}: {letter.raw!r}"
                   for letter in self.dead_letters]
         lines += [f"  folded: {key!r}: {numbers!r}" for key, numbers in self.folded.items()]
         return "\n".join(lines)
 
 
+def _place(letter: DeadLetter) -> str:
+    return f"record {letter.offset}" if letter.envelope and letter.line < 0 else f"line {letter.line}"
+
+
 def run_inline(
-    pipeline: Pipeline, lines: Iterable[bytes | str] | Mapping[str, bytes], *, options: msgspec.Struct | None = None,
-    batch_bytes: int = 256, workers: int = 2, fused: bool | None = None, faults: Faults | None = None,
+    pipeline: Pipeline, lines: Iterable[bytes | str | Record] | Mapping[str, bytes | Sequence[Record]], *,
+    options: msgspec.Struct | None = None, batch_bytes: int = 256, workers: int = 2, fused: bool | None = None,
+    faults: Faults | None = None,
 ) -> InlineResult:
-    """Run a pipeline over lines in this process and return what came of them.
+    """Run a pipeline over lines, or records, in this process and return what came of them.
 
     The roles, the ledger, the folded state and the protocol between them are the real ones. The source and the sinks
     are replaced by ones in memory; a replaced sink still rejects what it cannot pack. Nothing outside is touched.
 
     Args:
         pipeline: a PIPELINE.
-        lines: lines, with or without their newlines; or the content of each input unit by name.
+        lines: lines, with or without their newlines, or records; or the content of each input unit by name, bytes of
+            lines or a list of records, as it comes. Offsets of records grow, and may have gaps.
         options: in place of the pipeline's own ``options``.
         batch_bytes: size of a batch, about; small, so that few lines already make several.
         workers: parsers, and checkers if they are not fused.
@@ -80,9 +88,9 @@ def run_inline(
         faults: what happens to actors and messages; by default nothing.
 
     Raises:
-        TypeError: ``lines`` is one text.
+        TypeError: ``lines`` is one text, or one unit has both lines and records.
         ConfigError: the pipeline has no route and several sinks.
-        ValueError: a line has a newline in it, or a number is below 1.
+        ValueError: a line has a newline in it, offsets of records do not grow, or a number is below 1.
         AssertionError: the run does not come to its end, or its outcomes do not add up. Without a pipeline that does
             forbidden things (global state, a ``merge`` that is not associative) this is an error of Thresher.
 
@@ -107,13 +115,26 @@ def run_inline(
             world.close()
 
 
-def units_of(lines: Iterable[bytes | str] | Mapping[str, bytes]) -> dict[str, bytes]:
+def units_of(lines: Iterable[bytes | str | Record] | Mapping[str, bytes | Sequence[Record]]) -> dict[str, Content]:
     """Return the content of each input unit by name."""
-    if isinstance(lines, Mapping):
-        return dict(lines)
     if isinstance(lines, str | bytes):
         raise TypeError(f"lines: expected an iterable of lines, or a mapping of unit name to bytes, got one "
                         f"{type(lines).__name__}: split it, e.g. with splitlines()")
+    units = dict(lines) if isinstance(lines, Mapping) else _unit_of(list(lines))
+    for name, content in units.items():
+        require_order(name, content)
+    return units
+
+
+def _unit_of(given: list[bytes | str | Record]) -> dict[str, Content]:
+    """The one unit that is made of lines, or of records, without a name."""
+    records = [each for each in given if isinstance(each, Record)]
+    lines = [each for each in given if not isinstance(each, Record)]
+    if records:
+        if lines:
+            raise TypeError(f"lines: expected lines or records, got {len(lines)} lines among {len(records)} records: "
+                            "give them as units of their own, {name: content}")
+        return {_UNIT_OF_RECORDS: records}
     whole: list[bytes] = []
     for number, line in enumerate(lines, 1):
         raw = (line.encode() if isinstance(line, str) else line).removesuffix(b"\n")
@@ -142,7 +163,7 @@ def result_of(world: World) -> InlineResult:
 
 def letters_of(world: World) -> list[DeadLetter]:
     """Return the dead letters in the order of input, each once, however often it was stored."""
-    letters = {(x.partition, x.position, x.stage, x.index): x for x in world.stores[DEAD_LETTERS].log}
+    letters = {(x.partition, x.position, x.stage, x.index, x.output): x for x in world.stores[DEAD_LETTERS].log}
     return [letters[key] for key in sorted(letters)]
 
 

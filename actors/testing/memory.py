@@ -6,35 +6,42 @@ generation writes again changes nothing. Within one payload a store may fail hal
 
 from __future__ import annotations
 
-import zlib
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
 
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import Sink, SinkOptions, Source, SourceOptions, UnitLedger
-from actors.runtime.values import Chunk, Payload, Refusal, Unit
+from actors.runtime.framing import Record
+from actors.runtime.ports import Sink, SinkOptions, SourceOptions, UnitLedger
+from actors.runtime.values import Payload, Refusal
+from actors.testing.reading_memory import MemoryReading, require_order
 
 
 class MemorySource(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Read bytes that are given with the options.
+    """Read lines, or records, that are given with the options.
 
     Attributes:
-        units: content by name, in the order of reading; a unit plays the part of a file.
+        units: content by name, in the order of reading; a unit of bytes plays the part of a file of lines, one of
+            records that of a topic: their offsets grow, and may have gaps.
 
     Example::
 
-        MemorySource(units={"first.log": bytes(3), "second.log": b"x"})
+        MemorySource(units={"first.log": b"x", "topic": [Record(offset=0, value=b"a"), Record(offset=7, value=None)]})
     """
 
     guarantee: ClassVar[str] = "held in memory: read again from the last committed position"
     #: It can be read any number of times and nothing becomes of it: ``thresher verify`` asks.
     unchanging: ClassVar[bool] = True
 
-    units: dict[str, bytes] = {}
+    units: dict[str, bytes | list[Record]] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse records that are in no order."""
+        for name, content in self.units.items():
+            require_order(name, content)
 
     def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> MemoryReading:
         """Open the source."""
@@ -43,83 +50,6 @@ class MemorySource(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fiel
     def describe(self) -> str:
         """Say where this reads."""
         return f"memory ({len(self.units)} units)"
-
-
-class MemoryReading(Source):
-    """The opened source: cuts the ranges that are recorded, then others of about the size that is asked for.
-
-    Args:
-        units: content by name.
-        ledger: what is known about them.
-        batch_bytes: called for the size of each next chunk.
-    """
-
-    def __init__(self, units: Mapping[str, bytes], ledger: UnitLedger, batch_bytes: Callable[[], int]) -> None:
-        self._queue = deque(units.items())
-        self._total = sum(map(len, units.values()))
-        self._ledger = ledger
-        self._batch_bytes = batch_bytes
-        self._unit: Unit | None = None
-        self._data = b""
-        self._recorded: deque[tuple[int, int]] = deque()
-        self._at = self._passed = 0
-        self._is_new = True
-        self._stopping = False
-        self.exhausted = False
-
-    def read(self) -> Chunk | None:
-        """Return the next chunk, or None at the end of the last unit."""
-        self._is_new = False
-        while self._unit is None or self._at >= self._unit.base + len(self._data):
-            if self._unit is not None:
-                self._ledger.end(self._unit, self._at)
-                self._passed += len(self._data)
-                self._unit = None
-            if not self._queue:
-                self.exhausted = True
-                return None
-            self._take_up(*self._queue.popleft())
-        if self._stopping and not self._recorded:
-            self.exhausted = True
-            return None
-        return self._cut(self._unit)
-
-    def finished(self, unit: Unit) -> None:
-        """Nothing is put away."""
-
-    def stop(self) -> None:
-        """Hand out only what an earlier generation had handed out."""
-        self._stopping = True
-        if not self._is_new and self._unit is None:
-            self.exhausted = True
-
-    def progress(self) -> tuple[int, int]:
-        """Bytes read so far, and in all."""
-        return self._passed + (0 if self._unit is None else self._at - self._unit.base), self._total
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def _take_up(self, name: str, data: bytes) -> None:
-        unit = self._ledger.begin(name, f"{zlib.crc32(data):08x}")
-        if unit.status not in ("reading", "loaded"):
-            self._passed += len(data)
-            return
-        self._unit, self._data, self._at = unit, data, unit.low
-        self._recorded = deque(self._ledger.boundaries(unit))
-
-    def _cut(self, unit: Unit) -> Chunk:
-        start = self._at - unit.base
-        if self._recorded:
-            end = self._recorded.popleft()[1] - unit.base
-        else:  # behind the last newline within a batch, or else behind the next one
-            wanted = start + max(1, self._batch_bytes())
-            end = wanted if wanted >= len(self._data) else (
-                self._data.rfind(b"\n", start, wanted) + 1 or self._data.find(b"\n", wanted) + 1)
-            end = min(end, len(self._data)) or len(self._data)
-        self._at = unit.base + end
-        return Chunk(unit.id, unit.name, unit.base + start, unit.base + end, start,
-                     self._data.count(b"\n", 0, start) + 1, self._data[start:end])
 
 
 class MemoryStore(Sink):
@@ -143,6 +73,8 @@ class MemoryStore(Sink):
         self._holds_out = holds_out
         self.log: list[Any] = []
         self._payloads: dict[tuple[str, int, int], list[Any]] = {}
+        self._starts: dict[str, list[int]] = {}
+        self._ends: dict[tuple[str, int], int] = {}
         self._last: dict[Any, Any] | None = {}
 
     @property
@@ -175,11 +107,25 @@ class MemoryStore(Sink):
                 else:
                     taken.append(item)
                     self._put(item)
-            self._payloads[payload.partition, payload.start, payload.end] = taken
+            if not self._is_part_of_another(payload):
+                self._payloads[payload.partition, payload.start, payload.end] = taken
         return refusals
 
     def close(self) -> None:
         """Nothing is held: what was written stays."""
+
+    def _is_part_of_another(self, payload: Payload) -> bool:
+        """Whether this is a piece of a range that was written whole before; note it, if it is not. Ranges nest."""
+        starts = self._starts.setdefault(payload.partition, [])
+        at = bisect_right(starts, payload.start)
+        before = starts[at - 1] if at else -1
+        end = self._ends.get((payload.partition, before), -1)
+        if end >= payload.end:
+            return (before, end) != (payload.start, payload.end)
+        if before != payload.start:
+            starts.insert(at, payload.start)
+        self._ends[payload.partition, payload.start] = payload.end
+        return False
 
     def _put(self, item: Any) -> None:
         self.log.append(item)

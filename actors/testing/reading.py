@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from actors.runtime.framing import RECORDS, Record, records_in
 from actors.runtime.ledger import Ledger
 from actors.runtime.ports import Source, SourceOptions, unfit
 from actors.runtime.units import LEDGER
 from actors.runtime.values import Chunk, Unit
 
+#: A line, or the value of a record, or a record with all that it came with.
+Given = bytes | Record | None
 #: Seconds that nothing here takes.
 _WATCHDOG_S = 20.0
 #: Most milliseconds until the next look at a source that had nothing.
@@ -75,7 +78,7 @@ class Reading:
     def commit(self, *chunks: Chunk) -> None:
         """All of these chunks is durable."""
         for chunk in chunks:
-            self.ledger.close(chunk, {"read": chunk.data.count(b"\n")})
+            self.ledger.close(chunk, {"read": len(records_of(chunk))})
         self.ledger.commit()
 
     def finish(self) -> None:
@@ -105,3 +108,11 @@ class Reading:
         """Until the source wakes its reader, or for a moment."""
         wake = [] if self.source.wake is None else [self.source.wake]
         select.select(wake, [], [], _LOOK_MS / 1000)
+
+
+def records_of(chunk: Chunk) -> Sequence[Given]:
+    """What a chunk holds: its lines without their newlines, of which the last one of an input may have none; or its
+    records."""
+    if chunk.framing == RECORDS:
+        return records_in(chunk.data)
+    return chunk.data.removesuffix(b"\n").split(b"\n") if chunk.data else []

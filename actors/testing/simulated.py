@@ -56,6 +56,9 @@ class Surroundings(Protocol):
     def finish(self) -> None:
         """The reader has nothing under way, or a shard has drained."""
 
+    def clock(self) -> float:
+        """What workers measure their work with."""
+
     def make_reader(self, post: Post, ledger: Ledger) -> Reader:
         """Make the role of a new reader."""
 
@@ -69,7 +72,8 @@ class _Slot:
     def __init__(self) -> None:
         self.batches = self.records = self.bytes_done = self.bytes_total = self.open = 0
         self.queued = self.credit = 0
-        self.waiting_since = 0.0
+        self.waiting_since = self.record_s = 0.0
+        self.batch_records = 0
         self.note = ""
 
     def phase(self, phase: str) -> None:
@@ -164,4 +168,4 @@ def _make_role(world: Surroundings, name: str, post: Post) -> Role:
     else:
         bulk = bulk_of(pipeline, pipeline.options)
         work = world.adapt(fused(parse, checks, bulk)) if manifest.parser.fused else forwarding(parse)
-    return PoolWorker(post, work, manifest.flow.credit, turn_s=0.0)  # no time decides what is done
+    return PoolWorker(post, work, manifest.flow.credit, turn_s=0.0, clock=world.clock)

@@ -40,7 +40,8 @@ from actors.runtime.topology import DEAD_LETTERS, expand
 from actors.runtime.tracing import OFF, Tracer
 from actors.runtime.worker import Work
 from actors.testing.faults import Faults
-from actors.testing.memory import MemoryReading, MemorySink, MemorySource, MemoryStore, UnorderedMemorySink, inline_sink
+from actors.testing.memory import MemorySink, MemorySource, MemoryStore, UnorderedMemorySink, inline_sink
+from actors.testing.reading_memory import Content, MemoryReading
 from actors.testing.simulated import SimulatedActor
 
 RUN = "run"
@@ -54,11 +55,12 @@ _REPEATABLE = Batch | Part | Ack | Failed
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run is laid out, besides what the pipeline says itself."""
+    """How a run is laid out, besides what the pipeline says itself. ``batch_s``: 0: no time decides what is done."""
 
     batch_bytes: int
     workers: int
     fused: bool
+    batch_s: float = 0.0
 
 
 class World:
@@ -79,9 +81,10 @@ class World:
     """
 
     tracer: Tracer = OFF
+    units: Mapping[str, Content]
 
     def __init__(
-        self, pipeline: Pipeline, units: Mapping[str, bytes], folder: Path, shape: Shape, faults: Faults
+        self, pipeline: Pipeline, units: Mapping[str, Content], folder: Path, shape: Shape, faults: Faults
     ) -> None:
         self.rng = random.Random(faults.seed)
         self.pipeline = pipeline = completed(pipeline, "pipeline")
@@ -89,7 +92,7 @@ class World:
         self.units = dict(units)
         self.folder = folder
         self.faults = faults
-        self.now = 0.0
+        self.now = self._worked_s = 0.0
         self.done = False
         self.input_ended = False
         self.drained: set[str] = set()
@@ -217,6 +220,11 @@ class World:
         """Return the work of those who check, or something around it."""
         return work
 
+    def clock(self) -> float:
+        """What workers measure their work with: each time somebody looks at it, another time has passed."""
+        self._worked_s += self.rng.choice((0.0, 1e-6, 0.001, 0.02, 0.5)) if self.manifest.flow.batch_s else 0.0
+        return self._worked_s
+
     def next_size(self) -> int:
         """Size of the next batch: with faults another each time, so that a new reader would cut other ranges."""
         size = self.manifest.flow.batch_bytes
@@ -303,7 +311,7 @@ def _manifest(pipeline: Pipeline, folder: Path, shape: Shape) -> Manifest:
         windowed=pipeline.windows is not None, window=pipeline.window, emit_sinks=pipeline.emit_sinks,
         parser=ParserOptions(workers=shape.workers, fused=shape.fused), checker=CheckerOptions(workers=shape.workers),
         aggregator=pipeline.aggregator, budget=pipeline.budget,
-        flow=msgspec.structs.replace(pipeline.flow, batch_bytes=shape.batch_bytes))
+        flow=msgspec.structs.replace(pipeline.flow, batch_bytes=shape.batch_bytes, batch_s=shape.batch_s))
 
 
 def _component(kind: type) -> Component[Any]:

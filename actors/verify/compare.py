@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime.framing import Record
 from actors.runtime.ledger import read_units
 from actors.runtime.manifest import Manifest
 from actors.runtime.pipeline import Fold, Pipeline
@@ -121,7 +122,7 @@ def hints(differing: Sequence[str], kinds: Sequence[str]) -> list[str]:
 
 def _letters(path: Path) -> dict[Any, int]:
     try:
-        return dict(Counter((x.source, x.line, x.reason, x.raw) for x in read_letters(path)))
+        return dict(Counter((x.source, x.line, x.reason, x.record or x.raw, x.output) for x in read_letters(path)))
     except sqlite3.Error:  # nothing was rejected
         return {}
 
@@ -157,9 +158,13 @@ def _show_counted(key: bytes, expected: Any, got: Any) -> _Shown:
     return shown(key), _or_nothing(expected, _times), _or_nothing(got, _times)
 
 
-def _show_letter(key: tuple[str, int, str, bytes], expected: int | None, got: int | None) -> _Shown:
-    source, line, reason, raw = key
-    return f"{source} line {line}: {reason}: {raw!r}", _or_nothing(expected, _times), _or_nothing(got, _times)
+def _show_letter(
+    key: tuple[str, int, str, bytes | Record, str], expected: int | None, got: int | None
+) -> _Shown:
+    source, line, reason, what, output = key
+    place = f"{source} line {line}" if line >= 0 or isinstance(what, bytes) else source
+    said = f"{place}{output and f' output {output}'}: {reason}: {what!r}"
+    return said, _or_nothing(expected, _times), _or_nothing(got, _times)
 
 
 def _show_folded(key: tuple[Any, ...], expected: Any, got: Any) -> _Shown:

@@ -14,10 +14,13 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from actors.runtime.board import read_views
+from actors.runtime.framing import Record, envelope_of
 from actors.runtime.rundir import BOARD, path_for
+from actors.runtime.values import DeadLetter
 from actors.telemetry.watcher import Watcher
 from tests.apps.test_numbers import Numbers
 from tests.browser import chromium, visit
+from tests.letters import put
 from tests.loads import WATCHDOG_S, Running
 
 pytest.importorskip("aiohttp")
@@ -170,6 +173,20 @@ def test_a_dead_letter_is_shown_with_its_place_and_as_text_whatever_is_in_it(
         "00000000  31 35 36 35 36 34 37 33 30 30 30 30 30 20 61 ff  |1565647300000 a.|",
         "00000010  00 62 20 5a 6f 65                                |.b Zoe|"]
     assert page.title().startswith("connections: running")
+
+
+def test_a_dead_letter_of_a_record_is_shown_with_what_it_came_with(browser: Browser, tmp_path: Path) -> None:
+    record = Record(71, None, time=1_565_647_204_351, key=b"<b>key</b>\xff", headers=(("trace", b"1"), ("none", None)))
+    put(tmp_path / "state", DeadLetter("checker", "stars", "six", "live/0", "p", 71, 71, -1, b"",
+                                       envelope=envelope_of(record), output="2"))
+    with Connections(tmp_path) as running, visit(browser, url_of(running.state)) as page:
+        page.locator("#reasons button", has_text="stars").click()
+        letter = page.locator("#letters article")
+        expect(letter.locator(".place")).to_contain_text("live/0 record 71")
+        expect(letter.locator(".envelope")).to_have_text(
+            "key: <b>key</b>\\xff\npublished: 2019-08-12T22:00:04.351Z\ntrace: 1\nnone: no value")
+        expect(letter.locator(".more")).to_have_text(["output 2 of its record", "no value"])
+        assert letter.locator(".raw, .envelope b").count() == 0
 
 
 def test_a_dead_letter_that_comes_while_one_looks_is_shown(browser: Browser, tmp_path: Path) -> None:

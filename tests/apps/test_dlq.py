@@ -113,10 +113,10 @@ def test_what_is_no_store_is_named_without_a_traceback(tmp_path: Path) -> None:
 
 def test_a_store_of_a_newer_version_stops_a_run_before_it_reads_anything(rejected: Path) -> None:
     subprocess.run([sys.executable, "-c", "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute("
-                    "'PRAGMA user_version=3')", str(rejected / "dead-letters.db")], check=True)
+                    "'PRAGMA user_version=4')", str(rejected / "dead-letters.db")], check=True)
     done = load(write(rejected.parent / "new.tsv.gz", NORTH % 1), rejected)
     assert done.process.returncode == 78
-    message = "dead-letters.db: made by a newer version of Thresher (schema 3, expected at most 2): upgrade Thresher"
+    message = "dead-letters.db: made by a newer version of Thresher (schema 4, expected at most 3): upgrade Thresher"
     assert message in done.output()
     assert done.of("report")[0]["read"] == 0
     assert message in dlq("ls", rejected).stderr.decode()

@@ -19,11 +19,12 @@ PUBLIC = {
     "thresher": {
         "Aggregates", "AggregatorOptions", "Bars", "BudgetOptions", "Bulk", "CheckerOptions", "ConfigError", "Curves",
         "Distinct", "Finish", "FlowOptions", "Fold", "Links", "MonitorOptions", "Panel", "ParserOptions", "Pipeline",
-        "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "RunResult", "Totals",
+        "Record", "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "RunResult", "Totals",
         "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with",
         "drop", "per_chunk", "progress", "run", "identity"},
     "thresher.sources": {
-        "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger"},
+        "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger", "pack_records",
+        "records_in"},
     "thresher.sinks": {
         "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Packed", "Payload",
         "Refusal", "Sink", "SinkOptions", "Sql", "Stdout"},

@@ -17,7 +17,8 @@ from actors.runtime import framing, poison
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.ledger import Ledger
 from actors.runtime.values import Chunk, DeadLetter
-from actors.sinks.dead_letters import DeadLetters, Returned, StoredLetter, open_letters, read_letters, used_bytes
+from actors.sinks.dead_letters import DeadLetters, StoredLetter, open_letters, read_letters, used_bytes
+from actors.sinks.returned import Returned
 from actors.sources.dead_letters import PlannedLetters
 from tests.contract.test_sinks import payload
 from tests.fakes import MemoryLedger
@@ -112,7 +113,7 @@ def test_a_store_of_a_newer_version_is_refused_before_anything_is_written(tmp_pa
     with pytest.raises(ConfigError, match=rf"{NAME}: made by a newer version of Thresher \(schema 1000, expected at "):
         DeadLetters().open("dead_letters", tmp_path)
     with closing(sqlite3.connect(tmp_path / NAME)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     assert len(stored(tmp_path)) == 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +13,7 @@ from typing import ClassVar
 import pytest
 
 from actors.console.retry_plan import make_plan
+from actors.runtime.framing import Record, envelope_of
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import DeadLetter, Payload
 from actors.sinks.dead_letters import DeadLetters, open_letters
@@ -32,7 +33,7 @@ MIDDLE = CONTENT.index(b"\n", 500) + 1
 class Contract(SourceContract):
     __test__ = False
 
-    def records(self) -> list[bytes]:
+    def records(self) -> Sequence[bytes | Record]:
         return RECORDS
 
 
@@ -84,20 +85,71 @@ class TestMemory(Contract):
         return MemorySource(units={"a": CONTENT[:MIDDLE], "b": CONTENT[MIDDLE:]})
 
 
+class TestMemoryOfRecords(Contract):
+    """Records with gaps between them, newlines in them, and without values."""
+
+    __test__ = True
+
+    def records(self) -> list[Record]:
+        return [Record(3 * number + number // 7, None if number % 9 == 4 else b"some\nrecord %d" % number,
+                       time=1000 + number, key=b"key %d" % (number % 5), headers=(("n", b"%d" % number), ("n", None)))
+                for number in range(60)]
+
+    def options(self, folder: Path) -> SourceOptions:
+        return MemorySource(units={"topic/0": self.records()})
+
+
+class TestMemoryOfRecordsWithLines(Contract):
+    """Records of a file, of one line or several; two units."""
+
+    __test__ = True
+
+    def records(self) -> list[Record]:
+        line = 1
+        records: list[Record] = []
+        for number in range(60):
+            if number == 40:
+                line = 1
+            records.append(Record(20 * (number % 40), b"row\n" * (number % 3) + b"%d" % number, line))
+            line += number % 3 + 1
+        return records
+
+    def options(self, folder: Path) -> SourceOptions:
+        return MemorySource(units={"a.csv": self.records()[:40], "b.csv": self.records()[40:]})
+
+
+class TestDeadLettersOfRecords(Contract):
+    """Each letter is a record as it came, however many newlines it has."""
+
+    __test__ = True
+
+    def records(self) -> list[Record]:
+        return [Record(5 * number, None if number == 7 else b"\n" * (number % 4) + b"record %d" % number, -1, number,
+                       b"key", (("h", b"\xff"),)) for number in range(40)]
+
+    def options(self, folder: Path) -> SourceOptions:
+        return _planned(folder, [
+            DeadLetter("checker", "why", "", "topic/0", "p", record.offset, record.offset, record.line,
+                       record.value or b"", envelope=envelope_of(record)) for record in self.records()])
+
+
 class TestDeadLetters(Contract):
     __test__ = True
 
     def options(self, folder: Path) -> SourceOptions:
-        options = DeadLetters(path=str(folder / "letters.db"))
-        letters = [DeadLetter("parser", "why", "", "a.log", "p", number, 0, 1, raw)
-                   for number, raw in enumerate(RECORDS)]
-        sink = options.open("dead_letters", folder)
+        return _planned(folder, [DeadLetter("parser", "why", "", "a.log", "p", number, 0, 1, raw)
+                                 for number, raw in enumerate(RECORDS)])
+
+
+def _planned(folder: Path, letters: list[DeadLetter]) -> PlannedLetters:
+    """A retry of these letters."""
+    options = DeadLetters(path=str(folder / "letters.db"))
+    with closing(options.open("dead_letters", folder)) as sink:
         sink.write([Payload("p", 0, 1, len(letters), options.pack(letters))])
-        sink.close()
-        with closing(open_letters(folder / "letters.db")) as connection:
-            plan = make_plan(connection, range(1, len(letters) + 1), only_missing=False)
-        assert plan is not None
-        return PlannedLetters(path=str(folder / "letters.db"), retry=plan.retry, key=plan.key, total=plan.total)
+    with closing(open_letters(folder / "letters.db")) as connection:
+        plan = make_plan(connection, range(1, len(letters) + 1), only_missing=False)
+    assert plan is not None
+    return PlannedLetters(path=str(folder / "letters.db"), retry=plan.retry, key=plan.key, total=plan.total)
 
 
 class TestTcp(Contract):

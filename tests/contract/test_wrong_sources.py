@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
+from actors.runtime.framing import RECORDS, Record, pack_records
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.testing import SourceContract
 
-RECORDS = [b"record %d" % number for number in range(40)]
-DATA = b"".join(record + b"\n" for record in RECORDS)
+LINES = [b"record %d" % number for number in range(40)]
+DATA = b"".join(line + b"\n" for line in LINES)
 
 
 class Good(SourceOptions, frozen=True, kw_only=True):
@@ -87,7 +91,7 @@ class Reading(Source):
         chunk = Chunk(self.unit.id, "x", start + shift, self.at, start, 1 if self.wrong == "line" else self.line,
                       data[:50] if self.wrong == "loses" else data)
         self.line += data.count(b"\n")
-        return chunk
+        return _of_records(chunk, self.wrong) if self.wrong.startswith("records") else chunk
 
     def finished(self, unit: Unit) -> None:
         if self.wrong == "finished":
@@ -114,6 +118,21 @@ class Reading(Source):
         self.closed = True
 
 
+def _of_records(chunk: Chunk, wrong: str) -> Chunk:
+    """The same lines as records with places, keys and numbers of lines of their own; or wrong ones."""
+    records: list[Record] = []
+    offset = chunk.offset
+    for number, line in enumerate(chunk.data.removesuffix(b"\n").split(b"\n")):
+        place = {"records without order": chunk.offset, "records beyond": offset + 1000}.get(wrong, offset)
+        key = b"other" if wrong == "records with other keys" else line[-1:]
+        records.append(Record(place, line, chunk.line + number, key=key))
+        offset += len(line) + 1
+    lines = {"records without lines": 0, "records not counted": -1}.get(wrong, chunk.data.count(b"\n"))
+    shift = chunk.start if wrong == "records elsewhere" else 0
+    return msgspec.structs.replace(chunk, offset=chunk.offset - shift, data=pack_records(records), lines=lines,
+                                   framing=RECORDS)
+
+
 class OfGood(SourceContract):
     __test__ = False
     wrong = ""
@@ -126,8 +145,12 @@ class OfGood(SourceContract):
         options: SourceOptions = kind(folder=str(folder))
         return options
 
-    def records(self) -> list[bytes]:
-        return RECORDS
+    def records(self) -> Sequence[bytes | Record]:
+        if not self.wrong.startswith("records"):
+            return LINES
+        places = [0, *itertools.accumulate(len(line) + 1 for line in LINES)]
+        return [Record(place, line, number, key=line[-1:])
+                for number, (place, line) in enumerate(zip(places, LINES, strict=False), 1)]
 
     def put_away(self, folder: Path) -> bool:
         return not (folder / "input").exists()
@@ -153,6 +176,12 @@ WRONG = [
     ("progress", "test_progress_only_grows"),
     ("close", "test_closing_twice_is_harmless"),
     ("check", "test_a_check_changes_nothing"),
+    ("records with other keys", "test_everything_is_read_in_order_to_the_end"),
+    ("records without order", "test_each_chunk_begins_where_the_last_one_ended"),
+    ("records beyond", "test_each_chunk_begins_where_the_last_one_ended"),
+    ("records without lines", "test_each_chunk_begins_where_the_last_one_ended"),
+    ("records not counted", "test_each_chunk_begins_where_the_last_one_ended"),
+    ("records elsewhere", "test_each_chunk_begins_where_the_last_one_ended"),
 ]
 
 
@@ -162,9 +191,10 @@ def run(wrong: str, test: str, folder: Path) -> None:
     getattr(contract, test)(folder)
 
 
+@pytest.mark.parametrize("kind", ["", "records"])
 @pytest.mark.parametrize("test", TESTS)
-def test_the_good_one_passes(test: str, tmp_path: Path) -> None:
-    run("", test, tmp_path)
+def test_the_good_one_passes(test: str, kind: str, tmp_path: Path) -> None:
+    run(kind, test, tmp_path)
 
 
 @pytest.mark.parametrize(("wrong", "test"), WRONG)

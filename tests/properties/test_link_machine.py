@@ -198,7 +198,7 @@ class LinkMachine(RuleBasedStateMachine):
 
     @invariant()
     def credit_is_never_negative_and_never_more_than_was_given(self) -> None:
-        assert all(0 <= credit <= CREDIT for credit in self.origin._takers.free.values())
+        assert all(0 <= credit <= CREDIT for credit in self.origin.takers.free.values())
 
     def teardown(self) -> None:
         """When nobody dies any more, everything that was issued is closed."""

@@ -125,24 +125,24 @@ def _make_mortal(world: SuspiciousWorld, actor: SimulatedActor) -> None:
     role.work, actor.receive, actor.tell = deadly_work, receive_all, tell  # type: ignore[method-assign]
 
 
-def _without(units: Units, letters: Sequence[DeadLetter]) -> Iterator[tuple[str, bytes]]:
+def _without(world: World, letters: Sequence[DeadLetter]) -> Iterator[tuple[str, bytes]]:
     """The input without the lines that were given up."""
-    for name, data in units:
+    for name, data in world.units.items():
         lines = data.split(b"\n")
         for letter in letters:
             if letter.source == name:
-                assert letter.raw == lines[letter.line - 1]
-                lines[letter.line - 1] = b""
+                assert letter.raw.strip(b"\n") == lines[world.line_of(letter)]
+                lines[world.line_of(letter)] = b""
         yield name, b"\n".join(lines)
 
 
-def _check(world: SuspiciousWorld, poison: int) -> None:
+def check_suspects(world: SuspiciousWorld, poison: int) -> None:
     """Who was given up is a dead letter, alone, and counted once; all else is as in a run without faults."""
     try:
         world.run()
         given_up = [letter for letter in result_of(world).dead_letters if letter.reason == "worker_died"]
         assert sum(POISON in letter.raw for letter in given_up) == poison
-        units = list(_without(list(world.units.items()), given_up))
+        units = list(_without(world, given_up))
         result = result_of(world)
         stored = {key: value for key, value in records_of(units) if value.isdigit()}
         assert {**world.stores["even"].values, **world.stores["odd"].values} == stored
@@ -158,7 +158,7 @@ def _check(world: SuspiciousWorld, poison: int) -> None:
         world.close()
 
 
-def _poisoned(rng: random.Random, units: Units, number: int) -> tuple[list[tuple[str, bytes]], int]:
+def poisoned(rng: random.Random, units: Units, number: int) -> tuple[list[tuple[str, bytes]], int]:
     """Put some lines of poison in; return how many."""
     result = []
     for name, data in units:
@@ -172,10 +172,11 @@ def _poisoned(rng: random.Random, units: Units, number: int) -> tuple[list[tuple
 @pytest.mark.parametrize("seed", SEEDS)
 def test_poison_ends_alone_in_the_dead_letters_whoever_else_dies_or_leaves(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
-    units, poison = _poisoned(rng, make_units(rng, rng.randint(1, 2), rng.randint(1, 60)), rng.randint(0, 2))
+    units, poison = poisoned(rng, make_units(rng, rng.randint(1, 2), rng.randint(1, 60)), rng.randint(0, 2))
     faults = Faults(seed, kills=rng.randint(0, 10), stops=rng.randint(0, 5), delays=rng.randint(0, 20),
                     duplicates=0.02, outages=0.05)
-    _check(SuspiciousWorld(faults, tmp_path, units, bool(seed % 2), rng.randint(0, 20), rng.randint(0, 10)), poison)
+    world = SuspiciousWorld(faults, tmp_path, units, bool(seed % 2), rng.randint(0, 20), rng.randint(0, 10))
+    check_suspects(world, poison)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -183,7 +184,7 @@ def test_workers_that_leave_are_not_missed(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     units = make_units(rng, rng.randint(1, 2), rng.randint(1, 100))
     faults = Faults(seed, kills=rng.randint(0, 5), delays=rng.randint(0, 20), duplicates=0.02, outages=0.05)
-    _check(SuspiciousWorld(faults, tmp_path, units, bool(seed % 2), retirements=rng.randint(1, 30)), 0)
+    check_suspects(SuspiciousWorld(faults, tmp_path, units, bool(seed % 2), retirements=rng.randint(1, 30)), 0)
 
 
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "unfused"])

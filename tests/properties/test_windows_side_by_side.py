@@ -31,6 +31,8 @@ class SideBySide(World):
         resting: the units that the source says are silent.
     """
 
+    units: dict[str, bytes]
+
     def __init__(
         self, pipeline: Pipeline, units: Mapping[str, bytes], folder: Path, shape: Shape, faults: Faults,
         silent: Mapping[str, int],

@@ -51,12 +51,14 @@ def test_what_an_actor_writes_is_what_is_read(path: Path) -> None:
     slot = Slot(path, "parser.1", 3)
     slot.batches, slot.records, slot.bytes_done, slot.bytes_total, slot.open = 5, 2**40, 2**41, 2**42, 64
     slot.note = "memcached 127.0.0.1:1: connection refused"
+    slot.record_s, slot.batch_records = 0.02, 10
     slot.phase("WORK")
     found = view(path)
     assert (found.pid, found.generation, found.state, found.phase) == (os.getpid(), 3, "BUSY", "WORK")
     assert (found.batches, found.records, found.bytes_done, found.bytes_total, found.open) == (
         5, 2**40, 2**41, 2**42, 64)
     assert found.note == slot.note
+    assert (found.record_s, found.batch_records) == (0.02, 10)
     assert 1 << 20 < found.rss_bytes < 1 << 40
     assert 0.0 <= found.phase_s < 60.0
 

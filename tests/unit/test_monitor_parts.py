@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.runtime.framing import Record, envelope_of
+from actors.runtime.values import DeadLetter
 from actors.telemetry import letters
 from actors.telemetry.doorman import Doorman
 from actors.telemetry.drawings import KEPT, Drawings
@@ -255,6 +257,22 @@ def test_letters_are_shown_newest_first_and_cut(tmp_path: Path) -> None:
     assert len(letters.newest(tmp_path / "dead-letters.db", "latitude_range", 2)["letters"]) == 2
     assert letters.newest(tmp_path / "dead-letters.db", "' OR 1=1 --")["letters"] == []
     assert letters.reasons(tmp_path / "dead-letters.db") == {"reasons": {"latitude_range": 3}, "problem": ""}
+
+
+def test_letters_of_records_are_shown_with_what_they_came_with_and_cut(tmp_path: Path) -> None:
+    headers = (("n" * 1000, None), *[("h", b"\xff" * 1000)] * 100)
+    records = [Record(71, None, time=1_565_647_204_351, key=b"\xff" * 9000, headers=headers), Record(72, b"a\nb", 7)]
+    put(tmp_path, line_letter(b"a line", 1), *(
+        DeadLetter("checker", "stars", "", "live/0", "p", record.offset, record.offset, record.line,
+                   record.value or b"", envelope=envelope_of(record), output="1") for record in records))
+    second, first, line = letters.newest(tmp_path / "dead-letters.db")["letters"]
+    assert (line["record"], line["output"], first["output"]) == (None, "", "1")
+    assert first["record"]["has_value"] is False
+    assert first["record"]["published"] == "2019-08-12T22:00:04.351Z"
+    assert first["record"]["key"] == "\\xff" * 4096
+    assert first["record"]["headers"] == [["n" * 256, None], *[["h", "\\xff" * 256]] * 31]
+    assert second["record"] == {"has_value": True, "published": None, "key": None, "headers": []}
+    assert (second["raw_text"], second["line"], second["offset"]) == ("a\nb", 7, 72)
 
 
 def test_no_store_is_no_letters_and_a_strange_file_is_a_problem(tmp_path: Path) -> None:

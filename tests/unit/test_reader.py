@@ -12,7 +12,10 @@ import pytest
 from actors.reader import ASKED, POLL_S, TURN_BYTES
 from actors.runtime.ledger import read_units
 from actors.runtime.mailbox import SUPERVISOR
-from actors.runtime.messages import Hold, InputDone, Member, Outage
+from actors.runtime.messages import Again, Credit, Hold, InputDone, Member, Outage, Span
+from actors.runtime.sections import WindowOptions
+from actors.runtime.sizing import LEARNT
+from actors.runtime.units import read_fact
 from tests.stage import RUN, WORKER, Stage
 
 
@@ -190,6 +193,162 @@ def test_a_reader_that_comes_after_one_that_was_told_to_finish_finishes(tmp_path
     another_run.work()
     assert (another_run.source.stopped, another_run.end) == (0, None)
     another_run.reader.close()
+
+
+def sizes(stage: Stage) -> list[int]:
+    """Records of the batches under way; all are taken to be acknowledged, and worked off in no time."""
+    found = []
+    while stage.batches:
+        batch = stage.batches[0]
+        found.append(batch.lines)
+        stage.ack(read=batch.lines, written=batch.lines)
+    return found
+
+
+def worked_off(stage: Stage, batches: int, records: int, seconds: float) -> None:
+    stage.reader.message(WORKER, Credit(0, batches, seconds, records, seconds), [])
+
+
+def test_of_records_that_take_long_a_batch_has_few_and_before_that_is_known_one(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, window=100)
+    stage.source.come("\n".join(map(str, range(200))))
+    stage.work()
+    assert sizes(stage) == [1], "one for a worker that has nothing in hand"
+    worked_off(stage, 1, 1, 0.02)
+    stage.work()
+    assert sizes(stage) == [2], "not more than twice as many as were worked off"
+    worked_off(stage, 1, 2, 0.04)
+    stage.work()
+    assert sizes(stage) == [6]
+    for _ in range(3):
+        worked_off(stage, 1, 6, 0.12)
+    stage.work()
+    assert sizes(stage) == [10], "a fifth of a second"
+    assert stage.post.slot.queued == 1, "and one more for when that is done"
+    assert stage.post.slot.record_s == pytest.approx(0.02)
+    assert stage.post.slot.batch_records == 10
+    stage.reader.close()
+
+
+def test_quick_records_are_issued_by_the_chunk_as_far_ahead_as_the_window_goes(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, window=5)
+    worked_off(stage, 1, 10_000, 0.01)
+    stage.source.come(*["\n".join(map(str, range(200)))] * 9)
+    stage.work()
+    assert sizes(stage) == [200] * 5
+    stage.reader.close()
+
+
+def test_what_an_earlier_reader_had_issued_is_not_cut_again_and_what_is_behind_it_is(tmp_path: Path) -> None:
+    text = "\n".join(map(str, range(50)))
+    first = Stage(tmp_path)
+    worked_off(first, 1, 10_000, 0.01)
+    first.source.come(text)
+    first.work()
+    issued = [(batch.start, batch.end) for batch in first.batches]
+    assert issued == [(0, 140)]
+    first.ledger._connection.close()
+    second = Stage(tmp_path)
+    worked_off(second, 10, 10, 10.0)
+    second.source.come(text, text)
+    second.work()
+    assert [(batch.start, batch.end) for batch in second.batches] == [(0, 140), (140, 142)]
+    second.reader.close()
+
+
+def test_what_was_read_and_waits_to_be_cut_is_left_for_the_next_run_when_this_one_gives_up(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.source.endless = False
+    stage.source.come("1\n2\n3\n4")
+    stage.work()
+    stage.reader.drain()
+    assert sizes(stage) == [1]
+    stage.work()
+    assert stage.end == InputDone(True)
+    assert read_units(stage.path, RUN)[0].low == 2
+    stage.reader.close()
+
+
+def test_a_batch_that_is_given_back_is_delivered_in_pieces_and_never_whole_again(tmp_path: Path) -> None:
+    text = "\n".join(f"{number:03}" for number in range(100))
+    stage = Stage(tmp_path, window=200)
+    worked_off(stage, 1, 10_000, 0.01)
+    stage.source.come(text)
+    stage.work()
+    (whole,) = stage.batches
+    assert whole.give_back_s == pytest.approx(1.0)
+    worked_off(stage, 1, 0, 1.0)
+    stage.reader.message(WORKER, Again(*whole.id, whole.epoch, too_long=(50, 1.0)), [])
+    stage.reader.message(WORKER, Again(*whole.id, whole.epoch, too_long=(50, 1.0)), [])
+    with closing(sqlite3.connect(stage.path)) as connection:
+        assert connection.execute("SELECT count(*) FROM issued").fetchone() == (1,)
+    stage.batches.clear()
+    for _ in range(10):
+        stage.work()
+        worked_off(stage, 1, 10, 0.2)
+    assert [(batch.start, batch.end) for batch in stage.batches] == [(at, at + 40) for at in range(0, 400, 40)]
+    stage.ledger.commit()
+    stage.ledger._connection.close()
+    second = Stage(tmp_path)
+    (unit,) = read_units(stage.path, RUN)
+    assert second.ledger.boundaries(unit) == [(at, at + 40) for at in range(0, 400, 40)]
+    second.reader.close()
+
+
+@pytest.mark.parametrize("text", ["1", "1\n2"])
+def test_what_cannot_be_cut_is_delivered_whole_to_who_gives_it_back(tmp_path: Path, text: str) -> None:
+    stage = Stage(tmp_path)
+    worked_off(stage, 1, 10_000, 0.01)
+    stage.source.come(text)
+    stage.work()
+    (whole,) = stage.batches
+    stage.batches.clear()
+    worked_off(stage, 1, 0, 1.0)
+    stage.reader.message(WORKER, Again(*whole.id, whole.epoch, too_long=(1, 1.0)), [])
+    stage.work()
+    worked_off(stage, 1, 1, 1.0)
+    stage.work()
+    assert len(stage.batches) == len(text.split())
+    stage.reader.close()
+
+
+def test_as_long_as_windows_have_no_anchor_nothing_is_cut_or_given_back(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, windows=WindowOptions(start="first", disorder_s=0.0))
+    stage.source.come("1\n2\n3", "4\n5\n6")
+    stage.work(1)
+    assert [(batch.lines, batch.give_back_s) for batch in stage.batches] == [(3, 0.0), (3, 0.0)]
+    stage.again(Span(1, 1, 3))
+    stage.again(Span(4, 4, 6))
+    stage.work(1)
+    stage.source.come("7\n8\n9")
+    worked_off(stage, 4, 0, 0.0)
+    stage.work()
+    assert all(batch.anchor == 1 for batch in stage.batches)
+    assert [batch.lines for batch in stage.batches][-1] == 1
+    assert stage.batches[-1].give_back_s > 0
+    stage.reader.close()
+
+
+def test_a_letter_that_is_retried_is_one_batch(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, run="retry-1")
+    stage.source.come("1\n2\n3")
+    stage.work()
+    assert [(batch.lines, batch.give_back_s) for batch in stage.batches] == [(3, 0.0)]
+    stage.reader.close()
+
+
+def test_what_was_learnt_is_kept_for_explain_at_the_end_of_the_run(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.source.come("1")
+    stage.work()
+    worked_off(stage, 1, 1, 0.5)
+    stage.ack()
+    stage.reader.drain()
+    stage.work()
+    stage.reader.close()
+    assert read_fact(stage.path, LEARNT) == "0.5 1"
+    assert read_fact(stage.path, "another") is None
+    assert read_fact(tmp_path / "none.db", LEARNT) is None
 
 
 @pytest.mark.parametrize(("emits", "epochs"), [((), 1), (("a",), 0)])

@@ -30,6 +30,41 @@ def test_who_has_just_come_gets_its_share_whatever_the_others_have_granted() -> 
     assert given(takers, 4) == ["new", "quick", "new", "quick"]
 
 
+def test_the_last_slow_batches_go_to_who_has_nothing_in_hand() -> None:
+    takers = Takers()
+    for worker in "abc":
+        takers.grant(worker, 2, 1, 10.0)
+    assert takers.idle() == 3
+    assert [takers.next(waiting) for waiting in (9, 1)] == ["a", "a"]
+    for worker in "ab":
+        takers.give(worker)
+    assert (takers.next(4), takers.next(3), takers.idle()) == ("c", "c", 1)
+    takers.give("c")
+    assert (takers.next(4), takers.next(3), takers.idle()) == ("a", None, 0), "three wait, and three will soon be idle"
+    takers.grant("b", 1, 1, 10.0)
+    assert (takers.next(3), takers.next(1)) == ("b", "b")
+
+
+def test_quick_batches_are_given_as_far_as_the_credit_goes() -> None:
+    takers = Takers()
+    takers.grant("a", 3, 1, 0.001)
+    assert given(takers, 4) == ["a", "a", "a", None]
+
+
+def test_who_died_or_was_asked_anew_has_nothing_in_hand() -> None:
+    takers = Takers()
+    takers.grant("a", 2, 1, 10.0)
+    takers.give("a")
+    assert takers.next(1) is None
+    takers.take_back()
+    takers.grant("a", 2)
+    assert takers.next(1) == "a"
+    takers.give("a")
+    takers.lost("a")
+    takers.grant("a", 2)
+    assert takers.next(1) == "a"
+
+
 def test_who_is_held_or_dead_gets_nothing_and_the_dead_grant_anew() -> None:
     takers = Takers()
     takers.grant("a", 5)

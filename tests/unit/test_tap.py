@@ -17,6 +17,7 @@ from actors.apps import appsinstalled, connections
 from actors.console.tap import belongs, main, render, require_stage, stages_of
 from actors.runtime import rundir
 from actors.runtime.errors import ConfigError, Finish, Reject
+from actors.runtime.framing import Record, envelope_of, pack_records
 from actors.runtime.messages import Batch, Tap
 from actors.runtime.pipeline import Fold, Pipeline
 from actors.runtime.sections import WindowOptions
@@ -163,6 +164,72 @@ def test_a_payload_that_is_one_dead_letter_is_shown_as_such() -> None:
     assert (shown.reject, shown.raw) == (("reader", "truncated_gzip", "it ends early"), b"half\na line")
 
 
+# Records ----------------------------------------------------------------------------------------------------------
+
+RECORDS = [Record(2000, b"two\nlines", key=b"k", time=1_565_647_204_351, headers=(("h", b"\x1b"), ("n", None))),
+           Record(2007, None, key=b"gone"), Record(2009, b"bad")]
+OF_RECORDS = msgspec.structs.replace(BATCH, framing="records", offset=1990)
+
+
+def _parse_record(value: bytes | None, record: Record) -> list[Any]:
+    if value == b"bad":
+        raise Reject("form", "it is bad")
+    return [record.offset, record.key, value]
+
+
+def inspector(parse: Any) -> Inspector:
+    return Inspector(msgspec.structs.replace(PIPELINE, parse=parse, check=None, fold=None), None, PIPELINE.sinks, None,
+                     DeadLetters())
+
+
+def test_samples_of_records_are_whole_with_what_they_came_with() -> None:
+    found = {shown.offset: shown for shown in inspector(_parse_record).samples(
+        "parser.1", OF_RECORDS, pack_records(RECORDS), 300)}
+    assert found.keys() == {2000, 2007, 2009}
+    first, gone, bad = (found[offset] for offset in (2000, 2007, 2009))
+    assert (first.raw, first.key, first.time, first.headers) == (
+        b"two\nlines", b"k", 1_565_647_204_351, [("h", b"\x1b"), ("n", None)])
+    assert (first.parsed, gone.parsed) == ([2000, b"k", b"two\nlines"], [2007, b"gone", None])
+    assert (gone.raw, gone.size, gone.key) == (None, 0, b"gone")
+    assert bad.reject == ("parser", "form", "it is bad")
+
+
+def test_a_parse_that_asks_for_no_record_is_given_its_value() -> None:
+    (shown,) = inspector(lambda value: value).samples("parser.1", OF_RECORDS, pack_records(RECORDS[:1]), 1)
+    assert shown.parsed == b"two\nlines"
+
+
+def test_a_parse_that_asks_for_records_is_given_lines_as_such() -> None:
+    found = {shown.offset: shown for shown in inspector(lambda value, record: [value, record.offset, record.line])
+             .samples("parser.1", BATCH, b"one\ntwo\n", 100)}
+    assert {offset: shown.parsed for offset, shown in found.items()} == {
+        1000: [b"one", 1000, 1], 1004: [b"two", 1004, 2]}
+
+
+def test_a_record_that_is_one_dead_letter_is_shown_as_such() -> None:
+    batch = msgspec.structs.replace(OF_RECORDS, fault="worker_died", detail="it hangs")
+    (shown,) = inspector(_parse_record).samples("parser.1", batch, pack_records(RECORDS[1:2]), 10)
+    assert (shown.reject, shown.raw, shown.key) == (("reader", "worker_died", "it hangs"), None, b"gone")
+
+
+def test_dead_letters_of_records_are_shown_with_what_they_came_with() -> None:
+    letters = [DeadLetter("parser", "form", "", "topic/0", "p", 5, record.offset, -1, record.value or b"",
+                          envelope=envelope_of(record)) for record in RECORDS[:2]]
+    found = {shown.offset: shown for shown in SMALL.letters("parser.1", DeadLetters().pack(letters), 10)}
+    assert [(found[record.offset].raw, found[record.offset].key) for record in RECORDS[:2]] == [
+        (b"two\nlines", b"k"), (None, b"gone")]
+
+
+def test_a_record_is_printed_with_what_it_came_with_and_no_value_is_said() -> None:
+    first, gone = (next(inspector(_parse_record).samples("parser.1", OF_RECORDS, pack_records([record]), 1))
+                   for record in RECORDS[:2])
+    assert render(first, "reader", False, False) == (
+        'in.txt:2000  key=k  published=2019-08-12T22:00:04.351Z  headers=[["h", "\\u001b"], ["n", null]]  two\\nlines')
+    assert render(gone, "reader", False, False) == "in.txt:2007  key=gone  (no value)"
+    assert msgspec.json.decode(render(gone, "reader", False, True)) == {
+        "stage": "reader", "actor": "parser.1", "source": "in.txt", "offset": 2007, "key": "gone", "raw": None}
+
+
 @pytest.mark.parametrize(("value", "shown"), [
     ((1, b"x", None), [1, b"x", None]), (2**70, str(2**70)), ({(1, 2): 3}, {(1, 2): 3}), (object, repr(object)),
     (PIPELINE.parser, {"workers": 2, "fused": True, "max_rss_bytes": 0, "max_age_s": 0.0})])
@@ -253,7 +320,7 @@ def test_a_reader_that_has_stopped_is_left_alone_and_found_again(listening: sock
 
 def test_whatever_goes_wrong_in_a_tap_stays_there(listening: socket.socket) -> None:
     class Broken(Inspector):
-        def through(self, batch: Batch, line: bytes) -> dict[str, Any]:
+        def through(self, batch: Batch, given: bytes | Record | None) -> dict[str, Any]:
             raise RuntimeError("broken")
 
     taps = Taps("parser.1", Broken(PIPELINE, None, PIPELINE.sinks), "")

@@ -16,11 +16,13 @@ import pytest
 
 from actors.apps import appsinstalled
 from actors.runtime.errors import ConfigError, Reject
+from actors.runtime.framing import Record, records_in, unwrap
 from actors.runtime.pipeline import Fold, Pipeline, per_chunk
 from actors.runtime.values import Payload
 from actors.sinks.memcached import Memcached
 from actors.testing import FakeClock, Faults, MemorySink, MemorySource, UnorderedMemorySink, run_inline
-from actors.testing.memory import MemoryReading, MemoryStore
+from actors.testing.memory import MemoryStore
+from actors.testing.reading_memory import MemoryReading
 from scripts.make_logs import make_lines
 from tests.fakes import MemoryLedger
 from tests.loads import ROOT, expected_stores
@@ -186,6 +188,86 @@ def test_the_repr_is_for_reading() -> None:
         "  folded: ('lines', 'a'): [4]\n"
         "  folded: ('lines', 'b'): [2]")
     assert repr(run_inline(pipeline(), [])) == "InlineResult: read 0: nothing"
+
+
+# Records ----------------------------------------------------------------------------------------------------------
+
+STREAM = [Record(offset=3 * n + n // 4, value=None if n % 9 == 3 else b"w%d\n%d" % (n % 17, n % 120), key=b"k%d" % n)
+          for n in range(200)]
+
+
+def parse_record(value: bytes | None, record: Record) -> Any:
+    """A word and a number in two lines; None: that key is gone."""
+    if record.key == b"k7":
+        raise Reject("seven", "it is")
+    if value is None:
+        return record.key, 0
+    word, _, number = value.partition(b"\n")
+    return word, int(number)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("batch_bytes", [1, 40, 10_000])
+def test_records_come_to_parse_with_their_keys_and_are_rejected_as_they_came(fused: bool, batch_bytes: int) -> None:
+    result = run_inline(pipeline(parse=parse_record), STREAM, fused=fused, batch_bytes=batch_bytes)
+    assert result.written["store"] == [
+        (record.key, 0) if record.value is None else (b"w%d" % (n % 17), n % 120)
+        for n, record in enumerate(STREAM) if n != 7 and (record.value is None or n % 120 < 100)]
+    (letter,) = result.dead_letters
+    assert (letter.source, letter.position, letter.offset, letter.line) == ("records", 22, 22, -1)
+    assert unwrap(letter.envelope, letter.raw, letter.offset, letter.line) == STREAM[7]
+    assert result.counts["read"] == len(STREAM)
+    assert "\n  rejected: records record 22: seven: b'w7\\n7'" in repr(result)
+
+
+def test_units_of_lines_and_of_records_are_read_in_one_run() -> None:
+    result = run_inline(pipeline(parse=lambda value: tuple(value.split())), {
+        "a.log": b"a 1\nb 2\n", "topic": [Record(offset=5, value=b"c\n3")], "b.log": b"d 4\n"}, options=Options())
+    assert result.counts["read"] == 4
+    assert len(result.dead_letters) == 4, "check compares texts with numbers"
+    assert [(letter.source, letter.raw) for letter in result.dead_letters] == [
+        ("a.log", b"a 1"), ("a.log", b"b 2"), ("topic", b"c\n3"), ("b.log", b"d 4")]
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_no_fault_changes_the_results_of_records(seed: int) -> None:
+    expected = run_inline(pipeline(parse=parse_record), STREAM)
+    faults = Faults(seed, kills=8, stops=4, delays=20, duplicates=0.1, outages=0.1)
+    assert run_inline(pipeline(parse=parse_record), STREAM, fused=bool(seed % 2), faults=faults) == expected
+
+
+def test_a_source_of_records_in_memory_begins_each_chunk_where_the_last_one_ended() -> None:
+    ledger = MemoryLedger()
+    records = [Record(4, b"one"), Record(9, None), Record(10, b"three"), Record(40, b"four")]
+    source = MemoryReading({"u": records}, ledger, lambda: 5)
+    first = source.read()
+    assert first is not None and (first.start, first.end, records_in(first.data)) == (0, 10, records[:2])
+    ledger.issue(first)
+    again = MemorySource(units={"u": records}).open(ledger.reopened(), 100, Path())
+    chunks = [again.read(), again.read()]
+    assert [(c.start, c.end, c.offset, records_in(c.data)) for c in chunks if c is not None] == [
+        (0, 10, 0, records[:2]), (10, 41, 10, records[2:])]
+    assert (again.read(), again.exhausted, again.progress()) == (None, True, (41, 41))
+
+
+@pytest.mark.parametrize("offsets", [(1, 1), (2, 1), (-1, 0)])
+def test_records_whose_places_do_not_grow_are_refused(offsets: tuple[int, int]) -> None:
+    records = [Record(offset, b"x") for offset in offsets]
+    with pytest.raises(ValueError, match="expected records in the order of their offsets, each greater than the one"):
+        run_inline(pipeline(), records)
+    with pytest.raises(ValueError, match="unit 'topic': expected records in the order"):
+        MemorySource(units={"topic": records})
+
+
+def test_a_unit_of_neither_bytes_nor_records_is_refused() -> None:
+    unit: Any = [b"a 1", b"b 2"]
+    with pytest.raises(TypeError, match=r"unit 'a\.log': expected bytes, or a list of records, got bytes among them"):
+        run_inline(pipeline(), {"a.log": unit})
+
+
+def test_lines_and_records_in_one_unit_are_refused() -> None:
+    with pytest.raises(TypeError, match="expected lines or records, got 1 lines among 2 records"):
+        run_inline(pipeline(), [*STREAM[:2], "a 1"])
 
 
 @pytest.mark.parametrize(("lines", "kind", "text"), [

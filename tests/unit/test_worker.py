@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import msgspec
 import pytest
 
+from actors.runtime.lift import lift
 from actors.runtime.mailbox import SUPERVISOR
 from actors.runtime.messages import Ack, Again, Batch, Credit, Hello, Hold, Member, Part, Span, Tap
 from actors.runtime.tap import Taps
@@ -17,10 +19,10 @@ READER, WRITER, CHECKER = "reader.1#1", "writer.a#1", "checker.1#1"
 BATCH = Batch("p", 0, 10, 3, 0, 1, 1, "in", 0, 1)
 
 
-def worker(made: Made) -> tuple[PoolWorker, Outbox]:
+def worker(made: Made, clock: Callable[[], float] = time.monotonic) -> tuple[PoolWorker, Outbox]:
     """A worker that has made this of a batch."""
     outbox = Outbox("parser.1", Member("writer.a", 1, "writer", "", True, 1))
-    role = PoolWorker(outbox, lambda batch, frames: made, 2, turn_s=0.0)
+    role = PoolWorker(outbox, lambda batch, frames: made, 2, turn_s=0.0, clock=clock)
     role.message(CHECKER, Credit(1), [])
     role.message(READER, BATCH, [b"x"])
     role.work(0.0)
@@ -94,19 +96,89 @@ def test_who_has_come_to_take_long_takes_back_what_it_had_granted() -> None:
     assert here == [2]
 
 
+def test_with_its_credit_a_worker_says_what_it_has_worked_off_and_how_long_it_took() -> None:
+    outbox, role, at = working(0.002, 0)
+    for start, lines in ((0, 5), (10, 3), (20, -1)):
+        role.message(READER, msgspec.structs.replace(BATCH, start=start, end=start + 10, lines=lines), [b"x"])
+    role.work(at[0])
+    (credit,) = [message for _, message in outbox.sent if isinstance(message, Credit)]
+    assert (credit.done, credit.records) == (3, 5 + 3 + 1), "lines of which nothing was made are work, too"
+    assert credit.seconds == credit.spent_s == pytest.approx(0.006)
+
+
+def test_what_a_parser_sends_on_is_counted_by_who_works_it_off_with_the_time_of_both() -> None:
+    at = [0.0]
+
+    def make(batch: Batch, frames: list[bytes]) -> Made:
+        at[0] += 0.5
+        return Made({}, forward=[b"x"]) if batch.spent_s == 0.0 else Made({"read": 4})
+
+    posts = [Outbox(name) for name in ("parser.1", "checker.1")]
+    parser, checker = (PoolWorker(post, make, 2, clock=lambda: at[0]) for post in posts)
+    parser.message(READER, Hello("run"), [])
+    checker.message("parser.1#1", Hello("run"), [])
+    parser.message(CHECKER, Credit(2), [])
+    parser.message(READER, BATCH, [b"x"])
+    parser.work(0.0)
+    (sent_on,) = [message for _, message in posts[0].sent if isinstance(message, Batch)]
+    assert posts[0].sent[-1] == (READER, Credit(1, 1, 0.5))
+    checker.message("parser.1#1", sent_on, [b"x"])
+    checker.work(0.0)
+    address, credit = posts[1].sent[-1]
+    assert isinstance(credit, Credit)
+    assert (address, credit) == ("parser.1#1", Credit(1, 1, 0.5, 4, 1.0))
+    parser.message(CHECKER, credit, [])
+    assert posts[0].sent[-1] == (READER, Credit(0, records=4, spent_s=1.0))
+
+
+def test_a_batch_that_takes_too_long_is_given_back_with_the_credit_and_nothing_of_it_is_sent() -> None:
+    outbox = Outbox("parser.1", Member("writer.a", 1, "writer", "", True, 1))
+    at = [0.0]
+
+    def check(number: int) -> int:
+        at[0] += 1.0
+        return number
+
+    def make(batch: Batch, frames: list[bytes]) -> Made:
+        done = lift(check, "check")(list(range(batch.lines)))
+        return Made({"read": len(done)}, [Output("writer.a", len(done), {}, [b"x"])])
+
+    role = PoolWorker(outbox, make, 2, clock=lambda: at[0])
+    role.message(READER, Hello("run"), [])
+    outbox.sent.clear()
+    hasty = msgspec.structs.replace(BATCH, lines=300, give_back_s=1e-9)
+    role.message(READER, hasty, [b"x"])
+    role.work(0.0)
+    (_, again), (_, credit) = outbox.sent
+    assert isinstance(again, Again)
+    assert again.id == hasty.id
+    assert again.too_long is not None
+    records, seconds = again.too_long
+    assert 1 <= records < 300
+    assert seconds > 0.0
+    assert credit == Credit(1, 1, at[0])
+    outbox.sent.clear()
+    role.message(READER, msgspec.structs.replace(hasty, lines=1), [b"x"])
+    role.message(READER, msgspec.structs.replace(BATCH, lines=300), [b"x"])
+    role.work(at[0])
+    role.work(at[0])
+    counts = [part.count for _, part in outbox.sent if isinstance(part, Part)]
+    assert counts == [1, 300], "a single record is waited for, and so is all of a batch that says nothing"
+
+
 def test_a_batch_of_which_nothing_can_be_made_yet_goes_back_with_its_event_times_and_the_credit() -> None:
     span = Span(5, 3, 9)
-    role, outbox = worker(Made({}, again=span))
-    assert outbox.sent == [(READER, Again(*BATCH.id, BATCH.epoch, span)), (READER, Credit(1))]
+    role, outbox = worker(Made({}, again=span), lambda: 0.0)
+    assert outbox.sent == [(READER, Again(*BATCH.id, BATCH.epoch, span)), (READER, Credit(1, 1, records=1))]
     role.message(WRITER, Ack(*BATCH.id, BATCH.epoch, {}), [])
     assert len(outbox.sent) == 2, "nothing waits for an answer"
 
 
 def test_what_a_shard_needs_again_is_said_to_who_gave_the_batch() -> None:
-    role, outbox = worker(Made({"read": 1}, [Output("writer.a", 1, {}, [b"x"])]))
+    role, outbox = worker(Made({"read": 1}, [Output("writer.a", 1, {}, [b"x"])]), lambda: 0.0)
     (address, part), credit = outbox.sent
     assert isinstance(part, Part)
-    assert (address, credit) == (WRITER, (READER, Credit(1)))
+    assert (address, credit) == (WRITER, (READER, Credit(1, 1, records=1)))
     again = Again(*BATCH.id, BATCH.epoch, late=((0, 400),))
     role.message(WRITER, again, [])
     role.message(WRITER, Ack(*BATCH.id, BATCH.epoch, {"written": 1}), [])

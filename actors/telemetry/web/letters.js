@@ -92,16 +92,33 @@ export class Letters {
 }
 
 function makeLetter(letter) {
+  const { record } = letter;
+  const hasLines = !record || letter.line >= 0;
   const place = letter.source + (letter.line >= 0 ? `:${letter.line}` : "");
   const raw = Uint8Array.from(atob(letter.raw_base64), (character) => character.charCodeAt(0));
-  const parts = [h("p", { class: "place" }, h("b", {}, place || letter.stage), letter.offset >= 0 ? ` byte ${integer(letter.offset)}` : "",
+  const parts = [h("p", { class: "place" }, h("b", {}, place || letter.stage), letter.offset >= 0 ? ` ${hasLines ? "byte" : "record"} ${integer(letter.offset)}` : "",
     h("span", { class: "when" }, `${letter.time} by ${letter.stage}, letter ${letter.id}`))];
   if (letter.detail) parts.push(h("pre", { class: "detail" }, letter.detail));
+  if (letter.output) parts.push(h("p", { class: "more" }, `output ${letter.output} of its record`));
+  if (record) parts.push(...envelope(record));
+  if (record && !record.has_value) {
+    parts.push(h("p", { class: "more" }, "no value"));
+    return h("article", {}, ...parts);
+  }
   parts.push(h("pre", { class: "raw", tabindex: 0, "aria-label": "The record" }, letter.raw_text));
   if (!isText(raw)) parts.push(h("pre", { class: "raw hex", tabindex: 0, "aria-label": "The record in hexadecimal" }, hex(raw)));
   const rest = letter.raw_bytes - raw.length;
   if (rest > 0) parts.push(h("p", { class: "more" }, `and ${integer(rest)} bytes more: thresher dlq show ${letter.id}`));
   return h("article", {}, ...parts);
+}
+
+/** What a record came with, besides its value: a line for each. */
+function envelope(record) {
+  const rows = [];
+  if (record.key !== null) rows.push(`key: ${record.key}`);
+  if (record.published !== null) rows.push(`published: ${record.published}`);
+  for (const [name, value] of record.headers) rows.push(`${name}: ${value === null ? "no value" : value}`);
+  return rows.length ? [h("pre", { class: "envelope", tabindex: 0, "aria-label": "What the record came with" }, rows.join("\n"))] : [];
 }
 
 /** Whether bytes are UTF-8 without control characters but tab and line ends. */
