@@ -26,11 +26,11 @@ SHOP = "https://shop.example"
 class Ranked(Running):
     """A run of ``ranked`` without end, over a file that a test appends to, with the monitor."""
 
-    def __init__(self, folder: Path, *sets: str) -> None:
+    def __init__(self, folder: Path, *sets: str, pipeline: str = "ranked") -> None:
         self.log = folder / "ratings.log"
         self.log.touch()
         options = ("source.poll_s=0.05", "monitor.port=0", "monitor.interval_s=0.1", *sets)
-        super().__init__(folder / "state", "run", "tests.pipelines.ranked", str(self.log), "--monitor", "--format",
+        super().__init__(folder / "state", "run", f"tests.pipelines.{pipeline}", str(self.log), "--monitor", "--format",
                          "json", *(word for item in options for word in ("--set", item)))
 
     @property
@@ -142,8 +142,11 @@ def test_a_stream_begins_with_the_newest_and_goes_on_with_what_is_closed_or_revi
             assert newest.until("end", lambda data: data == {})
 
 
-def test_the_minutes_are_still_there_after_the_monitor_has_died_and_after_another_start(tmp_path: Path) -> None:
-    with Ranked(tmp_path) as running:
+@pytest.mark.parametrize("pipeline", ["ranked", "ranked_topic"])
+def test_the_minutes_are_still_there_after_the_monitor_has_died_and_after_another_start(
+    tmp_path: Path, pipeline: str
+) -> None:
+    with Ranked(tmp_path, pipeline=pipeline) as running:
         running.rate(0, "B1")
         running.rate(1, "B2")
         before = running.until_drawn(LABELS[0])
@@ -154,7 +157,7 @@ def test_the_minutes_are_still_there_after_the_monitor_has_died_and_after_anothe
         assert [drawing["bars"] for drawing in again] == [drawing["bars"] for drawing in before]
         running.process.terminate()
         assert running.wait() in (0, 3), running.output()
-    with Ranked(tmp_path) as running:
+    with Ranked(tmp_path, pipeline=pipeline) as running:
         running.until_drawn(LABELS[0])
         running.rate(2, "B3")
         running.until_drawn(*LABELS[:2])
