@@ -272,7 +272,8 @@ class Reader:
         blame = self._ledger.issue(chunk)
         late = self._ledger.late_in(chunk)
         self._ages.issued(chunk, now)
-        self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame, late)
+        may_cut = not (chunk.fault or chunk.only or self._ledger.is_repeated(chunk))
+        self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame, late, may_cut)
         self._supply.was_issued()
         return max(1, len(chunk.data))
 

@@ -124,11 +124,10 @@ def _run(cost_s: float, workers: int, records: int, batch_s: float, options: arg
     if options.mixed:
         total = 10 * records
         cost = f"(lambda number: {cost_s!r} if {total // 2} <= number < {total // 2 + records} else 0)"
-    pools: dict[str, dict[str, Any]] = {
-        "fused": {"parser.workers": workers},
-        "apart": {"parser.fused": "false", "parser.workers": 1, "checker.workers": workers}}
-    pool = pools[options.layout]
-    sets = [word for name, value in {**pool, "flow.batch_s": batch_s}.items() for word in ("--set", f"{name}={value}")]
+    pool = [f"parser.workers={workers}"]
+    if options.layout == "apart":
+        pool = ["parser.fused=false", "parser.workers=1", f"checker.workers={workers}"]
+    sets = [word for each in (*pool, f"flow.batch_s={batch_s}") for word in ("--set", each)]
     try:
         (folder / "slow.py").write_text(_PIPELINE.replace("COST", cost).replace("NOTED", repr(is_noted)))
         (folder / "in.log").write_text("".join(f"{number:09d}\n" for number in range(total)))

@@ -145,7 +145,7 @@ def learnt(record_s: float, batch_records: int) -> str:
     """Say what a record costs, and how many of them the reader puts into a batch for that."""
     cost = next(f"{record_s * factor:.3g} {unit}" for factor, unit in (
         (1, "s"), (1e3, "ms"), (1e6, "µs"), (1e9, "ns")) if record_s * factor >= 1 or unit == "ns")
-    size = f"{batch_records:,} or fewer" if batch_records else "any number"
+    size = {0: "any number", 1: "one"}.get(batch_records, f"{batch_records:,} or fewer")
     return f"a record takes {cost} of work, {size} in a batch"
 
 

@@ -25,12 +25,14 @@ class Open:
     """One open batch. The halves of one that is split keep its ``turn`` (order of issue), and what is ``late``.
 
     ``since``: the epoch from which on it was delivered as it is now; what answers an earlier delivery is void.
-    ``fell``: somebody died with it, and nobody has been told to suspect it since.
+    ``fell``: somebody died with it, and nobody has been told to suspect it since. ``deliveries``: how many there were.
+    ``may_cut``: no reader before this one has delivered it, and it is not to stay whole.
     """
 
-    __slots__ = ("blame", "chunk", "counts", "fell", "late", "since", "span", "state", "timeless", "turn", "worker")
+    __slots__ = ("blame", "chunk", "counts", "deliveries", "fell", "late", "may_cut", "since", "span", "state",
+                 "timeless", "turn", "worker")
 
-    def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, int], since: int) -> None:
+    def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, int], since: int, may_cut: bool) -> None:
         self.chunk = chunk
         self.blame = blame
         self.turn = turn
@@ -41,6 +43,13 @@ class Open:
         self.state = State.QUEUED
         self.worker = ""
         self.counts: Counts = {}
+        self.deliveries = 0
+        self.may_cut = may_cut
+
+    def may_return(self) -> bool:
+        """Whether who has it may give it back, to be cut: of what was delivered before, something may have come, and a
+        sink that has refused a record of it would refuse it again, in a piece."""
+        return self.may_cut and self.deliveries == 1
 
 
 class Partition:

@@ -133,14 +133,16 @@ class Origin:
         return known is not None and bool(known.open)
 
     def issue(
-        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE  # noqa: B008
+        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE,  # noqa: B008
+        may_cut: bool = False,
     ) -> None:
         """Open a batch; it begins at the partition's tip. A partition that is not known begins with it."""
         known = self._partitions.setdefault(partition, Partition(chunk.start))
         assert chunk.start == known.tip
         known.tip = chunk.end
         self._turns += 1
-        self._add(known, (partition, chunk.start, chunk.end), Open(chunk, blame, self._turns, dict(late), self.epoch))
+        batch = Open(chunk, blame, self._turns, dict(late), self.epoch, may_cut)
+        self._add(known, (partition, chunk.start, chunk.end), batch)
 
     def open_units(self) -> set[int]:
         """The units that have open batches."""
@@ -154,10 +156,10 @@ class Origin:
         """A worker can take more; see ``Takers``."""
         self.takers.grant(worker, batches, done, seconds)
 
-    def sent_to(self, key: BatchId, epoch: int, worker: str) -> Chunk | None:
-        """The chunk of a batch, if this worker has it from a delivery of this epoch."""
+    def returned(self, key: BatchId, epoch: int, worker: str) -> Chunk | None:
+        """The chunk of a batch that this worker gives back, if it may."""
         batch = self._sent(key, epoch, worker)
-        return None if batch is None else batch.chunk
+        return None if batch is None or not batch.may_return() else batch.chunk
 
     def hold(self, worker: str, on: bool) -> None:
         """Give this worker nothing new, or again."""
@@ -187,7 +189,7 @@ class Origin:
             self._batches -= 1
             self._bytes -= len(batch.chunk.data)
             for chunk, blame in instead:
-                half = Open(chunk, blame, batch.turn, dict(batch.late), self.epoch)
+                half = Open(chunk, blame, batch.turn, dict(batch.late), self.epoch, batch.may_return())
                 self._add(partition, (key[0], chunk.start, chunk.end), half)
 
     def is_with_another(self, key: BatchId) -> bool:
@@ -253,6 +255,7 @@ class Origin:
             self.takers.give(worker)
             batch.state = State.SENT
             batch.worker = worker
+            batch.deliveries += 1
             yield worker, self._header(key[0], batch), batch.chunk.data
 
     def ack(self, key: BatchId, epoch: int, counts: Counts) -> bool:
@@ -391,9 +394,5 @@ class Origin:
             low=self._partitions[partition].committed_low, roster=self.roster, unit=chunk.unit, source=chunk.source,
             offset=chunk.offset, line=chunk.line, fault=chunk.fault, detail=chunk.detail, lines=chunk.lines,
             roll=self.roll, active=self.active or (), anchor=anchor, late=tuple(sorted(batch.late.items())),
-            framing=chunk.framing, only=chunk.only, give_back_s=self._give_back_s(batch),
+            framing=chunk.framing, only=chunk.only, give_back_s=self.give_back_s * batch.may_return(),
         )
-
-    def _give_back_s(self, batch: Open) -> float:
-        is_one = batch.chunk.fault or batch.chunk.only or batch.blame.marks  # the marked are cut by their deaths
-        return 0.0 if is_one else self.give_back_s

@@ -17,6 +17,8 @@ from actors.runtime import extras
 from actors.runtime.links import is_loopback
 
 Count = Annotated[int, Meta(ge=1)]
+#: As browsers send it: no path, no capital letters.
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 #: Most workers of a pool: the board has a slot for each.
 MAX_WORKERS = 64
 Workers = Annotated[int, Meta(ge=1, le=MAX_WORKERS)]
@@ -265,6 +267,8 @@ class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         allow_control: whether ``POST /api/scale``, ``/api/reload`` and ``/api/stop`` are answered.
         interval_s: seconds between two looks at the run.
         max_streams: most event streams at a time.
+        allow_origins: origins of pages of other sites that may read the application's panels (``/api/panels``), and
+            nothing else: ``https://shop.example``.
 
     Example::
 
@@ -278,6 +282,7 @@ class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     allow_control: bool = False
     interval_s: Annotated[float, Meta(ge=0.1)] = 1.0
     max_streams: Count = 100
+    allow_origins: list[str] = []
 
     def __post_init__(self) -> None:
         if self.token_secret and len(self.token_secret) < 16:
@@ -286,6 +291,9 @@ class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if not self.token_secret and not is_loopback(self.host):
             raise ValueError(f"token_secret: expected a token, for {self.host} can be reached from elsewhere, "
                              "got none: set one, or host to 127.0.0.1")
+        for origin in self.allow_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"allow_origins: expected scheme://host or scheme://host:port, got {origin!r}")
 
 
 class TracingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -74,7 +74,8 @@ class TracedOrigin(Origin):
         self._pieces: dict[_Place, _Piece] = {}
 
     def issue(
-        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE  # noqa: B008
+        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE,  # noqa: B008
+        may_cut: bool = False,
     ) -> None:
         """Open a batch; its trace begins, if it is sampled."""
         root = self._tracer.begin(
@@ -82,7 +83,7 @@ class TracedOrigin(Origin):
             bytes=len(chunk.data), fault=chunk.fault)
         if root is not None:
             self._pieces[_place(chunk)] = _Piece(_Trace(root), root)
-        super().issue(partition, chunk, blame, late)
+        super().issue(partition, chunk, blame, late, may_cut)
 
     def assign(self) -> Iterator[tuple[str, Batch, bytes]]:
         """Yield what to send; the headers of traced batches name their spans."""

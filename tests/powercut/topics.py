@@ -33,7 +33,8 @@ def publish(root: Path, process: subprocess.Popen[str]) -> None:
     lined, published = root / "state" / "lined.log", sum(1 for _ in read_topic(root / "topic"))
     deadline = time.monotonic() + WATCHDOG_S
     while process.poll() is None and time.monotonic() < deadline:
-        if lined.exists() and lined.read_bytes().count(b"\n") >= published and views_of(root / "state"):
+        is_up = any(view.pid for view in views_of(root / "state").values())  # before, nobody takes a signal
+        if is_up and lined.exists() and lined.read_bytes().count(b"\n") >= published:
             break
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)

@@ -101,9 +101,7 @@ class World(testing_world.World):
     def __init__(self, faults: Faults | int, folder: Path, units: Units, fused: bool, kills: int = 0) -> None:
         if isinstance(faults, int):
             faults = Faults(faults, kills, duplicates=0.02 if kills else 0.0, outages=0.1 if kills else 0.0)
-        # What records cost is random, so batches are cut otherwise each time. Many small ones, of which many messages
-        # are dropped, would take more patience than a run has here.
-        learns = faults.seed // 4 % 2 if faults.drops < 0.05 else 0
+        learns = faults.seed // 4 % 2  # what records cost, which is random: so batches are cut otherwise each time
         shape = Shape(batch_bytes=120 if learns else 30, workers=3, fused=fused, batch_s=0.2 * learns)
         self.given_back = 0
         super().__init__(self.application, dict(units), folder, shape, faults)
@@ -113,10 +111,10 @@ class World(testing_world.World):
         return letter.line - 1
 
     def adapt(self, work: Work) -> Work:
-        """Give a batch back now and then, as one that takes too long."""
+        """Give some batches back, as if they took too long; a delivery that is repeated each time."""
         def make(batch: Batch, frames: list[bytes]) -> Made:
             records = len(records_in(frames[0])) if batch.framing else frames[0].count(b"\n")
-            if batch.give_back_s and records > 1 and self.rng.random() < 0.1:
+            if batch.give_back_s and records > 1 and (batch.start + batch.epoch) % 7 == 0:
                 self.given_back += 1
                 raise TooLong(1, self.rng.choice((0.001, 0.1, 1.0)))
             return work(batch, frames)

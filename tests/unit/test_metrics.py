@@ -35,7 +35,8 @@ def happening(kind: str, **fields: Any) -> Happening:
 
 
 FULL = seen(
-    actor("reader.1", records=10, bytes_done=500, bytes_total=1000, open=3, credit=4, waiting_s=0.5),
+    actor("reader.1", records=10, bytes_done=500, bytes_total=1000, open=3, credit=4, waiting_s=0.5,
+          record_s=0.02, batch_records=10),
     actor("writer.a", batches=7, records=70, batch_times=took(1, 2, 4), batch_times_s=0.025, cpu_s=1.5, busy_s=0.75,
           starved_s=0.25, queued=2, rss_bytes=5000),
     news=(happening("died", actor="writer.a", restart_s=0.0, cause="worker_died", how="signal SIGKILL"),),
@@ -54,6 +55,8 @@ def test_every_figure_is_there_under_its_name() -> None:
     assert value(found, "thresher_dead_letters_total", reason='od"d\n') == 1
     assert (value(found, "thresher_input_bytes"), value(found, "thresher_input_read_bytes")) == (1000, 500)
     assert value(found, "thresher_ready") == 0
+    assert value(found, "thresher_record_work_seconds") == 0.02
+    assert value(found, "thresher_batch_most_records") == 10
     assert value(found, "thresher_run_mode", mode="running") == 1
     assert value(found, "thresher_actor_cpu_seconds_total", **WRITER) == 1.5
     assert value(found, "thresher_actor_busy_seconds_total", **WRITER) == 0.75
