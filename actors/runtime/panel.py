@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 
@@ -82,5 +81,5 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     title: str
-    draw: Callable[[Any], Bars | Curves | Sequence[Bars]]
+    draw: Callable[..., Bars | Curves | Sequence[Bars]]
     sink: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -41,6 +43,12 @@ def is_there(url: str) -> bool:
         return False
 
 
+def panels(port: int) -> list[dict[str, Any]]:
+    with urlopen(f"http://127.0.0.1:{port}/api/panels", timeout=WATCHDOG_S) as page:
+        found: list[dict[str, Any]] = json.load(page)["panels"]
+        return found
+
+
 def test_the_demo_shows_the_plot_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
     root, port, said = make_checkout(tmp_path / "a folder"), free_port(), tmp_path / "said"
     demo = root / "var" / "ratings-demo"
@@ -55,6 +63,7 @@ def test_the_demo_shows_the_plot_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> No
         try:
             until(lambda: "all reviews are published" in said.read_text(), "end of the reviews", said)
             until(lambda: is_there(f"http://127.0.0.1:{port}/"), "page", said)
+            assert {"main", "shop"} == {one["name"] for one in panels(port)}
             os.killpg(process.pid, signal.SIGINT)
             assert process.wait(WATCHDOG_S) == 0, said.read_text()
             assert members(process.pid) == []

@@ -13,7 +13,7 @@ import pytest
 from actors.apps.ratings import trends
 from actors.apps.ratings.messages import AverageRatings, Rating, encoder
 from actors.testing import Faults
-from thresher import Record, WindowOptions
+from thresher import Bars, Record, Window, WindowOptions
 from thresher.testing import InlineResult, run_inline
 
 NOON = 1_764_417_600_000
@@ -108,6 +108,19 @@ def test_minutes_are_those_of_a_plain_program_in_any_order_within_the_disorder_w
         start: rounded(products[:5]) for start, products in expected(given, MINUTE_MS, MINUTE_MS).items()}
     assert {revision for _, revision, _ in found} == {1}, "nobody was late, and no minute came twice"
     assert sum(count for rows in result.stores["minutes"].values() for _, _, count in rows) == len(given)
+
+
+@pytest.mark.parametrize("form", ["protobuf", "json"])
+def test_the_plot_has_five_bars_with_product_and_mean_for_each_minute(form: Any) -> None:
+    options = trends.Options(format=form)
+    groups = [((f"P{number}",), [4_260_000 * (9 - number), 9 - number]) for number in range(7)]
+    messages = [Record(0, b"\xff")] + [
+        Record(number, item[1], key=item[0]) for number, (sink, item) in enumerate(
+            trends.emit(Window(NOON, NOON + MINUTE_MS), groups, options), 1) if sink == "top_ratings"]
+    (bars,) = trends.draw(messages, options)
+    assert bars == Bars(
+        bars=[(str(place), 10 - place, "4.3") for place in range(1, 6)], above=["P0", "P1", "P2", "P3", "P4"],
+        label="2025-11-29 12:00:00 to 12:01:00 UTC", unit="ratings", x_title="place", y_title="number of ratings")
 
 
 def test_the_shipped_windows_are_minutes_and_the_last_sixty_seconds() -> None:

@@ -16,7 +16,7 @@ topic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -24,7 +24,21 @@ import msgspec
 from msgspec import Meta
 
 from actors.apps.ratings.messages import LIVE, AverageRating, AverageRatings, Format, Rating, decoder, encoder
-from thresher import Fold, Pipeline, Record, Reject, Window, WindowOptions, Windows, drop, per_chunk, sinks, sources
+from thresher import (
+    Bars,
+    Fold,
+    Panel,
+    Pipeline,
+    Record,
+    Reject,
+    Window,
+    WindowOptions,
+    Windows,
+    drop,
+    per_chunk,
+    sinks,
+    sources,
+)
 from thresher.sinks import Csv, DeadLetters, Jsonl
 
 #: Ratings are summed in whole numbers of so many to 1.
@@ -119,6 +133,26 @@ def emit(window: Window, rows: Rows, options: Options) -> list[tuple[str, Any]]:
         ("top_ratings", message), ("shop", message)]
 
 
+def draw(messages: Sequence[Record], options: Options) -> list[Bars]:
+    """A picture of each window of a topic; of several revisions the last one stands. Other messages are no pictures."""
+    decode = decoder(AverageRatings, options.format)
+    found = []
+    for message in messages:
+        try:
+            found.append(_bars(decode(message.value)))
+        except Reject:  # published in the other format, before it was changed
+            continue
+    return found
+
+
+def _bars(top: AverageRatings) -> Bars:
+    start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (top.start_ms, top.end_ms))
+    return Bars(
+        bars=[(str(place), each.count, f"{each.mean_overall:.1f}") for place, each in enumerate(top.ratings, 1)],
+        above=[each.asin for each in top.ratings], label=f"{start:%Y-%m-%d %H:%M:%S} to {end:%H:%M:%S} UTC",
+        unit="ratings", x_title="place", y_title="number of ratings")
+
+
 PIPELINE = Pipeline(
     name="ratings-trends",
     source=sources.Topic(topics=[LIVE]),
@@ -135,5 +169,7 @@ PIPELINE = Pipeline(
     emit_sinks=("averages", "minutes", "top_ratings", "shop"),
     dead_letters=DeadLetters(),
     options=Options(),
+    panel=Panel(title="Most ranked products", draw=draw, sink="top_ratings"),
+    feeds={"shop": Panel(title="Most ranked products of the last 60 s", draw=draw, sink="shop")},
     window=WindowOptions(kind="hopping", size_s=60, every_s=5, disorder_s=2, lateness_s=600),
 )
