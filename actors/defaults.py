@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import msgspec
 
 from actors.runtime.errors import ConfigError
-from actors.runtime.lift import bind_partials
+from actors.runtime.lift import bind_partials, said_to_return
 from actors.runtime.pipeline import Pipeline, route_of
 
 
@@ -48,5 +48,13 @@ def _require_values(function: Callable[..., Any] | None, part: str) -> None:
     """Make sure that a function returns what it makes of a record: a generator would be taken for that."""
     kind = "a generator (there is a yield in it)" if inspect.isgeneratorfunction(function) else (
         "an async function" if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function) else "")
+    said = said_to_return(function)
+    if not kind and said is Generator:
+        kind = "one that is said to return a generator"
+    elif not kind and part == "route" and said is list:
+        kind = "one that is said to return a list"
     if kind:
-        raise ConfigError(f"{part}: expected a function that returns one value for a record, got {kind}: return it")
+        several = {"parse": ", or return Many([...]) for several values of one record",
+                   "route": ", or return a tuple of names for several sinks"}.get(part, "")
+        raise ConfigError(
+            f"{part}: expected a function that returns one value for a record, got {kind}: return it{several}")

@@ -1,6 +1,6 @@
 """Thresher: record pipelines on all cores of a machine. This package is what users import; nothing else is.
 
-    from thresher import Fold, Pipeline, Reject, per_chunk      what an application is made of
+    from thresher import Fold, Many, Pipeline, Reject           what an application is made of
     from thresher.sources import Files                          where records come from
     from thresher.sinks import DeadLetters, Lmdb                where they go
     from thresher.testing import run_inline                     a pipeline in the test's own process
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from actors.runtime.errors import ConfigError, Finish, Reject, Retryable
     from actors.runtime.framing import Record
     from actors.runtime.links import Links
+    from actors.runtime.outputs import Many
     from actors.runtime.pipeline import (
         Aggregates,
         Bars,
@@ -58,6 +59,7 @@ else:
         "actors.runtime.errors": ("ConfigError", "Finish", "Reject", "Retryable"),
         "actors.runtime.framing": ("Record",),
         "actors.runtime.links": ("Links",),
+        "actors.runtime.outputs": ("Many",),
         "actors.runtime.pipeline": (
             "Aggregates", "Bars", "Bulk", "Curves", "Distinct", "Fold", "Panel", "Pipeline", "Totals", "Window",
             "Windows", "drop", "per_chunk", "identity"),
@@ -83,6 +85,7 @@ __all__ = [
     "FlowOptions",
     "Fold",
     "Links",
+    "Many",
     "MonitorOptions",
     "Panel",
     "ParserOptions",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from thresher._lazy import lazy
 
 if TYPE_CHECKING:
+    from actors.runtime.framing import record_of
     from actors.runtime.ports import Sink, SinkOptions
     from actors.runtime.values import DeadLetter, Packed, Payload, Refusal
     from actors.sinks.dead_letters import DeadLetters
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from actors.sinks.stdout import Stdout
 else:
     __getattr__, __dir__ = lazy(__name__, {
+        "actors.runtime.framing": ("record_of",),
         "actors.runtime.ports": ("Sink", "SinkOptions"),
         "actors.runtime.values": ("DeadLetter", "Packed", "Payload", "Refusal"),
         "actors.sinks.dead_letters": ("DeadLetters",),
@@ -33,4 +35,4 @@ else:
 
 __all__ = [
     "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Packed", "Payload", "Refusal",
-    "Sink", "SinkOptions", "Sql", "Stdout"]
+    "Sink", "SinkOptions", "Sql", "Stdout", "record_of"]

@@ -21,12 +21,12 @@ from actors.runtime.events import BAD_CONFIG, DONE, FAILED, OVER_BUDGET, RESUMAB
 from actors.runtime.given_again import AGAIN, Some, Told, told_of
 from actors.runtime.ledger import ANY_RUN, read_units
 from actors.runtime.manifest import Manifest
-from actors.runtime.messages import merged
+from actors.runtime.messages import OUTCOMES, merged
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.rundir import find
 from actors.runtime.settling import failed_before
 from actors.runtime.units import LEDGER
-from actors.runtime.values import FILE_LOST, Unit
+from actors.runtime.values import FILE_LOST, HANDED_OVER, SOURCE_LOST, Unit
 
 ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"
@@ -34,12 +34,14 @@ NOT_WHOLE = ("not whole, failed load: kept its name; give the whole file under t
              "was read")
 LOST = ("not whole, failed load: bytes are gone before they were read, the rest is loaded; given again, the file is "
         "read from there on")
+TAKEN = ("not whole: what its source had is gone before it was read (retention or compaction took it); what it has is "
+         "loaded")
+HANDED = "handed over: another run goes on with it"
 UNFINISHED = "not finished: kept its name, run again to resume"
 OPEN_ENDED = "loaded so far; a later run goes on from here"
 ALL_LOADED = "all input is loaded"
 NOT_PUT_AWAY = "not put away yet: run again to finish"
 NO_GROUPS = Groups()
-_OUTCOMES = ("written", "folded", "filtered", "dead_lettered")
 _MEANING = {
     DONE: "done",
     FAILED: "failure",
@@ -56,13 +58,17 @@ _SAFE_WHEN_REFUSED = ("files were loaded before and would count twice: take them
                       "source.again = \"skip\", or count them twice by source.again = \"load\"")
 _SAFE_WHEN_LOST = ("bytes of files are gone before they were read, the rest is loaded: give a copy of each whole file, "
                    "if there is one, under the same name and run again: only what is missing is loaded")
+_SAFE_WHEN_TAKEN = ("records of the source are gone before they were read: read sooner, or let it keep them for "
+                    "longer; thresher dlq purge {target} takes note of those that are gone")
 _SAFE_WHEN_CUT = "files are not whole: give each whole file under the same name and run again: only the rest is loaded"
 
 
 class UnitReport(msgspec.Struct, frozen=True):
     """What became of one file. Of very many ``groups`` the largest are here, and how many there are.
 
-    ``late``: so many were written, and are in no window, for theirs were closed.
+    ``late``: so many were written, and are in no window, for theirs were closed. ``made``: how many things were made of
+    the records, each of which has one outcome: as many, unless ``parse`` returns ``Many`` or ``route`` several sinks.
+    ``handed_over``: so many were read, and are another run's to do.
     """
 
     name: str
@@ -81,6 +87,13 @@ class UnitReport(msgspec.Struct, frozen=True):
     note: str = ""
     groups_count: int = 0
     late: int = 0
+    made: int = 0
+    handed_over: int = 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is a cause for exit code 4. One that goes on, or was handed over, is when its source lost some."""
+        return self.status == "failed" or (bool(self.damage) and SOURCE_LOST in self.rejected)
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -88,6 +101,7 @@ class Report(msgspec.Struct, frozen=True):
 
     ``journal``: the folder of the source's own files, which nobody has given it: they are shown together. ``target``:
     what ``thresher dlq`` is to be given for this state. Of what was given again: how many, and the first names.
+    ``made``: as in ``UnitReport``.
     """
 
     name: str
@@ -111,6 +125,7 @@ class Report(msgspec.Struct, frozen=True):
     refused: Some = Some()
     why_refused: str = ""
     failed_before: Some = Some()
+    made: int = 0
 
     def fields(self) -> dict[str, Any]:
         """As a map, for machines."""
@@ -135,7 +150,7 @@ def build(
     groups, of_unit, unfit = _folded(manifest, pipeline, units)
     is_done = result is not None and result.code == DONE
     reports = [_unit_report(unit, of_unit.get(unit.id, NO_GROUPS), is_done) for unit in units]
-    outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in _OUTCOMES}
+    outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in OUTCOMES}
     read = sum(unit.counts.get("read", 0) for unit in units)
     seconds = 0.0 if result is None else result.seconds
     told, failed = _given_again(state / LEDGER, run, units)
@@ -156,7 +171,7 @@ def build(
         code=code, reason=reason, journal=manifest.source.load().journal_folder(),
         groups_count=groups.count, target=target or manifest.name, skipped=told.skipped, refused=told.refused,
         why_refused=told.why, failed_before=failed, loaded_again=_some(
-            unit.name for unit in units if unit.note.startswith(AGAIN)))
+            unit.name for unit in units if unit.note.startswith(AGAIN)), made=sum(unit.made for unit in reports))
 
 
 def _folded(
@@ -191,9 +206,11 @@ def _given_again(ledger: Path, run: str | None, units: Sequence[Unit]) -> tuple[
 
 def _meaning(report: Report) -> str:
     """What the exit code means, and what is safe to do, by the causes that there are."""
-    failed = [unit for unit in report.units if unit.status == "failed"] if report.code == OVER_BUDGET else []
-    are_lost = {FILE_LOST in unit.rejected for unit in failed if unit.damage}
-    causes = [text for is_lost, text in ((False, _SAFE_WHEN_CUT), (True, _SAFE_WHEN_LOST)) if is_lost in are_lost]
+    failed = [unit for unit in report.units if unit.has_failed] if report.code == OVER_BUDGET else []
+    lost = {next((fault for fault in (SOURCE_LOST, FILE_LOST) if fault in unit.rejected), "")
+            for unit in failed if unit.damage}
+    causes = [text.format(target=report.target) for fault, text in (
+        ("", _SAFE_WHEN_CUT), (FILE_LOST, _SAFE_WHEN_LOST), (SOURCE_LOST, _SAFE_WHEN_TAKEN)) if fault in lost]
     if any(not unit.damage for unit in failed):
         causes.insert(0, _SAFE_WHEN_BAD.format(target=report.target))
     if report.code == OVER_BUDGET:
@@ -219,7 +236,7 @@ def _verdict(
     unfinished = [unit.name for unit in units if unit.status in ("reading", "loaded")[result is not None:]]
     if unfinished:
         return RESUMABLE, f"{len(unfinished)} of {len(units)} files are not finished, the first is {unfinished[0]}"
-    failed = [unit for unit in units if unit.status == "failed"]
+    failed = [unit for unit in units if unit.has_failed]
     causes = [f"{len(names)} of {len(units)} files {what}, the first is {names[0]}"
               for what, names in (("had too many errors", [unit.name for unit in failed if not unit.damage]),
                                   ("are not whole", [unit.name for unit in failed if unit.damage])) if names]
@@ -236,15 +253,20 @@ def _files(some: Some) -> str:
 
 def _unit_report(unit: Unit, groups: Groups, is_done: bool) -> UnitReport:
     counts = unit.counts
-    outcomes = {name: counts.get(name, 0) for name in _OUTCOMES}
-    errors = outcomes["dead_lettered"]
-    processed = sum(outcomes.values()) - errors
+    outcomes = {name: counts.get(name, 0) for name in OUTCOMES}
+    errors, handed_over = outcomes["dead_lettered"], outcomes["handed_over"]
+    processed = sum(outcomes.values()) - errors - handed_over
     return UnitReport(
         name=unit.name, status=unit.status, verdict=_verdict_of(unit, is_done), read=counts.get("read", 0),
         processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
         rejected=_with_prefix(counts, "rejected."), written=_with_prefix(counts, "written."), groups=groups.shown,
         problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()), groups_count=groups.count,
-        damage=unit.damage, note=unit.note, late=counts.get("late", 0))
+        damage=unit.damage, note=unit.note, late=counts.get("late", 0), made=_made_of(counts), handed_over=handed_over)
+
+
+def _made_of(counts: dict[str, int]) -> int:
+    """How many things were made of the records: of most one each."""
+    return counts.get("read", 0) - counts.get("many", 0) + counts.get("made", 0)
 
 
 def _verdict_of(unit: Unit, is_done: bool) -> str:
@@ -254,6 +276,10 @@ def _verdict_of(unit: Unit, is_done: bool) -> str:
         return f"{ACCEPTABLE}; {unit.problem}"
     if unit.status == "loaded":
         return f"{ACCEPTABLE}; {NOT_PUT_AWAY}"
+    if unit.damage and unit.counts.get(f"rejected.{SOURCE_LOST}"):
+        return TAKEN
+    if unit.status == HANDED_OVER:
+        return HANDED
     if unit.status == "failed" and unit.damage:
         return LOST if unit.counts.get(f"rejected.{FILE_LOST}") else NOT_WHOLE
     return {"failed": HIGH, "reading": OPEN_ENDED if is_done else UNFINISHED}.get(unit.status, ACCEPTABLE)
@@ -300,6 +326,9 @@ def render(report: Report) -> str:
             f"{number:,} {name.replace('_', '-')}" for name, number in report.outcomes.items() if number)
         rate = f" in {report.seconds:.1f} s ({report.records_per_s:,.0f} records/s)" if report.seconds else ""
         lines.append(f"read {report.read:,} records{rate}: {outcomes or 'nothing'}")
+        if report.made != report.read:
+            lines.append(f"made {report.made:,} of them: a record is dead-lettered if any of its is, else written if "
+                         "any is")
     lines += [f"{_files(some)} {what}: {', '.join(some.names)}{' …' if some.count > len(some.names) else ''}"
               for some, what in ((report.loaded_again, AGAIN), (report.skipped, "loaded before, skipped"),
                                  (report.refused, f"refused: {report.why_refused}"),
@@ -327,7 +356,7 @@ def _condensed(report: Report) -> list[UnitReport]:
             segments[0], name=f"{report.journal}, {count}", read=sum(unit.read for unit in segments),
             processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
             rejected=merged(unit.rejected for unit in segments), written=merged(unit.written for unit in segments),
-            late=sum(unit.late for unit in segments)))
+            late=sum(unit.late for unit in segments), made=sum(unit.made for unit in segments)))
     return units
 
 
@@ -340,8 +369,12 @@ def _unit_lines(unit: UnitReport) -> list[str]:
         lines += _group_lines(unit.groups, unit.groups_count)
         if unit.written and not unit.groups:
             lines.append("  written: " + ", ".join(f"{name} {number:,}" for name, number in unit.written.items()))
+        if unit.made != unit.read:
+            lines.append(f"  made: {unit.made:,} of {unit.read:,} records")
         if unit.late:
             lines.append(f"  late: {unit.late:,} of these are written, and in no window: theirs were closed")
+        if unit.handed_over:
+            lines.append(f"  handed over: {unit.handed_over:,} that were read and not finished")
         if unit.problem and unit.problem not in unit.verdict:
             lines.append(f"  note: {unit.problem}")
         if unit.note:

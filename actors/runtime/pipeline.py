@@ -11,6 +11,9 @@ Outcomes: ``parse`` returning None means "no record here" (a blank line) and cou
 None means ``filtered``; raising ``Reject`` (or, per chunk, putting one in the list) means ``dead_lettered``; any
 other exception dead-letters the one record that caused it, with its traceback.
 
+One record may become several: ``parse`` returns ``Many([...])``, ``route`` a tuple of sinks. ``docs/many.md`` says what
+then counts.
+
 Four words. A *batch* is the unit on the wire: a range of the input's bytes (about ``flow.batch_bytes``, whole records)
 that is numbered, delivered, and acknowledged as one. A *slice* is a part of a batch that a worker makes at a time:
 whole lines, given to ``bulk`` as bytes, or parsed. A *chunk* is what a function that is marked ``@per_chunk`` is
@@ -280,11 +283,12 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: what messages, process titles and the state directory (``var/NAME``) say; by default that of its module.
         source: options of the source, e.g. ``Files(pattern=...)``.
-        parse: ``bytes -> value | None``, or per chunk. With a parameter ``record`` (per chunk: ``records``) it is given
-            the whole ``Record`` besides, which has a key, headers, a time and a place.
+        parse: ``bytes -> value | Many([...]) | None``, or per chunk. With a parameter ``record`` (per chunk:
+            ``records``) it is given the whole ``Record`` besides, which has a key, headers, a time and a place.
         check: ``value -> value | None``, or per chunk.
-        route: ``value -> sink name``, or None: the record goes to no sink; ``drop`` for all that. It may be left out
-            where there is one sink, besides ``emit_sinks``: every record goes there; or none: records are only folded.
+        route: ``value -> sink name``, or a tuple of them: it goes to each; or None: the record goes to no sink;
+            ``drop`` for all that. It may be left out where there is one sink, besides ``emit_sinks``: every record goes
+            there; or none: records are only folded.
         encode: ``value -> item`` in the form that the sinks take, e.g. ``(key, value)`` bytes.
         sinks: options of each sink, by the name that ``route`` returns.
         dead_letters: options of what keeps rejected records; by default ``DeadLetters()``.
@@ -295,7 +299,8 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         bulk: ``bytes -> Bulk | None``: the short way for a slice of whole lines (the last one may lack its newline),
             where most records need no look of their own. It is also given the number of lines, when it has a parameter
             ``lines``. None: not for this slice, it goes line by line; so does one
-            for which it raises. Used when parsers check as well (``parser.fused``).
+            for which it raises. It is for lines of which each goes to one sink, or none. Used when parsers check as
+            well (``parser.fused``).
             ``thresher.testing.assert_bulk_is_faithful`` shows that it does what the functions do.
         options: the application's own options (a frozen struct), given to functions that have a parameter ``options``
             (also ``fold.partials`` and ``bulk``).

@@ -6,6 +6,7 @@ A section is declared here once: that validates it, fills in defaults, and makes
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from msgspec import Meta
 
 from actors.runtime import extras
 from actors.runtime.links import is_loopback
+from actors.runtime.ports import MAX_OUTAGE_S
 
 Count = Annotated[int, Meta(ge=1)]
 #: Most workers of a pool: the board has a slot for each.
@@ -191,7 +193,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The run as a whole.
 
     Attributes:
-        max_outage_s: longest time a sink may be down; then the run stops, resumable, with exit code 3.
+        max_outage_s: longest time a sink may be down; then the run stops, resumable, with exit code 3. 0: for ever.
+            ``"source"``: what the source says: 30 s, and for ever where its units move to other runs.
         drain_s: longest time for work under way to finish after SIGTERM or Ctrl-C.
         stop_s: longest time for an idle actor to end before it is killed.
         resume: what ``thresher run`` does without ``--fresh`` and ``--resume``: go on where the last run ended, or
@@ -202,10 +205,19 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         RunOptions(max_outage_s=600)  # a server that is down for ten minutes stops the run, resumable
     """
 
-    max_outage_s: Seconds = 30.0
+    max_outage_s: Seconds | Literal["source"] = "source"
     drain_s: Seconds = 10.0
     stop_s: Seconds = 5.0
     resume: bool = True
+
+    def said_by(self, source_s: float) -> RunOptions:
+        """The same, with what the source says where nobody has said anything else."""
+        return self if self.max_outage_s != "source" else msgspec.structs.replace(self, max_outage_s=source_s)
+
+    def longest_outage_s(self) -> float:
+        """How long a sink may be down; infinite: for ever."""
+        seconds = MAX_OUTAGE_S if self.max_outage_s == "source" else self.max_outage_s
+        return seconds or math.inf
 
 
 class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,9 +6,11 @@ import base64
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.runtime.framing import Record, records_in
@@ -78,6 +80,9 @@ def test_people_and_machines_see_all_of_a_record_and_none_of_it_reaches_the_term
     for line in ("source    topic/0 record 12\n", "key       key 4\n", "published 2023-11-14T22:13:20.004Z\n",
                  "header    n: 4\n", "header    n: (no value)\n", "header    größe: \\n\n", "raw       (no value)\n"):
         assert line in text, text
+    raw = dlq("show", rejected, str(number), "--raw")
+    assert (raw.returncode, raw.stdout) == (0, b"")
+    assert raw.stderr.decode() == f"letter {number} is a record without a value: nothing is written\n"
     listed: list[dict[str, Any]] = [json.loads(line) for line in dlq("export", rejected).stdout.splitlines()]
     assert {_record_of(each) for each in listed} == {*GONE, *BAD}
 
@@ -118,6 +123,14 @@ def test_a_tap_of_a_real_run_shows_records_with_their_keys(tmp_path: Path) -> No
         assert each["key"].encode() == record.key
         assert len(each["headers"]) == 3
         assert (each["raw"] is None) == (record.value is None)
+
+
+def test_the_configuration_of_a_source_of_records_is_shown_as_toml_and_whole_as_json() -> None:
+    shown = thresher("echo", TARGET).stdout.decode()
+    assert "\n# units: TOML has no word for null, which is within it: thresher echo --json shows it\n" in shown
+    assert "units" not in tomllib.loads(shown)["source"]
+    units = json.loads(thresher("echo", TARGET, "--json").stdout)["source"]["units"]
+    assert msgspec.convert(units, dict[str, list[Record]]) == {"topic/0": RECORDS}
 
 
 def test_a_verification_of_records_comes_to_the_same_however_it_is_run() -> None:

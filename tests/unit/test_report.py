@@ -25,7 +25,8 @@ from actors.runtime.events import (
 )
 from actors.runtime.ledger import Ledger
 from actors.runtime.rundir import BOARD, RunDirectory
-from actors.runtime.values import Chunk, Unit
+from actors.runtime.settling import settle
+from actors.runtime.values import HANDED_OVER, SOURCE_LOST, Chunk, Unit
 from actors.settings import Settings, load
 from actors.telemetry.readiness import not_ready
 
@@ -314,3 +315,37 @@ def test_what_is_safe_for_a_file_that_is_not_whole_is_said_by_its_cause(
     built = report.build(settings.manifest, settings.pipeline, RunResult(DONE, report.ALL_LOADED, 1.0, 0.5, {}), RUN)
     assert built.code == OVER_BUDGET
     assert says in built.fields()["meaning"]
+
+
+def _shared(tmp_path: Path, status: str, counts: dict[str, int], damage: str = "") -> None:
+    ledger = Ledger(tmp_path / "positions.db", RUN)
+    unit = ledger.begin("topic/0", "topic", alone=True)
+    ledger.issue(_chunk(unit, 100, ""))
+    fault = SOURCE_LOST if damage else ""
+    ledger.close(msgspec.structs.replace(_chunk(unit, 100, ""), fault=fault, detail=damage), counts)
+    if status == HANDED_OVER:
+        ledger.hand_over(unit, 120, 3, is_lost=False)
+    ledger.close_file()
+
+
+def test_what_was_handed_over_is_in_the_sum_and_told(settings: Settings, tmp_path: Path) -> None:
+    _shared(tmp_path, HANDED_OVER, {"read": 10, "written": 9, "dead_lettered": 1})
+    built = report.build(settings.manifest, settings.pipeline, RunResult(DONE, report.ALL_LOADED, 1.0, 0.5, {}), RUN)
+    (unit,) = built.units
+    assert (built.code, unit.balanced, unit.verdict) == (DONE, True, report.HANDED)
+    assert (unit.read, unit.processed, unit.errors, unit.handed_over) == (13, 9, 1, 3)
+    text = report.render(built)
+    assert "handed over: 3 that were read and not finished" in text
+    assert "read 13 records in 1.0 s (13 records/s): 9 written, 1 dead-lettered, 3 handed-over" in text
+
+
+@pytest.mark.parametrize("status", ["reading", HANDED_OVER])
+def test_what_its_source_has_lost_makes_a_run_without_end_fail_until_somebody_takes_note(
+        settings: Settings, tmp_path: Path, status: str) -> None:
+    _shared(tmp_path, status, {"read": 10, "written": 9, "dead_lettered": 1, "rejected.source_lost": 1}, "40 records")
+    result = RunResult(DONE, report.ALL_LOADED, 1.0, 0.5, {})
+    built = report.build(settings.manifest, settings.pipeline, result, RUN)
+    assert (built.code, built.units[0].verdict, built.units[0].damage) == (OVER_BUDGET, report.TAKEN, "40 records")
+    assert "gone before they were read: read sooner" in built.fields()["meaning"]
+    settle(settings.manifest)  # no letter of it is open: there is none
+    assert report.build(settings.manifest, settings.pipeline, result, RUN).code == DONE
