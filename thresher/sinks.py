@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from actors.sinks.memcached import Memcached
     from actors.sinks.sql import Sql
     from actors.sinks.stdout import Stdout
+    from actors.sinks.topic import Message, Topic
 else:
     __getattr__, __dir__ = lazy(__name__, {
         "actors.runtime.framing": ("record_of",),
@@ -31,8 +32,9 @@ else:
         "actors.sinks.memcached": ("Memcached",),
         "actors.sinks.sql": ("Sql",),
         "actors.sinks.stdout": ("Stdout",),
+        "actors.sinks.topic": ("Message", "Topic"),
     })
 
 __all__ = [
-    "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Packed", "Payload", "Refusal",
-    "Sink", "SinkOptions", "Sql", "Stdout", "record_of"]
+    "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Message", "Packed", "Payload",
+    "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]

@@ -24,7 +24,9 @@ from actors.sinks.lmdb import Lmdb
 from actors.sinks.memcached import Memcached
 from actors.sinks.sql import Sql
 from actors.sinks.stdout import Stdout
+from actors.sinks.topic import Message, Topic
 from actors.testing import SinkContract
+from actors.topics.reading import read_topic
 from tests.loads import ROOT
 from tests.servers import Memcached as Server
 
@@ -229,3 +231,35 @@ class TestDiscard(SinkContract):
 
     def contents(self, folder: Path) -> None:
         """Nothing is kept."""
+
+
+class TestTopic(SinkContract):
+    """A topic, with all that a message may have."""
+
+    in_order: ClassVar[bool] = True
+
+    def options(self, folder: Path) -> SinkOptions:
+        return Topic(topic="topic:words", sync=False)
+
+    def items(self) -> list[Any]:
+        return [Message(b"one", b"a", 1, (("h", b"x"), ("h", None))), Message(None, b"b", 2), Message(b"", None, 3),
+                Message(b"\n\xff", b"", 4)]
+
+    def contents(self, folder: Path) -> list[Any]:
+        if not (folder / "words").exists():
+            return []
+        return [Message(record.value, record.key, record.time, record.headers)
+                for _, record in read_topic(folder / "words")]
+
+    @contextmanager
+    def down(self, folder: Path) -> Iterator[None]:
+        (folder / "words").write_text("in the way")
+        yield
+        (folder / "words").unlink()
+
+
+class TestTopicOfManyPartitions(TestTopic):
+    in_order: ClassVar[bool] = False
+
+    def options(self, folder: Path) -> SinkOptions:
+        return Topic(topic=f"topic://{folder}/words", partitions=3, segment_bytes=100)

@@ -28,6 +28,7 @@ from actors.runtime.units import LEDGER
 from actors.sinks.dead_letters import read_letters
 from actors.sinks.lmdb import read_lmdb
 from tests.loads import ROOT, WATCHDOG_S
+from tests.powercut import topics
 from tests.powercut.disk import Disk, read_record
 from tests.powercut.recording import recorded
 from tests.tcp import address_of
@@ -228,4 +229,6 @@ GIVEN_AGAIN = Job(
     ("tests.pipelines.given", "--set", "budget.max_error_rate=0.2", "--set", "flow.batch_bytes=200",
      "--set", "flow.window_batches=4"), _load_and_give_again, _look_at_given)
 
-JOBS = {"everywhere": EVERYWHERE, "hours": HOURS, "numbers": NUMBERS, "given": GIVEN_AGAIN}
+TOPIC = Job(topics.FOLLOW, lambda root: write_numbers(root, FILES, 150), topics.look, topics.publish)
+
+JOBS = {"everywhere": EVERYWHERE, "hours": HOURS, "numbers": NUMBERS, "given": GIVEN_AGAIN, "topic": TOPIC}
