@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from actors.runtime.messages import OUTCOMES
 from actors.telemetry.model import Happening, Snapshot, StageFlow, Status
 
 #: A line, and its style.
@@ -152,7 +153,7 @@ def learnt(record_s: float, batch_records: int) -> str:
 def so_far(counts: Mapping[str, int]) -> str:
     """Say what has become of the records, in all runs with a state directory."""
     totals = [f"{name.replace('_', '-')} {counts[name]:,}"
-              for name in ("read", "written", "folded", "filtered", "dead_lettered") if counts.get(name)]
+              for name in ("read", *OUTCOMES) if counts.get(name)]
     return "so far: " + (", ".join(totals) or "nothing")
 
 

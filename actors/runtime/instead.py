@@ -59,7 +59,7 @@ class Instead:
     def of_dead(self, death: Suspect) -> None:
         """A worker died with a batch in hand: mark it, split it, or give its one record up."""
         suspect = self._origin.suspect(death.id)
-        if suspect is None:
+        if suspect is None or not (suspect[0].data or suspect[0].fault):  # what is handed over is empty
             return
         chunk, before = suspect
         instead = poison.blame(chunk, before, death.reason, death.detail)

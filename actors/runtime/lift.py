@@ -7,7 +7,7 @@ import inspect
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
@@ -92,6 +92,17 @@ def lift_parse(function: Callable[..., Any], options: msgspec.Struct | None) -> 
     bound = bind(function, options)
     wanted = "records" if getattr(function, "__per_chunk__", False) else "record"
     return OfRecords(bound, "parse") if wanted in _parameters(function)[1:] else lift(bound, "parse")
+
+
+def said_to_return(function: Callable[..., Any] | None) -> Any:
+    """The class of what a function returns for one record, by its annotation; None: it does not say."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    try:
+        kind = None if getattr(function, "__per_chunk__", False) else get_type_hints(function).get("return")
+    except Exception:  # an annotation that only a type checker sees, or nothing of the kind
+        return None
+    return get_origin(kind) or kind
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:

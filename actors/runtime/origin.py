@@ -49,10 +49,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 
 from actors.runtime.messages import NO_TIMES, Batch, BatchId, Counts, Span
-from actors.runtime.open_batch import Open, Partition, State
+from actors.runtime.open_batch import NOTHING_LATE, Open, Partition, State
 from actors.runtime.poison import Blame
 from actors.runtime.takers import Takers
 from actors.runtime.values import Chunk
@@ -62,8 +61,6 @@ _PER_GENERATION = 1 << 32
 #: Between the oldest batch that is open and the newest no more than so many are issued, however many of those are over
 #: by then: fewer than the partitions that a file of lines remembers.
 _MOST_TURNS = 4096
-#: Of a batch that was never refused.
-NOTHING_LATE: Mapping[int, int] = MappingProxyType({})
 
 
 class Origin:
@@ -217,6 +214,18 @@ class Origin:
         for key, batch in self._all():
             if batch.state is State.SENT:
                 self._requeue(key, batch)
+
+    def void(self, name: str) -> list[Chunk]:
+        """Let go of what is open of a partition, and return it: another run goes on with it (see ``assigned``). Its
+        ranges stay open, with nothing in them, and are delivered once more; what was said of them before is void."""
+        opened = self._opened[name].open if name in self._opened else {}
+        before = [batch.chunk for batch in opened.values()]
+        self.epoch += 1
+        for key, batch in opened.items():
+            self._bytes -= len(batch.chunk.data)
+            batch.empty(self.epoch)
+            self._requeue(key, batch)
+        return before
 
     def committed(self) -> None:
         """What is closed so far is committed: nobody will ever deliver it again."""
@@ -387,12 +396,5 @@ class Origin:
         heapq.heappush(self._queue, (batch.turn, key[1], key))
 
     def _header(self, partition: str, batch: Open) -> Batch:
-        chunk = batch.chunk
-        anchor = 0 if self.anchor is None and batch.timeless else self.anchor
-        return Batch(
-            partition=partition, start=chunk.start, end=chunk.end, epoch=self.epoch,
-            low=self._partitions[partition].committed_low, roster=self.roster, unit=chunk.unit, source=chunk.source,
-            offset=chunk.offset, line=chunk.line, fault=chunk.fault, detail=chunk.detail, lines=chunk.lines,
-            roll=self.roll, active=self.active or (), anchor=anchor, late=tuple(sorted(batch.late.items())),
-            framing=chunk.framing, only=chunk.only, give_back_s=self.give_back_s * batch.may_return(),
-        )
+        return batch.header(partition, self._partitions[partition].committed_low, self.epoch, self.roster, self.roll,
+                            self.active or (), self.anchor, self.give_back_s)

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from actors.runtime.messages import Batch, BatchId, Counts, Span, merge
-from actors.runtime.origin import NOTHING_LATE, Origin
+from actors.runtime.open_batch import NOTHING_LATE
+from actors.runtime.origin import Origin
 from actors.runtime.poison import Blame
 from actors.runtime.tracing import Fact, Tracer
 from actors.runtime.tracing import Span as TraceSpan
@@ -135,6 +136,15 @@ class TracedOrigin(Origin):
         """An ordered consumer has a new generation: what is under way is delivered again."""
         self._all_fell("an ordered consumer has died")
         super().new_epoch()
+
+    def void(self, name: str) -> list[Chunk]:
+        """Another run goes on with a partition."""
+        before = super().void(name)
+        for chunk in before if self._pieces else ():
+            if (piece := self._pieces.get(_place(chunk))) is not None:
+                piece.worker = ""
+                piece.span.event("handed_over")
+        return before
 
     def replace(self, key: BatchId, instead: list[tuple[Chunk, Blame]]) -> None:
         """Somebody died with a batch: it is suspect, split, or given up."""

@@ -51,7 +51,7 @@ def test_every_figure_is_there_under_its_name() -> None:
     assert {labels: number for (name, labels), number in found.items() if name == "thresher_records_total"} == {
         frozenset({("outcome", outcome), ("sink", sink)}): number for outcome, sink, number in (
             ("written", "a", 20), ("written", "b", 0), ("folded", "", 0), ("filtered", "", 4),
-            ("dead_lettered", "", 6))}
+            ("dead_lettered", "", 6), ("handed_over", "", 0))}
     assert value(found, "thresher_dead_letters_total", reason='od"d\n') == 1
     assert (value(found, "thresher_input_bytes"), value(found, "thresher_input_read_bytes")) == (1000, 500)
     assert value(found, "thresher_ready") == 0
