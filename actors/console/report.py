@@ -261,12 +261,8 @@ def _unit_report(unit: Unit, groups: Groups, is_done: bool) -> UnitReport:
         processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
         rejected=_with_prefix(counts, "rejected."), written=_with_prefix(counts, "written."), groups=groups.shown,
         problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()), groups_count=groups.count,
-        damage=unit.damage, note=unit.note, late=counts.get("late", 0), made=_made_of(counts), handed_over=handed_over)
-
-
-def _made_of(counts: dict[str, int]) -> int:
-    """How many things were made of the records: of most one each."""
-    return counts.get("read", 0) - counts.get("many", 0) + counts.get("made", 0)
+        damage=unit.damage, note=unit.note, late=counts.get("late", 0), handed_over=handed_over,
+        made=counts.get("read", 0) - counts.get("many", 0) + counts.get("made", 0))  # of most records one thing
 
 
 def _verdict_of(unit: Unit, is_done: bool) -> str:
