@@ -275,6 +275,7 @@ class Reader:
         # As long as windows have no anchor nothing is cut: how much is looked at for it must not depend on a clock.
         is_whole = self._anchor is not None and self._anchor.value is None
         self._origin.give_back_s = 0.0 if is_whole or not self._sizing.is_on else GIVE_BACK * self._flow.batch_s
+        self._origin.takers.through_one = bool(self._checkers) and self._sizing.are_slow()
         idle = self._origin.takers.idle() or (not len(self._origin))  # nobody has come yet: one batch waits for them
         chunk = self._supply.next(self._origin.queued(), idle, self._workers(), is_whole)
         if chunk is None or self._assigned.is_gone(chunk.unit) or not self._may_follow(chunk):

@@ -164,6 +164,7 @@ class Making:
         counts = {
             "written": self._written, "filtered": self.filtered + (0 if folds else self.unrouted),
             "folded": self.unrouted if folds else 0, "late": self.late, FINISH: self.finishes,
+            "partly_late": self.passage.partly_late,
             "many": self._several, "made": self._made}
         return {"read": self.read, **{name: number for name, number in counts.items() if number}}
 

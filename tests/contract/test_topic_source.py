@@ -130,7 +130,12 @@ def test_a_manifest_is_believed_when_its_folder_is_flushed_though_the_writer_has
     Feed(tmp_path / "t", sync=True).append(b"a")
     flushed: list[str] = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (flushed.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd))[1])
+
+    def fsync(fd: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
     read_view(tmp_path / "t")
     assert flushed == [str(tmp_path / "t")]
 
