@@ -271,12 +271,12 @@ class Check:
             whole: _Partial = self._partials(values, unit)
             return whole
         by_window: dict[WindowId, list[Any]] = {}
-        if len(set(map(id, places))) == 1:  # the usual case: the same for all
-            by_window = dict.fromkeys(places[0], values)
-        else:
-            for value, place in zip(values, places, strict=True):
-                for window in place:
-                    by_window.setdefault(window, []).append(value)
+        if len(set(map(id, places))) == 1:  # the usual case: the same for all, however many windows these are
+            found = self._partials(values, unit)
+            return {(window, key): list(numbers) for window in places[0] for key, numbers in found.items()}
+        for value, place in zip(values, places, strict=True):
+            for window in place:
+                by_window.setdefault(window, []).append(value)
         return {(window, key): numbers for window, some in by_window.items()
                 for key, numbers in self._partials(some, unit).items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -10,7 +11,10 @@ import msgspec
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.lift import bind_partials, said_to_return
+from actors.runtime.panel import MAIN
 from actors.runtime.pipeline import Pipeline, route_of
+
+_FEED = re.compile(r"[a-z0-9_-]+")
 
 
 def completed(pipeline: Pipeline, name: str, where: str = "PIPELINE") -> Pipeline:
@@ -22,14 +26,15 @@ def completed(pipeline: Pipeline, name: str, where: str = "PIPELINE") -> Pipelin
         where: what errors call it.
 
     Raises:
-        ConfigError: its functions do not fit: one of them is a generator, it has no route and several sinks, or
-            ``fold.partials`` needs what nobody gives.
+        ConfigError: its functions do not fit: one of them is a generator, it has no route and several sinks,
+            ``fold.partials`` needs what nobody gives, or a panel is drawn from a sink that there is not.
     """
     try:
         for part, function in (("parse", pipeline.parse), ("check", pipeline.check), ("route", pipeline.route),
                                ("encode", pipeline.encode)):
             _require_values(function, part)
         route_of(pipeline)
+        _require_panels(pipeline)
         if pipeline.fold is not None:
             bind_partials(pipeline.fold.partials, pipeline.options)
     except ConfigError as error:
@@ -42,6 +47,19 @@ def completed(pipeline: Pipeline, name: str, where: str = "PIPELINE") -> Pipelin
 
         letters = DeadLetters()
     return msgspec.structs.replace(pipeline, name=pipeline.name or name, dead_letters=letters)
+
+
+def _require_panels(pipeline: Pipeline) -> None:
+    """Make sure that panels have names that fit into an address, and sinks that are there."""
+    for name in pipeline.feeds:
+        if name == MAIN or not _FEED.fullmatch(name):
+            raise ConfigError("feeds: expected names of small letters, digits, - and _, "
+                              f"other than {MAIN!r}, got {name!r}")
+    named = {"panel": pipeline.panel, **{f"feeds[{name!r}]": panel for name, panel in pipeline.feeds.items()}}
+    for name, panel in named.items():
+        if panel is not None and panel.sink and panel.sink not in pipeline.sinks:
+            raise ConfigError(f"{name}: expected a sink of the pipeline ({', '.join(pipeline.sinks)}) to draw from, "
+                              f"got {panel.sink!r}")
 
 
 def _require_values(function: Callable[..., Any] | None, part: str) -> None:

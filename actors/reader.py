@@ -19,6 +19,7 @@ from actors.runtime.actor import Post
 from actors.runtime.anchor import Anchor
 from actors.runtime.assigned import Assigned
 from actors.runtime.budget import ErrorWindow
+from actors.runtime.counts import FINISH
 from actors.runtime.durations import Ages, Silence
 from actors.runtime.errors import Retryable
 from actors.runtime.events import OVER_BUDGET
@@ -27,7 +28,6 @@ from actors.runtime.leaving import Leaving
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
 from actors.runtime.messages import (
-    FINISH,
     Ack,
     Again,
     AnyMessage,
@@ -275,6 +275,7 @@ class Reader:
         # As long as windows have no anchor nothing is cut: how much is looked at for it must not depend on a clock.
         is_whole = self._anchor is not None and self._anchor.value is None
         self._origin.give_back_s = 0.0 if is_whole or not self._sizing.is_on else GIVE_BACK * self._flow.batch_s
+        self._origin.takers.through_one = bool(self._checkers) and self._sizing.are_slow()
         idle = self._origin.takers.idle() or (not len(self._origin))  # nobody has come yet: one batch waits for them
         chunk = self._supply.next(self._origin.queued(), idle, self._workers(), is_whole)
         if chunk is None or self._assigned.is_gone(chunk.unit) or not self._may_follow(chunk):

@@ -32,7 +32,7 @@ from actors.runtime.options import Assignment, build, overlay, unknown_key, with
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import REQUIRED, SinkOptions, SourceOptions, not_given
 from actors.runtime.sections import missing_extras
-from actors.targets import applications, import_application, target_like, told
+from actors.targets import applications, import_application, name_of, target_like, told
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
 SECTIONS = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run",
@@ -160,8 +160,7 @@ def _from_file(path: Path) -> _Target:
 def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: list[str]) -> Settings | None:
     pipeline = found.pipeline
     sections = _by_section(assignments, pipeline, problems)
-    app = found.app.removeprefix("actors.apps.")
-    shown: dict[str, Any] = {"app": app, "state": f"var/{pipeline.name}"}
+    shown: dict[str, Any] = {"app": name_of(found.app), "state": f"var/{pipeline.name}"}
     state = _state(sections.pop((), []), shown, problems)
     source = _component("source", pipeline.source, sections, problems, shown)
     letters = _component("dead_letters", pipeline.dead_letters, sections, problems, shown)

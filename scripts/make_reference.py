@@ -44,12 +44,13 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "Links"),
     },
     "thresher.sources": {
-        "Sources that ship": ("Files", "Directory", "Stdin", "Tcp"),
+        "Sources that ship": ("Files", "Directory", "Stdin", "Tcp", "Topic"),
         "A source of one's own": (
             "SourceOptions", "Source", "Chunk", "pack_records", "records_in", "Unit", "Revoked", "UnitLedger"),
     },
     "thresher.sinks": {
-        "Sinks that ship": ("DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Sql", "Stdout"),
+        "Sinks that ship": ("Csv", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Sql", "Stdout",
+                            "Topic", "Message"),
         "A sink of one's own": ("SinkOptions", "Sink", "Payload", "Refusal", "Packed", "DeadLetter", "record_of"),
     },
     "thresher.testing": {

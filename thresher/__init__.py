@@ -21,14 +21,12 @@ if TYPE_CHECKING:
     from actors.runtime.framing import Record
     from actors.runtime.links import Links
     from actors.runtime.outputs import Many
+    from actors.runtime.panel import Bars, Curves, Panel
     from actors.runtime.pipeline import (
         Aggregates,
-        Bars,
         Bulk,
-        Curves,
         Distinct,
         Fold,
-        Panel,
         Pipeline,
         Totals,
         Window,
@@ -60,9 +58,10 @@ else:
         "actors.runtime.framing": ("Record",),
         "actors.runtime.links": ("Links",),
         "actors.runtime.outputs": ("Many",),
+        "actors.runtime.panel": ("Bars", "Curves", "Panel"),
         "actors.runtime.pipeline": (
-            "Aggregates", "Bars", "Bulk", "Curves", "Distinct", "Fold", "Panel", "Pipeline", "Totals", "Window",
-            "Windows", "drop", "per_chunk", "identity"),
+            "Aggregates", "Bulk", "Distinct", "Fold", "Pipeline", "Totals", "Window", "Windows", "drop", "per_chunk",
+            "identity"),
         "actors.runtime.progress": ("extend", "progress"),
         "actors.runtime.search": ("lines_with",),
         "actors.runtime.sections": (

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from actors.runtime.framing import record_of
     from actors.runtime.ports import Sink, SinkOptions
     from actors.runtime.values import DeadLetter, Packed, Payload, Refusal
+    from actors.sinks.csv import Csv
     from actors.sinks.dead_letters import DeadLetters
     from actors.sinks.discard import Discard
     from actors.sinks.jsonl import Jsonl
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from actors.sinks.memcached import Memcached
     from actors.sinks.sql import Sql
     from actors.sinks.stdout import Stdout
+    from actors.sinks.topic import Message, Topic
 else:
     __getattr__, __dir__ = lazy(__name__, {
         "actors.runtime.framing": ("record_of",),
         "actors.runtime.ports": ("Sink", "SinkOptions"),
         "actors.runtime.values": ("DeadLetter", "Packed", "Payload", "Refusal"),
+        "actors.sinks.csv": ("Csv",),
         "actors.sinks.dead_letters": ("DeadLetters",),
         "actors.sinks.discard": ("Discard",),
         "actors.sinks.jsonl": ("Jsonl",),
@@ -31,8 +34,9 @@ else:
         "actors.sinks.memcached": ("Memcached",),
         "actors.sinks.sql": ("Sql",),
         "actors.sinks.stdout": ("Stdout",),
+        "actors.sinks.topic": ("Message", "Topic"),
     })
 
 __all__ = [
-    "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Packed", "Payload", "Refusal",
-    "Sink", "SinkOptions", "Sql", "Stdout", "record_of"]
+    "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Message", "Packed",
+    "Payload", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]

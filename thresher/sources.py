@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from actors.sources.files import Files
     from actors.sources.stdin import Stdin
     from actors.sources.tcp import Tcp
+    from actors.sources.topic import Topic
 else:
     __getattr__, __dir__ = lazy(__name__, {
         "actors.runtime.framing": ("pack_records", "records_in"),
@@ -23,8 +24,9 @@ else:
         "actors.sources.files": ("Files",),
         "actors.sources.stdin": ("Stdin",),
         "actors.sources.tcp": ("Tcp",),
+        "actors.sources.topic": ("Topic",),
     })
 
 __all__ = [
-    "Chunk", "Directory", "Files", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Unit", "UnitLedger",
+    "Chunk", "Directory", "Files", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit", "UnitLedger",
     "pack_records", "records_in"]

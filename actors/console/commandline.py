@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "probe": "answer with the exit code whether a run is live, ready, or started",
     "report": "print the report of the last run again",
     "dlq": "look at, export, retry or purge what was rejected",
+    "topic": "look at topics on this machine's disk, print their messages, let old ones go",
     "bench": "run a pipeline without writing anything; rates of each stage, workers to use",
     "verify": "run a pipeline on a sample in several ways, kill its actors, compare",
     "doctor": "say what this machine has that runs need, and what is missing",
@@ -39,7 +40,7 @@ VERBS: dict[str, str] = {
     "docs": "print a page of the documentation",
 }
 #: Those with a module of their own, ``actors.console.VERB``.
-MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs")
+MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs", "topic")
 
 
 def read(words: list[str]) -> argparse.Namespace:

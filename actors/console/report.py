@@ -1,6 +1,7 @@
 """The closing report: what became of every file, by reason and by group, from what is durable in the state directory.
 
-First a struct (``build``), then text or JSON: what a person reads and what a machine reads are the same figures.
+First a struct (``build``), then text (``report_text``) or JSON: what a person reads and what a machine reads are the
+same figures.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import msgspec
 
 from actors.console.groups import Group, Groups, all_groups, folded_groups
 from actors.console.history import read_record
+from actors.runtime.counts import OUTCOMES
 from actors.runtime.database import OtherVersion, open_for_reading
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import BAD_CONFIG, DONE, FAILED, OVER_BUDGET, RESUMABLE, RunResult
 from actors.runtime.given_again import AGAIN, Some, Told, told_of
 from actors.runtime.ledger import ANY_RUN, read_units
 from actors.runtime.manifest import Manifest
-from actors.runtime.messages import OUTCOMES, merged
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.rundir import find
 from actors.runtime.settling import failed_before
@@ -66,9 +67,10 @@ _SAFE_WHEN_CUT = "files are not whole: give each whole file under the same name 
 class UnitReport(msgspec.Struct, frozen=True):
     """What became of one file. Of very many ``groups`` the largest are here, and how many there are.
 
-    ``late``: so many were written, and are in no window, for theirs were closed. ``made``: how many things were made of
-    the records, each of which has one outcome: as many, unless ``parse`` returns ``Many`` or ``route`` several sinks.
-    ``handed_over``: so many were read, and are another run's to do.
+    ``late``: so many were written, and are in no window, for theirs were closed. ``partly_late``: so many are in some
+    of their windows, and the others were closed. ``made``: how many things were made of the records, each of which has
+    one outcome: as many, unless ``parse`` returns ``Many`` or ``route`` several sinks. ``handed_over``: so many were
+    read, and are another run's to do.
     """
 
     name: str
@@ -87,6 +89,7 @@ class UnitReport(msgspec.Struct, frozen=True):
     note: str = ""
     groups_count: int = 0
     late: int = 0
+    partly_late: int = 0
     made: int = 0
     handed_over: int = 0
 
@@ -129,7 +132,7 @@ class Report(msgspec.Struct, frozen=True):
 
     def fields(self) -> dict[str, Any]:
         """As a map, for machines."""
-        return {"event": "report", **msgspec.to_builtins(self), "meaning": _meaning(self)}
+        return {"event": "report", **msgspec.to_builtins(self), "meaning": meaning(self)}
 
 
 def build(
@@ -204,7 +207,7 @@ def _given_again(ledger: Path, run: str | None, units: Sequence[Unit]) -> tuple[
         return Told(""), Some()
 
 
-def _meaning(report: Report) -> str:
+def meaning(report: Report) -> str:
     """What the exit code means, and what is safe to do, by the causes that there are."""
     failed = [unit for unit in report.units if unit.has_failed] if report.code == OVER_BUDGET else []
     lost = {next((fault for fault in (SOURCE_LOST, FILE_LOST) if fault in unit.rejected), "")
@@ -240,14 +243,14 @@ def _verdict(
     causes = [f"{len(names)} of {len(units)} files {what}, the first is {names[0]}"
               for what, names in (("had too many errors", [unit.name for unit in failed if not unit.damage]),
                                   ("are not whole", [unit.name for unit in failed if unit.damage])) if names]
-    causes += [f"{_files(some)} {what}, the first is {some.names[0]}" for some, what in (
+    causes += [f"{count_of_files(some)} {what}, the first is {some.names[0]}" for some, what in (
         (refused, "loaded before and not loaded again"), (failed_before, "of earlier runs failed")) if some.count]
     if causes:
         return OVER_BUDGET, "; ".join(causes)
     return DONE, ALL_LOADED if result is None else result.reason
 
 
-def _files(some: Some) -> str:
+def count_of_files(some: Some) -> str:
     return f"{some.count:,} file{'' if some.count == 1 else 's'}"
 
 
@@ -261,7 +264,8 @@ def _unit_report(unit: Unit, groups: Groups, is_done: bool) -> UnitReport:
         processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
         rejected=_with_prefix(counts, "rejected."), written=_with_prefix(counts, "written."), groups=groups.shown,
         problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()), groups_count=groups.count,
-        damage=unit.damage, note=unit.note, late=counts.get("late", 0), made=_made_of(counts), handed_over=handed_over)
+        damage=unit.damage, note=unit.note, late=counts.get("late", 0), partly_late=counts.get("partly_late", 0),
+        made=_made_of(counts), handed_over=handed_over)
 
 
 def _made_of(counts: dict[str, int]) -> int:
@@ -309,95 +313,3 @@ def print_groups(manifest: Manifest, pipeline: Pipeline) -> None:
 
 
 # Text -------------------------------------------------------------------------------------------------------------
-
-
-def render(report: Report) -> str:
-    """The report as plain text, at most some 100 columns wide."""
-    lines = [f"{report.name}: dry run, nothing was written" if report.dry else f"{report.name}: report", ""]
-    for unit in _condensed(report):
-        lines += [*_unit_lines(unit), ""]
-    if report.groups and report.units:
-        of_units = any(unit.groups for unit in report.units)
-        if len(report.units) > 1 or not of_units:
-            lines += ["all files" if of_units else "so far, in all runs",
-                      *_group_lines(report.groups, report.groups_count), ""]
-    if report.read or report.units:
-        outcomes = ", ".join(
-            f"{number:,} {name.replace('_', '-')}" for name, number in report.outcomes.items() if number)
-        rate = f" in {report.seconds:.1f} s ({report.records_per_s:,.0f} records/s)" if report.seconds else ""
-        lines.append(f"read {report.read:,} records{rate}: {outcomes or 'nothing'}")
-        if report.made != report.read:
-            lines.append(f"made {report.made:,} of them: a record is dead-lettered if any of its is, else written if "
-                         "any is")
-    lines += [f"{_files(some)} {what}: {', '.join(some.names)}{' …' if some.count > len(some.names) else ''}"
-              for some, what in ((report.loaded_again, AGAIN), (report.skipped, "loaded before, skipped"),
-                                 (report.refused, f"refused: {report.why_refused}"),
-                                 (report.failed_before, "failed in earlier runs")) if some.count]
-    lines += [f"still down: {writer}: {problem}" for writer, problem in report.outages.items()]
-    if not report.dry:
-        lines += [f"{name + ':':<14}{place}" for name, place in report.places.items()]
-    lines.append(f"exit code {report.code} ({_meaning(report)}): {report.reason}")
-    return "\n".join(lines)
-
-
-def _condensed(report: Report) -> list[UnitReport]:
-    """The units, those of a journal that went the same way as one."""
-    units: list[UnitReport] = []
-    alike: dict[str, list[UnitReport]] = {}
-    for unit in report.units:
-        if report.journal and unit.name.startswith(f"{report.journal}/") and unit.balanced and not unit.problem:
-            alike.setdefault(unit.verdict, []).append(unit)
-        else:
-            units.append(unit)
-    for segments in alike.values():
-        processed, errors = sum(unit.processed for unit in segments), sum(unit.errors for unit in segments)
-        count = f"{len(segments):,} segment{'s' if len(segments) > 1 else ''}"
-        units.append(msgspec.structs.replace(
-            segments[0], name=f"{report.journal}, {count}", read=sum(unit.read for unit in segments),
-            processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
-            rejected=merged(unit.rejected for unit in segments), written=merged(unit.written for unit in segments),
-            late=sum(unit.late for unit in segments), made=sum(unit.made for unit in segments)))
-    return units
-
-
-def _unit_lines(unit: UnitReport) -> list[str]:
-    lines = [unit.name]
-    if unit.status != "broken":
-        lines.append(f"  processed {unit.processed:,}, errors {unit.errors:,}, error rate {unit.error_rate:.4f}")
-        if unit.rejected:
-            lines.append("  rejected: " + ", ".join(f"{name} {number:,}" for name, number in unit.rejected.items()))
-        lines += _group_lines(unit.groups, unit.groups_count)
-        if unit.written and not unit.groups:
-            lines.append("  written: " + ", ".join(f"{name} {number:,}" for name, number in unit.written.items()))
-        if unit.made != unit.read:
-            lines.append(f"  made: {unit.made:,} of {unit.read:,} records")
-        if unit.late:
-            lines.append(f"  late: {unit.late:,} of these are written, and in no window: theirs were closed")
-        if unit.handed_over:
-            lines.append(f"  handed over: {unit.handed_over:,} that were read and not finished")
-        if unit.problem and unit.problem not in unit.verdict:
-            lines.append(f"  note: {unit.problem}")
-        if unit.note:
-            lines.append(f"  note: {unit.note}")
-        if not unit.balanced:
-            lines.append(f"  THE OUTCOMES DO NOT ADD UP: read {unit.read:,}")
-    lines.append(f"  {unit.verdict}")
-    return lines
-
-
-def _group_lines(groups: Sequence[Group], count: int) -> list[str]:
-    if not groups:
-        return []
-    header = [*groups[0].keys, *groups[0].numbers]
-    rows = [[*group.keys.values(), *(f"{number:,}" for number in group.numbers.values())] for group in groups]
-    more = count - len(groups)
-    return [*_table(header, rows, len(groups[0].keys)),
-            *([f"  and {more:,} more: thresher report TARGET --groups prints all"] if more > 0 else [])]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Iterable[str]:
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    for row in [header, *rows]:
-        cells = [cell.ljust(width) if column < left else cell.rjust(width)
-                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))]
-        yield ("  " + "  ".join(cells)).rstrip()

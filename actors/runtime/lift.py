@@ -11,10 +11,10 @@ from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
-from actors.runtime import too_long
 from actors.runtime.errors import NO_VALUE, ConfigError, Finish, Reject
 from actors.runtime.framing import Record
 from actors.runtime.progress import progress
+from actors.runtime.too_long import Pace
 
 #: A list in, a list of the same length out; a ``Reject`` in the place of each record that was rejected, a ``Finish`` in
 #: that of a record which is the end of all input.
@@ -124,8 +124,7 @@ def _needed(function: Callable[..., Any]) -> tuple[str, ...]:
 
 def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) -> list[Any]:
     results: list[Any] = []
-    size, since = 1, time.monotonic()
-    began = since
+    size, began, pace = 1, time.monotonic(), Pace()
     while len(results) < len(values):
         some = values[len(results):len(results) + size]
         try:
@@ -135,7 +134,7 @@ def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) 
         progress()
         now = time.monotonic()
         if len(results) < len(values):
-            too_long.check(len(results), since, now)
+            pace.check(len(results), now)
         size, began = (1 if now - began > _SIGN_S else min(2 * size, _SIGN_RECORDS)), now
     return results
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime.counts import FINISH, Counts
 from actors.runtime.errors import NO_VALUE, Finish, Reject
-from actors.runtime.messages import FINISH, Counts
 from actors.runtime.outputs import NO_RESULT, Many, Outputs, Owner, has_any, one_each, outputs_of, refusal, sink_of
 from actors.runtime.rows import Rows
 from actors.runtime.values import DeadLetter, rejections
@@ -164,6 +164,7 @@ class Making:
         counts = {
             "written": self._written, "filtered": self.filtered + (0 if folds else self.unrouted),
             "folded": self.unrouted if folds else 0, "late": self.late, FINISH: self.finishes,
+            "partly_late": self.passage.partly_late,
             "many": self._several, "made": self._made}
         return {"read": self.read, **{name: number for name, number in counts.items() if number}}
 

@@ -50,7 +50,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping
 
-from actors.runtime.messages import NO_TIMES, Batch, BatchId, Counts, Span
+from actors.runtime.counts import Counts
+from actors.runtime.messages import NO_TIMES, Batch, BatchId, Span
 from actors.runtime.open_batch import NOTHING_LATE, Open, Partition, State
 from actors.runtime.poison import Blame
 from actors.runtime.takers import Takers

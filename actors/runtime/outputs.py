@@ -212,6 +212,12 @@ def named(value: str, sink: str) -> str:
     return f"{value}{_TO}{sink}" if sink else value
 
 
+def order_of(output: str) -> tuple[int, str]:
+    """What to sort the outputs of a record by: the number of the value, then the sink."""
+    value, _, sink = output.partition(_TO)
+    return int(value) if value.isdigit() else _ALONE, sink
+
+
 def sink_of(only: str) -> str:
     """The sink that the one output that is wanted goes to; empty: wherever its value goes."""
     return only.partition(_TO)[2]

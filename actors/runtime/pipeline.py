@@ -31,6 +31,7 @@ import msgspec
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.links import Links
+from actors.runtime.panel import Panel
 from actors.runtime.ports import SinkOptions, SourceOptions
 from actors.runtime.sections import (
     AggregatorOptions,
@@ -184,40 +185,6 @@ class Bulk(msgspec.Struct, frozen=True, kw_only=True):
     times: tuple[int, int, int] | None = None
 
 
-class Bars(msgspec.Struct, frozen=True, kw_only=True, tag="bars"):
-    """Bars side by side, e.g. the top five.
-
-    Attributes:
-        bars: label, height, and what is written inside (may be empty), of each.
-        label: what they are of, e.g. ``11:00 to 12:00``. The dashboard keeps the last ones to look back at, by label.
-        unit: what the heights are.
-
-    Example::
-
-        Bars(bars=[("Tracy", 41, "41 in 12"), ("Omar", 17, "17 in 9")], label="11:00 to 12:00", unit="connections")
-    """
-
-    bars: list[tuple[str, float, str]]
-    label: str = ""
-    unit: str = ""
-
-
-class Curves(msgspec.Struct, frozen=True, kw_only=True, tag="curves"):
-    """Figures of now; the dashboard draws each over time.
-
-    Attributes:
-        values: by the name of the curve.
-        unit: what they are.
-
-    Example::
-
-        Curves(values={"new": 1200.0, "known": 31.0}, unit="numbers")
-    """
-
-    values: dict[str, float]
-    unit: str = ""
-
-
 class Aggregates(msgspec.Struct, frozen=True, kw_only=True):
     """What the aggregators keep now, of all shards: what a panel is drawn from.
 
@@ -233,26 +200,6 @@ class Aggregates(msgspec.Struct, frozen=True, kw_only=True):
 
     windows: list[tuple[Window, list[tuple[Any, Any]]]]
     totals: Totals | None = None
-
-
-class Panel(msgspec.Struct, frozen=True, kw_only=True):
-    """A panel of an application's own on the dashboard.
-
-    Attributes:
-        title: above it.
-        draw: a pure function; it is called in the monitor, so it can slow down nobody else.
-
-    Example::
-
-        def draw(aggregates):
-            groups = aggregates.windows[-1][1] if aggregates.windows else []
-            return Bars(bars=[(key[0], numbers[0], "") for key, numbers in groups])
-
-        Panel(title="Connections by host", draw=draw)
-    """
-
-    title: str
-    draw: Callable[[Aggregates], Bars | Curves]
 
 
 def drop(value: Any) -> None:
@@ -308,6 +255,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
             ``{"host": "options.host"}``.
         required: those options that somebody has to set, as in ``flags``.
         panel: a panel of its own on the dashboard, or None.
+        feeds: more panels, by name, that are not on the dashboard: for pages of one's own (``/api/panels/NAME``).
         query: the pipeline that ``run --query`` runs instead: it answers a question about the files that are given
             there. Of a configuration file it takes all but ``[source]``, ``[sinks]`` and ``[window]``.
 
@@ -333,6 +281,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     flags: dict[str, str] = {}
     required: tuple[str, ...] = ()
     panel: Panel | None = None
+    feeds: dict[str, Panel] = {}
     query: Pipeline | None = None
     parser: ParserOptions = ParserOptions()
     checker: CheckerOptions = CheckerOptions()

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
+from actors.runtime.following import Follower
 from actors.runtime.given_again_port import GivenAgain
 from actors.runtime.ledger_port import UnitLedger as UnitLedger
 from actors.runtime.values import Chunk, LettersOf, Payload, Refusal, Revoked, Unit
@@ -161,6 +162,11 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             Retryable: it cannot be asked now; it is then before the first write.
         """
         return {}
+
+    def follow(self, name: str, state: Path, most: int) -> Follower | None:
+        """What reads back what is written here, for a panel (``Panel.sink``), at first the last ``most`` items; None:
+        nothing does."""
+        return None
 
     def clear(self, name: str, state: Path) -> bool:
         """Empty what the sink called ``name`` owns, and nothing else, for a run that begins anew; return whether it

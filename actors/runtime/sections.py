@@ -19,6 +19,8 @@ from actors.runtime.links import is_loopback
 from actors.runtime.ports import MAX_OUTAGE_S
 
 Count = Annotated[int, Meta(ge=1)]
+#: As browsers send it: no path, no capital letters.
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 #: Most workers of a pool: the board has a slot for each.
 MAX_WORKERS = 64
 Workers = Annotated[int, Meta(ge=1, le=MAX_WORKERS)]
@@ -104,6 +106,10 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         credit: batches a worker may hold before it has finished one; more, if they take next to no time.
         redeliver_s: seconds without any answer after which what is under way is delivered again, also to others; then
             twice as long each time.
+        rate_hz: records a second that are read of the source; 0: as fast as possible. Each goes when it is due. What
+            the workers do not keep up with is a backlog, and is made up for.
+        max_records: the input ends with so many records, of all runs on the same state that have this option; 0: all
+            that there are.
 
     Example::
 
@@ -116,6 +122,8 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     window_bytes: Bytes = 32 * 1024 * 1024
     credit: Count = 2
     redeliver_s: Annotated[float, Meta(gt=0)] = 60.0
+    rate_hz: Annotated[float, Meta(ge=0)] = 0.0
+    max_records: Annotated[int, Meta(ge=0)] = 0
 
 
 class BudgetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -271,6 +279,8 @@ class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         allow_control: whether ``POST /api/scale``, ``/api/reload`` and ``/api/stop`` are answered.
         interval_s: seconds between two looks at the run.
         max_streams: most event streams at a time.
+        allow_origins: origins of pages of other sites that may read the application's panels (``/api/panels``), and
+            nothing else: ``https://shop.example``.
 
     Example::
 
@@ -284,6 +294,7 @@ class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     allow_control: bool = False
     interval_s: Annotated[float, Meta(ge=0.1)] = 1.0
     max_streams: Count = 100
+    allow_origins: list[str] = []
 
     def __post_init__(self) -> None:
         if self.token_secret and len(self.token_secret) < 16:
@@ -292,6 +303,9 @@ class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if not self.token_secret and not is_loopback(self.host):
             raise ValueError(f"token_secret: expected a token, for {self.host} can be reached from elsewhere, "
                              "got none: set one, or host to 127.0.0.1")
+        for origin in self.allow_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"allow_origins: expected scheme://host or scheme://host:port, got {origin!r}")
 
 
 class TracingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -30,6 +30,8 @@ import math
 LEAST_S = 0.02
 #: What took less, in seconds, says nothing about being slow: the price of a batch, a process that had to wait.
 NOISE_S = 0.005
+#: A record that takes as long, in seconds, is slow.
+SLOW_RECORD_S = 0.001
 #: What a batch takes besides its records, in seconds.
 PRICE_S = 0.0003
 #: So many times as many records as were worked off so far has a batch at most.
@@ -76,6 +78,10 @@ class Sizing:
         """Whether so little is known that it, and not the cost of a record, bounds the next batch."""
         return self.is_on and (
             self.record_s is None or GROWTH * self._worked_off < self._batch_s / self.record_s)
+
+    def are_slow(self) -> bool:
+        """Whether a record takes so long that which worker has it matters; so it is, too, before anything is known."""
+        return self.record_s is None or self.record_s >= SLOW_RECORD_S
 
     def learn(self, records: int, seconds: float, is_certain: bool = False) -> None:
         """So many records were worked off in so many seconds, those of all stages together.

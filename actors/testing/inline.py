@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime.counts import OUTCOMES, Counts, merged
 from actors.runtime.framing import Record
 from actors.runtime.ledger import read_units
-from actors.runtime.messages import OUTCOMES, Counts, merged
+from actors.runtime.outputs import order_of
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.state import merge_of, read_state
 from actors.runtime.topology import DEAD_LETTERS, aggregator_names
@@ -163,7 +164,8 @@ def result_of(world: World) -> InlineResult:
 
 def letters_of(world: World) -> list[DeadLetter]:
     """Return the dead letters in the order of input, each once, however often it was stored."""
-    letters = {(x.partition, x.position, x.stage, x.index, x.output): x for x in world.stores[DEAD_LETTERS].log}
+    letters = {(x.partition, x.position, x.stage, x.index, order_of(x.output)): x
+               for x in world.stores[DEAD_LETTERS].log}
     return [letters[key] for key in sorted(letters)]
 
 

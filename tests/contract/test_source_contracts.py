@@ -17,11 +17,13 @@ from actors.runtime.framing import Record, envelope_of
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.runtime.values import DeadLetter, Payload
 from actors.sinks.dead_letters import DeadLetters, open_letters
+from actors.sinks.topic import Topic as TopicSink
 from actors.sources.dead_letters import PlannedLetters
 from actors.sources.directory import Directory
 from actors.sources.files import Files
 from actors.sources.stdin import Stdin, StdinSource
 from actors.sources.tcp import Tcp
+from actors.sources.topic import Topic
 from actors.testing import MemorySource, SourceContract
 from tests.tcp import address_of
 
@@ -210,3 +212,28 @@ class TestStdinOfAPipe(OfDescriptors):
         os.close(writes)
         self.descriptors.append(reads)
         return Redirected(descriptor=reads)
+
+
+def make_topic(folder: Path) -> None:
+    """Append the records, in batches of seven, in several segments."""
+    options = TopicSink(segment_bytes=300, sync=False)
+    with closing(options.open("words", folder)) as sink:
+        for start in range(0, len(RECORDS), 7):
+            items = [(b"%d" % (number % 5), record) for number, record in enumerate(RECORDS[start:start + 7], start)]
+            sink.write([Payload("p", start, start + len(items), len(items), options.pack(items))])
+
+
+class TestTopic(Contract):
+    __test__ = True
+
+    def options(self, folder: Path) -> SourceOptions:
+        make_topic(folder)
+        return Topic(topics=[str(folder / "words")], follow=False)
+
+
+class TestFollowedTopic(Contract):
+    __test__ = True
+
+    def options(self, folder: Path) -> SourceOptions:
+        make_topic(folder)
+        return Topic(topics=[f"topic://{folder}/words"], poll_s=0.01)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import random
@@ -28,6 +29,7 @@ from actors.runtime.units import LEDGER
 from actors.sinks.dead_letters import read_letters
 from actors.sinks.lmdb import read_lmdb
 from tests.loads import ROOT, WATCHDOG_S
+from tests.powercut import topics
 from tests.powercut.disk import Disk, read_record
 from tests.powercut.recording import recorded
 from tests.tcp import address_of
@@ -126,7 +128,8 @@ def write_numbers_of(path: Path, number: int, each: int) -> None:
 def look_everywhere(state: Path, data: Path, **elsewhere: Path) -> dict[str, Any]:
     """What is in each store; some of them may be elsewhere."""
     places = {"keyed": state / "keyed.lmdb", "lined": state / "lined.log", "listed": state / "listed.jsonl",
-              "rowed": state / "rowed.sqlite", "letters": state / "dead-letters.db", **elsewhere}
+              "rowed": state / "rowed.sqlite", "tabled": state / "tabled.csv", "filed": state / "filed",
+              "letters": state / "dead-letters.db", **elsewhere}
     with closing(sqlite3.connect(places["rowed"])) as rows:
         rowed = sorted(number for (number,) in rows.execute("SELECT number FROM numbers"))
     return {
@@ -134,10 +137,17 @@ def look_everywhere(state: Path, data: Path, **elsewhere: Path) -> dict[str, Any
         "lined": places["lined"].read_bytes().splitlines(),
         "listed": [json.loads(line)["number"] for line in places["listed"].read_text().splitlines()],
         "rowed": rowed,
+        "tabled": _rows(places["tabled"]),
+        "filed": {path.name: _rows(path) for path in places["filed"].glob("*.csv")},
         "letters": Counter(letter.raw for letter in read_letters(places["letters"])),
         "folded": {key[0]: numbers for key, numbers in read_state(state / "aggregator.1.db").items()},
         "files": sorted(path.name for path in data.iterdir()),
     }
+
+
+def _rows(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
 
 
 EVERYWHERE = Job(
@@ -228,4 +238,6 @@ GIVEN_AGAIN = Job(
     ("tests.pipelines.given", "--set", "budget.max_error_rate=0.2", "--set", "flow.batch_bytes=200",
      "--set", "flow.window_batches=4"), _load_and_give_again, _look_at_given)
 
-JOBS = {"everywhere": EVERYWHERE, "hours": HOURS, "numbers": NUMBERS, "given": GIVEN_AGAIN}
+TOPIC = Job(topics.FOLLOW, lambda root: write_numbers(root, FILES, 150), topics.look, topics.publish)
+
+JOBS = {"everywhere": EVERYWHERE, "hours": HOURS, "numbers": NUMBERS, "given": GIVEN_AGAIN, "topic": TOPIC}

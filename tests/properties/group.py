@@ -15,8 +15,8 @@ import msgspec
 
 from actors.reader import Reader
 from actors.runtime.actor import Post
+from actors.runtime.counts import OUTCOMES, merged
 from actors.runtime.ledger import Ledger, read_units
-from actors.runtime.messages import OUTCOMES, merged
 from actors.runtime.ports import Source
 from actors.runtime.units import LEDGER
 from actors.runtime.values import Chunk, Revoked, Unit

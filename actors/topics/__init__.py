@@ -1,0 +1,1 @@
+"""Topics on this machine's disk: the format, who writes it, who reads it. Source, sink and verbs are made of this."""

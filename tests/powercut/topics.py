@@ -1,0 +1,65 @@
+"""The job of two runs at a time: one publishes to a topic, the other follows it; the power goes for both."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from actors.runtime.state import read_state
+from actors.topics.reading import read_topic
+from tests.loads import ROOT, WATCHDOG_S, views_of
+from tests.pipelines.published import KEYS
+
+_PUBLISH = ("tests.pipelines.published", "--state", "feed", "--format", "json", "--set", "budget.max_error_rate=0.5",
+            "--set", "flow.batch_bytes=200", "--set", "flow.window_batches=4")
+FOLLOW = ("tests.pipelines.subscribed", "--set", "flow.batch_bytes=200", "--set", "flow.window_batches=4")
+
+
+def _run(root: Path, words: tuple[str, ...], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "actors.cli", "run", *words], cwd=root, env=environment, check=False,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WATCHDOG_S)
+
+
+def _environment_of(process: subprocess.Popen[str]) -> dict[str, str]:
+    """What it was started with: by this, changes are recorded or not. Its title is written over that, later."""
+    found = b""
+    while not found and process.poll() is None:  # there is nothing as long as it is being executed
+        found = Path(f"/proc/{process.pid}/environ").read_bytes()
+    return dict(os.fsdecode(pair).split("=", 1) for pair in found.split(b"\0") if b"=" in pair)
+
+
+def publish(root: Path, process: subprocess.Popen[str]) -> None:
+    """Publish while the other one follows; then have that one end. What has failed is missed by ``look``."""
+    _run(root, _PUBLISH, _environment_of(process))
+    lined, published = root / "state" / "lined.log", sum(1 for _ in read_topic(root / "topic"))
+    deadline = time.monotonic() + WATCHDOG_S
+    while process.poll() is None and time.monotonic() < deadline:
+        is_up = any(view.pid for view in views_of(root / "state").values())  # before, nobody takes a signal
+        if is_up and lined.exists() and lined.read_bytes().count(b"\n") >= published:
+            break
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+
+
+def follow_to_the_end(root: Path) -> None:
+    """Read what is left."""
+    done = _run(root, (*FOLLOW, "--once", "--state", "state"), {**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def look(root: Path) -> Any:
+    """What is in the topic, and what the one that follows has made of it."""
+    lines = (root / "state" / "lined.log").read_text().splitlines()
+    found: dict[int, list[int]] = {key: [] for key in range(KEYS)}
+    for _, record in read_topic(root / "topic"):
+        found[int(record.key or b"")].append(int(record.value or b""))
+    assert sum(map(len, found.values())) == len(lines)
+    return {
+        "topic": found,
+        "lines": {key: [int(line.split()[1]) for line in lines if line.split()[0] == str(key)] for key in found},
+        "folded": {key[0]: numbers for key, numbers in read_state(root / "state" / "aggregator.1.db").items()}}
