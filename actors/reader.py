@@ -61,8 +61,7 @@ POLL_S = 0.1
 LOOK_S = 0.5
 #: What the ledger calls the event time that windows are counted from.
 ANCHOR = "anchor"
-#: Why the run ended, when it was not the end of the input.
-ASKED = "the application has asked for the end of the input"
+ASKED = "the application has asked for the end of the input"  # why the run ended before that
 
 
 class Reader:
