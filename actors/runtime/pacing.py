@@ -31,7 +31,7 @@ from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
 from actors.runtime.poison import Blame
 from actors.runtime.ports import Source
-from actors.runtime.values import Chunk, Unit
+from actors.runtime.values import Chunk, Revoked, Unit
 
 #: How many records were taken so far, in the ledger.
 TAKEN = "taken"
@@ -63,6 +63,10 @@ class Schedule:
     def next(self, now: float) -> float:
         """When the next piece is due: when its last record is."""
         return now if self._since is None else self._since + (self._given + self.piece - 1) / self._rate_hz
+
+    def due_at(self) -> float | None:
+        """When the next piece is due; None: nothing has gone since there was nothing to give."""
+        return None if self._since is None else self.next(self._since)
 
     def gave(self, records: int) -> None:
         """So many have gone."""
@@ -164,6 +168,30 @@ class Paced(Source):
         if self._rest is None or self._rest.unit in found or not self._ledger.is_alone(self._rest.unit):
             return found
         return tuple(sorted((*found, self._rest.unit)))
+
+    def tick(self, now: float) -> float | None:
+        """As the source itself; and the reader is to come when the next record is due."""
+        wanted = self._source.tick(now)
+        due = None if self._schedule is None else self._schedule.due_at()
+        if due is not None and due <= now:  # it is read in this turn or, when the window is full, after an answer
+            due = None
+        return min((at for at in (wanted, due) if at is not None), default=None)
+
+    def revoked(self) -> Sequence[Revoked]:
+        """As the source itself; what waits here of such a unit is somebody else's to read."""
+        found = self._source.revoked()
+        if self._rest is not None and self._rest.unit in {unit.id for one in found for unit in one.units}:
+            self._rest = None
+            self._follow()
+        return found
+
+    def released(self, units: Sequence[Unit]) -> None:
+        """As the source itself."""
+        self._source.released(units)
+
+    def committed(self, units: Sequence[Unit]) -> None:
+        """As the source itself."""
+        self._source.committed(units)
 
     def progress(self) -> tuple[int, int]:
         """As the source itself, less what waits here."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from actors.runtime.framing import RECORDS, Record, pack_records
 from actors.runtime.pacing import CountingLedger, Paced, Schedule, records_of
 from actors.runtime.ports import Source
-from actors.runtime.values import Chunk
+from actors.runtime.values import Chunk, Revoked, Unit
 from actors.testing.reading_memory import MemoryReading
 
 STEP_S = 0.01
@@ -37,6 +37,11 @@ class Given(Source):
     def __init__(self, *chunks: Chunk | None) -> None:
         self.chunks = deque(chunks)
         self.wake = 77
+        self.taken: list[Revoked] = []
+
+    def revoked(self) -> list[Revoked]:
+        """What is taken away."""
+        return self.taken
 
     def read(self) -> Chunk | None:
         """The next one."""
@@ -154,6 +159,34 @@ def test_a_signal_drops_what_waits_unless_the_source_hands_out_the_rest(tmp_path
     source, _ = paced(tmp_path / "b", Given(lines(0, 3)), rate_hz=5)
     source.read()
     source.stop()
+    assert source.read() is None
+
+
+def test_the_reader_is_asked_to_come_when_the_next_record_is_due(tmp_path: Path) -> None:
+    inner = Given(lines(0, 2), None)
+    source, clock = paced(tmp_path, inner, rate_hz=5)
+    found = [source.tick(100.0)]
+    for at in (100.0, 100.2, 100.4):
+        clock.now = at
+        source.read()
+        found.append(source.tick(at))
+    assert found == [None, pytest.approx(100.2), pytest.approx(100.4), None]
+
+
+def test_a_record_that_is_due_while_the_window_is_full_makes_nobody_spin(tmp_path: Path) -> None:
+    source, _ = paced(tmp_path, Given(lines(0, 9)), rate_hz=5)
+    source.read()
+    assert source.tick(103.0) is None
+
+
+def test_what_waits_of_a_unit_that_is_taken_away_is_not_handed_out(tmp_path: Path) -> None:
+    unit = Unit(1, "unit", "", 0, 0, 0, None, "reading", {})
+    inner = Given(lines(0, 9))
+    inner.taken = [Revoked(units=(unit,))]
+    source, clock = paced(tmp_path, inner, rate_hz=5)
+    source.read()
+    assert source.revoked() == inner.taken
+    clock.now += 1
     assert source.read() is None
 
 
