@@ -2,7 +2,8 @@
 
 Every record of a batch leaves here with one destination that decides its outcome: the sink it is written to, the
 dead-letter store, the shard it is folded into, or none (``filtered``). The destination's part carries the claim, and
-brings it back in its acknowledgement when it is true.
+brings it back in its acknowledgement when it is true. A record that several things are made of may have several
+destinations, which decide together (``runtime/outputs.py``).
 """
 
 from __future__ import annotations
@@ -17,20 +18,19 @@ import msgspec
 
 from actors.runtime.errors import NO_VALUE, Finish, Reject
 from actors.runtime.lift import bind, bind_partials, lift
-from actors.runtime.messages import FINISH, NO_TIMES, Batch
+from actors.runtime.making import Making, Rejects, Slice
+from actors.runtime.messages import NO_TIMES, Batch
+from actors.runtime.outputs import Outputs, only_to, pack_owners
 from actors.runtime.pipeline import Bulk, Pipeline, route_of
 from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import Rows, unpack_rows
 from actors.runtime.sections import WindowOptions
 from actors.runtime.state import merge_into, merge_of
-from actors.runtime.values import DeadLetter, rejections
 from actors.runtime.windows import Passage, Placer, WindowId, shard_of_window
 from actors.runtime.worker import Checking, Made, Output, Work
 
 STAGE = "checker"
 _encoder = msgspec.msgpack.Encoder()
-#: Records that go no further, by index: rejected, or the end of all input.
-_Rejects = list[tuple[int, Reject | Finish, str]]
 _Partial = dict[tuple[Any, ...], list[Any]]
 
 
@@ -97,7 +97,7 @@ class Check:
             return self._make(batch, slices(), careful=True)
 
     def _make(self, batch: Batch, slices: Iterable[Rows | Bulk], careful: bool) -> Made:
-        made = _Making({name: [] for name in self._to.sinks}, Passage(batch))
+        made = Making(self._to.sinks, Passage(batch))
         for rows in slices:
             if isinstance(rows, Bulk):
                 self._take(made, rows)
@@ -105,19 +105,16 @@ class Check:
                 self._add(made, rows, careful)
         if self._placer is not None and made.passage.is_probe:
             return Made({}, again=made.passage.span() or NO_TIMES, records=made.read)
-        parts = [self._part(name, items) for name, items in made.items.items()]
-        folded = made.unrouted if self._fold is not None else 0
+        parts = [self._part(name, made) for name in made.items]
         parts += self._window_parts(made.partials) if self._placer is not None else self._shard_parts(made.partials)
         if made.letters:
-            parts.append(self._dead_letter_part(made.letters))
-        filtered = made.filtered + made.unrouted - folded
+            parts.append(self._dead_letter_part(made))
         # Not a claim of one part: when some of the batch is late for a shard, another has taken its part already.
-        outcomes = {"filtered": filtered, "folded": folded, "late": made.late, FINISH: made.finishes}
-        counts = {"read": made.read, **{name: number for name, number in outcomes.items() if number}}
+        counts = made.counts(folds=self._fold is not None)
         parts = [p for p in parts if p.count or p.claims or self._is_ordered(p.destination)]
-        return Made(counts, parts, newest=made.passage.newest)
+        return Made(counts, parts, newest=made.passage.newest, dead=sorted(made.dead))
 
-    def _take(self, made: _Making, bulk: Bulk) -> None:
+    def _take(self, made: Making, bulk: Bulk) -> None:
         """Take over what the application made of a whole slice."""
         unrouted = bulk.read - bulk.filtered - sum(map(len, bulk.items.values()))
         if unrouted < 0 or not bulk.items.keys() <= made.items.keys():
@@ -135,59 +132,53 @@ class Check:
             partials = {(window, key): numbers for window in windows for key, numbers in partials.items()}
         merge_into(made.partials, partials.items(), self._merge)
 
-    def _add(self, made: _Making, rows: Rows, careful: bool) -> None:
+    def _add(self, made: Making, rows: Rows, careful: bool) -> None:
         """Take one slice of a batch through check, route, encode and fold."""
-        rejects: _Rejects = []
-        values, indices, _ = _split(rows.values, range(len(rows.values)), rejects, rows.stage)
-        made.read += len(values) + len(rejects)
+        some = Slice(rows, careful)
+        values, indices = some.begin()
         if self._check is not None:
-            values, indices, filtered = _split(self._check(values), indices, rejects, STAGE)
-            made.filtered += filtered
+            values, indices, some.filtered = some.split(self._check(values), indices, STAGE, "check")
         places: list[Any] = []
-        late: dict[int, Reject] = {}
-        if self._placer is not None and values:
+        if self._placer is not None and values and not some.sink:
             places = self._placer.place(made.passage, values)
             if self._to.sinks:
-                places, late = _without_late(places, indices)
-            places, kept, _ = _split(places, indices, rejects, STAGE)
+                places, some.late = _without_late(places, indices)
+            places, kept, _ = some.split(places, indices, STAGE, "time")
             values, indices = _chosen(values, indices, kept), kept
-        fold = self._fold_each if careful else self._fold_all
-        partials, values, indices = fold(values, places, indices, rejects, rows.batch.unit)
-        before = len(rejects)
-        made.unrouted += self._route_and_encode(made, values, indices, rejects, careful, late)
-        if len(rejects) > before and self._fold is not None:  # what is rejected is in no aggregate
+        partials: list[_Partial] = []
+        if not some.sink:  # else it was folded when all of its record was sent
+            fold = self._fold_each if careful else self._fold_all
+            partials, values, indices = fold(values, places, indices, some)
+        before = len(some.rejects)
+        self._route_and_encode(made, values, indices, some)
+        if len(some.rejects) > before and partials:  # what is rejected is in no aggregate
             if not careful:
                 raise _NeedsCare
-            bad = {index for index, _, _ in rejects[before:]}
+            bad = {index for index, _, _ in some.rejects[before:]}
             partials = [each for each, index in zip(partials, indices, strict=True) if index not in bad]
         for partial in partials:
             merge_into(made.partials, partial.items(), self._merge)
-        if rejects:
-            rejects.sort(key=lambda reject: reject[0])
-            letters = [(index, reject, stage) for index, reject, stage in rejects if isinstance(reject, Reject)]
-            made.letters += rows.dead_letters(letters)
-            made.finishes += len(rejects) - len(letters)
-            made.filtered += len(rejects) - len(letters)
+        made.settle(some)
 
-    def _route_and_encode(
-        self, made: _Making, values: list[Any], indices: Sequence[int], rejects: _Rejects, careful: bool,
-        late: Mapping[int, Reject],
-    ) -> int:
-        """Add the items of these values, or rejects in their places; return how many have no route."""
+    def _route_and_encode(self, made: Making, values: list[Any], indices: Sequence[int], some: Slice) -> None:
+        """Add the items of these values, or rejects in their places."""
         names = self._route(values)
-        if late:  # what has a sink of its own is written: a writer may have taken it before a shard said so
-            names = [late.get(index) if name is None else name for name, index in zip(names, indices, strict=True)]
-        names, kept, unrouted = _split(names, indices, rejects, STAGE)
-        made.late += len(late.keys() & set(kept))
-        values = _chosen(values, indices, kept)
-        encoded = self._encode(values)
-        if careful or any(issubclass(kind, NO_VALUE) for kind in set(map(type, encoded))) or not self._are_sinks(names):
-            self._add_carefully(made, names, encoded, kept, rejects)
+        if some.late:  # what has a sink of its own is written: a writer may have taken it before a shard said so
+            names = [some.late.get(index) if name is None or (isinstance(name, tuple) and not name) else name
+                     for name, index in zip(names, indices, strict=True)]
+        if some.sink:
+            names = [only_to(name, some.rows.batch.only) for name in names]
+        names, kept = some.routed(names, indices, STAGE)
+        encoded = self._encode(_chosen(values, indices, kept))
+        if some.outputs is not None:
+            self._add_outputs(made, names, encoded, kept, some, some.outputs)
+        elif some.careful or any(issubclass(kind, NO_VALUE) for kind in set(map(type, encoded))) or (
+                not self._are_sinks(names)):
+            self._add_carefully(made, names, encoded, kept, some.rejects)
         else:
             items = made.items
             for name, item in zip(names, encoded, strict=True):
                 items[name].append(item)
-        return unrouted
 
     def _are_sinks(self, names: list[str]) -> bool:
         try:
@@ -196,43 +187,81 @@ class Check:
             return False
 
     def _add_carefully(
-        self, made: _Making, names: list[Any], encoded: list[Any], kept: Sequence[int], rejects: _Rejects
+        self, made: Making, names: list[Any], encoded: list[Any], kept: Sequence[int], rejects: Rejects
     ) -> None:
         """Take over each item that its sink can pack; reject the others, each for itself."""
         for name, item, index in zip(names, encoded, kept, strict=True):
-            problem = item
-            if not isinstance(name, str) or name not in self._to.sinks:
-                problem = Reject("route", f"no sink is called {name!r}")
-            elif not isinstance(item, NO_VALUE):
-                (problem,) = lift(lambda each, sink=name: self._to.sinks[sink].pack([each]), "encode")([item])
-                if isinstance(problem, Reject) and problem.reason == "encode_error":
-                    problem = Reject("encode_error", f"sink {name} cannot take what it is given, {reprlib.repr(item)} "
-                                     f"of type {type(item).__name__}: {problem.detail}")
-            if isinstance(problem, NO_VALUE):
+            problem = item if isinstance(item, NO_VALUE) else self._misrouted(name) or self._unfit(name, item)
+            if problem is not None:
                 rejects.append((index, problem, STAGE))
             else:
                 made.items[name].append(item)
 
+    def _add_outputs(
+        self, made: Making, names: list[Any], encoded: list[Any], kept: Sequence[int], some: Slice, outputs: Outputs
+    ) -> None:
+        """Take over the items of records each of which may have several outputs; say whose they are."""
+        places = some.rows.positions()
+        for name, item, index in zip(names, encoded, kept, strict=True):
+            problem = item if isinstance(item, NO_VALUE) else self._misrouted(name)
+            if problem is not None:
+                some.rejects.append((index, problem, STAGE))
+                continue
+            owner, sinks = outputs.owners[index], name if isinstance(name, tuple) else (name,)
+            outputs.goes_to(index, sinks)
+            for sink in sinks:
+                if some.careful and (problem := self._unfit(sink, item)) is not None:
+                    some.rejects.append((outputs.for_sink(index, sink) if len(sinks) > 1 else index, problem, STAGE))
+                    continue
+                items = made.items[sink]
+                made.owners[sink].append((len(items), places[owner], outputs.name(index, sink if sinks[1:] else "")))
+                items.append(item)
+                outputs.written.add(owner)
+
+    def _misrouted(self, name: Any) -> Reject | None:
+        """Why this is no route: the name of a sink, or a tuple of several names."""
+        if isinstance(name, str) and name in self._to.sinks:
+            return None
+        if isinstance(name, tuple):
+            unknown = [each for each in name if not isinstance(each, str) or each not in self._to.sinks]
+            if unknown:
+                return Reject("route", f"no sink is called {unknown[0]!r}")
+            return Reject("route", f"a sink is named twice in {name!r}") if len(set(name)) < len(name) else None
+        several = "" if isinstance(name, str) else f": route returned a {type(name).__name__}; for several sinks " \
+            "return a tuple of their names"
+        return Reject("route", f"no sink is called {name!r}{several}")
+
+    def _unfit(self, sink: str, item: Any) -> Reject | Finish | None:
+        """Why this sink cannot take an item."""
+        (problem,) = lift(lambda each: self._to.sinks[sink].pack([each]), "encode")([item])
+        if isinstance(problem, Reject) and problem.reason == "encode_error":
+            several = " (if it is meant as several values, return Many([...]) from parse)" if (
+                isinstance(item, list)) else ""
+            return Reject("encode_error", f"sink {sink} cannot take what it is given, {reprlib.repr(item)} "
+                          f"of type {type(item).__name__}{several}: {problem.detail}")
+        return problem if isinstance(problem, NO_VALUE) else None
+
     def _fold_all(
-        self, values: list[Any], places: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
+        self, values: list[Any], places: list[Any], indices: Sequence[int], some: Slice
     ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
         """Fold the values of a slice at once."""
         if self._partials is None or not values:
             return [], values, indices
         try:
-            return [self._partials_of(values, places, unit)], values, indices
+            return [self._partials_of(values, places, some.rows.batch.unit)], values, indices
         except Exception as error:
             raise _NeedsCare from error
 
     def _fold_each(
-        self, values: list[Any], places: list[Any], indices: Sequence[int], rejects: _Rejects, unit: int
+        self, values: list[Any], places: list[Any], indices: Sequence[int], some: Slice
     ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
         """Fold each value for itself; reject those that cannot be folded."""
         if self._fold is None:
             return [], values, indices
         pairs = list(zip(values, places or [()] * len(values), strict=True))
+        unit = some.rows.batch.unit
         fold_one = lift(lambda pair: self._partials_of([pair[0]], [pair[1]], unit), "fold")
-        partials, kept, _ = _split(fold_one(pairs), indices, rejects, STAGE)
+        partials, kept, _ = some.split(fold_one(pairs), indices, STAGE, "fold")
         return partials, _chosen(values, indices, kept), kept
 
     def _partials_of(self, values: list[Any], places: list[Any], unit: int) -> _Partial:
@@ -242,12 +271,12 @@ class Check:
             whole: _Partial = self._partials(values, unit)
             return whole
         by_window: dict[WindowId, list[Any]] = {}
-        if len(set(map(id, places))) == 1:  # the usual case: the same for all
-            by_window = dict.fromkeys(places[0], values)
-        else:
-            for value, place in zip(values, places, strict=True):
-                for window in place:
-                    by_window.setdefault(window, []).append(value)
+        if len(set(map(id, places))) == 1:  # the usual case: the same for all, however many windows these are
+            found = self._partials(values, unit)
+            return {(window, key): list(numbers) for window in places[0] for key, numbers in found.items()}
+        for value, place in zip(values, places, strict=True):
+            for window in place:
+                by_window.setdefault(window, []).append(value)
         return {(window, key): numbers for window, some in by_window.items()
                 for key, numbers in self._partials(some, unit).items()}
 
@@ -257,15 +286,16 @@ class Check:
                 return self._to.sinks[name].ordered
         return destination != self._to.dead_letters
 
-    def _part(self, sink: str, items: list[Any]) -> Output:
-        writer = self._to.writers[sink]
+    def _part(self, sink: str, made: Making) -> Output:
+        writer, items, owners = self._to.writers[sink], made.items[sink], made.owners[sink]
         if not items:
             return Output(writer, 0, {}, [])
         try:
             frame = self._to.sinks[sink].pack(items)
         except Exception as error:
             raise _NeedsCare from error
-        return Output(writer, len(items), {"written": len(items), f"written.{sink}": len(items)}, [frame])
+        frames = [frame, pack_owners(owners)] if owners else [frame]
+        return Output(writer, len(items), {"written": len(items) - len(owners), f"written.{sink}": len(items)}, frames)
 
     def _window_parts(self, partials: Mapping[tuple[Any, ...], list[Any]]) -> list[Output]:
         """The partial aggregates of each window, encoded once: the shard keeps them as they are."""
@@ -292,9 +322,9 @@ class Check:
         return [Output(shard, len(entries), {}, [_encoder.encode(entries)] if entries else [])
                 for shard, entries in zip(shards, by_shard, strict=True)]
 
-    def _dead_letter_part(self, letters: list[DeadLetter]) -> Output:
-        frame = self._to.dead_letter_options.pack(letters)
-        return Output(self._to.dead_letters, len(letters), rejections(letters), [frame])
+    def _dead_letter_part(self, made: Making) -> Output:
+        frame = self._to.dead_letter_options.pack(made.letters)
+        return Output(self._to.dead_letters, len(made.letters), made.claims_of_letters(), [frame])
 
 
 class _NeedsCare(Exception):
@@ -303,17 +333,6 @@ class _NeedsCare(Exception):
 
 class _NeedsLines(Exception):
     """What an application made of a whole slice belongs to several windows, or some of it may be late."""
-
-
-class _Making:
-    """What has been made of the slices of a batch so far."""
-
-    def __init__(self, items: dict[str, list[Any]], passage: Passage) -> None:
-        self.items = items
-        self.passage = passage
-        self.partials: dict[tuple[Any, ...], list[Any]] = {}
-        self.letters: list[DeadLetter] = []
-        self.read = self.filtered = self.unrouted = self.finishes = self.late = 0
 
 
 def _without_late(places: list[Any], indices: Sequence[int]) -> tuple[list[Any], dict[int, Reject]]:
@@ -334,24 +353,3 @@ def _chosen(values: list[Any], indices: Sequence[int], kept: Sequence[int]) -> l
 def shard_of(key: tuple[Any, ...], shards: int) -> int:
     """The shard that a key belongs to; the same for ever, in every process."""
     return crc32(msgspec.msgpack.encode(key)) % shards
-
-
-def _split(
-    values: list[Any], indices: Sequence[int], rejects: _Rejects, stage: str
-) -> tuple[list[Any], Sequence[int], int]:
-    """Take rejects, ends of input and Nones out; return the values left, their indices, and the number of Nones."""
-    kinds = set(map(type, values))
-    if type(None) not in kinds and not any(issubclass(kind, NO_VALUE) for kind in kinds):
-        return values, indices, 0
-    good: list[Any] = []
-    kept: list[int] = []
-    nones = 0
-    for value, index in zip(values, indices, strict=True):
-        if value is None:
-            nones += 1
-        elif isinstance(value, NO_VALUE):
-            rejects.append((index, value, stage))
-        else:
-            good.append(value)
-            kept.append(index)
-    return good, kept, nones

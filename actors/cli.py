@@ -125,7 +125,7 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     import msgspec
 
     from actors import launcher
-    from actors.console import report
+    from actors.console import report, report_text
     from actors.console.history import Recorder
     from actors.console.inputs import require_stdin
     from actors.console.systemd import Notifier
@@ -157,7 +157,7 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     if options.format == "none":
         return final.code
     try:
-        print(json.dumps(final.fields()) if as_json else report.render(final), flush=True)
+        print(json.dumps(final.fields()) if as_json else report_text.render(final), flush=True)
     except OSError as error:  # nobody reads any more, or the disk is full; how the run ended stays true
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"the report cannot be printed: {error.strerror}; see it with `thresher report`", file=sys.stderr)
@@ -267,14 +267,14 @@ def _echo(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from actors.console import report
+    from actors.console import report, report_text
 
     settings = _settings(options)
     if options.groups:
         report.print_groups(settings.manifest, settings.pipeline)
         return 0
     last = report.build(settings.manifest, settings.pipeline, None, None, _as_target(options))
-    print(json.dumps(last.fields()) if options.json else report.render(last))
+    print(json.dumps(last.fields()) if options.json else report_text.render(last))
     return last.code
 
 

@@ -9,7 +9,6 @@ from typing import Protocol
 
 import msgspec
 
-from actors.runtime import too_long
 from actors.runtime.errors import DecodeError, Reject
 from actors.runtime.framing import NOT_RECORDS, RECORDS, Record, records_in, slices
 from actors.runtime.lift import Lifted, OfRecords, bind
@@ -17,6 +16,7 @@ from actors.runtime.messages import Batch
 from actors.runtime.pipeline import Bulk, Pipeline
 from actors.runtime.progress import progress
 from actors.runtime.rows import Rows, lines_of, pack_rows, whole
+from actors.runtime.too_long import Pace
 from actors.runtime.worker import Made, Work
 
 #: Records are worked on in slices of about so many bytes: what becomes of them stays in the processor's cache.
@@ -52,7 +52,7 @@ def slices_of(parse: Lifted, batch: Batch, data: bytes, start: int = 0, stop: in
         return
     stop = len(data) if stop is None else stop
     count = data.count(b"\n", 0, start)
-    since, before = time.monotonic(), count
+    pace, before = Pace(), count
     while start < stop:
         end = data.find(b"\n", start + SLICE_BYTES, stop) + 1 or stop
         lines = lines_of(data[start:end])
@@ -61,7 +61,7 @@ def slices_of(parse: Lifted, batch: Batch, data: bytes, start: int = 0, stop: in
         progress()
         start, count = end, count + len(lines)
         if start < stop:
-            too_long.check(count - before, since, time.monotonic())
+            pace.check(count - before, time.monotonic())
 
 
 def _slices_of_records(parse: Lifted, batch: Batch, data: bytes) -> Iterator[Rows]:
@@ -70,13 +70,13 @@ def _slices_of_records(parse: Lifted, batch: Batch, data: bytes) -> Iterator[Row
     except DecodeError as error:
         yield Rows(batch, whole(batch, data), [Reject(NOT_RECORDS, str(error))], stage="reader")
         return
-    since, count = time.monotonic(), 0
+    pace, count = Pace(), 0
     for records in slices(found, SLICE_BYTES):
         yield Rows(batch, records, parse(list(records) if isinstance(parse, OfRecords) else [x.value for x in records]))
         progress()
         count += len(records)
         if count < len(found):
-            too_long.check(count, since, time.monotonic())
+            pace.check(count, time.monotonic())
 
 
 def _as_records(batch: Batch, lines: list[bytes], at: int, before: int) -> list[Record]:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from actors.runtime import poison
 from actors.runtime.actor import Post
 from actors.runtime.anchor import Anchor
+from actors.runtime.assigned import Assigned
 from actors.runtime.budget import ErrorWindow
 from actors.runtime.durations import Ages, Silence
 from actors.runtime.errors import Retryable
@@ -46,7 +47,7 @@ from actors.runtime.supply import Supply
 from actors.runtime.topology import fixed_destinations
 from actors.runtime.traced import make_origin
 from actors.runtime.trouble import Trouble
-from actors.runtime.values import FILE_LOST, Chunk
+from actors.runtime.values import FILE_LOST, SOURCE_LOST, Chunk
 
 #: Seconds between two commits of positions while batches are under way.
 COMMIT_S = 0.25
@@ -77,11 +78,10 @@ class Reader:
     def __init__(self, post: Post, manifest: Manifest, ledger: Ledger, source: Source) -> None:
         self._post = post
         self._flow = manifest.flow
-        self._max_error_rate = manifest.budget.max_error_rate
         self._errors = ErrorWindow(manifest.budget)
         self._ledger = ledger
         self._source = source
-        self._leaving = Leaving(ledger, source, self._max_error_rate, manifest.dry, self._commit)
+        self._leaving = Leaving(ledger, source, manifest.budget.max_error_rate, manifest.dry, self._commit)
         self._fixed = fixed_destinations(manifest)
         self._present: dict[str, Member] = {}
         self._generations: dict[str, int] = {}
@@ -89,11 +89,11 @@ class Reader:
         self._sizing = Sizing(0.0 if manifest.is_retry else self._flow.batch_s)
         self._supply = Supply(source, self._sizing, ledger.is_repeated)
         self._origin = make_origin(post.tracer, post.generation, self._flow.window_batches, self._flow.window_bytes)
+        self._assigned = Assigned(ledger, source, self._origin, manifest.folds, self._close_what_is_acked, self._commit)
         self._instead = Instead(post, manifest, ledger, self._origin, self._sizing, self._stop)
         self._checkers = 0 if manifest.parser.fused else manifest.checker.workers
         self._shared = ""
-        self._finishing = False
-        self._told = False
+        self._finishing = self._told = False
         #: Descriptor to be called for, besides messages.
         self.wake: int | None = None
         self._is_new = True
@@ -145,19 +145,26 @@ class Reader:
                 self._epoch_due |= before != member.generation
 
     def work(self, now: float) -> float | None:
-        """Close what is acknowledged, read one chunk, deliver, commit when it is time."""
+        """Keep the source alive, close what is acknowledged, read one chunk, deliver, commit when it is time."""
+        return self._assigned.sooner(self._work(now), now)
+
+    def _work(self, now: float) -> float | None:
         self.wake = None
-        if wait_s := self._trouble.wait_s(now):
-            return wait_s
         slot = self._post.slot
-        slot.phase("WORK")  # a rename, too, can hang
+        slot.phase("WORK")  # a rename, too, can hang, and whatever keeps a source alive
         try:
+            self._assigned.turn(now)
+            if wait_s := self._trouble.wait_s(now):
+                slot.phase("RETRY")
+                return wait_s
+            self._supply.unread(self._assigned.is_gone)
             if self._is_new:
                 self._go_on_from_before()
             if not self._epoch_due and self._ledger.is_flushed():
                 self._deliver()  # what waits: whoever has worked off one does not wait for the disk
             self._close(now)
             self._take_note_of_the_roster()
+            self._assigned.require(self._supply.may_read())
             issued = self._issue_some(now)
             if not issued and not len(self._origin):
                 self._leaving.finish()  # nothing else is to come; the end of a unit may have become known only now
@@ -207,6 +214,7 @@ class Reader:
     def close(self) -> None:
         """Commit the last positions and close everything."""
         with contextlib.suppress(sqlite3.OperationalError):  # a full disk: what is not committed is done again
+            self._commit()
             self._ledger.close_file()
         self._source.close()
 
@@ -223,17 +231,21 @@ class Reader:
             self._ledger.keep(FINISH, self._run)  # should this reader die, the next one need not be asked again
             self._source.stop()
 
-    def _close(self, now: float) -> None:
-        closed = self._origin.advance()
-        for chunk, counts in closed:
-            self._ledger.close(chunk, counts)
+    def _close_what_is_acked(self, now: float) -> None:
+        for chunk, counts in self._origin.advance():
             if (age_s := self._ages.closed(chunk, now)) is not None:
                 self._post.slot.took(age_s)
+            if self._assigned.is_void(chunk.unit):
+                continue
+            self._ledger.close(chunk, counts)
             exceeded = self._errors.add(counts.get("dead_lettered", 0), counts.get("read", 0), now)
             if exceeded and not self._told:
                 self._stop(OVER_BUDGET, exceeded)
             self._post.slot.batches += 1
             self._post.slot.records += counts.get("read", 0)
+
+    def _close(self, now: float) -> None:
+        self._close_what_is_acked(now)
         if now >= self._commit_at:
             self._leaving.finish()
             self._commit()
@@ -263,16 +275,18 @@ class Reader:
         # As long as windows have no anchor nothing is cut: how much is looked at for it must not depend on a clock.
         is_whole = self._anchor is not None and self._anchor.value is None
         self._origin.give_back_s = 0.0 if is_whole or not self._sizing.is_on else GIVE_BACK * self._flow.batch_s
+        self._origin.takers.through_one = bool(self._checkers) and self._sizing.are_slow()
         idle = self._origin.takers.idle() or (not len(self._origin))  # nobody has come yet: one batch waits for them
         chunk = self._supply.next(self._origin.queued(), idle, self._workers(), is_whole)
-        if chunk is None or not self._may_follow(chunk):
+        if chunk is None or self._assigned.is_gone(chunk.unit) or not self._may_follow(chunk):
             return 0
-        if chunk.fault == FILE_LOST:
-            self._post.tell(Lost(chunk.source, chunk.start, chunk.end))
+        if chunk.fault in (FILE_LOST, SOURCE_LOST):
+            self._post.tell(Lost(chunk.source, chunk.start, chunk.end, chunk.fault))
         blame = self._ledger.issue(chunk)
         late = self._ledger.late_in(chunk)
         self._ages.issued(chunk, now)
-        self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame, late)
+        may_cut = not (chunk.fault or chunk.only or self._ledger.is_repeated(chunk))
+        self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame, late, may_cut)
         self._supply.was_issued()
         return max(1, len(chunk.data))
 
@@ -336,6 +350,7 @@ class Reader:
     def _commit(self) -> None:
         self._ledger.commit()
         self._origin.committed()
+        self._assigned.committed()
 
     def _keep_what_was_learnt(self) -> None:
         """For ``explain``: another run learns anew, for its functions may be others."""

@@ -61,11 +61,15 @@ def open_tracer(name: str, generation: int, manifest: Manifest, run_dir: Path) -
 def _reader(manifest: Manifest) -> MakeRole:
     from actors.reader import Reader
     from actors.runtime.ledger import Ledger
+    from actors.runtime.pacing import is_paced, open_paced
 
     options = manifest.source.load()
 
     def make(post: Post) -> Role:
         state = Path(manifest.state)
+        if is_paced(manifest):
+            return Reader(post, manifest, *open_paced(manifest, state / LEDGER, lambda ledger, size: _opened(
+                "source", Source, options, lambda: options.open(ledger, size, state))))
         ledger = Ledger(state / LEDGER, manifest.run, manifest.doubles)
         opened = _opened("source", Source, options, lambda: options.open(ledger, manifest.flow.batch_bytes, state))
         return Reader(post, manifest, ledger, opened)

@@ -27,11 +27,12 @@ from actors.runtime import loading
 from actors.runtime.counted_twice import why_twice
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
+from actors.runtime.moving import why_not_moved
 from actors.runtime.options import Assignment, build, overlay, unknown_key, without_password
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import REQUIRED, SinkOptions, SourceOptions, not_given
 from actors.runtime.sections import missing_extras
-from actors.targets import applications, import_application, target_like, told
+from actors.targets import applications, import_application, name_of, target_like, told
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
 SECTIONS = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run",
@@ -159,8 +160,7 @@ def _from_file(path: Path) -> _Target:
 def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: list[str]) -> Settings | None:
     pipeline = found.pipeline
     sections = _by_section(assignments, pipeline, problems)
-    app = found.app.removeprefix("actors.apps.")
-    shown: dict[str, Any] = {"app": app, "state": f"var/{pipeline.name}"}
+    shown: dict[str, Any] = {"app": name_of(found.app), "state": f"var/{pipeline.name}"}
     state = _state(sections.pop((), []), shown, problems)
     source = _component("source", pipeline.source, sections, problems, shown)
     letters = _component("dead_letters", pipeline.dead_letters, sections, problems, shown)
@@ -180,14 +180,19 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     problems += missing_extras(fixed)
     if problems or source is None or letters is None:
         return None
-    options = fixed.pop("options", None)
+    options, limits = fixed.pop("options", None), fixed.pop("run").said_by(source.kind().max_outage_s)
+    if why := why_not_moved(pipeline, source.load()):
+        problems.append(why)
+        return None
+    if shown["run"]["max_outage_s"] == "source":
+        shown["run"]["max_outage_s"] = limits.max_outage_s
     used = {name: sink for name, sink in sinks.items() if sink is not None}
     manifest = Manifest(
         run=uuid.uuid4().hex, name=pipeline.name, app=found.app, state=str(Path(state).absolute()), dry=dry,
         source=source, sinks=used, dead_letters=letters, doubles=why_twice(pipeline, used),
         folds=pipeline.fold is not None, windowed=pipeline.windows is not None, emit_sinks=pipeline.emit_sinks,
         options=None if options is None else msgspec.to_builtins(options),
-        limits=fixed.pop("run"), **fixed)
+        limits=limits, **fixed)
     return Settings(manifest, pipeline, shown)
 
 

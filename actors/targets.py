@@ -1,6 +1,7 @@
 """What TARGET means: an application that ships, a dotted module, or the path of a file.
 
-    appsinstalled        the application of that name
+    appsinstalled        the application of that name: ``apps/appsinstalled.py``, or a folder of that name
+    ratings-feed         one of the applications that share a folder: ``apps/ratings/feed.py``
     words                the module, or words.py in this folder, whatever else Python would find under that name
     package.module       the module
     path/to/words.py     that file
@@ -10,9 +11,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib.util
 import os
-import pkgutil
+import re
 import traceback
 from pathlib import Path
 
@@ -22,12 +24,36 @@ from actors.runtime.errors import ConfigError
 from actors.runtime.manifest import PIPELINE
 from actors.runtime.pipeline import Pipeline
 
+#: How a module says that it is an application. Its text is looked at: to import all of them takes too long for a list.
+_DECLARES = re.compile(rf"^{PIPELINE}\b", re.MULTILINE)
+
 
 def applications() -> list[str]:
     """The names of the applications that ship."""
+    return sorted(_modules())
+
+
+def name_of(app: str) -> str:
+    """What a person calls the application that a manifest calls so."""
+    module, attribute = loading.split(app)
+    name = next((name for name, shipped in _modules().items() if shipped == module), module)
+    return f"{name}:{attribute}" if attribute else name
+
+
+@functools.cache
+def _modules() -> dict[str, str]:
+    """By the name of each application that ships, its module. Applications that share a folder have its name in front
+    of theirs; what else lies in it has no ``PIPELINE``, and is none."""
     import actors.apps
 
-    return sorted(module.name for module in pkgutil.iter_modules(actors.apps.__path__))
+    found: dict[str, str] = {}
+    for folder in map(Path, actors.apps.__path__):
+        for path in sorted(folder.rglob("*.py")):
+            if _DECLARES.search(path.read_text(encoding="utf-8")):
+                words = [*path.relative_to(folder).parent.parts, path.stem]
+                words = words[:-1] if path.stem == "__init__" else words
+                found["-".join(words)] = ".".join((actors.apps.__name__, *words))
+    return found
 
 
 def import_application(name: str, where: str, beside: Path | None = None) -> tuple[str, Pipeline]:
@@ -55,7 +81,7 @@ def import_application(name: str, where: str, beside: Path | None = None) -> tup
         raise ConfigError(f"{where}: module {module} has no {attribute}{folder}")
     if not isinstance(pipeline, Pipeline):
         raise ConfigError(f"{where}: {module}.{attribute}: expected a Pipeline, got {type(pipeline).__name__}")
-    name = Path(module).stem if loading.is_file(module) else module.rpartition(".")[2]
+    name = Path(module).stem if loading.is_file(module) else name_of(module).rpartition(".")[2]
     app = module if attribute == PIPELINE else f"{module}:{attribute}"
     return app, completed(pipeline, name, f"{where}: {module}.{attribute}")
 
@@ -83,8 +109,8 @@ def _module_called(name: str, where: str, beside: Path | None) -> str:
         if found is None:
             raise ConfigError(f"{where}: there is no file {name}{target_like(Path(name))}")
         return os.path.abspath(found)
-    if name.isidentifier() and name in applications():
-        return f"actors.apps.{name}"
+    if name in _modules():
+        return _modules()[name]
     if not all(part.isidentifier() for part in name.split(".")):
         raise ConfigError(_unknown(name, where))
     file = "" if "." in name else _beside(name, beside)

@@ -16,6 +16,7 @@ import msgspec
 from actors.runtime.actor import Post
 from actors.runtime.errors import Finish, Retryable
 from actors.runtime.messages import Ack, AnyMessage, BatchId, Counts, Member, Part
+from actors.runtime.outputs import gaps_of, owners_in
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.topology import DEAD_LETTERS, writer_name
@@ -29,12 +30,16 @@ GROUP_PARTS, _MOST_PARTS, _SMALL_BYTES = 32, 256, 256 * 1024
 
 
 class _Parked(msgspec.Struct, frozen=True):
-    """A written part whose refused items are on their way to the dead-letter store."""
+    """A written part whose refused items are on their way to the dead-letter store.
+
+    ``failed``: positions of their records, of those that have several outputs.
+    """
 
     held: Held
     part: Part
     frame: bytes
     counts: Counts
+    failed: frozenset[int]
 
 
 class Writer:
@@ -67,7 +72,7 @@ class Writer:
         if isinstance(message, Part):
             self._offer(sender, message, frames)
         elif isinstance(message, Ack) and (parked := self._parked.pop(message.id, None)) is not None:
-            self._answer(parked.held, {**parked.counts, **message.counts})
+            self._answer(parked.held, {**parked.counts, **message.counts}, parked.failed)
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
         """A new dead-letter store gets what the old one had not acknowledged."""
@@ -161,28 +166,31 @@ class Writer:
                 self._answer(held, {**held.part.claims, **more} if more else held.part.claims)
         self._group = []
 
-    def _answer(self, held: Held, counts: Counts) -> None:
+    def _answer(self, held: Held, counts: Counts, failed: frozenset[int] = frozenset()) -> None:
         if self._ordered:
-            for sender, ack in self._sequencer.durable(held, counts):
+            for sender, ack in self._sequencer.durable(held, counts, failed):
                 self._post.send(sender, ack)
             return
         for (sender, _, _), part in held.senders.items():
-            self._post.send(sender, Ack(*part.id, part.epoch, counts))
+            self._post.send(sender, Ack(*part.id, part.epoch, counts, failed=gaps_of(failed, part.start, part.end)))
 
     def _park(self, held: Held, refusals: list[Refusal]) -> None:
         part = held.part
+        owners = owners_in(held.frames)
         letters = [
             DeadLetter(writer_name(self._name), refusal.reason, refusal.detail, part.source, part.partition,
-                       part.start, -1, -1, refusal.raw, refusal.item)
+                       part.start, -1, -1, refusal.raw, refusal.item, output=owners.get(refusal.item, (0, ""))[1])
             for refusal in refusals
         ]
+        alone = sum(refusal.item not in owners for refusal in refusals)  # the others are counted by who waits for all
         counts = dict(part.claims)
-        for name in ("written", f"written.{self._name}"):
-            counts[name] = counts.get(name, 0) - len(letters)
-        header = Part(*part.id, part.epoch, part.low, len(letters), rejections(letters), part.source,
-                      trace=part.trace)
+        for name, refused in (("written", alone), (f"written.{self._name}", len(letters))):
+            counts[name] = counts.get(name, 0) - refused
+        claims = {**rejections(letters), "dead_lettered": alone}
+        header = Part(*part.id, part.epoch, part.low, len(letters), claims, part.source, trace=part.trace)
         frame = self._dead_letters.pack(letters)
-        parked = self._parked[part.id] = _Parked(held, header, frame, counts)
+        failed = frozenset(owners[refusal.item][0] for refusal in refusals if refusal.item in owners)
+        parked = self._parked[part.id] = _Parked(held, header, frame, counts, failed)
         self._send_parked(parked)
 
     def _send_parked(self, parked: _Parked) -> None:

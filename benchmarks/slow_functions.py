@@ -2,13 +2,14 @@
 """How well workers are used by functions that take long: by sleeping ones, so that many workers fit on few cores.
 
     python benchmarks/slow_functions.py [--costs 0.000001,0.001,0.02,0.5] [--workers 1,2,4,16] [--seconds 4]
-                                        [--layout fused|apart] [--mixed] [--batch-s 0.2] [--rounds 1] [--json]
+                                        [--layout fused|apart [--parsers 1]] [--mixed] [--batch-s 0.2]
+                                        [--rounds 1] [--json]
 
 Each record notes when its ``check`` began and ended, and in which process, and is written to a file of lines. From
 that: ``used`` is the part of the time, from the first beginning to the last end, that the workers were in ``check``:
 1.0 is the ideal. Start-up is not in it. There are as many records as keep the workers busy for so many seconds.
 ``--mixed``: nine records in ten take next to nothing, and those that take long stand together. ``apart``: parsers and
-checkers are processes of their own, with one parser.
+checkers are processes of their own.
 
 A function of a microsecond or so is given no note, which would cost more than it does. It is run as it is and, in turn,
 with ``flow.batch_s=0``; ``used`` is the ratio of the processor seconds: what it pays for the others. After each run
@@ -100,6 +101,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4.0, help="how long the workers are to be busy")
     parser.add_argument("--records", type=int, default=0, help="so many records instead")
     parser.add_argument("--layout", choices=("fused", "apart"), default="fused")
+    parser.add_argument("--parsers", type=int, default=1, help="with --layout apart")
     parser.add_argument("--mixed", action="store_true", help="nine records in ten are quick, the others stand together")
     parser.add_argument("--batch-s", type=float, default=0.2, help="flow.batch_s")
     parser.add_argument("--rounds", type=int, default=1)
@@ -124,11 +126,10 @@ def _run(cost_s: float, workers: int, records: int, batch_s: float, options: arg
     if options.mixed:
         total = 10 * records
         cost = f"(lambda number: {cost_s!r} if {total // 2} <= number < {total // 2 + records} else 0)"
-    pools: dict[str, dict[str, Any]] = {
-        "fused": {"parser.workers": workers},
-        "apart": {"parser.fused": "false", "parser.workers": 1, "checker.workers": workers}}
-    pool = pools[options.layout]
-    sets = [word for name, value in {**pool, "flow.batch_s": batch_s}.items() for word in ("--set", f"{name}={value}")]
+    pool = [f"parser.workers={workers}"]
+    if options.layout == "apart":
+        pool = ["parser.fused=false", f"parser.workers={options.parsers}", f"checker.workers={workers}"]
+    sets = [word for each in (*pool, f"flow.batch_s={batch_s}") for word in ("--set", each)]
     try:
         (folder / "slow.py").write_text(_PIPELINE.replace("COST", cost).replace("NOTED", repr(is_noted)))
         (folder / "in.log").write_text("".join(f"{number:09d}\n" for number in range(total)))

@@ -33,7 +33,7 @@ names go together, `docs/configuration.md` the options as they stand in files, `
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "thresher": {
         "What a pipeline is made of": ("Pipeline", "per_chunk", "drop", "identity", "Bulk", "lines_with"),
-        "What a record is, and what becomes of it": ("Record", "Reject", "Finish"),
+        "What a record is, and what becomes of it": ("Record", "Reject", "Finish", "Many"),
         "Aggregates and windows": ("Fold", "Windows", "Window", "Distinct", "Totals"),
         "A panel on the dashboard": ("Panel", "Aggregates", "Bars", "Curves"),
         "Functions that take long": ("extend", "progress"),
@@ -46,12 +46,12 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "thresher.sources": {
         "Sources that ship": ("Files", "Directory", "Stdin", "Tcp", "Topic"),
         "A source of one's own": (
-            "SourceOptions", "Source", "Chunk", "pack_records", "records_in", "Unit", "UnitLedger"),
+            "SourceOptions", "Source", "Chunk", "pack_records", "records_in", "Unit", "Revoked", "UnitLedger"),
     },
     "thresher.sinks": {
-        "Sinks that ship": ("DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Sql", "Stdout", "Topic",
-                            "Message"),
-        "A sink of one's own": ("SinkOptions", "Sink", "Payload", "Refusal", "Packed", "DeadLetter"),
+        "Sinks that ship": ("Csv", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Sql", "Stdout",
+                            "Topic", "Message"),
+        "A sink of one's own": ("SinkOptions", "Sink", "Payload", "Refusal", "Packed", "DeadLetter", "record_of"),
     },
     "thresher.testing": {
         "Runs in the test's own process": ("run_inline", "InlineResult", "Faults"),

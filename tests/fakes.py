@@ -46,6 +46,7 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self.given = NothingGiven()
+        self.state_id = "memory"
         self.units: list[Unit] = []
         self.problems: dict[str, str] = {}
         self._issued: dict[int, list[tuple[int, int]]] = {}

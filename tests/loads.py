@@ -129,9 +129,9 @@ class Load(Running):
         super().__init__(state, "run", target, "--format", "json", *options, output=output)
 
 
-def load(logs: str | Path, state: Path, *sets: str) -> Load:
+def load(logs: str | Path, state: Path, *sets: str, target: str = "appsinstalled") -> Load:
     """Run to the end."""
-    with Load(logs, state, *sets) as running:
+    with Load(logs, state, *sets, target=target) as running:
         running.wait()
     return running
 

@@ -88,12 +88,12 @@ def url_of(state: Path) -> str:
     return str(eventually(url_file(state).read_text, "an address"))
 
 
-def ask(url: str, data: Any = None, **headers: str) -> Answer:
+def ask(url: str, data: Any = None, method: str | None = None, **headers: str) -> Answer:
     """Ask once; redirects are not followed."""
     known = {"Content_Type": "application/json"} if data is not None else {}
     request = urllib.request.Request(
         url, None if data is None else json.dumps(data).encode(),
-        {name.replace("_", "-"): value for name, value in {**known, **headers}.items()})
+        {name.replace("_", "-"): value for name, value in {**known, **headers}.items()}, method=method)
     try:
         with urllib.request.build_opener(_Stay).open(request, timeout=WATCHDOG_S) as answer:
             return Answer(answer.status, dict(answer.headers), answer.read())
@@ -136,15 +136,22 @@ class Listening:
     Args:
         url: of the monitor.
         last_id: what was seen before.
+        path: which stream.
+        headers: more of them, each with its end.
     """
 
-    def __init__(self, url: str, last_id: str = "") -> None:
-        self._connection = connect(url, "api/events", f"Last-Event-ID: {last_id}\r\n" if last_id else "")
+    def __init__(self, url: str, last_id: str = "", path: str = "api/events", headers: str = "") -> None:
+        last = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
+        self._connection = connect(url, path, last + headers)
         self._file = self._connection.makefile("rb")
+        self._messages = self._read()
         self.head = b"".join(iter(lambda: self._file.readline().rstrip(b"\r\n"), b"")).decode()
 
     def messages(self) -> Iterator[dict[str, str]]:
-        """Every message, as its fields; ends with the stream."""
+        """Every message from here on, as its fields; ends with the stream."""
+        return self._messages
+
+    def _read(self) -> Iterator[dict[str, str]]:
         fields: dict[str, str] = {}
         while size := self._file.readline():
             chunk = self._file.read(int(size, 16) + 2)[:-2]

@@ -91,15 +91,15 @@ class Stage:
 
     def __init__(
         self, folder: Path, run: str = RUN, window: int = 3, emits: tuple[str, ...] = (),
-        windows: WindowOptions | None = None,
+        windows: WindowOptions | None = None, source: type[Taps] = Taps, folds: bool = False,
     ) -> None:
         self.path = folder / "positions.db"
         self.post = Outbox("reader.1", Member("parser.1", 1, "parser", "", False))
         self.ledger = Ledger(self.path, run)
-        self.source = Taps(self.ledger)
+        self.source = source(self.ledger)
         manifest = Manifest(
             run=run, name="t", app="", state=str(folder), source=component(Taps), sinks={"a": component(MemorySink)},
-            dead_letters=component(UnorderedMemorySink), folds=False, flow=FlowOptions(window_batches=window),
+            dead_letters=component(UnorderedMemorySink), folds=folds, flow=FlowOptions(window_batches=window),
             budget=BudgetOptions(max_error_rate=0.5), emit_sinks=emits, windowed=windows is not None,
             window=windows or WindowOptions())
         self.reader = Reader(self.post, manifest, self.ledger, self.source)

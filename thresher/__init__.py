@@ -1,6 +1,6 @@
 """Thresher: record pipelines on all cores of a machine. This package is what users import; nothing else is.
 
-    from thresher import Fold, Pipeline, Reject, per_chunk      what an application is made of
+    from thresher import Fold, Many, Pipeline, Reject           what an application is made of
     from thresher.sources import Files                          where records come from
     from thresher.sinks import DeadLetters, Lmdb                where they go
     from thresher.testing import run_inline                     a pipeline in the test's own process
@@ -20,14 +20,13 @@ if TYPE_CHECKING:
     from actors.runtime.errors import ConfigError, Finish, Reject, Retryable
     from actors.runtime.framing import Record
     from actors.runtime.links import Links
+    from actors.runtime.outputs import Many
+    from actors.runtime.panel import Bars, Curves, Panel
     from actors.runtime.pipeline import (
         Aggregates,
-        Bars,
         Bulk,
-        Curves,
         Distinct,
         Fold,
-        Panel,
         Pipeline,
         Totals,
         Window,
@@ -58,9 +57,11 @@ else:
         "actors.runtime.errors": ("ConfigError", "Finish", "Reject", "Retryable"),
         "actors.runtime.framing": ("Record",),
         "actors.runtime.links": ("Links",),
+        "actors.runtime.outputs": ("Many",),
+        "actors.runtime.panel": ("Bars", "Curves", "Panel"),
         "actors.runtime.pipeline": (
-            "Aggregates", "Bars", "Bulk", "Curves", "Distinct", "Fold", "Panel", "Pipeline", "Totals", "Window",
-            "Windows", "drop", "per_chunk", "identity"),
+            "Aggregates", "Bulk", "Distinct", "Fold", "Pipeline", "Totals", "Window", "Windows", "drop", "per_chunk",
+            "identity"),
         "actors.runtime.progress": ("extend", "progress"),
         "actors.runtime.search": ("lines_with",),
         "actors.runtime.sections": (
@@ -83,6 +84,7 @@ __all__ = [
     "FlowOptions",
     "Fold",
     "Links",
+    "Many",
     "MonitorOptions",
     "Panel",
     "ParserOptions",

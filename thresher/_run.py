@@ -39,7 +39,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         reason: why, in a sentence.
         seconds: how long it took.
         read: number of records read.
-        outcomes: how many of them were ``written``, ``folded``, ``filtered`` and ``dead_lettered``.
+        outcomes: how many of them were ``written``, ``folded``, ``filtered``, ``dead_lettered`` and ``handed_over``.
         state: the state directory: positions, dead letters, aggregates, embedded stores.
         report: the whole report, as ``thresher report --json`` prints it.
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from thresher._lazy import lazy
 
 if TYPE_CHECKING:
+    from actors.runtime.framing import record_of
     from actors.runtime.ports import Sink, SinkOptions
     from actors.runtime.values import DeadLetter, Packed, Payload, Refusal
+    from actors.sinks.csv import Csv
     from actors.sinks.dead_letters import DeadLetters
     from actors.sinks.discard import Discard
     from actors.sinks.jsonl import Jsonl
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from actors.sinks.topic import Message, Topic
 else:
     __getattr__, __dir__ = lazy(__name__, {
+        "actors.runtime.framing": ("record_of",),
         "actors.runtime.ports": ("Sink", "SinkOptions"),
         "actors.runtime.values": ("DeadLetter", "Packed", "Payload", "Refusal"),
+        "actors.sinks.csv": ("Csv",),
         "actors.sinks.dead_letters": ("DeadLetters",),
         "actors.sinks.discard": ("Discard",),
         "actors.sinks.jsonl": ("Jsonl",),
@@ -34,5 +38,5 @@ else:
     })
 
 __all__ = [
-    "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Message", "Packed", "Payload",
-    "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic"]
+    "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Message", "Packed",
+    "Payload", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]

@@ -9,7 +9,7 @@ from thresher._lazy import lazy
 if TYPE_CHECKING:
     from actors.runtime.framing import pack_records, records_in
     from actors.runtime.ports import Source, SourceOptions, UnitLedger
-    from actors.runtime.values import Chunk, Unit
+    from actors.runtime.values import Chunk, Revoked, Unit
     from actors.sources.directory import Directory
     from actors.sources.files import Files
     from actors.sources.stdin import Stdin
@@ -19,7 +19,7 @@ else:
     __getattr__, __dir__ = lazy(__name__, {
         "actors.runtime.framing": ("pack_records", "records_in"),
         "actors.runtime.ports": ("Source", "SourceOptions", "UnitLedger"),
-        "actors.runtime.values": ("Chunk", "Unit"),
+        "actors.runtime.values": ("Chunk", "Revoked", "Unit"),
         "actors.sources.directory": ("Directory",),
         "actors.sources.files": ("Files",),
         "actors.sources.stdin": ("Stdin",),
@@ -28,5 +28,5 @@ else:
     })
 
 __all__ = [
-    "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit", "UnitLedger",
+    "Chunk", "Directory", "Files", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit", "UnitLedger",
     "pack_records", "records_in"]

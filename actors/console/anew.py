@@ -22,11 +22,11 @@ from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Either, Manifest
 from actors.runtime.rundir import RunDirectory
 from actors.runtime.units import LEDGER
+from actors.sources.journal import SEGMENT
 
 MARK = "beginning-anew"
 _SHARD = re.compile(r"(?:aggregator|windows|distinct)\.\d+\.db")
-#: A segment of a source's journal; its folder is in the source's option ``journal``.
-_SEGMENT = re.compile(r"\d{6,}-[0-9a-f]{16}\.log")
+#: Where a source's journal is when it does not say.
 _JOURNAL = "journal"
 #: Tables that tell our databases from others of the same name.
 _POSITIONS, _AGGREGATES = "units", "applied"
@@ -87,7 +87,7 @@ def _clear(name: str, component: Component[Either], state: Path) -> bool:
 def _remove_segments(folder: Path) -> None:
     if folder.is_dir():
         for path in folder.iterdir():
-            if _SEGMENT.fullmatch(path.name):
+            if SEGMENT.fullmatch(path.name):
                 path.unlink()
 
 

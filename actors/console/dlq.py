@@ -179,6 +179,8 @@ def _show(options: argparse.Namespace, store: Store, connection: sqlite3.Connect
         print(f"{store.path}: there is no letter {options.id}: `thresher dlq ls` lists what is there", file=sys.stderr)
         return FAILED
     if options.raw:
+        if _is_none(found.record):
+            print(f"letter {options.id} is a record without a value: nothing is written", file=sys.stderr)
         sys.stdout.buffer.write(found.raw)
         sys.stdout.buffer.flush()
     elif options.json:

@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from actors.runtime.messages import OUTCOMES
 from actors.telemetry.model import Happening, Snapshot, StageFlow, Status
 
 #: A line, and its style.
@@ -145,14 +146,14 @@ def learnt(record_s: float, batch_records: int) -> str:
     """Say what a record costs, and how many of them the reader puts into a batch for that."""
     cost = next(f"{record_s * factor:.3g} {unit}" for factor, unit in (
         (1, "s"), (1e3, "ms"), (1e6, "µs"), (1e9, "ns")) if record_s * factor >= 1 or unit == "ns")
-    size = f"{batch_records:,} or fewer" if batch_records else "any number"
+    size = {0: "any number", 1: "one"}.get(batch_records, f"{batch_records:,} or fewer")
     return f"a record takes {cost} of work, {size} in a batch"
 
 
 def so_far(counts: Mapping[str, int]) -> str:
     """Say what has become of the records, in all runs with a state directory."""
     totals = [f"{name.replace('_', '-')} {counts[name]:,}"
-              for name in ("read", "written", "folded", "filtered", "dead_lettered") if counts.get(name)]
+              for name in ("read", *OUTCOMES) if counts.get(name)]
     return "so far: " + (", ".join(totals) or "nothing")
 
 

@@ -10,8 +10,10 @@ import stat
 from collections.abc import Sequence
 
 from actors.runtime.errors import ConfigError
+from actors.runtime.ports import SourceOptions
 from actors.settings import Settings, load
 from actors.sources.files import Files
+from actors.sources.framings.options import FramedOptions
 
 #: The FILE that means standard input.
 STDIN = "-"
@@ -29,13 +31,13 @@ def settings_of(
     loaded = functools.partial(load, target, state=state, dry=dry, query=query, flags=flags)
     if not (files or follow or once):
         return loaded(sets=sets)
+    # What --set says of the source is for the one that will read, which may be of another type.
+    others = [word for word in sets if not word.startswith("source.") or word.startswith("source.type=")]
     if STDIN in files:
         if len(files) > 1 or follow or once:
             raise ConfigError("FILE - is standard input, which is read alone and to its end: expected no other FILE, "
                               "no --follow and no --once")
-        return loaded(sets=sets, source=["source.type=stdin"])
-    # What --set says of the source is for the one that will read, which may be of another type.
-    others = [word for word in sets if not word.startswith("source.") or word.startswith("source.type=")]
+        return loaded(sets=sets, source=["source.type=stdin", *_framing(loaded(sets=others).manifest.source.load())])
     source = _source(loaded(sets=others), list(files), follow, once)
     if "source.type=directory" in source:
         return loaded(sets=sets, source=source)
@@ -69,12 +71,17 @@ def _source(settings: Settings, files: list[str], follow: bool, once: bool) -> l
                           "(or --set source.type=files, if this is what is meant)")
     if follow and isinstance(now, Files):
         paths = files or [path for path in (now.pattern, *now.paths) if path]
-        return ["source.type=directory", f"source.paths={json.dumps(paths)}",
-                f"source.max_line_bytes={now.max_line_bytes}"]
+        return ["source.type=directory", f"source.paths={json.dumps(paths)}", *_framing(now)]
     source = [f"source.paths={json.dumps(files)}"] if files else []
     if now.follows:
         return source + (["source.follow=true"] if follow else ["source.follow=false"] if once else [])
     return (['source.pattern=""'] if files and isinstance(now, Files) else []) + source
+
+
+def _framing(now: SourceOptions) -> list[str]:
+    """How the source that is configured is framed: what is read in its place is framed so, too."""
+    said = now.framing_set() if isinstance(now, FramedOptions) else {}
+    return [f"source.{name}={json.dumps(value)}" for name, value in said.items()]
 
 
 def settings_from(options: argparse.Namespace, dry: bool = False) -> Settings:

@@ -1,6 +1,7 @@
 """The closing report: what became of every file, by reason and by group, from what is durable in the state directory.
 
-First a struct (``build``), then text or JSON: what a person reads and what a machine reads are the same figures.
+First a struct (``build``), then text (``report_text``) or JSON: what a person reads and what a machine reads are the
+same figures.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from actors.runtime.events import BAD_CONFIG, DONE, FAILED, OVER_BUDGET, RESUMAB
 from actors.runtime.given_again import AGAIN, Some, Told, told_of
 from actors.runtime.ledger import ANY_RUN, read_units
 from actors.runtime.manifest import Manifest
-from actors.runtime.messages import merged
+from actors.runtime.messages import OUTCOMES
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.rundir import find
 from actors.runtime.settling import failed_before
 from actors.runtime.units import LEDGER
-from actors.runtime.values import FILE_LOST, Unit
+from actors.runtime.values import FILE_LOST, HANDED_OVER, MISSED, SOURCE_LOST, Unit
 
 ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"
@@ -34,12 +35,14 @@ NOT_WHOLE = ("not whole, failed load: kept its name; give the whole file under t
              "was read")
 LOST = ("not whole, failed load: bytes are gone before they were read, the rest is loaded; given again, the file is "
         "read from there on")
+TAKEN = ("not whole: what its source had is gone before it was read (retention or compaction took it); what it has is "
+         "loaded")
+HANDED = "handed over: another run goes on with it"
 UNFINISHED = "not finished: kept its name, run again to resume"
 OPEN_ENDED = "loaded so far; a later run goes on from here"
 ALL_LOADED = "all input is loaded"
 NOT_PUT_AWAY = "not put away yet: run again to finish"
 NO_GROUPS = Groups()
-_OUTCOMES = ("written", "folded", "filtered", "dead_lettered")
 _MEANING = {
     DONE: "done",
     FAILED: "failure",
@@ -56,13 +59,18 @@ _SAFE_WHEN_REFUSED = ("files were loaded before and would count twice: take them
                       "source.again = \"skip\", or count them twice by source.again = \"load\"")
 _SAFE_WHEN_LOST = ("bytes of files are gone before they were read, the rest is loaded: give a copy of each whole file, "
                    "if there is one, under the same name and run again: only what is missing is loaded")
+_SAFE_WHEN_TAKEN = ("records of the source are gone before they were read: read sooner, or let it keep them for "
+                    "longer; thresher dlq purge {target} takes note of those that are gone")
 _SAFE_WHEN_CUT = "files are not whole: give each whole file under the same name and run again: only the rest is loaded"
 
 
 class UnitReport(msgspec.Struct, frozen=True):
     """What became of one file. Of very many ``groups`` the largest are here, and how many there are.
 
-    ``late``: so many were written, and are in no window, for theirs were closed.
+    ``late``: so many were written, and are in no window, for theirs were closed. ``partly_late``: so many are in some
+    of their windows, and the others were closed. ``made``: how many things were made of the records, each of which has
+    one outcome: as many, unless ``parse`` returns ``Many`` or ``route`` several sinks. ``handed_over``: so many were
+    read, and are another run's to do.
     """
 
     name: str
@@ -81,6 +89,15 @@ class UnitReport(msgspec.Struct, frozen=True):
     note: str = ""
     groups_count: int = 0
     late: int = 0
+    partly_late: int = 0
+    made: int = 0
+    handed_over: int = 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is a cause for exit code 4. One that goes on, or was handed over, is when its source lost some."""
+        return self.status == "failed" or (
+            bool(self.damage) and any(fault in self.rejected for fault in MISSED))
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -88,6 +105,7 @@ class Report(msgspec.Struct, frozen=True):
 
     ``journal``: the folder of the source's own files, which nobody has given it: they are shown together. ``target``:
     what ``thresher dlq`` is to be given for this state. Of what was given again: how many, and the first names.
+    ``made``: as in ``UnitReport``.
     """
 
     name: str
@@ -111,10 +129,11 @@ class Report(msgspec.Struct, frozen=True):
     refused: Some = Some()
     why_refused: str = ""
     failed_before: Some = Some()
+    made: int = 0
 
     def fields(self) -> dict[str, Any]:
         """As a map, for machines."""
-        return {"event": "report", **msgspec.to_builtins(self), "meaning": _meaning(self)}
+        return {"event": "report", **msgspec.to_builtins(self), "meaning": meaning(self)}
 
 
 def build(
@@ -135,7 +154,7 @@ def build(
     groups, of_unit, unfit = _folded(manifest, pipeline, units)
     is_done = result is not None and result.code == DONE
     reports = [_unit_report(unit, of_unit.get(unit.id, NO_GROUPS), is_done) for unit in units]
-    outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in _OUTCOMES}
+    outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in OUTCOMES}
     read = sum(unit.counts.get("read", 0) for unit in units)
     seconds = 0.0 if result is None else result.seconds
     told, failed = _given_again(state / LEDGER, run, units)
@@ -156,7 +175,7 @@ def build(
         code=code, reason=reason, journal=manifest.source.load().journal_folder(),
         groups_count=groups.count, target=target or manifest.name, skipped=told.skipped, refused=told.refused,
         why_refused=told.why, failed_before=failed, loaded_again=_some(
-            unit.name for unit in units if unit.note.startswith(AGAIN)))
+            unit.name for unit in units if unit.note.startswith(AGAIN)), made=sum(unit.made for unit in reports))
 
 
 def _folded(
@@ -189,11 +208,13 @@ def _given_again(ledger: Path, run: str | None, units: Sequence[Unit]) -> tuple[
         return Told(""), Some()
 
 
-def _meaning(report: Report) -> str:
+def meaning(report: Report) -> str:
     """What the exit code means, and what is safe to do, by the causes that there are."""
-    failed = [unit for unit in report.units if unit.status == "failed"] if report.code == OVER_BUDGET else []
-    are_lost = {FILE_LOST in unit.rejected for unit in failed if unit.damage}
-    causes = [text for is_lost, text in ((False, _SAFE_WHEN_CUT), (True, _SAFE_WHEN_LOST)) if is_lost in are_lost]
+    failed = [unit for unit in report.units if unit.has_failed] if report.code == OVER_BUDGET else []
+    lost = {next((fault for fault in (SOURCE_LOST, FILE_LOST) if fault in unit.rejected), "")
+            for unit in failed if unit.damage}
+    causes = [text.format(target=report.target) for fault, text in (
+        ("", _SAFE_WHEN_CUT), (FILE_LOST, _SAFE_WHEN_LOST), (SOURCE_LOST, _SAFE_WHEN_TAKEN)) if fault in lost]
     if any(not unit.damage for unit in failed):
         causes.insert(0, _SAFE_WHEN_BAD.format(target=report.target))
     if report.code == OVER_BUDGET:
@@ -219,32 +240,38 @@ def _verdict(
     unfinished = [unit.name for unit in units if unit.status in ("reading", "loaded")[result is not None:]]
     if unfinished:
         return RESUMABLE, f"{len(unfinished)} of {len(units)} files are not finished, the first is {unfinished[0]}"
-    failed = [unit for unit in units if unit.status == "failed"]
+    failed = [unit for unit in units if unit.has_failed]
     causes = [f"{len(names)} of {len(units)} files {what}, the first is {names[0]}"
               for what, names in (("had too many errors", [unit.name for unit in failed if not unit.damage]),
                                   ("are not whole", [unit.name for unit in failed if unit.damage])) if names]
-    causes += [f"{_files(some)} {what}, the first is {some.names[0]}" for some, what in (
+    causes += [f"{count_of_files(some)} {what}, the first is {some.names[0]}" for some, what in (
         (refused, "loaded before and not loaded again"), (failed_before, "of earlier runs failed")) if some.count]
     if causes:
         return OVER_BUDGET, "; ".join(causes)
     return DONE, ALL_LOADED if result is None else result.reason
 
 
-def _files(some: Some) -> str:
+def count_of_files(some: Some) -> str:
     return f"{some.count:,} file{'' if some.count == 1 else 's'}"
 
 
 def _unit_report(unit: Unit, groups: Groups, is_done: bool) -> UnitReport:
     counts = unit.counts
-    outcomes = {name: counts.get(name, 0) for name in _OUTCOMES}
-    errors = outcomes["dead_lettered"]
-    processed = sum(outcomes.values()) - errors
+    outcomes = {name: counts.get(name, 0) for name in OUTCOMES}
+    errors, handed_over = outcomes["dead_lettered"], outcomes["handed_over"]
+    processed = sum(outcomes.values()) - errors - handed_over
     return UnitReport(
         name=unit.name, status=unit.status, verdict=_verdict_of(unit, is_done), read=counts.get("read", 0),
         processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
         rejected=_with_prefix(counts, "rejected."), written=_with_prefix(counts, "written."), groups=groups.shown,
         problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()), groups_count=groups.count,
-        damage=unit.damage, note=unit.note, late=counts.get("late", 0))
+        damage=unit.damage, note=unit.note, late=counts.get("late", 0), partly_late=counts.get("partly_late", 0),
+        made=_made_of(counts), handed_over=handed_over)
+
+
+def _made_of(counts: dict[str, int]) -> int:
+    """How many things were made of the records: of most one each."""
+    return counts.get("read", 0) - counts.get("many", 0) + counts.get("made", 0)
 
 
 def _verdict_of(unit: Unit, is_done: bool) -> str:
@@ -254,6 +281,10 @@ def _verdict_of(unit: Unit, is_done: bool) -> str:
         return f"{ACCEPTABLE}; {unit.problem}"
     if unit.status == "loaded":
         return f"{ACCEPTABLE}; {NOT_PUT_AWAY}"
+    if unit.damage and unit.counts.get(f"rejected.{SOURCE_LOST}"):
+        return TAKEN
+    if unit.status == HANDED_OVER:
+        return HANDED
     if unit.status == "failed" and unit.damage:
         return LOST if unit.counts.get(f"rejected.{FILE_LOST}") else NOT_WHOLE
     return {"failed": HIGH, "reading": OPEN_ENDED if is_done else UNFINISHED}.get(unit.status, ACCEPTABLE)
@@ -283,88 +314,3 @@ def print_groups(manifest: Manifest, pipeline: Pipeline) -> None:
 
 
 # Text -------------------------------------------------------------------------------------------------------------
-
-
-def render(report: Report) -> str:
-    """The report as plain text, at most some 100 columns wide."""
-    lines = [f"{report.name}: dry run, nothing was written" if report.dry else f"{report.name}: report", ""]
-    for unit in _condensed(report):
-        lines += [*_unit_lines(unit), ""]
-    if report.groups and report.units:
-        of_units = any(unit.groups for unit in report.units)
-        if len(report.units) > 1 or not of_units:
-            lines += ["all files" if of_units else "so far, in all runs",
-                      *_group_lines(report.groups, report.groups_count), ""]
-    if report.read or report.units:
-        outcomes = ", ".join(
-            f"{number:,} {name.replace('_', '-')}" for name, number in report.outcomes.items() if number)
-        rate = f" in {report.seconds:.1f} s ({report.records_per_s:,.0f} records/s)" if report.seconds else ""
-        lines.append(f"read {report.read:,} records{rate}: {outcomes or 'nothing'}")
-    lines += [f"{_files(some)} {what}: {', '.join(some.names)}{' …' if some.count > len(some.names) else ''}"
-              for some, what in ((report.loaded_again, AGAIN), (report.skipped, "loaded before, skipped"),
-                                 (report.refused, f"refused: {report.why_refused}"),
-                                 (report.failed_before, "failed in earlier runs")) if some.count]
-    lines += [f"still down: {writer}: {problem}" for writer, problem in report.outages.items()]
-    if not report.dry:
-        lines += [f"{name + ':':<14}{place}" for name, place in report.places.items()]
-    lines.append(f"exit code {report.code} ({_meaning(report)}): {report.reason}")
-    return "\n".join(lines)
-
-
-def _condensed(report: Report) -> list[UnitReport]:
-    """The units, those of a journal that went the same way as one."""
-    units: list[UnitReport] = []
-    alike: dict[str, list[UnitReport]] = {}
-    for unit in report.units:
-        if report.journal and unit.name.startswith(f"{report.journal}/") and unit.balanced and not unit.problem:
-            alike.setdefault(unit.verdict, []).append(unit)
-        else:
-            units.append(unit)
-    for segments in alike.values():
-        processed, errors = sum(unit.processed for unit in segments), sum(unit.errors for unit in segments)
-        count = f"{len(segments):,} segment{'s' if len(segments) > 1 else ''}"
-        units.append(msgspec.structs.replace(
-            segments[0], name=f"{report.journal}, {count}", read=sum(unit.read for unit in segments),
-            processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
-            rejected=merged(unit.rejected for unit in segments), written=merged(unit.written for unit in segments),
-            late=sum(unit.late for unit in segments)))
-    return units
-
-
-def _unit_lines(unit: UnitReport) -> list[str]:
-    lines = [unit.name]
-    if unit.status != "broken":
-        lines.append(f"  processed {unit.processed:,}, errors {unit.errors:,}, error rate {unit.error_rate:.4f}")
-        if unit.rejected:
-            lines.append("  rejected: " + ", ".join(f"{name} {number:,}" for name, number in unit.rejected.items()))
-        lines += _group_lines(unit.groups, unit.groups_count)
-        if unit.written and not unit.groups:
-            lines.append("  written: " + ", ".join(f"{name} {number:,}" for name, number in unit.written.items()))
-        if unit.late:
-            lines.append(f"  late: {unit.late:,} of these are written, and in no window: theirs were closed")
-        if unit.problem and unit.problem not in unit.verdict:
-            lines.append(f"  note: {unit.problem}")
-        if unit.note:
-            lines.append(f"  note: {unit.note}")
-        if not unit.balanced:
-            lines.append(f"  THE OUTCOMES DO NOT ADD UP: read {unit.read:,}")
-    lines.append(f"  {unit.verdict}")
-    return lines
-
-
-def _group_lines(groups: Sequence[Group], count: int) -> list[str]:
-    if not groups:
-        return []
-    header = [*groups[0].keys, *groups[0].numbers]
-    rows = [[*group.keys.values(), *(f"{number:,}" for number in group.numbers.values())] for group in groups]
-    more = count - len(groups)
-    return [*_table(header, rows, len(groups[0].keys)),
-            *([f"  and {more:,} more: thresher report TARGET --groups prints all"] if more > 0 else [])]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Iterable[str]:
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    for row in [header, *rows]:
-        cells = [cell.ljust(width) if column < left else cell.rjust(width)
-                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))]
-        yield ("  " + "  ".join(cells)).rstrip()

@@ -19,8 +19,9 @@ import msgspec
 
 from actors.console.retry_plan import in_source_order
 from actors.runtime.errors import Reject, Retryable
-from actors.runtime.events import Observer, OutageBegan, OutageEnded
+from actors.runtime.events import Observer, OutageEnded
 from actors.runtime.manifest import Manifest
+from actors.runtime.outages import outage_began
 from actors.runtime.ports import Sink
 from actors.runtime.restart import full_jitter
 from actors.runtime.topology import writer_name
@@ -55,7 +56,7 @@ class Resending:
     def __init__(self, name: str, manifest: Manifest, connection: sqlite3.Connection, observer: Observer) -> None:
         self._writer = writer_name(name)
         self._options = manifest.sinks[name].load()
-        self._max_outage_s = manifest.limits.max_outage_s
+        self._max_outage_s = manifest.limits.longest_outage_s()
         self._connection = connection
         self._observer = observer
         self._random = random.Random()
@@ -130,7 +131,7 @@ class Resending:
                 if passed >= self._max_outage_s:
                     raise
                 if not failures:
-                    self._observer.event(OutageBegan(self._writer, str(error), self._max_outage_s))
+                    self._observer.event(outage_began(self._writer, str(error), self._max_outage_s))
                 delay = full_jitter(failures, _RETRY_BASE_S, _RETRY_MAX_S, self._random)
                 time.sleep(min(delay, self._max_outage_s - passed))
                 failures += 1

@@ -199,7 +199,8 @@ def _received(listening: socket.socket, wait_s: float) -> Iterator[Shown]:
 
 def render(record: Shown, stage: str, errors: bool, as_json: bool) -> str:
     """A record as one line."""
-    fields = {"stage": stage, "actor": record.actor, "source": record.source, "offset": record.offset,
+    which = {"output": record.output} if record.output and stage != "reader" else {}
+    fields = {"stage": stage, "actor": record.actor, "source": record.source, "offset": record.offset, **which,
               **_fields(record, stage, errors)}
     if as_json:
         return json.dumps(fields, default=_jsonable, ensure_ascii=False)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.runtime.values import Unit
+from actors.runtime.values import HANDED_OVER, Unit
 
 #: Statuses after which a unit is nobody's concern, but for a later run.
-_OVER = ("done", "failed", "abandoned", "broken")
+_OVER = ("done", "failed", "abandoned", "broken", HANDED_OVER)
 
 
 class AtHand:

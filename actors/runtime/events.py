@@ -157,14 +157,15 @@ class Reloaded(Event, frozen=True, tag="reloaded"):
 
 
 class OutageBegan(Event, frozen=True, tag="outage"):
-    """A sink cannot be used; its writer retries, the pipeline waits behind it."""
+    """A sink cannot be used; its writer retries, the pipeline waits behind it. ``max_outage_s``: 0: for ever."""
 
     actor: str
     problem: str
     max_outage_s: float
 
     def text(self) -> str:
-        return f"{self.actor} waits: {self.problem} (for at most {self.max_outage_s:.0f} s)"
+        most = f"for at most {self.max_outage_s:.0f} s" if self.max_outage_s else "for as long as it takes"
+        return f"{self.actor} waits: {self.problem} ({most})"
 
 
 class OutageEnded(Event, frozen=True, tag="recovered"):
@@ -186,6 +187,17 @@ class FileLost(Event, frozen=True, tag="file_lost"):
 
     def text(self) -> str:
         return f"{self.source}: the bytes {self.start} to {self.end} are gone before they were read"
+
+
+class SourceLost(Event, frozen=True, tag="source_lost"):
+    """Records of a source were there, and are gone before they were read: retention or compaction took them."""
+
+    source: str
+    start: int
+    end: int
+
+    def text(self) -> str:
+        return f"{self.source}: what it had from {self.start} to {self.end} is gone before it was read"
 
 
 class Draining(Event, frozen=True, tag="draining"):

@@ -29,7 +29,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import DecodeError
-from actors.runtime.values import Chunk
+from actors.runtime.values import Chunk, DeadLetter
 
 #: What ``Chunk.framing`` may be.
 LINES, RECORDS = "", "records"
@@ -127,6 +127,18 @@ def unwrap(envelope: bytes, raw: bytes, offset: int, line: int) -> Record:
     """The record that a dead letter was made of."""
     found = _envelope.decode(envelope)
     return Record(offset, None if found.is_none else raw, line, found.time, found.key, found.headers)
+
+
+def record_of(letter: DeadLetter) -> Record | None:
+    """Return the record that a dead letter was made of, as it came; None: it was a line, or is a packed item.
+
+    Example::
+
+        letter = DeadLetter(stage="parser", reason="stars", detail="", source="a.log", partition="p", position=0,
+                            offset=0, line=1, raw=b"a line")
+        assert record_of(letter) is None
+    """
+    return unwrap(letter.envelope, letter.raw, letter.offset, letter.line) if letter.envelope else None
 
 
 def slices(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:

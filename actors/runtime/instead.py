@@ -3,6 +3,9 @@
     a worker died with it ──▶ marked; after its third death split; its one record given up (poison.py)
     a worker gives it back ──▶ cut into batches of what is known by now: its records are slower than those before them
 
+A batch may be given back once, from its first delivery. What was delivered before may have been applied by some
+consumers and not by others, and a sink that refuses a record of it again, in a piece, makes a second letter of it.
+
 All of it is in the ledger before it is delivered. Batches that are cut so nest in the one they are cut from, and that
 one never travels whole again (origin.py, sequencer.py).
 """
@@ -56,7 +59,7 @@ class Instead:
     def of_dead(self, death: Suspect) -> None:
         """A worker died with a batch in hand: mark it, split it, or give its one record up."""
         suspect = self._origin.suspect(death.id)
-        if suspect is None:
+        if suspect is None or not (suspect[0].data or suspect[0].fault):  # what is handed over is empty
             return
         chunk, before = suspect
         instead = poison.blame(chunk, before, death.reason, death.detail)
@@ -75,7 +78,7 @@ class Instead:
         """A worker gives a batch back, for it takes too long: cut it; return whether that was news."""
         assert message.too_long is not None
         self._sizing.learn(*message.too_long, is_certain=True)
-        chunk = self._origin.sent_to(message.id, message.epoch, sender)
+        chunk = self._origin.returned(message.id, message.epoch, sender)
         if chunk is None:
             return False
         pieces = cut(chunk, self._sizing, workers, self._window_batches - len(self._origin))

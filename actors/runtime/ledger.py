@@ -21,19 +21,20 @@ below what consumers have applied); a partition per file (the order of two value
 
 from __future__ import annotations
 
-import sqlite3
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from actors.runtime.at_hand import AtHand, is_alone
-from actors.runtime.database import open_database, open_for_reading, transaction
+from actors.runtime.database import open_database, transaction
 from actors.runtime.given_again import Given
+from actors.runtime.handed_over import HandedOver
 from actors.runtime.messages import Counts, merge
 from actors.runtime.poison import REASONS, Blame
-from actors.runtime.units import COLUMNS, FACTS, LAST_USED, LATE, RECORD, SAVE, STEPS, columns_in, row_of, unit_of
-from actors.runtime.values import Chunk, Unit
-
-ANY_RUN = "*"
+from actors.runtime.units import ANY_RUN as ANY_RUN
+from actors.runtime.units import COLUMNS, FACTS, LATE, RECORD, SAVE, STEPS, last_used, row_of, unit_of
+from actors.runtime.units import read_units as read_units
+from actors.runtime.values import HANDED_OVER, SOURCE_LOST, Chunk, Unit
 
 
 class Ledger:
@@ -52,7 +53,8 @@ class Ledger:
         #: In memory is only what is not over, so that a look at it costs no more the more input there was.
         self._at_hand = AtHand()
         self.given = Given(self._connection, run, doubles, self.keep)
-        self._next_id, self._tip = self._last_used()
+        self.handed_over = HandedOver(self._connection, run)
+        self._next_id, self._tip = last_used(self._connection, run)
         self._first_id = self._next_id
         #: What the next transaction writes: units that the file does not know, ranges, units that have changed.
         self._begun: set[int] = set()
@@ -75,13 +77,13 @@ class Ledger:
         and must not load again what only its predecessor knew to be loaded.
         """
         for unit in self._at_hand.of_name(name):
-            if unit.fingerprint == fingerprint:
+            if unit.fingerprint == fingerprint and unit.status != HANDED_OVER:
                 return unit
         row = self._connection.execute(
             f"SELECT partition, {COLUMNS} FROM units WHERE name=? AND fingerprint=? "
-            "AND (status IN ('reading', 'loaded') OR run=?) ORDER BY id DESC LIMIT 1",
+            f"AND (status IN ('reading', 'loaded') OR (run=? AND status<>'{HANDED_OVER}')) ORDER BY id DESC LIMIT 1",
             (name, fingerprint, self._run)).fetchone()
-        if row is None:
+        if row is None or self._is_handed_over(row[1]):
             return self.given.begun(self._new(name, fingerprint, "reading", "", alone, after), instead_of, after[0])
         unit = unit_of(row[1:])
         before = [] if is_alone(row[0]) else self._left_behind(row[0], unit)
@@ -180,6 +182,15 @@ class Ledger:
         """Take out the units all of which is closed, those that share a partition in their order."""
         return self._at_hand.take_closed()
 
+    @property
+    def state_id(self) -> str:
+        """What tells this state directory from all others; durable with the next ``flush`` or ``commit``."""
+        known = self.fact("state id")
+        if known is None:
+            known = uuid.uuid4().hex
+            self.keep("state id", known)
+        return known
+
     def fact(self, name: str) -> str | None:
         """What was kept under this name, by any run."""
         row = self._connection.execute("SELECT value FROM facts WHERE name=?", (name,)).fetchone()
@@ -231,8 +242,21 @@ class Ledger:
         unit.lines += chunk.data.count(b"\n") if chunk.lines < 0 else chunk.lines
         if chunk.fault and chunk.fault not in REASONS and not unit.problem:
             unit.problem = chunk.detail or chunk.fault
+        if chunk.fault == SOURCE_LOST:
+            unit.damage = unit.damage or chunk.detail or chunk.fault
         merge(unit.counts, counts)
         self._dirty.add(unit.id)
+
+    def hand_over(self, unit: Unit, end: int, records: int, is_lost: bool) -> None:
+        """Another run goes on with this unit: it was read up to ``end``, and ``records`` of that are void.
+
+        ``is_lost``: nothing more of it is committed; what was closed since the last commit is void as well.
+        """
+        records += self.handed_over.undo(unit) if is_lost else 0
+        if records:
+            merge(unit.counts, {"read": records, HANDED_OVER: records})
+        unit.end = max(end, unit.low)
+        self.settle(unit, HANDED_OVER)
 
     def settle(self, unit: Unit, status: str) -> None:
         """Give a unit its new status; durable with the next ``commit``."""
@@ -287,11 +311,13 @@ class Ledger:
                 'DELETE FROM late WHERE unit=? AND "end"<=?', [(unit.id, unit.low) for unit in units])
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", list(self._facts.items()))
             self.given.write(connection)
+            self.handed_over.write(connection)
         self._begun.clear()
         self._issued.clear()
         self._facts.clear()
         self._refused.clear()
         self.given.written()
+        self.handed_over.written()
 
     def _new(self, name: str, fingerprint: str, status: str, problem: str, alone: bool = False,
              after: tuple[int, int] = (0, 0)) -> Unit:
@@ -322,15 +348,14 @@ class Ledger:
                 'SELECT start, "end", shard, before FROM late WHERE unit=?', (unit.id,)):
             self._late.setdefault((unit.id, start, end), {})[shard] = before
 
+    def _is_handed_over(self, key: int) -> bool:
+        """Whether a unit is handed over, and its file does not say so yet."""
+        return key in self._at_hand.units and self._at_hand.units[key].status == HANDED_OVER
+
     def _take_up(self, unit: Unit, partition: str) -> None:
         """From here on this unit is one of this run's."""
         self._at_hand.add(unit, partition)
         self._begun.add(unit.id)
-
-    def _last_used(self) -> tuple[int, int]:
-        """The number of the next unit, and the position behind all of this run's partition that anybody has seen."""
-        number, ended, issued = self._connection.execute(LAST_USED, {"run": self._run}).fetchone()
-        return number, max(ended, issued)
 
     def _passed(self, unit: int, position: int) -> None:
         """What lies below this position in a unit's partition is given out."""
@@ -373,28 +398,3 @@ class Ledger:
         unit.name, unit.fingerprint = name, fingerprint
         self._at_hand.named(unit)
         self._dirty.add(unit.id)
-
-
-def read_units(path: Path, run: str | None = None) -> list[Unit]:
-    """Return the units touched by a run (by default the last one; or by any), in the order of input.
-
-    Raises:
-        sqlite3.Error: there is no ledger at this path, or one of another version (then it is a ConfigError, too).
-    """
-    connection = open_for_reading(path, STEPS, oldest=1)
-    try:
-        if run is None:
-            row = connection.execute(
-                "SELECT run FROM units WHERE run NOT LIKE 'retry-%' ORDER BY id DESC LIMIT 1").fetchone()
-            if row is None:
-                return []
-            (run,) = row
-        rows = connection.execute(
-            f"SELECT {columns_in(connection)} FROM units WHERE run=? OR ?='{ANY_RUN}' ORDER BY id", (run, run))
-        return [unit_of(row) for row in rows.fetchall()]
-    except sqlite3.OperationalError as error:
-        if "no such table" in str(error):
-            return []
-        raise
-    finally:
-        connection.close()

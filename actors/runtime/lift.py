@@ -7,14 +7,14 @@ import inspect
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
-from actors.runtime import too_long
 from actors.runtime.errors import NO_VALUE, ConfigError, Finish, Reject
 from actors.runtime.framing import Record
 from actors.runtime.progress import progress
+from actors.runtime.too_long import Pace
 
 #: A list in, a list of the same length out; a ``Reject`` in the place of each record that was rejected, a ``Finish`` in
 #: that of a record which is the end of all input.
@@ -94,6 +94,17 @@ def lift_parse(function: Callable[..., Any], options: msgspec.Struct | None) -> 
     return OfRecords(bound, "parse") if wanted in _parameters(function)[1:] else lift(bound, "parse")
 
 
+def said_to_return(function: Callable[..., Any] | None) -> Any:
+    """The class of what a function returns for one record, by its annotation; None: it does not say."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    try:
+        kind = None if getattr(function, "__per_chunk__", False) else get_type_hints(function).get("return")
+    except Exception:  # an annotation that only a type checker sees, or nothing of the kind
+        return None
+    return get_origin(kind) or kind
+
+
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     try:
         return tuple(inspect.signature(function).parameters)
@@ -113,8 +124,7 @@ def _needed(function: Callable[..., Any]) -> tuple[str, ...]:
 
 def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) -> list[Any]:
     results: list[Any] = []
-    size, since = 1, time.monotonic()
-    began = since
+    size, began, pace = 1, time.monotonic(), Pace()
     while len(results) < len(values):
         some = values[len(results):len(results) + size]
         try:
@@ -124,7 +134,7 @@ def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) 
         progress()
         now = time.monotonic()
         if len(results) < len(values):
-            too_long.check(len(results), since, now)
+            pace.check(len(results), now)
         size, began = (1 if now - began > _SIGN_S else min(2 * size, _SIGN_RECORDS)), now
     return results
 

@@ -37,7 +37,17 @@ from actors.runtime.deaths import Recorder
 from actors.runtime.desk import Desk, Reload
 from actors.runtime.errors import ConfigError
 from actors.runtime.eventlog import Log
-from actors.runtime.events import FileLost, LastWords, MonitorReady, Observer, RunEnded, RunReady, RunResult, RunStarted
+from actors.runtime.events import (
+    FileLost,
+    LastWords,
+    MonitorReady,
+    Observer,
+    RunEnded,
+    RunReady,
+    RunResult,
+    RunStarted,
+    SourceLost,
+)
 from actors.runtime.health import Sample
 from actors.runtime.mailbox import ControlBox
 from actors.runtime.manifest import Manifest, load_manifest
@@ -46,6 +56,7 @@ from actors.runtime.restart import Exit, exit_of
 from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory, stack_file
 from actors.runtime.settling import settle
 from actors.runtime.topology import expand, may_come
+from actors.runtime.values import SOURCE_LOST
 
 _PR_SET_CHILD_SUBREAPER = 36
 #: Seconds between two looks at the actors.
@@ -237,8 +248,9 @@ class _Run:
                 return self._tree.ready(sender, endpoint, now)
             case messages.Serving(url):
                 return iter((actions.Emit(MonitorReady(url)),))
-            case messages.Lost(source, start, end):
-                return iter((actions.Emit(FileLost(source, start, end)),))
+            case messages.Lost(source, start, end, fault):
+                kind = SourceLost if fault == SOURCE_LOST else FileLost
+                return iter((actions.Emit(kind(source, start, end)),))
             case messages.Outage(problem, seconds):
                 return self._tree.outage(sender, problem, seconds, now)
             case messages.InputDone(left, code, reason):

@@ -14,8 +14,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-#: Outcome counts: ``read``, ``written``, ``folded``, ``filtered``, ``dead_lettered``, ``written.SINK``,
-#: ``rejected.REASON``; and ``finish``: records with which the application asked for the end of the input.
+#: What becomes of a record that was read: one of these. ``handed_over``: another run has it to do.
+OUTCOMES = ("written", "folded", "filtered", "dead_lettered", "handed_over")
+#: Outcome counts: ``read`` and ``OUTCOMES``, ``written.SINK``, ``rejected.REASON``; ``many``: records that became
+#: several, and ``made``: what was made of those; and ``finish``: records with which the application asked for the end.
 Counts = dict[str, int]
 #: The name of that last count. It goes no further than to the reader.
 FINISH = "finish"
@@ -86,7 +88,8 @@ class Batch(Message, frozen=True, tag="batch"):
 
 
 class Part(Message, frozen=True, tag="part"):
-    """What a batch holds for one fixed destination, be it nothing. Payload: the packed items, or none.
+    """What a batch holds for one fixed destination, be it nothing. Payload: the packed items, or none; and whose they
+    are, where some are of records that have several outputs.
 
     Attributes:
         count: number of items in the payload.
@@ -137,13 +140,19 @@ class Credit(Message, frozen=True, tag="credit"):
 
 
 class Ack(Message, frozen=True, tag="ack"):
-    """Everything made from this range is durable; ``counts`` says what became of its records."""
+    """Everything made from this range is durable; ``counts`` says what became of its records.
+
+    Attributes:
+        failed: from a writer: positions of records one of several outputs of which it has refused for good, each less
+            the one before it, the first less ``start``. They are not in ``counts``: see ``outputs.py``.
+    """
 
     partition: str
     start: int
     end: int
     epoch: int
     counts: Counts
+    failed: tuple[int, ...] = ()
 
     @property
     def id(self) -> BatchId:
@@ -255,11 +264,16 @@ class Outage(Message, frozen=True, tag="outage"):
 
 
 class Lost(Message, frozen=True, tag="lost"):
-    """Bytes of the input were there, and are gone before they were read: those from ``start`` to ``end``."""
+    """What the input had is gone before it was read: the bytes, or records, from ``start`` to ``end``.
+
+    Attributes:
+        fault: ``file_lost`` or ``source_lost``.
+    """
 
     source: str
     start: int
     end: int
+    fault: str = "file_lost"
 
 
 class Drained(Message, frozen=True, tag="drained"):

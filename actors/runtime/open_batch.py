@@ -5,11 +5,18 @@ Pure: no clock, no socket, no file.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
 
-from actors.runtime.messages import BatchId, Counts, Span
+import msgspec
+
+from actors.runtime.messages import Batch, BatchId, Counts, Span
 from actors.runtime.poison import Blame
 from actors.runtime.values import Chunk
+
+#: Of a batch that was never refused.
+NOTHING_LATE: Mapping[int, int] = MappingProxyType({})
 
 
 class State(Enum):
@@ -25,12 +32,14 @@ class Open:
     """One open batch. The halves of one that is split keep its ``turn`` (order of issue), and what is ``late``.
 
     ``since``: the epoch from which on it was delivered as it is now; what answers an earlier delivery is void.
-    ``fell``: somebody died with it, and nobody has been told to suspect it since.
+    ``fell``: somebody died with it, and nobody has been told to suspect it since. ``deliveries``: how many there were.
+    ``may_cut``: no reader before this one has delivered it, and it is not to stay whole.
     """
 
-    __slots__ = ("blame", "chunk", "counts", "fell", "late", "since", "span", "state", "timeless", "turn", "worker")
+    __slots__ = ("blame", "chunk", "counts", "deliveries", "fell", "late", "may_cut", "since", "span", "state",
+                 "timeless", "turn", "worker")
 
-    def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, int], since: int) -> None:
+    def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, int], since: int, may_cut: bool) -> None:
         self.chunk = chunk
         self.blame = blame
         self.turn = turn
@@ -41,6 +50,35 @@ class Open:
         self.state = State.QUEUED
         self.worker = ""
         self.counts: Counts = {}
+        self.deliveries = 0
+        self.may_cut = may_cut
+
+    def may_return(self) -> bool:
+        """Whether who has it may give it back, to be cut: of what was delivered before, something may have come, and a
+        sink that has refused a record of it would refuse it again, in a piece."""
+        return self.may_cut and self.deliveries == 1
+
+    def header(
+        self, partition: str, low: int, epoch: int, roster: int, roll: int, active: tuple[int, ...],
+        anchor: int | None, give_back_s: float
+    ) -> Batch:
+        """What is said of it when it is delivered; what the origin says of all batches is given."""
+        chunk = self.chunk
+        return Batch(
+            partition=partition, start=chunk.start, end=chunk.end, epoch=epoch, low=low, roster=roster,
+            unit=chunk.unit, source=chunk.source, offset=chunk.offset, line=chunk.line, fault=chunk.fault,
+            detail=chunk.detail, lines=chunk.lines, roll=roll, active=active,
+            anchor=0 if anchor is None and self.timeless else anchor, late=tuple(sorted(self.late.items())),
+            framing=chunk.framing, only=chunk.only, give_back_s=give_back_s * self.may_return())
+
+    def empty(self, epoch: int) -> None:
+        """Nothing is in it any more; what answers a delivery before this epoch is void."""
+        self.chunk = msgspec.structs.replace(
+            self.chunk, data=b"", fault="", detail="", lines=0, prefix="", framing="", only="")
+        self.since = epoch
+        self.counts = {}
+        self.late.clear()
+        self.fell = self.may_cut = False
 
 
 class Partition:

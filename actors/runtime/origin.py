@@ -49,10 +49,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 
 from actors.runtime.messages import NO_TIMES, Batch, BatchId, Counts, Span
-from actors.runtime.open_batch import Open, Partition, State
+from actors.runtime.open_batch import NOTHING_LATE, Open, Partition, State
 from actors.runtime.poison import Blame
 from actors.runtime.takers import Takers
 from actors.runtime.values import Chunk
@@ -62,8 +61,6 @@ _PER_GENERATION = 1 << 32
 #: Between the oldest batch that is open and the newest no more than so many are issued, however many of those are over
 #: by then: fewer than the partitions that a file of lines remembers.
 _MOST_TURNS = 4096
-#: Of a batch that was never refused.
-NOTHING_LATE: Mapping[int, int] = MappingProxyType({})
 
 
 class Origin:
@@ -133,14 +130,16 @@ class Origin:
         return known is not None and bool(known.open)
 
     def issue(
-        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE  # noqa: B008
+        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE,  # noqa: B008
+        may_cut: bool = False,
     ) -> None:
         """Open a batch; it begins at the partition's tip. A partition that is not known begins with it."""
         known = self._partitions.setdefault(partition, Partition(chunk.start))
         assert chunk.start == known.tip
         known.tip = chunk.end
         self._turns += 1
-        self._add(known, (partition, chunk.start, chunk.end), Open(chunk, blame, self._turns, dict(late), self.epoch))
+        batch = Open(chunk, blame, self._turns, dict(late), self.epoch, may_cut)
+        self._add(known, (partition, chunk.start, chunk.end), batch)
 
     def open_units(self) -> set[int]:
         """The units that have open batches."""
@@ -154,10 +153,10 @@ class Origin:
         """A worker can take more; see ``Takers``."""
         self.takers.grant(worker, batches, done, seconds)
 
-    def sent_to(self, key: BatchId, epoch: int, worker: str) -> Chunk | None:
-        """The chunk of a batch, if this worker has it from a delivery of this epoch."""
+    def returned(self, key: BatchId, epoch: int, worker: str) -> Chunk | None:
+        """The chunk of a batch that this worker gives back, if it may."""
         batch = self._sent(key, epoch, worker)
-        return None if batch is None else batch.chunk
+        return None if batch is None or not batch.may_return() else batch.chunk
 
     def hold(self, worker: str, on: bool) -> None:
         """Give this worker nothing new, or again."""
@@ -187,7 +186,7 @@ class Origin:
             self._batches -= 1
             self._bytes -= len(batch.chunk.data)
             for chunk, blame in instead:
-                half = Open(chunk, blame, batch.turn, dict(batch.late), self.epoch)
+                half = Open(chunk, blame, batch.turn, dict(batch.late), self.epoch, batch.may_return())
                 self._add(partition, (key[0], chunk.start, chunk.end), half)
 
     def is_with_another(self, key: BatchId) -> bool:
@@ -215,6 +214,18 @@ class Origin:
         for key, batch in self._all():
             if batch.state is State.SENT:
                 self._requeue(key, batch)
+
+    def void(self, name: str) -> list[Chunk]:
+        """Let go of what is open of a partition, and return it: another run goes on with it (see ``assigned``). Its
+        ranges stay open, with nothing in them, and are delivered once more; what was said of them before is void."""
+        opened = self._opened[name].open if name in self._opened else {}
+        before = [batch.chunk for batch in opened.values()]
+        self.epoch += 1
+        for key, batch in opened.items():
+            self._bytes -= len(batch.chunk.data)
+            batch.empty(self.epoch)
+            self._requeue(key, batch)
+        return before
 
     def committed(self) -> None:
         """What is closed so far is committed: nobody will ever deliver it again."""
@@ -253,6 +264,7 @@ class Origin:
             self.takers.give(worker)
             batch.state = State.SENT
             batch.worker = worker
+            batch.deliveries += 1
             yield worker, self._header(key[0], batch), batch.chunk.data
 
     def ack(self, key: BatchId, epoch: int, counts: Counts) -> bool:
@@ -384,16 +396,5 @@ class Origin:
         heapq.heappush(self._queue, (batch.turn, key[1], key))
 
     def _header(self, partition: str, batch: Open) -> Batch:
-        chunk = batch.chunk
-        anchor = 0 if self.anchor is None and batch.timeless else self.anchor
-        return Batch(
-            partition=partition, start=chunk.start, end=chunk.end, epoch=self.epoch,
-            low=self._partitions[partition].committed_low, roster=self.roster, unit=chunk.unit, source=chunk.source,
-            offset=chunk.offset, line=chunk.line, fault=chunk.fault, detail=chunk.detail, lines=chunk.lines,
-            roll=self.roll, active=self.active or (), anchor=anchor, late=tuple(sorted(batch.late.items())),
-            framing=chunk.framing, only=chunk.only, give_back_s=self._give_back_s(batch),
-        )
-
-    def _give_back_s(self, batch: Open) -> float:
-        is_one = batch.chunk.fault or batch.chunk.only or batch.blame.marks  # the marked are cut by their deaths
-        return 0.0 if is_one else self.give_back_s
+        return batch.header(partition, self._partitions[partition].committed_low, self.epoch, self.roster, self.roll,
+                            self.active or (), self.anchor, self.give_back_s)

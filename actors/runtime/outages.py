@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from actors.runtime.events import Event, OutageBegan, OutageEnded
@@ -14,11 +15,12 @@ class Outages:
         self._since: dict[str, tuple[str, float]] = {}
 
     def heard(self, name: str, problem: str, seconds: float, max_s: float, now: float) -> Iterator[Event]:
-        """A writer cannot use its sink for so many seconds already (``problem``), or can again (empty)."""
+        """A writer cannot use its sink for so many seconds already (``problem``), or can again (empty). ``max_s``: how
+        long it may last; infinite: for ever."""
         if problem:
             _, since = self._since.get(name, ("", now - seconds))
             if name not in self._since:
-                yield OutageBegan(name, problem, max_s)
+                yield outage_began(name, problem, max_s)
             self._since[name] = (problem, since)
         elif self._since.pop(name, None) is not None:
             yield OutageEnded(name, seconds)
@@ -33,9 +35,14 @@ class Outages:
 
     def ends(self, max_s: float) -> list[float]:
         """When each outage will have lasted too long."""
-        return [since + max_s for _, since in self._since.values()]
+        return [] if max_s == math.inf else [since + max_s for _, since in self._since.values()]
 
     def overdue(self, max_s: float, now: float) -> str:
         """Which outage has lasted too long, or nothing."""
         return next((f"{name}: {problem}, for more than {max_s:g} s" for name, (problem, since) in self._since.items()
                      if now - since >= max_s), "")
+
+
+def outage_began(name: str, problem: str, max_s: float) -> OutageBegan:
+    """What is said of an outage that may last so long; infinite: for ever."""
+    return OutageBegan(name, problem, 0.0 if max_s == math.inf else max_s)

@@ -48,6 +48,11 @@ class Pieces:
         self._at = 0
         self._records: list[Record] = []
 
+    @property
+    def unit(self) -> int:
+        """The unit that the chunk is of."""
+        return self._rest.unit
+
     def take(self, count: int) -> Chunk:
         """Return the next records, so many (1 or more) or all that are left."""
         is_all = count >= self.left

@@ -11,6 +11,9 @@ Outcomes: ``parse`` returning None means "no record here" (a blank line) and cou
 None means ``filtered``; raising ``Reject`` (or, per chunk, putting one in the list) means ``dead_lettered``; any
 other exception dead-letters the one record that caused it, with its traceback.
 
+One record may become several: ``parse`` returns ``Many([...])``, ``route`` a tuple of sinks. ``docs/many.md`` says what
+then counts.
+
 Four words. A *batch* is the unit on the wire: a range of the input's bytes (about ``flow.batch_bytes``, whole records)
 that is numbered, delivered, and acknowledged as one. A *slice* is a part of a batch that a worker makes at a time:
 whole lines, given to ``bulk`` as bytes, or parsed. A *chunk* is what a function that is marked ``@per_chunk`` is
@@ -28,6 +31,7 @@ import msgspec
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.links import Links
+from actors.runtime.panel import Panel
 from actors.runtime.ports import SinkOptions, SourceOptions
 from actors.runtime.sections import (
     AggregatorOptions,
@@ -181,40 +185,6 @@ class Bulk(msgspec.Struct, frozen=True, kw_only=True):
     times: tuple[int, int, int] | None = None
 
 
-class Bars(msgspec.Struct, frozen=True, kw_only=True, tag="bars"):
-    """Bars side by side, e.g. the top five.
-
-    Attributes:
-        bars: label, height, and what is written inside (may be empty), of each.
-        label: what they are of, e.g. ``11:00 to 12:00``. The dashboard keeps the last ones to look back at, by label.
-        unit: what the heights are.
-
-    Example::
-
-        Bars(bars=[("Tracy", 41, "41 in 12"), ("Omar", 17, "17 in 9")], label="11:00 to 12:00", unit="connections")
-    """
-
-    bars: list[tuple[str, float, str]]
-    label: str = ""
-    unit: str = ""
-
-
-class Curves(msgspec.Struct, frozen=True, kw_only=True, tag="curves"):
-    """Figures of now; the dashboard draws each over time.
-
-    Attributes:
-        values: by the name of the curve.
-        unit: what they are.
-
-    Example::
-
-        Curves(values={"new": 1200.0, "known": 31.0}, unit="numbers")
-    """
-
-    values: dict[str, float]
-    unit: str = ""
-
-
 class Aggregates(msgspec.Struct, frozen=True, kw_only=True):
     """What the aggregators keep now, of all shards: what a panel is drawn from.
 
@@ -230,26 +200,6 @@ class Aggregates(msgspec.Struct, frozen=True, kw_only=True):
 
     windows: list[tuple[Window, list[tuple[Any, Any]]]]
     totals: Totals | None = None
-
-
-class Panel(msgspec.Struct, frozen=True, kw_only=True):
-    """A panel of an application's own on the dashboard.
-
-    Attributes:
-        title: above it.
-        draw: a pure function; it is called in the monitor, so it can slow down nobody else.
-
-    Example::
-
-        def draw(aggregates):
-            groups = aggregates.windows[-1][1] if aggregates.windows else []
-            return Bars(bars=[(key[0], numbers[0], "") for key, numbers in groups])
-
-        Panel(title="Connections by host", draw=draw)
-    """
-
-    title: str
-    draw: Callable[[Aggregates], Bars | Curves]
 
 
 def drop(value: Any) -> None:
@@ -280,11 +230,12 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: what messages, process titles and the state directory (``var/NAME``) say; by default that of its module.
         source: options of the source, e.g. ``Files(pattern=...)``.
-        parse: ``bytes -> value | None``, or per chunk. With a parameter ``record`` (per chunk: ``records``) it is given
-            the whole ``Record`` besides, which has a key, headers, a time and a place.
+        parse: ``bytes -> value | Many([...]) | None``, or per chunk. With a parameter ``record`` (per chunk:
+            ``records``) it is given the whole ``Record`` besides, which has a key, headers, a time and a place.
         check: ``value -> value | None``, or per chunk.
-        route: ``value -> sink name``, or None: the record goes to no sink; ``drop`` for all that. It may be left out
-            where there is one sink, besides ``emit_sinks``: every record goes there; or none: records are only folded.
+        route: ``value -> sink name``, or a tuple of them: it goes to each; or None: the record goes to no sink;
+            ``drop`` for all that. It may be left out where there is one sink, besides ``emit_sinks``: every record goes
+            there; or none: records are only folded.
         encode: ``value -> item`` in the form that the sinks take, e.g. ``(key, value)`` bytes.
         sinks: options of each sink, by the name that ``route`` returns.
         dead_letters: options of what keeps rejected records; by default ``DeadLetters()``.
@@ -295,7 +246,8 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         bulk: ``bytes -> Bulk | None``: the short way for a slice of whole lines (the last one may lack its newline),
             where most records need no look of their own. It is also given the number of lines, when it has a parameter
             ``lines``. None: not for this slice, it goes line by line; so does one
-            for which it raises. Used when parsers check as well (``parser.fused``).
+            for which it raises. It is for lines of which each goes to one sink, or none. Used when parsers check as
+            well (``parser.fused``).
             ``thresher.testing.assert_bulk_is_faithful`` shows that it does what the functions do.
         options: the application's own options (a frozen struct), given to functions that have a parameter ``options``
             (also ``fold.partials`` and ``bulk``).
@@ -303,6 +255,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
             ``{"host": "options.host"}``.
         required: those options that somebody has to set, as in ``flags``.
         panel: a panel of its own on the dashboard, or None.
+        feeds: more panels, by name, that are not on the dashboard: for pages of one's own (``/api/panels/NAME``).
         query: the pipeline that ``run --query`` runs instead: it answers a question about the files that are given
             there. Of a configuration file it takes all but ``[source]``, ``[sinks]`` and ``[window]``.
 
@@ -328,6 +281,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     flags: dict[str, str] = {}
     required: tuple[str, ...] = ()
     panel: Panel | None = None
+    feeds: dict[str, Panel] = {}
     query: Pipeline | None = None
     parser: ParserOptions = ParserOptions()
     checker: CheckerOptions = CheckerOptions()

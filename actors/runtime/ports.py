@@ -14,8 +14,13 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
+from actors.runtime.following import Follower
 from actors.runtime.given_again_port import GivenAgain
-from actors.runtime.values import Chunk, LettersOf, Payload, Refusal, Unit
+from actors.runtime.ledger_port import UnitLedger as UnitLedger
+from actors.runtime.values import Chunk, LettersOf, Payload, Refusal, Revoked, Unit
+
+#: Seconds that a sink may be down, where neither the run nor its source says anything else.
+MAX_OUTAGE_S = 30.0
 
 
 @runtime_checkable
@@ -158,6 +163,11 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """
         return {}
 
+    def follow(self, name: str, state: Path, most: int) -> Follower | None:
+        """What reads back what is written here, for a panel (``Panel.sink``), at first the last ``most`` items; None:
+        nothing does."""
+        return None
+
     def clear(self, name: str, state: Path) -> bool:
         """Empty what the sink called ``name`` owns, and nothing else, for a run that begins anew; return whether it
         can be emptied at all. Called while no run has the state directory.
@@ -166,69 +176,6 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ConfigError: what is there is not certainly its own.
         """
         return False
-
-
-class UnitLedger(Protocol):
-    """What a source may ask of the reader's ledger.
-
-    Example::
-
-        def open_unit(ledger: UnitLedger, name: str) -> Unit:
-            return ledger.begin(name, f"name {name}")  # the unfinished one of this content, or a new one
-    """
-
-    @property
-    def given(self) -> GivenAgain:
-        """What it knows of content that is given again."""
-        ...
-
-    def begin(self, name: str, fingerprint: str, alone: bool = False, after: tuple[int, int] = (0, 0),
-              instead_of: Sequence[tuple[Unit, bool]] = ()) -> Unit:
-        """Return the unit to read under this name: the unfinished one of the same content, or a new one.
-
-        ``alone``: it is a partition of its own (``base`` is 0), in no order among the others. ``after``: so many bytes
-        and lines of it were loaded as another unit, so a new one begins behind them (``low`` is ``base`` and that).
-        ``instead_of``: the earlier units that a new one takes the place of, and whether they have the same content:
-        when it is over, their letters go (or, of another content, are marked as replaced).
-        """
-        ...
-
-    def damaged(self, unit: Unit, why: str, prefix: str) -> None:
-        """This unit is not whole: it fails, whatever its error rate. ``prefix``: how far it was read, and a digest of
-        that, for the one that is given in its place."""
-        ...
-
-    def noted(self, unit: Unit, text: str) -> None:
-        """The report says this of the unit, besides all else."""
-        ...
-
-    def not_whole(self, name: str) -> Unit | None:
-        """The unit that was read under this name last, if that was not whole; its ``prefix`` is as it was given."""
-        ...
-
-    def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
-        """Ranges issued beyond ``unit.low`` and not committed, in order: they must be cut the same again."""
-        ...
-
-    def known(self, kind: str) -> list[Unit]:
-        """All units, of all runs and finished or not, whose fingerprint begins with ``kind``, in order."""
-        ...
-
-    def resume(self, unit: Unit, name: str, fingerprint: str) -> None:
-        """Read on this unit, which ``begin`` or ``known`` gave, finished or not; it is called so, and known by this."""
-        ...
-
-    def renamed(self, unit: Unit, name: str, fingerprint: str) -> None:
-        """A unit that is being read is called so from here on, and known by this."""
-        ...
-
-    def end(self, unit: Unit, position: int) -> None:
-        """The unit was read to its end, which is at ``position``."""
-        ...
-
-    def broken(self, name: str, problem: str) -> None:
-        """This unit cannot be read at all; it is in the report and the run's exit code is 1."""
-        ...
 
 
 @runtime_checkable
@@ -287,6 +234,39 @@ class Source(Protocol):
         them. A unit that has ended, or has been silent for as long as the source allows, is not among them."""
         return ()
 
+    def tick(self, now: float) -> float | None:
+        """Do what keeps the source alive (a poll, a heartbeat): called in every turn of the reader, also while it is
+        blocked (its window is full, a sink is down, it drains). Nothing is read here. ``now`` and what is returned are
+        monotonic seconds: when it has to be called again at the latest; None: there is no hurry. What it takes is work
+        of the reader's, for ``watch``.
+
+        Raises:
+            Retryable: the outside system cannot be reached. Nothing is read, what is open goes on, and it is called
+                again.
+        """
+        return None
+
+    def revoked(self) -> Sequence[Revoked]:
+        """Units that are taken away from this run, each said once; asked behind each ``tick``. From here on ``read``
+        gives nothing of them. Units that ``known`` says are not finished, and that are somebody else's by now, are said
+        to be lost."""
+        return ()
+
+    def released(self, units: Sequence[Unit]) -> None:
+        """Units that were revoked are let go, drained or not: what lies below ``low`` of each is durable and committed,
+        and nothing else of it ever will be by this run. Say so to whoever gives them out. One that comes back is begun
+        behind what its next owner has done (``begin`` with ``after``). It is said once."""
+        return
+
+    def committed(self, units: Sequence[Unit]) -> None:
+        """The ledger has committed up to ``low`` of each unit that is being read, and not more: a keeper of positions
+        outside may be told. By default nobody is.
+
+        Raises:
+            Retryable: the keeper cannot be reached. Nothing comes of that: it is told with the next commit.
+        """
+        return
+
     def progress(self) -> tuple[int, int]:
         """Bytes of input read so far, and in all (0 when not known), both as they lie on disk."""
         return 0, 0
@@ -329,6 +309,8 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     takes_files: ClassVar[bool] = False
     #: True for a source that has a field ``follow`` (true or false), which ``--follow`` and ``--once`` set.
     follows: ClassVar[bool] = False
+    #: What ``run.max_outage_s`` is when nobody sets it. 0, for ever, where a run that stops sets others to work.
+    max_outage_s: ClassVar[float] = MAX_OUTAGE_S
 
     @abstractmethod
     def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> Source:
@@ -340,6 +322,11 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def describe(self) -> str:
         """Say where this reads, for people. No secrets. Has to be given."""
         raise NotImplementedError(f"{type(self).__name__}.describe")
+
+    def moves(self) -> bool:
+        """Whether units may be taken away from a run while it goes on (the partitions of a consumer group). What is
+        folded does not go with them, so a pipeline that folds is refused, exit code 78."""
+        return False
 
     def sample(self) -> SourceOptions | None:
         """Of input that may grow, a source of what is there now, for ``verify``; None: there is no such."""

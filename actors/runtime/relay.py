@@ -8,6 +8,9 @@
 An input is acknowledged when all that was made from it is. When a destination dies first, its input has *failed*: the
 origin, which holds the payload, delivers it again. A worker that dies takes only this table with it.
 
+A destination that has refused one of several outputs of a record for good names the record instead of counting it:
+others may name the same one, and it counts once (``outputs.py``).
+
 Pure: no clock, no socket.
 """
 
@@ -16,17 +19,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from actors.runtime.messages import Ack, Again, BatchId, Counts, Failed, merge
+from actors.runtime.outputs import positions_of
 
 
 class _Input:
     """An input whose outputs are under way."""
 
-    __slots__ = ("counts", "epoch", "pending")
+    __slots__ = ("counts", "dead", "epoch", "failed", "pending")
 
-    def __init__(self, epoch: int, pending: set[str], counts: Counts) -> None:
+    def __init__(self, epoch: int, pending: set[str], counts: Counts, dead: Iterable[int]) -> None:
         self.epoch = epoch
         self.pending = pending
         self.counts = counts
+        self.dead = dead
+        self.failed: set[int] | None = None
+
+    def outcome(self) -> Counts:
+        """What has become of its records: those that somebody has named are no longer written."""
+        if self.failed:
+            refused = len(self.failed.difference(self.dead))
+            merge(self.counts, {"written": -refused, "dead_lettered": refused})
+        return self.counts
 
 
 class Relay:
@@ -43,12 +56,16 @@ class Relay:
     def __len__(self) -> int:
         return len(self._inputs)
 
-    def sent(self, producer: str, key: BatchId, epoch: int, destinations: Iterable[str], counts: Counts) -> None:
+    def sent(
+        self, producer: str, key: BatchId, epoch: int, destinations: Iterable[str], counts: Counts,
+        dead: Iterable[int] = (),
+    ) -> None:
         """The outputs of an input went to these addresses; ``counts`` is what the worker itself adds to the ack.
 
-        An input that the same producer delivers again takes the place of its earlier delivery.
+        An input that the same producer delivers again takes the place of its earlier delivery. ``dead``: positions of
+        records that are counted as dead letters, whoever names them.
         """
-        self._inputs.setdefault(key, {})[producer] = _Input(epoch, set(destinations), dict(counts))
+        self._inputs.setdefault(key, {})[producer] = _Input(epoch, set(destinations), dict(counts), dead)
 
     def ack(self, sender: str, ack: Ack) -> list[tuple[str, Ack]]:
         """A destination acknowledged its part; return (producer, acknowledgement) for inputs that it completes."""
@@ -56,9 +73,11 @@ class Relay:
         for producer, entry in self._waiting(sender, ack.id, ack.epoch):
             entry.pending.discard(sender)
             merge(entry.counts, ack.counts)
+            if ack.failed:
+                entry.failed = {*(entry.failed or ()), *positions_of(ack.failed, ack.start)}
             if not entry.pending:
                 self._forget(ack.id, producer)
-                answers.append((producer, Ack(*ack.id, entry.epoch, entry.counts)))
+                answers.append((producer, Ack(*ack.id, entry.epoch, entry.outcome())))
         return answers
 
     def given_back(self, sender: str, answer: Failed | Again) -> list[tuple[str, Failed | Again]]:

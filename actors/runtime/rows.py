@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -12,11 +13,12 @@ import msgspec
 from actors.runtime.errors import NO_VALUE, ConfigError, DecodeError, Finish, Reject
 from actors.runtime.framing import RECORDS, Record, envelope_of, records_in, records_or_one
 from actors.runtime.messages import Batch
+from actors.runtime.outputs import NO_RESULT, UNUSUAL, Many, has_any, refusal
 from actors.runtime.values import DeadLetter
 
 
 class Rows:
-    """Records of a batch and what ``parse`` made of each: a value, None (no record), a ``Reject`` or a ``Finish``.
+    """Records of a batch and what ``parse`` made of each: a value, ``Many``, None, a ``Reject`` or a ``Finish``.
 
     Args:
         batch: the header.
@@ -43,6 +45,15 @@ class Rows:
         if self.batch.framing == RECORDS:
             return [self._letter_of(cast(Record, self.lines[index]), reject, stage) for index, reject, stage in rejects]
         return self._letters_of_lines(cast("Sequence[bytes]", self.lines), rejects)
+
+    def positions(self) -> list[int]:
+        """The position of each record in the partition."""
+        batch = self.batch
+        if batch.framing == RECORDS:
+            records = cast("Sequence[Record]", self.lines)
+            return [batch.start + record.offset - batch.offset for record in records]
+        lines = cast("Sequence[bytes]", self.lines)
+        return list(accumulate((len(line) + 1 for line in lines[:-1]), initial=batch.start + self.at[0]))
 
     def _letter_of(self, record: Record, reject: Reject, stage: str) -> DeadLetter:
         batch = self.batch
@@ -84,8 +95,9 @@ def whole(batch: Batch, data: bytes) -> list[bytes] | list[Record]:
 def traveller(parse: Callable[..., Any]) -> msgspec.msgpack.Decoder[Any]:
     """Return what decodes the values that ``parse`` makes, by its return annotation.
 
-    ``T | None`` per record, ``list[T | Reject | None]`` per chunk. Tuples and structs are what they were only when the
-    annotation says so; without one, or with ``Any``, values arrive as plain data: lists and dicts.
+    ``T | None`` per record, ``list[T | Reject | None]`` per chunk; ``Many[T]`` wherever T may be. Tuples and structs
+    are what they were only when the annotation says so; without one, or with ``Any``, values arrive as plain data:
+    lists and dicts.
 
     Raises:
         ConfigError: the annotation names a type that cannot travel.
@@ -107,34 +119,83 @@ def traveller(parse: Callable[..., Any]) -> msgspec.msgpack.Decoder[Any]:
 
 
 def _without_reject(kind: Any) -> Any:
+    """The type of single values."""
+    if kind is Many or get_origin(kind) is Many:
+        return _without_reject((get_args(kind) or (Any,))[0])
     if isinstance(kind, types.UnionType) or get_origin(kind) is Union:
-        kept = tuple(part for part in get_args(kind) if not (isinstance(part, type) and issubclass(part, NO_VALUE)))
+        kept = tuple(_without_reject(part) for part in get_args(kind)
+                     if not (isinstance(part, type) and issubclass(part, NO_VALUE)))
         return Union[kept]  # noqa: UP007 - made from a tuple
     return kind
 
 
+class _Packed(msgspec.Struct, frozen=True, array_like=True):
+    """Rows as they travel: values one behind the other, with None for what is none; which of them are of a ``Many``.
+
+    ``rejects`` and ``finishes`` are by the index of the value; ``many``: where each ``Many`` begins, and how many it
+    has. Where there is none the array ends before that.
+    """
+
+    stage: str
+    values: msgspec.Raw
+    rejects: list[tuple[int, str, str]]
+    finishes: list[int]
+    many: list[tuple[int, int]] = []
+
+
 _NONE = msgspec.msgpack.encode(None)
 _raw_values: msgspec.msgpack.Decoder[list[msgspec.Raw]] = msgspec.msgpack.Decoder(list[msgspec.Raw])
-_envelope = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw, list[tuple[int, str, str]], list[int]])
+_envelope = msgspec.msgpack.Decoder(_Packed)
+
+
+class _Packing:
+    """The values of slices, made ready to travel."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self.rejects: list[tuple[int, str, str]] = []
+        self.finishes: list[int] = []
+        self.many: list[tuple[int, int]] = []
+
+    def add(self, values: Sequence[Any]) -> None:
+        """Take the values of a slice."""
+        if not has_any(set(map(type, values)), UNUSUAL):
+            self.values += values
+            return
+        for value in values:
+            if not isinstance(value, UNUSUAL):
+                self.values.append(value)
+            elif isinstance(value, Many):
+                self.many.append((len(self.values), len(value.values)))
+                self.add(value.values)
+            else:
+                self._note(refusal("parse", value) if isinstance(value, NO_RESULT) else value)
+
+    def packed(self, stage: str, encoder: msgspec.msgpack.Encoder) -> bytes:
+        """Return all of it; a value that cannot travel is rejected, alone."""
+        many = (self.many,) if self.many else ()
+        try:
+            return encoder.encode((stage, self.values, self.rejects, self.finishes, *many))
+        except Exception:
+            values = [_encoded(value, index, encoder, self.rejects) for index, value in enumerate(self.values)]
+            return encoder.encode((stage, values, self.rejects, self.finishes, *many))
+
+    def _note(self, value: Reject | Finish) -> None:
+        if isinstance(value, Reject):
+            self.rejects.append((len(self.values), value.reason, value.detail))
+        else:
+            self.finishes.append(len(self.values))
+        self.values.append(None)
 
 
 def pack_rows(slices: Iterable[Rows], encoder: msgspec.msgpack.Encoder) -> bytes:
     """Encode the values for the wire; one that cannot travel is rejected, alone."""
     stage = "parser"
-    values: list[Any] = []
-    rejects: list[tuple[int, str, str]] = []
-    finishes: list[int] = []
+    packing = _Packing()
     for rows in slices:
         stage = rows.stage
-        none = [(len(values) + i, v) for i, v in enumerate(rows.values) if isinstance(v, NO_VALUE)]
-        rejects += [(index, v.reason, v.detail) for index, v in none if isinstance(v, Reject)]
-        finishes += [index for index, v in none if isinstance(v, Finish)]
-        values += [None if isinstance(v, NO_VALUE) else v for v in rows.values] if none else rows.values
-    try:
-        return encoder.encode((stage, values, rejects, finishes))
-    except Exception:
-        values = [_encoded(value, index, encoder, rejects) for index, value in enumerate(values)]
-        return encoder.encode((stage, values, rejects, finishes))
+        packing.add(rows.values)
+    return packing.packed(stage, encoder)
 
 
 def _encoded(
@@ -161,19 +222,32 @@ def unpack_rows(batch: Batch, frames: list[bytes], decoder: msgspec.msgpack.Deco
     """
     try:
         data, packed = frames
-        stage, raw, rejects, finishes = _envelope.decode(packed)
-        values = [_decoded(value, decoder) for value in _raw_values.decode(raw)]
-        lines = whole(batch, data) if stage == "reader" else (
+        rows = _envelope.decode(packed)
+        values = [_decoded(value, decoder) for value in _raw_values.decode(rows.values)]
+        lines = whole(batch, data) if rows.stage == "reader" else (
             records_in(data) if batch.framing == RECORDS else lines_of(data))
-        for index, reason, detail in rejects:
+        for index, reason, detail in rows.rejects:
             values[index] = Reject(reason, detail)
-        for index in finishes:
+        for index in rows.finishes:
             values[index] = Finish()
+        if rows.many:
+            values = _gathered(values, rows.many)
     except (ValueError, IndexError, msgspec.MsgspecError) as error:
         raise DecodeError(f"not a batch of rows: {error}") from error
     if len(values) != len(lines):
         raise DecodeError(f"not a batch of rows: {len(values)} values of {len(lines)} records")
-    return Rows(batch, lines, values, stage)
+    return Rows(batch, lines, values, rows.stage)
+
+
+def _gathered(values: list[Any], many: Sequence[tuple[int, int]]) -> list[Any]:
+    """The same, with each ``Many`` in one piece."""
+    result: list[Any] = []
+    at = 0
+    for first, count in many:
+        result += values[at:first]
+        result.append(Many(values[first:first + count]))
+        at = first + count
+    return result + values[at:]
 
 
 def _decoded(value: msgspec.Raw, decoder: msgspec.msgpack.Decoder[Any]) -> Any:

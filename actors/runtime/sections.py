@@ -6,6 +6,7 @@ A section is declared here once: that validates it, fills in defaults, and makes
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -15,8 +16,11 @@ from msgspec import Meta
 
 from actors.runtime import extras
 from actors.runtime.links import is_loopback
+from actors.runtime.ports import MAX_OUTAGE_S
 
 Count = Annotated[int, Meta(ge=1)]
+#: As browsers send it: no path, no capital letters.
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 #: Most workers of a pool: the board has a slot for each.
 MAX_WORKERS = 64
 Workers = Annotated[int, Meta(ge=1, le=MAX_WORKERS)]
@@ -102,6 +106,10 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         credit: batches a worker may hold before it has finished one; more, if they take next to no time.
         redeliver_s: seconds without any answer after which what is under way is delivered again, also to others; then
             twice as long each time.
+        rate_hz: records a second that are read of the source; 0: as fast as possible. Each goes when it is due. What
+            the workers do not keep up with is a backlog, and is made up for.
+        max_records: the input ends with so many records, of all runs on the same state that have this option; 0: all
+            that there are.
 
     Example::
 
@@ -114,6 +122,8 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     window_bytes: Bytes = 32 * 1024 * 1024
     credit: Count = 2
     redeliver_s: Annotated[float, Meta(gt=0)] = 60.0
+    rate_hz: Annotated[float, Meta(ge=0)] = 0.0
+    max_records: Annotated[int, Meta(ge=0)] = 0
 
 
 class BudgetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -191,7 +201,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The run as a whole.
 
     Attributes:
-        max_outage_s: longest time a sink may be down; then the run stops, resumable, with exit code 3.
+        max_outage_s: longest time a sink may be down; then the run stops, resumable, with exit code 3. 0: for ever.
+            ``"source"``: what the source says: 30 s, and for ever where its units move to other runs.
         drain_s: longest time for work under way to finish after SIGTERM or Ctrl-C.
         stop_s: longest time for an idle actor to end before it is killed.
         resume: what ``thresher run`` does without ``--fresh`` and ``--resume``: go on where the last run ended, or
@@ -202,10 +213,19 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         RunOptions(max_outage_s=600)  # a server that is down for ten minutes stops the run, resumable
     """
 
-    max_outage_s: Seconds = 30.0
+    max_outage_s: Seconds | Literal["source"] = "source"
     drain_s: Seconds = 10.0
     stop_s: Seconds = 5.0
     resume: bool = True
+
+    def said_by(self, source_s: float) -> RunOptions:
+        """The same, with what the source says where nobody has said anything else."""
+        return self if self.max_outage_s != "source" else msgspec.structs.replace(self, max_outage_s=source_s)
+
+    def longest_outage_s(self) -> float:
+        """How long a sink may be down; infinite: for ever."""
+        seconds = MAX_OUTAGE_S if self.max_outage_s == "source" else self.max_outage_s
+        return seconds or math.inf
 
 
 class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -259,6 +279,8 @@ class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         allow_control: whether ``POST /api/scale``, ``/api/reload`` and ``/api/stop`` are answered.
         interval_s: seconds between two looks at the run.
         max_streams: most event streams at a time.
+        allow_origins: origins of pages of other sites that may read the application's panels (``/api/panels``), and
+            nothing else: ``https://shop.example``.
 
     Example::
 
@@ -272,6 +294,7 @@ class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     allow_control: bool = False
     interval_s: Annotated[float, Meta(ge=0.1)] = 1.0
     max_streams: Count = 100
+    allow_origins: list[str] = []
 
     def __post_init__(self) -> None:
         if self.token_secret and len(self.token_secret) < 16:
@@ -280,6 +303,9 @@ class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if not self.token_secret and not is_loopback(self.host):
             raise ValueError(f"token_secret: expected a token, for {self.host} can be reached from elsewhere, "
                              "got none: set one, or host to 127.0.0.1")
+        for origin in self.allow_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"allow_origins: expected scheme://host or scheme://host:port, got {origin!r}")
 
 
 class TracingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -24,13 +24,14 @@ Pure: no clock, no socket.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from operator import attrgetter
 
 import msgspec
 
 from actors.runtime.messages import Ack, BatchId, Counts, Part, merged
+from actors.runtime.outputs import gaps_of
 from actors.runtime.positions import Positions
 
 #: The payload frames of a part.
@@ -76,11 +77,17 @@ class _Partition:
 
 
 class _Outcome(msgspec.Struct, frozen=True):
-    """What a range was said to become, and what it became."""
+    """What a range was said to become, and what it became; positions of records that are not counted in it."""
 
     whole: BatchId
     claims: Counts
     counts: Counts
+    failed: tuple[int, ...] = ()
+
+    def answer(self, part: Part) -> Ack:
+        """The acknowledgement of the range, or of a part of it."""
+        failed = gaps_of(self.failed, part.start, part.end) if self.failed else ()
+        return Ack(*part.id, part.epoch, self.of(part), failed=failed)
 
     def of(self, part: Part) -> Counts:
         """The counts of the range, or of a part of it."""
@@ -140,6 +147,8 @@ class Sequencer:
             held = partition.waiting[part.start] = Held(part, frames, now)
             self._busy[part.partition] = partition
         if held.part.end == part.end:
+            if part.epoch > held.part.epoch:  # the same, unless its origin has let go of what was in it
+                held.part, held.frames = part, frames
             held.add_sender(sender, part)
         return None
 
@@ -170,18 +179,21 @@ class Sequencer:
                     self._repetition(partition, sender, half)  # it had overtaken the whole that it is a half of
         return result
 
-    def durable(self, held: Held, counts: Counts | None = None) -> list[tuple[str, Ack]]:
+    def durable(
+        self, held: Held, counts: Counts | None = None, failed: Iterable[int] = ()
+    ) -> list[tuple[str, Ack]]:
         """An applied part is safe; return (sender, acknowledgement) for all who sent it.
 
-        ``counts`` replaces the part's claims, when the outcome was another (a sink refused an item).
+        ``counts`` replaces the part's claims, when the outcome was another (a sink refused an item); ``failed`` has the
+        positions of records that are not counted in it.
         """
         partition = self._partitions[held.part.partition]
         partition.undurable.pop(held.part.id, None)
         claims = held.part.claims
-        outcome = partition.done[held.part.id] = _Outcome(held.part.id, claims, claims if counts is None else counts)
+        outcome = partition.done[held.part.id] = _Outcome(
+            held.part.id, claims, claims if counts is None else counts, tuple(failed))
         held.frames = ()
-        return [(sender, Ack(*part.id, part.epoch, outcome.of(part)))
-                for (sender, _, _), part in held.senders.items()]
+        return [(sender, outcome.answer(part)) for (sender, _, _), part in held.senders.items()]
 
     def positions(self) -> dict[str, int]:
         """The position up to which everything is applied, of each partition of which a part waits or is not durable."""
@@ -224,4 +236,4 @@ class Sequencer:
         if outcome is None:
             outcome = next((whole for (_, start, end), whole in partition.done.items()
                             if start <= part.start and part.end <= end), None)
-        return Ack(*part.id, part.epoch, part.claims if outcome is None else outcome.of(part))
+        return Ack(*part.id, part.epoch, part.claims) if outcome is None else outcome.answer(part)

@@ -2,6 +2,7 @@
 
     ledger: B in the place of A, B is over ──▶ letters of A go ──▶ A is ``replaced``
     ledger: A has failed, no letter is open ──────────────────▶ A is ``settled``: it is no cause for exit code 4
+    ledger: A goes on, its source had lost some, no letter is open ──▶ that is no cause for exit code 4 any more
 
 Each step can be repeated, and the ledger is changed last: whoever is killed in between, the next call does the rest.
 Called when a run begins and ends, and by the ``dlq`` verbs.
@@ -18,7 +19,7 @@ from actors.runtime.at_hand import is_alone
 from actors.runtime.database import open_database, open_for_reading, transaction
 from actors.runtime.manifest import Manifest
 from actors.runtime.units import LEDGER, STEPS
-from actors.runtime.values import LettersOf
+from actors.runtime.values import HANDED_OVER, MISSED, LettersOf
 
 #: Numbers and what letters are known by, of units ``u`` (and what took their place, ``r``).
 _REPLACED = """
@@ -28,6 +29,12 @@ JOIN units b ON b.id = r."by" WHERE b.status IN ('loaded', 'done', 'failed', 'se
 _FAILED = """
 SELECT id, partition, base, "end", name, 1 FROM units
 WHERE status = 'failed' AND id NOT IN (SELECT unit FROM replaced) ORDER BY id
+"""
+_MISSED = " OR ".join(f"counts LIKE '%\"rejected.{fault}\"%'" for fault in MISSED)
+#: Units that go on, or have gone to others, and whose source had lost some of them unread.
+_LOST = f"""
+SELECT id, partition, base, NULL, name, 1 FROM units WHERE damage <> '' AND status IN ('reading', '{HANDED_OVER}')
+AND ({_MISSED}) ORDER BY id
 """
 
 
@@ -42,11 +49,13 @@ def settle(manifest: Manifest) -> None:
             replaced = ledger.execute(_REPLACED).fetchall()
             if replaced:
                 letters.let_go(state, _loads(replaced))
-                _mark(ledger, "replaced", (row[0] for row in replaced))
-            failed = ledger.execute(_FAILED).fetchall()
-            are_open = letters.has_open(state, _loads(failed)) if failed else None
-            if are_open is not None:
-                _mark(ledger, "settled", (row[0] for row, is_open in zip(failed, are_open, strict=True) if not is_open))
+                _mark(ledger, "status = 'replaced'", (row[0] for row in replaced))
+            for query, change in ((_FAILED, "status = 'settled'"), (_LOST, "damage = ''")):
+                failed = ledger.execute(query).fetchall()
+                are_open = letters.has_open(state, _loads(failed)) if failed else None
+                if are_open is not None:
+                    over = (row[0] for row, is_open in zip(failed, are_open, strict=True) if not is_open)
+                    _mark(ledger, change, over)
     except sqlite3.OperationalError:
         return
 
@@ -57,10 +66,10 @@ def failed_before(ledger: sqlite3.Connection, run: str) -> list[str]:
         "SELECT name FROM units WHERE status = 'failed' AND run <> ? ORDER BY id", (run,))]
 
 
-def _mark(ledger: sqlite3.Connection, status: str, units: Iterable[int]) -> None:
+def _mark(ledger: sqlite3.Connection, change: str, units: Iterable[int]) -> None:
     keys = [(key,) for key in units]
     with transaction(ledger) as connection:
-        connection.executemany(f"UPDATE units SET status = '{status}' WHERE id = ?", keys)
+        connection.executemany(f"UPDATE units SET {change} WHERE id = ?", keys)
         connection.executemany("DELETE FROM replaced WHERE unit = ?", keys)
 
 

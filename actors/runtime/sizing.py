@@ -2,18 +2,18 @@
 
     worked off: 3 records in 0.06 s ──▶ 0.02 s a record ──▶ 0.2 s / 0.02 s = 10 records, but
 
-      * no more than twice as many as were worked off in all so far: little is known after a few records;
+      * no more than four times as many as were worked off in all so far: little is known after a few records;
       * of the last input in sight a fair part only, so that all workers end at about the same time;
       * no less than ``LEAST_S`` of work, for a batch has a price of its own; and never less than one record.
 
 So a function that takes half a second is given single records from the first to the last, and one that takes a
 microsecond is given whole chunks after a handful of small batches.
 
-What is said to be slow is believed at once, what is said to be quick little by little (half of the cost at most, by one
-answer): of records that are quick in one place and slow in another the batches are rather too small than too large. An
-answer about few records, beside what a batch would have now, says little: that some of them took long moves the cost
-half of the way, as a factor, unless that alone was as long as a batch is to take; that they were quick, not at all.
-What took next to no time is never taken for slow.
+What is said to be slow is believed at once, what is said to be quick little by little (a quarter of the cost at least
+is left by one answer): of records that are quick in one place and slow in another the batches are rather too small than
+too large. An answer about few records, beside what a batch would have now, says little: that some of them took long
+moves the cost half of the way, as a factor, unless that alone was as long as a batch is to take; that they were quick,
+not at all. What took next to no time is never taken for slow.
 
 What does not work: the mean over all records (of a file that is quick at its beginning, batches stay large for long
 after it has become slow); the last answer alone (one quick record, a header that is rejected, makes the next batch a
@@ -27,11 +27,19 @@ from __future__ import annotations
 import math
 
 #: A batch of less work than this, in seconds, costs more than it brings.
-LEAST_S = 0.01
+LEAST_S = 0.02
 #: What took less, in seconds, says nothing about being slow: the price of a batch, a process that had to wait.
 NOISE_S = 0.005
+#: A record that takes as long, in seconds, is slow.
+SLOW_RECORD_S = 0.001
+#: What a batch takes besides its records, in seconds.
+PRICE_S = 0.0003
+#: So many times as many records as were worked off so far has a batch at most.
+GROWTH = 4
+#: No answer makes the cost of a record fall by more than this.
+_FALL = 4
 #: Into so many batches for each worker the last input in sight is cut.
-SHARES = 4
+SHARES = 2
 #: What the ledger calls what was shown at the end of the last run: as ``"0.02 10"``.
 LEARNT = "learnt"
 #: No record is taken for quicker than this.
@@ -51,7 +59,8 @@ class Sizing:
 
         sizing = Sizing(0.2)
         sizing.learn(records=1, seconds=0.05)
-        sizing.count(left=1000, workers=4, is_last=False)  # 2: more is not known to be as slow; later 4
+        sizing.learn(records=1, seconds=0.05)
+        sizing.count(left=1000, workers=4, is_last=False)  # 4
     """
 
     def __init__(self, batch_s: float) -> None:
@@ -67,7 +76,12 @@ class Sizing:
     @property
     def is_learning(self) -> bool:
         """Whether so little is known that it, and not the cost of a record, bounds the next batch."""
-        return self.is_on and (self.record_s is None or 2 * self._worked_off < self._batch_s / self.record_s)
+        return self.is_on and (
+            self.record_s is None or GROWTH * self._worked_off < self._batch_s / self.record_s)
+
+    def are_slow(self) -> bool:
+        """Whether a record takes so long that which worker has it matters; so it is, too, before anything is known."""
+        return self.record_s is None or self.record_s >= SLOW_RECORD_S
 
     def learn(self, records: int, seconds: float, is_certain: bool = False) -> None:
         """So many records were worked off in so many seconds, those of all stages together.
@@ -76,14 +90,14 @@ class Sizing:
         """
         if records <= 0:
             return
-        cost = max(_QUICKEST_S, seconds / records)
-        is_much = is_certain or 2 * records >= self.most()
+        cost = max(_QUICKEST_S, (seconds - PRICE_S) / records)
+        is_much = is_certain or _FALL * records >= self.most()
         self._worked_off += records
         if self.record_s is None:
             self.record_s = cost
         elif cost <= self.record_s:
             if is_much:
-                self.record_s = max(cost, self.record_s / 2)
+                self.record_s = max(cost, self.record_s / _FALL)
         elif seconds >= NOISE_S:
             self.record_s = cost if is_much or seconds >= self._batch_s else math.sqrt(cost * self.record_s)
 
@@ -93,7 +107,7 @@ class Sizing:
             return math.inf
         if self.record_s is None:
             return 1
-        return max(1, min(2 * self._worked_off, int(self._batch_s / self.record_s)))
+        return max(1, min(GROWTH * self._worked_off, int(self._batch_s / self.record_s)))
 
     def shown(self) -> tuple[float, int]:
         """For people: seconds of work in a record, 0 when not known; records in a batch at most, 0: as many as come."""

@@ -67,6 +67,12 @@ class Supply:
         self.reads = 0
         self._next = self._rest = None
 
+    def unread(self, is_gone: Callable[[int], bool]) -> None:
+        """What was read and not issued of a unit that is taken away is unread."""
+        held = self._next or self._rest
+        if held is not None and is_gone(held.unit):
+            self._next = self._rest = None
+
     def next(self, waiting: int, idle: int, workers: int, is_whole: bool = False) -> Chunk | None:
         """Return what is to be issued next, the same until it ``was_issued``; None: there is none now, or it is not
         time yet to cut it.

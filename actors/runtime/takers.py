@@ -18,11 +18,16 @@ class Takers:
     The next batch goes to who can take most; of those who can take much, to the one who was given one longest ago. So
     one that has just come gets its share, though others have granted many times as much.
 
-    Of slow batches those that are left when no more wait than there are workers go to workers that have nothing in
-    hand: a second one there would wait for the first, and soon another worker has nothing to do.
+    Of slow batches a worker has one more in hand than the one that it works on, whatever it has granted; and those that
+    are left when no more wait than there are workers go to workers that have nothing in hand: a second one there would
+    wait for the first, and soon another worker has nothing to do.
+
+    ``through_one``: what they do takes no time, but the pool behind them is slow. Then one of them is given all that it
+    takes: it knows who in that pool has something in hand from it, and not from another one.
     """
 
     def __init__(self) -> None:
+        self.through_one = False
         #: What each can take.
         self.free: dict[str, int] = {}
         self._held: set[str] = set()
@@ -66,7 +71,7 @@ class Takers:
     def next(self, waiting: int = 1) -> str | None:
         """Who gets the next batch, if anybody takes one; ``waiting``: so many wait, with that one."""
         worker = max(self._free(), key=self._need, default=None)
-        if worker is not None and self._in_hand.get(worker) and self._batch_s >= SLOW_S and waiting <= len(self.free):
+        if worker is not None and self._slow_ones(worker) >= (1 if waiting <= len(self.free) else 2):
             return None
         return worker
 
@@ -80,6 +85,10 @@ class Takers:
     def _free(self) -> Iterator[str]:
         return (worker for worker, free in self.free.items() if free > 0 and worker not in self._held)
 
-    def _need(self, worker: str) -> tuple[bool, int, int]:
-        is_idle = self._batch_s >= SLOW_S and not self._in_hand.get(worker)
-        return is_idle, min(self.free[worker], _MUCH), -self._given.get(worker, 0)
+    def _slow_ones(self, worker: str) -> int:
+        return self._in_hand.get(worker, 0) if self._batch_s >= SLOW_S else 0
+
+    def _need(self, worker: str) -> tuple[int, int, int]:
+        if self.through_one and self._batch_s < SLOW_S:
+            return 0, 0, self._given.get(worker, 0)
+        return -self._slow_ones(worker), min(self.free[worker], _MUCH), -self._given.get(worker, 0)

@@ -8,7 +8,7 @@ A parser has the raw records and the application, so it can show what every stag
 or not. A line is cut out of the payload at a random place (of a batch of records any is taken) and goes through the
 same pure functions, lifted as always: an exception is the reject that it would be. What was rejected for good is taken
 from the dead letters of the batch, each, when parsers check; a record that is one in a million would hardly be among
-the samples.
+the samples. Of a record that several things are made of one is shown, which is as random as the record.
 
 Guarantees: nothing is sent that could wait, so a reader that has stopped loses records, not the run its time; a worker
 shows at most ``_PER_S`` records a second; a tap that is not renewed ends; no exception gets out of here. A worker that
@@ -32,9 +32,10 @@ from typing import Any
 import msgspec
 
 from actors.runtime.errors import Finish, Reject
-from actors.runtime.framing import RECORDS, Record, records_in, unwrap
+from actors.runtime.framing import RECORDS, Record, record_of, records_in
 from actors.runtime.lift import Lifted, OfRecords, bind, bind_partials, lift, lift_parse
 from actors.runtime.messages import Batch, Tap
+from actors.runtime.outputs import NO_RESULT, Many, named, refusal
 from actors.runtime.pipeline import Pipeline, route_of
 from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import whole
@@ -75,6 +76,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         reject: stage, reason and detail of a record that goes to the dead letters.
         is_letter: it is a dead letter of a batch, no sample.
         has_letters: the worker shows dead letters for themselves.
+        output: which of the things that are made of the record is shown, as in a dead letter; empty: it is all.
     """
 
     actor: str
@@ -94,6 +96,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reject: tuple[str, str, str] | None = None
     is_letter: bool = False
     has_letters: bool = False
+    output: str = ""
 
 
 class _Ended(Exception):
@@ -146,9 +149,7 @@ class Inspector:
             return
         letters: list[DeadLetter] = self._letters.unpack(payload) or []
         for letter in random.sample(letters, min(count, len(letters))):
-            record = Record(letter.offset, letter.raw)
-            if letter.envelope:
-                record = unwrap(letter.envelope, letter.raw, letter.offset, letter.line)
+            record = record_of(letter) or Record(letter.offset, letter.raw)
             yield Shown(actor=actor, source=letter.source, **_beginning(record), reject=_told(letter.stage, letter),
                         is_letter=True, has_letters=True)
 
@@ -156,16 +157,22 @@ class Inspector:
         """What becomes of what ``parse`` is given, as fields of ``Shown``."""
         fields: dict[str, Any] = {}
         try:
-            value = _next(self._parse, given, "parser", "no record")
+            (parsed,) = self._parse([given])
+            value, number = _one_of(parsed)
+            value = _next(lambda _: [value], given, "parser", "no record", "parse")
+            if number:
+                fields["output"] = number
             fields["parsed"] = plain(value)
             if self._check is not None:
-                value = _next(self._check, value, "checker", "filtered")
+                value = _next(self._check, value, "checker", "filtered", "check")
             fields["checked"] = plain(value)
             places, late = self._places(batch, value)
             folded = self._folded(batch, value, places)
-            fields["sink"], item = self._item(value, late)
+            fields["sink"], item, is_one_of = self._item(value, late)
             if fields["sink"]:
                 fields["item"] = plain(item)
+            if is_one_of:
+                fields["output"] = named(number, fields["sink"])
             fields["folded"] = folded
         except _Ended as end:
             fields["outcome"], fields["reject"] = end.outcome, end.reject
@@ -192,16 +199,18 @@ class Inspector:
         return [(start, end, plain(whose), plain(key), plain(numbers))
                 for start, end, whose in windows for key, numbers in found.items()][:_FOLDED]
 
-    def _item(self, value: Any, late: Reject | None) -> tuple[str, Any]:
-        (name,) = self._route([value])
-        if name is None and late is None:
-            return "", None
-        name = _next(lambda _: [late if name is None else name], value, "checker", "")
+    def _item(self, value: Any, late: Reject | None) -> tuple[str, Any, bool]:
+        """One of the sinks that a value goes to, its item there, and whether there are others."""
+        (names,) = self._route([value])
+        if names in (None, ()) and late is None:
+            return "", None, False
+        names = _next(lambda _: [late if names in (None, ()) else names], value, "checker", "", "route")
         item = _next(self._encode, value, "checker", "")
+        name = random.choice(names) if isinstance(names, tuple) else names
         if not isinstance(name, str) or name not in self._sinks:
             raise _Ended("", ("checker", "route", f"no sink is called {name!r}"))
         _next(lift(lambda each: self._sinks[name].pack([each]), "encode"), item, "checker", "")
-        return name, item
+        return name, item, name != names and len(names) > 1
 
     def _shown(self, actor: str, batch: Batch, record: Record, fields: dict[str, Any]) -> Shown:
         return Shown(actor=actor, source=batch.source, **_beginning(record), has_letters=self._letters is not None,
@@ -328,9 +337,24 @@ def plain(value: Any) -> Any:
     return text if len(text) <= _VALUE_BYTES else f"{text[:_VALUE_BYTES]}..."
 
 
-def _next(function: Lifted, value: Any, stage: str, nothing: str) -> Any:
-    """What a function makes of one value, unless the record ends here; ``nothing``: what it means to be None."""
+def _one_of(parsed: Any) -> tuple[Any, str]:
+    """One of several values, any, and its number; of one value that, and no number."""
+    if not isinstance(parsed, Many):
+        return parsed, ""
+    if not parsed.values:
+        raise _Ended("filtered")
+    number = random.randrange(len(parsed.values))
+    return parsed.values[number], str(number)
+
+
+def _next(function: Lifted, value: Any, stage: str, nothing: str, name: str = "") -> Any:
+    """What a function makes of one value, unless the record ends here; ``nothing``: what it means to be None.
+
+    ``name``: of a function that may return something that is no value.
+    """
     (result,) = function([value])
+    if name and isinstance(result, NO_RESULT):
+        result = refusal(name, result)
     if isinstance(result, Reject):
         raise _Ended("", _told(stage, result))
     if isinstance(result, Finish):

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from actors.runtime.messages import Batch, BatchId, Counts, Span, merge
-from actors.runtime.origin import NOTHING_LATE, Origin
+from actors.runtime.open_batch import NOTHING_LATE
+from actors.runtime.origin import Origin
 from actors.runtime.poison import Blame
 from actors.runtime.tracing import Fact, Tracer
 from actors.runtime.tracing import Span as TraceSpan
@@ -74,7 +75,8 @@ class TracedOrigin(Origin):
         self._pieces: dict[_Place, _Piece] = {}
 
     def issue(
-        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE  # noqa: B008
+        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE,  # noqa: B008
+        may_cut: bool = False,
     ) -> None:
         """Open a batch; its trace begins, if it is sampled."""
         root = self._tracer.begin(
@@ -82,7 +84,7 @@ class TracedOrigin(Origin):
             bytes=len(chunk.data), fault=chunk.fault)
         if root is not None:
             self._pieces[_place(chunk)] = _Piece(_Trace(root), root)
-        super().issue(partition, chunk, blame, late)
+        super().issue(partition, chunk, blame, late, may_cut)
 
     def assign(self) -> Iterator[tuple[str, Batch, bytes]]:
         """Yield what to send; the headers of traced batches name their spans."""
@@ -134,6 +136,15 @@ class TracedOrigin(Origin):
         """An ordered consumer has a new generation: what is under way is delivered again."""
         self._all_fell("an ordered consumer has died")
         super().new_epoch()
+
+    def void(self, name: str) -> list[Chunk]:
+        """Another run goes on with a partition."""
+        before = super().void(name)
+        for chunk in before if self._pieces else ():
+            if (piece := self._pieces.get(_place(chunk))) is not None:
+                piece.worker = ""
+                piece.span.event("handed_over")
+        return before
 
     def replace(self, key: BatchId, instead: list[tuple[Chunk, Blame]]) -> None:
         """Somebody died with a batch: it is suspect, split, or given up."""

@@ -146,7 +146,7 @@ class Tree:
         """A sink cannot be used (``problem``), or works again (empty)."""
         child = self._by_address(address)
         if child is not None:
-            max_s = self._policy.limits.max_outage_s
+            max_s = self._policy.limits.longest_outage_s()
             if child.ready_since is None and not child.stopping:  # what it opens is waited for, for no longer than that
                 child.deadline = None if problem else now + self._policy.restart.ready_s
             yield from map(Emit, self._outages.heard(child.name, problem, seconds, max_s, now))
@@ -255,7 +255,7 @@ class Tree:
         times = [t for child in self._children.values() for t in (child.due, child.term_at, child.deadline)
                  if t is not None]
         if self.mode is not Mode.STOPPING:
-            times += self._outages.ends(self._policy.limits.max_outage_s)
+            times += self._outages.ends(self._policy.limits.longest_outage_s())
             if self._drain_deadline is not None:
                 times.append(self._drain_deadline)
         return min(times, default=None)
@@ -264,7 +264,7 @@ class Tree:
         """Why the run has to stop now, or nothing."""
         if self._drain_deadline is not None and self._drain_deadline <= now:
             return f"{self.reason}; not all was finished in {self._policy.limits.drain_s:g} s"
-        return self._outages.overdue(self._policy.limits.max_outage_s, now)
+        return self._outages.overdue(self._policy.limits.longest_outage_s(), now)
 
     def _by_address(self, address: str) -> Child | None:
         """The living child of this address; what an old generation says is void."""

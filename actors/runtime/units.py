@@ -11,6 +11,8 @@ import msgspec
 from actors.runtime.database import open_for_reading
 from actors.runtime.values import Unit
 
+ANY_RUN = "*"
+
 #: The file of the ledger, in the state directory.
 LEDGER = "positions.db"
 STEPS = ("""
@@ -50,7 +52,7 @@ ON CONFLICT DO UPDATE SET "end"=excluded."end", marks=excluded.marks, reason=exc
 """
 
 #: The number of the next unit, and the positions behind all of a run's partition that was read, and that was issued.
-LAST_USED = """
+_LAST_USED = """
 SELECT (SELECT coalesce(max(id), 0) + 1 FROM units),
     (SELECT coalesce(max(coalesce("end", low)), 0) FROM units WHERE partition=:run),
     (SELECT coalesce(max(issued."end"), 0) FROM issued JOIN units ON units.id=unit WHERE partition=:run)
@@ -62,6 +64,12 @@ def unit_of(row: tuple[object, ...]) -> Unit:
     values = dict(zip(Unit.__struct_fields__, row, strict=True))
     values["counts"] = msgspec.json.decode(str(values["counts"]))
     return Unit(**values)  # type: ignore[arg-type]
+
+
+def last_used(connection: sqlite3.Connection, run: str) -> tuple[int, int]:
+    """The number of the next unit, and the position behind all of a run's own partition that anybody has seen."""
+    number, ended, issued = connection.execute(_LAST_USED, {"run": run}).fetchone()
+    return number, max(ended, issued)
 
 
 def row_of(run: str, partition: str, unit: Unit) -> tuple[object, ...]:
@@ -87,3 +95,28 @@ def columns_in(connection: sqlite3.Connection) -> str:
     """``COLUMNS``, also of a ledger of an older version, which nobody has brought forward yet."""
     known = {name for _, name, *_ in connection.execute("PRAGMA table_info(units)")}
     return ", ".join(name if name.strip('"') in known else "''" for name in COLUMNS.split(", "))
+
+
+def read_units(path: Path, run: str | None = None) -> list[Unit]:
+    """Return the units touched by a run (by default the last one; or by any), in the order of input.
+
+    Raises:
+        sqlite3.Error: there is no ledger at this path, or one of another version (then it is a ConfigError, too).
+    """
+    connection = open_for_reading(path, STEPS, oldest=1)
+    try:
+        if run is None:
+            row = connection.execute(
+                "SELECT run FROM units WHERE run NOT LIKE 'retry-%' ORDER BY id DESC LIMIT 1").fetchone()
+            if row is None:
+                return []
+            (run,) = row
+        rows = connection.execute(
+            f"SELECT {columns_in(connection)} FROM units WHERE run=? OR ?='{ANY_RUN}' ORDER BY id", (run, run))
+        return [unit_of(row) for row in rows.fetchall()]
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return []
+        raise
+    finally:
+        connection.close()

@@ -9,6 +9,14 @@ import msgspec
 
 #: The fault of a chunk whose bytes were there, and are gone before they were read.
 FILE_LOST = "file_lost"
+#: The fault of a chunk that stands for records that its source had, and has no more: retention or compaction took them.
+SOURCE_LOST = "source_lost"
+#: The fault of a chunk that stands for records that are there, and are not what was written: a checksum says so.
+SOURCE_DAMAGED = "source_damaged"
+#: Faults for which a unit that goes on is not whole.
+MISSED = (SOURCE_LOST, SOURCE_DAMAGED)
+#: The status of a unit that another run goes on with.
+HANDED_OVER = "handed_over"
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -179,7 +187,8 @@ class Unit(msgspec.Struct):
         end: position after its last byte, once it was read to the end, else None.
         status: ``reading``; ``loaded`` (all durable, within the budget, to be put away); ``done`` (put away);
             ``failed`` (all durable, over the error budget); ``settled`` (failed, and its letters were retried or
-            purged since); ``replaced`` (loaded again since); ``broken`` (could not be read).
+            purged since); ``replaced`` (loaded again since); ``handed_over`` (another run goes on with it); ``broken``
+            (could not be read).
         counts: outcomes so far, by name.
         problem: for a broken unit, or one with a fault: what happened.
         damage: why it is not whole (a packed file that is cut short, or damaged): it fails, whatever its error rate.
@@ -207,3 +216,23 @@ class Unit(msgspec.Struct):
     note: str = ""
     prefix: str = ""
     content: str = ""
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    """Units that are taken away from a run, because others are to have them, or have them already.
+
+    Attributes:
+        units: as ``begin`` or ``known`` of the ledger gave them; each is a partition of its own.
+        until: monotonic seconds up to which what is open of them is waited for. They are released when all of it is
+            closed, and then at the latest: say a time well before whoever gives them out runs out of patience.
+        is_lost: they are somebody else's already: nothing is waited for, and nothing more of them is committed.
+
+    Example::
+
+        def on_revoke(units: list[Unit], now: float) -> Revoked:
+            return Revoked(units=tuple(units), until=now + 30.0)  # the broker waits for a minute
+    """
+
+    units: tuple[Unit, ...]
+    until: float = 0.0
+    is_lost: bool = False

@@ -98,6 +98,7 @@ class Passage:
 
     Attributes:
         is_probe: nobody knows yet what windows are counted from: the batch is looked at for its times only.
+        partly_late: records that are too late for some of their windows, and were put into the others.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -105,6 +106,7 @@ class Passage:
         self.is_probe = batch.anchor is None
         self.late = dict(batch.late)
         self.newest: int | None = None
+        self.partly_late = 0
         self._first: int | None = None
         self._least = 0
 
@@ -235,6 +237,7 @@ class Placer:
         if not result:
             return Reject("late", f"its time is {iso(at)}, its window ended at {iso(wanted[0][1])} and was closed when "
                           f"the watermark reached {iso(bound)}")
+        passage.partly_late += len(result) < len(wanted)
         return tuple(result)
 
 

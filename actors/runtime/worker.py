@@ -69,7 +69,9 @@ class Made(msgspec.Struct, frozen=True):
     ``counts`` is what the worker itself adds to the acknowledgement (``read``, ``filtered``, ``folded``); ``newest`` is
     the largest event time in the batch. ``again``: nothing can be made of it before it is known what windows are
     counted from; these are its event times (``NO_TIMES`` if it has none). ``records``: how many there are, where the
-    next pool is to count them. ``too_long``: nothing was made of it, for it takes too long; see ``Again``.
+    next pool is to count them. ``too_long``: nothing was made of it, for it takes too long; see ``Again``. ``dead``:
+    positions of records that are rejected, and of which something goes to a sink all the same, so that nobody counts
+    them once more.
     """
 
     counts: Counts
@@ -79,6 +81,7 @@ class Made(msgspec.Struct, frozen=True):
     again: Span | None = None
     records: int = 0
     too_long: tuple[int, float] | None = None
+    dead: Sequence[int] = ()
 
 
 class WorkedOff:
@@ -283,7 +286,7 @@ class PoolWorker:
             self._post.send(producer, Failed(*batch.id, batch.epoch, f"{missing[0]} is not there"))
         else:
             addresses = [members[part.destination].address for part in made.parts]
-            self._relay.sent(producer, batch.id, batch.epoch, addresses, made.counts)
+            self._relay.sent(producer, batch.id, batch.epoch, addresses, made.counts, made.dead)
             for address, part in zip(addresses, made.parts, strict=True):
                 header = Part(*batch.id, batch.epoch, batch.low, part.count, part.claims, batch.source, batch.unit,
                               batch.roll, batch.active, made.newest, batch.trace)

@@ -288,7 +288,7 @@ class LetterStore(Sink):
         self._decoder = msgspec.msgpack.Decoder(list[DeadLetter])
         self._connection: sqlite3.Connection | None = None
         if path.exists():
-            _refuse_newer(path)
+            _bring_forward(path)
 
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Store all letters in one transaction."""
@@ -322,12 +322,13 @@ class LetterStore(Sink):
              x.offset, x.line, 0, x.envelope, x.raw) for x in letters])
 
 
-def _refuse_newer(path: Path) -> None:
-    """Say at once what the first letter would come to; any other problem may have gone by then."""
+def _bring_forward(path: Path) -> None:
+    """Say at once that a newer version has made a store, for the first letter may be long in coming; bring an older one
+    forward, for who only looks at it cannot. Any other problem may have gone by then."""
     try:
         with closing(sqlite3.connect(path, timeout=0.5)) as connection:
             (found,) = connection.execute("PRAGMA user_version").fetchone()
-        if found > len(STEPS):
+        if found and found != len(STEPS):
             open_database(path, STEPS).close()
     except sqlite3.Error:
         return

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
 
+from actors.runtime.following import Follower
 from actors.sinks.lines import Lines
+from actors.sinks.lines_read import LinesFollower
 
 _encoder = msgspec.json.Encoder()
 
@@ -29,6 +32,10 @@ class Jsonl(Lines, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def pack(self, items: Sequence[Any]) -> bytes:
         """Return each item as a line of JSON: plain data, or a ``msgspec`` struct; any other is rejected, alone."""
         return _encoder.encode_lines(items)
+
+    def follow(self, name: str, state: Path, most: int) -> Follower:
+        """Read back the values, as plain data."""
+        return LinesFollower(self.place(name, state), most, lambda lines: [msgspec.json.decode(line) for line in lines])
 
 
 OPTIONS = Jsonl

@@ -18,7 +18,6 @@ themselves (they are the user's, and a half-written last line has none).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import os
 import sys
@@ -28,13 +27,21 @@ from typing import ClassVar
 
 import msgspec
 
-from actors.runtime.disk import make_folder, sync_folder, write_all
+from actors.runtime.disk import make_folder, write_all
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
+from actors.runtime.following import Follower
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
-
-#: Most partitions in a manifest, which is written with every group: some 400 KB then.
-MAX_PARTITIONS = 8192
+from actors.sinks.lines_manifest import (
+    Manifest,
+    lock,
+    manifest_path,
+    news_of,
+    read_manifest,
+    unfinished_path,
+    write_manifest,
+)
+from actors.sinks.lines_read import LinesFollower
 
 
 class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,7 +79,7 @@ class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def open(self, name: str, state: Path) -> Sink:
         """Open the file, made when it is missing, and cut off what a kill left behind its committed length."""
-        return _File(self.place(name, state), self.sync)
+        return LinesFile(self.place(name, state), self.sync)
 
     def clear(self, name: str, state: Path) -> bool:
         """Remove the file and its manifest; what was in the file before its first line of ours stays.
@@ -83,15 +90,19 @@ class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Raises:
             ConfigError: somebody writes to it; or it cannot be renamed.
         """
-        _clear(self.place(name, state))
+        clear_lines(self.place(name, state))
         return True
 
     def positions(self, name: str, state: Path) -> dict[str, int]:
         """What the manifest says; nothing when there is none."""
         try:
-            return _read_manifest(self.place(name, state)).applied
+            return read_manifest(self.place(name, state)).applied
         except (OSError, ConfigError):
             return {}
+
+    def follow(self, name: str, state: Path, most: int) -> Follower:
+        """Read back the lines, each as it was given, as bytes."""
+        return LinesFollower(self.place(name, state), most, list)
 
     def place(self, name: str, state: Path) -> Path:
         """Where the file is."""
@@ -106,41 +117,23 @@ class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 OPTIONS = Lines
 
 
-class Manifest(msgspec.Struct):
-    """What counts: ``length`` bytes of the file, with ``applied`` position of each partition, the last written to last.
-
-    ``before``: how many of the bytes were there before there was a manifest.
-    """
-
-    length: int = 0
-    applied: dict[str, int] = {}
-    before: int = 0
-
-
-def manifest_path(path: Path) -> Path:
-    """Where the manifest of a file is."""
-    return path.with_name(f"{path.name}.manifest")
-
-
-def _unfinished_path(path: Path) -> Path:
-    """Where the next manifest of a file is written."""
-    return path.with_name(f"{path.name}.manifest.new")
-
-
-class _File(Sink):
+class LinesFile(Sink):
     """The opened file.
 
     Args:
         path: the file.
         sync: wait for the disk.
+        head: what the file begins with, whole lines; written before anything else.
 
     Raises:
-        ConfigError: it is not the file that the manifest is about, or somebody else writes to it.
+        ConfigError: it is not the file that the manifest is about, it begins with something else, or somebody else
+            writes to it.
     """
 
-    def __init__(self, path: Path, sync: bool) -> None:
+    def __init__(self, path: Path, sync: bool, head: bytes = b"") -> None:
         self._path = path
         self._sync = sync
+        self._head = head
         self._descriptor: int | None = None
         self._manifest = Manifest()
         with contextlib.suppress(Retryable):  # `write` says what is wrong, and tries again
@@ -149,28 +142,16 @@ class _File(Sink):
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Append the lines of all batches that are not in the file yet."""
         descriptor = self._opened()
-        applied = dict(self._manifest.applied)
-        news: list[bytes | memoryview] = []
-        for payload in payloads:
-            if payload.end > applied.get(payload.partition, -1):
-                news.append(payload.data)
-                applied.pop(payload.partition, None)
-                applied[payload.partition] = payload.end
+        news, applied = news_of(payloads, self._manifest.applied)
         if not news:
             return []
-        for partition in list(itertools.islice(applied, max(0, len(applied) - MAX_PARTITIONS))):
-            del applied[partition]
         before = self._manifest
-        manifest = Manifest(before.length + sum(map(len, news)), applied, before.before)
+        lines = [payload.data for payload in news]
         try:
-            write_all(descriptor, news, before.length)
-            if self._sync:
-                os.fdatasync(descriptor)
-            self._commit(manifest)
+            self._append(descriptor, lines, Manifest(before.length + sum(map(len, lines)), applied, before.before))
         except OSError as error:
             self.close()
             raise Retryable(f"{self._path}: {plain_reason(error)}") from error
-        self._manifest = manifest
         return []
 
     def close(self) -> None:
@@ -199,55 +180,72 @@ class _File(Sink):
         return descriptor
 
     def _take(self, descriptor: int) -> None:
-        _lock(self._path, descriptor)
+        lock(self._path, descriptor)
         where = manifest_path(self._path)
         try:
-            self._manifest = _read_manifest(self._path)
+            self._manifest = read_manifest(self._path)
         except FileNotFoundError:
             size = os.fstat(descriptor).st_size
             self._manifest = Manifest(size, before=size)  # what was there before us stays
-            self._commit(self._manifest)  # now, or the first write that is cut short would seem to have been there
+            # now, or the first write that is cut short would seem to have been there
+            write_manifest(self._path, self._manifest, self._sync)
         size = os.fstat(descriptor).st_size
         if size < self._manifest.length:
             raise ConfigError(
                 f"{self._path}: expected at least {self._manifest.length} bytes, as {where.name} says, got {size}: it "
                 f"was cut or replaced; put it back, or remove {where.name} to go on with what is there")
         os.ftruncate(descriptor, self._manifest.length)
+        self._begin(descriptor)
 
-    def _commit(self, manifest: Manifest) -> None:
-        where, unfinished = manifest_path(self._path), _unfinished_path(self._path)
-        with unfinished.open("wb") as file:
-            file.write(msgspec.json.encode(manifest))
-            file.flush()
-            if self._sync:
-                os.fdatasync(file.fileno())
-        unfinished.replace(where)
+    def _begin(self, descriptor: int) -> None:
+        """Have the file begin as it is to begin, and go on with a line of its own."""
+        length = self._manifest.length
+        first = os.pread(descriptor, len(self._head), 0)
+        if not length:
+            missing = self._head
+        elif first != self._head:
+            raise ConfigError(
+                f"{self._path}: expected it to begin with {self._head.decode()!r}, got "
+                f"{first.decode(errors='replace')!r}: give another path, begin anew (--fresh), or let the columns be "
+                "what they were")
+        else:
+            missing = b"" if os.pread(descriptor, 1, length - 1) == b"\n" else b"\n"
+        if missing:
+            manifest = msgspec.structs.replace(self._manifest, length=length + len(missing))
+            self._append(descriptor, [missing], manifest)
+
+    def _append(self, descriptor: int, lines: Sequence[bytes | memoryview], manifest: Manifest) -> None:
+        """Append, and have it count."""
+        write_all(descriptor, lines, self._manifest.length)
         if self._sync:
-            sync_folder(where.parent)
+            os.fdatasync(descriptor)
+        write_manifest(self._path, manifest, self._sync)
+        self._manifest = manifest
 
 
-def _clear(path: Path) -> None:
+def clear_lines(path: Path) -> None:
+    """Remove a file of lines and its manifest: see ``Lines.clear``."""
     where = manifest_path(path)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         where.unlink(missing_ok=True)
-        _unfinished_path(path).unlink(missing_ok=True)
+        unfinished_path(path).unlink(missing_ok=True)
         return
     except OSError as error:
         raise ConfigError(f"{path}: {plain_reason(error)}: expected a file of lines to empty") from error
     try:
-        _lock(path, descriptor)
+        lock(path, descriptor)
         if not where.exists():
             if os.fstat(descriptor).st_size:
                 _put_aside(path)
             return
-        before = _read_manifest(path).before
+        before = read_manifest(path).before
         if before:
             os.ftruncate(descriptor, before)
         else:
             path.unlink()
-        _unfinished_path(path).unlink(missing_ok=True)
+        unfinished_path(path).unlink(missing_ok=True)
         where.unlink()
     finally:
         os.close(descriptor)
@@ -269,25 +267,3 @@ def _put_aside(path: Path) -> None:
         print(f"{path}: not known to be written by Thresher (there is no {manifest_path(path).name}): kept as "
               f"{aside.name}", file=sys.stderr, flush=True)
         return
-
-
-def _lock(path: Path, descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ConfigError(f"{path}: another process writes to it: give another path") from error
-
-
-def _read_manifest(path: Path) -> Manifest:
-    """Return the manifest of a file.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ConfigError: it is none.
-    """
-    where = manifest_path(path)
-    try:
-        return msgspec.json.decode(where.read_bytes(), type=Manifest)
-    except msgspec.MsgspecError as error:
-        raise ConfigError(f"{where}: not a manifest ({error}): remove it if {path.name} is to be gone on "
-                          "with as it is") from error

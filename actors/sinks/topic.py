@@ -11,9 +11,11 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
+from actors.runtime.following import Follower
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
 from actors.topics.blocks import Message, pack_items
+from actors.topics.following import TopicFollower
 from actors.topics.lock import Holder, described, holder_of
 from actors.topics.manifest import read_manifest
 from actors.topics.places import topic_folder
@@ -112,6 +114,10 @@ class Topic(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return read_manifest(self.place(name, state)).applied
         except (OSError, ConfigError):
             return {}
+
+    def follow(self, name: str, state: Path, most: int) -> Follower:
+        """Read back the messages, each as a ``Record``."""
+        return TopicFollower(self.place(name, state), most)
 
     def clear(self, name: str, state: Path) -> bool:
         """Let all messages go; offsets go on, so that a reader that follows takes what is new for new.

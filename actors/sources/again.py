@@ -148,8 +148,9 @@ def _is_no_news(given: GivenAgain, unit: Unit, renames: bool) -> bool:
 
 
 def _has_stored(unit: Unit) -> bool:
-    """Whether anything of a load is there, besides letters."""
-    return unit.low > unit.base and any(unit.counts.get(name, 0) for name in ("written", "folded"))
+    """Whether anything of a load is there, besides letters; of a record that several things were made of it may be."""
+    return unit.low > unit.base and any(
+        number for name, number in unit.counts.items() if name.partition(".")[0] in ("written", "folded", "made"))
 
 
 def _loaded(earlier: list[Unit], same: list[Unit]) -> Decision:

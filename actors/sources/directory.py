@@ -28,6 +28,7 @@ to look).
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -38,21 +39,22 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.ports import Source, UnitLedger
 from actors.runtime.values import FILE_LOST, Chunk, Unit
 from actors.sources import inflate
 from actors.sources.files import Files
+from actors.sources.framings.options import FramedOptions
 from actors.sources.listing import Listing
 from actors.sources.lookout import Lookout
 from actors.sources.packed import Packed
 from actors.sources.streams import is_damage
-from actors.sources.tail import Changed, Limits, Tail
+from actors.sources.tail import Changed, Tail
 
 #: Paths that ``describe`` names before it only counts.
 _NAMED = 3
 
 
-class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Directory(FramedOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Read files as they are written: those that are in directories, and those that come.
 
     Names that begin with a dot are never read. A file is read once, whatever number of names it has.
@@ -62,9 +64,9 @@ class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=
         pattern: which names in a directory.
         follow: False: read what is there to its end, and end.
         recursive: also what is in directories in directories.
-        max_line_bytes: longest line, its newline included; a longer one is one dead letter, without its bytes.
         idle_timeout_s: a file that has been silent for so long is not waited for by the watermark; one that was
-            renamed or deleted has ended then; a compressed one is complete then.
+            renamed or deleted has ended then; a compressed one is complete then; with ``framing = "multiline"`` the
+            last record is whole then, and what follows is a record of its own.
         damaged: what becomes of a packed file that is cut short or damaged, when all that can be read of it is loaded:
             ``fail``: the exit code is 4, however few records are missing; given again whole, it goes on behind what
             was read. ``accept``: it is judged by its error rate, as any other.
@@ -88,7 +90,6 @@ class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=
     pattern: str = "*"
     follow: bool = True
     recursive: bool = False
-    max_line_bytes: Annotated[int, Meta(ge=1)] = 16 * 1024 * 1024
     idle_timeout_s: Annotated[float, Meta(ge=0)] = 60.0
     poll_s: Annotated[float, Meta(ge=0)] = 1.0
     damaged: Literal["fail", "accept"] = "fail"
@@ -134,13 +135,12 @@ class Directory(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=
         """Say where this reads: ``paths logs, followed``."""
         more = f" and {len(self.paths) - _NAMED} more" if len(self.paths) > _NAMED else ""
         named = f"paths {', '.join(self.paths[:_NAMED])}{more}" if self.paths else "no paths"
-        return f"{named}{', followed' if self.follow else ''}"
+        return f"{named}{', followed' if self.follow else ''}{self.framed_as()}"
 
     def sample(self) -> Files:
         """The files that are there now, as a source that gives the same again and again; perhaps none."""
         found = Listing(self.paths, self.pattern, self.recursive).files.values()
-        return Files(paths=[seen.paths[0] for seen in found], rename="none", max_line_bytes=self.max_line_bytes,
-                     damaged=self.damaged)
+        return Files(paths=[seen.paths[0] for seen in found], rename="none", damaged=self.damaged, **self.framing_set())
 
 
 OPTIONS = Directory
@@ -164,8 +164,11 @@ class DirectorySource(Source):
         self._options = options
         self._ledger = ledger
         self._clock = clock
-        self._lookout = Lookout(options, ledger, Limits(batch_bytes, options.max_line_bytes))
-        self._packed = Packed(ledger, Limits(batch_bytes, options.max_line_bytes))
+        limits = options.limits(batch_bytes)
+        self._lookout = Lookout(options, ledger, limits)
+        self._packed = Packed(ledger, limits)
+        self._waiting: dict[int, Tail] = {}  # hold a record back that would be whole if nothing more came
+        self._waiting_until = math.inf
         self.wake = self._lookout.wake
         self._turns: deque[Tail] = deque()
         self._active: tuple[int, ...] = ()
@@ -174,7 +177,10 @@ class DirectorySource(Source):
     def read(self) -> Chunk | None:
         """Return the next chunk, of the file whose turn it is; None: no file has a whole line more."""
         while not self.exhausted:
-            self._take_turns(self._lookout.look_if_due(self._clock()))
+            now = self._clock()
+            self._take_turns(self._lookout.look_if_due(now))
+            if now >= self._waiting_until:
+                self._take_turns(self._idle(now))
             while self._turns:
                 tail = self._turns.popleft()
                 tail.queued = False
@@ -200,6 +206,7 @@ class DirectorySource(Source):
             if tail.packed:
                 chunk, is_over = self._packed.cut(tail, self._lookout.file_of)
             else:
+                tail.idle = tail.idle and tail.touched <= self._clock() - self._options.idle_timeout_s
                 file, has_ended = self._lookout.file_of(tail), tail.ending or not self._options.follow
                 chunk = tail.cut(None if file is None else file.fileno(), has_ended)
                 is_over = has_ended and chunk is None
@@ -219,8 +226,22 @@ class DirectorySource(Source):
             self._lookout.end(tail)
         elif chunk is not None:
             self._take_turns([tail])
+        elif tail.waits and not tail.idle:
+            self._waiting[tail.unit.id] = tail
+            self._waiting_until = min(self._waiting_until, tail.touched + self._options.idle_timeout_s)
         self._lookout.has_news |= chunk is None
         return chunk
+
+    def _idle(self, now: float) -> list[Tail]:
+        """Units that hold a record back, and have been silent for so long that it is whole."""
+        since = now - self._options.idle_timeout_s
+        silent = [tail for tail in self._waiting.values() if tail.touched <= since]
+        for tail in silent:
+            del self._waiting[tail.unit.id]
+            tail.idle = True
+        self._waiting_until = min((tail.touched for tail in self._waiting.values()), default=math.inf)
+        self._waiting_until += self._options.idle_timeout_s
+        return silent
 
     def finished(self, unit: Unit) -> None:
         """Nothing to put away: the ledger knows what was read."""

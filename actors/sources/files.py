@@ -26,18 +26,17 @@ from collections import deque
 from contextlib import ExitStack, suppress
 from io import FileIO
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple
-
-from msgspec import Meta
+from typing import ClassVar, Literal, NamedTuple
 
 from actors.runtime.disk import may_pass, sync_folder
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.given_again_port import GivenAgain
-from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.ports import Source, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
 from actors.sources.again import Decision, all_refused, content_of, decide, keep_content, spellings, wants_content
-from actors.sources.cutter import Cutter
+from actors.sources.framings.cutter import AnyCutter, cutter_for
+from actors.sources.framings.options import FramedOptions
 from actors.sources.inflate import Identity
 from actors.sources.matching import dotted, matching_files
 from actors.sources.streams import ByteStream
@@ -47,7 +46,7 @@ from actors.sources.wholeness import goes_on, not_all_read, read_before, tell_da
 _NAMED = 3
 
 
-class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Files(FramedOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Read files, plain or packed (gzip, xz, bzip2, zstd), in the order of their names.
 
     Names that begin with a dot are never matched: those files are finished.
@@ -56,7 +55,6 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         pattern: which files, e.g. ``data/appsinstalled/*.tsv.gz``; ``**`` stands for any number of folders.
         paths: more files or patterns. A file that is named here and does not exist is reported.
         rename: what becomes of a finished file: ``dot`` puts a dot before its name, ``none`` leaves it.
-        max_line_bytes: longest line, its newline included; a longer one is one dead letter, without its bytes.
         damaged: what becomes of a packed file that is cut short or damaged, when all that can be read of it is loaded:
             ``fail``: it keeps its name and the exit code is 4, however few records are missing; given again whole
             under its name, it goes on behind what was read. ``accept``: it is put away, if its error rate allows.
@@ -77,7 +75,6 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     pattern: str = ""
     paths: list[str] = []
     rename: Literal["dot", "none"] = "dot"
-    max_line_bytes: Annotated[int, Meta(ge=1)] = 16 * 1024 * 1024
     damaged: Literal["fail", "accept"] = "fail"
     again: Literal["", "load", "skip"] = ""
 
@@ -118,7 +115,7 @@ class Files(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Say where this reads: ``files data/*.tsv.gz``."""
         names = [name for name in (self.pattern, *self.paths) if name]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        return f"files {', '.join(names[:_NAMED])}{more}"
+        return f"files {', '.join(names[:_NAMED])}{more}{self.framed_as()}"
 
 
 OPTIONS = Files
@@ -131,7 +128,7 @@ class _Reading(NamedTuple):
     file: FileIO
     unit: Unit
     stream: ByteStream
-    cutter: Cutter
+    cutter: AnyCutter
 
 
 class FilesSource(Source):
@@ -146,7 +143,7 @@ class FilesSource(Source):
     def __init__(self, options: Files, ledger: UnitLedger, batch_bytes: int) -> None:
         self._options = options
         self._ledger = ledger
-        self._batch_bytes = batch_bytes
+        self._limits = options.limits(batch_bytes)
         self._queue = deque((path, _size(path)) for path in matching_files(options.pattern, options.paths))
         self._total = sum(size for _, size in self._queue)
         self._passed = 0
@@ -180,7 +177,7 @@ class FilesSource(Source):
                         self.exhausted = True
                         return None
                 if chunk is not None and chunk.fault:
-                    tell_damage(self._ledger, reading.unit, reading.file, reading.stream, chunk, self._options.damaged)
+                    tell_damage(self._ledger, reading.unit, reading.file, chunk, self._options.damaged)
                 if reading.cutter.finished:
                     self._end(reading)
                 if chunk is not None:
@@ -293,7 +290,7 @@ class FilesSource(Source):
             self._read[unit.id] = (path, identity)
             if unit.status == "reading" and (unit.end is None or unit.low < unit.end):
                 recorded = self._ledger.boundaries(unit)
-                cutter = Cutter(stream, unit, recorded, self._batch_bytes, self._options.max_line_bytes)
+                cutter = cutter_for(stream, unit, recorded, self._limits)
                 self._reading = _Reading(size, file, unit, stream, cutter)
                 stack.pop_all()
                 return

@@ -21,8 +21,9 @@ import re
 AT_CONTENT, AT_LINE, WITHIN = 64, 512, 4096
 #: So many bytes before a position tell whether a line begins there: a hole, or all, with a byte order mark.
 LOOK_BACK = WITHIN + 3
-_SOME, _MANY = bytes(AT_CONTENT), bytes(WITHIN)
-_NULS, _RUNS = re.compile(rb"\0*"), re.compile(rb"\0{%d,}" % AT_CONTENT)
+#: No hole is without so many NULs.
+SOME, _MANY = bytes(AT_CONTENT), bytes(WITHIN)
+_NULS, RUNS = re.compile(rb"\0*"), re.compile(rb"\0{%d,}" % AT_CONTENT)
 
 
 def least_after(before: bytes, is_all: bool) -> int:
@@ -50,9 +51,9 @@ def sound(data: bytes | bytearray, size: int, least: int) -> int:
         size: so much of it is looked at; a line ends there.
         least: the fewest NULs that are a hole at its beginning.
     """
-    if data.find(_SOME, 0, size) < 0:  # the usual case: a few µs
+    if data.find(SOME, 0, size) < 0:  # the usual case: a few µs
         return size
-    for run in _RUNS.finditer(data, 0, size):
+    for run in RUNS.finditer(data, 0, size):
         at, nuls = run.start(), run.end() - run.start()
         enough = least if not at else AT_LINE if data[at - 1] == 10 else WITHIN
         if nuls >= enough:
@@ -60,7 +61,8 @@ def sound(data: bytes | bytearray, size: int, least: int) -> int:
     return size
 
 
-def _behind_nuls(block: bytes | bytearray, start: int, end: int) -> int:
+def behind_nuls(block: bytes | bytearray, start: int, end: int) -> int:
+    """Return the place behind the NULs that ``block[start:end]`` begins with."""
     found = _NULS.match(block, start, end)
     assert found is not None
     return found.end()
@@ -93,7 +95,7 @@ class Passing:
         """
         end = self._over_text(block) if not self.in_hole else 0
         if self.in_hole:
-            end = _behind_nuls(block, end, len(block))
+            end = behind_nuls(block, end, len(block))
             if block[end:end + 1] == b"\n":
                 end += 1
                 self.ends_line = True
@@ -104,7 +106,7 @@ class Passing:
         """Return where the newline ends, or where the hole begins, or the block."""
         newline = block.find(b"\n") + 1
         within = newline or len(block)
-        lead = _behind_nuls(block, 0, within)
+        lead = behind_nuls(block, 0, within)
         if lead and self._nuls + lead >= (self._first if self._nuls == self.size else WITHIN):
             return self._enter(self.size - self._nuls, 0)
         hole = block.find(_MANY, lead, within)

@@ -111,20 +111,26 @@ class Intake:
         if someone_knocks:  # after those who are leaving have left
             self._welcome()
             self._serve()
-        return bytes(self._view[:self._filled])
+        return self._block()
 
-    def stop(self) -> None:
-        """Let nobody in any more and close all clients. What they sent and nobody has received is not taken."""
+    def stop(self) -> bytes:
+        """Let nobody in any more and close all clients. What they sent and nobody has received is not taken; return
+        what was received and is whole only because nothing follows."""
         for client in list(self._clients.values()):
             self._close(client)
         self._turns.clear()
         self._listener.close()
+        return b""
 
     def close(self) -> None:
         """Close everything."""
         self.stop()
         self._alarm.close()
         self._epoll.close()
+
+    def _block(self) -> bytes:
+        """What has come in this round."""
+        return bytes(self._view[:self._filled])
 
     def _serve(self) -> None:
         """Receive from those whose turn it is, one after the other, until the round is full."""

@@ -36,9 +36,14 @@ from actors.runtime.errors import ConfigError, Fatal, Retryable, plain_reason
 from actors.runtime.ports import UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources.cutter import Cutter
+from actors.sources.framings import journalled
+from actors.sources.framings.cutter import AnyCutter
 from actors.sources.inflate import PlainStream
 
-_NAME = re.compile(r"([0-9]{6,})-([0-9a-f]{16})\.log")
+#: Of lines, or of records with their lengths: told by the name, for the next run may be framed in another way.
+LINES, RECORDS = ".log", ".records"
+#: What the files of a journal are called.
+SEGMENT = re.compile(r"([0-9]{6,})-([0-9a-f]{16})(\.log|\.records)")
 #: Bytes that are looked at, at a time, for the last newline of a segment.
 _BLOCK_BYTES = 64 * 1024
 #: How long a line may be was decided when it was accepted.
@@ -62,7 +67,7 @@ class _Left(NamedTuple):
 
     unit: Unit
     file: FileIO
-    cutter: Cutter
+    cutter: AnyCutter
 
 
 class Journal:
@@ -75,13 +80,15 @@ class Journal:
         batch_bytes: size of the chunks that are cut anew, about.
         segment_bytes: size at which a segment is full.
         sync: wait for the disk at each write.
+        form: what is written from here on: ``LINES`` or ``RECORDS``.
 
     Raises:
         ConfigError: the folder cannot be made.
     """
 
     def __init__(
-        self, state: Path, folder: str, ledger: UnitLedger, batch_bytes: int, segment_bytes: int, sync: bool
+        self, state: Path, folder: str, ledger: UnitLedger, batch_bytes: int, segment_bytes: int, sync: bool,
+        form: str = LINES,
     ) -> None:
         self.folder = state / folder
         self._named = folder
@@ -89,6 +96,7 @@ class Journal:
         self._batch_bytes = batch_bytes
         self._segment_bytes = segment_bytes
         self._sync = sync
+        self._form = form
         self._growing: _Growing | None = None
         self._waiting: deque[tuple[int, Path]] | None = None  # None: nobody has looked yet
         self._left: _Left | None = None
@@ -130,7 +138,8 @@ class Journal:
                 return chunk
 
     def append(self, data: bytes) -> Chunk:
-        """Write whole lines, and return them as a chunk. Call it when nothing is ``left``.
+        """Write whole lines, or records as ``journalled`` packs them, and return them as a chunk. Call it when nothing
+        is ``left``.
 
         Raises:
             Retryable: the disk is full, or failed; nothing is written, call again.
@@ -143,11 +152,9 @@ class Journal:
                 os.fdatasync(growing.descriptor)
         except OSError as error:
             raise Retryable(f"journal {self.folder}: {plain_reason(error)}") from error
-        start = unit.base + growing.size
-        lines = data.count(b"\n")
-        chunk = Chunk(unit.id, unit.name, start, start + len(data), growing.size, growing.lines + 1, data, lines=lines)
+        chunk = self._chunk(unit, growing, data)
         growing.size += len(data)
-        growing.lines += lines
+        growing.lines += chunk.lines
         if growing.size >= self._segment_bytes:
             self.end()
         return chunk
@@ -166,7 +173,7 @@ class Journal:
             Retryable: its file system is read-only now.
         """
         path = self.folder / os.path.basename(unit.name)
-        if not _NAME.fullmatch(path.name) or unit.name != self._name(path):
+        if not SEGMENT.fullmatch(path.name) or unit.name != self._name(path):
             return  # of another source that was read with this state directory
         try:
             path.unlink(missing_ok=True)
@@ -195,11 +202,19 @@ class Journal:
         with contextlib.suppress(OSError):  # there is something in it
             self.folder.rmdir()
 
+    def _chunk(self, unit: Unit, growing: _Growing, data: bytes) -> Chunk:
+        if self._form == RECORDS:
+            return journalled.chunk_of(unit, growing.size, data)
+        start = unit.base + growing.size
+        return Chunk(unit.id, unit.name, start, start + len(data), growing.size, growing.lines + 1, data,
+                     lines=data.count(b"\n"))
+
     def _segments(self) -> deque[tuple[int, Path]]:
         """What is there, in order. Not looked at before: what an earlier run has loaded is deleted first."""
         if self._waiting is None:
             try:
-                found = [(int(name[1]), path) for path in self.folder.iterdir() if (name := _NAME.fullmatch(path.name))]
+                found = [(int(name[1]), path) for path in self.folder.iterdir()
+                         if (name := SEGMENT.fullmatch(path.name))]
             except OSError as error:
                 raise Retryable(f"journal {self.folder}: {plain_reason(error)}") from error
             self._waiting = deque(sorted(found))
@@ -207,7 +222,7 @@ class Journal:
 
     def _known_as(self, path: Path) -> tuple[str, str]:
         """Name and fingerprint in the ledger."""
-        parts = _NAME.fullmatch(path.name)
+        parts = SEGMENT.fullmatch(path.name)
         assert parts is not None
         return self._name(path), parts[2]
 
@@ -218,7 +233,7 @@ class Journal:
     def _begin(self) -> _Growing:
         """Make the next segment. The file first: a unit without one could never be finished."""
         number = self._number + 1
-        growing = _Growing(number, self.folder / f"{number:06d}-{secrets.token_hex(8)}.log")
+        growing = _Growing(number, self.folder / f"{number:06d}-{secrets.token_hex(8)}{self._form}")
         self._growing, self._number = growing, number
         if self._sync:
             sync_folder(self.folder)
@@ -245,13 +260,21 @@ class Journal:
             self._number = number
             self._is_open = unit.status == "reading" and (unit.end is None or unit.low < unit.end)
             if self._is_open:
-                _cut_half_line(file)
-                stream = PlainStream(file)
-                cutter = Cutter(stream, unit, self._ledger.boundaries(unit), self._batch_bytes, _ANY_LENGTH, False)
-                self._left = _Left(unit, file, cutter)
+                self._left = _Left(unit, file, self._cutter(file, unit, path.suffix))
                 stack.pop_all()
         if unit.status in ("done", "failed"):  # settled by the generation before, which died before it was deleted
             self.put_away(unit)
+
+    def _cutter(self, file: FileIO, unit: Unit, form: str) -> AnyCutter:
+        """What reads a segment on, whose end is cut off when the write that it is from was never finished."""
+        recorded = self._ledger.boundaries(unit)
+        if form == RECORDS:
+            size = journalled.whole_bytes(file, unit.low - unit.base)
+            if size < os.fstat(file.fileno()).st_size:
+                os.ftruncate(file.fileno(), size)
+            return journalled.cutter_of(file, unit, recorded, self._batch_bytes)
+        _cut_half_line(file)
+        return Cutter(PlainStream(file), unit, recorded, self._batch_bytes, _ANY_LENGTH, False)
 
     def _let_go(self) -> None:
         if self._growing is not None:

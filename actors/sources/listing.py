@@ -185,3 +185,8 @@ def _fixed_part(pattern: str) -> str:
     while glob.has_magic(path):
         path = os.path.dirname(path)
     return path or "."
+
+
+def by_name(seen: Seen) -> tuple[str, str]:
+    """A key to sort files by name: in chronological order for stamps."""
+    return os.path.basename(seen.paths[0]), seen.paths[0]

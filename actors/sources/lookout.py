@@ -11,8 +11,9 @@ from actors.runtime.ports import UnitLedger
 from actors.runtime.values import Unit
 from actors.sources.amounts import Amounts
 from actors.sources.descriptors import Descriptors
+from actors.sources.framings.tail import tail_of
 from actors.sources.glimpses import Glimpses, text_of
-from actors.sources.listing import Seen, beside, concerns
+from actors.sources.listing import Seen, beside, by_name, concerns
 from actors.sources.marks import KIND, Key, Mark, digest
 from actors.sources.recognise import RULES, Look, Memory, Rule, has_more, is_torn, names
 from actors.sources.tail import Limits, Tail
@@ -51,7 +52,7 @@ class Lookout:
         self._ledger = ledger
         self._limits = limits
         self._memory = Memory(
-            Tail(unit, Mark.read(unit.fingerprint), unit.name, limits) for unit in ledger.known(KIND))
+            tail_of(unit, Mark.read(unit.fingerprint), unit.name, limits) for unit in ledger.known(KIND))
         self._taken_up: set[int] = set()
         self._files: dict[Key, Tail] = {}
         self._paths: dict[str, Tail] = {}
@@ -241,7 +242,7 @@ class Lookout:
     # Which unit it is -----------------------------------------------------------------------------------------------
 
     def _recognise(self, fresh: list[Seen], now: float) -> None:
-        looks = [look for seen in sorted(fresh, key=_by_name) if (look := self._glimpses.of(seen, now)) is not None]
+        looks = [look for seen in sorted(fresh, key=by_name) if (look := self._glimpses.of(seen, now)) is not None]
         for rule in RULES:
             looks = [look for look in looks if not self._glimpses.attempt(look, self._is_known, rule, now)]
         for look in looks:
@@ -284,7 +285,7 @@ class Lookout:
                                   instead_of=[] if old is None else [(old, True)])
         if before is not None:
             self._ledger.noted(unit, f"{AGAIN}: {before.name} was loaded before")
-        tail = Tail(unit, mark, path, self._limits)
+        tail = tail_of(unit, mark, path, self._limits)
         tail.key = look.seen.key  # so it is not kept among those that are nowhere
         goes_on(self._ledger, unit, after)
         if tail.known is None:
@@ -394,7 +395,3 @@ class Lookout:
     def _concerns(self, tail: Tail) -> bool:
         paths, pattern = self._options.paths, self._options.pattern
         return any(concerns(path, paths, pattern) for path in (tail.path, tail.mark.home) if path)
-
-
-def _by_name(seen: Seen) -> tuple[str, str]:
-    return os.path.basename(seen.paths[0]), seen.paths[0]

@@ -11,8 +11,8 @@ import msgspec
 from actors.runtime.ports import UnitLedger
 from actors.runtime.values import Chunk
 from actors.sources import inflate
-from actors.sources.cutter import Cutter
 from actors.sources.formats import packing_named, packing_of
+from actors.sources.framings.cutter import AnyCutter, cutter_for
 from actors.sources.marks import HEAD_BYTES
 from actors.sources.streams import ByteStream
 from actors.sources.tail import Limits, Tail
@@ -44,7 +44,7 @@ class Packed:
     def __init__(self, ledger: UnitLedger, limits: Limits) -> None:
         self._ledger = ledger
         self._limits = limits
-        self._cutters: dict[int, tuple[FileIO, ByteStream, Cutter]] = {}
+        self._cutters: dict[int, tuple[FileIO, ByteStream, AnyCutter]] = {}
 
     def cut(self, tail: Tail, file_of: Callable[[Tail], FileIO | None]) -> tuple[Chunk | None, bool]:
         """Return the next chunk, if there is one, and whether it is the last.
@@ -65,7 +65,7 @@ class Packed:
             own.seek(0)
             unit = msgspec.structs.replace(tail.unit, low=tail.position, lines=tail.line - 1)
             stream = inflate.byte_stream(own, tail.path)
-            cutter = Cutter(stream, unit, tail.take_recorded(), *self._limits, passed=tail.passing_by)
+            cutter = cutter_for(stream, unit, tail.take_recorded(), self._limits, tail.passing_by)
             self._cutters[tail.unit.id] = own, stream, cutter
         own, stream, cutter = self._cutters[tail.unit.id]
         chunk = cutter.next()

@@ -14,30 +14,37 @@ from __future__ import annotations
 import os
 import select
 import stat
+import time
 from collections import deque
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.ports import Source, UnitLedger
 from actors.runtime.progress import progress
 from actors.runtime.values import Chunk, Unit
 from actors.sources import inflate
 from actors.sources.cutter import BOM, HELD_BYTES
 from actors.sources.formats import HEAD_BYTES, packing_of, refusal
+from actors.sources.framings.assembler import Assembler, framing_changed
+from actors.sources.framings.options import FramedOptions
+from actors.sources.framings.scanner import End
 from actors.sources.holes import AT_CONTENT, AT_LINE, LOOK_BACK, Passing, explain, least_after, sound
+from actors.sources.streams import Fault, is_damage
 
 #: Bytes that are asked of a pipe at a time: what one holds.
 _BLOCK_BYTES = 64 * 1024
 
 
-class Stdin(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Stdin(FramedOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Read standard input to its end.
 
     Attributes:
-        max_line_bytes: longest line, its newline included; a longer one is one dead letter, without its bytes.
+        idle_timeout_s: with ``framing = "multiline"``: when nothing has come through a pipe for so long, the last
+            record is whole, and what follows is a record of its own.
 
     Example::
 
@@ -49,15 +56,15 @@ class Stdin(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     #: The reader is to have the standard input that the command was given.
     wants_stdin: ClassVar[bool] = True
 
-    max_line_bytes: Annotated[int, Meta(ge=1)] = 16 * 1024 * 1024
+    idle_timeout_s: Annotated[float, Meta(ge=0)] = 5.0
 
     def open(self, ledger: UnitLedger, batch_bytes: int, state: Path | None = None) -> StdinSource:
         """Go on reading descriptor 0."""
-        return StdinSource(self, ledger, batch_bytes)
+        return stdin_source(self, ledger, batch_bytes)
 
     def describe(self) -> str:
         """Say where this reads."""
-        return "standard input"
+        return f"standard input{self.framed_as()}"
 
 
 OPTIONS = Stdin
@@ -147,8 +154,7 @@ class StdinSource(Source):
     def _fill(self, size: int) -> bool:
         """Read what is there; return whether anything was, or the end."""
         if self._is_file:
-            passed = 0 if self._passing is None else self._passing.size
-            data = os.pread(self._fd, size, self._from + self._position + passed + len(self._buffer))
+            data = os.pread(self._fd, size, self._from + self._position + self._ahead())
         elif select.select([self._fd], [], [], 0)[0]:
             data = os.read(self._fd, size)
         else:
@@ -156,6 +162,10 @@ class StdinSource(Source):
         self._buffer += data
         self._at_end = not data
         return True
+
+    def _ahead(self) -> int:
+        """How many bytes behind the position were read."""
+        return len(self._buffer) + (0 if self._passing is None else self._passing.size)
 
     def _refusal(self) -> str:
         """Why what comes is not lines, and what to do; empty: it is, or it is not known yet. It is told before any
@@ -269,3 +279,74 @@ class StdinSource(Source):
     def _lost(self, end: int, detail: str) -> Chunk:
         start, self._position = self._position, end
         return Chunk(self._unit.id, "stdin", start, end, start, self._line, b"", "stdin_lost", detail)
+
+
+class RecordStdinSource(StdinSource):
+    """The same, framed as something else than lines.
+
+    Args:
+        options: how it is framed.
+        ledger: how far an earlier reader came.
+        batch_bytes: size of a chunk, about.
+        fd: the descriptor.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, options: Stdin, ledger: UnitLedger, batch_bytes: int, fd: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(options, ledger, batch_bytes, fd)
+        scanner = options.scanner()
+        self._batch_bytes = min(batch_bytes, options.max_record_bytes)
+        self._held_bytes = max(options.max_record_bytes, HELD_BYTES)
+        self._made = Assembler(self._unit, scanner, self._batch_bytes)
+        self._buffer = self._made.buffer
+        self._clock = clock
+        self._heard = clock()
+        self._idle_timeout_s = options.idle_timeout_s
+        if scanner.ends_when_idle and not self._is_file:
+            self.wake = None  # nothing that comes says that nothing has come
+
+    def _fill(self, size: int) -> bool:
+        has_come = super()._fill(size)
+        if has_come:
+            self._heard = self._clock()
+        return has_come
+
+    def _ahead(self) -> int:
+        return self._made.left
+
+    def _cut(self) -> Chunk | None:
+        if len(self._buffer) < self._batch_bytes and not self._at_end and self._is_more():
+            return None
+        is_idle = not self._is_file and self._clock() - self._heard >= self._idle_timeout_s
+        chunk = self._made.next(End.CONTENT if self._at_end else End.IDLE if is_idle else End.MORE)
+        return chunk and self._taken(chunk)
+
+    def _from_file(self, size: int) -> Chunk | None:
+        self._fill_to(min(size, self._held_bytes))
+        if len(self._buffer) < size:
+            chunk = None if self._at_end else self._made.over(size, self._fill_more)
+            return chunk and self._taken(chunk)
+        is_all = self._from + self._position + size >= os.fstat(self._fd).st_size
+        chunk = self._made.again(size, End.CONTENT if is_all else End.BORDER)
+        return self._taken(chunk or self._made.give_up(size, framing_changed(size)))
+
+    def _fill_more(self) -> bool:
+        return self._fill(_BLOCK_BYTES) and not self._at_end
+
+    def _taken(self, chunk: Chunk) -> Chunk:
+        self._position = chunk.end
+        if is_damage(chunk.fault, "fail"):
+            self._ledger.damaged(self._unit, chunk.detail, "")
+        return chunk
+
+    def _lost(self, end: int, detail: str) -> Chunk:
+        return self._taken(self._made.give_up(end - self._position, Fault("stdin_lost", detail)))
+
+
+def stdin_source(options: Stdin, ledger: UnitLedger, batch_bytes: int, fd: int = 0) -> StdinSource:
+    """Return what reads this descriptor as the options say."""
+    kind = StdinSource if options.framing == "lines" else RecordStdinSource
+    return kind(options, ledger, batch_bytes, fd)

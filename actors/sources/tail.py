@@ -22,6 +22,7 @@ Guarantees:
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -30,14 +31,15 @@ from actors.runtime.progress import progress
 from actors.runtime.values import FILE_LOST, Chunk, Unit
 from actors.sources.content import Sum
 from actors.sources.cutter import BOM, HELD_BYTES
+from actors.sources.framings.scanner import Scanner
 from actors.sources.holes import AT_CONTENT, AT_LINE, LOOK_BACK, WITHIN, Passing, explain, least_after, sound
 from actors.sources.marks import HEAD_BYTES, Key, Mark
 from actors.sources.streams import CUT_OFF
 
 #: Bytes before the position that are compared when a file is read on.
-_ANCHOR_BYTES = 256
+ANCHOR_BYTES = 256
 #: Bytes looked through for a newline at a time.
-_BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 256 * 1024
 
 
 class Changed(Exception):
@@ -45,10 +47,12 @@ class Changed(Exception):
 
 
 class Limits(NamedTuple):
-    """How large chunks are, about, and how long a line may be."""
+    """How large chunks are, about, how long a line or record may be, and what makes a scanner of a framing; None: it is
+    lines."""
 
     batch_bytes: int
     max_line_bytes: int
+    scanner: Callable[[], Scanner] | None = None
 
 
 class Tail:
@@ -76,11 +80,12 @@ class Tail:
         packed: its file is compressed.
         ending: nothing more will be written to it.
         lost_at: number of the look that found its content gone.
+        idle: nothing has come for so long that a record which may go on is taken for whole.
     """
 
     __slots__ = (
         "_anchor", "_draft", "_inside", "_least", "_limits", "_passing", "_recorded", "_searched", "_was_ended",
-        "deleted", "ending", "gone", "head", "key", "known", "line", "live", "longest", "lost_at", "mark",
+        "deleted", "ending", "gone", "head", "idle", "key", "known", "line", "live", "longest", "lost_at", "mark",
         "modified_ns", "moved", "packed", "path", "position", "queued", "size", "touched", "unit")
 
     def __init__(self, unit: Unit, mark: Mark, path: str, limits: Limits) -> None:
@@ -94,7 +99,7 @@ class Tail:
         self.size = self.longest = self.lost_at = 0
         self.touched = 0.0
         self.modified_ns = 0
-        self.live = self.queued = self.moved = self.gone = self.deleted = self.ending = self.packed = False
+        self.live = self.queued = self.moved = self.gone = self.deleted = self.ending = self.packed = self.idle = False
         self._was_ended = False
         self.head = self._anchor = b""
         self._inside: str | None = None  # why what follows is not the beginning of a line, "" if it is
@@ -124,6 +129,11 @@ class Tail:
         """It is read to its end; let go what is not needed to know it again."""
         self.live = self.gone = self.deleted = self.ending = self.queued = False
         self.head = self._anchor = b""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it holds a record back that would be whole if nothing more came."""
+        return False
 
     def take_recorded(self) -> list[tuple[int, int]]:
         """Return the recorded ranges, which somebody else cuts."""
@@ -180,7 +190,7 @@ class Tail:
             if not end:
                 self._require_the_same(fd)
                 return None
-        size = end - self.position if self._inside else max(end - self.position, min(self._limits))
+        size = end - self.position if self._inside else max(end - self.position, min(self._limits[:2]))
         data = os.pread(fd, size, self.position)
         self._require_the_same(fd)
         if not self._inside and (cut := data.rfind(b"\n") + 1):
@@ -238,7 +248,7 @@ class Tail:
         if mark and not passing.size:
             self.passing_by(BOM)
         while passing.size != most:
-            size = _BLOCK_BYTES if most is None else min(_BLOCK_BYTES, most - passing.size)
+            size = BLOCK_BYTES if most is None else min(BLOCK_BYTES, most - passing.size)
             block = os.pread(fd, size, start + passing.size)
             used = passing.feed(block)
             self.passing_by(block[:used])
@@ -264,7 +274,7 @@ class Tail:
         self._inside = "" if passing.ends_line or passing.in_hole else reason
         self._least = AT_LINE if passing.ends_line else AT_CONTENT if passing.in_hole else 0
         self._passing = None
-        at = max(0, end - _ANCHOR_BYTES)
+        at = max(0, end - ANCHOR_BYTES)
         self._anchor = os.pread(fd, end - at, at)
         chunk = Chunk(self.unit.id, self.unit.name, start, end, begin, self.line, b"", reason, detail,
                       int(passing.ends_line), self._sum_up_passed(end))
@@ -276,7 +286,7 @@ class Tail:
         """Return the position behind the line that was searched so far, or 0 as long as it is not finished."""
         limit = self.position + self._limits.max_line_bytes
         while self._searched < limit:
-            block = os.pread(fd, min(_BLOCK_BYTES, limit - self._searched), self._searched)
+            block = os.pread(fd, min(BLOCK_BYTES, limit - self._searched), self._searched)
             found = block.find(b"\n")
             if found >= 0:
                 return self._searched + found + 1
@@ -348,7 +358,7 @@ class Tail:
 
     def _chunk(self, data: bytes, fault: str = "", detail: str = "") -> Chunk | None:
         start, end = self.position, self.position + len(data)
-        self._anchor = data[-_ANCHOR_BYTES:]
+        self._anchor = data[-ANCHOR_BYTES:]
         prefix = self._sum_up(data)
         if start == 0 and data.startswith(BOM):
             data = data[len(BOM):]

@@ -31,10 +31,12 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.ports import Source, SourceOptions, UnitLedger
+from actors.runtime.ports import Source, UnitLedger
 from actors.runtime.values import Chunk, Unit
+from actors.sources.framings.intake import RecordIntake
+from actors.sources.framings.options import FramedOptions
 from actors.sources.intake import Intake
-from actors.sources.journal import Journal
+from actors.sources.journal import LINES, RECORDS, Journal
 from actors.sources.lineform import LineForm
 
 #: In the journal's folder: where the source listens, ``host:port``.
@@ -47,8 +49,8 @@ _OWN_DESCRIPTORS = 128
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 
-class Tcp(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Take lines from TCP clients; journalled to disk before they go on.
+class Tcp(FramedOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Take lines, or records in another framing, from TCP clients; journalled to disk before they go on.
 
     Attributes:
         host: address to listen on; ``0.0.0.0`` or ``::`` for all of this machine's.
@@ -62,6 +64,9 @@ class Tcp(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         newline: ``lf``; or ``any``: CRLF, too, ends a line, and is stored as LF.
         max_line_bytes: longest line, its newline (LF) included; a client that sends a longer one, or the beginning of
             one, is closed. So much is kept for each client at most.
+        max_record_bytes: the same, of records in another framing; a client that sends what is none is closed, too.
+        idle_timeout_s: with ``framing = "multiline"``: when a client has sent nothing for so long, its last record is
+            whole, and what follows is a record of its own.
         segment_bytes: size at which a file of the journal is full; it is deleted when all of it is durable elsewhere.
         sync: wait for the disk before anything that was received goes on; without it what was accepted survives the
             death of any process, not that of the machine.
@@ -84,12 +89,19 @@ class Tcp(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     line: str = ""
     newline: Literal["lf", "any"] = "lf"
     max_line_bytes: Annotated[int, Meta(ge=1, le=1 << 30)] = 64 * 1024
+    max_record_bytes: Annotated[int, Meta(ge=1, le=1 << 30)] = 64 * 1024
+    idle_timeout_s: Annotated[float, Meta(ge=0)] = 5.0
     segment_bytes: Annotated[int, Meta(ge=1)] = 64 * 1024 * 1024
     sync: bool = True
     journal: str = "journal"
 
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
+        super().__post_init__()
+        for name, value, usual in (("line", self.line, ""), ("newline", self.newline, "lf")):
+            if self.framing != "lines" and value != usual:
+                raise ValueError(f"{name}: it is for framing = \"lines\", expected nothing with framing = "
+                                 f"\"{self.framing}\", got {value!r}")
         if not self.journal:
             raise ValueError("journal: expected the name of a folder, got ''")
         try:
@@ -126,7 +138,8 @@ class Tcp(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def describe(self) -> str:
         """Say where this listens."""
-        return f"tcp {_joined(self.host, self.port)}" + ("" if self.port else " (any free port)")
+        port = "" if self.port else " (any free port)"
+        return f"tcp {_joined(self.host, self.port)}{port}{self.framed_as()}"
 
 
 OPTIONS = Tcp
@@ -148,12 +161,12 @@ class TcpSource(Source):
     endless = True
 
     def __init__(self, options: Tcp, ledger: UnitLedger, batch_bytes: int, state: Path) -> None:
-        self._journal = Journal(state, options.journal, ledger, batch_bytes, options.segment_bytes, options.sync)
+        form = LINES if options.framing == "lines" else RECORDS
+        self._journal = Journal(state, options.journal, ledger, batch_bytes, options.segment_bytes, options.sync, form)
         self._address = self._journal.folder / ADDRESS
         listener = _listen(options, _port_before(self._address))
         self._address_is = _joined(*listener.getsockname()[:2])
-        form = LineForm(options.line, options.newline, options.max_line_bytes)
-        self._intake = Intake(listener, form, _possible(options.max_clients), options.read_timeout_s, batch_bytes)
+        self._intake = _intake(options, listener, batch_bytes)
         self._received = b""  # and not in the journal yet
         self._accepted = 0
         self._stopping = False
@@ -196,7 +209,7 @@ class TcpSource(Source):
     def stop(self) -> None:
         """Listen no more, close all clients. The lines that were received are still handed out."""
         self._stopping = True
-        self._intake.stop()
+        self._received += self._intake.stop()
 
     def progress(self) -> tuple[int, int]:
         """Bytes of lines handed out by this generation; nobody knows how many there will be."""
@@ -218,6 +231,14 @@ class TcpSource(Source):
         except OSError:  # the disk is full: that is no reason to take nothing when there is room again
             with contextlib.suppress(OSError):
                 unfinished.unlink()
+
+
+def _intake(options: Tcp, listener: socket.socket, batch_bytes: int) -> Intake:
+    most, timeout_s = _possible(options.max_clients), options.read_timeout_s
+    if options.framing == "lines":
+        form = LineForm(options.line, options.newline, options.max_line_bytes)
+        return Intake(listener, form, most, timeout_s, batch_bytes)
+    return RecordIntake(listener, options.scanner, most, timeout_s, batch_bytes, options.idle_timeout_s)
 
 
 def _listen(options: Tcp, port_before: int) -> socket.socket:

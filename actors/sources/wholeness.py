@@ -45,23 +45,21 @@ class Prefix(NamedTuple):
         return Prefix(int(size), int(lines), digest)
 
 
-def tell_damage(ledger: UnitLedger, unit: Unit, file: FileIO, stream: ByteStream, chunk: Chunk, damaged: str) -> None:
+def tell_damage(ledger: UnitLedger, unit: Unit, file: FileIO, chunk: Chunk, damaged: str) -> None:
     """Tell the ledger that a unit is not whole, if it is for that that this chunk of it has a fault.
 
     Args:
         ledger: is told.
         unit: the unit.
         file: its file.
-        stream: the bytes of it.
         chunk: the chunk.
         damaged: the option of the source.
     """
-    fault = stream.fault
-    if fault is None or chunk.fault != fault.reason or not is_damage(fault.reason, damaged):
+    if not is_damage(chunk.fault, damaged):
         return
-    size, lines = chunk.start - unit.base, chunk.line - 1
+    size, lines = chunk.start - unit.base, max(0, chunk.line - 1)
     prefix = prefix_of(file, unit.name, size, lines) if size else None
-    ledger.damaged(unit, fault.detail, "" if prefix is None else prefix.text())
+    ledger.damaged(unit, chunk.detail, "" if prefix is None else prefix.text())
 
 
 def not_all_read(stream: ByteStream, size: int) -> str:

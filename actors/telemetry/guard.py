@@ -3,6 +3,7 @@
     no token    only on a loopback address; the ``Host`` must be a name of this machine. A page of another site that has
                 its own name point here (DNS rebinding) sends that name.
     a token     ``Authorization: Bearer TOKEN``, or the cookie that ``/?token=TOKEN`` sets, once
+    a panel     its page may be of an origin in ``monitor.allow_origins``: that one is named in the answer
     a command   besides: ``monitor.allow_control``, JSON (which no form of another site can send), the same origin
 
 The cookie is not the token: it is made from it, so that what lies in a browser's profile cannot be used as the token
@@ -42,6 +43,7 @@ class Guard:
 
     def __init__(self, options: MonitorOptions, port: int) -> None:
         self._token = options.token_secret.encode()
+        self._origins = frozenset(options.allow_origins)
         self.allows_control = options.allow_control
         self._hosts = _LOCAL | {options.host.strip("[]").lower()}
         #: Browsers keep one jar for all ports of a host, so the port is in the cookie's name.
@@ -71,6 +73,11 @@ class Guard:
     def is_token(self, shown: str) -> bool:
         """Whether this is the token."""
         return bool(self._token) and _is_same(shown, self._token)
+
+    def origin(self, headers: Mapping[str, str]) -> str:
+        """The site that may read what is answered, though it is another one's page; empty: none may."""
+        origin = headers.get("Origin", "")
+        return origin if origin in self._origins else ""
 
     def command(self, headers: Mapping[str, str]) -> Refused | None:
         """Judge a command, which has already been let in as any request."""

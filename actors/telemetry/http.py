@@ -1,4 +1,4 @@
-"""The monitor's HTTP server; the only module that knows aiohttp. See docs/operations.md for what it answers.
+"""The monitor's HTTP server; it and ``http_panels`` alone know aiohttp. See docs/operations.md for what it answers.
 
     request ──guard──▶ handler ──▶ something that is there already: the last look, a file, a kept answer
 
@@ -38,9 +38,9 @@ from actors.runtime.board import BoardReader
 from actors.runtime.manifest import Manifest
 from actors.telemetry import letters, readiness
 from actors.telemetry.doorman import Doorman
-from actors.telemetry.drawings import Drawings
 from actors.telemetry.guard import Guard, Refused
 from actors.telemetry.history import History
+from actors.telemetry.http_panels import PanelPages, too_many
 from actors.telemetry.looks import Looks
 from actors.telemetry.metrics import CONTENT_TYPE, Metrics
 from actors.telemetry.paced import Busy, Paced, Turns
@@ -59,8 +59,8 @@ _DIGITS = 9
 IDLE_S, _BODY_S = 30.0, 10.0
 #: Bytes that the kernel keeps for a client that reads slowly.
 _SEND_BUFFER_BYTES = 64 * 1024
-#: Seconds that a view of the board serves for probes; between two drawings when nobody asks; for the last look.
-_BOARD_S, _DRAW_S, _LAST_S = 0.1, 10.0, 0.15
+#: Seconds that a view of the board serves for probes; for the last look.
+_BOARD_S, _LAST_S = 0.1, 0.15
 _PROBES = ("/livez", "/readyz", "/startupz")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -135,14 +135,14 @@ class _Site:
         self._verdicts: tuple[float, dict[str, Verdict]] = (0.0, {})
         self._history = History()
         self._metrics = Metrics([sink for sink in manifest.sinks if sink not in manifest.emit_sinks])
-        self._streams = Streams(manifest.monitor.max_streams)
+        self._most_streams = manifest.monitor.max_streams
+        self._streams = Streams()
         self._looks = Looks(self._run_dir, manifest.monitor.interval_s, helpers.look,
                             (lambda look: self._history.take(look.status.snapshot), self._metrics.take,
                              self._streams.take))
         self._letters: Paced[bytes] = Paced(helpers.read)
         self._store = letters.store_of(manifest)
-        self._drawings = Drawings(manifest)
-        self._panel: Paced[bytes] = Paced(helpers.draw, manifest.monitor.interval_s / 2)
+        self._panels = PanelPages(manifest, guard, helpers.draw, lambda: len(self._streams))
         self._pages = Pages()
 
     def application(self) -> web.Application:
@@ -157,24 +157,25 @@ class _Site:
         for path, handler in (
                 ("/metrics", self._answer_metrics), ("/api/status", self._answer_status),
                 ("/api/history", self._answer_history), ("/api/letters", self._answer_letters),
-                ("/api/letters/reasons", self._answer_reasons), ("/api/panel", self._answer_panel),
-                ("/", self._index), ("/static/{name}", self._file)):
+                ("/api/letters/reasons", self._answer_reasons), ("/", self._index), ("/static/{name}", self._file)):
             application.router.add_get(path, handler)
         application.router.add_get("/api/events", self._events, allow_head=False)
         for verb in ("scale", "reload", "stop"):
             application.router.add_post(f"/api/{verb}", partial(self._command, verb))
         application.on_response_prepare.append(_dress)
+        self._panels.add_routes(application)
         return application
 
     def chores(self) -> tuple[Any, ...]:
         """What goes on whether anybody asks or not."""
-        return self._looks.run(), self._streams.beat(), self._draw()
+        return self._looks.run(), self._streams.beat(), self._panels.draw(), self._panels.beat()
 
     async def say_goodbye(self) -> None:
         """Send a last look to the streams, if that is quick."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._looks.once(), _LAST_S)
         self._streams.end()
+        self._panels.streams.end()
         await asyncio.sleep(0.02)  # for what is to be sent to leave
 
     async def _gate(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -185,7 +186,7 @@ class _Site:
                 if self._guard.wants_token and request.path == "/" and "token" in request.query:
                     return self._enter(request.query["token"])
                 refused = self._guard.look(request.headers, request.cookies if self._guard.wants_token else {})
-                if refused is not None:
+                if refused is not None and not self._panels.is_preflight(request):
                     return _refusal(refused)
             return await handler(request)
         except web.HTTPException as error:
@@ -248,28 +249,13 @@ class _Site:
     async def _answer_reasons(self, request: web.Request) -> web.Response:
         return _json(await self._letters.answer(None, lambda: msgspec.json.encode(letters.reasons(self._store))))
 
-    async def _answer_panel(self, request: web.Request) -> web.Response:
-        return _json(await self._drawn())
-
-    async def _drawn(self) -> bytes:
-        return await self._panel.answer(None, lambda: msgspec.json.encode(self._drawings.draw()))
-
-    async def _draw(self) -> None:
-        """Draw now and then, so that there is something to look back at."""
-        while True:
-            with contextlib.suppress(Busy):
-                await self._drawn()
-            if not self._drawings.has_panel:
-                await asyncio.Event().wait()
-            await asyncio.sleep(_DRAW_S)
-
     async def _look(self) -> None:
         if await self._looks.first() is None:
             raise web.HTTPServiceUnavailable(reason=" ".join(self._looks.problem.split()))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        if self._streams.is_full:
-            return _refusal(Refused(503, f"monitor.max_streams = {len(self._streams)} are open: close one of them"))
+        if len(self._streams) + len(self._panels.streams) >= self._most_streams:
+            return too_many(self._most_streams)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         with self._streams.open(request.headers.get("Last-Event-ID", "")) as stream:
             await answer.prepare(request)

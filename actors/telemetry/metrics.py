@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 import actors
 from actors.runtime.events import BATCH_BOUNDS_S
+from actors.runtime.messages import OUTCOMES
 from actors.telemetry.looks import Look
 from actors.telemetry.model import ActorStatus, Happening, Status
 from actors.telemetry.sums import Counters, Sums
@@ -143,12 +144,12 @@ def _of_records(status: Status, sinks: Sequence[str]) -> Iterator[Metric]:
     outcomes = status.snapshot.outcomes
     yield CounterMetricFamily("thresher_records_read", "Records read, whose outcome is durable.",
                               value=outcomes.get("read", 0))
-    records = CounterMetricFamily("thresher_records", "Records by what became of them; each read has one outcome.",
+    records = CounterMetricFamily("thresher_records", "Records by what became of them; written: what each sink has.",
                                   labels=("outcome", "sink"))
     written = {name.partition(".")[2]: number for name, number in outcomes.items() if name.startswith("written.")}
     for sink, number in {**dict.fromkeys(sinks, 0), **written}.items():
         records.add_metric(("written", sink), number)
-    for outcome in ("folded", "filtered", "dead_lettered"):
+    for outcome in OUTCOMES[1:]:
         records.add_metric((outcome, ""), outcomes.get(outcome, 0))
     yield records
     letters = CounterMetricFamily("thresher_dead_letters", "Records rejected, by reason.", labels=("reason",))

@@ -54,7 +54,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         beat_s: seconds since the supervisor's loop last went round.
         actors: in the order of start.
         outcomes: what has become of the records of all runs on this state directory: ``read``, ``written``,
-            ``written.SINK``, ``folded``, ``filtered``, ``dead_lettered``, ``rejected.REASON``.
+            ``written.SINK``, ``folded``, ``filtered``, ``dead_lettered``, ``handed_over``,
+            ``rejected.REASON``.
         deaths: deaths of actors in this run that nobody had asked for, by cause: ``signal SIGKILL``, ``exit code 1``,
             ``timeout``.
         happenings: the last events of this run, the oldest first.

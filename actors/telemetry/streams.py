@@ -24,7 +24,7 @@ _DIGITS = 18
 BEAT_S = 15.0
 #: After so many ms a page that has lost us tries again.
 HEAD = b"retry: 2000\n\n"
-_BEAT, _END = b": still here\n\n", b"event: end\ndata: {}\n\n"
+BEAT, _END = b": still here\n\n", b"event: end\ndata: {}\n\n"
 
 
 class Stream:
@@ -64,25 +64,15 @@ class Stream:
 
 
 class Streams:
-    """All open streams.
+    """All open streams."""
 
-    Args:
-        most: so many at a time.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._open: set[Stream] = set()
         self._remembered: deque[tuple[int, bytes]] = deque(maxlen=REMEMBERED)
         self._last: Look | None = None
 
     def __len__(self) -> int:
         return len(self._open)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more can be opened."""
-        return len(self._open) >= self._most
 
     @contextmanager
     def open(self, last_id: str) -> Iterator[Stream]:
@@ -114,7 +104,7 @@ class Streams:
         while True:
             await asyncio.sleep(BEAT_S)
             for stream in self._open:
-                stream.tell(_BEAT)
+                stream.tell(BEAT)
 
     def end(self) -> None:
         """Tell everybody that this is the end."""

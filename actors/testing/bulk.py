@@ -9,6 +9,7 @@ import msgspec
 from actors.parser import bulk_of
 from actors.runtime.errors import Reject
 from actors.runtime.lift import bind, bind_partials, lift
+from actors.runtime.outputs import Many
 from actors.runtime.pipeline import Bulk, Pipeline, route_of
 
 
@@ -71,6 +72,10 @@ def _apply(function: Any, stage: str, values: list[Any], options: msgspec.Struct
     results = lift(bind(function, options), stage)(values) if values else []
     rejects = [(value, result) for value, result in zip(values, results, strict=True) if isinstance(result, Reject)]
     assert not rejects, f"bulk took a slice of which {stage} rejects {rejects[0][0]!r}: {rejects[0][1].reason}"
+    several = [value for value, result in zip(values, results, strict=True)
+               if isinstance(result, Many) or (stage == "route" and isinstance(result, tuple))]
+    assert not several, (
+        f"bulk took a slice of which {stage} makes several outputs of {several[0]!r}: return None for it")
     return results
 
 

@@ -57,6 +57,14 @@ class SourceContract(OptionsContract[SourceOptions]):
     def feed(self, folder: Path, source: Source) -> None:
         """Send the records to the opened source, for one whose input is not there before; called once a folder."""
 
+    def take_away(self, folder: Path, source: Source) -> None:
+        """Have whoever gives out units ask for all that the opened source has. To be given when its units move."""
+        raise NotImplementedError(f"{type(self).__name__}.take_away")
+
+    def bring_back(self, folder: Path, source: Source) -> None:
+        """Have them all given to this source again. To be given when its units move."""
+        raise NotImplementedError(f"{type(self).__name__}.bring_back")
+
     def put_away(self, folder: Path) -> bool:
         """Whether all that is finished is put away (renamed); a source that puts nothing away has nothing to say."""
         return True
@@ -157,6 +165,45 @@ class SourceContract(OptionsContract[SourceOptions]):
             assert seen == sorted(seen), f"progress goes back: {seen}"
             assert all(not total or read <= total for read, total in reading.progress), "more is read than there is"
 
+    def test_a_tick_may_come_at_any_time_and_says_when_the_next_has_to(self, tmp_path: Path) -> None:
+        """In monotonic seconds, not before now; or None. However often it comes, what is read is the same."""
+        with self._fed(tmp_path) as reading:
+            reading.read_until(_has_handed_out(1))
+            for _ in range(5):
+                reading.tick()
+            self._read_to_the_end(reading)
+            for _ in range(5):
+                reading.tick()
+            self._expect(reading.chunks, self.records())
+            assert all(then is None or then >= now for now, then in reading.ticks), f"it is too late: {reading.ticks}"
+
+    def test_units_are_taken_away_only_when_the_options_say_that_they_move(self, tmp_path: Path) -> None:
+        """Else a pipeline that folds would be allowed, and what it folds cannot go with them."""
+        with self._fed(tmp_path) as reading:
+            self._read_to_the_end(reading)
+            reading.commit(*reading.chunks)
+            assert reading.options.moves() or not reading.revoked, f"moves() is False: {reading.revoked}"
+
+    def test_what_is_taken_away_is_handed_out_no_more_and_goes_on_where_it_was_committed(self, tmp_path: Path) -> None:
+        """It is said once, and released by ``released``; when it comes back, what was not committed is read again."""
+        with self._fed(tmp_path) as reading:
+            if not reading.options.moves():
+                raise SkipTest("moves: its units stay")
+            reading.read_until(_has_handed_out(2))
+            reading.commit(reading.chunks[0])
+            self.take_away(tmp_path, reading.source)
+            reading.read_until(lambda reading: bool(reading.revoked))
+            before = len(reading.chunks)
+            for _ in range(5):
+                reading.tick()
+                assert reading.source.read() is None, "it was taken away, and is handed out"
+            units = reading.hand_over()
+            assert len(units) == len({unit.id for unit in units}), f"it is said more than once: {units}"
+            self.bring_back(tmp_path, reading.source)
+            done = reading.chunks[:1]
+            self._read_to_the_end(reading, len(_records(reading.chunks)) + len(self.records()) - len(_records(done)))
+            self._expect([*done, *reading.chunks[before:]], self.records())
+
     def test_closing_twice_is_harmless(self, tmp_path: Path) -> None:
         """With and without anything read."""
         for reads in (False, True):
@@ -233,6 +280,7 @@ def _expect_places(chunk: Chunk) -> None:
         return
     assert chunk.lines >= 0, f"lines of a chunk of records: expected 0 or more: {chunk}"
     places = [chunk.start - chunk.offset + record.offset for record in records_in(chunk.data)]
+    assert not chunk.fault or len(places) < 2, f"a fault is one dead letter, of one record or none: {chunk}"
     assert places == sorted(set(places)), f"places that do not grow, {places}: {chunk}"
     assert all(chunk.start <= place < chunk.end for place in places), f"places beyond the range, {places}: {chunk}"
 

@@ -11,7 +11,8 @@ import msgspec
 
 from actors.runtime.framing import Record
 from actors.runtime.ledger import read_units
-from actors.runtime.messages import Counts, merged
+from actors.runtime.messages import OUTCOMES, Counts, merged
+from actors.runtime.outputs import order_of
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.state import merge_of, read_state
 from actors.runtime.topology import DEAD_LETTERS, aggregator_names
@@ -21,7 +22,6 @@ from actors.testing.faults import Faults
 from actors.testing.reading_memory import Content, require_order
 from actors.testing.world import RUN, Shape, World
 
-_OUTCOMES = ("written", "folded", "filtered", "dead_lettered")
 #: The unit that lines without a name make, and the one that records make.
 _UNIT, _UNIT_OF_RECORDS = "lines", "records"
 
@@ -35,7 +35,8 @@ class InlineResult(msgspec.Struct, frozen=True):
         dead_letters: what was rejected, in the order of input.
         folded: the numbers of each key; a key's member called ``unit`` is the unit's name.
         counts: the outcomes: ``read``, ``written``, ``written.SINK``, ``folded``, ``filtered``, ``dead_lettered``,
-            ``rejected.REASON``. Those that are 0 may be missing.
+            ``rejected.REASON``; ``many`` (records that became several, or none) and ``made`` (what was made of
+            those). Those that are 0 may be missing.
 
     Example::
 
@@ -54,7 +55,7 @@ class InlineResult(msgspec.Struct, frozen=True):
     counts: Counts
 
     def __repr__(self) -> str:
-        outcomes = ", ".join(f"{name} {self.counts[name]}" for name in _OUTCOMES if self.counts.get(name))
+        outcomes = ", ".join(f"{name} {self.counts[name]}" for name in OUTCOMES if self.counts.get(name))
         lines = [f"InlineResult: read {self.counts.get('read', 0)}: {outcomes or 'nothing'}"]
         lines += [f"  {name}: {items!r}" for name, items in self.written.items() if items]
         lines += [f"  rejected: {letter.source} {_place(letter)}: {letter.reason}: {letter.raw!r}"
@@ -152,7 +153,7 @@ def result_of(world: World) -> InlineResult:
     """
     units = read_units(world.folder / LEDGER, RUN)
     counts = merged(unit.counts for unit in units)
-    outcomes = sum(counts.get(name, 0) for name in _OUTCOMES)
+    outcomes = sum(counts.get(name, 0) for name in OUTCOMES)
     if counts.get("read", 0) != outcomes:
         raise AssertionError(f"the outcomes do not add up: {counts}; {world.describe()}")
     return InlineResult(
@@ -163,7 +164,8 @@ def result_of(world: World) -> InlineResult:
 
 def letters_of(world: World) -> list[DeadLetter]:
     """Return the dead letters in the order of input, each once, however often it was stored."""
-    letters = {(x.partition, x.position, x.stage, x.index, x.output): x for x in world.stores[DEAD_LETTERS].log}
+    letters = {(x.partition, x.position, x.stage, x.index, order_of(x.output)): x
+               for x in world.stores[DEAD_LETTERS].log}
     return [letters[key] for key in sorted(letters)]
 
 

@@ -201,7 +201,7 @@ class InlineSink(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
         Raises:
             Exception: what the replaced sink raises for items that are not in its form.
         """
-        if not isinstance(self.options, MemorySink):
+        if type(self.options).pack is not MemorySink.pack:
             self.options.pack(items)
         self.shelf.append(list(items))
         return b"%s%d" % (_SHELF, len(self.shelf) - 1)

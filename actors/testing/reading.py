@@ -11,7 +11,7 @@ from actors.runtime.framing import RECORDS, Record, records_in
 from actors.runtime.ledger import Ledger
 from actors.runtime.ports import Source, SourceOptions, unfit
 from actors.runtime.units import LEDGER
-from actors.runtime.values import Chunk, Unit
+from actors.runtime.values import Chunk, Revoked, Unit
 
 #: A line, or the value of a record, or a record with all that it came with.
 Given = bytes | Record | None
@@ -33,6 +33,8 @@ class Reading:
         chunks: what was handed out, in order.
         progress: what the source has said of it, before the first and after each.
         finished: the units that were said to be finished.
+        ticks: when each tick came, and when the source wants the next.
+        revoked: what it said is taken away from it.
         has_nothing_now: whether the last look found nothing.
     """
 
@@ -41,6 +43,8 @@ class Reading:
         self.state = state
         self.chunks: list[Chunk] = []
         self.finished: list[Unit] = []
+        self.ticks: list[tuple[float, float | None]] = []
+        self.revoked: list[Revoked] = []
         self.has_nothing_now = False
         state.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(state / LEDGER, "contract")
@@ -80,6 +84,17 @@ class Reading:
         for chunk in chunks:
             self.ledger.close(chunk, {"read": len(records_of(chunk))})
         self.ledger.commit()
+        self.source.committed([unit for unit in self.ledger.taken_up() if unit.status == "reading"])
+
+    def hand_over(self) -> list[Unit]:
+        """Release all units that were said to be taken away; return them."""
+        units = [unit for said in self.revoked for unit in said.units if not said.is_lost]
+        for unit in units:
+            self.ledger.hand_over(unit, unit.low, 0, is_lost=False)
+        self.ledger.commit()
+        self.source.released(units)
+        self.revoked.clear()
+        return units
 
     def finish(self) -> None:
         """All units are durable, within their budget, and put away, one after the other."""
@@ -95,7 +110,19 @@ class Reading:
             self.ledger.settle(unit, "failed")
             self.source.failed(unit)
 
+    def tick(self) -> None:
+        """What comes before each look at the source."""
+        now = time.monotonic()
+        self.ticks.append((now, self.source.tick(now)))
+        for said in self.source.revoked():
+            for unit in said.units if said.is_lost else ():
+                if all(unit.id != each.id for each in self.ledger.taken_up()):
+                    self.ledger.resume(unit, unit.name, unit.fingerprint)
+                self.ledger.hand_over(unit, unit.low, 0, is_lost=True)
+            self.revoked.append(said)
+
     def _read_once(self) -> None:
+        self.tick()
         chunk = self.source.read()
         self.has_nothing_now = chunk is None
         if chunk is not None:

@@ -49,8 +49,9 @@ RUN = "run"
 _FAULT_RATE = 0.01
 #: Longest times in seconds for which an actor stands still or a link is held up: from a hiccup to an age.
 _PAUSES_S = (0.1, 1.0, 10.0)
-#: Steps without a closed batch after which nothing is going to happen any more.
-_PATIENCE_STEPS = 100_000
+#: Steps without a closed batch after which nothing is going to happen any more: more than the reader's patience, which
+#: doubles, may take when message after message is dropped.
+_PATIENCE_STEPS = 400_000
 _REPEATABLE = Batch | Part | Ack | Failed
 
 

@@ -25,6 +25,8 @@ from actors.verify.recording import path_of, read_recorded, shown
 #: Sums of floats differ in their last digits with the order of the summands, which nobody promises.
 _FLOAT_TOLERANCE = 1e-9
 _SHOWN_CHARACTERS = 120
+#: What a record has, where nobody says.
+_USUAL_BYTES = 64
 #: A record, what the reference has of it, and what the run has.
 _Shown = tuple[str, str, str]
 
@@ -60,8 +62,14 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def sample_bytes(self) -> int:
-        """Size of the input, uncompressed."""
-        return sum((unit.low if unit.end is None else unit.end) - unit.base for unit in self.units)
+        """Size of the input, uncompressed; where positions count records, as of a topic, about."""
+        return sum(map(_bytes_of, self.units))
+
+
+def _bytes_of(unit: Unit) -> int:
+    """No line has less than two bytes, with its newline: what has fewer positions for each record counts those."""
+    positions, read = (unit.low if unit.end is None else unit.end) - unit.base, unit.counts.get("read", 0)
+    return positions if positions >= 2 * read else _USUAL_BYTES * read
 
 
 def outcome_of(manifest: Manifest, pipeline: Pipeline) -> Outcome:

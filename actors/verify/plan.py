@@ -101,7 +101,7 @@ def manifest_of(manifest: Manifest, variant: Variant, state: Path) -> Manifest:
         checker=replace(manifest.checker, workers=variant.checkers),
         aggregator=replace(manifest.aggregator, shards=variant.shards),
         flow=replace(manifest.flow, batch_bytes=variant.batch_bytes, window_batches=variant.window_batches,
-                     credit=variant.credit))
+                     credit=variant.credit, rate_hz=0.0))
 
 
 def readable_again(source: Component[SourceOptions]) -> Component[SourceOptions]:

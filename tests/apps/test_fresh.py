@@ -19,7 +19,8 @@ from actors.runtime.ledger import read_units
 from actors.runtime.rundir import RunDirectory
 from actors.settings import Settings, load
 from actors.sinks.dead_letters import read_letters
-from actors.sinks.lines import Lines, manifest_path
+from actors.sinks.lines import Lines
+from actors.sinks.lines_manifest import manifest_path
 from tests.loads import ROOT, Load
 
 TARGET = "tests.pipelines.liner"

@@ -6,15 +6,17 @@ import base64
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.runtime.framing import Record, records_in
 from actors.sinks.lmdb import read_lmdb
 from tests.letters import letters
-from tests.loads import ROOT, WATCHDOG_S, assert_counts_add_up
+from tests.loads import ROOT, WATCHDOG_S, Running, assert_counts_add_up
 from tests.pipelines.recorded import RECORDS
 
 TARGET = "tests.pipelines.recorded"
@@ -78,6 +80,9 @@ def test_people_and_machines_see_all_of_a_record_and_none_of_it_reaches_the_term
     for line in ("source    topic/0 record 12\n", "key       key 4\n", "published 2023-11-14T22:13:20.004Z\n",
                  "header    n: 4\n", "header    n: (no value)\n", "header    größe: \\n\n", "raw       (no value)\n"):
         assert line in text, text
+    raw = dlq("show", rejected, str(number), "--raw")
+    assert (raw.returncode, raw.stdout) == (0, b"")
+    assert raw.stderr.decode() == f"letter {number} is a record without a value: nothing is written\n"
     listed: list[dict[str, Any]] = [json.loads(line) for line in dlq("export", rejected).stdout.splitlines()]
     assert {_record_of(each) for each in listed} == {*GONE, *BAD}
 
@@ -88,6 +93,44 @@ def test_records_are_not_exported_as_lines(rejected: Path, tmp_path: Path) -> No
     assert done.returncode == 78
     assert done.stderr.startswith(b"--format raw: letter 1 is more than a line can hold (")
     assert (done.stdout, (tmp_path / "out").exists()) == (b"", False)
+
+
+def test_a_record_without_a_value_that_kills_its_worker_is_a_letter_that_can_be_sent_again(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    done = thresher("run", TARGET, "--state", str(state), "--set", "budget.max_error_rate=1", "--set",
+                    "options.strict=false", "--set", f"options.deadly={GONE[3].offset}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (letter,) = letters(state).values()
+    assert (letter.stage, letter.reason, letter.record) == ("reader", "worker_died", GONE[3])
+    assert kept(state) == by_key(*[record for record in RECORDS if record != GONE[3]])
+    assert_counts_add_up(state)
+    assert b"1 of the reader are left out" in dlq("retry", state).stdout
+    again = dlq("retry", state, "--stage", "reader", "--set", "options.strict=false")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert kept(state) == by_key(*RECORDS)
+
+
+def test_a_tap_of_a_real_run_shows_records_with_their_keys(tmp_path: Path) -> None:
+    with Running(tmp_path / "state", "run", TARGET, "--set", "flow.batch_bytes=30", "--set", "options.pause_s=0.5",
+                 "--set", "budget.max_error_rate=1") as running:
+        running.until(lambda views: any(view.batches for view in views.values()), "a batch")
+        done = thresher("tap", "reader", "--state", str(tmp_path / "state"), "--json", "--limit", "3")
+    shown = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(shown) == 3, done.stderr
+    by_offset = {record.offset: record for record in RECORDS}
+    for each in shown:
+        record = by_offset[each["offset"]]
+        assert each["key"].encode() == record.key
+        assert len(each["headers"]) == 3
+        assert (each["raw"] is None) == (record.value is None)
+
+
+def test_the_configuration_of_a_source_of_records_is_shown_as_toml_and_whole_as_json() -> None:
+    shown = thresher("echo", TARGET).stdout.decode()
+    assert "\n# units: TOML has no word for null, which is within it: thresher echo --json shows it\n" in shown
+    assert "units" not in tomllib.loads(shown)["source"]
+    units = json.loads(thresher("echo", TARGET, "--json").stdout)["source"]["units"]
+    assert msgspec.convert(units, dict[str, list[Record]]) == {"topic/0": RECORDS}
 
 
 def test_a_verification_of_records_comes_to_the_same_however_it_is_run() -> None:

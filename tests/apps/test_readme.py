@@ -228,6 +228,18 @@ def test_connections_are_reported_while_the_log_grows_and_asked_for_when_it_is_w
     assert found == sorted(set(found))
 
 
+@shows("scripts/make_reviews.py --out reviews.json --reviews 200")
+def test_ratings_are_published_and_counted(reader: Reader) -> None:
+    make, feed, trends = BLOCKS["scripts/make_reviews.py --out reviews.json --reviews 200"].commands
+    reader.do(make)
+    fed = _report(reader.do(feed))
+    assert fed["read"] == 150
+    counted = _report(reader.do(trends))
+    assert counted["read"] == fed["outcomes"]["written"] > 100
+    rows = [json.loads(line) for line in (reader.folder / "var/ratings-trends/averages.jsonl").read_text().splitlines()]
+    assert sum(row["count"] for row in rows) == counted["read"]
+
+
 @shows('app = "appsinstalled"')
 def test_the_configuration_of_the_readme_can_be_run(reader: Reader) -> None:
     text = "\n".join(BLOCKS['app = "appsinstalled"'].lines)

@@ -104,6 +104,16 @@ def test_a_sound_pipeline_comes_to_the_same_however_it_is_run_and_whoever_is_kil
     assert {path.name for path in folder.iterdir()} <= {"a.txt", "b.txt", "sample.py", "__pycache__"}
 
 
+def test_a_sound_pipeline_whose_records_become_several_comes_to_the_same(folder: Path) -> None:
+    write(folder, imports="from actors.runtime.outputs import Many",
+          parse="def parse(line):\n    word, _, number = line.partition(b' ')\n"
+                "    return Many([(word + b'%d' % n, n) if n % 5 else Reject('five') for n in range(len(word))])\n",
+          check="def check(row):\n    return None if row[1] % 7 == 6 else row\n")
+    code, shown = verdict(folder, "--runs", "5", "--kills", "2")
+    assert (code, shown["same"], shown["records"]) == (0, True, LINES), shown
+    assert {run["variant"]["kind"] for run in shown["runs"]} >= {"killed", "batches", "spread"}
+
+
 def test_the_table_names_every_run_and_the_verdict(folder: Path) -> None:
     write(folder)
     done = verify(folder, "a.txt", "--runs", "2", "--kills", "0")

@@ -13,6 +13,7 @@ import kubernetes_validate
 import pytest
 
 from actors.runtime.events import BAD_CONFIG, OVER_BUDGET, RESUMABLE, USAGE
+from actors.runtime.ports import MAX_OUTAGE_S
 from actors.runtime.sections import MonitorOptions, RunOptions
 from actors.runtime.topology import expand
 from actors.settings import Settings, load
@@ -171,13 +172,13 @@ def test_a_unit_is_what_systemd_takes(tmp_path: Path, name: str) -> None:
 def test_a_unit_gives_a_run_the_time_that_it_needs(tmp_path: Path, name: str) -> None:
     options = unit(name)
     settings = _settings(tmp_path, (DEPLOY / "pipeline.toml").read_text())
-    assert settings.manifest.limits == RunOptions()
+    assert settings.manifest.limits == RunOptions(max_outage_s=MAX_OUTAGE_S)
     assert _longest_end_s(settings) < float(options["TimeoutStopSec"][0])
     assert float(options["WatchdogSec"][0]) > SILENT_S
     # A crash loop is stopped, an outage is not, however long it lasts.
     tries, within = int(options["StartLimitBurst"][0]), float(options["StartLimitIntervalSec"][0])
     pause = float(options["RestartSec"][0])
-    assert tries * pause < within < tries * (pause + RunOptions().max_outage_s)
+    assert tries * pause < within < tries * (pause + MAX_OUTAGE_S)
 
 
 @pytest.mark.parametrize("name", UNITS)

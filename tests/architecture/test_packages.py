@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
-from actors.targets import applications
+from actors.apps.appsinstalled import appsinstalled_pb2
+from actors.apps.ratings import ratings_pb2
+from actors.targets import applications, name_of
 from tests.loads import ROOT
 
 FORMS = {"protos": {".proto"}, "config": {".toml"}}
+MODULES = {"appsinstalled": appsinstalled_pb2, "ratings": ratings_pb2}
 
 
 def test_the_packages_are_thresher_and_actors() -> None:
@@ -40,18 +42,29 @@ def test_schemas_and_values_hold_no_python(folder: str) -> None:
     assert {path.suffix for path in files if path.parent.name != "__pycache__"} == FORMS[folder]
 
 
-def test_an_application_that_is_a_folder_is_one_application() -> None:
-    assert applications() == ["appsinstalled", "connections", "numbers"]
+def test_an_application_is_a_module_a_folder_or_one_of_several_in_a_folder() -> None:
+    assert applications() == ["appsinstalled", "connections", "numbers", "ratings-feed", "ratings-trends"]
+    assert [name_of(app) for app in ("actors.apps.numbers", "actors.apps.ratings.feed", "actors.apps.numbers:OTHER",
+                                     "words", "/a/words.py")] == [
+        "numbers", "ratings-feed", "numbers:OTHER", "words", "/a/words.py"]
 
 
-def test_the_generated_message_is_that_of_the_schema() -> None:
-    schema = (ROOT / "protos" / "appsinstalled.proto").read_text(encoding="utf-8")
-    written = re.findall(r"^  (?:repeated|optional) \w+ (\w+) = (\d+);", schema, re.MULTILINE)
-    assert [(field.name, str(field.number)) for field in UserApps.DESCRIPTOR.fields] == written
+def test_every_schema_has_its_generated_module() -> None:
+    assert {path.stem for path in (ROOT / "protos").iterdir()} == set(MODULES)
 
 
-def test_the_generated_module_asks_for_no_newer_library_than_is_declared() -> None:
-    made = (ROOT / "actors/apps/appsinstalled/appsinstalled_pb2.py").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", MODULES)
+def test_the_generated_messages_are_those_of_the_schema(name: str) -> None:
+    schema = (ROOT / "protos" / f"{name}.proto").read_text(encoding="utf-8")
+    found = {message: [(field.name, str(field.number)) for field in descriptor.fields]
+             for message, descriptor in MODULES[name].DESCRIPTOR.message_types_by_name.items()}
+    assert found == {message: re.findall(r"^  (?:repeated |optional )?\w+ (\w+) = (\d+);", body, re.MULTILINE)
+                     for message, body in re.findall(r"^message (\w+) {(.*?)^}", schema, re.MULTILINE | re.DOTALL)}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_generated_module_asks_for_no_newer_library_than_is_declared(name: str) -> None:
+    made = (ROOT / f"actors/apps/{name}/{name}_pb2.py").read_text(encoding="utf-8")
     found = re.search(r"^# Protobuf Python Version: (\S+)$", made, re.MULTILINE)
     assert found is not None
     assert f"protobuf >= {found[1]}\n" in (ROOT / "setup.cfg").read_text(encoding="utf-8")

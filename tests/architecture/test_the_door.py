@@ -18,16 +18,17 @@ DOORS = ("thresher", "thresher.sources", "thresher.sinks", "thresher.testing")
 PUBLIC = {
     "thresher": {
         "Aggregates", "AggregatorOptions", "Bars", "BudgetOptions", "Bulk", "CheckerOptions", "ConfigError", "Curves",
-        "Distinct", "Finish", "FlowOptions", "Fold", "Links", "MonitorOptions", "Panel", "ParserOptions", "Pipeline",
-        "Record", "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "RunResult", "Totals",
+        "Distinct", "Finish", "FlowOptions", "Fold", "Links", "Many", "MonitorOptions", "Panel", "ParserOptions",
+        "Pipeline", "Record", "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "RunResult",
+        "Totals",
         "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with",
         "drop", "per_chunk", "progress", "run", "identity"},
     "thresher.sources": {
-        "Chunk", "Directory", "Files", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit", "UnitLedger",
-        "pack_records", "records_in"},
+        "Chunk", "Directory", "Files", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit",
+        "UnitLedger", "pack_records", "records_in"},
     "thresher.sinks": {
-        "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Message", "Packed", "Payload",
-        "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic"},
+        "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Message", "Packed",
+        "Payload", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"},
     "thresher.testing": {
         "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "SinkContract", "SourceContract",
         "UnorderedMemorySink", "assert_bulk_is_faithful", "run_inline"},

@@ -18,7 +18,8 @@ from actors.runtime.errors import ConfigError, Reject, Retryable
 from actors.runtime.ports import Sink
 from actors.runtime.values import Payload
 from actors.sinks.jsonl import Jsonl
-from actors.sinks.lines import Lines, manifest_path
+from actors.sinks.lines import Lines
+from actors.sinks.lines_manifest import manifest_path
 from tests.apps.test_operations import TARGET
 from tests.loads import Load
 
@@ -167,7 +168,7 @@ def _decoded(line: bytes) -> list[str]:
 
 
 def test_a_manifest_knows_the_partitions_written_to_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.sinks.lines.MAX_PARTITIONS", 3)
+    monkeypatch.setattr("actors.sinks.lines_manifest.MAX_PARTITIONS", 3)
     with closing(Lines().open("out", tmp_path)) as sink:
         sink.write([payload([f"{number}"], 0, 10, f"p{number}") for number in range(3)])
         sink.write([payload(["again"], 10, 20, "p0")])
@@ -182,3 +183,13 @@ def test_a_group_of_very_many_batches_is_written_whole(tmp_path: Path) -> None:
     with closing(Lines().open("out", tmp_path)) as sink:
         sink.write([payload([f"{number}"], number, number + 1) for number in range(3000)])
     assert (tmp_path / "out.log").read_text().split() == [str(number) for number in range(3000)]
+
+
+def test_what_was_there_before_without_a_newline_gets_one(tmp_path: Path) -> None:
+    (tmp_path / "out.log").write_bytes(b"old")
+    for start in range(2):
+        with closing(Lines().open("out", tmp_path)) as sink:
+            sink.write([payload([b"new"], start, start + 1)])
+    assert (tmp_path / "out.log").read_bytes() == b"old\nnew\nnew\n"
+    Lines().clear("out", tmp_path)
+    assert (tmp_path / "out.log").read_bytes() == b"old"

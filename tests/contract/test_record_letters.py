@@ -14,7 +14,8 @@ from actors.runtime.database import open_database
 from actors.runtime.errors import ConfigError
 from actors.runtime.framing import RECORDS, Record, envelope_of, records_in
 from actors.runtime.values import Chunk, DeadLetter
-from actors.sinks.dead_letters import STEPS, StoredLetter, open_letters
+from actors.sinks.dead_letters import STEPS, DeadLetters, StoredLetter, open_letters
+from actors.telemetry.letters import newest
 from tests.contract.test_dead_letters import NAME, again, chunks, old_store, plan, rejection, store, stored
 from tests.fakes import MemoryLedger
 
@@ -69,6 +70,18 @@ def test_a_store_of_an_older_version_keeps_its_letters_and_their_numbers(tmp_pat
             for number in (1, 3)] == [(4096, b"a\0\xff\n0", b"", ""), (4098, b"a\0\xff\n2", b"", "")]
     first = 8 if version == 2 else 4  # numbers of letters that were purged are not used again
     assert {number: row.record for number, row in rows.items() if number > 3} == {first: RECORD, first + 1: RECORD}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_run_that_rejects_nothing_brings_a_store_forward_for_those_who_only_look(
+    tmp_path: Path, version: int
+) -> None:
+    old_store(tmp_path / NAME, 3)
+    if version == 2:
+        _bring_to_version_2(tmp_path / NAME)
+    assert "made by an older version" in newest(tmp_path / NAME)["problem"]
+    DeadLetters().open("dead_letters", tmp_path).close()
+    assert [letter["id"] for letter in newest(tmp_path / NAME)["letters"]] == [3, 2, 1]
 
 
 def _bring_to_version_2(path: Path) -> None:

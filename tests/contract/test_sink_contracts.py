@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import json
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from actors.runtime.ports import SinkOptions
 from actors.runtime.values import DeadLetter, Refusal
+from actors.sinks.csv import Csv
 from actors.sinks.dead_letters import DeadLetters, read_letters
 from actors.sinks.discard import Discard
 from actors.sinks.jsonl import Jsonl
@@ -72,6 +74,55 @@ class TestJsonl(SinkContract):
     def contents(self, folder: Path) -> list[Any]:
         path = folder / "out.jsonl"
         return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+class TestCsv(SinkContract):
+    """A table that grows."""
+
+    in_order: ClassVar[bool] = True
+
+    def options(self, folder: Path) -> SinkOptions:
+        return Csv(columns=["word", "what, of it"], sync=False)
+
+    def items(self) -> list[Any]:
+        return [("one", "1"), ("a, b", 'said "c"'), ("", "\r"), ("d\ne", "ä\r\n")]
+
+    def contents(self, folder: Path) -> list[Any]:
+        return rows_of(folder / "contract.csv")[1:]
+
+    def down(self, folder: Path) -> AbstractContextManager[object]:
+        return in_the_way(folder / "contract.csv")
+
+
+class TestCsvFiles(SinkContract):
+    """Files by name."""
+
+    def options(self, folder: Path) -> SinkOptions:
+        return Csv(columns=["asin", "count"], folder="minutes", delimiter=";")
+
+    def items(self) -> list[Any]:
+        return [("1.csv", [("a", "1"), ("b;c", "2")]), ("2.csv", []), ("3 ä", [("\n", "")]), ("4.csv", [("d", "4")])]
+
+    def versions(self) -> tuple[Any, Any]:
+        return ("1.csv", [("a", "1"), ("b", "2")]), ("1.csv", [("a", "3")])
+
+    def contents(self, folder: Path) -> list[Any]:
+        found = sorted(path for path in (folder / "minutes").glob("*") if not path.name.startswith("."))
+        return [(path.name, rows_of(path, ";")[1:]) for path in found]
+
+    @contextmanager
+    def down(self, folder: Path) -> Iterator[None]:
+        (folder / "minutes").write_text("in the way")
+        yield
+        (folder / "minutes").unlink()
+
+
+def rows_of(path: Path, delimiter: str = ",") -> list[tuple[str, ...]]:
+    """What the standard library reads in a file of CSV; nothing when there is none."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [tuple(row) for row in csv.reader(file, delimiter=delimiter)]
 
 
 class OfKeys(SinkContract):

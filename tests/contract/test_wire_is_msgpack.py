@@ -77,7 +77,7 @@ def text_of(kind: Any) -> str:
         return f"({', '.join(map(text_of, arguments))})"
     if origin is dict:
         return f"{{{': '.join(map(text_of, arguments))}}}"
-    if arguments and isinstance(None, arguments):
+    if arguments and type(None) in arguments:
         return " or ".join(map(text_of, arguments))
     names = {kind: name for name, kind in INNER.items()}
     return names.get(kind) or {type(None): "nil"}.get(kind) or str(kind.__name__)

@@ -13,7 +13,7 @@ import pytest
 
 from actors.runtime.framing import RECORDS, Record, pack_records
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
-from actors.runtime.values import Chunk, Unit
+from actors.runtime.values import Chunk, Revoked, Unit
 from actors.testing import SourceContract
 
 LINES = [b"record %d" % number for number in range(40)]
@@ -64,14 +64,26 @@ def _local() -> type[Good]:
     return Local
 
 
+class Moving(Good, frozen=True, kw_only=True):
+    """Its unit is taken away as long as there is a file that says so; where it is committed is in another."""
+
+    def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> Source:
+        return MovingReading(self, ledger, batch_bytes)
+
+    def moves(self) -> bool:
+        return self.wrong != "moves unsaid"
+
+
 KINDS: dict[str, Any] = {"melting": Melting, "local": _local(), "unsaid": Unsaid, "changing": Changing}
+#: What only a source can do wrong whose unit moves.
+MOVES = ("moves", "moves unsaid", "moves from the start", "goes on", "said twice")
 
 
 class Reading(Source):
     def __init__(self, options: Good, ledger: UnitLedger, batch_bytes: int) -> None:
         self.wrong, self.ledger, self.batch_bytes = options.wrong, ledger, batch_bytes
         self.file = Path(options.folder) / "input"
-        self.unit = ledger.begin("x", "x")
+        self.unit = ledger.begin("x", "x", alone=isinstance(options, Moving))
         self.at = 0 if self.wrong == "from the start" else self.unit.low
         self.line = self.unit.lines + 1
         self.recorded = deque(() if self.wrong == "cut anew" else ledger.boundaries(self.unit))
@@ -92,6 +104,11 @@ class Reading(Source):
                       data[:50] if self.wrong == "loses" else data)
         self.line += data.count(b"\n")
         return _of_records(chunk, self.wrong) if self.wrong.startswith("records") else chunk
+
+    def tick(self, now: float) -> float | None:
+        if self.wrong == "tick reads":
+            self.read()
+        return now - 1 if self.wrong == "ticks late" else None
 
     def finished(self, unit: Unit) -> None:
         if self.wrong == "finished":
@@ -118,6 +135,37 @@ class Reading(Source):
         self.closed = True
 
 
+class MovingReading(Reading):
+    """The same, with a unit that may be taken away."""
+
+    def __init__(self, options: Good, ledger: UnitLedger, batch_bytes: int) -> None:
+        super().__init__(options, ledger, batch_bytes)
+        self.wanted = Path(options.folder) / "wanted"
+        self.low = self.unit.low
+        self.is_said = self.is_gone = False
+
+    def tick(self, now: float) -> float | None:
+        if self.is_gone and not self.wanted.exists():
+            self.low = 0 if self.wrong == "moves from the start" else self.low
+            self.is_gone = self.is_said = False
+            self.unit = self.ledger.begin("x", "x", alone=True, after=(self.low, DATA.count(b"\n", 0, self.low)))
+            self.at, self.line, self.recorded = self.low, self.unit.lines + 1, deque()
+        return now + 1
+
+    def revoked(self) -> list[Revoked]:
+        is_wanted = self.wanted.exists() or (self.wrong == "moves unsaid" and self.at >= len(DATA))
+        if not is_wanted or self.is_gone or (self.is_said and self.wrong != "said twice"):
+            return []
+        self.is_said = True
+        return [Revoked((self.unit,))]
+
+    def released(self, units: Sequence[Unit]) -> None:
+        self.is_gone, self.low = True, self.unit.low
+
+    def read(self) -> Chunk | None:
+        return None if (self.is_said and self.wrong != "goes on") or self.is_gone else super().read()
+
+
 def _of_records(chunk: Chunk, wrong: str) -> Chunk:
     """The same lines as records with places, keys and numbers of lines of their own; or wrong ones."""
     records: list[Record] = []
@@ -130,7 +178,7 @@ def _of_records(chunk: Chunk, wrong: str) -> Chunk:
     lines = {"records without lines": 0, "records not counted": -1}.get(wrong, chunk.data.count(b"\n"))
     shift = chunk.start if wrong == "records elsewhere" else 0
     return msgspec.structs.replace(chunk, offset=chunk.offset - shift, data=pack_records(records), lines=lines,
-                                   framing=RECORDS)
+                                   framing=RECORDS, fault="torn" if wrong == "records in a fault" else "")
 
 
 class OfGood(SourceContract):
@@ -139,6 +187,8 @@ class OfGood(SourceContract):
 
     def options(self, folder: Path) -> SourceOptions:
         (folder / "input").touch()
+        if self.wrong in MOVES:
+            return Moving(folder=str(folder), wrong=self.wrong)
         kind = KINDS.get(self.wrong)
         if kind is None:
             return Good(folder=str(folder), wrong=self.wrong)
@@ -151,6 +201,12 @@ class OfGood(SourceContract):
         places = [0, *itertools.accumulate(len(line) + 1 for line in LINES)]
         return [Record(place, line, number, key=line[-1:])
                 for number, (place, line) in enumerate(zip(places, LINES, strict=False), 1)]
+
+    def take_away(self, folder: Path, source: Source) -> None:
+        (folder / "wanted").touch()
+
+    def bring_back(self, folder: Path, source: Source) -> None:
+        (folder / "wanted").unlink()
 
     def put_away(self, folder: Path) -> bool:
         return not (folder / "input").exists()
@@ -174,6 +230,12 @@ WRONG = [
     ("failed", "test_what_has_failed_is_left_where_it_is"),
     ("from the start", "test_to_stop_ends_it_and_nothing_that_it_accepted_is_lost"),
     ("progress", "test_progress_only_grows"),
+    ("ticks late", "test_a_tick_may_come_at_any_time_and_says_when_the_next_has_to"),
+    ("tick reads", "test_a_tick_may_come_at_any_time_and_says_when_the_next_has_to"),
+    ("moves unsaid", "test_units_are_taken_away_only_when_the_options_say_that_they_move"),
+    ("moves from the start", "test_what_is_taken_away_is_handed_out_no_more_and_goes_on_where_it_was_committed"),
+    ("goes on", "test_what_is_taken_away_is_handed_out_no_more_and_goes_on_where_it_was_committed"),
+    ("said twice", "test_what_is_taken_away_is_handed_out_no_more_and_goes_on_where_it_was_committed"),
     ("close", "test_closing_twice_is_harmless"),
     ("check", "test_a_check_changes_nothing"),
     ("records with other keys", "test_everything_is_read_in_order_to_the_end"),
@@ -182,6 +244,7 @@ WRONG = [
     ("records without lines", "test_each_chunk_begins_where_the_last_one_ended"),
     ("records not counted", "test_each_chunk_begins_where_the_last_one_ended"),
     ("records elsewhere", "test_each_chunk_begins_where_the_last_one_ended"),
+    ("records in a fault", "test_each_chunk_begins_where_the_last_one_ended"),
 ]
 
 
@@ -191,9 +254,9 @@ def run(wrong: str, test: str, folder: Path) -> None:
     getattr(contract, test)(folder)
 
 
-@pytest.mark.parametrize("kind", ["", "records"])
+@pytest.mark.parametrize("kind", ["", "records", "moves"])
 @pytest.mark.parametrize("test", TESTS)
-def test_the_good_one_passes(test: str, kind: str, tmp_path: Path) -> None:
+def test_the_good_ones_pass(test: str, kind: str, tmp_path: Path) -> None:
     run(kind, test, tmp_path)
 
 

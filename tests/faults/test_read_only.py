@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.loads import Running, Views
+from tests.pipelines.everywhere import NAMES, STORES
 from tests.powercut import cuts
 from tests.powercut.recording import may_be_read_only, require_recorder
 from tests.tcp import address_of
@@ -34,6 +35,8 @@ PLACES = {
     "lmdb": Place("sinks.keyed.path={0}/keyed.lmdb", "writer.keyed", "lmdb {0}/keyed.lmdb: "),
     "lines": Place("sinks.lined.path={0}/lined.log", "writer.lined", "{0}/lined.log: "),
     "json lines": Place("sinks.listed.path={0}/listed.jsonl", "writer.listed", "{0}/listed.jsonl: "),
+    "csv": Place("sinks.tabled.path={0}/tabled.csv", "writer.tabled", "{0}/tabled.csv: "),
+    "csv files": Place("sinks.filed.folder={0}/filed", "writer.filed", "{0}/filed: "),
     "sqlite": Place("sinks.rowed.url=sqlite:///{0}/rowed.sqlite", "writer.rowed",
                     "sql sqlite:///{0}/rowed.sqlite: {0}/rowed.sqlite: "),
     "dead letters": Place("dead_letters.path={0}/letters.db", "writer.dead_letters", "dead letters {0}/letters.db: "),
@@ -69,13 +72,15 @@ class Scene:
         """Every number is in its store, once; every bad one is a letter; and each file has its dot."""
         found = cuts.look_everywhere(state, self.data, **elsewhere)
         numbers = [at for at in range(FILES * LINES) if at % cuts.BAD_EVERY]
-        stores: list[list[int]] = [[at for at in numbers if at % 4 == rest] for rest in range(4)]
+        stores = [[at for at in numbers if at % len(STORES) == rest] for rest in range(len(STORES))]
         assert found == {
             "keyed": {b"%d" % at: b"%d" % -at for at in stores[0]}, "lined": [b"%d" % at for at in stores[1]],
             "listed": stores[2], "rowed": stores[3],
+            "tabled": [["number", "quoted"], *([f"{at}", f'"{at}",\n'] for at in stores[4])],
+            "filed": {f"{at % NAMES}.csv": [["number"], [f"{at}"]] for at in stores[5]},
             "letters": {b"bad%d" % at: 1 for at in range(0, FILES * LINES, cuts.BAD_EVERY)},
             "folded": {name: [len(store), sum(store)] for name, store in zip(
-                ("keyed", "lined", "listed", "rowed"), stores, strict=True)},
+                STORES, stores, strict=True)},
             "files": [f".{number}.txt" for number in range(FILES)]}
 
 

@@ -7,10 +7,12 @@ from operator import itemgetter
 from typing import Any
 
 from thresher import Fold, Pipeline, Reject
-from thresher.sinks import DeadLetters, Jsonl, Lines, Lmdb, Sql
+from thresher.sinks import Csv, DeadLetters, Jsonl, Lines, Lmdb, Sql
 from thresher.sources import Files
 
-STORES = ("keyed", "lined", "listed", "rowed")
+STORES = ("keyed", "lined", "listed", "rowed", "tabled", "filed")
+#: So many files, each of which has the last of its numbers.
+NAMES = 20
 
 
 def parse(line: bytes) -> tuple[str, int]:
@@ -30,6 +32,10 @@ def encode(value: tuple[str, int]) -> Any:
             return b"%d" % number
         case "listed":
             return {"number": number}
+        case "tabled":
+            return number, f'"{number}",\n'
+        case "filed":
+            return f"{number % NAMES}.csv", [(number,)]
     return (number,)
 
 
@@ -46,5 +52,6 @@ PIPELINE = Pipeline(
     name="everywhere", source=Files(pattern="data/*.txt"), parse=parse, route=itemgetter(0), encode=encode,
     fold=Fold(partials=partials, keys=("store",), fields=("numbers", "sum")),
     sinks={"keyed": Lmdb(), "lined": Lines(), "listed": Jsonl(),
-           "rowed": Sql(table="numbers", columns={"number": "integer"})},
+           "rowed": Sql(table="numbers", columns={"number": "integer"}), "tabled": Csv(columns=["number", "quoted"]),
+           "filed": Csv(columns=["number"], folder="filed")},
     dead_letters=DeadLetters())

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+
 import msgspec
 
 from thresher import Pipeline, Record, Reject
@@ -18,17 +22,25 @@ RECORDS = [
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What is rejected.
+    """What is rejected, and what happens to who parses.
 
     Attributes:
-        strict: what is bad, and what has no value.
+        strict: what is bad, and what has no value, is rejected.
+        deadly: offset of a record that kills its worker; -1: of none.
+        pause_s: how long each takes.
     """
 
     strict: bool = True
+    deadly: int = -1
+    pause_s: float = 0.0
 
 
 def parse(value: bytes | None, record: Record, options: Options) -> Record | None:
     """The record itself."""
+    if record.offset == options.deadly:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if options.pause_s:
+        time.sleep(options.pause_s)
     if options.strict and value is None:
         raise Reject("gone", "there is no value any more")
     if options.strict and b"bad" in (value or b""):

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import random
@@ -127,7 +128,8 @@ def write_numbers_of(path: Path, number: int, each: int) -> None:
 def look_everywhere(state: Path, data: Path, **elsewhere: Path) -> dict[str, Any]:
     """What is in each store; some of them may be elsewhere."""
     places = {"keyed": state / "keyed.lmdb", "lined": state / "lined.log", "listed": state / "listed.jsonl",
-              "rowed": state / "rowed.sqlite", "letters": state / "dead-letters.db", **elsewhere}
+              "rowed": state / "rowed.sqlite", "tabled": state / "tabled.csv", "filed": state / "filed",
+              "letters": state / "dead-letters.db", **elsewhere}
     with closing(sqlite3.connect(places["rowed"])) as rows:
         rowed = sorted(number for (number,) in rows.execute("SELECT number FROM numbers"))
     return {
@@ -135,10 +137,17 @@ def look_everywhere(state: Path, data: Path, **elsewhere: Path) -> dict[str, Any
         "lined": places["lined"].read_bytes().splitlines(),
         "listed": [json.loads(line)["number"] for line in places["listed"].read_text().splitlines()],
         "rowed": rowed,
+        "tabled": _rows(places["tabled"]),
+        "filed": {path.name: _rows(path) for path in places["filed"].glob("*.csv")},
         "letters": Counter(letter.raw for letter in read_letters(places["letters"])),
         "folded": {key[0]: numbers for key, numbers in read_state(state / "aggregator.1.db").items()},
         "files": sorted(path.name for path in data.iterdir()),
     }
+
+
+def _rows(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
 
 
 EVERYWHERE = Job(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import msgspec
 
@@ -13,14 +13,14 @@ from actors.runtime.errors import Reject
 from actors.runtime.framing import Record, unwrap
 from actors.runtime.ledger import Ledger, read_units
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import Source
-from actors.runtime.values import DeadLetter
+from actors.runtime.ports import Source, UnitLedger
+from actors.runtime.values import Chunk, DeadLetter, Unit
 from actors.testing import Faults
 from actors.testing.inline import result_of
 from actors.testing.reading_memory import MemoryReading
 from actors.testing.world import RUN
 from tests.properties import simulator
-from tests.properties.simulator import PIPELINE, Units, World
+from tests.properties.simulator import PIPELINE, Units, World, with_own_keys
 
 #: What a record without a value comes to: it says that a key is gone.
 GONE = "k0=drop"
@@ -80,6 +80,65 @@ class RecordWorld(World):
             record = self.records[letter.source][self.line_of(letter)]
             assert unwrap(letter.envelope, letter.raw, letter.offset, letter.line) == record
             assert letter.position == bases[letter.source] + record.offset
+
+
+class SideBySideRecordWorld(RecordWorld):
+    """Records of units that are partitions of their own, as those of a topic, read in turns; no key is in two."""
+
+    def __init__(self, faults: Faults, folder: Path, units: Units, fused: bool, *more: int) -> None:
+        super().__init__(faults, folder, with_own_keys(units), fused, *more)
+
+    def open_source(self, ledger: Ledger) -> Source:
+        """Open the source of a new reader."""
+        return SideBySide(self, ledger)
+
+    def in_order(self) -> list[Units]:
+        """Each for itself."""
+        return [[unit] for unit in self.accepted().items()]
+
+
+class SideBySide(Source):
+    """Reads a chunk of any unit that has more."""
+
+    def __init__(self, world: RecordWorld, ledger: Ledger) -> None:
+        self._rng = world.rng
+        alone = cast(UnitLedger, _Alone(ledger))
+        self._readings = [MemoryReading({name: records}, alone, world.next_size)
+                          for name, records in world.records.items()]
+        self.exhausted = False
+
+    def read(self) -> Chunk | None:
+        """Return the next chunk of some unit."""
+        left = [reading for reading in self._readings if not reading.exhausted]
+        while left:
+            chunk = left.pop(self._rng.randrange(len(left))).read()
+            if chunk is not None:
+                return chunk
+        self.exhausted = all(reading.exhausted for reading in self._readings)
+        return None
+
+    def stop(self) -> None:
+        """Hand out only what an earlier generation had handed out."""
+        for reading in self._readings:
+            reading.stop()
+
+    def progress(self) -> tuple[int, int]:
+        """Positions read, and in all."""
+        read, total = zip(*(reading.progress() for reading in self._readings), strict=True)
+        return sum(read), sum(total)
+
+
+class _Alone:
+    """A ledger in which every unit is begun as a partition of its own."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def begin(self, name: str, fingerprint: str) -> Unit:
+        return self._ledger.begin(name, fingerprint, alone=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
 
 
 def _records_of(rng: random.Random, data: bytes) -> tuple[list[Record], bytes]:

@@ -82,7 +82,7 @@ PIPELINE = Pipeline(
 
 
 class World(testing_world.World):
-    """A run of this pipeline.
+    """A run of this pipeline, or of that of a subclass.
 
     Args:
         faults: or a seed, for the kills that are given apart.
@@ -97,14 +97,14 @@ class World(testing_world.World):
 
     units: dict[str, bytes]
     application: ClassVar[Pipeline] = PIPELINE
+    batch_bytes: ClassVar[int] = 30
 
     def __init__(self, faults: Faults | int, folder: Path, units: Units, fused: bool, kills: int = 0) -> None:
         if isinstance(faults, int):
             faults = Faults(faults, kills, duplicates=0.02 if kills else 0.0, outages=0.1 if kills else 0.0)
-        # What records cost is random, so batches are cut otherwise each time. Many small ones, of which many messages
-        # are dropped, would take more patience than a run has here.
-        learns = faults.seed // 4 % 2 if faults.drops < 0.05 else 0
-        shape = Shape(batch_bytes=120 if learns else 30, workers=3, fused=fused, batch_s=0.2 * learns)
+        learns = faults.seed // 4 % 2  # what records cost, which is random: so batches are cut otherwise each time
+        shape = Shape(
+            batch_bytes=self.batch_bytes * (4 if learns else 1), workers=3, fused=fused, batch_s=0.2 * learns)
         self.given_back = 0
         super().__init__(self.application, dict(units), folder, shape, faults)
 
@@ -113,10 +113,10 @@ class World(testing_world.World):
         return letter.line - 1
 
     def adapt(self, work: Work) -> Work:
-        """Give a batch back now and then, as one that takes too long."""
+        """Give some batches back, as if they took too long; a delivery that is repeated each time."""
         def make(batch: Batch, frames: list[bytes]) -> Made:
             records = len(records_in(frames[0])) if batch.framing else frames[0].count(b"\n")
-            if batch.give_back_s and records > 1 and self.rng.random() < 0.1:
+            if batch.give_back_s and records > 1 and (batch.start + batch.epoch) % 7 == 0:
                 self.given_back += 1
                 raise TooLong(1, self.rng.choice((0.001, 0.1, 1.0)))
             return work(batch, frames)
@@ -149,7 +149,7 @@ class InterleavedWorld(World):
     def __init__(self, faults: Faults, folder: Path, units: Units, fused: bool) -> None:
         self.visible: dict[str, int] = {name: 0 for name, _ in units}
         self.is_stopped = False
-        super().__init__(faults, folder, _with_own_keys(units), fused)
+        super().__init__(faults, folder, with_own_keys(units), fused)
 
     def open_source(self, ledger: Ledger) -> Source:
         """Open the source of a new reader."""
@@ -322,7 +322,8 @@ def make_units(rng: random.Random, units: int, records: int) -> list[tuple[str, 
     return result
 
 
-def _with_own_keys(units: Units) -> list[tuple[str, bytes]]:
+def with_own_keys(units: Units) -> list[tuple[str, bytes]]:
+    """The same inputs, with no key in two of them."""
     return [(name, re.sub(rb"(?m)^k(?=\d+=)", b"k%d0" % (number + 1), data))
             for number, (name, data) in enumerate(units)]
 

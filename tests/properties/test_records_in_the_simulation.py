@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.testing import Faults
-from tests.properties.record_worlds import RecordWorld
+from tests.properties.record_worlds import RecordWorld, SideBySideRecordWorld
 from tests.properties.simulator import check_everything, make_units, with_finish
 from tests.properties.test_suspects_in_the_simulation import SuspiciousWorld, check_suspects, poisoned
 
@@ -43,7 +43,8 @@ def test_whoever_dies_the_results_over_records_are_those_of_a_run_without_deaths
         units = with_finish(rng, units)
     faults = Faults(seed, kills=rng.randint(1, 30), stops=rng.randint(0, 5), delays=rng.randint(0, 20),
                     duplicates=0.02, outages=0.1)
-    _simulate(RecordWorld(faults, tmp_path, units, bool(seed % 2)))
+    kind = (RecordWorld, SideBySideRecordWorld)[seed // 2 % 2]
+    _simulate(kind(faults, tmp_path, units, bool(seed % 2)))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

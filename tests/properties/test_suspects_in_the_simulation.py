@@ -42,6 +42,7 @@ class SuspiciousWorld(World):
                  retirements: int = 0) -> None:
         self.accusations, self.retirements = accusations, retirements
         self.letters_kill = False
+        self._leaving: set[str] = set()
         super().__init__(faults, folder, units, fused)
 
     def step(self) -> None:
@@ -83,8 +84,11 @@ class SuspiciousWorld(World):
         self.kill(name)
 
     def retire(self, name: str) -> None:
-        """Ask a worker to finish what it has and go."""
-        if name in self.alive and self.specs[name].stage in GIVERS:
+        """Ask a worker to finish what it has and go; as in the real one, somebody of its pool stays."""
+        stays = [other for other, actor in self.alive.items()
+                 if self.specs[other].stage == self.specs[name].stage and actor.address not in self._leaving]
+        if name in self.alive and self.specs[name].stage in GIVERS and len(stays) > 1:
+            self._leaving.add(self.alive[name].address)
             self._hold(name, True)
             self.send("supervisor", self.alive[name].address, [encode(Drain())])
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from actors.runtime import tree
 from actors.runtime.actions import Action, Emit, End, Kill, Send, Spawn
 from actors.runtime.child import Mode
-from actors.runtime.events import BAD_CONFIG, DONE, FAILED, RESUMABLE, ActorDied, LastWords
+from actors.runtime.events import BAD_CONFIG, DONE, FAILED, RESUMABLE, ActorDied, LastWords, OutageBegan
 from actors.runtime.health import Sample
 from actors.runtime.messages import Drain, Hold, Message, Roster, Start, Stop, Suspect
 from actors.runtime.policy import Policy
@@ -278,6 +278,20 @@ def test_a_sink_that_is_down_for_too_long_stops_the_run_and_is_named() -> None:
     assert history.tree.code == RESUMABLE
     assert history.tree.reason == "writer.a: memcached 127.0.0.1:1: connection refused, for more than 30 s"
     assert list(history.tree.lasting_outages) == ["writer.a"]
+
+
+@pytest.mark.parametrize(("said", "of_source", "lasts_s"), [
+    ("source", 30.0, 30.0), ("source", 0.0, None), (0.0, 30.0, None), (60.0, 0.0, 60.0)])
+def test_how_long_a_sink_may_be_down_is_said_by_the_run_or_else_by_its_source_and_0_is_for_ever(
+    said: Any, of_source: float, lasts_s: float | None
+) -> None:
+    history = History(limits=RunOptions(max_outage_s=said).said_by(of_source)).up()
+    history.take(history.tree.outage("writer.a#1", "down", 0.0, 10.0))
+    (began,) = [one.event for one in history.actions if isinstance(one, Emit) and isinstance(one.event, OutageBegan)]
+    assert began.max_outage_s == (lasts_s or 0.0)
+    assert ("for as long as it takes" in began.text()) == (lasts_s is None)
+    assert history.tree.next_deadline() == (None if lasts_s is None else 10.0 + lasts_s)
+    assert sent(history.tick(10.0 + 1e6), Stop) == ([] if lasts_s is None else ["reader.1"])
 
 
 def test_a_sink_that_comes_back_in_time_is_forgotten() -> None:

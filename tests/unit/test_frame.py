@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.console.frame import frame, number, plain, span
+from actors.console.frame import frame, learnt, number, plain, span
 from actors.telemetry.flow import flow_between
 from actors.telemetry.model import Happening, Status
 from tests.looks import actor, look, manifest
@@ -46,6 +46,20 @@ def test_a_wide_screen_has_every_column() -> None:
     assert row(text, "parser").split() == [
         "parser", "1", "120,000", "50", "0", "%", "0", "%", "0", "-", "50", "%", "50", "MB", "2"]
     assert "monitor" not in text
+
+
+@pytest.mark.parametrize(("record_s", "records", "said"), [
+    (0.02, 10, "a record takes 20 ms of work, 10 or fewer in a batch"),
+    (1.5, 1, "a record takes 1.5 s of work, one in a batch"),
+    (3.4567e-6, 57_000, "a record takes 3.46 µs of work, 57,000 or fewer in a batch"),
+    (2e-9, 0, "a record takes 2 ns of work, any number in a batch"),
+])
+def test_what_was_learnt_of_the_work_in_a_record_is_shown(record_s: float, records: int, said: str) -> None:
+    assert learnt(record_s, records) == said
+    before = look(0.0, actor("reader.1"))
+    after = look(2.0, actor("reader.1", record_s=record_s, batch_records=records))
+    text = plain(frame(Status(snapshot=after, flow=flow_between(before, after, manifest(), 4)), 200))
+    assert text.splitlines()[1] == f"0 records/s, {said}"
 
 
 def test_the_limit_is_marked_and_named() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.console import groups, report
+from actors.console import groups, report, report_text
 from actors.console.groups import MOST_SHOWN, all_groups, folded_groups
 from actors.runtime.errors import ConfigError
 from actors.runtime.pipeline import Fold, Pipeline
@@ -87,7 +87,7 @@ def test_a_report_says_how_many_groups_it_does_not_show(settings: Settings) -> N
     keep(settings, [((number,), [number]) for number in range(MOST_SHOWN + 1234)])
     built = report.build(settings.manifest, by(settings, "key"), None, None)
     shown = msgspec.structs.replace(built, units=[report._unit_report(unit(1), report.NO_GROUPS, True)])
-    assert "  and 1,234 more: thresher report TARGET --groups prints all" in report.render(shown)
+    assert "  and 1,234 more: thresher report TARGET --groups prints all" in report_text.render(shown)
     assert (len(built.fields()["groups"]), built.fields()["groups_count"]) == (MOST_SHOWN, MOST_SHOWN + 1234)
 
 

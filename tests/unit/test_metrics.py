@@ -35,7 +35,8 @@ def happening(kind: str, **fields: Any) -> Happening:
 
 
 FULL = seen(
-    actor("reader.1", records=10, bytes_done=500, bytes_total=1000, open=3, credit=4, waiting_s=0.5),
+    actor("reader.1", records=10, bytes_done=500, bytes_total=1000, open=3, credit=4, waiting_s=0.5,
+          record_s=0.02, batch_records=10),
     actor("writer.a", batches=7, records=70, batch_times=took(1, 2, 4), batch_times_s=0.025, cpu_s=1.5, busy_s=0.75,
           starved_s=0.25, queued=2, rss_bytes=5000),
     news=(happening("died", actor="writer.a", restart_s=0.0, cause="worker_died", how="signal SIGKILL"),),
@@ -50,10 +51,12 @@ def test_every_figure_is_there_under_its_name() -> None:
     assert {labels: number for (name, labels), number in found.items() if name == "thresher_records_total"} == {
         frozenset({("outcome", outcome), ("sink", sink)}): number for outcome, sink, number in (
             ("written", "a", 20), ("written", "b", 0), ("folded", "", 0), ("filtered", "", 4),
-            ("dead_lettered", "", 6))}
+            ("dead_lettered", "", 6), ("handed_over", "", 0))}
     assert value(found, "thresher_dead_letters_total", reason='od"d\n') == 1
     assert (value(found, "thresher_input_bytes"), value(found, "thresher_input_read_bytes")) == (1000, 500)
     assert value(found, "thresher_ready") == 0
+    assert value(found, "thresher_record_work_seconds") == 0.02
+    assert value(found, "thresher_batch_most_records") == 10
     assert value(found, "thresher_run_mode", mode="running") == 1
     assert value(found, "thresher_actor_cpu_seconds_total", **WRITER) == 1.5
     assert value(found, "thresher_actor_busy_seconds_total", **WRITER) == 0.75

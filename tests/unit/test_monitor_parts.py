@@ -51,7 +51,7 @@ def happened(number: int) -> Happening:
 
 def test_a_client_that_is_slow_gets_the_newest_status_and_all_news() -> None:
     async def check() -> None:
-        streams = Streams(2)
+        streams = Streams()
         with streams.open("") as slow:
             for clock in (1.0, 2.0, 3.0):
                 streams.take(seen(at=clock, news=(happened(1),)))
@@ -69,9 +69,8 @@ def test_a_client_that_is_slow_gets_the_newest_status_and_all_news() -> None:
 
 def test_what_is_kept_for_a_client_is_bounded() -> None:
     async def check() -> None:
-        streams = Streams(1)
+        streams = Streams()
         with streams.open("") as deaf:
-            assert streams.is_full
             for _ in range(3 * REMEMBERED):
                 streams.take(seen(news=(happened(1),)))
             assert (await deaf.next()).count(b"event:") == REMEMBERED + 1
@@ -82,7 +81,7 @@ def test_what_is_kept_for_a_client_is_bounded() -> None:
 @pytest.mark.parametrize(("last_id", "missed"), [("1", 2), ("3", 0), ("", 0), ("x", 0), ("-1", 0)])
 def test_a_client_that_comes_again_gets_what_it_has_missed(last_id: str, missed: int) -> None:
     async def check() -> None:
-        streams = Streams(1)
+        streams = Streams()
         streams.take(seen(news=tuple(happened(number) for number in (1, 2, 3))))
         with streams.open(last_id) as stream:
             sent = await stream.next()
@@ -294,16 +293,19 @@ def test_the_last_drawing_of_each_label_is_kept(monkeypatch: pytest.MonkeyPatch)
     class Panels:
         def __init__(self, manifest: Any) -> None: ...
 
-        def drawing(self) -> dict[str, Any]:
+        def names(self) -> list[str]:
+            return ["main"]
+
+        def drawing(self, name: str) -> dict[str, Any]:
             return {"title": "t", "drawing": {"type": "bars", "label": next(labels)}, "problem": ""}
 
     monkeypatch.setattr("actors.telemetry.drawings.Panels", Panels)
     drawings = Drawings(manifest())
     for _ in range(3):
-        drawn = drawings.draw()
+        drawn = drawings.draw_all()["main"]
     assert [one["drawing"]["label"] for one in drawn["past"]] == ["a", "b"]
     for _ in range(KEPT):
-        drawn = drawings.draw()
+        drawn = drawings.draw_all()["main"]
     assert [one["drawing"]["label"] for one in drawn["past"]] == [str(number) for number in range(KEPT)]
 
 
@@ -313,19 +315,22 @@ def test_a_panel_that_raises_is_a_problem_that_is_shown(monkeypatch: pytest.Monk
             raise ZeroDivisionError("of the application")
 
     monkeypatch.setattr("actors.telemetry.drawings.Panels", Panels)
-    assert Drawings(manifest()).draw() == {
-        "panel": {"title": "test", "drawing": None, "problem": "ZeroDivisionError: of the application"}, "past": []}
+    assert Drawings(manifest()).draw_all() == {"main": {
+        "panel": {"title": "test", "drawing": None, "problem": "ZeroDivisionError: of the application"}, "past": []}}
 
 
 def test_a_drawing_that_cannot_be_sent_is_a_problem_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     class Panels:
         def __init__(self, manifest: Any) -> None: ...
 
-        def drawing(self) -> dict[str, Any]:
+        def names(self) -> list[str]:
+            return ["main"]
+
+        def drawing(self, name: str) -> dict[str, Any]:
             return {"title": "t", "drawing": {"type": "bars", "label": "caf\udce9"}, "problem": ""}
 
     monkeypatch.setattr("actors.telemetry.drawings.Panels", Panels)
-    drawn = msgspec.json.decode(msgspec.json.encode(Drawings(manifest()).draw()))
+    drawn = msgspec.json.decode(msgspec.json.encode(Drawings(manifest()).draw_all()["main"]))
     assert drawn["past"] == []
     assert drawn["panel"]["problem"].startswith("UnicodeEncodeError: ")
 

@@ -406,3 +406,40 @@ def test_a_suspicion_that_comes_before_the_death_is_known_gives_the_dead_nothing
         origin.lost(worker)
     origin.grant("c#1", 1)
     assert assigned(origin) == [("c#1", 0)]
+
+
+def test_what_is_void_is_delivered_again_without_its_records_and_only_that_is_waited_for() -> None:
+    origin = origin_with(3)
+    origin.issue("other", chunk(0, 10, unit=2))
+    origin.grant("a#1", 4)
+    before = {header.id: header for _, header, _ in origin.assign()}
+    origin.ack(key(10, 20), origin.epoch, {"read": 1})
+    assert [each.start for each in origin.void("p")] == [0, 10, 20]
+    origin.grant("a#1", 4)
+    again = list(origin.assign())
+    assert [(header.id, data, header.lines) for _, header, data in again] == [
+        (key(0, 10), b"", 0), (key(10, 20), b"", 0), (key(20, 30), b"", 0)]
+    assert not any(origin.ack(key, old.epoch, {"read": 1}) for key, old in before.items() if key[0] == "p")
+    assert origin.ack(("other", 0, 10), before["other", 0, 10].epoch, {"read": 1}), "the others are as they were"
+    for _, header, _ in again:
+        assert origin.ack(header.id, header.epoch, {})
+    assert [(closed.unit, counts) for closed, counts in origin.advance()] == [
+        (1, {}), (1, {}), (1, {}), (2, {"read": 1})]
+    assert len(origin) == 0
+
+
+def test_void_batches_make_room_for_bytes() -> None:
+    origin = origin_with(3, window_bytes=30)
+    assert not origin.has_room()
+    origin.void("p")
+    assert origin.has_room()
+    assert origin.void("unknown") == []
+
+
+def test_a_fault_that_is_void_is_no_fault_any_more() -> None:
+    origin = Origin(1, 10, 1000)
+    origin.issue("p", Chunk(1, "a", 0, 10, 0, 1, b"x", fault="line_too_long", detail="why"))
+    origin.void("p")
+    origin.grant("a#1", 1)
+    ((_, header, data),) = origin.assign()
+    assert (header.fault, header.detail, data) == ("", "", b"")

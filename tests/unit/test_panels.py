@@ -20,8 +20,9 @@ from actors.apps.numbers import since_the_report
 from actors.runtime.emitter import Emitter
 from actors.runtime.manifest import Component, Manifest
 from actors.runtime.messages import Part
+from actors.runtime.panel import Bars, Curves, Panel
 from actors.runtime.panes import WindowState, read_panes
-from actors.runtime.pipeline import Aggregates, Bars, Curves, Distinct, Fold, Panel, Pipeline, Totals, Window, Windows
+from actors.runtime.pipeline import Aggregates, Distinct, Fold, Pipeline, Totals, Window, Windows
 from actors.runtime.ports import SinkOptions, SourceOptions
 from actors.runtime.sections import AggregatorOptions, WindowOptions
 from actors.runtime.state import FoldState, add_each

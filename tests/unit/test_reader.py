@@ -216,16 +216,12 @@ def test_of_records_that_take_long_a_batch_has_few_and_before_that_is_known_one(
     assert sizes(stage) == [1], "one for a worker that has nothing in hand"
     worked_off(stage, 1, 1, 0.02)
     stage.work()
-    assert sizes(stage) == [2], "not more than twice as many as were worked off"
-    worked_off(stage, 1, 2, 0.04)
-    stage.work()
-    assert sizes(stage) == [6]
-    for _ in range(3):
-        worked_off(stage, 1, 6, 0.12)
+    assert sizes(stage) == [4], "not more than four times as many as were worked off"
+    worked_off(stage, 1, 4, 0.08)
     stage.work()
     assert sizes(stage) == [10], "a fifth of a second"
     assert stage.post.slot.queued == 1, "and one more for when that is done"
-    assert stage.post.slot.record_s == pytest.approx(0.02)
+    assert stage.post.slot.record_s == pytest.approx(0.02, rel=0.02)
     assert stage.post.slot.batch_records == 10
     stage.reader.close()
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.console import report, status
+from actors.console import report, report_text, status
 from actors.console.history import FILE, Recorder, read_record
 from actors.console.progress import QuietObserver, Rates
 from actors.runtime import deaths
@@ -25,7 +25,8 @@ from actors.runtime.events import (
 )
 from actors.runtime.ledger import Ledger
 from actors.runtime.rundir import BOARD, RunDirectory
-from actors.runtime.values import Chunk, Unit
+from actors.runtime.settling import settle
+from actors.runtime.values import HANDED_OVER, SOURCE_LOST, Chunk, Unit
 from actors.settings import Settings, load
 from actors.telemetry.readiness import not_ready
 
@@ -104,7 +105,7 @@ def test_each_file_gets_its_verdict(tmp_path: Path, settings: Settings, unit: st
     _ledger(tmp_path, unit)
     built = _report(settings)
     assert built.units[0].verdict == verdict
-    assert f"\n  {verdict}\n" in report.render(built)
+    assert f"\n  {verdict}\n" in report_text.render(built)
 
 
 def test_a_run_that_was_killed_between_two_files_is_not_called_done(tmp_path: Path, settings: Settings) -> None:
@@ -119,8 +120,8 @@ def test_the_report_of_a_run_that_ended_is_printed_again_as_it_was(tmp_path: Pat
     _ended(tmp_path, RESUMABLE, "stopped by SIGTERM")
     built = _report(settings)
     assert (built.code, built.reason, built.seconds) == (RESUMABLE, "stopped by SIGTERM", 2.0)
-    assert "read 20 records in 2.0 s (10 records/s)" in report.render(built)
-    assert "still down: writer.idfa: refused" in report.render(built)
+    assert "read 20 records in 2.0 s (10 records/s)" in report_text.render(built)
+    assert "still down: writer.idfa: refused" in report_text.render(built)
 
 
 def test_units_that_have_no_end_are_no_work_that_is_left_when_the_run_has_ended_well(
@@ -184,7 +185,7 @@ def test_the_segments_of_a_journal_are_shown_together_and_those_with_a_problem_a
     _ended(tmp_path, DONE, "stopped by SIGINT")
     built = _report(settings)
     assert len(built.units) == 50
-    text = report.render(built)
+    text = report_text.render(built)
     assert len(text.splitlines()) < 20
     assert "\njournal, 49 segments\n  processed 49,000, errors 0, error rate 0.0000\n  acceptable" in text
     assert "\njournal/000007.log\n" in text
@@ -288,14 +289,16 @@ def test_records_are_those_of_all_generations_of_the_readers() -> None:
 def test_what_is_written_and_too_late_for_its_window_is_told(settings: Settings, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "positions.db", RUN)
     unit = ledger.begin("logs/late", "late")
-    ledger.close(_chunk(unit, unit.base + 100, ""), {"read": 10, "written": 10, "written.out": 10, "late": 7})
+    counts = {"read": 10, "written": 10, "written.out": 10, "late": 7, "partly_late": 2}
+    ledger.close(_chunk(unit, unit.base + 100, ""), counts)
     ledger.end(unit, unit.base + 100)
     ledger.settle(unit, "done")
     ledger.close_file()
     result = RunResult(DONE, report.ALL_LOADED, 1.0, 0.5, {})
     built = report.build(settings.manifest, settings.pipeline, result, RUN)
-    assert built.units[0].late == 7
-    assert "late: 7 of these are written, and in no window: theirs were closed" in report.render(built)
+    assert (built.units[0].late, built.units[0].partly_late) == (7, 2)
+    assert "late: 2 of these are in some of their windows: the others were closed" in report_text.render(built)
+    assert "late: 7 of these are written, and in no window: theirs were closed" in report_text.render(built)
 
 
 @pytest.mark.parametrize(("reason", "says"), [
@@ -314,3 +317,37 @@ def test_what_is_safe_for_a_file_that_is_not_whole_is_said_by_its_cause(
     built = report.build(settings.manifest, settings.pipeline, RunResult(DONE, report.ALL_LOADED, 1.0, 0.5, {}), RUN)
     assert built.code == OVER_BUDGET
     assert says in built.fields()["meaning"]
+
+
+def _shared(tmp_path: Path, status: str, counts: dict[str, int], damage: str = "") -> None:
+    ledger = Ledger(tmp_path / "positions.db", RUN)
+    unit = ledger.begin("topic/0", "topic", alone=True)
+    ledger.issue(_chunk(unit, 100, ""))
+    fault = SOURCE_LOST if damage else ""
+    ledger.close(msgspec.structs.replace(_chunk(unit, 100, ""), fault=fault, detail=damage), counts)
+    if status == HANDED_OVER:
+        ledger.hand_over(unit, 120, 3, is_lost=False)
+    ledger.close_file()
+
+
+def test_what_was_handed_over_is_in_the_sum_and_told(settings: Settings, tmp_path: Path) -> None:
+    _shared(tmp_path, HANDED_OVER, {"read": 10, "written": 9, "dead_lettered": 1})
+    built = report.build(settings.manifest, settings.pipeline, RunResult(DONE, report.ALL_LOADED, 1.0, 0.5, {}), RUN)
+    (unit,) = built.units
+    assert (built.code, unit.balanced, unit.verdict) == (DONE, True, report.HANDED)
+    assert (unit.read, unit.processed, unit.errors, unit.handed_over) == (13, 9, 1, 3)
+    text = report_text.render(built)
+    assert "handed over: 3 that were read and not finished" in text
+    assert "read 13 records in 1.0 s (13 records/s): 9 written, 1 dead-lettered, 3 handed-over" in text
+
+
+@pytest.mark.parametrize("status", ["reading", HANDED_OVER])
+def test_what_its_source_has_lost_makes_a_run_without_end_fail_until_somebody_takes_note(
+        settings: Settings, tmp_path: Path, status: str) -> None:
+    _shared(tmp_path, status, {"read": 10, "written": 9, "dead_lettered": 1, "rejected.source_lost": 1}, "40 records")
+    result = RunResult(DONE, report.ALL_LOADED, 1.0, 0.5, {})
+    built = report.build(settings.manifest, settings.pipeline, result, RUN)
+    assert (built.code, built.units[0].verdict, built.units[0].damage) == (OVER_BUDGET, report.TAKEN, "40 records")
+    assert "gone before they were read: read sooner" in built.fields()["meaning"]
+    settle(settings.manifest)  # no letter of it is open: there is none
+    assert report.build(settings.manifest, settings.pipeline, result, RUN).code == DONE

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from actors.runtime.instead import GIVE_BACK, cut
 from actors.runtime.ports import Source
-from actors.runtime.sizing import LEAST_S, Sizing
+from actors.runtime.sizing import GROWTH, LEAST_S, PRICE_S, Sizing
 from actors.runtime.supply import Supply
 from actors.runtime.takers import Takers
 from actors.runtime.values import Chunk
 
-#: What a batch costs besides its records, and how long it takes to get from one process to the next; in seconds.
-PRICE_S, HOP_S = 0.0003, 0.0005
+#: How long it takes to get from one process to the next, in seconds.
+HOP_S = 0.0005
 WINDOW, CREDIT = 256, 2
 
 
@@ -171,8 +171,8 @@ def test_a_record_in_ten_that_is_slow_leaves_nobody_idle() -> None:
 
 def test_a_header_that_is_quick_makes_no_large_batch_of_what_is_behind_it() -> None:
     pool = Pool([61], lambda number: 0.5 if number else 1e-6, 6)
-    assert pool.run() <= 1.1 * 60 * 0.5 / 6
-    assert max(pool.sizes) <= 2
+    assert pool.run() <= 1.15 * 60 * 0.5 / 6
+    assert max(pool.sizes) <= 4
 
 
 def test_nothing_is_cut_by_work_when_that_is_off() -> None:
@@ -207,8 +207,8 @@ def test_what_has_become_slow_is_believed_at_once_and_what_has_become_quick_by_a
     for _ in range(12):
         sizing.learn(int(sizing.most()), 1e-5 * sizing.most())
         sizes.append(sizing.most())
-    assert sizes[:3] == [40, 80, 160]
-    assert sizes[-1] == 20_000
+    assert sizes[:3] == [80, 320, 1280]
+    assert 20_000 <= sizes[-1] <= 20_100
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**7), st.floats(0, 1e4)), max_size=50), st.integers(1, 10**7),
@@ -224,7 +224,7 @@ def test_whatever_is_learnt_a_batch_has_a_record_or_more_and_no_more_than_there_
     assert 1 <= count <= left
     if count < left:
         assert batch_s
-        assert count <= max(1, 2 * sum(records for records, _ in answers))
+        assert count <= max(1, GROWTH * sum(records for records, _ in answers))
         assert sizing.record_s is None or count == 1 or count * sizing.record_s <= batch_s * 1.001
         assert is_last or count == 1 or 2 * count >= min(left, int(sizing.most()))
     sizing.shown()

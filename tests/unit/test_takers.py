@@ -45,6 +45,33 @@ def test_the_last_slow_batches_go_to_who_has_nothing_in_hand() -> None:
     assert (takers.next(3), takers.next(1)) == ("b", "b")
 
 
+def test_of_slow_batches_nobody_has_more_than_two_in_hand_whatever_he_had_granted_when_they_were_quick() -> None:
+    takers = Takers()
+    for worker in "ab":
+        takers.grant(worker, 64, 1, 10.0)
+    who: list[str] = []
+    while (worker := takers.next(100)) is not None:
+        takers.give(worker)
+        who.append(worker)
+    assert sorted(who) == ["a", "a", "b", "b"]
+    takers.grant("b", 1, 1, 10.0)
+    assert (takers.next(100), takers.next(2)) == ("b", None)
+
+
+def test_one_of_those_who_only_pass_them_on_is_given_all_slow_batches_that_it_takes() -> None:
+    takers = Takers()
+    takers.through_one = True
+    takers.grant("a", 2)
+    takers.grant("b", 2)
+    assert given(takers, 3) == ["a", "a", "b"]
+    takers.grant("a", 2, 2, 0.0002)
+    takers.grant("b", 1, 1, 0.0001)
+    assert given(takers, 3) == ["b", "b", "a"]
+    takers.grant("a", 3, 1, 1.0)
+    takers.grant("b", 3, 2, 2.0)
+    assert given(takers, 2) == ["b", "a"], "they are slow themselves"
+
+
 def test_quick_batches_are_given_as_far_as_the_credit_goes() -> None:
     takers = Takers()
     takers.grant("a", 3, 1, 0.001)

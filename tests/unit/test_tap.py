@@ -19,6 +19,7 @@ from actors.runtime import rundir
 from actors.runtime.errors import ConfigError, Finish, Reject
 from actors.runtime.framing import Record, envelope_of, pack_records
 from actors.runtime.messages import Batch, Tap
+from actors.runtime.outputs import Many
 from actors.runtime.pipeline import Fold, Pipeline
 from actors.runtime.sections import WindowOptions
 from actors.runtime.tap import Inspector, Shown, Taps, plain
@@ -27,8 +28,10 @@ from actors.runtime.windows import Placer
 from actors.runtime.worker import Made, Output, PoolWorker
 from actors.settings import load
 from actors.sinks.dead_letters import DeadLetters
+from actors.sinks.lines import Lines
 from actors.sinks.lmdb import Lmdb
 from actors.sources.files import Files
+from actors.testing import MemorySource
 from tests.outbox import Outbox
 
 BATCH = Batch("p", 0, 100, 0, 0, 1, 7, "in.txt", 1000, 1, anchor=0)
@@ -120,6 +123,26 @@ def test_an_exception_is_the_reject_that_it_would_be() -> None:
     stage, reason, detail = through(b"broken")["reject"]
     assert (stage, reason) == ("parser", "parse_error")
     assert detail.endswith("ValueError: broken")
+
+
+def test_of_a_record_that_several_things_are_made_of_one_is_shown_with_its_name() -> None:
+    several = Pipeline(
+        name="t", source=MemorySource(), parse=lambda line: Many(line.split()), sinks={"a": Lines(), "b": Lines()},
+        route=lambda word: ("a", "b") if word == b"both" else "a" if word == b"one" else ())
+    inspector = Inspector(several, None, several.sinks)
+    shown = [inspector.through(BATCH, b"one both none") for _ in range(200)]
+    assert {(each.get("output"), each["parsed"], each["sink"]) for each in shown} == {
+        ("0", b"one", "a"), ("1/a", b"both", "a"), ("1/b", b"both", "b"), ("2", b"none", "")}
+    assert inspector.through(BATCH, b"") == {"outcome": "filtered"} | {"reject": None}
+    record = Shown(actor="parser.1", source="in.txt", offset=0, raw=b"both", size=4, parsed=b"both", output="1/a")
+    assert render(record, "parser", errors=False, as_json=False) == "in.txt:0  output=1/a  both"
+
+
+def test_a_generator_is_shown_as_the_reject_that_it_is() -> None:
+    odd = Pipeline(name="t", source=MemorySource(), parse=lambda line: (x for x in line), sinks={"a": Lines()})
+    stage, reason, detail = Inspector(odd, None, odd.sinks).through(BATCH, b"x")["reject"]
+    assert (stage, reason) == ("parser", "parse_error")
+    assert detail.endswith("return Many([...])")
 
 
 def test_an_item_that_its_sink_cannot_pack_is_a_reject_like_in_a_run() -> None:

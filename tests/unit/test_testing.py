@@ -16,7 +16,7 @@ import pytest
 
 from actors.apps import appsinstalled
 from actors.runtime.errors import ConfigError, Reject
-from actors.runtime.framing import Record, records_in, unwrap
+from actors.runtime.framing import Record, record_of, records_in
 from actors.runtime.pipeline import Fold, Pipeline, per_chunk
 from actors.runtime.values import Payload
 from actors.sinks.memcached import Memcached
@@ -215,7 +215,7 @@ def test_records_come_to_parse_with_their_keys_and_are_rejected_as_they_came(fus
         for n, record in enumerate(STREAM) if n != 7 and (record.value is None or n % 120 < 100)]
     (letter,) = result.dead_letters
     assert (letter.source, letter.position, letter.offset, letter.line) == ("records", 22, 22, -1)
-    assert unwrap(letter.envelope, letter.raw, letter.offset, letter.line) == STREAM[7]
+    assert record_of(letter) == STREAM[7]
     assert result.counts["read"] == len(STREAM)
     assert "\n  rejected: records record 22: seven: b'w7\\n7'" in repr(result)
 

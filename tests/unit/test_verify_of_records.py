@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from actors.runtime.framing import Record, envelope_of
-from actors.runtime.values import DeadLetter
+from actors.runtime.values import DeadLetter, Unit
 from actors.verify.compare import Difference, Outcome, _letters, differences
 from tests.letters import put
 
@@ -41,3 +41,13 @@ def test_another_output_of_the_same_record_is_another_letter(tmp_path: Path) -> 
     first, second = compared(tmp_path, RECORD, "1")
     assert first.record.startswith("live/0: stars: Record(offset=71, value=b'a\\nb'")
     assert second.record.startswith("live/0 output 1: stars: Record(offset=71")
+
+
+@pytest.mark.parametrize(("end", "read", "size"), [
+    (1_000_000, 20_000, 1_000_000), (4000, 2000, 4000), (0, 0, 0), (20_000, 20_000, 1_280_000)],
+    ids=["lines", "lines of one byte", "nothing", "records that are numbered"])
+def test_a_sample_is_as_large_as_its_bytes_also_when_its_positions_count_records(
+    end: int, read: int, size: int
+) -> None:
+    unit = Unit(1, "a", "", 50, 50 + end, 0, 50 + end, "done", {"read": read})
+    assert Outcome({}, frozenset(), [unit]).sample_bytes == size

@@ -90,6 +90,14 @@ def test_lateness_keeps_a_closed_window_open_for_late_records() -> None:
     assert ends(place(options, [41_999, 9_000])) == [(50_000,), (10_000,)]
 
 
+def test_a_record_that_is_late_for_some_of_its_windows_is_in_the_others_and_is_counted() -> None:
+    options = WindowOptions(kind="hopping", size_s=10, every_s=5, disorder_s=2)
+    passage = Passage(batch())
+    assert ends(placer(options).place(passage, [17_000, 14_000, 9_000, 4_999])) == [
+        (25_000, 20_000), (20_000,), "late", "late"]
+    assert passage.partly_late == 1
+
+
 def test_a_record_far_ahead_of_the_clock_is_a_dead_letter_and_moves_nothing() -> None:
     now = int(time.time() * 1000)
     passage = Passage(batch())

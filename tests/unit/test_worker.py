@@ -127,6 +127,7 @@ def test_what_a_parser_sends_on_is_counted_by_who_works_it_off_with_the_time_of_
     address, credit = posts[1].sent[-1]
     assert isinstance(credit, Credit)
     assert (address, credit) == ("parser.1#1", Credit(1, 1, 0.5, 4, 1.0))
+    assert isinstance(credit, Credit)
     parser.message(CHECKER, credit, [])
     assert posts[0].sent[-1] == (READER, Credit(0, records=4, spent_s=1.0))
 

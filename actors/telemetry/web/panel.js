@@ -9,6 +9,9 @@ const AGAIN_MS = 2000;
 const KEPT_S = 600;
 const MARGIN = { top: 16, right: 8, left: 48 };
 const HEIGHT = 260;
+const WIDEST = 150; // of a bar with what is around it
+const LETTER = 7.2; // pixels of a letter, about
+const TITLE = 20; // pixels of the title of an axis
 const COLORS = ["c1", "c4", "c2", "c3", "c5", "c6"];
 
 export class Panel {
@@ -92,13 +95,14 @@ export class Panel {
   }
 
   takeBars(past) {
-    const shown = this.index === null ? null : this.past[this.index]?.at;
+    const shown = this.index === null ? null : this.past[this.index];
     this.past = past;
-    if (shown !== null) { // stay with what is looked at, as long as it is kept
-      const index = past.findIndex(({ at }) => at >= shown);
-      this.index = index < 0 || index === past.length - 1 ? null : index;
+    if (shown) { // stay with what is looked at, as long as it is kept
+      const which = (one) => one.drawing.label || one.at;
+      const index = past.findIndex((one) => which(one) === which(shown));
+      this.index = index < 0 ? 0 : index === past.length - 1 ? null : index;
     }
-    this.bars ??= d3.select(byId("panel")).append("svg").attr("class", "bars").attr("role", "img").attr("height", HEIGHT);
+    this.bars ??= d3.select(byId("panel")).append("svg").attr("class", "bars").attr("role", "img");
     byId("look-back").hidden = past.length < 2;
     this.draw();
   }
@@ -124,37 +128,73 @@ export class Panel {
     this.drawBars(drawing, label);
   }
 
-  drawBars({ bars, unit }, label) {
+  drawBars(drawing, label) {
     const width = byId("panel").clientWidth;
     if (!width) return;
-    const step = (width - MARGIN.left - MARGIN.right) / Math.max(1, bars.length);
-    const longest = Math.max(0, ...bars.map(([name]) => name.length));
-    const slants = 7 * longest > step - 4;
-    const bottom = HEIGHT - (slants ? 74 : 26);
-    const x = d3.scaleBand(d3.range(bars.length), [MARGIN.left, width - MARGIN.right]).paddingInner(0.25).paddingOuter(0.1);
-    const y = d3.scaleLinear([0, Math.max(1, d3.max(bars, ([, value]) => value) ?? 0)], [bottom, MARGIN.top]).nice(4);
-    const svg = this.bars.attr("width", width)
-      .attr("aria-label", `${label}: ${bars.map(([name, value]) => `${name} ${compact(value)}`).join(", ")} ${unit}`);
-    const ticks = y.ticks(4).filter((tick) => Number.isInteger(tick) || y.domain()[1] > 8 || !bars.every(([, value]) => Number.isInteger(value)));
-    svg.selectAll("g.axis").data([0]).join("g").attr("class", "axis").attr("transform", `translate(${MARGIN.left},0)`)
-      .call(d3.axisLeft(y).tickValues(ticks).tickFormat(tick).tickSizeOuter(0));
-    svg.selectAll("line.gridline").data(ticks).join("line").attr("class", "gridline")
-      .attr("x1", MARGIN.left).attr("x2", width - MARGIN.right).attr("y1", y).attr("y2", y);
+    const { bars, unit } = drawing;
+    const place = placed(drawing, width);
+    const svg = this.bars.attr("width", width).attr("height", place.height)
+      .attr("aria-label", `${label}: ${bars.map((bar, index) => said(drawing, bar, index)).join("; ")}`);
+    this.drawAxes(svg, drawing, place, width);
     const groups = svg.selectAll("g.column").data(bars).join((enter) => {
       const group = enter.append("g").attr("class", "column");
       group.append("title");
       group.append("rect").attr("rx", 2);
-      group.append("text").attr("class", "inside").attr("text-anchor", "middle");
-      group.append("text").attr("class", "below");
+      for (const name of ["inside", "below", "above"]) group.append("text").attr("class", name);
       return group;
-    }).attr("transform", (_, index) => `translate(${x(index)},0)`);
-    groups.raise().select("title").text(([name, value, note]) => `${name}: ${value} ${unit}${note && note !== String(value) ? ` (${note})` : ""}`);
-    groups.select("rect").attr("width", x.bandwidth()).attr("y", ([, value]) => y(Math.max(0, value)))
-      .attr("height", ([, value]) => bottom - y(Math.max(0, value)));
-    const fits = ([, value, note]) => note && bottom - y(value) > 18 && 7.5 * note.length < x.bandwidth();
-    groups.select(".inside").attr("x", x.bandwidth() / 2).attr("y", ([, value]) => y(value) + 15).text((bar) => (fits(bar) ? bar[2] : ""));
-    groups.select(".below").attr("text-anchor", slants ? "end" : "middle")
-      .attr("transform", `translate(${x.bandwidth() / 2 + (slants ? 4 : 0)},${bottom + 16})${slants ? "rotate(-35)" : ""}`)
-      .text(([name]) => (name.length > 16 ? `${name.slice(0, 15)}…` : name));
+    }).attr("transform", (_, index) => `translate(${place.x(index)},0)`);
+    groups.raise().select("title").text((bar, index) => said(drawing, bar, index));
+    const { x, y, bottom } = place;
+    const top = ([, value]) => y(Math.max(0, value));
+    groups.select("rect").attr("width", x.bandwidth()).attr("y", top).attr("height", (bar) => bottom - top(bar));
+    const fits = (bar) => bottom - top(bar) > 18 && LETTER * bar[2].length < x.bandwidth();
+    const isOut = (bar) => bar[2] && drawing.above.length && !fits(bar);
+    groups.select(".inside").attr("x", x.bandwidth() / 2).attr("y", (bar) => top(bar) + (isOut(bar) ? -5 : 15)).attr("text-anchor", "middle")
+      .classed("out", isOut).text((bar) => (fits(bar) || isOut(bar) ? bar[2] : ""));
+    groups.select(".below").attr("text-anchor", place.slants ? "end" : "middle")
+      .attr("transform", `translate(${x.bandwidth() / 2 + (place.slants ? 4 : 0)},${bottom + 16})${place.slants ? "rotate(-35)" : ""}`)
+      .text(([name]) => short(name));
+    groups.select(".above").attr("text-anchor", place.stands ? "start" : "middle")
+      .attr("transform", (bar) => `translate(${x.bandwidth() / 2 + (place.stands ? 4 : 0)},${top(bar) - (isOut(bar) ? 21 : 6)})${place.stands ? "rotate(-90)" : ""}`)
+      .text((_, index) => short(drawing.above[index] ?? ""));
   }
+
+  drawAxes(svg, { bars, x_title: below, y_title: aside }, { x, y, bottom, left, height }, width) {
+    const ticks = y.ticks(4).filter((tick) => Number.isInteger(tick) || y.domain()[1] > 8 || !bars.every(([, value]) => Number.isInteger(value)));
+    svg.selectAll("g.axis").data([0]).join("g").attr("class", "axis").attr("transform", `translate(${left},0)`)
+      .call(d3.axisLeft(y).tickValues(ticks).tickFormat(tick).tickSizeOuter(0));
+    svg.selectAll("line.gridline").data(ticks).join("line").attr("class", "gridline")
+      .attr("x1", left).attr("x2", width - MARGIN.right).attr("y1", y).attr("y2", y);
+    const [from, to] = x.range();
+    const titles = [[below, `translate(${(from + to) / 2},${height - 6})`], [aside, `translate(13,${(y.range()[1] + bottom) / 2})rotate(-90)`]];
+    svg.selectAll("text.axis-title").data(titles).join("text").attr("class", "axis-title").attr("text-anchor", "middle")
+      .attr("transform", ([, where]) => where).text(([title]) => title);
+  }
+}
+
+/** Where everything of a drawing is, in so much width. */
+function placed({ bars, above, x_title: below, y_title: aside }, width) {
+  const left = MARGIN.left + (aside ? TITLE : 0);
+  const room = width - left - MARGIN.right;
+  const used = Math.min(room, WIDEST * Math.max(1, bars.length));
+  const step = used / Math.max(1, bars.length);
+  const longest = (names) => LETTER * Math.max(0, ...names.map((name) => short(name).length));
+  const slants = longest(bars.map(([name]) => name)) > step - 4;
+  const stands = longest(above) > step - 4; // what is above the bars is read from below then
+  const isWide = longest(bars.map(([, , note]) => note)) > 0.7 * step; // then it is written on top of the highest bar, too
+  const over = above.length ? (stands ? longest(above) : 4) + (isWide ? 15 : 0) : 0;
+  const height = HEIGHT + (stands ? longest(above) : 0) + (below ? TITLE : 0);
+  const bottom = height - (slants ? 74 : 26) - (below ? TITLE : 0);
+  const start = left + (room - used) / 2;
+  const x = d3.scaleBand(d3.range(bars.length), [start, start + used]).paddingInner(0.25).paddingOuter(0.1);
+  const y = d3.scaleLinear([0, Math.max(1, d3.max(bars, ([, value]) => value) ?? 0)], [bottom, MARGIN.top + over]).nice(4);
+  return { x, y, left, bottom, height, slants, stands };
+}
+
+const short = (name) => (name.length > 16 ? `${name.slice(0, 15)}…` : name);
+
+/** A bar in words. */
+function said({ above, unit, x_title: below }, [name, value, note], index) {
+  if (!above.length) return `${name}: ${compact(value)} ${unit}${note && note !== compact(value) ? ` (${note})` : ""}`;
+  return [`${below ? `${below} ` : ""}${name}: ${above[index]}`, `${compact(value)} ${unit}`, note].filter(Boolean).join(", ");
 }

@@ -1,0 +1,16 @@
+"""Before a run: may units of its source go from one run to another?"""
+
+from __future__ import annotations
+
+from actors.runtime.pipeline import Pipeline
+from actors.runtime.ports import SourceOptions
+
+
+def why_not_moved(pipeline: Pipeline, source: SourceOptions) -> str:
+    """Say why units of this source must not go from one run of this pipeline to another; empty: they may, or do not."""
+    if pipeline.fold is None or not source.moves():
+        return ""
+    kept = "distinct numbers are" if pipeline.distinct is not None else (
+        "windows are" if pipeline.windows is not None else "what is folded is")
+    return (f"source: units of {source.describe()} move between runs, and {kept} kept in the state directory of one: "
+            "assign them to this run for good (an option of the source), or fold in a pipeline of its own")

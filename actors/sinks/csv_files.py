@@ -1,0 +1,205 @@
+"""Files by name in a folder: each is replaced as a whole, none is seen half-written, and those of ours are known.
+
+    .NAME.index             the names of all files that were ever written, one a line; only appended to
+    .NAME.index.manifest    for each partition, the position up to which its files are there
+    minute.csv              ◀──rename── .minute.csv.new, written and flushed
+
+One group of batches: (1) its names are appended to the index and flushed; (2) each file is written beside its place,
+flushed and renamed, and the folder flushed; (3) the manifest is replaced, by a rename. A process that is killed at any
+moment leaves whole files; what is behind the manifest comes again, and is written again, to the same names. So every
+file that is there is in the index, and ``clear`` removes those and no others.
+
+What does not work: the index last (files of a group that was not finished would be nobody's, and stay for ever); no
+positions (after a crash an earlier version of a file would take the place of a later one, until that comes again, also
+long after it was there); names in the manifest, which is written with every group: there is no bound on them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from actors.runtime.disk import make_folder, sync_folder, write_all
+from actors.runtime.errors import ConfigError, Retryable, plain_reason
+from actors.runtime.ports import Sink
+from actors.runtime.values import Payload, Refusal
+from actors.sinks.lines_manifest import Manifest, lock, manifest_path, news_of, read_manifest, write_manifest
+
+#: So much of the index is read at once, for where its last whole line ends.
+_TAIL_BYTES = 64 * 1024
+
+
+def index_of(folder: Path, name: str) -> Path:
+    """Where the names of the files are that the sink of this name has written."""
+    return folder / f".{name}.index"
+
+
+class CsvFolder(Sink):
+    """The opened folder.
+
+    Args:
+        folder: where the files are.
+        name: of the sink.
+        sync: wait for the disk.
+
+    Raises:
+        ConfigError: somebody else writes there under this name, or the manifest is none.
+    """
+
+    def __init__(self, folder: Path, name: str, sync: bool) -> None:
+        self._folder = folder
+        self._index = index_of(folder, name)
+        self._sync = sync
+        self._descriptor: int | None = None
+        self._manifest = Manifest()
+        with contextlib.suppress(Retryable):  # `write` says what is wrong, and tries again
+            self._opened()
+
+    def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
+        """Write the files of all batches that are not there yet; of two of one name the later one stands."""
+        descriptor = self._opened()
+        news, applied = news_of(payloads, self._manifest.applied)
+        if not news:
+            return []
+        files: dict[str, bytes] = {}
+        for payload in news:
+            files.update(msgspec.msgpack.decode(payload.data, type=list[tuple[str, bytes]]))
+        try:
+            manifest = Manifest(self._announce(descriptor, list(files)), applied)
+            for name, data in files.items():
+                _replace(self._folder / name, data, self._sync)
+            if self._sync and files:
+                sync_folder(self._folder)
+            write_manifest(self._index, manifest, self._sync)
+        except OSError as error:
+            self.close()
+            raise Retryable(_says(self._folder, error)) from error
+        self._manifest = manifest
+        return []
+
+    def close(self) -> None:
+        """Close the index."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _announce(self, descriptor: int, names: Sequence[str]) -> int:
+        """Append names to the index; return how long it is then."""
+        if names:
+            write_all(descriptor, ["".join(f"{name}\n" for name in names).encode()], self._manifest.length)
+            if self._sync:
+                os.fdatasync(descriptor)
+        self._manifest.length = os.fstat(descriptor).st_size  # these are in it, whatever comes next
+        return self._manifest.length
+
+    def _opened(self) -> int:
+        """Return the open index."""
+        if self._descriptor is not None:
+            return self._descriptor
+        try:
+            make_folder(self._folder)
+            descriptor = os.open(self._index, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise Retryable(_says(self._folder, error)) from error
+        try:
+            self._take(descriptor)
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, OSError):
+                raise Retryable(_says(self._folder, error)) from error
+            raise
+        self._descriptor = descriptor
+        return descriptor
+
+    def _take(self, descriptor: int) -> None:
+        lock(self._index, descriptor)
+        try:
+            self._manifest = read_manifest(self._index)
+        except FileNotFoundError:
+            self._manifest = Manifest()
+            if self._sync:
+                sync_folder(self._folder)  # no file that it names is there before it
+        length = _whole_lines(descriptor)
+        os.ftruncate(descriptor, length)
+        self._manifest.length = length
+
+
+def clear_files(folder: Path, name: str) -> None:
+    """Remove the files that are in the index, and then the index.
+
+    Raises:
+        ConfigError: somebody writes there; or one of them cannot be removed.
+    """
+    index = index_of(folder, name)
+    try:
+        descriptor = os.open(index, os.O_RDWR | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise ConfigError(f"{index}: {plain_reason(error)}: expected the index of the files to remove") from error
+    try:
+        lock(index, descriptor)
+        for written in _names(descriptor):
+            (folder / written).unlink(missing_ok=True)
+            _unfinished(folder / written).unlink(missing_ok=True)
+        where = manifest_path(index)
+        for path in (where, where.with_name(f"{where.name}.new"), index):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{_says(folder, error)}: expected to remove what was written there") from error
+    finally:
+        os.close(descriptor)
+
+
+def _names(descriptor: int) -> Iterator[str]:
+    """The names in an index, as far as they are whole."""
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        file.seek(0)
+        for line in file:
+            name = line.rstrip(b"\n").decode(errors="replace")
+            if line.endswith(b"\n") and name.isprintable() and name and "/" not in name:
+                yield name
+
+
+def _whole_lines(descriptor: int) -> int:
+    """Where the last whole line ends: behind it is what a crash has left."""
+    end = os.fstat(descriptor).st_size
+    while end:
+        start = max(0, end - _TAIL_BYTES)
+        at = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if at >= 0:
+            return start + at + 1
+        end = start
+    return 0
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
+
+
+def _replace(path: Path, data: bytes, sync: bool) -> None:
+    """Write a file beside its place, and put it there."""
+    unfinished = _unfinished(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(unfinished, flags, 0o644)
+    try:
+        write_all(descriptor, [data], 0)
+        if sync:
+            os.fsync(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()  # what it has taken of a full disk is given back
+        raise
+    finally:
+        os.close(descriptor)
+    unfinished.replace(path)
+
+
+def _says(folder: Path, error: OSError) -> str:
+    """What is wrong, and with what: the folder, or what lies where a file is to be."""
+    is_in_the_way = isinstance(error, IsADirectoryError) and error.filename2
+    return f"{Path(os.fsdecode(error.filename2)) if is_in_the_way else folder}: {plain_reason(error)}"

@@ -1,0 +1,62 @@
+"""How records that are no lines lie in a journal: each behind its length, whatever their own framing was.
+
+    00 00 00 09 h e l l o 00 00 00 07 y o u        the length counts itself: zeros are no record, but a hole
+
+So a segment can be read on from any border, and of a write that was never finished the end is told by the length that
+goes beyond it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from io import FileIO
+
+from actors.runtime.framing import RECORDS, pack_records
+from actors.runtime.values import Chunk, Unit
+from actors.sources.framings.cutter import RecordCutter
+from actors.sources.framings.length_prefixed import LengthPrefixedScanner
+from actors.sources.framings.scanner import End
+from actors.sources.inflate import PlainStream
+
+_LENGTH_BYTES = 4
+#: How long a record may be was decided when it was accepted.
+_ANY_LENGTH = 1 << 31
+_BLOCK_BYTES = 256 * 1024
+
+
+def packed(values: Sequence[bytes]) -> bytes:
+    """Return records as they lie in a journal."""
+    return b"".join([part for value in values for part in (
+        (len(value) + _LENGTH_BYTES).to_bytes(_LENGTH_BYTES, "big"), value)])
+
+
+def chunk_of(unit: Unit, offset: int, data: bytes) -> Chunk:
+    """Return records, as they lie from this offset on in the segment that is this unit, as a chunk."""
+    found = _scanner().run(data, 0, len(data), End.BORDER, offset, 0)
+    start = unit.base + offset
+    return Chunk(unit.id, unit.name, start, start + len(data), offset, 0, pack_records(found.records), lines=0,
+                 framing=RECORDS)
+
+
+def cutter_of(file: FileIO, unit: Unit, recorded: list[tuple[int, int]], batch_bytes: int) -> RecordCutter:
+    """Return what reads a segment on."""
+    return RecordCutter(PlainStream(file), unit, recorded, batch_bytes, _scanner())
+
+
+def whole_bytes(file: FileIO, start: int) -> int:
+    """Return where the last whole record of a segment ends, of which one begins at ``start``."""
+    scanner, data, at = _scanner(), bytearray(), start
+    while block := os.pread(file.fileno(), _BLOCK_BYTES, at + len(data)):
+        data += block
+        run = scanner.run(data, 0, len(data), End.MORE, 0, 0)
+        at += run.size
+        del data[:run.size]
+        if scanner.is_broken:
+            break
+        scanner.begin(False)
+    return at
+
+
+def _scanner() -> LengthPrefixedScanner:
+    return LengthPrefixedScanner(_ANY_LENGTH, "u32be", counts_itself=True)

@@ -1,0 +1,76 @@
+"""The demo of the ratings as a person runs it: one command, both pipelines, the dashboard, and a clean Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from actors.topics.reading import read_topic
+from scripts.make_reviews import write_reviews
+from tests.checkouts import make_checkout
+from tests.loads import WATCHDOG_S, members
+
+FAKES, REVIEWS = 0.05, 120
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def until(condition: Callable[[], bool], what: str, said: Path) -> None:
+    deadline = time.monotonic() + WATCHDOG_S
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what}: {said.read_text()}"
+        time.sleep(0.05)
+
+
+def is_there(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=WATCHDOG_S) as page:
+            return bool(page.read())
+    except (URLError, ConnectionError):
+        return False
+
+
+def panels(port: int) -> list[dict[str, Any]]:
+    with urlopen(f"http://127.0.0.1:{port}/api/panels", timeout=WATCHDOG_S) as page:
+        found: list[dict[str, Any]] = json.load(page)["panels"]
+        return found
+
+
+def test_the_demo_shows_the_plot_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
+    root, port, said = make_checkout(tmp_path / "a folder"), free_port(), tmp_path / "said"
+    demo = root / "var" / "ratings-demo"
+    write_reviews(demo / "reviews.json", REVIEWS, fakes=FAKES)
+    fakes = (demo / "reviews.json").read_text().count('"buy this card now')
+    assert fakes
+    for number in range(2):  # the second time it goes on
+        with said.open("w") as file:
+            process = subprocess.Popen(
+                [str(root / "scripts/ratings_demo"), "--hz", "200", "--check-cost", "0.01", "--port", str(port)],
+                cwd="/", stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            until(lambda: "all reviews are published" in said.read_text(), "end of the reviews", said)
+            until(lambda: is_there(f"http://127.0.0.1:{port}/"), "page", said)
+            assert {"main", "shop"} == {one["name"] for one in panels(port)}
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(WATCHDOG_S) == 0, said.read_text()
+            assert members(process.pid) == []
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        assert f"http://127.0.0.1:{port}/" in said.read_text()
+        assert "ended; the same command goes on from here" in said.read_text(), number
+        assert sum(1 for _ in read_topic(demo / "topics/live_ratings")) == REVIEWS - fakes
