@@ -49,10 +49,10 @@ def test_of_slow_batches_nobody_has_more_than_two_in_hand_whatever_he_had_grante
     takers = Takers()
     for worker in "ab":
         takers.grant(worker, 64, 1, 10.0)
-    who: list[str] = []
-    while (worker := takers.next(100)) is not None:
-        takers.give(worker)
-        who.append(worker)
+    who = []
+    while (found := takers.next(100)) is not None:
+        takers.give(found)
+        who.append(found)
     assert sorted(who) == ["a", "a", "b", "b"]
     takers.grant("b", 1, 1, 10.0)
     assert (takers.next(100), takers.next(2)) == ("b", None)
