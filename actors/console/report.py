@@ -27,7 +27,7 @@ from actors.runtime.pipeline import Pipeline
 from actors.runtime.rundir import find
 from actors.runtime.settling import failed_before
 from actors.runtime.units import LEDGER
-from actors.runtime.values import FILE_LOST, HANDED_OVER, SOURCE_LOST, Unit
+from actors.runtime.values import FILE_LOST, HANDED_OVER, MISSED, SOURCE_LOST, Unit
 
 ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"
@@ -96,7 +96,8 @@ class UnitReport(msgspec.Struct, frozen=True):
     @property
     def has_failed(self) -> bool:
         """Whether it is a cause for exit code 4. One that goes on, or was handed over, is when its source lost some."""
-        return self.status == "failed" or (bool(self.damage) and SOURCE_LOST in self.rejected)
+        return self.status == "failed" or (
+            bool(self.damage) and any(fault in self.rejected for fault in MISSED))
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from actors.runtime.at_hand import is_alone
 from actors.runtime.database import open_database, open_for_reading, transaction
 from actors.runtime.manifest import Manifest
 from actors.runtime.units import LEDGER, STEPS
-from actors.runtime.values import HANDED_OVER, SOURCE_LOST, LettersOf
+from actors.runtime.values import HANDED_OVER, MISSED, LettersOf
 
 #: Numbers and what letters are known by, of units ``u`` (and what took their place, ``r``).
 _REPLACED = """
@@ -30,10 +30,11 @@ _FAILED = """
 SELECT id, partition, base, "end", name, 1 FROM units
 WHERE status = 'failed' AND id NOT IN (SELECT unit FROM replaced) ORDER BY id
 """
+_MISSED = " OR ".join(f"counts LIKE '%\"rejected.{fault}\"%'" for fault in MISSED)
 #: Units that go on, or have gone to others, and whose source had lost some of them unread.
 _LOST = f"""
 SELECT id, partition, base, NULL, name, 1 FROM units WHERE damage <> '' AND status IN ('reading', '{HANDED_OVER}')
-AND counts LIKE '%"rejected.{SOURCE_LOST}"%' ORDER BY id
+AND ({_MISSED}) ORDER BY id
 """
 
 

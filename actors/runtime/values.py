@@ -11,6 +11,10 @@ import msgspec
 FILE_LOST = "file_lost"
 #: The fault of a chunk that stands for records that its source had, and has no more: retention or compaction took them.
 SOURCE_LOST = "source_lost"
+#: The fault of a chunk that stands for records that are there, and are not what was written: a checksum says so.
+SOURCE_DAMAGED = "source_damaged"
+#: Faults for which a unit that goes on is not whole.
+MISSED = (SOURCE_LOST, SOURCE_DAMAGED)
 #: The status of a unit that another run goes on with.
 HANDED_OVER = "handed_over"
 

@@ -7,14 +7,12 @@ from collections import deque
 from pathlib import Path
 
 from actors.runtime.framing import RECORDS, Record, pack_records
-from actors.runtime.values import Chunk, Unit
+from actors.runtime.values import SOURCE_DAMAGED, SOURCE_LOST, Chunk, Unit
 from actors.topics.manifest import Extent
 from actors.topics.reading import Gap, PartitionReader, first_offset, offset_at
 
 #: What the fingerprints of these units begin with.
 KIND = "topic "
-#: Faults: messages that were let go before they were read; such as are there and are not what was written.
-SOURCE_LOST, DAMAGED = "source_lost", "topic_damaged"
 #: Bytes that a message takes in a chunk besides its own, about.
 _OVERHEAD = 16
 
@@ -143,7 +141,7 @@ class Partition:
         if self.position == gap.end:
             self._gap = None
         return Chunk(self.unit.id, self.unit.name, start, self.position, start, 0, b"",
-                     SOURCE_LOST if gap.kind == "lost" else DAMAGED, gap.why, lines=0)
+                     SOURCE_LOST if gap.kind == "lost" else SOURCE_DAMAGED, gap.why, lines=0)
 
 
 def _size_of(record: Record) -> int:

@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.ledger import Ledger
-from actors.runtime.values import Chunk
+from actors.runtime.values import SOURCE_DAMAGED, SOURCE_LOST, Chunk
 from actors.sources.topic import Topic, TopicSource
-from actors.sources.topic_partitions import DAMAGED, SOURCE_LOST
 from actors.testing.reading import Reading
 from actors.topics.blocks import Message
 from actors.topics.manifest import read_manifest, read_view
@@ -346,7 +345,7 @@ def test_a_block_that_is_damaged_is_a_dead_letter_with_its_range_and_its_unit_is
     path.write_bytes(path.read_bytes().replace(b"05\0", b"06\0"))
     with reading(tmp_path / "state", feed.topic, follow=False) as found:
         found.read_until(lambda each: each.source.exhausted)
-        assert faults(found.chunks) == [(DAMAGED, 5, 6)]
+        assert faults(found.chunks) == [(SOURCE_DAMAGED, 5, 6)]
         assert numbers(found.chunks) == [*range(5), *range(6, 30)]
         unit, = found.ledger.taken_up()
         assert unit.damage.startswith(f"{path} is damaged: offsets 5 to 5: at byte ")

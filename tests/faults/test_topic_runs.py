@@ -105,7 +105,10 @@ def test_a_disk_that_is_full_or_read_only_is_waited_for_and_named(
     assert topics.look(tmp_path) == expected()
 
 
-def test_a_flipped_bit_ends_the_run_with_code_four_and_the_place_and_costs_one_block(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [("--once",), ()], ids=["once", "followed"])
+def test_a_flipped_bit_ends_the_run_with_code_four_and_the_place_and_costs_one_block(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
     write_numbers(tmp_path, FILES, 300)
     with publish(tmp_path) as feed:
         assert feed.wait() == 0, feed.output()
@@ -113,7 +116,10 @@ def test_a_flipped_bit_ends_the_run_with_code_four_and_the_place_and_costs_one_b
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with start(tmp_path, "subscribed", "state", "--once") as follow:
+    with start(tmp_path, "subscribed", "state", *words) as follow:
+        if not words:
+            follow.until(lambda views: views["reader.1"].records >= 782, "all but a block")
+            follow.process.send_signal(signal.SIGTERM)
         assert follow.wait() == 4, follow.output()
     assert re.search(rf"{path} is damaged: offsets \d+ to \d+", follow.output())
     lines = (tmp_path / "state" / "lined.log").read_text().splitlines()
