@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterable, Sequence
 
 from actors.runtime.actor import Post
-from actors.runtime.messages import FINISH, Ack, Again, AnyMessage, Drain, Drained, Member, Part, Roll
+from actors.runtime.counts import FINISH
+from actors.runtime.messages import Ack, Again, AnyMessage, Drain, Drained, Member, Part, Roll
 from actors.runtime.outbox import Entry, rows_of
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.shard import ShardState

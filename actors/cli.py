@@ -91,8 +91,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _say_if_nothing_was_found(options: argparse.Namespace) -> None:
+    from actors.runtime.counts import merged
     from actors.runtime.ledger import read_units
-    from actors.runtime.messages import merged
     from actors.runtime.units import LEDGER
 
     counts = merged(unit.counts for unit in read_units(Path(options.state) / LEDGER))

@@ -19,6 +19,7 @@ from actors.runtime.actor import Post
 from actors.runtime.anchor import Anchor
 from actors.runtime.assigned import Assigned
 from actors.runtime.budget import ErrorWindow
+from actors.runtime.counts import FINISH
 from actors.runtime.durations import Ages, Silence
 from actors.runtime.errors import Retryable
 from actors.runtime.events import OVER_BUDGET
@@ -27,7 +28,6 @@ from actors.runtime.leaving import Leaving
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
 from actors.runtime.messages import (
-    FINISH,
     Ack,
     Again,
     AnyMessage,
@@ -61,8 +61,7 @@ POLL_S = 0.1
 LOOK_S = 0.5
 #: What the ledger calls the event time that windows are counted from.
 ANCHOR = "anchor"
-#: Why the run ended, when it was not the end of the input.
-ASKED = "the application has asked for the end of the input"
+ASKED = "the application has asked for the end of the input"  # why the run ended before that
 
 
 class Reader:

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import msgspec
 
 from actors.runtime.actor import Post
+from actors.runtime.counts import Counts
 from actors.runtime.errors import Finish, Retryable
-from actors.runtime.messages import Ack, AnyMessage, BatchId, Counts, Member, Part
+from actors.runtime.messages import Ack, AnyMessage, BatchId, Member, Part
 from actors.runtime.outputs import gaps_of, owners_in
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.sequencer import Held, Sequencer

@@ -10,7 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from actors.runtime.messages import OUTCOMES
+from actors.runtime.counts import OUTCOMES
 from actors.telemetry.model import Happening, Snapshot, StageFlow, Status
 
 #: A line, and its style.

@@ -16,13 +16,13 @@ import msgspec
 
 from actors.console.groups import Group, Groups, all_groups, folded_groups
 from actors.console.history import read_record
+from actors.runtime.counts import OUTCOMES
 from actors.runtime.database import OtherVersion, open_for_reading
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import BAD_CONFIG, DONE, FAILED, OVER_BUDGET, RESUMABLE, RunResult
 from actors.runtime.given_again import AGAIN, Some, Told, told_of
 from actors.runtime.ledger import ANY_RUN, read_units
 from actors.runtime.manifest import Manifest
-from actors.runtime.messages import OUTCOMES
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.rundir import find
 from actors.runtime.settling import failed_before

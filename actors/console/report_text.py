@@ -8,8 +8,8 @@ import msgspec
 
 from actors.console.groups import Group
 from actors.console.report import Report, UnitReport, count_of_files, meaning
+from actors.runtime.counts import merged
 from actors.runtime.given_again import AGAIN
-from actors.runtime.messages import merged
 
 
 def render(report: Report) -> str:

@@ -26,10 +26,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from actors.runtime.at_hand import AtHand, is_alone
+from actors.runtime.counts import Counts, merge
 from actors.runtime.database import open_database, transaction
 from actors.runtime.given_again import Given
 from actors.runtime.handed_over import HandedOver
-from actors.runtime.messages import Counts, merge
 from actors.runtime.poison import REASONS, Blame
 from actors.runtime.units import ANY_RUN as ANY_RUN
 from actors.runtime.units import COLUMNS, FACTS, LATE, RECORD, SAVE, STEPS, last_used, row_of, unit_of

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime.counts import FINISH, Counts
 from actors.runtime.errors import NO_VALUE, Finish, Reject
-from actors.runtime.messages import FINISH, Counts
 from actors.runtime.outputs import NO_RESULT, Many, Outputs, Owner, has_any, one_each, outputs_of, refusal, sink_of
 from actors.runtime.rows import Rows
 from actors.runtime.values import DeadLetter, rejections

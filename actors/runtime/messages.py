@@ -10,17 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
-#: What becomes of a record that was read: one of these. ``handed_over``: another run has it to do.
-OUTCOMES = ("written", "folded", "filtered", "dead_lettered", "handed_over")
-#: Outcome counts: ``read`` and ``OUTCOMES``, ``written.SINK``, ``rejected.REASON``; ``many``: records that became
-#: several, and ``made``: what was made of those; and ``finish``: records with which the application asked for the end.
-Counts = dict[str, int]
-#: The name of that last count. It goes no further than to the reader.
-FINISH = "finish"
+from actors.runtime.counts import Counts
 
 #: What a batch is known by: partition, start and end position. All that is made from it keeps it.
 BatchId = tuple[str, int, int]
@@ -32,13 +24,26 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     """Base of all messages."""
 
 
+class Ranged(Message, frozen=True):
+    """Base of messages about a batch, or about what was made from it."""
+
+    partition: str
+    start: int
+    end: int
+
+    @property
+    def id(self) -> BatchId:
+        """What the batch is known by."""
+        return (self.partition, self.start, self.end)
+
+
 class Hello(Message, frozen=True, tag="hello"):
     """The first thing a producer says to a consumer; a pool worker answers with ``Credit``."""
 
     run: str
 
 
-class Batch(Message, frozen=True, tag="batch"):
+class Batch(Ranged, frozen=True, tag="batch"):
     """A batch for any one worker of a pool. Payload: the raw lines; between parser and checker also the rows.
 
     Attributes:
@@ -58,9 +63,6 @@ class Batch(Message, frozen=True, tag="batch"):
         give_back_s: when a worker has worked on it for so long it may give it back, to be cut; 0: it does all of it.
     """
 
-    partition: str
-    start: int
-    end: int
     epoch: int
     low: int
     roster: int
@@ -81,13 +83,8 @@ class Batch(Message, frozen=True, tag="batch"):
     spent_s: float = 0.0
     give_back_s: float = 0.0
 
-    @property
-    def id(self) -> BatchId:
-        """What the batch is known by."""
-        return (self.partition, self.start, self.end)
 
-
-class Part(Message, frozen=True, tag="part"):
+class Part(Ranged, frozen=True, tag="part"):
     """What a batch holds for one fixed destination, be it nothing. Payload: the packed items, or none; and whose they
     are, where some are of records that have several outputs.
 
@@ -101,9 +98,6 @@ class Part(Message, frozen=True, tag="part"):
         trace: see ``Batch``.
     """
 
-    partition: str
-    start: int
-    end: int
     epoch: int
     low: int
     count: int
@@ -114,11 +108,6 @@ class Part(Message, frozen=True, tag="part"):
     active: tuple[int, ...] = ()
     newest: int | None = None
     trace: str = ""
-
-    @property
-    def id(self) -> BatchId:
-        """The id of the batch it was made from."""
-        return (self.partition, self.start, self.end)
 
 
 class Credit(Message, frozen=True, tag="credit"):
@@ -139,7 +128,7 @@ class Credit(Message, frozen=True, tag="credit"):
     spent_s: float = 0.0
 
 
-class Ack(Message, frozen=True, tag="ack"):
+class Ack(Ranged, frozen=True, tag="ack"):
     """Everything made from this range is durable; ``counts`` says what became of its records.
 
     Attributes:
@@ -147,32 +136,16 @@ class Ack(Message, frozen=True, tag="ack"):
             the one before it, the first less ``start``. They are not in ``counts``: see ``outputs.py``.
     """
 
-    partition: str
-    start: int
-    end: int
     epoch: int
     counts: Counts
     failed: tuple[int, ...] = ()
 
-    @property
-    def id(self) -> BatchId:
-        """The id of the batch."""
-        return (self.partition, self.start, self.end)
 
-
-class Failed(Message, frozen=True, tag="failed"):
+class Failed(Ranged, frozen=True, tag="failed"):
     """Something made from this range was lost with a consumer: the origin has to deliver it again."""
 
-    partition: str
-    start: int
-    end: int
     epoch: int
     cause: str
-
-    @property
-    def id(self) -> BatchId:
-        """The id of the batch."""
-        return (self.partition, self.start, self.end)
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):
@@ -188,7 +161,7 @@ class Span(msgspec.Struct, frozen=True, array_like=True):
 NO_TIMES = Span(0, 0, -1)
 
 
-class Again(Message, frozen=True, tag="again"):
+class Again(Ranged, frozen=True, tag="again"):
     """The batch has to be delivered once more, with more said in its header, or in pieces; nothing was made of it.
 
     Attributes:
@@ -198,18 +171,10 @@ class Again(Message, frozen=True, tag="again"):
         too_long: from a worker: it takes too long; so many of its records took so many seconds.
     """
 
-    partition: str
-    start: int
-    end: int
     epoch: int
     span: Span | None = None
     late: tuple[tuple[int, int], ...] = ()
     too_long: tuple[int, float] | None = None
-
-    @property
-    def id(self) -> BatchId:
-        """The id of the batch."""
-        return (self.partition, self.start, self.end)
 
 
 class Roll(Message, frozen=True, tag="roll"):
@@ -349,7 +314,7 @@ class Tap(Message, frozen=True, tag="tap"):
     seconds: float
 
 
-class Suspect(Message, frozen=True, tag="suspect"):
+class Suspect(Ranged, frozen=True, tag="suspect"):
     """A worker died with this range in hand, and nobody had asked it to.
 
     Attributes:
@@ -357,16 +322,8 @@ class Suspect(Message, frozen=True, tag="suspect"):
         detail: how it ended, and its last stack.
     """
 
-    partition: str
-    start: int
-    end: int
     reason: str
     detail: str
-
-    @property
-    def id(self) -> BatchId:
-        """The id of the batch."""
-        return (self.partition, self.start, self.end)
 
 
 class Drain(Message, frozen=True, tag="drain"):
@@ -390,17 +347,3 @@ AnyMessage = (
     | Booted | Ready | Serving | Outage | Lost | Drained | InputDone | Command | Reply | Start | Roster | Hold | Tap
     | Suspect | Drain | Stop
 )
-
-def merge(total: Counts, more: Counts) -> Counts:
-    """Add ``more`` to ``total``, in place, and return it."""
-    for name, number in more.items():
-        total[name] = total.get(name, 0) + number
-    return total
-
-
-def merged(many: Iterable[Counts]) -> Counts:
-    """Return the sum of all counts."""
-    total: Counts = {}
-    for counts in many:
-        merge(total, counts)
-    return total

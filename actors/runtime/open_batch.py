@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 import msgspec
 
-from actors.runtime.messages import Batch, BatchId, Counts, Span
+from actors.runtime.counts import Counts
+from actors.runtime.messages import Batch, BatchId, Span
 from actors.runtime.poison import Blame
 from actors.runtime.values import Chunk
 

@@ -40,9 +40,7 @@ would ever move again; so an origin that has heard nothing for long asks for cre
 
 What does not work: closing batches as they are acked, not in order (the low position then has holes that a restart
 forgets); waiting for a time-out instead of the roster (a slow writer is not a dead one); giving each worker a fixed
-share (one slow batch then idles the others).
-
-Pure: no clock, no socket, no file.
+share (one slow batch then idles the others). Pure: no clock, no socket, no file.
 """
 
 from __future__ import annotations
@@ -50,7 +48,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping
 
-from actors.runtime.messages import NO_TIMES, Batch, BatchId, Counts, Span
+from actors.runtime.counts import Counts
+from actors.runtime.messages import NO_TIMES, Batch, BatchId, Span
 from actors.runtime.open_batch import NOTHING_LATE, Open, Partition, State
 from actors.runtime.poison import Blame
 from actors.runtime.takers import Takers

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from actors.runtime.messages import Ack, Again, BatchId, Counts, Failed, merge
+from actors.runtime.counts import Counts, merge
+from actors.runtime.messages import Ack, Again, BatchId, Failed
 from actors.runtime.outputs import positions_of
 
 

@@ -30,7 +30,8 @@ from operator import attrgetter
 
 import msgspec
 
-from actors.runtime.messages import Ack, BatchId, Counts, Part, merged
+from actors.runtime.counts import Counts, merged
+from actors.runtime.messages import Ack, BatchId, Part
 from actors.runtime.outputs import gaps_of
 from actors.runtime.positions import Positions
 

@@ -20,7 +20,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from actors.runtime.messages import Batch, BatchId, Counts, Span, merge
+from actors.runtime.counts import Counts, merge
+from actors.runtime.messages import Batch, BatchId, Span
 from actors.runtime.open_batch import NOTHING_LATE
 from actors.runtime.origin import Origin
 from actors.runtime.poison import Blame

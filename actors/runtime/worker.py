@@ -22,13 +22,13 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from actors.runtime.actor import Post
+from actors.runtime.counts import Counts
 from actors.runtime.messages import (
     NOTHING,
     Ack,
     Again,
     AnyMessage,
     Batch,
-    Counts,
     Credit,
     Drained,
     Failed,

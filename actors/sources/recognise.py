@@ -113,9 +113,9 @@ def is_torn(tail: Tail) -> bool:
 
 
 def _is_cut_as_before(tail: Tail, look: Look) -> bool:
-    """Whether a torn unit was read to its end, and this is the same packed file: nobody has mended it."""
-    return look.packed and tail.known is not None and tail.unit.end is not None and (
-        is_unchanged(tail, look) or look.content.is_cut_before_a_line(tail.known.size))
+    """Whether a torn unit was read to its end, and this is the same file: nobody has mended it."""
+    return tail.known is not None and tail.unit.end is not None and (
+        is_unchanged(tail, look) or (look.packed and look.content.is_cut_before_a_line(tail.known.size)))
 
 
 def _early(tail: Tail) -> _Early:

@@ -57,7 +57,8 @@ class Partition:
         self._until = extent.next
         self._reader = PartitionReader(folder, unit.low, extent)
         self._ends = deque(end for _, end in recorded)
-        self._held: deque[Record] = deque()
+        self._held: list[Record] = []  # of a block, from ``_at`` on; so many bytes in all
+        self._at = self._held_bytes = 0
         self._gap: Gap | None = None
         self._is_due = True  # the first time, also to see that there is nothing
         self._passed = 0
@@ -96,15 +97,21 @@ class Partition:
         records: list[Record] = []
         size = 0
         while (end is not None or size < batch_bytes) and self._fill():
-            record = self._held[0]
+            if end is None and size + self._held_bytes <= batch_bytes:  # a block, or what is left of one
+                records += self._held[self._at:]
+                size += self._held_bytes
+                self._held = []
+                continue
+            record = self._held[self._at]
             if end is not None and record.offset >= end:
                 break
             size += _size_of(record)
             if end is None and records and size > batch_bytes:
                 break
-            records.append(self._held.popleft())
+            records.append(record)
+            self._at += 1
         if records:
-            return self._chunk(records, end)
+            return self._chunk(records)
         return None if self._gap is None else self._fault(self._gap, end)
 
     def close(self) -> None:
@@ -113,6 +120,8 @@ class Partition:
 
     def _fill(self) -> bool:
         """Have messages at hand; False: there are none, or a gap comes before them."""
+        if self._at >= len(self._held):
+            self._held, self._at = [], 0
         while not self._held and self._gap is None:
             found = self._reader.next()
             if found is None:
@@ -120,11 +129,11 @@ class Partition:
             if isinstance(found, Gap):
                 self._gap = found
             else:
-                self._held.extend(found.records)
+                self._held, self._held_bytes = found.records, found.size + _OVERHEAD * len(found.records)
                 self._passed += found.size
         return bool(self._held)
 
-    def _chunk(self, records: list[Record], end: int | None) -> Chunk:
+    def _chunk(self, records: list[Record]) -> Chunk:
         start, self.position = self.position, records[-1].offset + 1
         return Chunk(self.unit.id, self.unit.name, start, self.position, start, 0, pack_records(records), lines=0,
                      framing=RECORDS)

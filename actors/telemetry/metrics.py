@@ -16,8 +16,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 import actors
+from actors.runtime.counts import OUTCOMES
 from actors.runtime.events import BATCH_BOUNDS_S
-from actors.runtime.messages import OUTCOMES
 from actors.telemetry.looks import Look
 from actors.telemetry.model import ActorStatus, Happening, Status
 from actors.telemetry.sums import Counters, Sums

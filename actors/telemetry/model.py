@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime.counts import Counts
 from actors.runtime.events import ActorView
-from actors.runtime.messages import Counts
 
 
 class ActorStatus(msgspec.Struct, frozen=True, kw_only=True):

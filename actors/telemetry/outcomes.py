@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from actors.runtime.counts import Counts, merge
 from actors.runtime.database import open_for_reading
-from actors.runtime.messages import Counts, merge
 
 #: Part of the time that may go into reading.
 SHARE = 0.02

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime.counts import OUTCOMES, Counts, merged
 from actors.runtime.framing import Record
 from actors.runtime.ledger import read_units
-from actors.runtime.messages import OUTCOMES, Counts, merged
 from actors.runtime.outputs import order_of
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.state import merge_of, read_state

@@ -195,19 +195,29 @@ def messages_in(header: Header, body: bytes) -> list[Record]:
 
 
 def _pieces_of(partition: int, rows: list[_Row]) -> Iterable[Piece]:
+    sizes = [_OVERHEAD + len(value or b"") + len(key or b"") for value, key, _, _ in rows]
+    if sum(sizes) < BLOCK_BYTES:  # the usual case
+        if rows:
+            yield _piece(partition, rows)
+        return
     start, held = 0, 0
-    for index, row in enumerate(rows, 1):
-        held += _OVERHEAD + len(row[0] or b"") + len(row[1] or b"")
+    for index, size in enumerate(sizes, 1):
+        held += size
         if held >= BLOCK_BYTES or index == len(rows):
-            some = rows[start:index]
-            own = [time for _, _, time, _ in some if time is not None]
-            yield Piece(partition, len(some), max(own, default=None), len(own) == len(some), _encoder.encode(some))
+            yield _piece(partition, rows[start:index])
             start, held = index, 0
 
 
+def _piece(partition: int, rows: list[_Row]) -> Piece:
+    own = [row[2] for row in rows if row[2] is not None]
+    return Piece(partition, len(rows), max(own, default=None), len(own) == len(rows), _encoder.encode(rows))
+
+
 def _row(item: Any) -> _Row:
-    if isinstance(item, bytes):  # the usual ones first
-        return _bounded((item, None, None, ()))
+    if type(item) is tuple and len(item) == 2:  # the usual ones first
+        key, value = item
+        if type(key) is bytes and type(value) is bytes and len(key) + len(value) <= MAX_MESSAGE_BYTES:
+            return value, key, None, ()
     if isinstance(item, (tuple, list)):
         if len(item) != 2:
             raise Reject("no_message", f"expected (key, value), got {len(item)} fields")

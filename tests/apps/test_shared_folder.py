@@ -12,8 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from actors.runtime.counts import OUTCOMES, merged
 from actors.runtime.ledger import ANY_RUN, read_units
-from actors.runtime.messages import OUTCOMES, merged
 from tests.apps.test_own_pages import shown
 from tests.loads import WATCHDOG_S, Running
 

@@ -155,6 +155,25 @@ def test_a_broken_array_fails_its_unit_wherever_it_is_read(tmp_path: Path, conte
     assert ledger.units[0].damage == ""
 
 
+def test_a_damaged_content_of_a_directory_is_told_once_until_it_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.sources.lookout._SURELY_OLD_NS", 0)
+    path = tmp_path / "content"
+    ledger = MemoryLedger()
+    found = []
+    for content in (b"[1, 2", None, b"[1, 2, 3]"):
+        if content is not None:
+            path.write_bytes(content)
+        source = directory(path, FRAMINGS["json_array"], ledger)
+        chunks = read(source, ledger)
+        commit(ledger, chunks)
+        source.close()
+        found.append([outcome.reason or outcome.value for outcome in outcomes_of(chunks)])
+        ledger = ledger.reopened()
+    assert found == [[b"1", "truncated_json"], [], [b"2", b"3"]]
+
+
 # Followed files.
 
 

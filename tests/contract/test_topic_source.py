@@ -131,11 +131,11 @@ def test_a_manifest_is_believed_when_its_folder_is_flushed_though_the_writer_has
     flushed: list[str] = []
     real = os.fsync
 
-    def fsync(fd: int) -> None:
-        flushed.append(os.readlink(f"/proc/self/fd/{fd}"))
-        real(fd)
+    def noted(descriptor: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
 
-    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", noted)
     read_view(tmp_path / "t")
     assert flushed == [str(tmp_path / "t")]
 

@@ -15,8 +15,8 @@ import msgspec
 
 from actors.reader import Reader
 from actors.runtime.actor import Post
+from actors.runtime.counts import OUTCOMES, merged
 from actors.runtime.ledger import Ledger, read_units
-from actors.runtime.messages import OUTCOMES, merged
 from actors.runtime.ports import Source
 from actors.runtime.units import LEDGER
 from actors.runtime.values import Chunk, Revoked, Unit
@@ -267,6 +267,20 @@ def run_together(group: Group, worlds: Sequence[Member]) -> None:
         since = 0 if len(group.commits) != commits else since + 1
         commits = len(group.commits)
         assert since < _PATIENCE_STEPS, "; ".join(world.describe() for world in worlds)
+    for world in worlds:
+        _work_off(world)
+
+
+def _work_off(world: Member) -> None:
+    """Deliver what is still under way when the reader is done (repetitions), and let it be worked off."""
+    quiet = 0
+    while quiet < 20:
+        quiet = 0 if world.queues else quiet + 1
+        world.now += 0.5
+        world.deliver()
+        for name, actor in world.alive.items():
+            if not name.startswith("reader"):
+                actor.role.work(world.now)
 
 
 def check_together(group: Group, worlds: Sequence[Member]) -> None:

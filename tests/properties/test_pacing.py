@@ -9,8 +9,8 @@ import pytest
 
 from actors.reader import Reader
 from actors.runtime.actor import Post
+from actors.runtime.counts import merged
 from actors.runtime.ledger import Ledger, read_units
-from actors.runtime.messages import merged
 from actors.runtime.pacing import CountingLedger, Paced
 from actors.runtime.units import LEDGER
 from actors.testing.faults import Faults

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.runtime.codec import MAX_HEADER_BYTES, VERSION, decode, encode, unbundled
+from actors.runtime.counts import merge, merged
 from actors.runtime.errors import DecodeError
 from actors.runtime.messages import (
     Ack,
@@ -43,8 +44,6 @@ from actors.runtime.messages import (
     Stop,
     Suspect,
     Tap,
-    merge,
-    merged,
 )
 from actors.runtime.parcels import Parcel
 

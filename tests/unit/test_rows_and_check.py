@@ -12,9 +12,10 @@ import pytest
 
 from actors.checker import Check, Destinations, checking, shard_of
 from actors.parser import SLICE_BYTES, forwarding, fused, slices_of
+from actors.runtime.counts import merged
 from actors.runtime.errors import ConfigError, DecodeError, Finish, Reject
 from actors.runtime.lift import lift
-from actors.runtime.messages import Batch, merged
+from actors.runtime.messages import Batch
 from actors.runtime.pipeline import Fold, Pipeline, per_chunk
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.rows import Rows, traveller, unpack_rows

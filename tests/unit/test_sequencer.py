@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.runtime import sequencer as sequencers
-from actors.runtime.messages import Ack, Counts, Part
+from actors.runtime.counts import Counts
+from actors.runtime.messages import Ack, Part
 from actors.runtime.positions import Positions
 from actors.runtime.sequencer import Held, Sequencer
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from actors.checker import Check, Destinations, checking
 from actors.defaults import completed
 from actors.parser import forwarding, fused
+from actors.runtime.counts import merged
 from actors.runtime.errors import ConfigError, Finish, Reject
 from actors.runtime.framing import RECORDS, Record, pack_records
 from actors.runtime.lift import lift
-from actors.runtime.messages import Ack, Batch, BatchId, Part, merged
+from actors.runtime.messages import Ack, Batch, BatchId, Part
 from actors.runtime.outputs import Many, gaps_of, outputs_of, owners_in, positions_of
 from actors.runtime.pipeline import Bulk, Fold, Pipeline, Windows, per_chunk
 from actors.runtime.relay import Relay
