@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.runtime.framing import RECORDS, Record, first, pack_records, records_in
@@ -39,6 +39,7 @@ def lines_chunk(lines: list[bytes], mark: int, is_ended: bool, is_counted: bool)
                  prefix="p")
 
 
+@settings(deadline=None)  # a busy machine takes its time
 @given(LINES, COUNTS, st.sampled_from((0, 3)), st.booleans(), st.booleans())
 def test_pieces_of_lines_are_what_is_cut_one_by_one(
     lines: list[bytes], counts: list[int], mark: int, is_ended: bool, is_counted: bool
@@ -52,6 +53,7 @@ def test_pieces_of_lines_are_what_is_cut_one_by_one(
     assert sum(map(record_count, found)) == record_count(chunk) == len(chunk.data.removesuffix(b"\n").split(b"\n"))
 
 
+@settings(deadline=None)  # a busy machine takes its time
 @given(st.lists(st.tuples(st.integers(1, 5), st.binary(max_size=5)), min_size=1, max_size=30), COUNTS,
        st.sampled_from((-1, 5)))
 def test_pieces_of_records_are_what_is_cut_one_by_one(

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.runtime.instead import GIVE_BACK, cut
@@ -211,6 +211,7 @@ def test_what_has_become_slow_is_believed_at_once_and_what_has_become_quick_by_a
     assert 20_000 <= sizes[-1] <= 20_100
 
 
+@settings(deadline=None)  # a busy machine takes its time
 @given(st.lists(st.tuples(st.integers(0, 10**7), st.floats(0, 1e4)), max_size=50), st.integers(1, 10**7),
        st.integers(1, 64), st.booleans(), st.floats(0, 100))
 def test_whatever_is_learnt_a_batch_has_a_record_or_more_and_no_more_than_there_are(
@@ -230,6 +231,7 @@ def test_whatever_is_learnt_a_batch_has_a_record_or_more_and_no_more_than_there_
     sizing.shown()
 
 
+@settings(deadline=None)  # a busy machine takes its time
 @given(st.floats(1e-6, 1.0), st.integers(2, 10**5), st.integers(1, 64))
 def test_the_last_input_is_cut_into_batches_that_are_worth_their_price(cost_s: float, left: int, workers: int) -> None:
     sizing = Sizing(0.2)
