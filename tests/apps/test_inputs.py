@@ -100,7 +100,8 @@ def test_standard_input_is_read_from_a_pipe_and_from_a_file(tmp_path: Path, is_f
     (tmp_path / "in").write_bytes(content)
     done = thresher("run", "appsinstalled", "-", stdin=tmp_path / "in" if is_file else content, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert report_of(done.stdout)["outcomes"] == {"written": 5000, "folded": 0, "filtered": 0, "dead_lettered": 0}
+    assert report_of(done.stdout)["outcomes"] == {"written": 5000, "folded": 0, "filtered": 0, "dead_lettered": 0,
+                                                "handed_over": 0}
 
 
 def test_files_may_stand_behind_options_and_are_read_once_by_default(tmp_path: Path) -> None:

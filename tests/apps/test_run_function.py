@@ -63,7 +63,8 @@ def _say(folder: Path, body: str, before: str = "", by: str = "script.py") -> An
     return json.loads(lines[0])
 
 
-DONE = [0, True, 4, {"written": 3, "folded": 0, "filtered": 0, "dead_lettered": 1}, "all input is loaded"]
+DONE = [0, True, 4, {"written": 3, "folded": 0, "filtered": 0, "dead_lettered": 1, "handed_over": 0},
+        "all input is loaded"]
 
 
 def test_a_module_is_run_by_its_name_and_nothing_is_printed(folder: Path) -> None:

@@ -35,7 +35,7 @@ def running(tmp_path: Path, log: Path) -> Iterator[Load]:
     folder.mkdir()
     (folder / "a.txt").hardlink_to(log)
     with Load(folder / "*.txt", tmp_path / "state", f"flow.batch_bytes={BATCH_BYTES}",
-              f"options.turns={TURNS}", target="tests.pipelines.treacherous") as load:
+              f"options.turns={TURNS}", "flow.batch_s=0", target="tests.pipelines.treacherous") as load:
         load.until(lambda views: views["reader.1"].batches > 5, "5 batches")
         yield load
 

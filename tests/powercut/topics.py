@@ -40,7 +40,10 @@ def publish(root: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + WATCHDOG_S
     while process.poll() is None and time.monotonic() < deadline:
         is_up = any(view.pid for view in views_of(root / "state").values())  # before, nobody takes a signal
-        if is_up and lined.exists() and lined.read_bytes().count(b"\n") >= published:
+        try:
+            if is_up and lined.exists() and lined.read_bytes().count(b"\n") >= published:
+                break
+        except OSError:  # the power of the disk is gone
             break
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
