@@ -49,7 +49,8 @@ def test_lint_of_a_misspelt_key_says_file_line_key_and_what_is_valid(tmp_path: P
      "sql, stdout, topic or module:class, got 'memcache'"),
     ("[sinks.idfa]\ntype = \"memcached\"", ":3: sinks.idfa.server: expected a value, got nothing"),
     ("[source]\npatern = \"x\"", ":3: unknown key 'source.patern'\n  valid keys in [source]: again, damaged, "
-     "max_line_bytes, paths, pattern, rename\n  did you mean 'pattern'?"),
+     "delimiter, framing, header, length, length_counts, max_line_bytes, max_record_bytes, paths, pattern, quote, "
+     "record_start, rename\n  did you mean 'pattern'?"),
     ("[options]\ngeo_check = 1", ":3: options.geo_check: expected bool, got 1"),
     ("[budget]\nmax_error_rate = 2", ":3: budget.max_error_rate: expected float <= 1.0, got 2"),
     ("x = ", "not TOML: Invalid value (at line 2, column 5)"),

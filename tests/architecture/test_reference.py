@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +26,7 @@ def test_the_example_of_a_name_runs(door: str, name: str, tmp_path: Path, monkey
     assert name in example, f"{door}.{name}: give an example that uses it in its docstring: Example::"
     monkeypatch.chdir(tmp_path)
     world: dict[str, object] = {"__name__": "example", "ClassVar": ClassVar}
+    monkeypatch.setitem(sys.modules, "example", types.ModuleType("example"))  # where types are looked up by their names
     for each in GROUPS:
         exec(f"from {each} import *", world)
     exec(compile(example, f"<the example of {door}.{name}>", "exec"), world)

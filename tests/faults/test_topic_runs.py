@@ -133,12 +133,12 @@ def test_a_flipped_bit_ends_the_run_with_code_four_and_the_place_and_costs_one_b
 
 
 def test_a_second_run_that_writes_to_the_topic_is_refused_and_told_who_does(tmp_path: Path) -> None:
-    write_numbers(tmp_path, FILES, LINES)
-    with publish(tmp_path) as feed:
+    write_numbers(tmp_path, FILES, 200)
+    with publish(tmp_path, "--set", "flow.rate_hz=50") as feed:  # it goes on for longer than the other needs to start
         feed.until(lambda views: views["writer.words"].batches >= 1, "a batch")
         with publish(tmp_path, state="rival", output="rival.out") as rival:
             assert rival.wait() == 78, rival.output()
         assert f"(sink words of {tmp_path}/feed) writes to it, and a topic has one writer" in rival.output()
         assert feed.wait() == 0, feed.output()
     assert sorted(int(value or b"") for value in values(tmp_path / "topic")) == sorted(
-        number for some in expected()["topic"].values() for number in some)
+        number for some in expected(200)["topic"].values() for number in some)

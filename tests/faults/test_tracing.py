@@ -111,7 +111,7 @@ def test_a_record_that_always_kills_its_worker_is_found_in_halves_of_one_trace(t
     (tmp_path / "logs" / "a.txt").write_text("\n".join(lines) + "\n")
     with Collector() as collector, Load(
             tmp_path / "logs/*.txt", tmp_path / "state", "budget.max_error_rate=1", "flow.batch_bytes=100000",
-            *settings(collector), target="tests.pipelines.treacherous") as running:
+            "flow.batch_s=0", *settings(collector), target="tests.pipelines.treacherous") as running:
         assert running.wait() == 0, running.output()
     (root,) = collector.named("batch")
     halves = collector.named("half")

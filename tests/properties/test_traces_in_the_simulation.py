@@ -55,4 +55,4 @@ def test_the_roots_account_for_every_record_when_the_reader_lives(tmp_path: Path
     lines = [line for _, data in units for line in data.split(b"\n") if line]
     assert sum(int(root.facts["records"]) for root in roots) == len(lines)
     made = [span.parent for span in world.kept.named("parse")]
-    assert set(map(id, made)) == set(map(id, roots))
+    assert set(map(id, made)) >= set(map(id, roots)), "and the pieces of those that were given back"
