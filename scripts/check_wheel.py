@@ -96,6 +96,7 @@ def _use(wheel: Installed) -> dict[str, list[str]]:
         shop = verbs.new_pipeline(wheel)
         verbs.still_verbs(wheel, shop)
         verbs.a_run(wheel, shop)
+        verbs.a_topic(wheel, shop)
         verbs.a_service(wheel, shop)
     with _step("  mistype each"):
         verbs.typos(wheel, shop)

@@ -19,7 +19,7 @@ WORDS = (
     "top TARGET", "status TARGET", "tap parser TARGET", "scale parser=2 TARGET", "reload TARGET", "stop TARGET",
     "probe live TARGET", "report TARGET", "dlq ls TARGET", "dlq show TARGET 1", "dlq retry TARGET",
     "dlq export TARGET", "dlq purge TARGET --yes", "bench TARGET", "verify TARGET", "doctor", "schema TARGET",
-    "docs TARGET")
+    "docs TARGET", "topic ls .", "topic show lines", "topic tail lines", "topic trim lines")
 _SQL = """app = "shop"
 [sinks.requests]
 type = "sql"
@@ -43,6 +43,14 @@ from thresher.sources import Files
 
 PIPELINE = Pipeline(source=Files(pattern="in.log", rename="none"), parse=bytes.upper, sinks={"out": Lines()})
 '''
+_TOPICAL = """
+from thresher import Pipeline
+from thresher.sinks import Topic
+from thresher.sources import Files
+
+PIPELINE = Pipeline(source=Files(pattern="topic.txt", rename="none"), parse=bytes.upper,
+                    sinks={"out": Topic(topic="topic:lines")})
+"""
 #: What lies in a folder that is hostile, each of it an error when it is imported.
 _TAKEN = ("supervisor.py", "config.py", "logging.py", "json.py", "protos/__init__.py", "actors/__init__.py")
 _LINES = b"idfa\te7e1\t67.5\t-22.5\t7942,300\ngaid\te7e2\t6.5\t2\t1\n"
@@ -94,6 +102,18 @@ def a_run(wheel: Installed, shop: Path) -> None:
     wheel.works(shop, "bench", "shop.toml", "--seconds", "1", "--workers", "1", says="1 worker")
     wheel.run(shop, "stop", "shop.toml", code=BAD_CONFIG, says="no run is going on")
     wheel.run(shop, "probe", "live", "shop.toml", code=FAILURE, says="live: no")
+
+
+def a_topic(wheel: Installed, shop: Path) -> None:
+    """A run that writes to a topic, and what is said of that."""
+    (shop / "topic.txt").write_text("one\ntwo\n")
+    (shop / "topical.py").write_text(_TOPICAL)
+    wheel.works(shop, "run", "topical.py", "--format", "text", says="2 written")
+    topic = str(shop / "var/topical/lines")
+    wheel.works(shop, "topic", "ls", "var/topical", says="lines")
+    wheel.works(shop, "topic", "show", topic)
+    wheel.works(shop, "topic", "tail", topic, says="TWO")
+    wheel.works(shop, "topic", "trim", topic, "--retain-s", "3600", "--dry-run")
 
 
 def a_service(wheel: Installed, shop: Path) -> None:
