@@ -110,7 +110,7 @@ def judged(words: Sequence[str], said: str, got: int, code: int, says: str) -> s
 
 
 def _verb(words: Sequence[str]) -> str:
-    return " ".join(words[:2]) if words[0] == "dlq" else words[0]
+    return " ".join(words[:2]) if words[0] in ("dlq", "topic") else words[0]
 
 
 def _listed_in(text: str) -> set[str]:
