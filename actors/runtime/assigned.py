@@ -179,7 +179,7 @@ class Assigned:
         before = self._origin.void(partition)
         tip = self._origin.tip(partition)
         end = self._issue_void(unit, partition, self._ledger.boundaries(unit), unit.low if tip is None else tip)
-        self._ledger.hand_over(unit, end, sum(1 if chunk.fault else record_count(chunk) for chunk in before), is_lost)
+        self._ledger.hand_over(unit, end, sum(map(record_count, before)), is_lost)
         if self._origin.is_open(partition):
             self._void[unit.id] = partition
         else:

@@ -172,19 +172,6 @@ def split(chunk: Chunk) -> list[Chunk]:
     return _cut_at(chunk, cut) if cut else [chunk]
 
 
-def first(chunk: Chunk, count: int) -> list[Chunk]:
-    """Cut a chunk behind its first ``count`` records (1 or more): these, and the rest, if there is any."""
-    if chunk.framing == RECORDS:
-        records = _records_of(chunk)
-        return [chunk] if len(records) <= count else _parted(chunk, records, count)
-    cut = 0
-    for _ in range(count):
-        cut = chunk.data.find(b"\n", cut) + 1
-        if not cut or cut == len(chunk.data):
-            return [chunk]
-    return _cut_at(chunk, cut)
-
-
 def _records_of(chunk: Chunk) -> list[Record]:
     return records_or_one(chunk.data, chunk.offset, chunk.line)
 

@@ -22,13 +22,14 @@ instead of what was issued (after a crash in between some records would be missi
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from actors.runtime.framing import RECORDS, first, records_in
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
+from actors.runtime.pieces import Pieces, record_count
 from actors.runtime.poison import Blame
 from actors.runtime.ports import Source
 from actors.runtime.values import Chunk, Revoked, Unit
@@ -101,7 +102,7 @@ class CountingLedger(Ledger):
         self.outstanding = {one for one in self.outstanding
                             if one[0] != chunk.unit or not chunk.start <= one[1] < chunk.end}
         if not self.is_repeated(chunk):
-            self.taken += records_of(chunk)
+            self.taken += record_count(chunk)
             self.keep(TAKEN, str(self.taken))
         return super().issue(chunk)
 
@@ -126,7 +127,7 @@ class Paced(Source):
         self._schedule = Schedule(rate_hz) if rate_hz else None
         self._max_records = max_records
         self._clock = clock
-        self._rest: Chunk | None = None
+        self._rest: Pieces | None = None
         #: Records that were taken before, and handed out here: some of them may not be issued yet.
         self._taken = ledger.taken
         self._has_looked = self._is_over = False
@@ -196,7 +197,7 @@ class Paced(Source):
     def progress(self) -> tuple[int, int]:
         """As the source itself, less what waits here."""
         done, total = self._source.progress()
-        return max(0, done - (len(self._rest.data) if self._rest is not None else 0)), total
+        return max(0, done - (self._rest.size if self._rest is not None else 0)), total
 
     def close(self) -> None:
         """As the source itself."""
@@ -219,7 +220,7 @@ class Paced(Source):
                     return None
                 if self._ledger.is_repeated(chunk):
                     return chunk
-                self._rest = chunk
+                self._rest = Pieces(chunk)
             if not self._is_full():
                 return self._due()
             self._rest = None  # it stays unread; what an earlier reader has handed out may still come
@@ -232,15 +233,17 @@ class Paced(Source):
         assert self._rest is not None
         if self._schedule is not None and not self._schedule.is_due(self._clock()):
             return None
-        most = [self._schedule.piece] if self._schedule is not None else []
-        most += [self._max_records - self._taken] if self._max_records else []
-        pieces: Sequence[Chunk] = first(self._rest, min(most)) if most and not self._rest.fault else [self._rest]
-        self._rest = pieces[1] if len(pieces) > 1 else None
-        count = records_of(pieces[0])
+        most = math.inf if self._schedule is None else self._schedule.piece
+        if self._max_records:
+            most = min(most, self._max_records - self._taken)
+        count = self._rest.left if self._rest.left <= most else int(most)
+        piece = self._rest.take(count)
+        if not self._rest.left:
+            self._rest = None
         self._taken += count
         if self._schedule is not None:
             self._schedule.gave(count)
-        return pieces[0]
+        return piece
 
     def _follow(self) -> None:
         """Be what the source is, as far as nothing waits here."""
@@ -269,13 +272,3 @@ def open_paced(
     ledger = CountingLedger(path, manifest.run, manifest.doubles)
     size = max(_LEAST_BYTES, int(flow.rate_hz * _RECORD_BYTES)) if flow.rate_hz else flow.batch_bytes
     return ledger, Paced(opens(ledger, min(flow.batch_bytes, size)), ledger, flow.rate_hz, flow.max_records)
-
-
-def records_of(chunk: Chunk) -> int:
-    """How many records a chunk has; what is wrong as a whole is one."""
-    if chunk.fault:
-        return 1
-    if chunk.framing == RECORDS:
-        return len(records_in(chunk.data))
-    newlines = chunk.data.count(b"\n") if chunk.lines < 0 else chunk.lines
-    return newlines + (chunk.data[-1:] not in (b"\n", b""))

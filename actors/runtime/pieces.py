@@ -2,9 +2,9 @@
 
     chunk  ├──── take(3) ────┤── take(2) ──┤──────── take(left) ────────┤
 
-Each piece is what ``framing.first`` would have cut; but the rest is neither copied nor decoded for each of them, so the
-cost of all pieces together is that of the chunk. How many records it has is known from what is counted already, or from
-the first bytes of the payload: a chunk that is given out whole costs nothing.
+The rest is neither copied nor decoded for each piece, so the cost of all pieces together is that of the chunk. How many
+records it has is known from what is counted already, or from the first bytes of the payload: a chunk that is given out
+whole costs nothing. What is no payload of records, whatever its first bytes say, is one piece.
 
 Pure: no clock, no file.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.runtime.errors import DecodeError
 from actors.runtime.framing import RECORDS, Record, pack_records, records_in
 from actors.runtime.values import Chunk
 
@@ -20,13 +21,15 @@ _FIXED, _SHORT, _LONG = range(0x90, 0xA0), 0xDC, 0xDD
 
 
 def record_count(chunk: Chunk) -> int:
-    """How many records a chunk has."""
+    """How many records a chunk has; what is wrong as a whole, or no payload of records, is one."""
     data = chunk.data
+    if chunk.fault:
+        return 1
     if chunk.framing == RECORDS:  # the head of a msgpack array
         if not data or data[0] in _FIXED:
             return data[0] & 0x0F if data else 0
         size = {_SHORT: 2, _LONG: 4}.get(data[0], 0)
-        return int.from_bytes(data[1:1 + size], "big") if size else len(records_in(data))
+        return int.from_bytes(data[1:1 + size], "big") if size else 1
     newlines = data.count(b"\n") if chunk.lines < 0 else chunk.lines
     return newlines + bool(data and data[-1:] != b"\n")
 
@@ -35,7 +38,7 @@ class Pieces:
     """The pieces of one chunk.
 
     Args:
-        chunk: without a fault.
+        chunk: one that has a fault is one piece.
 
     Attributes:
         left: so many records are not given out yet.
@@ -52,6 +55,12 @@ class Pieces:
     def unit(self) -> int:
         """The unit that the chunk is of."""
         return self._rest.unit
+
+    @property
+    def size(self) -> int:
+        """How many bytes are left, of records that were cut: about."""
+        data, at = self._rest.data, self._at
+        return len(data) - at if self._rest.framing != RECORDS else len(data) * self.left // max(1, at + self.left)
 
     def take(self, count: int) -> Chunk:
         """Return the next records, so many (1 or more) or all that are left."""
@@ -78,7 +87,11 @@ class Pieces:
         rest, at = self._rest, self._at
         if is_all:
             return rest if not at else msgspec.structs.replace(rest, data=pack_records(self._records[at:]))
-        self._records = self._records or records_in(rest.data)
+        try:
+            self._records = self._records or records_in(rest.data)
+        except DecodeError:  # whoever parses it says so
+            self.left = 0
+            return rest
         self._at += count
         following = self._records[self._at]
         end = rest.start + following.offset - rest.offset

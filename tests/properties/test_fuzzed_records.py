@@ -27,6 +27,7 @@ from actors.runtime.errors import DecodeError, Reject
 from actors.runtime.framing import NOT_RECORDS, RECORDS, Record, pack_records, records_in, unwrap
 from actors.runtime.lift import lift_parse
 from actors.runtime.messages import Batch
+from actors.runtime.pieces import Pieces
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.rows import traveller
 from actors.runtime.values import Chunk, DeadLetter, Payload
@@ -205,7 +206,9 @@ def assert_cut_whole(data: bytes, records: int) -> None:
     """Cut in two, a payload has all that it had; what is none is left whole."""
     chunk = Chunk(1, "topic/0", START, START + 5000, OFFSET, 0, data, lines=0, framing=RECORDS)
     assert framing.is_alone(chunk) == (records < 2)
-    for pieces in (framing.split(chunk), framing.first(chunk, 1)):
+    rest = Pieces(chunk)
+    first = rest.take(1)
+    for pieces in (framing.split(chunk), [first, rest.take(rest.left)] if rest.left else [first]):
         assert (pieces[0].start, pieces[-1].end) == (chunk.start, chunk.end)
         if records < 2:
             assert pieces == [chunk]

@@ -16,7 +16,6 @@ from actors.runtime.framing import (
     RECORDS,
     Record,
     envelope_of,
-    first,
     is_alone,
     pack_records,
     records_in,
@@ -26,6 +25,7 @@ from actors.runtime.framing import (
 )
 from actors.runtime.lift import lift_parse
 from actors.runtime.messages import Batch
+from actors.runtime.pieces import Pieces
 from actors.runtime.rows import Rows, pack_rows, unpack_rows
 from actors.runtime.values import Chunk
 
@@ -39,6 +39,12 @@ def records_from(gaps: Sequence[tuple[int, bytes | None]], start: int = 70) -> l
         at += gap
         records.append(Record(at, value, key=b"k%d" % at))
     return records
+
+
+def cut(chunk: Chunk, count: int) -> list[Chunk]:
+    rest = Pieces(chunk)
+    found = [rest.take(count)]
+    return [*found, rest.take(rest.left)] if rest.left else found
 
 
 def chunk_of(records: Sequence[Record], start: int = 70) -> Chunk:
@@ -64,7 +70,7 @@ def test_the_halves_of_a_chunk_of_records_have_all_records_and_all_positions(
 @given(GAPS, st.integers(1, 40))
 def test_the_first_records_of_a_chunk_are_cut_off(gaps: list[tuple[int, bytes | None]], count: int) -> None:
     records = records_from(gaps)
-    pieces = first(chunk_of(records), count)
+    pieces = cut(chunk_of(records), count)
     assert [len(records_in(piece.data)) for piece in pieces] == (
         [count, len(records) - count] if count < len(records) else [len(records)])
     assert [record for piece in pieces for record in records_in(piece.data)] == records
@@ -77,7 +83,7 @@ def test_the_first_lines_of_a_chunk_are_cut_off(lines: list[bytes], count: int, 
     data = data[:-1] or b"\n" if is_last else data
     mark = 3 if has_mark else 0
     chunk = Chunk(1, "a", BASE, BASE + mark + len(data), mark, 1, data, lines=data.count(b"\n"))
-    pieces = first(chunk, count)
+    pieces = cut(chunk, count)
     assert b"".join(piece.data for piece in pieces) == data
     assert (pieces[0].start, pieces[-1].end) == (chunk.start, chunk.end)
     if len(pieces) == 2:
@@ -91,7 +97,7 @@ def test_the_first_lines_of_a_chunk_are_cut_off(lines: list[bytes], count: int, 
 def test_lines_of_a_file_are_passed_over_by_the_pieces_of_its_records() -> None:
     records = [Record(0, b"a\nb", 1), Record(4, b"c", 3), Record(6, b"d\ne\nf", 4)]
     chunk = Chunk(1, "a.csv", 0, 12, 0, 1, pack_records(records), lines=6, framing=RECORDS)
-    head, rest = first(chunk, 2)
+    head, rest = cut(chunk, 2)
     assert (head.line, head.lines, rest.line, rest.lines) == (1, 3, 4, 3)
     assert (head.end, rest.start, rest.offset) == (6, 6, 6)
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.runtime.framing import RECORDS, Record, pack_records
-from actors.runtime.pacing import CountingLedger, Paced, Schedule, records_of
+from actors.runtime.pacing import CountingLedger, Paced, Schedule
+from actors.runtime.pieces import record_count
 from actors.runtime.ports import Source
 from actors.runtime.values import Chunk, Revoked, Unit
 from actors.testing.reading_memory import MemoryReading
@@ -77,7 +78,7 @@ def at_each_step(source: Paced, clock: Clock, seconds: float) -> list[tuple[floa
     for step in range(round(seconds / STEP_S)):
         clock.now = began + step * STEP_S
         while (chunk := source.read()) is not None:
-            found.append((round(step * STEP_S, 2), records_of(chunk)))
+            found.append((round(step * STEP_S, 2), record_count(chunk)))
     return found
 
 
@@ -124,7 +125,7 @@ def test_records_with_gaps_are_paced_one_by_one(tmp_path: Path) -> None:
     framed = Chunk(1, "unit", 0, 9, 0, 0, pack_records([Record(2, b"a"), Record(5, None)]), framing=RECORDS)
     source, clock = paced(tmp_path, Given(framed), rate_hz=5)
     first = source.read()
-    assert first is not None and (first.start, first.end, records_of(first)) == (0, 5, 1)
+    assert first is not None and (first.start, first.end, record_count(first)) == (0, 5, 1)
     assert source.read() is None
     clock.now += 0.2
     second = source.read()
@@ -154,7 +155,7 @@ def test_a_signal_drops_what_waits_unless_the_source_hands_out_the_rest(tmp_path
     source.read()
     source.stop()
     rest = source.read()
-    assert rest is not None and records_of(rest) == 2, "at once"
+    assert rest is not None and record_count(rest) == 2, "at once"
     (tmp_path / "b").mkdir()
     source, _ = paced(tmp_path / "b", Given(lines(0, 3)), rate_hz=5)
     source.read()
@@ -231,7 +232,7 @@ class Runs:
 
     def close(self, count: int) -> None:
         for chunk in self.open[:count]:
-            self.ledger.close(chunk, {"read": records_of(chunk)})
+            self.ledger.close(chunk, {"read": record_count(chunk)})
         del self.open[:count]
         self.ledger.commit()
 

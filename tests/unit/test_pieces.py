@@ -1,4 +1,4 @@
-"""A chunk in pieces: each is what ``framing.first`` cuts, and together they are the chunk."""
+"""A chunk in pieces: each is what is cut one by one, and together they are the chunk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.runtime.framing import RECORDS, Record, first, pack_records, records_in
+from actors.runtime.framing import RECORDS, Record, pack_records, records_in
 from actors.runtime.pieces import Pieces, record_count
 from actors.runtime.values import Chunk
 
@@ -21,6 +21,27 @@ def pieces(chunk: Chunk, counts: list[int]) -> list[Chunk]:
         if rest.left:
             found.append(rest.take(count))
     return found
+
+
+def first(chunk: Chunk, count: int) -> list[Chunk]:
+    """A chunk cut behind its first records, and the rest: one by one, from what it has."""
+    replace = msgspec.structs.replace
+    if chunk.framing == RECORDS:
+        records = records_in(chunk.data)
+        if len(records) <= count:
+            return [chunk]
+        rest = records[count]
+        end, lines = chunk.start + rest.offset - chunk.offset, max(0, rest.line - chunk.line)
+        return [replace(chunk, end=end, data=pack_records(records[:count]), lines=lines, prefix=""),
+                replace(chunk, start=end, offset=rest.offset, line=chunk.line + lines,
+                        data=pack_records(records[count:]), lines=max(0, chunk.lines - lines))]
+    head = b"".join(line + b"\n" for line in chunk.data.split(b"\n")[:count])[:len(chunk.data)]
+    if len(head) == len(chunk.data):
+        return [chunk]
+    end = chunk.end - len(chunk.data) + len(head)
+    return [replace(chunk, end=end, data=head, lines=count, prefix=""),
+            replace(chunk, start=end, offset=chunk.offset + len(head), line=chunk.line + count,
+                    data=chunk.data[len(head):], lines=-1 if chunk.lines < 0 else chunk.lines - count)]
 
 
 def firsts(chunk: Chunk, counts: list[int]) -> list[Chunk]:
