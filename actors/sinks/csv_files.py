@@ -23,10 +23,10 @@ from pathlib import Path
 
 import msgspec
 
-from actors.runtime.disk import make_folder, sync_folder, write_all
+from actors.runtime.disk import sync_folder, write_all
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
-from actors.runtime.ports import Sink
 from actors.runtime.values import Payload, Refusal
+from actors.sinks.held_file import HeldFile
 from actors.sinks.lines_manifest import Manifest, lock, manifest_path, news_of, read_manifest, write_manifest
 
 #: So much of the index is read at once, for where its last whole line ends.
@@ -38,7 +38,7 @@ def index_of(folder: Path, name: str) -> Path:
     return folder / f".{name}.index"
 
 
-class CsvFolder(Sink):
+class CsvFolder(HeldFile):
     """The opened folder.
 
     Args:
@@ -52,12 +52,7 @@ class CsvFolder(Sink):
 
     def __init__(self, folder: Path, name: str, sync: bool) -> None:
         self._folder = folder
-        self._index = index_of(folder, name)
-        self._sync = sync
-        self._descriptor: int | None = None
-        self._manifest = Manifest()
-        with contextlib.suppress(Retryable):  # `write` says what is wrong, and tries again
-            self._opened()
+        super().__init__(index_of(folder, name), sync)
 
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Write the files of all batches that are not there yet; of two of one name the later one stands."""
@@ -74,18 +69,12 @@ class CsvFolder(Sink):
                 _replace(self._folder / name, data, self._sync)
             if self._sync and files:
                 sync_folder(self._folder)
-            write_manifest(self._index, manifest, self._sync)
+            write_manifest(self._path, manifest, self._sync)
         except OSError as error:
             self.close()
-            raise Retryable(_says(self._folder, error)) from error
+            raise self._unusable(error) from error
         self._manifest = manifest
         return []
-
-    def close(self) -> None:
-        """Close the index."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
     def _announce(self, descriptor: int, names: Sequence[str]) -> int:
         """Append names to the index; return how long it is then."""
@@ -96,29 +85,10 @@ class CsvFolder(Sink):
         self._manifest.length = os.fstat(descriptor).st_size  # these are in it, whatever comes next
         return self._manifest.length
 
-    def _opened(self) -> int:
-        """Return the open index."""
-        if self._descriptor is not None:
-            return self._descriptor
-        try:
-            make_folder(self._folder)
-            descriptor = os.open(self._index, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise Retryable(_says(self._folder, error)) from error
-        try:
-            self._take(descriptor)
-        except BaseException as error:
-            os.close(descriptor)
-            if isinstance(error, OSError):
-                raise Retryable(_says(self._folder, error)) from error
-            raise
-        self._descriptor = descriptor
-        return descriptor
-
     def _take(self, descriptor: int) -> None:
-        lock(self._index, descriptor)
+        lock(self._path, descriptor)
         try:
-            self._manifest = read_manifest(self._index)
+            self._manifest = read_manifest(self._path)
         except FileNotFoundError:
             self._manifest = Manifest()
             if self._sync:
@@ -126,6 +96,10 @@ class CsvFolder(Sink):
         length = _whole_lines(descriptor)
         os.ftruncate(descriptor, length)
         self._manifest.length = length
+
+    def _unusable(self, error: OSError) -> Retryable:
+        """What is wrong, and with what: the folder, or what lies where a file is to be."""
+        return Retryable(_says(self._folder, error))
 
 
 def clear_files(folder: Path, name: str) -> None:

@@ -17,7 +17,6 @@ themselves (they are the user's, and a half-written last line has none).
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import sys
@@ -27,11 +26,12 @@ from typing import ClassVar
 
 import msgspec
 
-from actors.runtime.disk import make_folder, write_all
-from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
+from actors.runtime.disk import write_all
+from actors.runtime.errors import ConfigError, Reject, plain_reason
 from actors.runtime.following import Follower
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
+from actors.sinks.held_file import HeldFile
 from actors.sinks.lines_manifest import (
     Manifest,
     lock,
@@ -117,7 +117,7 @@ class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 OPTIONS = Lines
 
 
-class LinesFile(Sink):
+class LinesFile(HeldFile):
     """The opened file.
 
     Args:
@@ -131,13 +131,8 @@ class LinesFile(Sink):
     """
 
     def __init__(self, path: Path, sync: bool, head: bytes = b"") -> None:
-        self._path = path
-        self._sync = sync
         self._head = head
-        self._descriptor: int | None = None
-        self._manifest = Manifest()
-        with contextlib.suppress(Retryable):  # `write` says what is wrong, and tries again
-            self._opened()
+        super().__init__(path, sync)
 
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Append the lines of all batches that are not in the file yet."""
@@ -151,33 +146,8 @@ class LinesFile(Sink):
             self._append(descriptor, lines, Manifest(before.length + sum(map(len, lines)), applied, before.before))
         except OSError as error:
             self.close()
-            raise Retryable(f"{self._path}: {plain_reason(error)}") from error
+            raise self._unusable(error) from error
         return []
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def _opened(self) -> int:
-        """Return the open file, cut to what counts."""
-        if self._descriptor is not None:
-            return self._descriptor
-        try:
-            make_folder(self._path.parent)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise Retryable(f"{self._path}: {plain_reason(error)}") from error
-        try:
-            self._take(descriptor)
-        except BaseException as error:
-            os.close(descriptor)
-            if isinstance(error, OSError):
-                raise Retryable(f"{self._path}: {plain_reason(error)}") from error
-            raise
-        self._descriptor = descriptor
-        return descriptor
 
     def _take(self, descriptor: int) -> None:
         lock(self._path, descriptor)
