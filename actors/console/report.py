@@ -151,7 +151,7 @@ def build(
         if asked and isinstance(error, OtherVersion):  # at the end of a run it was said
             raise
         units = []
-    groups, of_unit, unfit = _folded(manifest, pipeline, units)
+    groups, of_unit, unfit, unread = _folded(manifest, pipeline, units)
     is_done = result is not None and result.code == DONE
     reports = [_unit_report(unit, of_unit.get(unit.id, NO_GROUPS), is_done) for unit in units]
     outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in OUTCOMES}
@@ -168,6 +168,8 @@ def build(
     elif not units and code == DONE and reason == ALL_LOADED:
         reason = f"nothing to do: no new input in {manifest.source.load().describe()}"
     code, reason = (FAILED, unfit) if unfit else (code, reason)
+    if unread:
+        reason = f"{reason}; what was folded cannot be read now ({unread}): thresher report shows it when it can"
     return Report(
         name=manifest.name, dry=manifest.dry, units=reports, groups=groups.shown, read=read,
         outcomes=outcomes, seconds=seconds, records_per_s=read / seconds if seconds else 0.0,
@@ -180,14 +182,17 @@ def build(
 
 def _folded(
     manifest: Manifest, pipeline: Pipeline, units: Sequence[Unit]
-) -> tuple[Groups, Mapping[int, Groups], str]:
-    """What was folded, and why it cannot be told: the run has failed then, whatever it says."""
+) -> tuple[Groups, Mapping[int, Groups], str, str]:
+    """What was folded; why it does not fit: the run has failed then, whatever it says; and why it cannot be read now,
+    on a disk that is full, say: it is there all the same."""
     try:
-        return *folded_groups(manifest, pipeline, units), ""
+        return *folded_groups(manifest, pipeline, units), "", ""
     except ConfigError as error:
         if isinstance(error, OtherVersion):
             raise
-        return NO_GROUPS, {}, str(error)
+        return NO_GROUPS, {}, str(error), ""
+    except sqlite3.Error as error:
+        return NO_GROUPS, {}, "", str(error)
 
 
 def _some(names: Iterable[str]) -> Some:

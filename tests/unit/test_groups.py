@@ -11,6 +11,7 @@ import pytest
 from actors.console import groups, report, report_text
 from actors.console.groups import MOST_SHOWN, all_groups, folded_groups
 from actors.runtime.errors import ConfigError
+from actors.runtime.events import RunResult
 from actors.runtime.pipeline import Fold, Pipeline
 from actors.runtime.state import FoldState, Key, Numbers, add_each
 from actors.runtime.values import Unit
@@ -162,3 +163,15 @@ def test_a_merge_that_raises_while_it_is_read_fails_the_report_in_a_sentence(set
     assert (found.code, "ValueError" in found.reason, found.groups) == (1, True, [])
     with pytest.raises(ConfigError, match="begin anew with --fresh"):
         report.print_groups(settings.manifest, by(settings, "key"))
+
+
+@pytest.mark.parametrize(("code", "reason"), [(3, "stopped"), (0, "stopped by SIGTERM")])
+def test_a_run_ends_as_it_ended_when_what_was_folded_cannot_be_read_and_its_report_says_so(
+    settings: Settings, code: int, reason: str
+) -> None:
+    keep(settings, [(("a",), [1])])
+    (Path(settings.manifest.state) / "aggregator.1.db").write_bytes(b"no database, as far as can be seen now" * 99)
+    result = RunResult(code, reason, 1.0, 0.1, {})
+    found = report.build(settings.manifest, by(settings, "key"), result, settings.manifest.run)
+    assert (found.code, found.groups) == (code, [])
+    assert f"{reason}; what was folded cannot be read now (file is not a database)" in found.reason
