@@ -45,7 +45,8 @@ def following(state: Path, *words: str) -> Running:
 def reports_of(state: Path) -> list[Report]:
     """The reports so far; each hour once."""
     path = state / "hours.jsonl"
-    found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    text = path.read_text() if path.exists() else ""
+    found = [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines()]  # the last one is being written
     assert len({report["start"] for report in found}) == len(found)
     return sorted(found, key=lambda report: int(report["start"]))
 

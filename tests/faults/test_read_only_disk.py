@@ -50,7 +50,7 @@ def in_peace(tmp_path: Path) -> object:
 def test_after_it_was_checked_the_same_command_has_all_of_it_and_each_once(
     tmp_path: Path, disk: LoopDisk, in_peace: object, how: str
 ) -> None:
-    sets = ("run.drain_s=0.5",) if how == "is stopped" else ("run.max_outage_s=1",)
+    sets = ("run.drain_s=0.5", "flow.batch_s=0") if how == "is stopped" else ("run.max_outage_s=1",)
     with start(disk, tmp_path, *sets) as running:
         running.until(lambda views: views["writer.dead_letters"].batches >= 10, "some batches")
         disk.turn_read_only()
