@@ -99,8 +99,9 @@ def without_values(text: str, client: Properties) -> str:
 
 
 def is_hopeless(error: Said) -> bool:
-    """Whether no retry mends this at the first contact."""
-    return error.name() in HOPELESS
+    """Whether no retry mends this at the first contact. A connection that is cut in the midst of a greeting is that of
+    a broker that stops, or starts."""
+    return error.name() in HOPELESS and "disconnect" not in error.str().lower()
 
 
 def sentence(error: Said, client: Properties, heard: str = "") -> str:
