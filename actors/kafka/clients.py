@@ -32,6 +32,8 @@ HOPELESS = frozenset((
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "INVALID_CONFIG", "INVALID_PARTITIONS", "INVALID_REPLICATION_FACTOR",
     "POLICY_VIOLATION", "TOPIC_EXCEPTION", "SECURITY_DISABLED", "UNSUPPORTED_VERSION"))
 _MEND = {
+    "_UNKNOWN_TOPIC": "is it there still?",
+    "UNKNOWN_TOPIC_OR_PART": "is it there still?",
     "_AUTHENTICATION": "mend sasl.* in client",
     "SASL_AUTHENTICATION_FAILED": "mend sasl.* in client",
     "UNSUPPORTED_SASL_MECHANISM": "set sasl.mechanism in client to one that the broker has",
