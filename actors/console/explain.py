@@ -21,9 +21,9 @@ def explain(manifest: Manifest) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "state": manifest.state,
-        "source": {"reads": source.describe(), "guarantee": source.guarantee},
+        "source": {"reads": source.describe(), "guarantee": source.promises()},
         "sinks": {
-            name: {"writes": options.describe(), "guarantee": options.guarantee,
+            name: {"writes": options.describe(), "guarantee": options.promises(),
                    "order": "source order" if options.ordered else "any order"}
             for name, options in sinks.items()
         },

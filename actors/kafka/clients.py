@@ -32,6 +32,8 @@ HOPELESS = frozenset((
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "INVALID_CONFIG", "INVALID_PARTITIONS", "INVALID_REPLICATION_FACTOR",
     "POLICY_VIOLATION", "TOPIC_EXCEPTION", "SECURITY_DISABLED", "UNSUPPORTED_VERSION"))
 _MEND = {
+    "_UNKNOWN_TOPIC": "is it there still?",
+    "UNKNOWN_TOPIC_OR_PART": "is it there still?",
     "_AUTHENTICATION": "mend sasl.* in client",
     "SASL_AUTHENTICATION_FAILED": "mend sasl.* in client",
     "UNSUPPORTED_SASL_MECHANISM": "set sasl.mechanism in client to one that the broker has",
@@ -99,8 +101,9 @@ def without_values(text: str, client: Properties) -> str:
 
 
 def is_hopeless(error: Said) -> bool:
-    """Whether no retry mends this at the first contact."""
-    return error.name() in HOPELESS
+    """Whether no retry mends this at the first contact. A connection that is cut in the midst of a greeting is that of
+    a broker that stops, or starts."""
+    return error.name() in HOPELESS and "disconnect" not in error.str().lower()
 
 
 def sentence(error: Said, client: Properties, heard: str = "") -> str:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 #: For each extra the modules that are imported, and the requirement that brings each.
 EXTRAS = {
-    "kafka": {"confluent_kafka": "confluent-kafka>=2.8"},
+    "kafka": {"confluent_kafka": "confluent-kafka>=2.6"},
     "monitor": {"aiohttp": "aiohttp>=3.14.4", "prometheus_client": "prometheus-client>=0.20"},
     "numbers": {"numpy": "numpy>=1.26"},
     "otel": {"opentelemetry.sdk": "opentelemetry-sdk>=1.25",
