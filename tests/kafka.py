@@ -45,6 +45,7 @@ class Kafka:
         secure: whether it has listeners for TLS and for TLS with a login as well, and rules of who may do what.
         properties: of the broker, besides.
         heap_mb: of its virtual machine.
+        quick: whether that starts soon; false for measurements, where it is to compile well.
 
     Attributes:
         address: ``host:port`` without a login, where everything is allowed.
@@ -54,7 +55,7 @@ class Kafka:
     """
 
     def __init__(self, *, secure: bool = False, properties: Mapping[str, str] | None = None,
-                 heap_mb: int = 256) -> None:
+                 heap_mb: int = 256, quick: bool = True) -> None:
         require_kafka()
         if secure:
             require_openssl()
@@ -64,7 +65,7 @@ class Kafka:
         listeners = {f"TLS://{self.tls_address}": "SSL", f"LOGIN://{self.login_address}": "SASL_SSL"}
         more = dict(self._secure() if secure else {}) | {"auto.create.topics.enable": "false"} | dict(properties or {})
         self._node = Node(self.folder, _port(self.address), free_port(), listeners=listeners if secure else {},
-                          more=more, heap_mb=heap_mb)
+                          more=more, heap_mb=heap_mb, quick=quick)
         self._served: Served | None = None
 
     def __enter__(self) -> Kafka:
@@ -206,6 +207,16 @@ class Topics:
                 assert error.code() == KafkaError._PARTITION_EOF, error
                 open_ones.discard(message.partition())
             return sorted(messages, key=lambda one: (one.partition(), one.offset()))
+        finally:
+            consumer.close()
+
+    def first(self, name: str, partition: int = 0) -> int:
+        """The offset of the first record that a partition still has; that of the next one when it is empty."""
+        from confluent_kafka import TopicPartition
+
+        consumer = self.consumer()
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=WATCHDOG_S)[0]
         finally:
             consumer.close()
 
