@@ -78,13 +78,15 @@ def test_retention_and_compaction_of_kafka_take_records_at_once(kafka: Kafka) ->
     eventually(lambda: _values(topics, compacted)[0] == b"newest", "one record for the key")
 
 
-@pytest.mark.parametrize("mechanism", [None, "PLAIN"])
+@pytest.mark.parametrize("mechanism", [None, "PLAIN", "SCRAM-SHA-256"])
 def test_kafka_is_reached_with_tls_and_with_a_login(kafka: Kafka, mechanism: str | None) -> None:
     topics = Topics(kafka.address)
     name = topics.make()
     topics.send(name, [{"value": b"1"}])
     options: dict[str, object] = {"security.protocol": "SSL", "ssl.ca.location": str(kafka.authority)}
     address = kafka.tls_address
+    if mechanism == "SCRAM-SHA-256":
+        topics.let_in(USER, PASSWORD)
     if mechanism is not None:
         address = kafka.login_address
         options |= {"security.protocol": "SASL_SSL", "sasl.mechanism": mechanism, "sasl.username": USER,
