@@ -230,8 +230,10 @@ class Node:
 
 
 def new_cluster() -> str:
-    """A name for a cluster."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """A name for a cluster; none that looks like an option of a command."""
+    while (name := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return name
 
 
 def answers(port: int, timeout_s: float = 1.0) -> bool:
