@@ -42,11 +42,12 @@ def problems_of(wanted: Wanted, configuration: Mapping[str, Any], group: str, st
         raise
     except Exception as error:
         raise refused(error) from error
-    found, failed = lookups.wait(lookups.topics(wanted.topics, operations=True))
+    found, failed = lookups.wait(lookups.topics(wanted.topics, operations=True), lambda: bool(heard.hopeless))
+    if heard.hopeless:
+        raise ConfigError(heard.hopeless)
     for said in failed.values():
-        hopeless = heard.hopeless or (sentence(said, wanted.client) if is_hopeless(said) else "")
-        if hopeless:
-            raise ConfigError(hopeless)
+        if is_hopeless(said):
+            raise ConfigError(sentence(said, wanted.client))
     if failed and all(said.name() != _MISSING for said in failed.values()):
         return [sentence(next(iter(failed.values())), wanted.client, heard.last())]
     return [*_of_topics(wanted, found, failed), *_of_group(group, wanted, lookups),

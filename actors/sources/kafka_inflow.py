@@ -135,9 +135,12 @@ class Inflow:
         found = self.client.get_watermark_offsets(TopicPartition(*key), cached=True)
         return found[1] if found is not None and found[1] >= 0 else None
 
-    def close(self) -> None:
-        """Leave."""
-        self.client.close()
+    def close(self, is_answered: bool) -> None:
+        """Leave; when the broker does not answer, without a word: to leave in order would wait for it for a minute."""
+        if is_answered:
+            self.client.close()
+        else:
+            del self.client
 
     def _consume(self, count: int, now: float) -> list[Any]:
         self._polled_at = now

@@ -138,10 +138,13 @@ class Lookups:
         """Hear what the client has to say of its connections."""
         self._client.poll(wait_s)
 
-    def wait(self, question: Question[K, V]) -> tuple[dict[K, V], dict[K, Said]]:
-        """Wait for the answers, for as long as they may take."""
+    def wait(self, question: Question[K, V],
+             is_enough: Callable[[], bool] = lambda: False) -> tuple[dict[K, V], dict[K, Said]]:
+        """Wait for the answers, for as long as they may take, or until it is enough: then there are none."""
         while not question.is_answered():
             self.poll(0.05)
+            if is_enough():
+                return {}, {}
         return question.answers()
 
 

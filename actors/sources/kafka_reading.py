@@ -182,10 +182,10 @@ class KafkaSource(Source):
         if self._is_closed:
             return
         self._is_closed = True
-        self._told.tell_the_last(self._inflow)
+        is_answered = self._told.tell_the_last(self._inflow)
         if self._membership is not None:
             self._membership.leave()
-        self._inflow.close()
+        self._inflow.close(is_answered)
 
     def _drained(self, partition: Partition) -> None:
         """Nothing of a partition is held now: it may be over."""

@@ -74,12 +74,13 @@ class Told:
                 if failed.name() in _REFUSED:
                     self.refused = failed
 
-    def tell_the_last(self, inflow: Inflow) -> None:
-        """Tell what is new, and wait for the answer, but not long."""
+    def tell_the_last(self, inflow: Inflow) -> bool:
+        """Tell what is new, and wait for the answer, but not long; return whether all was answered."""
         from confluent_kafka import KafkaException
 
         end = time.monotonic() + _LAST_S
         with contextlib.suppress(KafkaException):
             self.tell(inflow, 0.0, at_once=True)
-            while self._under_way and time.monotonic() < end:
+            while self._under_way and self.refused is None and time.monotonic() < end:
                 inflow.client.poll(0.05)
+        return not self._under_way

@@ -164,6 +164,8 @@ class Topics:
             ConfigError: no retry mends it.
         """
         self._lookups.poll()
+        if self._heard.hopeless and not self._was_reached:
+            raise ConfigError(f"source: {self._wanted.where}: {self._heard.hopeless}")
         if self._look is not None and self._look.is_answered():
             self._hear(now, *self._look.answers())
             self._look = None
@@ -207,9 +209,8 @@ class Topics:
     def _cannot(self, now: float, error: Said) -> None:
         """The cluster did not answer, or not as it has to."""
         text = f"{self._wanted.where}: {sentence(error, self._wanted.client, self._heard.last())}"
-        hopeless = self._heard.hopeless or (text if is_hopeless(error) else "")
-        if hopeless and not self._was_reached:
-            raise ConfigError(f"source: {hopeless}")
+        if is_hopeless(error) and not self._was_reached:
+            raise ConfigError(f"source: {text}")
         self.problem = text
         self._look_at = min(self._look_at, now + _RETRY_S)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +19,7 @@ from actors.testing import SourceContract
 from actors.testing.reading import Reading
 from tests.kafka import WATCHDOG_S, Topics
 from tests.kafka import Kafka as Broker
+from tests.loads import ROOT
 
 
 @pytest.fixture(scope="session")
@@ -415,3 +418,36 @@ def test_secrets_are_shown_nowhere() -> None:
     assert secret not in source.describe() + source.guarantee
     assert Kafka(topics=[f"kafka://u:{secret}@h/t"]).describe() == "kafka topics kafka://u:***@h/t"
     assert secret in json.dumps(source.client), "it is there"
+
+
+#: Reads a little, then nothing, until it is paused and some seconds longer; prints by how much it has grown.
+_STALLED = """
+import re, sys
+from pathlib import Path
+from actors.sources.kafka import Kafka
+from actors.testing.reading import Reading
+import confluent_kafka.admin
+def most():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before = most()
+with Reading(Kafka(topics=[sys.argv[1]]), Path(sys.argv[2]), 262144) as source:
+    source.read_until(lambda _: bool(source.chunks))
+    while not source.source._inflow._is_paused:
+        source.tick()
+        source._wait()
+    print(most() - before)
+"""
+
+
+def test_the_queue_of_the_client_adds_at_most_16_mb_to_a_reader_that_stands_still(
+    kafka: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    few, many = topics.make(), topics.make(partitions=4)
+    topics.send(few, numbered(1))
+    topics.send(many, [{"value": b"x" * 1000, "partition": number % 4} for number in range(60_000)])
+    grown = []
+    for name in (few, many):
+        done = subprocess.run([sys.executable, "-c", _STALLED, f"kafka://{kafka.address}/{name}", str(tmp_path / name)],
+                              cwd=ROOT, capture_output=True, text=True, timeout=WATCHDOG_S, check=True)
+        grown.append(int(done.stdout))
+    assert grown[1] - grown[0] < 16 * 1024, f"KiB, with a record and with 60 MB: {grown}"
