@@ -13,6 +13,7 @@ them, so what is assigned meanwhile is paused as well.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -136,11 +137,11 @@ class Inflow:
         return found[1] if found is not None and found[1] >= 0 else None
 
     def close(self, is_answered: bool) -> None:
-        """Leave; when the broker does not answer, without a word: to leave in order would wait for it for a minute."""
+        """Leave. When the broker does not answer, that may take a minute, for which nobody waits."""
         if is_answered:
             self.client.close()
         else:
-            del self.client
+            threading.Thread(target=self.client.close, name="leaving kafka", daemon=True).start()
 
     def _consume(self, count: int, now: float) -> list[Any]:
         self._polled_at = now
