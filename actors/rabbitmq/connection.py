@@ -188,17 +188,20 @@ class Connection:
         client, loop = self._client, self._loop
         self._client = self._loop = self._lost = None
         self.blocked = ""
+        if loop is None:
+            return
         with contextlib.suppress(Exception):
             if client is not None and not client.is_closed:
+                # Nothing public ends a connection without asking the server, which may be what does not answer.
                 client._terminate_stream(ConnectionAbortedError("let go"))
-                loop.process_timeouts() if loop is not None else None
-        if loop is not None:
-            loop.close()
+                loop.process_timeouts()
+        loop.close()
 
     def _turn_until(self, is_done: Callable[[], bool], wait_s: float) -> bool:
         """Turn the loop at least once; return whether it is done."""
         assert self._loop is not None
-        extend(wait_s)
+        if wait_s:
+            extend(wait_s)
         until = time.monotonic() + wait_s
         alarm = self._loop.call_later(wait_s, lambda: None)
         try:
