@@ -13,14 +13,13 @@ first unconfirmed one on goes out again, so in each queue the last message of a 
 The server's alarm (memory, disk) is an outage that is told: nothing is published while it lasts, the connection and
 what is unconfirmed stay as they are.
 
-A server that lives and does not confirm is a quorum queue without its majority, which will, or one whose leader was not
-elected yet when the message came, which never will: a server that was just started loses such messages without a word.
-So what is not confirmed for ``timeout_s`` is published again, one message at a time until one is confirmed.
+A server that lives and does not confirm has a quorum queue without its majority, which will, or one that has no leader
+and gets none (its node was killed before it had written down that there is one): nobody can tell. So what is not
+confirmed for ``timeout_s`` is published again on a new connection, one message at a time until one is confirmed.
 
 What does not work: one confirm at a time (a tenth of the rate); transactions of AMQP (slower still, and no atomicity
-over queues); to wait for a confirm for ever (see above: a run stood still behind a restarted server); to take a
-connection that looks open for one that is: between two calls nobody answers heartbeats, so a sink that was silent for
-long finds it closed, and opens another one without a word.
+over queues); to take a connection that looks open for one that is: between two calls nobody answers heartbeats, so a
+sink that was silent for long finds it closed, and opens another one without a word.
 """
 
 from __future__ import annotations
