@@ -25,7 +25,7 @@ from tests.rabbitmq import RabbitMQ as Server
 
 pytest.importorskip("pika")
 
-FILES, LINES = 3, 600
+FILES, LINES = 3, 1000
 SMALL = ("flow.batch_bytes=200", "flow.window_batches=4", "restart.max_backoff_s=0.2", "restart.intensity=50",
          "budget.max_error_rate=0.5", "run.max_outage_s=0")
 
@@ -87,7 +87,7 @@ def test_a_server_that_is_killed_at_any_moment_is_waited_for_and_nothing_is_miss
                "sinks.words.exchange_type=topic", "--set", "sinks.words.timeout_s=2") as feed:
         batches = 0
         for _ in range(2):
-            batches += moments.randrange(5, 40)
+            batches += moments.randrange(3, 15)
             at = batches
             feed.until(lambda views: views["writer.words"].batches >= at, "more batches")  # noqa: B023
             own.until_kept(queue)
