@@ -92,6 +92,10 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     #: True for a sink that writes to the run's standard output; events, progress and the closing report go to
     #: standard error then.
     console: ClassVar[bool] = False
+    #: The option that is its address, and the schemes of that (``kafka`` of ``kafka://host/name``). Where nobody says a
+    #: ``type``, an address in the same option chooses, of the sinks that ship, the one with its scheme.
+    addressed_by: ClassVar[str] = ""
+    schemes: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def pack(self, items: Sequence[Any]) -> bytes:
@@ -309,6 +313,9 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     takes_files: ClassVar[bool] = False
     #: True for a source that has a field ``follow`` (true or false), which ``--follow`` and ``--once`` set.
     follows: ClassVar[bool] = False
+    #: The option with its addresses (text, or a list of them), and their schemes: like those of ``SinkOptions``.
+    addressed_by: ClassVar[str] = ""
+    schemes: ClassVar[tuple[str, ...]] = ()
     #: What ``run.max_outage_s`` is when nobody sets it. 0, for ever, where a run that stops sets others to work.
     max_outage_s: ClassVar[float] = MAX_OUTAGE_S
 
