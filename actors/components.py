@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from actors.runtime import loading
-from actors.runtime.options import Assignment, build, unknown_key, without_password
+from actors.runtime.options import Assignment, build, masked, unknown_key
 from actors.runtime.ports import REQUIRED, SinkOptions, SourceOptions, not_given
 from actors.targets import told
 
@@ -154,9 +154,7 @@ def _contradiction(section: str, named: Assignment, kind: Kind, values: Sequence
 
 def _shown(said: Assignment) -> str:
     """An address as people may see it."""
-    if isinstance(said.shown, list):
-        return repr([without_password(str(text)) for text in said.shown])
-    return repr(without_password(str(said.shown)))
+    return repr(masked(said.shown))
 
 
 def _carried(section: str, default: Either, kind: Kind, notes: list[str]) -> dict[str, Any]:
@@ -165,7 +163,7 @@ def _carried(section: str, default: Either, kind: Kind, notes: list[str]) -> dic
     changed = {name: value for name, value in msgspec.to_builtins(default).items() if value != usual[name]}
     known = {field.name for field in msgspec.structs.fields(kind)}
     own, other = type_name(type(default), section), type_name(kind, section)
-    notes += [f"{section}.{name} = {value!r}, which the application has set, is not used: it is an option of the type "
+    notes += [f"{section}.{name} = {masked(value, name)!r}, which the application has set, is not used: it is an option of the type "
               f"'{own}', and the address means the type '{other}', which has none of that name"
               for name, value in changed.items() if name not in known]
     return {name: value for name, value in changed.items() if name in known}

@@ -24,7 +24,7 @@ from actors.runtime.counted_twice import why_twice
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.moving import why_not_moved
-from actors.runtime.options import Assignment, overlay, unknown_key, without_password
+from actors.runtime.options import Assignment, masked, overlay, unknown_key
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.sections import missing_extras
 from actors.targets import applications, import_application, name_of, target_like
@@ -169,7 +169,7 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
         default, said = getattr(pipeline, name), sections.get((name,), [])
         if default is not None:
             fixed[name] = overlay(name, default, said, problems)
-            shown[name] = {**_masked(msgspec.to_builtins(fixed[name])), **_written(said)}
+            shown[name] = {**masked(msgspec.to_builtins(fixed[name])), **_written(said)}
     if fixed["links"].transport == "tcp":
         try:
             fixed["links"].require_keys(f"tcp://{fixed['links'].host}")
@@ -203,17 +203,10 @@ def _not_said(pipeline: Pipeline, assignments: Iterable[Assignment]) -> list[str
             for option in pipeline.required if option not in said]
 
 
-def _masked(section: dict[str, Any]) -> dict[str, Any]:
-    """A section as people may see it: secrets (by their names, and in addresses) are not shown, however given."""
-    return {name: "***" if name.endswith("_secret") and value else
-            [without_password(each) if isinstance(each, str) else each for each in value] if isinstance(value, list)
-            else without_password(value) if isinstance(value, str) else value for name, value in section.items()}
-
-
 def _written(said: Iterable[Assignment]) -> dict[str, Any]:
     """What people are shown in place of values with secrets, by the last part of the key."""
     last = {assignment.key[-1]: assignment for assignment in said}
-    return {name: one.written for name, one in last.items() if one.written is not msgspec.UNSET}
+    return {name: masked(one.written, name) for name, one in last.items() if one.written is not msgspec.UNSET}
 
 
 def _state(said: list[Assignment], shown: dict[str, Any], problems: list[str]) -> str:
@@ -274,6 +267,6 @@ def _component(
     if options is None:
         return None
     values = [one for one in said if one.key[-1] != "type"]
-    shown[section] = {"type": type_name(type(options), section), **_masked(msgspec.to_builtins(options)),
+    shown[section] = {"type": type_name(type(options), section), **masked(msgspec.to_builtins(options)),
                       **_written(values)}
     return component_of(options)

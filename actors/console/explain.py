@@ -23,10 +23,10 @@ def explain(settings: Settings) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "state": manifest.state,
-        "source": {"type": shown["source"]["type"], "reads": source.describe(), "guarantee": source.guarantee},
+        "source": {"type": shown["source"]["type"], "reads": source.describe(), "guarantee": source.promises()},
         "sinks": {
             name: {"type": shown[f"sinks.{name}"]["type"], "writes": options.describe(),
-                   "guarantee": options.guarantee, "order": "source order" if options.ordered else "any order"}
+                   "guarantee": options.promises(), "order": "source order" if options.ordered else "any order"}
             for name, options in sinks.items()
         },
         "dead_letters": {"writes": letters.describe(), "guarantee": letters.guarantee},

@@ -123,6 +123,10 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Say where this writes, for people: ``memcached 127.0.0.1:33013``. No secrets. Has to be given."""
         raise NotImplementedError(f"{type(self).__name__}.describe")
 
+    def promises(self) -> str:
+        """What ``guarantee`` comes to with these options, where they change it. By default, that."""
+        return self.guarantee
+
     def place(self, name: str, state: Path) -> Path | None:
         """The file or folder that the sink called ``name`` writes to, for the closing report; None: ``describe`` says
         it."""
@@ -329,6 +333,10 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def describe(self) -> str:
         """Say where this reads, for people. No secrets. Has to be given."""
         raise NotImplementedError(f"{type(self).__name__}.describe")
+
+    def promises(self) -> str:
+        """Like that of ``SinkOptions``."""
+        return self.guarantee
 
     def moves(self) -> bool:
         """Whether units may be taken away from a run while it goes on (the partitions of a consumer group). What is
