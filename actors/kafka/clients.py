@@ -88,8 +88,7 @@ def configured(servers: str, defaults: Properties, client: Properties, ours: Pro
     # What the library would write to standard error is said by the errors that it returns.
     both = {"log_level": 2, "topic.metadata.refresh.interval.ms": 60_000, **defaults, **client, **ours,
             "bootstrap.servers": servers}
-    return {name: str(value).lower() if isinstance(value, bool) else
-            str(value) if isinstance(value, float) else value for name, value in both.items()}
+    return {name: str(value) if isinstance(value, float) else value for name, value in both.items()}
 
 
 def without_values(text: str, client: Properties) -> str:

@@ -84,7 +84,7 @@ def test_properties_that_pass_through_come_before_the_defaults_and_behind_ours()
     refuse({"linger.ms": 9}, {})
     found = configured("a:1", {"linger.ms": 5, "x": 1}, {"linger.ms": 9, "acks": "0", "y": True, "z": 0.5},
                        {"acks": "all"})
-    assert (found["linger.ms"], found["acks"], found["x"], found["y"], found["z"]) == (9, "all", 1, "true", "0.5")
+    assert (found["linger.ms"], found["acks"], found["x"], found["y"], found["z"]) == (9, "all", 1, True, "0.5")
     assert found["bootstrap.servers"] == "a:1"
 
 
