@@ -20,6 +20,7 @@ import contextlib
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from pika.adapters.select_connection import IOLoop
     from pika.channel import Channel as PikaChannel
     from pika.connection import ConnectionParameters
+
+    from actors.rabbitmq.client import Client
 
 #: Modules that a connection imports.
 IMPORTS = ("pika",)
@@ -107,7 +110,7 @@ class Connection:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._loop: IOLoop | None = None
-        self._client: Any = None
+        self._client: Client | None = None
         self._lost: BaseException | None = None
         self.blocked = ""
 
@@ -128,14 +131,16 @@ class Connection:
             Retryable: the server cannot be reached, or does not answer.
             ConfigError: it does not let this user in, or its certificate is not trusted.
         """
-        from pika.adapters.select_connection import IOLoop, SelectConnection
+        from pika.adapters.select_connection import IOLoop
+
+        from actors.rabbitmq.client import Client
 
         self.drop()
         parameters = self._server.parameters()
         self._loop = IOLoop()
         self._loop.activate_poller()
         done: list[Any] = []
-        SelectConnection.create_connection(parameters, done.append, custom_ioloop=self._loop)
+        Client.create_connection(parameters, done.append, custom_ioloop=self._loop)
         longest = _RESOLVE_S + self._server.connect_timeout_s * len(parameters)
         if not self._turn_until(lambda: bool(done), longest):
             self.drop()
@@ -164,12 +169,19 @@ class Connection:
             raise failure_of(lost, self.where) from lost
         return found
 
+    def burst(self) -> AbstractContextManager[None]:
+        """Send what is published while this is entered in one write, at its end. Nothing is turned meanwhile."""
+        assert self._client is not None
+        return self._client.burst()
+
     def channel(self) -> Channel:
         """Open a channel.
 
         Raises:
             Retryable: the connection is lost.
         """
+        if self._client is None:
+            raise Retryable(f"rabbitmq {self.where}: the connection is not open")
         opened: list[PikaChannel] = []
         channel = Channel(self, self._client.channel(on_open_callback=opened.append), self._server.timeout_s)
         channel.wait(lambda: bool(opened), "a channel")
@@ -178,7 +190,7 @@ class Connection:
     def close(self) -> None:
         """Say farewell, and wait a little for the answer. Never raises for a server that is gone."""
         with contextlib.suppress(Exception):
-            if self.is_open:
+            if self._client is not None and self.is_open:
                 self._client.close()
                 self._turn_until(lambda: self._lost is not None, _CLOSE_S)
         self.drop()
