@@ -11,9 +11,11 @@ from msgspec import Meta
 from actors.rabbitmq.addresses import MOST_NAME_BYTES, Address, address_of
 from actors.rabbitmq.connection import IMPORTS, Server
 from actors.rabbitmq.declaring import Exchange, Queue
+from actors.rabbitmq.following import StreamFollower
 from actors.rabbitmq.properties import OURS
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.extras import how_to_install
+from actors.runtime.following import Follower
 from actors.runtime.ports import Sink, SinkOptions
 from actors.topics.blocks import Message, Stored, pack_items, stored_in
 
@@ -146,6 +148,14 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         except ImportError as error:
             return [_needs(name, error)]
         return problems_of(self._plan(name))
+
+    def follow(self, name: str, state: Path, most: int) -> Follower | None:
+        """Read back the messages of a stream queue, each as a ``Record``; None: of any other queue a message that is
+        looked at is one that its consumer does not get."""
+        plan = self._plan(name)
+        if plan.queue is None or plan.queue.kind != "stream":
+            return None
+        return StreamFollower(plan.server, plan.queue.name, most)
 
     def describe(self) -> str:
         """Say where this writes: ``rabbitmq 10.0.0.5:5672/orders exchange ratings``."""
