@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from actors.sinks.lines import Lines
     from actors.sinks.lmdb import Lmdb
     from actors.sinks.memcached import Memcached
+    from actors.sinks.rabbitmq import RabbitMQ
     from actors.sinks.sql import Sql
     from actors.sinks.stdout import Stdout
     from actors.sinks.topic import Message, Topic
@@ -34,6 +35,7 @@ else:
         "actors.sinks.lines": ("Lines",),
         "actors.sinks.lmdb": ("Lmdb",),
         "actors.sinks.memcached": ("Memcached",),
+        "actors.sinks.rabbitmq": ("RabbitMQ",),
         "actors.sinks.sql": ("Sql",),
         "actors.sinks.stdout": ("Stdout",),
         "actors.sinks.topic": ("Message", "Topic"),
@@ -41,4 +43,4 @@ else:
 
 __all__ = [
     "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "Message", "Packed",
-    "Payload", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]
+    "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]

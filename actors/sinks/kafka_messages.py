@@ -10,7 +10,7 @@ from actors.kafka.clients import Properties
 from actors.runtime.errors import Reject
 from actors.runtime.framing import Record
 from actors.runtime.values import Payload, Refusal
-from actors.topics.blocks import Message, Stored, items_in, pack_items
+from actors.topics.blocks import Message, Stored, stored_in, pack_items
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer
@@ -44,7 +44,7 @@ def pack(items: Sequence[Any], client: Properties) -> bytes:
     payload = pack_items(items, 1)
     largest = int(client.get("message.max.bytes", MAX_MESSAGE_BYTES))
     if len(payload) > largest:
-        for one in items_in(payload):
+        for one in stored_in(payload):
             if (size := _size_of(one)) > largest:
                 raise Reject("too_large", f"a message of {size} bytes: expected at most {largest}; more with client = "
                              "{\"message.max.bytes\" = …}, where the topic takes it (max.message.bytes)")
@@ -53,7 +53,7 @@ def pack(items: Sequence[Any], client: Properties) -> bytes:
 
 def unpack(data: bytes) -> list[Message]:
     """Return the items of a payload."""
-    return [Message(one.value, one.key, one.time, one.headers) for one in items_in(data)]
+    return [Message(one.value, one.key, one.time, one.headers) for one in stored_in(data)]
 
 
 def is_refused(error: KafkaError) -> bool:
@@ -137,7 +137,7 @@ class Group:
             if index < first[0]:
                 continue
             prefix = f"{payload.partition}:{payload.start}-{payload.end}:"
-            for item, message in enumerate(items_in(payload.data)):
+            for item, message in enumerate(stored_in(payload.data)):
                 place = index, item
                 if place >= first and place not in self.refused:
                     yield place, message, f"{prefix}{item}"
@@ -152,7 +152,7 @@ class Group:
 
 def refusals_again(index: int, payload: Payload, known: Sequence[tuple[int, str, str]]) -> Iterator[Refusal]:
     """What of a batch was refused when it was written, with the items as they come again."""
-    messages = items_in(payload.data)
+    messages = stored_in(payload.data)
     for item, reason, detail in known:
         yield Refusal(index, item, reason, detail, _raw(messages[item]))
 

@@ -28,7 +28,7 @@ PUBLIC = {
         "UnitLedger", "pack_records", "records_in"},
     "thresher.sinks": {
         "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "Message",
-        "Packed", "Payload", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"},
+        "Packed", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"},
     "thresher.testing": {
         "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "SinkContract", "SourceContract",
         "UnorderedMemorySink", "assert_bulk_is_faithful", "run_inline"},
