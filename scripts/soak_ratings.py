@@ -2,11 +2,12 @@
 """Soak of ratings: both pipelines and the topic between them, under random SIGKILLs of any process of both.
 
     scripts/soak_ratings [--reviews 1000000] [--hz 3000] [--kills 300] [--seed 1] [--minute-s 10]
-        [--format protobuf|json] [--state DIR]
+        [--format protobuf|json] [--broker topic|kafka|rabbitmq] [--state DIR]
 
 ratings-feed publishes reviews, unchecked, so many a second (0: as fast as it can), while ratings-trends counts them.
 All the time an actor of one of the two, or its supervisor, is killed: one that was killed least. A killed supervisor is
-started again with the same command. Kills are spread over the work that is done, so several can fall together; a
+started again with the same command. With ``--broker`` the ratings go through a Kafka or a RabbitMQ that is started for
+this; every 25th kill is one of the broker. Kills are spread over the work that is done, so several can fall together; a
 twentieth of them falls on the run that closes the last windows. Then: each review was published once; the counts over
 all minutes are what was published, each once, in rows, files and topics; no revision of a window was published with two
 contents; outcome counts add up; no process is left, no run directory, no lock. Exit code 0 when all that holds, else 1.
@@ -22,7 +23,6 @@ import os
 import platform
 import random
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
@@ -37,17 +37,18 @@ sys.path.insert(0, str(ROOT))
 
 from actors.apps.ratings.messages import Format  # noqa: E402
 from actors.runtime.rundir import find, path_for  # noqa: E402
-from actors.runtime.units import ANY_RUN, LEDGER, read_units  # noqa: E402
 from scripts.make_reviews import write_reviews  # noqa: E402
 from scripts.soak import ORPHANS_S, RESTARTS, seconds_until_empty, signal_actor  # noqa: E402
 from tests.loads import Running, members  # noqa: E402
-from tests.ratings import Published, problems_of_ids, problems_of_minutes, records_of  # noqa: E402
+from tests.ratings import Published, counts_of, problems_of_ids, problems_of_minutes  # noqa: E402
+from tests.ratings_brokers import BROKERS, Place, missing, options, placed, sets  # noqa: E402
 
 #: Nothing at all was committed for so long: the soak is stuck.
 WATCHDOG_S = 300.0
 #: Part of the kills that fall on the run that closes the last windows, and the longest time between two of them.
 CLOSING, CLOSING_S = 0.05, 1.0
-PARTITIONS = 3
+#: So often the broker is the victim, where it is a process.
+BROKER_EVERY = 25
 SUPERVISOR = "supervisor"
 _POLL_S = 0.03
 _OUTCOMES = ("written", "folded", "filtered", "dead_lettered")
@@ -64,6 +65,7 @@ class Plan(NamedTuple):
         minute_s: how long a minute lasts, in whole seconds.
         form: of what is published.
         batch_bytes: small enough that a death finds many batches under way.
+        broker: where the ratings are published.
     """
 
     reviews: int
@@ -73,11 +75,12 @@ class Plan(NamedTuple):
     minute_s: int = 10
     form: Format = "protobuf"
     batch_bytes: int = 64 * 1024
+    broker: str = "topic"
 
     @property
     def sets(self) -> tuple[str, ...]:
         """The options of both pipelines."""
-        return (*RESTARTS, f"options.format={self.form}", f"flow.batch_bytes={self.batch_bytes}",
+        return (*RESTARTS, "run.max_outage_s=0", f"options.format={self.form}", f"flow.batch_bytes={self.batch_bytes}",
                 "flow.window_batches=32", "parser.workers=2")
 
 
@@ -132,17 +135,6 @@ class Pipeline:
             raise RuntimeError(f"{self.name} ended with exit code {code}:\n{self.running.output()[-4000:]}")
         return code == 0
 
-    def counts(self) -> Counter[str]:
-        """What its ledger has committed, of all its runs together."""
-        found: Counter[str] = Counter()
-        if (self.state / LEDGER).exists():
-            try:
-                for unit in read_units(self.state / LEDGER, ANY_RUN):
-                    found.update(unit.counts)
-            except sqlite3.Error:  # it is being made
-                return Counter()
-        return found
-
     def _started(self) -> Running:
         output = self.state.parent / f"{self.name}-{self.starts}.out"
         return Running(self.state, "run", f"ratings-{self.name}", "--format", "json", *self.words, output=output)
@@ -154,20 +146,21 @@ class Soak:
     Args:
         plan: what to do.
         folder: where all of it lies, the reviews in ``reviews.json``.
+        place: where the ratings are published.
     """
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: Plan, folder: Path, place: Place) -> None:
         self.kills: Counter[str] = Counter()
         self.orphans_gone_s = 0.0
         self._plan = plan
         self._random = random.Random(plan.seed)
-        words = [word for item in plan.sets for word in ("--set", item)]
-        self._trends = Pipeline("trends", folder / "trends", *words, "--set", f"window.size_s={plan.minute_s}", "--set",
-                                f"window.every_s={plan.minute_s / 2}", "--set", "source.idle_timeout_s=1", "--monitor",
-                                "--set", "monitor.port=0")
-        self._feed = Pipeline("feed", folder / "feed", str(folder / "reviews.json"), *words, "--hz", str(plan.hz),
-                              "--check-cost", "0", "--set", "source.rename=none", "--set",
-                              f"sinks.live_ratings.partitions={PARTITIONS}")
+        self._server = place.server
+        self._trends = Pipeline(
+            "trends", folder / "trends", *options(place, "trends"), "--monitor", *sets(
+                *plan.sets, f"window.size_s={plan.minute_s}", f"window.every_s={plan.minute_s / 2}", "monitor.port=0"))
+        self._feed = Pipeline(
+            "feed", folder / "feed", str(folder / "reviews.json"), "--hz", str(plan.hz), "--check-cost", "0",
+            *options(place, "feed"), *sets(*plan.sets, "source.rename=none"))
         self._both = (self._feed, self._trends)
 
     def run(self, say: Callable[[str], None]) -> None:
@@ -180,7 +173,12 @@ class Soak:
         moments = sorted(self._random.random() for _ in range(self._plan.kills - last))
         for number, moment in enumerate(moments, 1):
             self._until(partial(self._has_done, moment))
-            self._strike(self._both)
+            if self._server is not None and not number % BROKER_EVERY:
+                self._server.kill()
+                self._server.start()
+                self.kills["broker"] += 1
+            else:
+                self._strike(self._both)
             if not number % 50:
                 say(f"{number} kills, {self._share():.0%} of the work")
         self._until(self._feed.ended)
@@ -198,7 +196,7 @@ class Soak:
         """What is wrong with outcome counts, and what was left behind."""
         found = []
         for one, outcome in ((self._feed, "written"), (self._trends, "folded")):
-            counts, reviews = one.counts(), self._plan.reviews
+            counts, reviews = counts_of(one.state), self._plan.reviews
             if not counts["read"] == counts[outcome] == sum(counts[name] for name in _OUTCOMES) == reviews:
                 found.append(f"{one.name}: expected {reviews} read and {outcome}, got {dict(counts)}")
             if path_for(one.state).exists():
@@ -222,7 +220,7 @@ class Soak:
 
     def _share(self) -> float:
         """How much of all work is committed, from 0 to 1."""
-        return sum(one.counts()["read"] for one in self._both) / (2 * self._plan.reviews)
+        return sum(counts_of(one.state)["read"] for one in self._both) / (2 * self._plan.reviews)
 
     def _has_done(self, share: float) -> bool:
         return self._share() >= share
@@ -271,8 +269,13 @@ class Soak:
 def soak(plan: Plan, folder: Path, say: Callable[[str], None]) -> Outcome:
     """Run it all in a folder of its own; return what happened."""
     write_reviews(folder / "reviews.json", plan.reviews, seed=plan.seed)
+    with placed(plan.broker, folder) as place:
+        return _soak(plan, folder, place, say)
+
+
+def _soak(plan: Plan, folder: Path, place: Place, say: Callable[[str], None]) -> Outcome:
     began = time.monotonic()
-    soaking = Soak(plan, folder)
+    soaking = Soak(plan, folder, place)
     problems: list[str] = []
     try:
         soaking.run(say)
@@ -282,14 +285,14 @@ def soak(plan: Plan, folder: Path, say: Callable[[str], None]) -> Outcome:
         soaking.end()
     seconds = time.monotonic() - began
     if not problems:
-        problems = soaking.problems() + wrong(plan, folder)
+        problems = soaking.problems() + wrong(plan, folder, place)
     return Outcome(soaking.kills, seconds, soaking.orphans_gone_s, problems)
 
 
-def wrong(plan: Plan, folder: Path) -> list[str]:
+def wrong(plan: Plan, folder: Path, place: Place) -> list[str]:
     """What is wrong with what was published and counted."""
     size_ms, topics = plan.minute_s * 1000, folder / "topics"
-    published = Published(records_of(topics / "live_ratings"), size_ms, size_ms // 2, plan.form)
+    published = Published(place.records(), size_ms, size_ms // 2, plan.form)
     found = problems_of_ids(published, (f"A{number:013d}" for number in range(plan.reviews)))
     return found + problems_of_minutes(folder / "trends", topics / "top_ratings", topics / "shop_ratings", published,
                                        plan.form)
@@ -299,8 +302,8 @@ def report(plan: Plan, outcome: Outcome) -> str:
     """Figures and verdict, as text."""
     kills, pace = outcome.kills, f" at {plan.hz:g} a second" if plan.hz else ""
     lines = [
-        f"seed {plan.seed}, {plan.reviews:,} reviews as {plan.form}{pace}, minutes of {plan.minute_s} s; "
-        f"Python {platform.python_version()}, {os.cpu_count()} cores",
+        f"seed {plan.seed}, {plan.reviews:,} reviews as {plan.form}{pace}, by {plan.broker}; "
+        f"minutes of {plan.minute_s} s; Python {platform.python_version()}, {os.cpu_count()} cores",
         f"{kills.total()} kills in {outcome.seconds:.1f} s:",
         *(f"  {name:<28}{kills[name]:>4}" for name in sorted(kills)),
         f"after a supervisor's end its last process was gone in at most {outcome.orphans_gone_s * 1000:.0f} ms",
@@ -319,15 +322,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--minute-s", type=int, default=10, help="default: %(default)s")
     parser.add_argument("--format", choices=("protobuf", "json"), default="protobuf", help="default: %(default)s")
+    parser.add_argument("--broker", choices=BROKERS, default="topic", help="default: %(default)s")
     parser.add_argument("--state", type=Path, metavar="DIR", help=(
         "keep everything in this folder, which must be empty or new; default: a temporary one"))
-    options = parser.parse_args()
-    plan = Plan(options.reviews, options.kills, options.seed, options.hz, options.minute_s, options.format)
-    if options.state is not None:
-        options.state.mkdir(parents=True, exist_ok=True)
-        if any(options.state.iterdir()):
-            parser.error(f"--state {options.state}: expected an empty or new folder")
-        return _main(plan, options.state.resolve())
+    said = parser.parse_args()
+    if why := missing(said.broker):
+        parser.error(f"--broker {said.broker}: {why}")
+    plan = Plan(said.reviews, said.kills, said.seed, said.hz, said.minute_s, said.format,
+                broker=said.broker)
+    if said.state is not None:
+        said.state.mkdir(parents=True, exist_ok=True)
+        if any(said.state.iterdir()):
+            parser.error(f"--state {said.state}: expected an empty or new folder")
+        return _main(plan, said.state.resolve())
     with tempfile.TemporaryDirectory(prefix="thresher-soak-") as folder:
         return _main(plan, Path(folder))
 

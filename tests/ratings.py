@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from typing import Any
 
 from actors.apps.ratings.messages import AverageRatings, Format, Rating, decoder
 from actors.runtime.framing import Record
+from actors.runtime.units import ANY_RUN, LEDGER, read_units
 from actors.topics.reading import read_topic
 
 MINUTE_MS = 60_000
@@ -33,6 +35,18 @@ Rows = list[tuple[str, float, int]]
 def records_of(topic: Path) -> list[Record]:
     """What is in a topic on this disk."""
     return [record for _, record in read_topic(topic)]
+
+
+def counts_of(state: Path) -> Counter[str]:
+    """What a ledger has committed, of all runs together; nothing where there is none yet."""
+    found: Counter[str] = Counter()
+    if (state / LEDGER).exists():
+        try:
+            for unit in read_units(state / LEDGER, ANY_RUN):
+                found.update(unit.counts)
+        except sqlite3.Error:  # it is being made
+            return Counter()
+    return found
 
 
 class Published:

@@ -126,9 +126,14 @@ def _untyped(union: str, options: Any, unions: dict[str, list[Section]]) -> Part
         return {}
     name = _contract(own).addressed_by
     others = [kind for kind in unions[union] if kind is not own and name and _contract(kind).addressed_by == name]
-    chosen = [{"required": [name], "properties": {name: _address(_contract(kind).schemes)},
-               "allOf": [_ref(f"{union}.{kind.name}")]} for kind in others]
-    return {"anyOf": [{"required": ["type"]}, _ref(f"{union}.{own.name}"), *chosen]}
+    parts = [_ref(f"{union}.{own.name}")]
+    if others:
+        elsewhere = _address([f"{scheme}:" for kind in others for scheme in _contract(kind).schemes])
+        parts = [{"allOf": parts, "not": {"required": [name], "properties": {name: elsewhere}}}]
+    for kind in others:
+        here = _address([*(f"{scheme}:" for scheme in _contract(kind).schemes), "${"])  # a reference may be anything
+        parts.append({"required": [name], "properties": {name: here}, "allOf": [_ref(f"{union}.{kind.name}")]})
+    return {"anyOf": [{"required": ["type"]}, *parts]}
 
 
 def _contract(section: Section) -> type[SourceOptions | SinkOptions]:
@@ -136,9 +141,9 @@ def _contract(section: Section) -> type[SourceOptions | SinkOptions]:
     return section.kind
 
 
-def _address(schemes: Iterable[str]) -> Part:
+def _address(beginnings: Iterable[str]) -> Part:
     """What an address has to be that chooses a kind; in a list each of them."""
-    text: Part = {"type": "string", "pattern": f"^({'|'.join(map(re.escape, schemes))}):"}
+    text: Part = {"type": "string", "pattern": f"^({'|'.join(map(re.escape, beginnings))})"}
     return {"anyOf": [text, {"type": "array", "minItems": 1, "items": text}]}
 
 

@@ -12,6 +12,7 @@ from actors.apps.ratings.messages import AverageRatings
 from actors.runtime.values import Payload
 from scripts.soak_ratings import Plan, soak, wrong
 from tests.ratings import records_of
+from tests.ratings_brokers import OnDisk
 from thresher import sinks
 
 PLAN = Plan(reviews=20_000, kills=30, seed=3, hz=2000, minute_s=2, batch_bytes=16 * 1024)
@@ -29,7 +30,7 @@ def soaked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_kills_of_anyone_of_both_pipelines_change_no_count_of_any_minute(soaked: Path) -> None:
-    assert wrong(PLAN, soaked) == []
+    assert wrong(PLAN, soaked, OnDisk(soaked)) == []
 
 
 def test_the_soak_would_see_two_contents_of_a_revision_a_wrong_count_and_a_rating_that_is_there_twice(
@@ -43,9 +44,10 @@ def test_the_soak_would_see_two_contents_of_a_revision_a_wrong_count_and_a_ratin
     top = AverageRatings.FromString(records_of(spoilt / "topics/top_ratings")[0].value or b"")
     top.ratings[0].count += 1
     publish(spoilt / "topics/top_ratings", top.SerializeToString(deterministic=True))
-    assert {problem.partition(":")[0] for problem in wrong(PLAN, spoilt)} == {"averages", "top_ratings"}
+    assert {problem.partition(":")[0] for problem in wrong(PLAN, spoilt, OnDisk(spoilt))} == {"averages", "top_ratings"}
     publish(spoilt / "topics/live_ratings", records_of(spoilt / "topics/live_ratings")[0].value or b"", 3)
-    assert wrong(PLAN, spoilt)[0].startswith("1 ratings were published once too often, the first of them by A")
+    first, *_ = wrong(PLAN, spoilt, OnDisk(spoilt))
+    assert first.startswith("1 ratings were published once too often, the first of them by A")
 
 
 def publish(topic: Path, value: bytes, partitions: int = 1) -> None:

@@ -241,6 +241,22 @@ def test_passwords_in_a_list_of_addresses_are_not_shown() -> None:
     assert loaded('source.topics=["wire://me:secret@b"]').shown["source"]["topics"] == ["wire://me:***@b"]
 
 
+@pytest.mark.parametrize(("address", "kind"), [
+    ("kafka://a:9092,b/ratings", "kafka"), ("amqp://me:pw@h/v?queue=q", "rabbitmq"),
+    ("amqps://me:pw@h/v?exchange=e&routing_key=k", "rabbitmq"), ("topic:///ratings", "topic"), ("ratings", "topic")])
+def test_ratings_are_published_by_the_broker_of_the_address_and_the_schema_knows_it(address: str, kind: str) -> None:
+    settings = load("ratings-feed", sets=[f"sinks.live_ratings.topic={address}"], environ={})
+    assert settings.shown["sinks.live_ratings"]["type"] == kind
+    assert settings.notes == []
+    valid = jsonschema.Draft7Validator(schema({"ratings-feed": settings.pipeline}))
+    data = {"app": "ratings-feed", "sinks": {"live_ratings": {"topic": address}}}
+    assert valid.is_valid(data)
+    own = {"kafka": "transactions", "rabbitmq": "declare", "topic": "sync"}
+    for of, option in own.items():
+        data["sinks"]["live_ratings"] = {"topic": address, option: True}  # type: ignore[index]
+        assert valid.is_valid(data) == (of == kind)
+
+
 def test_the_schema_takes_an_address_with_the_options_of_its_type_and_no_other(module: types.ModuleType) -> None:
     put(module, source=TopicSource(), sinks={"out": Topic()})
     valid = jsonschema.Draft7Validator(schema({MODULE: module.__dict__["PIPELINE"]}))
