@@ -163,8 +163,8 @@ def _carried(section: str, default: Either, kind: Kind, notes: list[str]) -> dic
     changed = {name: value for name, value in msgspec.to_builtins(default).items() if value != usual[name]}
     known = {field.name for field in msgspec.structs.fields(kind)}
     own, other = type_name(type(default), section), type_name(kind, section)
-    notes += [f"{section}.{name} = {masked(value, name)!r}, which the application has set, is not used: it is an option of the type "
-              f"'{own}', and the address means the type '{other}', which has none of that name"
+    notes += [f"{section}.{name} = {masked(value, name)!r}, which the application has set, is not used: it is an "
+              f"option of the type '{own}', and the address means the type '{other}', which has none of that name"
               for name, value in changed.items() if name not in known]
     return {name: value for name, value in changed.items() if name in known}
 
