@@ -41,7 +41,7 @@ from scripts.make_reviews import write_reviews  # noqa: E402
 from scripts.soak import ORPHANS_S, RESTARTS, seconds_until_empty, signal_actor  # noqa: E402
 from tests.loads import Running, members  # noqa: E402
 from tests.ratings import Published, counts_of, problems_of_ids, problems_of_minutes  # noqa: E402
-from tests.ratings_brokers import BROKERS, Place, missing, options, placed, sets  # noqa: E402
+from tests.ratings_brokers import BROKERS, Place, missing, options, placed_in, servers, sets  # noqa: E402
 
 #: Nothing at all was committed for so long: the soak is stuck.
 WATCHDOG_S = 300.0
@@ -269,8 +269,8 @@ class Soak:
 def soak(plan: Plan, folder: Path, say: Callable[[str], None]) -> Outcome:
     """Run it all in a folder of its own; return what happened."""
     write_reviews(folder / "reviews.json", plan.reviews, seed=plan.seed)
-    with placed(plan.broker, folder) as place:
-        return _soak(plan, folder, place, say)
+    with servers(plan.broker) as server:
+        return _soak(plan, folder, placed_in(server, folder), say)
 
 
 def _soak(plan: Plan, folder: Path, place: Place, say: Callable[[str], None]) -> Outcome:

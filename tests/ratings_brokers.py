@@ -113,11 +113,12 @@ class InRabbitMQ(Place):
 
     Args:
         server: the broker.
+        audited: False: only the queue that is consumed, and no exchange; nothing is read back.
     """
 
     name = "rabbitmq"
 
-    def __init__(self, server: RabbitMQ) -> None:
+    def __init__(self, server: RabbitMQ, audited: bool = True) -> None:
         from tests import amqp
 
         self.server = server
@@ -125,10 +126,10 @@ class InRabbitMQ(Place):
         self._audit = f"audit.{(name := server.new_name())}"
         with amqp.channel(self._url) as channel:
             channel.exchange_declare(name, "direct", durable=True)
-            for queue in (name, self._audit):
+            for queue in (name, self._audit) if audited else (name,):
                 channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"})
                 channel.queue_bind(queue, name, "ratings")
-        self.published_to = server.url(f"?exchange={name}&routing_key=ratings")
+        self.published_to = server.url(f"?exchange={name}&routing_key=ratings" if audited else f"?queue={name}")
         self.read_from = server.url(f"?queue={name}")
         self.more = {"feed": (), "trends": ("source.unique_ids=true",)}
 
@@ -162,18 +163,26 @@ BROKERS: Sequence[str] = ("topic", "kafka", "rabbitmq")
 
 
 @contextmanager
-def placed(name: str, folder: Path) -> Iterator[Place]:
-    """A place in a broker of its own, which is started for it and ended.
-
-    Args:
-        name: of the broker, one that is not ``missing``.
-        folder: where a topic on this disk is made.
-    """
+def servers(name: str) -> Iterator[Kafka | RabbitMQ | None]:
+    """A broker, one that is not ``missing``, started for this and ended; None for topics on this disk."""
     if name == "kafka":
         with Kafka() as kafka:
-            yield InKafka(kafka)
+            yield kafka
     elif name == "rabbitmq":
         with RabbitMQ() as rabbitmq:
-            yield InRabbitMQ(rabbitmq)
+            yield rabbitmq
     else:
-        yield OnDisk(folder)
+        yield None
+
+
+def placed_in(server: Kafka | RabbitMQ | None, folder: Path, audited: bool = True) -> Place:
+    """A fresh place in a broker.
+
+    Args:
+        server: the broker.
+        folder: where a topic on this disk is made.
+        audited: whether it can be read back.
+    """
+    if isinstance(server, Kafka):
+        return InKafka(server)
+    return InRabbitMQ(server, audited) if isinstance(server, RabbitMQ) else OnDisk(folder)
