@@ -74,6 +74,8 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         "once for a consumer that drops ids that it has seen")
     #: What opening it imports, for the supervisor to import once.
     imports: ClassVar[tuple[str, ...]] = IMPORTS
+    addressed_by: ClassVar[str] = "topic"
+    schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
 
     topic: str
     exchange_type: Literal["direct", "topic", "fanout", "headers"] = "direct"
