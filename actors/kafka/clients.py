@@ -86,7 +86,7 @@ def configured(servers: str, defaults: Properties, client: Properties, ours: Pro
         ours: what it may not.
     """
     # What the library would write to standard error is said by the errors that it returns.
-    both = {"log_level": 2, "topic.metadata.refresh.interval.ms": 60_000, **defaults, **client, **ours,
+    both = {"log_level": 0, "topic.metadata.refresh.interval.ms": 60_000, **defaults, **client, **ours,
             "bootstrap.servers": servers}
     return {name: str(value) if isinstance(value, float) else value for name, value in both.items()}
 
