@@ -76,7 +76,9 @@ def refuse(client: Properties, ours: Mapping[str, str]) -> None:
             raise ValueError(f"client: {name} is not set here: {why}")
 
 
-def configured(servers: str, defaults: Properties, client: Properties, ours: Properties) -> dict[str, Any]:
+def configured(
+    servers: str, defaults: Properties, client: Properties, ours: Mapping[str, object]
+) -> dict[str, Any]:
     """Return the configuration of a client.
 
     Args:
@@ -86,7 +88,7 @@ def configured(servers: str, defaults: Properties, client: Properties, ours: Pro
         ours: what it may not.
     """
     # What the library would write to standard error is said by the errors that it returns.
-    both = {"log_level": 0, "topic.metadata.refresh.interval.ms": 60_000, **defaults, **client, **ours,
+    both: dict[str, Any] = {"log_level": 0, "topic.metadata.refresh.interval.ms": 60_000, **defaults, **client, **ours,
             "bootstrap.servers": servers}
     return {name: str(value) if isinstance(value, float) else value for name, value in both.items()}
 

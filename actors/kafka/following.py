@@ -13,6 +13,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 
 from actors.kafka.addresses import Address
 from actors.kafka.clients import Heard, Properties, configured, sentence
+from actors.kafka.received import bytes_of, headers_of
 from actors.runtime.errors import Retryable
 from actors.runtime.framing import Record
 
@@ -124,5 +125,5 @@ def _record(message: Message) -> Record | None:
         return None
     if error is not None:
         raise KafkaException(error)
-    headers = tuple((name, value) for name, value in message.headers() or ())
-    return Record(message.offset() or 0, message.value(), -1, message.timestamp()[1], message.key(), headers)
+    return Record(message.offset() or 0, bytes_of(message.value()), -1, message.timestamp()[1],
+                  bytes_of(message.key()), headers_of(message))

@@ -106,7 +106,8 @@ class Cluster:
         from confluent_kafka import TopicPartition
         from confluent_kafka.admin import OffsetSpec
 
-        asked: Any = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
+        latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = {TopicPartition(topic, number): latest for number in range(partitions)}
         return {where.partition: self._answer(future).offset for where, future in self._admin.list_offsets(
             asked, request_timeout=self._timeout_s).items()}
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from actors.kafka.identity import FILE, id_of
+from actors.kafka.received import headers_of
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.ports import SinkOptions
 from actors.runtime.values import Payload
@@ -44,12 +45,12 @@ def written(topics: Topics, name: str, **options: Any) -> list[Message]:
     if name not in topics.admin.list_topics(timeout=WATCHDOG_S).topics:
         return []
     return [Message(one.value(), one.key(), one.timestamp()[1],
-                    tuple((head, value) for head, value in one.headers() or () if head != RECORD_ID))
+                    tuple((head, value) for head, value in headers_of(one) if head != RECORD_ID))
             for one in topics.read(name, **options)]
 
 
 def ids(topics: Topics, name: str) -> list[str]:
-    return [dict(one.headers())[RECORD_ID].decode() for one in topics.read(name)]
+    return [(dict(headers_of(one))[RECORD_ID] or b"").decode() for one in topics.read(name)]
 
 
 class TestKafka(SinkContract):

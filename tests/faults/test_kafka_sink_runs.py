@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.kafka.received import headers_of
 from actors.sinks.kafka_messages import RECORD_ID
 from tests.kafka import Kafka, Topics
 from tests.loads import Running, assert_counts_add_up
@@ -48,7 +49,8 @@ def by_key(topics: Topics, name: str) -> dict[bytes, list[tuple[bytes, bytes]]]:
     """Id and value of each message that was committed, by key, in order."""
     found: dict[bytes, list[tuple[bytes, bytes]]] = {}
     for one in topics.read(name):
-        found.setdefault(one.key() or b"", []).append((dict(one.headers())[RECORD_ID], one.value() or b""))
+        found.setdefault(one.key() or b"", []).append(
+            (dict(headers_of(one))[RECORD_ID] or b"", one.value() or b""))
     return found
 
 
