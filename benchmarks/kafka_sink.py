@@ -33,12 +33,11 @@ import time  # noqa: E402
 from collections.abc import Iterator, Sequence  # noqa: E402
 from contextlib import ExitStack, closing  # noqa: E402
 
-from tests.kafka import Kafka as Server  # noqa: E402
-from tests.kafka import Topics  # noqa: E402
-
 from actors.runtime.values import Payload  # noqa: E402
 from actors.sinks.kafka import Kafka  # noqa: E402
 from actors.sinks.kafka_messages import RECORD_ID  # noqa: E402
+from tests.kafka import Kafka as Server  # noqa: E402
+from tests.kafka import Topics  # noqa: E402
 
 #: Batches in a group.
 GROUP = 8

@@ -11,7 +11,7 @@ from tests.loads import ROOT, WATCHDOG_S
 
 
 @pytest.mark.parametrize("name", [
-    "appsinstalled", "connections", "kafka_sink", "many_files", "many_keys", "monitor", "numbers", "overhead",
+    "appsinstalled", "connections", "kafka", "kafka_sink", "many_files", "many_keys", "monitor", "numbers", "overhead",
     "ratings", "slow_functions", "topic", "tracing"])
 def test_a_benchmark_says_what_it_does(name: str) -> None:
     done = subprocess.run(

@@ -24,7 +24,7 @@ PUBLIC = {
         "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with",
         "drop", "per_chunk", "progress", "run", "identity"},
     "thresher.sources": {
-        "Chunk", "Directory", "Files", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit",
+        "Chunk", "Directory", "Files", "Kafka", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit",
         "UnitLedger", "pack_records", "records_in"},
     "thresher.sinks": {
         "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "Message",
