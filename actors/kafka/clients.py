@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.runtime.options import is_secret
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaException
 
 #: A property of a client, as TOML may say it.
 Value = str | int | float | bool
@@ -105,6 +108,14 @@ def is_hopeless(error: Said) -> bool:
     """Whether no retry mends this at the first contact. A connection that is cut in the midst of a greeting is that of
     a broker that stops, or starts."""
     return error.name() in HOPELESS and "disconnect" not in error.str().lower()
+
+
+def took_too_long(text: str) -> KafkaException:
+    """An error as the library raises it when there is no answer."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    # Those that it makes itself have a line in front of their names, and no other names.
+    return KafkaException(KafkaError(KafkaError._TIMED_OUT, text))
 
 
 def sentence(error: Said, client: Properties, heard: str = "") -> str:

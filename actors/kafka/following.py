@@ -121,7 +121,7 @@ def _record(message: Message) -> Record | None:
         KafkaException: it is another error.
     """
     error = message.error()
-    if error is not None and error.code() == KafkaError._PARTITION_EOF:
+    if error is not None and error.name() == "_PARTITION_EOF":
         return None
     if error is not None:
         raise KafkaException(error)

@@ -21,7 +21,7 @@ from actors.runtime.errors import ConfigError
 
 S = TypeVar("S", bound=msgspec.Struct)
 #: In an address: what is between the user's name and the last @, or is said to be a password.
-_PASSWORD = re.compile(r"(?<=://)([^:@/]*):.*@|(?<=[?&])(password)=[^&]*")
+_PASSWORD = re.compile(r"(?<=://)([^:@/]*):(?P<first>.*)@|(?<=[?&])(password)=(?P<second>[^&]*)")
 #: Names of options, and of properties in a table that is handed on to a client library, that hold a secret or may.
 _SECRET = re.compile(r"(?:_|^)secret$|password|\.secret$|\.key\.pem$|private\.key|sasl\.oauthbearer\.config$|jaas")
 #: Such a text only says where a secret is.
@@ -53,23 +53,34 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 def without_password(address: str) -> str:
-    """An address (``scheme://user:password@host``) as people may see it; any other text as it is."""
-    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[2] is None else f"{found[2]}=***", address)
+    """An address (``scheme://user:password@host``) as people may see it; any other text, and a reference to a
+    password, as it is."""
+    return _PASSWORD.sub(_hidden, address)
+
+
+def _hidden(found: re.Match[str]) -> str:
+    if _REFERENCES.fullmatch(found["first"] or found["second"] or ""):
+        return found[0]
+    return f"{found[1]}:***@" if found["first"] is not None else f"{found[3]}=***"
 
 
 def is_secret(name: str) -> bool:
-    """Whether what an option, or a property in a table of them, holds is shown to nobody."""
+    """Whether a property in a table that is handed on to a client library is shown to nobody; an option of ours is
+    called ``…_secret``."""
     return _SECRET.search(name.lower()) is not None
 
 
-def masked(value: Any, name: str = "") -> Any:
-    """A value as people may see it: what is secret by its name, also within tables, or in addresses, is ``***``."""
+def masked(value: Any, name: str = "", is_property: bool = False) -> Any:
+    """A value as people may see it: what is secret by its name, or in an address, is ``***``; a reference is shown.
+
+    ``name``: of the option, or of the property in a table of them.
+    """
     match value:
         case dict():
-            return {key: masked(part, str(key)) for key, part in value.items()}
+            return {key: masked(part, str(key), bool(name)) for key, part in value.items()}
         case list() | tuple():
-            return [masked(part, name) for part in value]
-        case _ if value and is_secret(name):
+            return [masked(part, name, is_property) for part in value]
+        case _ if value and (is_secret(name) if is_property else name.endswith("_secret")):
             return value if isinstance(value, str) and _REFERENCES.fullmatch(value) else "***"
         case str():
             return without_password(value)
