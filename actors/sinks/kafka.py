@@ -71,6 +71,9 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
                                 "crash has the same thresher-id; with transactions exactly once for those who read "
                                 "what is committed")
 
+    #: A broker comes back.
+    max_outage_s: ClassVar[float] = 0.0
+
     topic: str
     transactions: bool = False
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"

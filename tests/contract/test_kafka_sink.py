@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -211,6 +212,67 @@ def test_a_writer_that_dies_before_its_refusals_are_stored_says_them_again(
     assert again[:1] == first
     assert [(one.payload, one.item) for one in again] == [(0, 1), (2, 1)]
     assert [one.value for one in written(topics, name)] == [b"1", b"2", b"3"]
+
+
+# Outages -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transactions", [False, True])
+def test_a_broker_that_falls_silent_is_waited_for_and_what_was_under_way_is_there_once(
+    tmp_path: Path, kafka: Server, topics: Topics, transactions: bool
+) -> None:
+    name = topics.make()
+    options = sink(kafka, name, transactions=transactions, timeout_s=1.0)
+    second = [batch(options, 1, [b"1", b"2"])]
+    with closing(options.open("out", tmp_path)) as opened:
+        finish(opened, [batch(options, 0, [b"0"])])
+        kafka.pause()
+        try:
+            for _ in range(2):
+                with pytest.raises(Retryable, match=f"{kafka.address}/{name}: "):
+                    opened.write(second)
+        finally:
+            kafka.resume()
+        finish(opened, second)
+        finish(opened, [batch(options, 2, [b"3"])])
+    assert [one.value for one in written(topics, name)] == [b"0", b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("transactions", [False, True])
+def test_a_topic_that_was_made_anew_is_written_to_by_a_new_producer(
+    tmp_path: Path, kafka: Server, topics: Topics, transactions: bool
+) -> None:
+    name = topics.make()
+    options = sink(kafka, name, transactions=transactions)
+    with closing(options.open("out", tmp_path)) as opened:
+        for number in range(3):
+            finish(opened, [batch(options, number, [b"%d" % number])])
+        topics.delete(name)
+        topics.make(name=name)
+        for number in range(3, 6):
+            finish(opened, [batch(options, number, [b"%d" % number])])
+    assert [one.value for one in written(topics, name)] == [b"3", b"4", b"5"]
+
+
+@pytest.mark.parametrize("transactions", [False, True])
+def test_more_messages_than_the_client_holds_at_a_time_are_all_there_in_order(
+    tmp_path: Path, kafka: Server, topics: Topics, transactions: bool
+) -> None:
+    name = topics.make()
+    options = sink(kafka, name, transactions=transactions, client={"queue.buffering.max.messages": 10})
+    with closing(options.open("out", tmp_path)) as opened:
+        opened.write([batch(options, 0, [b"%d" % number for number in range(300)])])
+    assert [one.value for one in written(topics, name)] == [b"%d" % number for number in range(300)]
+
+
+def finish(opened: Any, payloads: list[Payload]) -> None:
+    """Write as a writer does: again, as long as it has to be waited for."""
+    deadline = time.monotonic() + WATCHDOG_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(Retryable):
+            assert opened.write(payloads) == []
+            return
+    raise AssertionError(f"it cannot be written within {WATCHDOG_S} s")
 
 
 # Transactions --------------------------------------------------------------------------------------------------------
