@@ -312,6 +312,25 @@ def test_a_transaction_that_a_writer_left_open_is_ended_and_its_messages_are_not
     assert len(written(topics, name, isolation="read_uncommitted")) == 2
 
 
+def test_a_position_that_lies_behind_an_open_transaction_of_another_sink_is_waited_for(
+    tmp_path: Path, kafka: Server, topics: Topics
+) -> None:
+    name, applied = topics.make(), topics.make(cleanup_policy="compact")
+    options = sink(kafka, name, transactions=True, applied_topic=applied, timeout_s=2.0)
+    other = topics.producer(**{"transactional.id": name})
+    other.init_transactions(WATCHDOG_S)
+    other.begin_transaction()
+    other.produce(applied, b"1", b'["applied", "another sink", "run/1"]')
+    assert other.flush(WATCHDOG_S) == 0
+    with closing(options.open("out", tmp_path)) as opened, pytest.raises(
+            Retryable, match="lie behind an open transaction of another sink"):
+        opened.write([batch(options, 0, [b"0"])])
+    other.commit_transaction(WATCHDOG_S)
+    with closing(options.open("out", tmp_path)) as opened:
+        finish(opened, [batch(options, 0, [b"0"])])
+    assert [one.value for one in written(topics, name)] == [b"0"]
+
+
 def test_of_two_that_open_the_same_sink_of_the_same_state_the_older_one_ends_and_is_told(
     tmp_path: Path, kafka: Server, topics: Topics
 ) -> None:
@@ -424,10 +443,21 @@ def test_a_user_who_may_not_write_is_told_by_check_and_by_the_run(
         opened.write([batch(options, 0, [b"0"])])
 
 
-def deny(topics: Topics, name: str, operation: str) -> None:
+def test_a_user_who_may_not_use_the_transactional_id_is_told_by_the_run(
+    tmp_path: Path, kafka: Server, topics: Topics
+) -> None:
+    deny(topics, f"{id_of(tmp_path)}/out", "WRITE", "TRANSACTIONAL_ID")
+    options = Kafka(topic=f"kafka://{kafka.login_address}/{topics.make()}", client=login(kafka, STRANGER),
+                    transactions=True)
+    with closing(options.open("out", tmp_path)) as opened, pytest.raises(
+            ConfigError, match="an ACL of the transactional id"):
+        opened.write([batch(options, 0, [b"0"])])
+
+
+def deny(topics: Topics, name: str, operation: str, kind: str = "TOPIC") -> None:
     from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
-    rules = [AclBinding(ResourceType.TOPIC, name, ResourcePatternType.LITERAL, f"User:{STRANGER}", "*", *rule)
+    rules = [AclBinding(ResourceType[kind], name, ResourcePatternType.LITERAL, f"User:{STRANGER}", "*", *rule)
              for rule in ((AclOperation.ALL, AclPermissionType.ALLOW), (AclOperation[operation],
                                                                         AclPermissionType.DENY))]
     for done in topics.admin.create_acls(rules).values():

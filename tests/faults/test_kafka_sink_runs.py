@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import pytest
 
 from actors.kafka.received import headers_of
 from actors.sinks.kafka_messages import RECORD_ID
+from tests.contract.test_monitor_panels import LABELS, Ranked
 from tests.kafka import Kafka, Topics
 from tests.loads import Running, assert_counts_add_up
 from tests.pipelines.published import KEYS
@@ -101,3 +103,26 @@ def test_an_outage_names_the_broker_and_the_topic_and_the_run_is_not_ready(tmp_p
     assert [event["actor"] for event in feed.of("outage")] == ["writer.words"]
     found = by_key(topics, name)
     assert {key: [value for _, value in pairs] for key, pairs in found.items()} == expected(), "no repeats: no death"
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_closed_minutes_go_to_a_topic_once_and_are_drawn_from_it_over_two_runs(
+    tmp_path: Path, kafka: Kafka, end: signal.Signals
+) -> None:
+    topics = Topics(kafka.address)
+    name = topics.make()
+    sets = ("sinks.top.type=kafka", f"sinks.top.topic=kafka://{kafka.address}/{name}", "sinks.top.transactions=true")
+    with Ranked(tmp_path, *sets, pipeline="ranked_topic") as running:
+        running.rate(0, "B1", "B1", "B2")
+        running.rate(1, "B3")
+        running.rate(2, "B4")
+        running.until_drawn(*LABELS[:2])
+        running.kill("writer.top", 0)
+        running.process.send_signal(end)
+        assert running.wait() == (0 if end == signal.SIGTERM else -end), running.output()
+    with Ranked(tmp_path, *sets, pipeline="ranked_topic") as running:
+        running.rate(3, "B5")
+        running.until_drawn(*LABELS[:3])
+        running.process.send_signal(signal.SIGTERM)
+        assert running.wait() == 0, running.output()
+    assert [json.loads(one.value() or b"")["top"][0][0] for one in topics.read(name)] == ["B1", "B3", "B4"]
