@@ -27,7 +27,7 @@ from actors.runtime import loading
 from actors.runtime.counted_twice import why_twice
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
-from actors.runtime.moving import why_not_moved
+from actors.runtime.moving import why_not_dry, why_not_moved
 from actors.runtime.options import Assignment, build, overlay, unknown_key, without_password
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import REQUIRED, SinkOptions, SourceOptions, not_given
@@ -181,7 +181,7 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     if problems or source is None or letters is None:
         return None
     options, limits = fixed.pop("options", None), fixed.pop("run").said_by(source.kind().max_outage_s)
-    if why := why_not_moved(pipeline, source.load()):
+    if why := why_not_moved(pipeline, source.load()) or (why_not_dry(source.load()) if dry else ""):
         problems.append(why)
         return None
     if shown["run"]["max_outage_s"] == "source":
@@ -207,8 +207,15 @@ def _not_said(pipeline: Pipeline, assignments: Iterable[Assignment]) -> list[str
 
 def _masked(section: dict[str, Any]) -> dict[str, Any]:
     """A section as people may see it: secrets (by their names, and in addresses) are not shown, however given."""
-    return {name: "***" if name.endswith("_secret") and value else
-            without_password(value) if isinstance(value, str) else value for name, value in section.items()}
+    return {name: "***" if name.endswith("_secret") and value else _without_passwords(value)
+            for name, value in section.items()}
+
+
+def _without_passwords(value: Any) -> Any:
+    """The same, also of each address in a list."""
+    if isinstance(value, list):
+        return [_without_passwords(each) for each in value]
+    return without_password(value) if isinstance(value, str) else value
 
 
 def _written(said: Iterable[Assignment]) -> dict[str, Any]:

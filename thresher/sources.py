@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from actors.runtime.values import Chunk, Revoked, Unit
     from actors.sources.directory import Directory
     from actors.sources.files import Files
+    from actors.sources.rabbitmq import RabbitMQ
     from actors.sources.stdin import Stdin
     from actors.sources.tcp import Tcp
     from actors.sources.topic import Topic
@@ -22,11 +23,12 @@ else:
         "actors.runtime.values": ("Chunk", "Revoked", "Unit"),
         "actors.sources.directory": ("Directory",),
         "actors.sources.files": ("Files",),
+        "actors.sources.rabbitmq": ("RabbitMQ",),
         "actors.sources.stdin": ("Stdin",),
         "actors.sources.tcp": ("Tcp",),
         "actors.sources.topic": ("Topic",),
     })
 
 __all__ = [
-    "Chunk", "Directory", "Files", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit", "UnitLedger",
-    "pack_records", "records_in"]
+    "Chunk", "Directory", "Files", "RabbitMQ", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit",
+    "UnitLedger", "pack_records", "records_in"]
