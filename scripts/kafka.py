@@ -48,12 +48,17 @@ _QUICK = {
     "share.coordinator.state.topic.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
     # One that was killed may not register again before its session has ended: 9 s if nothing is said.
-    "broker.session.timeout.ms": "3000",
-    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "300",
     "num.network.threads": "2",
     "num.io.threads": "2",
     "background.threads": "2",
     "log.cleaner.dedupe.buffer.size": "4194304",
+    # Retention and compaction at once, where a topic asks for them: by default a record of old time would be gone.
+    "log.retention.ms": "-1",
+    "log.initial.task.delay.ms": "500",
+    "log.retention.check.interval.ms": "500",
+    "log.cleaner.backoff.ms": "500",
 }
 
 
@@ -123,19 +128,32 @@ def fetch() -> Path:
                    f"-DoutputDirectory={made}", "-DincludeScope=runtime"]
         if not any(subprocess.run(command, stdout=sys.stderr, check=False).returncode == 0 for _ in range(_TRIES)):
             raise NotThere(f"Maven could not fetch Apache Kafka {version()}: see above")
-        shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
+        try:
+            made.rename(folder)
+        except OSError as error:
+            try:
+                return find_jars()  # another one has fetched them meanwhile
+            except NotThere:
+                raise NotThere(f"{folder} is not empty, and has not Apache Kafka {version()}: "
+                               f"remove it, or name another folder with {JARS} ({error})") from error
     return find_jars()
 
 
-def java_command(main: str, *words: str, heap_mb: int = 256) -> list[str]:
+def java_command(main: str, *words: str, heap_mb: int = 256, quick: bool = True) -> list[str]:
     """The command that runs a class of the jars.
+
+    Args:
+        main: the class, with its package.
+        words: what it is told.
+        heap_mb: how much it may use for its objects.
+        quick: whether it starts soon and stays small; else it compiles what it does often as well as it can.
 
     Raises:
         NotThere: Java or the jars are missing.
     """
-    return [find_java(), f"-Xms{min(heap_mb, 64)}m", f"-Xmx{heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-            "-XX:-UsePerfData", "-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    how = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Xms{min(heap_mb, 64)}m"] if quick else []
+    return [find_java(), *how, f"-Xmx{heap_mb}m", "-XX:-UsePerfData", "-Djava.awt.headless=true",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
             "-cp", f"{find_jars()}/*", main, *words]
@@ -154,6 +172,7 @@ class Node:
         listeners: more for clients: ``NAME://host:port``, each with how it is protected.
         more: properties that add to or replace the others.
         heap_mb: of its virtual machine.
+        quick: whether that starts soon, for tests, or compiles well, for people and measurements.
     """
 
     folder: Path
@@ -164,6 +183,7 @@ class Node:
     listeners: Mapping[str, str] = field(default_factory=dict)
     more: Mapping[str, str] = field(default_factory=dict)
     heap_mb: int = 256
+    quick: bool = True
 
     def properties(self) -> dict[str, str]:
         """All that the node is told."""
@@ -202,7 +222,7 @@ class Node:
 
     def command(self) -> list[str]:
         """The command that serves, once the node is prepared."""
-        return java_command("kafka.Kafka", str(self._settings), heap_mb=self.heap_mb)
+        return java_command("kafka.Kafka", str(self._settings), heap_mb=self.heap_mb, quick=self.quick)
 
     @property
     def _settings(self) -> Path:
@@ -227,7 +247,8 @@ def answers(port: int, timeout_s: float = 1.0) -> bool:
 def _start(arguments: argparse.Namespace) -> int:
     fetch()
     more = dict(item.partition("=")[::2] for item in arguments.set)
-    node = Node(arguments.folder.resolve(), arguments.port, arguments.controller_port or arguments.port + 1, more=more)
+    node = Node(arguments.folder.resolve(), arguments.port, arguments.controller_port or arguments.port + 1, more=more,
+                heap_mb=1024, quick=False)
     node.prepare()
     print(f"Apache Kafka {version()} on 127.0.0.1:{node.port}, data in {node.folder}; Ctrl-C ends it", flush=True)
     command = node.command()

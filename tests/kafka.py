@@ -45,16 +45,17 @@ class Kafka:
         secure: whether it has listeners for TLS and for TLS with a login as well, and rules of who may do what.
         properties: of the broker, besides.
         heap_mb: of its virtual machine.
+        quick: whether that starts soon; false for measurements, where it is to compile well.
 
     Attributes:
         address: ``host:port`` without a login, where everything is allowed.
         tls_address: with TLS, where everything is allowed; ``authority`` vouches for it.
-        login_address: with TLS and a login by SASL/PLAIN or SCRAM-SHA-256.
+        login_address: with TLS and a login by SASL: PLAIN, or SCRAM-SHA-256 for who is let in (``Topics.let_in``).
         authority: the file of the certificate that a client has to trust.
     """
 
     def __init__(self, *, secure: bool = False, properties: Mapping[str, str] | None = None,
-                 heap_mb: int = 256) -> None:
+                 heap_mb: int = 256, quick: bool = True) -> None:
         require_kafka()
         if secure:
             require_openssl()
@@ -64,7 +65,7 @@ class Kafka:
         listeners = {f"TLS://{self.tls_address}": "SSL", f"LOGIN://{self.login_address}": "SASL_SSL"}
         more = dict(self._secure() if secure else {}) | {"auto.create.topics.enable": "false"} | dict(properties or {})
         self._node = Node(self.folder, _port(self.address), free_port(), listeners=listeners if secure else {},
-                          more=more, heap_mb=heap_mb)
+                          more=more, heap_mb=heap_mb, quick=quick)
         self._served: Served | None = None
 
     def __enter__(self) -> Kafka:
@@ -147,13 +148,13 @@ class Topics:
         #: What is under way ends with an error when its client is collected.
         self.admin = self._admin()
 
-    def make(self, partitions: int = 1, name: str = "", **options: object) -> str:
+    def make(self, partitions: int = 1, name: str = "", copies: int = 1, **options: object) -> str:
         """Make a topic; return its name. Options are the broker's, with ``_`` for ``.``: ``retention_ms=1``."""
         from confluent_kafka.cimpl import NewTopic
 
         name = name or f"t{uuid.uuid4().hex}"
         config = {key.replace("_", "."): str(value) for key, value in options.items()}
-        self._finish(self.admin.create_topics([NewTopic(name, partitions, 1, config=config)]))
+        self._finish(self.admin.create_topics([NewTopic(name, partitions, copies, config=config)]))
         return name
 
     def grow(self, name: str, partitions: int) -> None:
@@ -171,6 +172,14 @@ class Topics:
         from confluent_kafka import TopicPartition
 
         self._finish(self.admin.delete_records([TopicPartition(name, partition, before)]))
+
+    def let_in(self, user: str, password: str) -> None:
+        """Let a user log in by SCRAM-SHA-256."""
+        from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+        change = UserScramCredentialUpsertion(user, info, password.encode())
+        self._finish(self.admin.alter_user_scram_credentials([change]))
 
     def send(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
         """Send records and wait until all are acknowledged: each the arguments of ``Producer.produce``."""
@@ -206,6 +215,21 @@ class Topics:
                 assert error.code() == KafkaError._PARTITION_EOF, error
                 open_ones.discard(message.partition())
             return sorted(messages, key=lambda one: (one.partition(), one.offset()))
+        finally:
+            consumer.close()
+
+    def in_step(self, name: str) -> dict[int, list[int]]:
+        """The nodes that have all of each partition."""
+        partitions = self.admin.list_topics(name, timeout=WATCHDOG_S).topics[name].partitions
+        return {number: partition.isrs for number, partition in partitions.items()}
+
+    def first(self, name: str, partition: int = 0) -> int:
+        """The offset of the first record that a partition still has; that of the next one when it is empty."""
+        from confluent_kafka import TopicPartition
+
+        consumer = self.consumer()
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=WATCHDOG_S)[0]
         finally:
             consumer.close()
 

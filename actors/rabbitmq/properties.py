@@ -24,6 +24,8 @@ from actors.runtime.framing import Headers, Record
 #: Headers that are ours: what AMQP has no place for.
 KEY, TIME_MS, NONE = "thresher-key", "thresher-time-ms", "thresher-none"
 OURS = frozenset({KEY, TIME_MS, NONE})
+#: What the server adds for its own purposes, to each message that is taken from such a queue.
+_OF_THE_SERVER = frozenset({"x-delivery-count", "x-stream-offset"})
 #: Times that AMQP's unsigned seconds have room for, in ms; others are in our header only.
 _MOST_MS = (1 << 62) - 1
 
@@ -79,7 +81,7 @@ def record_of(offset: int, properties: Properties, body: bytes) -> Record:
 
 def _headers_in(table: Mapping[Any, Any]) -> Iterator[tuple[str, bytes | None]]:
     for name, value in table.items():
-        if name in OURS:
+        if name in OURS or name in _OF_THE_SERVER:
             continue
         shown = name if isinstance(name, str) else name.decode(errors="backslashreplace")
         for one in value if isinstance(value, list) else (value,):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.kafka import PASSWORD, STRANGER, USER, WATCHDOG_S, Kafka, Topics
+from tests.monitors import eventually
 from tests.processes import named_in_processes
 
 
@@ -65,13 +66,27 @@ def test_a_topic_of_kafka_grows_and_forgets(kafka: Kafka) -> None:
         (0, 3, b"3"), (0, 4, b"4"), (1, 0, b"5")]
 
 
-@pytest.mark.parametrize("mechanism", [None, "PLAIN"])
+def test_retention_and_compaction_of_kafka_take_records_at_once(kafka: Kafka) -> None:
+    topics = Topics(kafka.address)
+    short = topics.make(retention_ms=1)
+    compacted = topics.make(cleanup_policy="compact", segment_ms=1, min_cleanable_dirty_ratio=0.001)
+    topics.send(short, [{"value": b"1"}, {"value": b"2"}])
+    for value in (b"older", b"newer", b"newest"):
+        topics.send(compacted, [{"key": b"k", "value": value}])
+    eventually(lambda: topics.first(short) == 2, "everything is taken")
+    topics.send(compacted, [{"key": b"other", "value": b"the open segment is left alone"}])
+    eventually(lambda: _values(topics, compacted)[0] == b"newest", "one record for the key")
+
+
+@pytest.mark.parametrize("mechanism", [None, "PLAIN", "SCRAM-SHA-256"])
 def test_kafka_is_reached_with_tls_and_with_a_login(kafka: Kafka, mechanism: str | None) -> None:
     topics = Topics(kafka.address)
     name = topics.make()
     topics.send(name, [{"value": b"1"}])
     options: dict[str, object] = {"security.protocol": "SSL", "ssl.ca.location": str(kafka.authority)}
     address = kafka.tls_address
+    if mechanism == "SCRAM-SHA-256":
+        topics.let_in(USER, PASSWORD)
     if mechanism is not None:
         address = kafka.login_address
         options |= {"security.protocol": "SASL_SSL", "sasl.mechanism": mechanism, "sasl.username": USER,
