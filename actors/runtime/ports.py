@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -19,8 +19,12 @@ from actors.runtime.given_again_port import GivenAgain
 from actors.runtime.ledger_port import UnitLedger as UnitLedger
 from actors.runtime.values import Chunk, LettersOf, Payload, Refusal, Revoked, Unit
 
-#: Seconds that a sink may be down, where neither the run nor its source says anything else.
+#: Seconds that a source or sink may be down, where neither the run nor one of them says anything else.
 MAX_OUTAGE_S = 30.0
+#: See ``SinkOptions.repeated``.
+Repeated = Literal["skipped", "replaced", "added", ""]
+#: When a record is read again of a source whose units move between runs.
+MOVED = "what was open when a unit went to another run is done again there"
 
 
 @runtime_checkable
@@ -89,6 +93,8 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     takes: ClassVar[tuple[str, ...]] = ("items", "letters")
     #: Modules that ``open`` imports: they are imported once, before actors are forked, and ``check`` looks for them.
     imports: ClassVar[tuple[str, ...]] = ()
+    #: Like that of ``SourceOptions``.
+    max_outage_s: ClassVar[float] = MAX_OUTAGE_S
     #: True for a sink that writes to the run's standard output; events, progress and the closing report go to
     #: standard error then.
     console: ClassVar[bool] = False
@@ -143,6 +149,17 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Whether content that is loaded twice is there twice, for what comes is only added. False: the same takes its
         own place, by a key, or nothing is kept; then it may be given again without being asked for."""
         return True
+
+    def repeated(self) -> Repeated:
+        """What becomes of a range that is written again after a crash, for ``explain``: ``skipped`` (it is known by its
+        position), ``replaced`` (it takes its own place, by a key), ``added`` (it is there twice). Empty: ``guarantee``
+        says it."""
+        return ""
+
+    def tombstones(self) -> str:
+        """What an item looks like that says that there is none any more for its key, and what it does, for ``explain``:
+        ``(key, None) deletes the key``. Empty: no item says that."""
+        return ""
 
     def let_go(self, state: Path, loads: Sequence[LettersOf]) -> None:
         """As a store of dead letters: these were loaded again. Called again with the same after a crash. By default
@@ -267,6 +284,16 @@ class Source(Protocol):
         """
         return
 
+    def lag(self) -> dict[int, int]:
+        """How many records each unit is ahead of what is durable here (``low``), by its id, as far as is known without
+        asking anybody outside. Units of which nothing is known are left out. Asked about once a second while the
+        source can be read. By default nothing is known.
+
+        Raises:
+            Retryable: it is not known now; what was said last is shown, with its age.
+        """
+        return {}
+
     def progress(self) -> tuple[int, int]:
         """Bytes of input read so far, and in all (0 when not known), both as they lie on disk."""
         return 0, 0
@@ -309,7 +336,8 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     takes_files: ClassVar[bool] = False
     #: True for a source that has a field ``follow`` (true or false), which ``--follow`` and ``--once`` set.
     follows: ClassVar[bool] = False
-    #: What ``run.max_outage_s`` is when nobody sets it. 0, for ever, where a run that stops sets others to work.
+    #: What ``run.max_outage_s`` is when nobody sets it: the longest that the source or a sink says; 0 is for ever. That
+    #: is for a broker, which comes back, and where a run that stops sets others to work.
     max_outage_s: ClassVar[float] = MAX_OUTAGE_S
 
     @abstractmethod
@@ -327,6 +355,15 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Whether units may be taken away from a run while it goes on (the partitions of a consumer group). What is
         folded does not go with them, so a pipeline that folds is refused, exit code 78."""
         return False
+
+    def comes_again(self) -> str:
+        """When a record may be read a second time as another one, at another position, for ``explain``. Empty: never;
+        what is read again has its old position, and is known by it."""
+        return MOVED if self.moves() else ""
+
+    def loses(self) -> str:
+        """When a record that was accepted may be lost, for ``explain``; empty: never."""
+        return ""
 
     def sample(self) -> SourceOptions | None:
         """Of input that may grow, a source of what is there now, for ``verify``; None: there is no such."""
@@ -348,33 +385,3 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def clear(self, name: str, state: Path) -> bool:
         """Like that of ``SinkOptions``; the journal is removed anyway."""
         return False
-
-
-#: What has no default, by base.
-REQUIRED: dict[type, tuple[str, ...]] = {
-    SinkOptions: ("open", "describe", "pack", "guarantee"), SourceOptions: ("open", "describe", "guarantee")}
-
-
-def not_given(kind: type[SinkOptions] | type[SourceOptions]) -> list[str]:
-    """What an options class has to give and does not: names in the order of ``REQUIRED``."""
-    base = SinkOptions if issubclass(kind, SinkOptions) else SourceOptions
-    given = {name for cls in kind.__mro__[:kind.__mro__.index(base)] for name in vars(cls)}
-    return [name for name in REQUIRED[base] if name not in given]
-
-
-def unfit(opened: object, wanted: type, options: SinkOptions | SourceOptions) -> str:
-    """Why what ``open`` of these options has returned is no ``Sink`` or no ``Source``, or nothing."""
-    if isinstance(opened, wanted):
-        return ""
-    return (f"open of {type(options).__name__} has returned {type(opened).__name__}, which is no {wanted.__name__}: "
-            f"let it inherit from thresher.{wanted.__name__.lower()}s.{wanted.__name__}")
-
-
-def unpacks(options: SinkOptions) -> bool:
-    """Whether what this sink packs can be taken apart again."""
-    return type(options).unpack is not SinkOptions.unpack
-
-
-def looks(options: SinkOptions | SourceOptions) -> bool:
-    """Whether there is anything to look at for ``thresher check``."""
-    return type(options).check not in (SinkOptions.check, SourceOptions.check)

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from unittest import SkipTest
 
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import Sink, SinkOptions, unfit, unpacks
+from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports_given import unfit, unpacks
 from actors.runtime.values import Payload, Refusal
 from actors.testing.contract import OptionsContract, names_in
 from actors.testing.killed import write_and_be_killed
@@ -124,6 +125,9 @@ class SinkContract(OptionsContract[SinkOptions]):
     def test_writing_again_does_what_is_promised(self, tmp_path: Path) -> None:
         """The same payloads in another call, as after ``Retryable``; then with a sink that was opened anew."""
         options, items = self.options(tmp_path), self.items()
+        said = options.repeated()
+        assert said in ("", "added") or not self.repeats, f"repeated() says {said!r}, the suite repeats = True"
+        assert said != "added" or self.repeats, "repeated() says 'added', the suite repeats = False"
         payloads = self._payloads(options, [items[:2], items[2:]])
         with closing(self._open(options, tmp_path)) as sink:
             sink.write(payloads)
