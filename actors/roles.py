@@ -17,8 +17,7 @@ from actors.runtime.actor import Post, Role
 from actors.runtime.errors import ConfigError, NotYet
 from actors.runtime.manifest import Manifest, application
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import Sink, SinkOptions, Source, SourceOptions
-from actors.runtime.ports_given import unfit, unpacks
+from actors.runtime.ports import Sink, SinkOptions, Source, SourceOptions, unfit, unpacks
 from actors.runtime.rundir import path_for
 from actors.runtime.topology import DEAD_LETTERS, MONITOR, aggregator_names, stage_of, writer_name
 from actors.runtime.tracing import OFF, Tracer

@@ -30,8 +30,7 @@ from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.moving import why_not_moved
 from actors.runtime.options import Assignment, build, overlay, unknown_key, without_password
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import SinkOptions, SourceOptions
-from actors.runtime.ports_given import REQUIRED, not_given
+from actors.runtime.ports import REQUIRED, SinkOptions, SourceOptions, not_given
 from actors.runtime.sections import missing_extras
 from actors.targets import applications, import_application, name_of, target_like, told
 

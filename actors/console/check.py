@@ -21,7 +21,7 @@ from actors.runtime import rundir
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.extras import EXTRAS, how_to_install, is_installed
 from actors.runtime.manifest import Manifest
-from actors.runtime.ports_given import looks
+from actors.runtime.ports import looks
 from actors.runtime.topology import DEAD_LETTERS, expand
 from actors.settings import Settings
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
 from actors.runtime.following import Follower
 from actors.runtime.given_again_port import GivenAgain
 from actors.runtime.ledger_port import UnitLedger as UnitLedger
-from actors.runtime.values import Chunk, LettersOf, Payload, Refusal, Revoked, Unit
+from actors.runtime.opened import Sink as Sink
+from actors.runtime.opened import Source as Source
+from actors.runtime.values import LettersOf
 
 #: Seconds that a source or sink may be down, where neither the run nor one of them says anything else.
 MAX_OUTAGE_S = 30.0
@@ -25,42 +27,6 @@ MAX_OUTAGE_S = 30.0
 Repeated = Literal["skipped", "replaced", "added", ""]
 #: When a record is read again of a source whose units move between runs.
 MOVED = "what was open when a unit went to another run is done again there"
-
-
-@runtime_checkable
-class Sink(Protocol):
-    """An opened sink, in its writer's process. Inherit from this: ``write`` has to be given.
-
-    Example::
-
-        class UpperSink(Sink):
-            def __init__(self, path):
-                self.path = path
-
-            def write(self, payloads):
-                with self.path.open("ab") as file:
-                    file.writelines(bytes(payload.data).upper() for payload in payloads)
-                return []  # no item was refused
-    """
-
-    @abstractmethod
-    def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
-        """Write all payloads, in order; on return they are durable as far as this sink can promise.
-
-        Called again with the same payloads after a ``Retryable``: writing twice must be harmless. A call that may
-        block for longer than ``watch.hard_block_s`` says so (``thresher.extend``), or its process is
-        taken for hung.
-
-        Raises:
-            Retryable: the outside system is down, full or slow; the text names it.
-            Finish: nobody takes what is written any more, for good (the reader of a pipe has gone). It counts as
-                written, and the run takes no more input.
-        """
-        ...
-
-    def close(self) -> None:
-        """Give the resource back. Never raises for a system that is gone; may be called again."""
-        return
 
 
 class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -195,114 +161,6 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return False
 
 
-@runtime_checkable
-class Source(Protocol):
-    """An opened source, in its reader's process. Inherit from this: ``read`` has to be given, all else has a default.
-
-    Example::
-
-        class CountingSource(Source):
-            def __init__(self, ledger, until):
-                self.unit = ledger.begin("numbers", f"numbers {until}")
-                self.at, self.until, self.exhausted = self.unit.low, until, False
-    """
-
-    #: True once all input was read; for a source without end: when it was told to ``stop`` and has handed out the rest.
-    exhausted: bool = False
-    #: True for a source that goes on for ever: to stop it is no failure, and leaves no work behind.
-    endless: bool = False
-    #: A descriptor that becomes readable when ``read`` may have something; None: the reader looks every so often.
-    wake: int | None = None
-
-    @abstractmethod
-    def read(self) -> Chunk | None:
-        """Return the next chunk, or None when there is none now."""
-        raise NotImplementedError
-
-    def judged(self, unit: Unit) -> None:
-        """All of ``unit`` is durable, and its verdict, which is its status now, is about to be: what is kept of it in
-        the ledger is durable with that. By default nothing is."""
-        return
-
-    def finished(self, unit: Unit) -> None:
-        """All of ``unit`` is durable and within its budget: put it away (rename). Called in input order, and again
-        after a crash. By default nothing is put away."""
-        return
-
-    def settle(self) -> None:
-        """What was put away stays so, also after a power cut: called behind ``finished``, once for many, before the
-        ledger says that they are done.
-
-        Raises:
-            Retryable: the disk has failed; what was put away is put away once more, and this is called again.
-        """
-        return
-
-    def failed(self, unit: Unit) -> None:
-        """All of ``unit`` is durable, with more errors than its budget allows. By default it is left where it is."""
-        return
-
-    def stop(self) -> None:
-        """Take no more from outside. What was accepted is still handed out; then ``exhausted`` is True."""
-        return
-
-    def active(self) -> tuple[int, ...]:
-        """The ids of those units that are partitions of their own and may go on at any moment: the watermark waits for
-        them. A unit that has ended, or has been silent for as long as the source allows, is not among them."""
-        return ()
-
-    def tick(self, now: float) -> float | None:
-        """Do what keeps the source alive (a poll, a heartbeat): called in every turn of the reader, also while it is
-        blocked (its window is full, a sink is down, it drains). Nothing is read here. ``now`` and what is returned are
-        monotonic seconds: when it has to be called again at the latest; None: there is no hurry. What it takes is work
-        of the reader's, for ``watch``.
-
-        Raises:
-            Retryable: the outside system cannot be reached. Nothing is read, what is open goes on, and it is called
-                again.
-        """
-        return None
-
-    def revoked(self) -> Sequence[Revoked]:
-        """Units that are taken away from this run, each said once; asked behind each ``tick``. From here on ``read``
-        gives nothing of them. Units that ``known`` says are not finished, and that are somebody else's by now, are said
-        to be lost."""
-        return ()
-
-    def released(self, units: Sequence[Unit]) -> None:
-        """Units that were revoked are let go, drained or not: what lies below ``low`` of each is durable and committed,
-        and nothing else of it ever will be by this run. Say so to whoever gives them out. One that comes back is begun
-        behind what its next owner has done (``begin`` with ``after``). It is said once."""
-        return
-
-    def committed(self, units: Sequence[Unit]) -> None:
-        """The ledger has committed up to ``low`` of each unit that is being read, and not more: a keeper of positions
-        outside may be told. By default nobody is.
-
-        Raises:
-            Retryable: the keeper cannot be reached. Nothing comes of that: it is told with the next commit.
-        """
-        return
-
-    def lag(self) -> dict[int, int]:
-        """How many records each unit is ahead of what is durable here (``low``), by its id, as far as is known without
-        asking anybody outside. Units of which nothing is known are left out. Asked about once a second while the
-        source can be read. By default nothing is known.
-
-        Raises:
-            Retryable: it is not known now; what was said last is shown, with its age.
-        """
-        return {}
-
-    def progress(self) -> tuple[int, int]:
-        """Bytes of input read so far, and in all (0 when not known), both as they lie on disk."""
-        return 0, 0
-
-    def close(self) -> None:
-        """Give the resource back; may be called again."""
-        return
-
-
 class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A source's options. Inherit from this.
 
@@ -385,3 +243,33 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def clear(self, name: str, state: Path) -> bool:
         """Like that of ``SinkOptions``; the journal is removed anyway."""
         return False
+
+
+#: What has no default, by base.
+REQUIRED: dict[type, tuple[str, ...]] = {
+    SinkOptions: ("open", "describe", "pack", "guarantee"), SourceOptions: ("open", "describe", "guarantee")}
+
+
+def not_given(kind: type[SinkOptions] | type[SourceOptions]) -> list[str]:
+    """What an options class has to give and does not: names in the order of ``REQUIRED``."""
+    base = SinkOptions if issubclass(kind, SinkOptions) else SourceOptions
+    given = {name for cls in kind.__mro__[:kind.__mro__.index(base)] for name in vars(cls)}
+    return [name for name in REQUIRED[base] if name not in given]
+
+
+def unfit(opened: object, wanted: type, options: SinkOptions | SourceOptions) -> str:
+    """Why what ``open`` of these options has returned is no ``Sink`` or no ``Source``, or nothing."""
+    if isinstance(opened, wanted):
+        return ""
+    return (f"open of {type(options).__name__} has returned {type(opened).__name__}, which is no {wanted.__name__}: "
+            f"let it inherit from thresher.{wanted.__name__.lower()}s.{wanted.__name__}")
+
+
+def unpacks(options: SinkOptions) -> bool:
+    """Whether what this sink packs can be taken apart again."""
+    return type(options).unpack is not SinkOptions.unpack
+
+
+def looks(options: SinkOptions | SourceOptions) -> bool:
+    """Whether there is anything to look at for ``thresher check``."""
+    return type(options).check not in (SinkOptions.check, SourceOptions.check)

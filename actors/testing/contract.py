@@ -12,8 +12,7 @@ import msgspec
 
 from actors.runtime.manifest import component_of
 from actors.runtime.options import without_password
-from actors.runtime.ports import SinkOptions, SourceOptions
-from actors.runtime.ports_given import not_given
+from actors.runtime.ports import SinkOptions, SourceOptions, not_given
 
 Options = TypeVar("Options", bound=SinkOptions | SourceOptions)
 

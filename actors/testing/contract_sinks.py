@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 from unittest import SkipTest
 
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import Sink, SinkOptions
-from actors.runtime.ports_given import unfit, unpacks
+from actors.runtime.ports import Sink, SinkOptions, unfit, unpacks
 from actors.runtime.values import Payload, Refusal
 from actors.testing.contract import OptionsContract, names_in
 from actors.testing.killed import write_and_be_killed

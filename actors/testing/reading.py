@@ -9,8 +9,7 @@ from pathlib import Path
 
 from actors.runtime.framing import RECORDS, Record, records_in
 from actors.runtime.ledger import Ledger
-from actors.runtime.ports import Source, SourceOptions
-from actors.runtime.ports_given import unfit
+from actors.runtime.ports import Source, SourceOptions, unfit
 from actors.runtime.units import LEDGER
 from actors.runtime.values import Chunk, Revoked, Unit
 
