@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.kafka import Kafka
 from tests.loads import DEVICE_TYPES
 from tests.postgres import Postgres
+from tests.rabbitmq import RabbitMQ
 from tests.servers import Memcached
 
 
@@ -15,6 +17,20 @@ from tests.servers import Memcached
 def postgres() -> Iterator[Postgres]:
     """A real PostgreSQL; a test makes a database of its own in it, and starts it again if it has stopped it."""
     with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """A real Apache Kafka, with TLS and logins too; a test makes topics of its own in it, and never stops it."""
+    with Kafka(secure=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """A real RabbitMQ, with TLS and management too; a test makes queues of its own in it, and never stops it."""
+    with RabbitMQ(secure=True, management=True) as server:
         yield server
 
 

@@ -10,10 +10,12 @@ from importlib.util import find_spec
 
 #: For each extra the modules that are imported, and the requirement that brings each.
 EXTRAS = {
+    "kafka": {"confluent_kafka": "confluent-kafka>=2.6"},
     "monitor": {"aiohttp": "aiohttp>=3.14.4", "prometheus_client": "prometheus-client>=0.20"},
     "numbers": {"numpy": "numpy>=1.26"},
     "otel": {"opentelemetry.sdk": "opentelemetry-sdk>=1.25",
              "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http>=1.25"},
+    "rabbitmq": {"pika": "pika>=1.3.2"},
     "sql": {"sqlalchemy": "sqlalchemy>=2.0", "psycopg": "psycopg[binary]>=3.1"},
     "watch": {"watchfiles": "watchfiles>=1.0"},
     "zstd": {"zstandard": "zstandard>=0.19"},

@@ -1,0 +1,86 @@
+"""Servers of other people's as processes of a test: none outlives it, whatever becomes of it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+START_S = 120.0
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Served:
+    """A server's process, which ends when the thread that has started it ends, by SIGKILL too.
+
+    Args:
+        command: the program and its words; it must not fork away.
+        folder: its working folder; what it says goes to the file ``said`` there.
+        environment: all that it gets.
+    """
+
+    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        with (folder / "said").open("ab") as said:
+            self._process = subprocess.Popen(
+                command, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                start_new_session=True, preexec_fn=_die_with_the_parent)  # noqa: PLW1509
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server itself."""
+        return self._process.pid
+
+    def wait_until(self, ready: Callable[[], bool], log: Callable[[], str]) -> None:
+        """Wait until it serves; fail with its log when it ends before, or takes two minutes."""
+        deadline = time.monotonic() + START_S
+        while not ready():
+            code = self._process.poll()
+            assert code is None, f"{self._process.args!r} ended with {code}:\n{log()}"
+            assert time.monotonic() < deadline, f"{self._process.args!r} is not ready after {START_S} s:\n{log()}"
+            time.sleep(0.02)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Let it end in order; after two minutes, by force."""
+        self._process.terminate()
+        try:
+            self._process.wait(START_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+def tail(path: Path, size: int = 20_000) -> str:
+    """The last of what a file has, in bytes; empty when there is none."""
+    if not path.exists():
+        return ""
+    return path.read_bytes()[-size:].decode(errors="replace")
+
+
+def named_in_processes(*words: str) -> list[str]:
+    """The command lines of the processes that have all these words in them; the caller's not."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it has just ended
+        if process.name != str(os.getpid()) and all(word in line for word in words):
+            found.append(line)
+    return found
+
+
+def _die_with_the_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,213 @@
+"""A real RabbitMQ for tests: one node in folders of its own, started and stopped by whoever needs it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.certificates import make_certificates, require_openssl
+from tests.processes import Served, tail
+from tests.servers import free_port
+
+#: Not /usr/sbin/rabbitmq-server, which changes the user and knows one node only.
+_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+USER, PASSWORD = "guest", "guest"
+WATCHDOG_S = 120.0
+
+
+def require_rabbitmq() -> Path:
+    """The path of the server; without it a test is skipped on a laptop and fails in CI."""
+    if _SERVER.exists() and shutil.which("epmd"):
+        return _SERVER
+    message = "RabbitMQ is not installed (apt-get install rabbitmq-server)"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+class RabbitMQ:
+    """A broker on 127.0.0.1 with the user ``guest``; a context manager.
+
+    Its port mapper (epmd) is a process of the test as well: a node that finds none leaves a daemon behind.
+
+    Args:
+        secure: whether it listens with TLS as well.
+        management: whether it has the plugin that is asked by HTTP.
+        stream: whether it has the plugin with the protocol of its own for streams; AMQP reads streams without it.
+
+    Attributes:
+        port: of AMQP.
+        tls_port: of AMQP with TLS; ``authority`` vouches for ``localhost`` and 127.0.0.1.
+        management_port: of HTTP.
+        stream_port: of the streams' protocol.
+        mapper_port: of epmd.
+        authority: the file of the certificate that a client has to trust.
+    """
+
+    def __init__(self, *, secure: bool = False, management: bool = False, stream: bool = False) -> None:
+        self._program = require_rabbitmq()
+        if secure:
+            require_openssl()
+        self.folder = Path(tempfile.mkdtemp(prefix="thresher-rabbitmq-"))
+        self.port, self.tls_port, self.management_port, self.stream_port = (free_port() for _ in range(4))
+        self.mapper_port, self._node_port = free_port(), free_port()
+        self.authority = self.folder / "certificates" / "authority.pem"
+        self._mapper: Served | None = None
+        self._served: Served | None = None
+        self._configure(secure, management, stream)
+
+    def __enter__(self) -> RabbitMQ:
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.kill()
+        if self._mapper is not None:
+            self._mapper.kill()
+            self._mapper = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, rest: str = "", *, user: str = USER, password: str = PASSWORD, vhost: str = "/",
+            tls: bool = False) -> str:
+        """Its address: ``amqp://guest:guest@127.0.0.1:PORT/%2F`` and what comes behind it."""
+        scheme, port = ("amqps", self.tls_port) if tls else ("amqp", self.port)
+        return f"{scheme}://{user}:{password}@127.0.0.1:{port}/{quote(vhost, safe='')}{rest}"
+
+    def start(self) -> None:
+        """Start, on the same folders and ports as before, and wait until it serves."""
+        if self._served is not None:
+            return
+        mapper = str(self.mapper_port)
+        if self._mapper is None:
+            epmd = shutil.which("epmd")
+            assert epmd is not None
+            self._mapper = Served([epmd, "-address", "127.0.0.1", "-port", mapper], self.folder, {})
+            self._mapper.wait_until(lambda: _listens(self.mapper_port), self.log)
+        self._served = Served([str(self._program)], self.folder, self._environment())
+        self._served.wait_until(lambda: _serves(self.port), self.log)
+
+    def stop(self) -> None:
+        """End it in order: its clients are told."""
+        if self._served is not None:
+            self._served.stop()
+            self._served = None
+
+    def kill(self) -> None:
+        """SIGKILL: what was confirmed is there when it is started again."""
+        if self._served is not None:
+            self._served.kill()
+            self._served = None
+
+    def restart(self) -> None:
+        """Kill it and start it again."""
+        self.kill()
+        self.start()
+
+    def until_kept(self, queue: str) -> None:
+        """Wait until a quorum queue outlives a kill: a node writes down that it has one up to a second after it has
+        said so, and one that was killed before that never serves the queue again."""
+        deadline = time.monotonic() + WATCHDOG_S
+        while not any(queue.encode() in path.read_bytes() for path in self.folder.glob("mnesia/*/quorum/*/names.dets")):
+            assert time.monotonic() < deadline, f"the node does not write down that it has {queue}"
+            time.sleep(0.02)
+
+    def pause(self) -> None:
+        """Make it deaf: connections stay open and nothing is answered."""
+        assert self._served is not None
+        self._served.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self._served is not None
+        self._served.signal(signal.SIGCONT)
+
+    @staticmethod
+    def new_name() -> str:
+        """A name for a queue or an exchange that nobody else has."""
+        return f"q{uuid.uuid4().hex}"
+
+    def ask(self, path: str, method: str = "GET", **body: object) -> Any:
+        """Ask the management plugin: ``ask("queues/%2F/mine")``; return what it answers, None when that is nothing."""
+        login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.management_port}/api/{path}", method=method,
+            data=json.dumps(body).encode() if method != "GET" else None,
+            headers={"Authorization": f"Basic {login}", "Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=WATCHDOG_S) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def log(self) -> str:
+        """The last of what it has said."""
+        return "\n".join(tail(path) for path in (self.folder / "said", *sorted((self.folder / "log").glob("*.log"))))
+
+    def _configure(self, secure: bool, management: bool, stream: bool) -> None:
+        lines = [f"listeners.tcp.1 = 127.0.0.1:{self.port}", "log.console = false", "loopback_users = none",
+                 "vm_memory_high_watermark.absolute = 512MiB", "disk_free_limit.absolute = 50MB"]
+        plugins = []
+        if secure:
+            made = make_certificates(self.folder / "certificates")
+            lines += [f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}", f"ssl_options.cacertfile = {made.authority}",
+                      f"ssl_options.certfile = {made.certificate}", f"ssl_options.keyfile = {made.key}",
+                      "ssl_options.verify = verify_none"]
+        if management:
+            plugins.append("rabbitmq_management")
+            lines += ["management.tcp.ip = 127.0.0.1", f"management.tcp.port = {self.management_port}"]
+        if stream:
+            plugins.append("rabbitmq_stream")
+            lines += [f"stream.listeners.tcp.1 = 127.0.0.1:{self.stream_port}", "stream.advertised_host = 127.0.0.1",
+                      f"stream.advertised_port = {self.stream_port}"]
+        for name in ("mnesia", "log", "home"):
+            (self.folder / name).mkdir()
+        (self.folder / "rabbitmq.conf").write_text("".join(f"{line}\n" for line in lines))
+        (self.folder / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8", "HOME": str(self.folder / "home"),
+            "RABBITMQ_NODENAME": f"t{self.port}@localhost", "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"), "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"), "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_DIST_PORT": str(self._node_port), "ERL_EPMD_PORT": str(self.mapper_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS":
+                "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}",
+            # It then becomes the server instead of waiting for it as its child: a signal reaches the server.
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _serves(port: int) -> bool:
+    """Whether AMQP is spoken there: a wrong greeting is answered with the right one."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"AMQP\0\0\x09\x01")
+            return len(connection.recv(8)) > 0
+    except OSError:
+        return False
