@@ -490,6 +490,11 @@ def test_options_that_cannot_be_are_refused(wrong: dict[str, Any], why: str) -> 
         RabbitMQ(**wrong)
 
 
+def test_what_is_promised_says_that_messages_may_be_dropped_where_they_may() -> None:
+    assert RabbitMQ(topic="amqp://h?exchange=e", unroutable="wait").promises() == RabbitMQ.guarantee
+    assert "dropped by the server" in RabbitMQ(topic="amqp://h?exchange=e", unroutable="drop").promises()
+
+
 def test_the_place_is_said_without_user_and_password() -> None:
     said = [RabbitMQ(topic=f"amqp://me:secret@h/v?{rest}").describe() for rest in ("queue=q", "exchange=e&queue=q")]
     assert said == ["rabbitmq h:5672/v queue q", "rabbitmq h:5672/v exchange e"]
