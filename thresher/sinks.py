@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from actors.sinks.dead_letters import DeadLetters
     from actors.sinks.discard import Discard
     from actors.sinks.jsonl import Jsonl
+    from actors.sinks.kafka import Kafka
     from actors.sinks.lines import Lines
     from actors.sinks.lmdb import Lmdb
     from actors.sinks.memcached import Memcached
@@ -30,6 +31,7 @@ else:
         "actors.sinks.dead_letters": ("DeadLetters",),
         "actors.sinks.discard": ("Discard",),
         "actors.sinks.jsonl": ("Jsonl",),
+        "actors.sinks.kafka": ("Kafka",),
         "actors.sinks.lines": ("Lines",),
         "actors.sinks.lmdb": ("Lmdb",),
         "actors.sinks.memcached": ("Memcached",),
@@ -40,5 +42,5 @@ else:
     })
 
 __all__ = [
-    "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Message", "Packed",
+    "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "Message", "Packed",
     "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]

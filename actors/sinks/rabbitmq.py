@@ -76,6 +76,8 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_outage_s: ClassVar[float] = 0.0
     #: What opening it imports, for the supervisor to import once.
     imports: ClassVar[tuple[str, ...]] = IMPORTS
+    addressed_by: ClassVar[str] = "topic"
+    schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
 
     topic: str
     exchange_type: Literal["direct", "topic", "fanout", "headers"] = "direct"
