@@ -13,20 +13,22 @@ from actors.runtime.sections import WindowOptions
 from actors.runtime.sizing import LEARNT
 from actors.runtime.topology import expand
 from actors.runtime.units import LEDGER, read_fact
+from actors.settings import Settings
 
 
-def explain(manifest: Manifest) -> dict[str, Any]:
+def explain(settings: Settings) -> dict[str, Any]:
     """What is known before the run, as a map."""
+    manifest, shown = settings.manifest, settings.shown
     source = manifest.source.load()
     sinks = {name: component.load() for name, component in manifest.sinks.items()}
     letters = manifest.dead_letters.load()
     return {
         "name": manifest.name,
         "state": manifest.state,
-        "source": {"reads": source.describe(), "guarantee": source.guarantee},
+        "source": {"type": shown["source"]["type"], "reads": source.describe(), "guarantee": source.promises()},
         "sinks": {
-            name: {"writes": options.describe(), "guarantee": options.guarantee,
-                   "order": "source order" if options.ordered else "any order",
+            name: {"type": shown[f"sinks.{name}"]["type"], "writes": options.describe(),
+                   "guarantee": options.promises(), "order": "source order" if options.ordered else "any order",
                    "path": path_of(source, options), "tombstones": options.tombstones()}
             for name, options in sinks.items()
         },
@@ -41,6 +43,7 @@ def explain(manifest: Manifest) -> dict[str, Any]:
         "batches": _batches(manifest),
         "outages": _outages(manifest),
         "order": "of two values for one key the later in source order stands, whatever the number of workers",
+        "notes": settings.notes,
     }
 
 
@@ -93,6 +96,6 @@ def render(data: dict[str, Any]) -> str:
     if data["windows"] != "none":
         lines.append(f"windows {data['windows']}")
     lines += ["", f"order   {data['order']}", f"batches {data['batches']}", f"crash   {data['after_a_crash']}",
-              f"outages {data['outages']}", "",
-              "actors  " + ", ".join(data["actors"])]
+              f"outages {data['outages']}", "", "actors  " + ", ".join(data["actors"]),
+              *(f"note    {note}" for note in data["notes"])]
     return "\n".join(lines)

@@ -64,6 +64,10 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     #: True for a sink that writes to the run's standard output; events, progress and the closing report go to
     #: standard error then.
     console: ClassVar[bool] = False
+    #: The option that is its address, and the schemes of that (``kafka`` of ``kafka://host/name``). Where nobody says a
+    #: ``type``, an address in the same option chooses, of the sinks that ship, the one with its scheme.
+    addressed_by: ClassVar[str] = ""
+    schemes: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def pack(self, items: Sequence[Any]) -> bytes:
@@ -90,6 +94,10 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def describe(self) -> str:
         """Say where this writes, for people: ``memcached 127.0.0.1:33013``. No secrets. Has to be given."""
         raise NotImplementedError(f"{type(self).__name__}.describe")
+
+    def promises(self) -> str:
+        """What ``guarantee`` comes to with these options, where they change it. By default, that."""
+        return self.guarantee
 
     def place(self, name: str, state: Path) -> Path | None:
         """The file or folder that the sink called ``name`` writes to, for the closing report; None: ``describe`` says
@@ -194,6 +202,11 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     takes_files: ClassVar[bool] = False
     #: True for a source that has a field ``follow`` (true or false), which ``--follow`` and ``--once`` set.
     follows: ClassVar[bool] = False
+    #: The option with its addresses (text, or a list of them), and their schemes: like those of ``SinkOptions``.
+    addressed_by: ClassVar[str] = ""
+    schemes: ClassVar[tuple[str, ...]] = ()
+    #: True for a source that takes what it reads away from where it was: a dry run, which keeps nothing, is refused.
+    takes_away: ClassVar[bool] = False
     #: What ``run.max_outage_s`` is when nobody sets it: the longest that the source or a sink says; 0 is for ever. That
     #: is for a broker, which comes back, and where a run that stops sets others to work.
     max_outage_s: ClassVar[float] = MAX_OUTAGE_S
@@ -208,6 +221,10 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def describe(self) -> str:
         """Say where this reads, for people. No secrets. Has to be given."""
         raise NotImplementedError(f"{type(self).__name__}.describe")
+
+    def promises(self) -> str:
+        """Like that of ``SinkOptions``."""
+        return self.guarantee
 
     def moves(self) -> bool:
         """Whether units may be taken away from a run while it goes on (the partitions of a consumer group). What is

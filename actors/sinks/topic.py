@@ -51,6 +51,8 @@ class Topic(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ordered: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = "lengths and positions in one manifest: exactly once, in source order for each key"
+    addressed_by: ClassVar[str] = "topic"
+    schemes: ClassVar[tuple[str, ...]] = ("topic",)
 
     topic: str = ""
     partitions: Annotated[int, Meta(ge=1, le=1024)] = 1

@@ -62,6 +62,8 @@ class Topic(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     guarantee: ClassVar[str] = (
         "resumes at the last committed offset of each partition; what was let go before it was read is told")
     follows: ClassVar[bool] = True
+    addressed_by: ClassVar[str] = "topics"
+    schemes: ClassVar[tuple[str, ...]] = ("topic",)
 
     topics: list[str] = []
     start: str = "earliest"

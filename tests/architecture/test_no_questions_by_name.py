@@ -18,6 +18,7 @@ _SECTION = "a section of the configuration by its name, which is fixed: every pi
 #: What is asked by name all the same: who is asked, by file, and why.
 ALLOWED = {
     ("actors/__main__.py", "libc"): "a function that not every C library has",
+    ("actors/components.py", "importlib.import_module(module)"): "modules that declare no OPTIONS",
     ("actors/assignments.py", "error"): "errors of several kinds, of which some have a text of the system's",
     ("actors/cli.py", "options"): _WORDS,
     ("actors/console/catalogue.py", "pipeline"): _SECTION,
@@ -33,7 +34,6 @@ ALLOWED = {
     ("actors/runtime/loading.py", "module_of(module)"): "a module's value by its name is what loading is",
     ("actors/runtime/options.py", "kind"): "the fields of any struct, which configuration is laid over",
     ("actors/runtime/rows.py", "parse"): _MARKS,
-    ("actors/settings.py", "importlib.import_module(module)"): "modules that declare no OPTIONS",
     ("actors/settings.py", "pipeline"): _SECTION,
     ("actors/sinks/sql.py", "item"): "a user's item, which has the columns by name",
     ("actors/sinks/sql_store.py", "error"): "an error of SQLAlchemy, which may wrap another",
