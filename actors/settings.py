@@ -23,7 +23,7 @@ from actors.runtime import loading
 from actors.runtime.counted_twice import why_twice
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
-from actors.runtime.moving import why_not_moved
+from actors.runtime.moving import why_not_dry, why_not_moved
 from actors.runtime.options import Assignment, masked, overlay, unknown_key
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.sections import missing_extras
@@ -179,7 +179,7 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     if problems or source is None or letters is None:
         return None
     options, limits = fixed.pop("options", None), fixed.pop("run").said_by(source.kind().max_outage_s)
-    if why := why_not_moved(pipeline, source.load()):
+    if why := why_not_moved(pipeline, source.load()) or (why_not_dry(source.load()) if dry else ""):
         problems.append(why)
         return None
     if shown["run"]["max_outage_s"] == "source":

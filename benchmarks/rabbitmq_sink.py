@@ -58,7 +58,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     filler = b"x" * max(0, options.bytes - 12)
-    messages = [(b"B%06d" % (number * 7919 % 100_003), b"%012d" % number + filler) for number in range(options.messages)]
+    messages = [(b"B%06d" % (number * 7919 % 100_003), b"%012d" % number + filler)
+                for number in range(options.messages)]
     found: dict[str, list[Result]] = {"plain": [], "sink": []}
     measures: dict[str, Callable[..., tuple[float, float]]] = {"plain": _plain, "sink": _sink}
     with _server(options.url) as url:
@@ -100,7 +101,7 @@ def _plain(url: str, queue: str, options: argparse.Namespace, messages: Sequence
         while published < len(messages) and published - confirmed < options.window:
             key, value = messages[published]
             channel.basic_publish("", queue, value, pika.BasicProperties(
-                message_id=f"plain:{published}", delivery_mode=2, headers={"thresher-key": key.decode()}), mandatory=True)
+                message_id=f"plain:{published}", delivery_mode=2, headers={"thresher-key": key.decode()}), True)
             published += 1
 
     def on_confirm(frame: Any) -> None:
@@ -154,8 +155,10 @@ def _wrong(url: str, queue: str, messages: Sequence[Message]) -> int:
         channel.ask(lambda done: client.basic_qos(prefetch_count=1000, callback=done), "a prefetch")
         channel.ask(lambda done: client.basic_consume(queue, on_message, callback=done, arguments={
             "x-stream-offset": "first"}), "the messages")
-        while connection.turn(5.0, lambda before=len(found): len(found) > before):  # type: ignore[misc]
-            pass
+        before = -1
+        while before < len(found):
+            before = len(found)
+            connection.turn(5.0, lambda: len(found) > before)  # noqa: B023
         channel.ask(lambda done: client.queue_delete(queue, callback=done), "the end of the queue")
     return sum(one != wanted for one, wanted in zip(found, messages, strict=False)) + abs(len(found) - len(messages))
 
@@ -168,12 +171,13 @@ def _print(found: dict[str, list[Result]], options: argparse.Namespace) -> int:
         said = {name: value for name, value in vars(options).items() if name != "url"}
         print(json.dumps({"machine": platform.platform(), "options": said, "medians": rows, "wrong": wrong}))
         return 1 if wrong else 0
-    print(f"{options.messages:,} messages of {options.bytes} bytes to a {options.queue} queue, window {options.window}, "
-          f"median of {options.rounds}\n")
+    print(f"{options.messages:,} messages of {options.bytes} bytes to a {options.queue} queue, window "
+          f"{options.window}, median of {options.rounds}\n")
     print(f"{'':8}{'publish/s':>14}{'pack/s':>14}{'CPU µs each':>14}")
     for kind, row in rows.items():
         rates = (options.messages / row[name] if row[name] else 0 for name in ("publish_s", "pack_s"))
-        print(f"{kind:8}" + "".join(f"{rate:14,.0f}" for rate in rates) + f"{row['cpu_s'] / options.messages * 1e6:14.1f}")
+        cpu_us = row["cpu_s"] / options.messages * 1e6
+        print(f"{kind:8}" + "".join(f"{rate:14,.0f}" for rate in rates) + f"{cpu_us:14.1f}")
     print("\n" + ("every message is there, once, and in order" if not wrong else f"{wrong:,} messages are wrong"))
     return 1 if wrong else 0
 

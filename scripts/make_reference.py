@@ -44,7 +44,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "Links"),
     },
     "thresher.sources": {
-        "Sources that ship": ("Files", "Directory", "Kafka", "Stdin", "Tcp", "Topic"),
+        "Sources that ship": ("Files", "Directory", "Kafka", "RabbitMQ", "Stdin", "Tcp", "Topic"),
         "A source of one's own": (
             "SourceOptions", "Source", "Chunk", "pack_records", "records_in", "Unit", "Revoked", "UnitLedger"),
     },

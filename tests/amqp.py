@@ -33,7 +33,7 @@ def channel(url: str) -> Iterator[BlockingChannel]:
     import pika
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of the blocking connection: for tests it is what is needed
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the blocking connection: what a test needs
         connection = pika.BlockingConnection(pika.URLParameters(url))
     try:
         yield connection.channel()

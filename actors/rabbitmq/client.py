@@ -12,12 +12,12 @@ from typing import Any
 from pika.adapters.select_connection import SelectConnection
 
 
-class Client(SelectConnection):
+class Client(SelectConnection):  # type: ignore[misc]  # it is not typed
     """A connection with callbacks, on a loop that its owner turns."""
 
-    # Its transport makes a system call for each frame, and a message has three. What an adapter does with the bytes that
-    # are to be sent is one method, which each adapter of the client has for itself; it is not documented. The tests send
-    # through it to a real server, so a release that has it not is noticed.
+    # Its transport makes a system call for each frame, and a message has three. What an adapter does with the bytes
+    # that are to be sent is one method, which each adapter of the client has for itself; it is not documented. The
+    # tests send through it to a real server, so a release that has it not is noticed.
     _gathered: list[bytes] | None = None
 
     def _adapter_emit_data(self, data: bytes) -> None:

@@ -11,7 +11,8 @@ backoff. A wait is bounded, and says so to the watch. Heartbeats are answered in
 for longer than two of them finds the connection lost, and opens another one.
 
 What does not work: to reconnect behind the owner's back (it would not hear that its channel, its confirms and its
-prefetch are gone: the main complaint about clients that do); to take the client's word for "wrong password" (``faults``).
+prefetch are gone: the main complaint about clients that do); to take the client's word for "wrong password"
+(``faults``).
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ class Connection:
         self._client.add_on_connection_unblocked_callback(self._on_unblocked)
 
     def turn(self, wait_s: float = 0.0, until: Callable[[], bool] = lambda: False) -> bool:
-        """Send what waits, take what comes, answer heartbeats: for so long, or until this is true; return whether it is.
+        """Send what waits, take what comes, answer heartbeats, for so long or until this is true; return whether it is.
 
         Raises:
             Retryable: the connection is lost; it has to be opened again.

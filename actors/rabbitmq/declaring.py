@@ -30,7 +30,7 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """A queue, durable: its name, its type (``quorum``, ``stream``, ``classic``), and how it is bound to an exchange."""
+    """A durable queue: its name, its type (``quorum``, ``stream``, ``classic``), and how it is bound to an exchange."""
 
     name: str
     kind: str = "quorum"
@@ -50,8 +50,8 @@ def declare_exchange(channel: Channel, exchange: Exchange, passive: bool = False
 
 
 def declare_queue(channel: Channel, queue: Queue, passive: bool = False) -> int:
-    """Make the queue where it is missing, and bind it; return how many messages are in it. ``passive``: only see that it
-    is there.
+    """Make the queue where it is missing, and bind it; return how many messages are in it. ``passive``: only see that
+    it is there.
 
     Raises:
         Refused: it is there with other arguments, is not there, or this user may not.
@@ -100,11 +100,11 @@ def why_not_declared(error: Refused, wanted: Exchange | Queue, where: str, secti
     says = f"{section}: rabbitmq {where}: {noun} {wanted.name}"
     if error.code == OTHERWISE:
         option = f"{noun}_type"
-        return ConfigError(f"{says} is there with other arguments ({error.text}): set {section}.{option} to what it is, "
-                           f"or {section}.declare = false to take it as it is; it is never changed")
+        return ConfigError(f"{says} is there with other arguments ({error.text}): set {section}.{option} to what it "
+                           f"is, or {section}.declare = false to take it as it is; it is never changed")
     if error.code == REFUSED:
-        return ConfigError(f"{says} cannot be declared by this user ({error.text}): give it the permission to configure "
-                           f"it, or make it, and set {section}.declare = false")
+        return ConfigError(f"{says} cannot be declared by this user ({error.text}): give it the permission to "
+                           f"configure it, or make it, and set {section}.declare = false")
     if error.code == MISSING and isinstance(wanted, Queue):
         return Retryable(f"{says}: {error.text}")
     return Retryable(f"{says}: {error}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
 
-#: Replies that only another configuration mends: access refused, not allowed (no such virtual host, or not this user's).
+#: Replies that only another configuration mends: access refused, not allowed (no such virtual host, not this user's).
 _REFUSED = (403, 530)
 #: What is said with 530 where there is only too much of it at the moment.
 _PASSES = "limit"
@@ -54,7 +54,8 @@ def _configuration(error: BaseException) -> str | None:
     """What is wrong with the configuration; None: it may pass."""
     name = type(error).__name__
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message}): set ca_file to the CA that signed it"
+        why = getattr(error, "verify_message", "") or getattr(error, "reason", "") or error
+        return f"its certificate is not trusted ({why}): set ca_file to the CA that signed it"
     said = _reply_in(error)
     if said is None or said[0] not in _REFUSED or _PASSES in said[1]:
         return None
@@ -93,7 +94,7 @@ def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
+        return f"TLS: {getattr(error, 'reason', '') or error}"
     if isinstance(error, OSError):
         return plain_reason(error)
     if name == "ConnectionClosedByBroker":

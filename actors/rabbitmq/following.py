@@ -109,7 +109,7 @@ class StreamFollower:
         before = -1
         while before != self._came:
             before = self._came
-            self._connection.turn(self._wait_s, lambda: self._came != before or channel.closed is not None)  # noqa: B023
+            self._connection.turn(self._wait_s, lambda: self._came != before)  # noqa: B023
             channel.require_open()
             self._wait_s = _WAIT_S
 

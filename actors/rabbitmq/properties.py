@@ -24,6 +24,8 @@ from actors.runtime.framing import Headers, Record
 #: Headers that are ours: what AMQP has no place for.
 KEY, TIME_MS, NONE = "thresher-key", "thresher-time-ms", "thresher-none"
 OURS = frozenset({KEY, TIME_MS, NONE})
+#: What the server adds for its own purposes, to each message that is taken from such a queue.
+_OF_THE_SERVER = frozenset({"x-delivery-count", "x-stream-offset"})
 #: Times that AMQP's unsigned seconds have room for, in ms; others are in our header only.
 _MOST_MS = (1 << 62) - 1
 
@@ -72,6 +74,7 @@ def record_of(offset: int, properties: Properties, body: bytes) -> Record:
     time = table.get(TIME_MS)
     if not isinstance(time, int) or isinstance(time, bool) or abs(time) > _MOST_MS:
         time = None if properties.timestamp is None else min(int(properties.timestamp) * 1000, _MOST_MS)
+    time = None if time is None else int(time)  # the client has a class of its own for 64 bits, which is not encoded
     is_none = table.get(NONE) is True and not body
     return Record(offset, None if is_none else body, time=time, key=_bytes_of(table.get(KEY)),
                   headers=tuple(_headers_in(table)))
@@ -79,7 +82,7 @@ def record_of(offset: int, properties: Properties, body: bytes) -> Record:
 
 def _headers_in(table: Mapping[Any, Any]) -> Iterator[tuple[str, bytes | None]]:
     for name, value in table.items():
-        if name in OURS:
+        if name in OURS or name in _OF_THE_SERVER:
             continue
         shown = name if isinstance(name, str) else name.decode(errors="backslashreplace")
         for one in value if isinstance(value, list) else (value,):

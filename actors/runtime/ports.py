@@ -320,6 +320,8 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     #: The option with its addresses (text, or a list of them), and their schemes: like those of ``SinkOptions``.
     addressed_by: ClassVar[str] = ""
     schemes: ClassVar[tuple[str, ...]] = ()
+    #: True for a source that takes what it reads away from where it was: a dry run, which keeps nothing, is refused.
+    takes_away: ClassVar[bool] = False
     #: What ``run.max_outage_s`` is when nobody sets it. 0, for ever, where a run that stops sets others to work.
     max_outage_s: ClassVar[float] = MAX_OUTAGE_S
 

@@ -40,24 +40,24 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Attributes:
         topic: where to: ``amqp://USER:PASSWORD@HOST:PORT/VHOST?queue=NAME``, or ``…?exchange=NAME&routing_key=KEY``, in
-            which ``{key}`` is the record's key; with both a queue and an exchange the queue is bound to it. ``amqps://``
-            for TLS; the password best as ``${env:NAME}``.
+            which ``{key}`` is the record's key; with both a queue and an exchange the queue is bound to it.
+            ``amqps://`` for TLS; the password best as ``${env:NAME}``.
         exchange_type: what the exchange is: direct, topic, fanout or headers.
         queue_type: what the queue is: quorum, stream or classic.
         declare: make the exchange and the queue, where they are missing. What is there is never changed: with other
             arguments the run ends, and says what to do.
-        unroutable: of a message that no queue takes: ``letter``: it is a dead letter; ``wait``: it is waited for a queue
-            that takes it, as an outage; ``drop``: the server drops it, and it counts as written. ``auto``: ``letter``
-            where the record's key is in the routing key, ``wait`` where all of them have the same.
+        unroutable: of a message that no queue takes: ``letter``: it is a dead letter; ``wait``: it is waited for a
+            queue that takes it, as an outage; ``drop``: the server drops it, and it counts as written. ``auto``:
+            ``letter`` where the record's key is in the routing key, ``wait`` where all of them have the same.
         content_type: of all messages; empty: they have none.
         window: most messages that are published and not confirmed yet.
         ca_file: whose certificates are trusted with ``amqps``; empty: those that the system trusts.
         cert_file: our own certificate, where the server asks for one.
         key_file: its key.
         connect_timeout_s: longest time to connect.
-        timeout_s: longest time for an answer, or without any confirm.
-        heartbeat_s: seconds between two signs of life; 0: none. A connection on which nothing is written for longer than
-            two of them is closed by the server, and opened again when it is needed.
+        timeout_s: longest time for an answer; what is not confirmed for so long is published again.
+        heartbeat_s: seconds between two signs of life; 0: none. A connection on which nothing is written for longer
+            than two of them is closed by the server, and opened again when it is needed.
 
     Example::
 
@@ -70,8 +70,8 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ordered: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = (
-        "confirmed by the server, and again under the same message_id after a crash: at least once, in source order; once "
-        "for a consumer that drops ids that it has seen")
+        "confirmed by the server, and again under the same message_id after a crash: at least once, in source order; "
+        "once for a consumer that drops ids that it has seen")
     #: What opening it imports, for the supervisor to import once.
     imports: ClassVar[tuple[str, ...]] = IMPORTS
     addressed_by: ClassVar[str] = "topic"
@@ -88,7 +88,7 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cert_file: str = ""
     key_file: str = ""
     connect_timeout_s: Annotated[float, Meta(gt=0)] = 3.0
-    timeout_s: Annotated[float, Meta(gt=0)] = 30.0
+    timeout_s: Annotated[float, Meta(gt=0)] = 10.0
     heartbeat_s: Annotated[int, Meta(ge=0, le=3600)] = 60
 
     def __post_init__(self) -> None:
@@ -100,8 +100,8 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if "{key}" in query.get("queue", ""):
             raise ConfigError("topic: queue: expected a name, got {key} in it: name an exchange, and routing_key={key}")
         if "routing_key" in query and not query.get("exchange"):
-            raise ConfigError("topic: routing_key: expected an exchange with it: the default exchange takes the name of a "
-                              "queue")
+            raise ConfigError("topic: routing_key: expected an exchange with it: the default exchange takes the name "
+                              "of a queue")
         if (self.declare and query.get("exchange") and query.get("queue") and self.exchange_type == "direct"
                 and "{key}" in query.get("routing_key", "")):
             raise ConfigError("topic: a queue cannot be bound to a direct exchange for all keys: set exchange_type = "
@@ -127,7 +127,7 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return [Message(one.value, one.key, one.time, one.headers) for one in stored_in(data)]
 
     def open(self, name: str, state: Path) -> Sink:
-        """Connect, and declare what is to be declared. A server that is down is no error: it is waited for by ``write``.
+        """Connect, and declare what is to be declared. A server that is down is no error: ``write`` waits for it.
 
         Raises:
             ConfigError: the client library is missing, the server does not let this user in, its certificate is not
@@ -183,7 +183,9 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             address=address, ca_file=self.ca_file, cert_file=self.cert_file, key_file=self.key_file,
             connect_timeout_s=self.connect_timeout_s, timeout_s=self.timeout_s, heartbeat_s=self.heartbeat_s,
             name=f"thresher sinks.{name}")
-        queue = Queue(query["queue"], self.queue_type, exchange.name, self._binding(route)) if query.get("queue") else None
+        queue = None
+        if query.get("queue"):
+            queue = Queue(query["queue"], self.queue_type, exchange.name, self._binding(route))
         return Plan(section=f"sinks.{name}", server=server, exchange=exchange, route=route, queue=queue,
                     declare=self.declare, waits=self._waits(route), mandatory=self.unroutable != "drop",
                     content_type=self.content_type, window=self.window)

@@ -1,7 +1,7 @@
 """``thresher check`` of the RabbitMQ sink: reached, let in, the exchange and the queue there, the permission to write.
 
-Nothing is made: exchange and queue are asked for, and a message is published in a transaction that is rolled back, which
-the server judges like any other.
+Nothing is made: exchange and queue are asked for, and a message is published in a transaction that is rolled back,
+which the server judges like any other.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def _problem_of(connection: Connection, plan: Plan, wanted: Exchange | Queue) ->
             channel.close()
     except Refused as error:
         if error.code == OTHERWISE:
-            return [f"{says} is there with other arguments ({error.text}): set {plan.section}.{noun}_type to what it is, "
-                    f"or {plan.section}.declare = false to take it as it is"]
+            return [f"{says} is there with other arguments ({error.text}): set {plan.section}.{noun}_type to what it "
+                    f"is, or {plan.section}.declare = false to take it as it is"]
         return [f"{says}: {error.text}: give this user the permission to configure it, or make it and set "
                 f"{plan.section}.declare = false"]
     return []
@@ -71,6 +71,7 @@ def _why_not_written(connection: Connection, plan: Plan) -> list[str]:
         channel.client.basic_publish(plan.exchange.name, plan.route, b"")
         channel.ask(lambda done: channel.client.tx_rollback(callback=done), "the end of a transaction")
     except Refused as error:
-        return [f"rabbitmq {connection.where}: {plan.target}: {error.text}: give this user the permission to write to it"]
+        return [f"rabbitmq {connection.where}: {plan.target}: {error.text}: give this user the permission to write to "
+                "it"]
     channel.close()
     return []

@@ -10,13 +10,16 @@ again under the same ``message_id``, by this process or the one that follows it:
 that drops ids that it has seen. Messages go out in source order on one channel; after a failure everything from the
 first unconfirmed one on goes out again, so in each queue the last message of a key stays the newest.
 
-The server's alarm (memory, disk) is an outage that is told: nothing is published while it lasts, the connection and what
-is unconfirmed stay as they are. A server that lives and does not confirm (a quorum queue without its majority) is told,
-too, and its connection kept for long: to publish again would only put more of the same behind it.
+The server's alarm (memory, disk) is an outage that is told: nothing is published while it lasts, the connection and
+what is unconfirmed stay as they are.
 
-What does not work: one confirm at a time (a tenth of the rate); transactions of AMQP (slower still, and no atomicity over
-queues); to take a connection that looks open for one that is: between two calls nobody answers heartbeats, so a sink
-that was silent for long finds it closed, and opens another one without a word.
+A server that lives and does not confirm has a quorum queue without its majority, which will, or one that has no leader
+and gets none (its node was killed before it had written down that there is one): nobody can tell. So what is not
+confirmed for ``timeout_s`` is published again on a new connection, one message at a time until one is confirmed.
+
+What does not work: one confirm at a time (a tenth of the rate); transactions of AMQP (slower still, and no atomicity
+over queues); to take a connection that looks open for one that is: between two calls nobody answers heartbeats, so a
+sink that was silent for long finds it closed, and opens another one without a word.
 """
 
 from __future__ import annotations
@@ -35,8 +38,6 @@ from actors.sinks.rabbitmq_round import Round
 _MOST_BYTES = 8 * 1024 * 1024
 #: Messages that go out in one write.
 _BURST = 128
-#: A server that lives and confirms nothing is waited for so many times ``timeout_s`` before its connection is given up.
-_PATIENCE = 20
 
 
 def open_publisher(plan: Plan) -> Publisher:
@@ -61,15 +62,12 @@ class Publisher(Sink):
 
     Args:
         plan: what it does.
-        clock: monotonic seconds.
     """
 
-    def __init__(self, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._clock = clock
         self._line = Line(plan, self._on_confirm, self._on_return)
         self._round: Round | None = None
-        self._heard_at = 0.0
 
     def connect(self) -> None:
         """See to it that there is a channel.
@@ -92,8 +90,6 @@ class Publisher(Sink):
             ConfigError: this user may not publish there.
         """
         round_ = self._round_of(payloads)
-        if not round_.outstanding:
-            self._heard_at = self._clock()
         while not round_.is_over:
             self.connect()
             try:
@@ -163,14 +159,10 @@ class Publisher(Sink):
             if connection.blocked and round_.outstanding and not is_done():
                 raise Retryable(f"rabbitmq {connection.where}: {connection.blocked}")
             if not found:
-                self._lose_patience(timeout_s)
-
-    def _lose_patience(self, timeout_s: float) -> None:
-        where = self._line.connection.where
-        if self._clock() - self._heard_at > timeout_s * _PATIENCE:
-            self._line.give_up()
-        raise Retryable(f"rabbitmq {where}: it has confirmed nothing for {timeout_s:g} s: a queue has no leader, or too "
-                        "few of its members are up")
+                self._line.give_up()
+                round_.begin_again(careful=True)
+                raise Retryable(f"rabbitmq {connection.where}: it has confirmed nothing for {timeout_s:g} s: a queue "
+                                "has no leader, or too few of its members are up: publishing again")
 
     def _why_not_taken(self, round_: Round) -> str:
         if round_.unrouted:
@@ -191,7 +183,6 @@ class Publisher(Sink):
         round_.begin_again(careful=True)
 
     def _on_confirm(self, tag: int, multiple: bool, is_taken: bool) -> None:
-        self._heard_at = self._clock()
         if self._round is not None:
             self._round.confirmed(tag, multiple, is_taken)
 

@@ -84,16 +84,6 @@ class Outstanding:
         self._by_tag[tag] = (number, size)
         self.bytes += size
 
-    @property
-    def has_more(self) -> bool:
-        """Whether there is one to publish."""
-        return self.next < len(self.messages)
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether a message was not taken, and may be later."""
-        return self.nacked or bool(self.unrouted)
-
     def take(self, tag: int, multiple: bool) -> list[int]:
         """Take out this one and, with ``multiple``, all before it; those that are no longer here are passed over."""
         tags = [tag]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.kafka import JARS, NotThere, answers, find_jars, version
+from scripts.kafka import JARS, NotThere, answers, find_jars, new_cluster, version
 from tests.kafka import WATCHDOG_S, Topics, require_kafka
 from tests.loads import ROOT
 from tests.monitors import eventually
@@ -87,3 +87,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     assert f"{precious.parent} is not empty, and has not Apache Kafka" in done.stderr
     assert precious.read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "jars"]
+
+
+def test_no_name_of_a_cluster_looks_like_an_option() -> None:
+    assert not [name for name in (new_cluster() for _ in range(2000)) if name.startswith("-") or len(name) != 22]

@@ -24,8 +24,8 @@ PUBLIC = {
         "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with",
         "drop", "per_chunk", "progress", "run", "identity"},
     "thresher.sources": {
-        "Chunk", "Directory", "Files", "Kafka", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit",
-        "UnitLedger", "pack_records", "records_in"},
+        "Chunk", "Directory", "Files", "Kafka", "RabbitMQ", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp",
+        "Topic", "Unit", "UnitLedger", "pack_records", "records_in"},
     "thresher.sinks": {
         "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "Message",
         "Packed", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"},

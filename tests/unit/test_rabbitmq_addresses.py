@@ -12,7 +12,7 @@ from actors.rabbitmq.addresses import Address, address_of
 from actors.runtime.errors import ConfigError
 
 KNOWN = ("queue", "exchange", "routing_key")
-TEXT = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=30)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 
 
 @pytest.mark.parametrize(("text", "expected"), [

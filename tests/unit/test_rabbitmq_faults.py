@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 
@@ -32,7 +33,7 @@ BOOTING = exceptions.ProbableAccessDeniedError(repr(exceptions.ConnectionClosedB
 
 
 def attempts(*errors: Exception) -> AMQPConnectionWorkflowFailed:
-    return AMQPConnectionWorkflowFailed([AMQPConnectorAMQPHandshakeError(error, host="h", port=1) for error in errors])
+    return AMQPConnectionWorkflowFailed([AMQPConnectorAMQPHandshakeError(error) for error in errors])
 
 
 @pytest.mark.parametrize(("error", "says"), [
@@ -43,26 +44,21 @@ def attempts(*errors: Exception) -> AMQPConnectionWorkflowFailed:
 def test_only_another_configuration_helps(error: BaseException, says: str) -> None:
     failure = failure_of(error, "h:1")
     assert isinstance(failure, ConfigError)
-    pytest.raises(ConfigError, _throw, failure).match(rf"^rabbitmq h:1: .*{says}")
+    assert re.search(rf"^rabbitmq h:1: .*{says}", str(failure))
 
 
 @pytest.mark.parametrize(("error", "says"), [
     (attempts(DIED), "lost"), (attempts(BOOTING), "lost"), (attempts(LIMIT), "lost"),
     (AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "Connection refused"))]),
      "connection refused"),
-    (AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(socket.timeout("timed out"))]), "in time"),
+    (AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(TimeoutError("timed out"))]), "in time"),
     (AMQPConnectionWorkflowFailed([socket.gaierror(-2, "Name or service not known")]), "name or service not known"),
     (AMQPConnectionWorkflowFailed([AMQPConnectorTransportSetupError(ssl.SSLEOFError(8, "EOF occurred"))]), "TLS"),
     (exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED - broker forced connection closure"), "320"),
     (exceptions.StreamLostError("Stream connection lost"), "lost"),
-    (exceptions.AMQPHeartbeatTimeout("No activity"), "heartbeat"),
-    (AMQPConnectionWorkflowFailed([]), "lost")])
+    (exceptions.AMQPHeartbeatTimeout("No activity"), "heartbeat")])
 def test_what_may_pass_is_waited_for_and_said_in_one_line(error: BaseException, says: str) -> None:
     failure = failure_of(error, "h:1")
     assert isinstance(failure, Retryable)
     assert len(str(failure).splitlines()) == 1
-    pytest.raises(Retryable, _throw, failure).match(rf"^rabbitmq h:1: .*{says}")
-
-
-def _throw(error: Exception) -> None:
-    raise error
+    assert re.search(rf"^rabbitmq h:1: .*{says}", str(failure))

@@ -249,7 +249,7 @@ def test_a_rule_of_the_options_own_names_the_key_and_where_it_was_said(tmp_path:
     ("dead_letters", "files", "No module named 'actors.sinks.files'"),
 ])
 def test_a_type_that_is_none_is_a_problem(section: str, name: str, why: str) -> None:
-    valid = {"source": "directory, files, stdin, tcp, topic",
+    valid = {"source": "directory, files, kafka, rabbitmq, stdin, tcp, topic",
              "sinks.Main": "csv, discard, jsonl, kafka, lines, lmdb, memcached, rabbitmq, sql, stdout, topic",
              "dead_letters": "dead_letters, discard"}
     assert _problem(f"{section}.type={name}") == (
