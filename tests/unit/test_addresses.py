@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from actors.runtime.ports import Sink, SinkOptions, Source, SourceOptions, UnitL
 from actors.settings import Settings, load
 from actors.sinks.topic import Topic
 from actors.sources.topic import Topic as TopicSource
+from tests.loads import ROOT
 
 MODULE = "pipeline_with_a_wire"
 
@@ -163,6 +165,16 @@ def test_addresses_of_two_types_in_one_list_are_refused() -> None:
         "'tests.unit.test_addresses:Wires' and 'topic': ['topic:a', 'wire://b']")
 
 
+def test_to_choose_by_an_address_imports_no_client_library() -> None:
+    code = """import sys
+from actors.settings import load
+load("ratings-feed", environ={}, sets=["sinks.live_ratings.topic=kafka://a/x"])
+load("ratings-trends", environ={}, sets=['source.topics=["amqp://a/?queue=x"]'])
+print(sorted({"confluent_kafka", "pika", "sqlalchemy", "lmdb", "watchfiles"} & set(sys.modules)))"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 # A type besides ---------------------------------------------------------------------------------------------------
 
 
@@ -269,7 +281,8 @@ def test_ratings_are_read_from_the_broker_of_the_addresses_and_the_schema_knows_
     assert settings.notes == []
     assert "pw" not in str(settings.shown)
     valid = jsonschema.Draft7Validator(schema({"ratings-trends": settings.pipeline}))
-    own = {"kafka": {"look_s": 1.0}, "rabbitmq": {"unique_ids": True}, "topic": {"poll_s": 1.0}}
+    own: dict[str, dict[str, Any]] = {
+        "kafka": {"look_s": 1.0}, "rabbitmq": {"unique_ids": True}, "topic": {"poll_s": 1.0}}
     for of, option in own.items():
         assert valid.is_valid({"app": "ratings-trends", "source": {"topics": addresses, **option}}) == (of == kind)
 
