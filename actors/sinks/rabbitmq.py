@@ -76,11 +76,8 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_outage_s: ClassVar[float] = 0.0
     #: What opening it imports, for the supervisor to import once.
     imports: ClassVar[tuple[str, ...]] = IMPORTS
-    max_outage_s: ClassVar[float] = 0.0
     addressed_by: ClassVar[str] = "topic"
     schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
-    #: A server comes back.
-    max_outage_s: ClassVar[float] = 0.0
 
     topic: str
     exchange_type: Literal["direct", "topic", "fanout", "headers"] = "direct"

@@ -104,8 +104,6 @@ class RabbitMQ(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
     schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
     takes_away: ClassVar[bool] = True
     max_outage_s: ClassVar[float] = 0.0
-    addressed_by: ClassVar[str] = "topics"
-    schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
 
     topics: list[str] = []
     follow: bool = True
