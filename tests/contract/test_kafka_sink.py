@@ -406,12 +406,14 @@ def test_with_tls_and_with_a_login(tmp_path: Path, kafka: Server, topics: Topics
     name = topics.make()
     tls = Kafka(topic=f"kafka://{kafka.tls_address}/{name}", transactions=transactions,
                 client={"security.protocol": "SSL", "ssl.ca.location": str(kafka.authority)})
-    sasl = Kafka(topic=f"kafka://{kafka.login_address}/{name}", transactions=transactions, client=login(kafka))
-    for number, options in enumerate((tls, sasl)):
+    topics.let_in(USER, PASSWORD)
+    plain, scram = (Kafka(topic=f"kafka://{kafka.login_address}/{name}", transactions=transactions,
+                          client=login(kafka, mechanism=mechanism)) for mechanism in ("PLAIN", "SCRAM-SHA-256"))
+    for number, options in enumerate((tls, plain, scram)):
         assert options.check("out", tmp_path) == []
         with closing(options.open("out", tmp_path)) as opened:
             opened.write([batch(options, number, [b"%d" % number])])
-    assert [one.value for one in written(topics, name)] == [b"0", b"1"]
+    assert [one.value for one in written(topics, name)] == [b"0", b"1", b"2"]
 
 
 @pytest.mark.parametrize(("change", "said"), [
