@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from actors.sinks.dead_letters import DeadLetters
     from actors.sinks.discard import Discard
     from actors.sinks.jsonl import Jsonl
+    from actors.sinks.kafka import Kafka
     from actors.sinks.lines import Lines
     from actors.sinks.lmdb import Lmdb
     from actors.sinks.memcached import Memcached
     from actors.sinks.rabbitmq import RabbitMQ
-    from actors.sinks.sql import Sql
+    from actors.sinks.sql import Deleted, Sql
     from actors.sinks.stdout import Stdout
     from actors.sinks.topic import Message, Topic
 else:
@@ -30,15 +31,16 @@ else:
         "actors.sinks.dead_letters": ("DeadLetters",),
         "actors.sinks.discard": ("Discard",),
         "actors.sinks.jsonl": ("Jsonl",),
+        "actors.sinks.kafka": ("Kafka",),
         "actors.sinks.lines": ("Lines",),
         "actors.sinks.lmdb": ("Lmdb",),
         "actors.sinks.memcached": ("Memcached",),
         "actors.sinks.rabbitmq": ("RabbitMQ",),
-        "actors.sinks.sql": ("Sql",),
+        "actors.sinks.sql": ("Deleted", "Sql"),
         "actors.sinks.stdout": ("Stdout",),
         "actors.sinks.topic": ("Message", "Topic"),
     })
 
 __all__ = [
-    "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Lines", "Lmdb", "Memcached", "Message", "Packed",
-    "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]
+    "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "Message",
+    "Packed", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from actors.runtime.values import Chunk, Revoked, Unit
     from actors.sources.directory import Directory
     from actors.sources.files import Files
+    from actors.sources.kafka import Kafka
     from actors.sources.rabbitmq import RabbitMQ
     from actors.sources.stdin import Stdin
     from actors.sources.tcp import Tcp
@@ -23,6 +24,7 @@ else:
         "actors.runtime.values": ("Chunk", "Revoked", "Unit"),
         "actors.sources.directory": ("Directory",),
         "actors.sources.files": ("Files",),
+        "actors.sources.kafka": ("Kafka",),
         "actors.sources.rabbitmq": ("RabbitMQ",),
         "actors.sources.stdin": ("Stdin",),
         "actors.sources.tcp": ("Tcp",),
@@ -30,5 +32,5 @@ else:
     })
 
 __all__ = [
-    "Chunk", "Directory", "Files", "RabbitMQ", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit",
-    "UnitLedger", "pack_records", "records_in"]
+    "Chunk", "Directory", "Files", "Kafka", "RabbitMQ", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Topic",
+    "Unit", "UnitLedger", "pack_records", "records_in"]

@@ -104,7 +104,7 @@ def _nodes(manifest: Manifest) -> Iterator[Node]:
 
 def _edges(manifest: Manifest) -> Iterator[Edge]:
     source = manifest.source.load()
-    yield Edge("source", "reader", "raw bytes", _IN_ORDER, source.guarantee)
+    yield Edge("source", "reader", "raw bytes", _IN_ORDER, source.promises())
     yield Edge("reader", "parser", "batches of lines", _ANY_ORDER, _HELD)
     if not manifest.parser.fused:
         yield Edge("parser", "checker", "batches of values", _ANY_ORDER, _HELD)
@@ -118,7 +118,7 @@ def _edges(manifest: Manifest) -> Iterator[Edge]:
         carries = "rejects" if sink == DEAD_LETTERS else "emitted rows" if giver == "aggregator" else "items"
         order = _IN_ORDER if options.ordered else _ANY_ORDER
         yield Edge(giver, writer_name(sink), carries, order, _HELD)
-        yield Edge(writer_name(sink), _outside(sink), carries, order, options.guarantee)
+        yield Edge(writer_name(sink), _outside(sink), carries, order, options.promises())
     for sink in manifest.sinks:
         if DEAD_LETTERS in downstream(manifest, stage_of(writer_name(sink))):
             yield Edge(writer_name(sink), writer_name(DEAD_LETTERS), "refusals", _ANY_ORDER, _HELD)

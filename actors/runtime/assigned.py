@@ -41,7 +41,7 @@ from actors.runtime.pieces import record_count
 from actors.runtime.ports import Source
 from actors.runtime.values import HANDED_OVER, Chunk, Revoked, Unit
 
-#: Seconds until the next try, when what is drained cannot be committed.
+#: Seconds until the next try, when what is drained cannot be committed, or the source is not reached.
 RETRY_S = 0.05
 
 class Assigned:
@@ -88,7 +88,7 @@ class Assigned:
         try:
             self._tick_at = self._source.tick(now)
         except Retryable as problem:
-            self._problem = problem
+            self._problem, self._tick_at = problem, now + RETRY_S
         for said in self._source.revoked():
             self._take_note(said)
         if self._leaving:

@@ -21,7 +21,11 @@ from actors.runtime.errors import ConfigError
 
 S = TypeVar("S", bound=msgspec.Struct)
 #: In an address: what is between the user's name and the last @, or is said to be a password.
-_PASSWORD = re.compile(r"(?<=://)([^:@/]*):.*@|(?<=[?&])(password)=[^&]*")
+_PASSWORD = re.compile(r"(?<=://)([^:@/]*):(.*)@|(?<=[?&])(password)=([^&]*)")
+#: Names of options, and of properties in a table that is handed on to a client library, that hold a secret or may.
+_SECRET = re.compile(r"(?:_|^)secret$|password|\.secret$|\.key\.pem$|private\.key|sasl\.oauthbearer\.config$|jaas")
+#: Such a text only says where a secret is.
+_REFERENCES = re.compile(r"(?:\$\{(?:env|file):[^}]+\})+")
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -50,7 +54,37 @@ class Assignment(msgspec.Struct, frozen=True):
 
 def without_password(address: str) -> str:
     """An address (``scheme://user:password@host``) as people may see it; any other text as it is."""
-    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[2] is None else f"{found[2]}=***", address)
+    return _PASSWORD.sub(_hidden, address)
+
+
+def _hidden(found: re.Match[str]) -> str:
+    """What takes the place of a password; what only says where one is stays."""
+    if _REFERENCES.fullmatch(found[2] or found[4] or ""):
+        return found[0]
+    return f"{found[1]}:***@" if found[3] is None else f"{found[3]}=***"
+
+
+def is_secret(name: str) -> bool:
+    """Whether an option, or a property in a table that is handed on to a client library, is shown to nobody: ours are
+    called ``…_secret``, others ``sasl.password`` and the like."""
+    return _SECRET.search(name.lower()) is not None
+
+
+def masked(value: Any, name: str = "") -> Any:
+    """A value as people may see it: what is secret by its name, or in an address, is ``***``; a reference is shown.
+
+    ``name``: of the option, or of the property in a table of them.
+    """
+    match value:
+        case dict():
+            return {key: masked(part, str(key)) for key, part in value.items()}
+        case list() | tuple():
+            return [masked(part, name) for part in value]
+        case _ if value and is_secret(name):
+            return value if isinstance(value, str) and _REFERENCES.fullmatch(value) else "***"
+        case str():
+            return without_password(value)
+    return value
 
 
 def overlay(section: str, default: S, assignments: Iterable[Assignment], problems: list[str]) -> S:
@@ -82,7 +116,7 @@ def build(
         try:
             values[name] = _fitting(assignment, hints[name])
         except ValueError as error:
-            problems.append(f"{assignment.where}: {section}.{name}: {error}, got {assignment.shown!r}")
+            problems.append(f"{assignment.where}: {section}.{name}: {error}, got {masked(assignment.shown, name)!r}")
     missing = [field.name for field in msgspec.structs.fields(kind) if field.required and field.name not in values]
     problems += [f"{where}: {section}.{name}: expected a value, got nothing" for name in missing if name not in said]
     if missing:

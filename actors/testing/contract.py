@@ -63,7 +63,7 @@ class OptionsContract(Generic[Options]):
         options = self.options(tmp_path)
         secrets = [str(value) for name, value in msgspec.structs.asdict(options).items()
                    if name.endswith("_secret") and value]
-        for text in (options.describe(), type(options).guarantee):
+        for text in (options.describe(), type(options).guarantee, options.promises()):
             assert text.strip() and len(text.splitlines()) == 1, f"expected one line, got {text!r}"
             assert without_password(text) == text, f"a password is shown: {text!r}"
             assert not [secret for secret in secrets if secret in text], f"a secret is shown: {text!r}"

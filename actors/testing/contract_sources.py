@@ -153,7 +153,8 @@ class SourceContract(OptionsContract[SourceOptions]):
         if not self.rereads:
             return
         with self._again(first, self.batch_bytes) as second:
-            second.read_until(lambda reading: reading.source.exhausted or reading.has_nothing_now)
+            second.read_until(lambda reading: reading.source.exhausted or (
+                reading.source.endless and reading.has_nothing_now))
             found = [*first.chunks, *second.chunks]
             self._expect(found, self.records()[:len(_records(found)) if first.source.endless else None])
 

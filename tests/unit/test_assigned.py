@@ -175,6 +175,19 @@ def test_the_source_is_told_of_each_commit_what_is_committed(stage: Shifted) -> 
     assert stage.row().low == 2
 
 
+def test_while_the_outside_system_does_not_answer_the_reader_waits_between_its_ticks(stage: Shifted) -> None:
+    def fails() -> None:
+        raise Retryable("broker 127.0.0.1:1: no answer")
+
+    stage.source.tick_at = stage.now + 0.01
+    stage.work(1)
+    stage.source.on_tick = fails
+    stage.now += 1.0
+    for _ in range(3):
+        wait = stage.reader.work(stage.now)
+        assert wait is not None and wait > 0, "when it wanted its next tick is long over, and it has had it"
+
+
 def test_that_nobody_can_be_told_of_a_commit_holds_nothing_up(stage: Shifted) -> None:
     def fails(units: Sequence[Unit]) -> None:
         raise Retryable("broker 127.0.0.1:1: no answer")

@@ -1,0 +1,191 @@
+"""A producer: how it is configured, waited for and let go, and what is said when it cannot go on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from actors.kafka.addresses import Address
+from actors.kafka.clients import Heard, Properties, configured, is_hopeless, sentence, took_too_long
+from actors.kafka.topics import Cluster
+from actors.runtime.errors import ConfigError, Retryable
+from actors.runtime.progress import extend
+
+#: Beyond what is waited for, before the process may be taken for hung.
+_MARGIN_S = 5.0
+#: A look at the queue, so often.
+_LOOK_S = 0.1
+#: A message with its framing is at least so small in a batch that the broker takes.
+_LEAST_BATCH_BYTES = 1000
+_BATCH_BYTES = 1_000_000
+_DEFAULTS: Properties = {"linger.ms": 5, "queue.buffering.max.messages": 100_000, "queue.buffering.max.kbytes": 32_768,
+                         "partitioner": "murmur2_random"}
+
+
+class ProducerOptions(Protocol):
+    """What is asked of the options of the sink, which say what each means."""
+
+    @property
+    def address(self) -> Address: ...
+    @property
+    def compression(self) -> str: ...
+    @property
+    def create(self) -> bool: ...
+    @property
+    def partitions(self) -> int: ...
+    @property
+    def replication(self) -> int: ...
+    @property
+    def applied_topic(self) -> str: ...
+    @property
+    def timeout_s(self) -> float: ...
+    @property
+    def client(self) -> Properties: ...
+
+
+class Broker:
+    """The brokers that a sink writes to, as it knows them.
+
+    Args:
+        options: of the sink.
+        name: of the sink.
+    """
+
+    def __init__(self, options: ProducerOptions, name: str) -> None:
+        self.options = options
+        self.address = options.address
+        self.heard = Heard(options.client)
+        self._name = name
+        self._largest: int | None = None
+        self._has_worked = False
+
+    def producer(self, alone: bool = False, **more: Any) -> Producer:
+        """Return a new producer, when the topic is there, or was made.
+
+        Args:
+            alone: each message goes in a batch of its own, so what is refused is refused for its own sake.
+            more: properties, with ``_`` for the dots.
+
+        Raises:
+            ConfigError: the client does not take its properties, or there is no topic and none is to be made.
+            KafkaException: the broker cannot be asked now, or refuses.
+        """
+        self._prepare()
+        options = self.options
+        ours: dict[str, Any] = {
+            "enable.idempotence": True, "acks": "all", "compression.type": options.compression,
+            "delivery.report.only.error": True, "error_cb": self.heard.error_cb,
+            **{name.replace("_", "."): value for name, value in more.items()}}
+        defaults = dict(_DEFAULTS)
+        if self._largest is not None:
+            defaults["batch.size"] = max(_LEAST_BATCH_BYTES, min(_BATCH_BYTES, self._largest))
+        if alone:
+            ours |= {"batch.num.messages": 1, "max.in.flight.requests.per.connection": 1}
+        return Producer(configured(self.address.servers, defaults, options.client, ours))
+
+    def cluster(self) -> Cluster:
+        """Return what is asked about topics."""
+        return Cluster(self.address.servers, self.options.client, self.options.timeout_s, self.heard)
+
+    def works(self) -> None:
+        """Something was written: what goes wrong from here on may pass."""
+        self._has_worked = True
+        self.heard.forget()
+
+    def wait(self, producer: Producer, turn: Callable[[], int]) -> None:
+        """Wait until ``turn`` says that nothing is left.
+
+        Raises:
+            Retryable: there was no less for ``timeout_s``.
+        """
+        patience = Patience(self, producer)
+        while left := turn():
+            patience.look(left)
+
+    @contextlib.contextmanager
+    def says(self) -> Iterator[None]:
+        """Turn what the library raises into what the writer understands."""
+        try:
+            yield
+        except KafkaException as error:
+            raise self.trouble(error.args[0]) from error
+
+    def trouble(self, error: KafkaError) -> Retryable | ConfigError:
+        """What an error means for the writer: the text names the broker and the topic."""
+        text = f"{self.address}: {sentence(error, self.options.client, self.heard.last())}"
+        if self._has_worked:
+            return Retryable(text)
+        if is_hopeless(error):
+            return ConfigError(f"sinks.{self._name}: {text}")
+        if self.heard.hopeless:
+            return ConfigError(f"sinks.{self._name}: {self.address}: {self.heard.hopeless}")
+        return Retryable(text)
+
+    def silent(self) -> Retryable | ConfigError:
+        """Nothing has come for ``timeout_s``."""
+        return self.trouble(took_too_long(f"no answer for {self.options.timeout_s:g} s").args[0])
+
+    def _prepare(self) -> None:
+        """See to it that the topic is there, and learn what it takes."""
+        options, topic = self.options, self.address.topic
+        try:
+            cluster = self.cluster()
+        except KafkaException as error:  # of its properties: nobody was asked yet
+            raise ConfigError(f"sinks.{self._name}.client: {sentence(error.args[0], options.client)}") from error
+        if cluster.found(topic) is None:
+            if not options.create:
+                raise ConfigError(f"sinks.{self._name}: {self.address}: there is no such topic: make it, or set "
+                                  f"sinks.{self._name}.create = true")
+            cluster.make(topic, options.partitions, options.replication, {})
+        largest = cluster.setting(topic, "max.message.bytes")
+        self._largest = None if largest is None else int(largest)
+
+
+class Patience:
+    """Waits for a producer, as long as it gets further.
+
+    Args:
+        broker: of the sink.
+        producer: of which something is waited for.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, broker: Broker, producer: Producer, clock: Callable[[], float] = time.monotonic) -> None:
+        self._broker = broker
+        self._producer = producer
+        self._clock = clock
+        self._left = -1
+        self._since = clock()
+
+    def queue_is_full(self) -> None:
+        """Wait a while for room.
+
+        Raises:
+            Retryable: nothing went out for ``timeout_s``.
+        """
+        self._producer.poll(_LOOK_S)
+        self.look(len(self._producer))
+
+    def look(self, left: int) -> None:
+        """So much is left to do.
+
+        Raises:
+            Retryable: it is no less than ``timeout_s`` ago.
+        """
+        now = self._clock()
+        if left != self._left:
+            self._left, self._since = left, now
+            extend(self._broker.options.timeout_s + _MARGIN_S)
+        elif now - self._since > self._broker.options.timeout_s:
+            raise self._broker.silent()
+
+
+def let_go(producer: Producer) -> None:
+    """Have it send nothing more; it ends when nobody has it any more."""
+    with contextlib.suppress(KafkaException):
+        producer.purge()
+        producer.flush(_MARGIN_S)  # the reports of what was purged

@@ -1,0 +1,111 @@
+"""``check`` of the source `kafka`: is the broker there, and are the topics? May this user read them? Is what is next
+there?"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from actors.kafka.clients import Heard, Said, is_hopeless, sentence
+from actors.runtime.errors import ConfigError
+from actors.runtime.units import ANY_RUN, LEDGER, read_units
+from actors.runtime.values import Unit
+from actors.sources.kafka_lookups import EARLIEST, LATEST, Lookups, TopicFound
+from actors.sources.kafka_partitions import KIND, Key, partition_of
+from actors.sources.kafka_topics import Wanted
+
+#: Seconds that an answer may take.
+_PATIENCE_S = 10.0
+_MISSING = "UNKNOWN_TOPIC_OR_PART"
+
+
+def problems_of(wanted: Wanted, configuration: Mapping[str, Any], group: str, state: Path,
+                refused: Callable[[Exception], ConfigError]) -> list[str]:
+    """Say what keeps these topics from being read now. Nothing is changed, and no group is joined.
+
+    Args:
+        wanted: what is to be read.
+        configuration: of a client that asks.
+        group: that is told of positions; empty: one that has the name of a state directory.
+        state: what was read before.
+        refused: makes an error of what the library says of a property.
+
+    Raises:
+        ConfigError: only another configuration can help.
+    """
+    heard = Heard(wanted.client)
+    try:
+        lookups = Lookups(configuration, heard, _PATIENCE_S)
+    except ImportError:
+        raise
+    except Exception as error:
+        raise refused(error) from error
+    found, failed = lookups.wait(lookups.topics(wanted.topics, operations=True))
+    for said in failed.values():
+        hopeless = heard.hopeless or (sentence(said, wanted.client) if is_hopeless(said) else "")
+        if hopeless:
+            raise ConfigError(hopeless)
+    if failed and all(said.name() != _MISSING for said in failed.values()):
+        return [sentence(next(iter(failed.values())), wanted.client, heard.last())]
+    return [*_of_topics(wanted, found, failed), *_of_group(group, wanted, lookups),
+            *_of_starts(wanted, lookups, found, state)]
+
+
+def _of_topics(wanted: Wanted, found: Mapping[str, TopicFound], failed: Mapping[str, Said]) -> Iterator[str]:
+    for name, error in failed.items():
+        yield (f"there is no topic {name}: make it, or set source.topics" if error.name() == _MISSING else
+               f"topic {name}: {sentence(error, wanted.client)}")
+    for name, topic in found.items():
+        if topic.operations and not topic.operations & {"READ", "ALL"}:
+            yield f"topic {name}: this user may not read it: let it (an ACL of the topic), or set sasl.* in client"
+        absent = [number for number in wanted.partitions if number >= topic.partitions]
+        if absent:
+            raise ConfigError(f"source.partitions: expected 0 to {topic.partitions - 1}, as topic {name} has them, got "
+                              f"{absent[0]}")
+
+
+def _of_group(group: str, wanted: Wanted, lookups: Lookups) -> Iterator[str]:
+    """Whether the broker may be told of positions."""
+    if not group:
+        return
+    found, failed = lookups.wait(lookups.groups([group]))
+    for error in failed.values():
+        yield f"group {group}: {sentence(error, wanted.client)}"
+    for operations in found.values():
+        if operations and not operations & {"READ", "ALL"}:
+            yield (f"group {group}: this user may not commit to it: let it (an ACL of the group), or set sasl.* in "
+                   "client")
+
+
+def _of_starts(wanted: Wanted, lookups: Lookups, found: Mapping[str, TopicFound], state: Path) -> Iterator[str]:
+    """Whether what this state reads next is there."""
+    keys = [(name, number) for name, topic in found.items() for number in range(topic.partitions)
+            if not wanted.partitions or number in wanted.partitions]
+    firsts, no_first = lookups.wait(lookups.offsets(dict.fromkeys(keys, EARLIEST)))
+    ends, no_end = lookups.wait(lookups.offsets(dict.fromkeys(keys, LATEST)))
+    for key, error in (no_first | no_end).items():
+        yield f"{key[0]}/{key[1]}: {sentence(error, wanted.client)}"
+    for key, unit in _known(state, found).items():
+        first, end = firsts.get(key) or 0, ends.get(key)
+        if key in firsts and unit.low < first:
+            yield (f"{unit.name}: offsets {unit.low} to {first - 1} are not there any more, and were not read: "
+                   "retention took them; a run tells them as source_lost, and goes on behind them")
+        if end is not None and unit.low > end:
+            yield f"{unit.name}: it ends at offset {end}, and was read up to {unit.low}: its log was cut back"
+    if wanted.start >= 0:
+        moments, _ = lookups.wait(lookups.offsets(dict.fromkeys(keys, wanted.start)))
+        if moments and all(moment is None for moment in moments.values()):
+            yield "source.start: nothing is as new as that: reading begins with what comes next"
+
+
+def _known(state: Path, found: Mapping[str, TopicFound]) -> dict[Key, Unit]:
+    """The units that this state goes on with."""
+    try:
+        units = read_units(state / LEDGER, ANY_RUN)
+    except sqlite3.Error:
+        return {}
+    names = {topic.id: name for name, topic in found.items()}
+    known = {partition_of(unit.fingerprint): unit for unit in units if unit.fingerprint.startswith(KIND)}
+    return {(names[topic], number): unit for (topic, number), unit in known.items() if topic in names}

@@ -1,0 +1,78 @@
+"""The partitions that are read, and whose turn it is."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from actors.runtime.values import Chunk
+from actors.sources.kafka_partitions import Key, Partition
+
+
+class Roster:
+    """Partitions by topic and number; those that have something to hand out wait for their turn.
+
+    Attributes:
+        by_key: the partitions.
+    """
+
+    def __init__(self) -> None:
+        self.by_key: dict[Key, Partition] = {}
+        self._turns: deque[Partition] = deque()
+
+    def add(self, partition: Partition) -> None:
+        """Read this one, too."""
+        self.by_key[partition.key] = partition
+        self.queue((partition,))
+
+    def drop(self, key: Key) -> Partition | None:
+        """Read this one no more; what is held of it is unread."""
+        partition = self.by_key.pop(key, None)
+        if partition is not None:
+            partition.is_leaving = True
+        return partition
+
+    def take_leave(self, partition: Partition) -> None:
+        """Nothing more comes of this one: what is held of it is handed out, and another may have its place."""
+        partition.is_gone = True
+        if self.by_key.get(partition.key) is partition:
+            del self.by_key[partition.key]
+        self.queue((partition,))
+
+    def queue(self, partitions: Iterable[Partition]) -> None:
+        """These may have something to hand out."""
+        for partition in partitions:
+            if not partition.queued and not partition.is_leaving:
+                partition.queued = True
+                self._turns.append(partition)
+
+    def held_bytes(self) -> int:
+        """What is held and not handed out, about."""
+        return sum(partition.size for partition in self._turns)
+
+    def next(self, batch_bytes: int, is_all: bool, now: float, drained: Callable[[Partition], None]) -> Chunk | None:
+        """Return the next chunk, of the partition whose turn it is; None: none has one now.
+
+        Args:
+            batch_bytes: size of a chunk, about.
+            is_all: nothing more is at hand.
+            now: monotonic seconds.
+            drained: told of each that has nothing left for now.
+        """
+        for _ in range(len(self._turns)):
+            partition = self._turns.popleft()
+            partition.queued = False
+            if partition.is_leaving:
+                continue
+            chunk = partition.next(batch_bytes, is_all, now)
+            if chunk is not None or partition.has_more():
+                self.queue((partition,))
+            else:
+                drained(partition)
+            if chunk is not None:
+                return chunk
+        return None
+
+    def is_waiting(self) -> bool:
+        """Whether any has something to hand out."""
+        return bool(self._turns)

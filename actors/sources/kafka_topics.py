@@ -1,0 +1,371 @@
+"""Which partitions of which topics are read, and from where on.
+
+    look ──▶ a topic, its id ──▶ partitions that are not read yet ──▶ starts, ends, commits ──▶ units ──▶ fetched
+         ├─▶ another id, or none ──▶ what was read of the old one is all that there is: told
+         └─▶ out of range ──▶ retention took it: told, read on behind it │ the log was cut back: told, a new unit
+
+Nothing here waits: a question is asked in one turn, and its answer found in a later one. One that fails is asked anew,
+and what the cluster says meanwhile is ``problem``.
+
+Whose position counts: with fixed assignment the ledger's. In a group the broker's commit, unless this state directory
+has made it: then the ledger knows better. A partition that moved A → B → A on the ledger's word alone would be read
+twice.
+
+Where a topic begins that was not read before is ``start``; partitions that were added since, and a topic that was made
+anew, begin at their beginning, or what was published before somebody looked would be skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from actors.kafka.clients import Heard, Properties, Said, is_hopeless, sentence
+from actors.runtime.errors import ConfigError
+from actors.runtime.ports import UnitLedger
+from actors.runtime.values import HANDED_OVER, Unit
+from actors.sources.kafka_group import Membership
+from actors.sources.kafka_inflow import Inflow
+from actors.sources.kafka_lookups import EARLIEST, LATEST, Committed, Lookups, Question, TopicFound
+from actors.sources.kafka_partitions import KIND, Key, Partition, fingerprint, generation_of, partition_of
+from actors.sources.kafka_roster import Roster
+
+#: Seconds between two questions while there is no answer.
+_RETRY_S = 0.5
+_MISSING = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_ID", "_UNKNOWN_TOPIC")
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What is to be read.
+
+    Attributes:
+        topics: names.
+        partitions: numbers; empty: all.
+        start: ``EARLIEST``, ``LATEST`` or ms since 1970.
+        follow: False: up to where the partitions end when they are taken up.
+        group: of consumers; empty: none, assignment is fixed.
+        look_s: seconds between two looks.
+        where: the cluster, for people.
+        client: the table, for its secrets.
+    """
+
+    topics: Sequence[str]
+    partitions: Collection[int]
+    start: int
+    follow: bool
+    group: str
+    look_s: float
+    where: str
+    client: Properties
+
+
+class _Starting(NamedTuple):
+    """Partitions that are being taken up."""
+
+    keys: list[Key]
+    firsts: Question[Key, int | None]
+    ends: Question[Key, int | None]
+    moments: Question[Key, int | None]
+    commits: Question[str, dict[Key, Committed]] | None
+
+    def is_answered(self) -> bool:
+        asked = (self.firsts, self.ends, self.moments, self.commits)
+        return all(question is None or question.is_answered() for question in asked)
+
+
+class _Resetting(NamedTuple):
+    """Partitions whose next offset is not there."""
+
+    firsts: Question[Key, int | None]
+    ends: Question[Key, int | None]
+
+
+class _Opening:
+    """What is known of partitions before they are taken up.
+
+    Args:
+        known: the units of the ledger.
+        committed: what the group has committed, by partition.
+        read: topics that are being read.
+
+    Attributes:
+        newest: the newest unit of each partition, by the id of its topic and its number.
+    """
+
+    def __init__(self, known: Sequence[Unit], committed: Mapping[Key, Committed], read: set[str]) -> None:
+        self.newest = {partition_of(unit.fingerprint): unit for unit in known}
+        self.committed = committed
+        self._reading: dict[str, list[Unit]] = {}
+        for unit in known:
+            if unit.status == "reading" and unit.end is None:
+                self._reading.setdefault(unit.name, []).append(unit)
+        self._topics = read | {unit.name.rpartition("/")[0] for unit in known} | {topic for topic, _ in committed}
+
+    def is_added(self, key: Key) -> bool:
+        """Whether partitions of this topic were read before: then one that is new was added since."""
+        return key[0] in self._topics
+
+    def others(self, key: Key, topic: str) -> list[Unit]:
+        """The units of another topic of this name that were being read."""
+        return [unit for unit in self._reading.get(f"{key[0]}/{key[1]}", ())
+                if partition_of(unit.fingerprint)[0] != topic]
+
+
+class Topics:
+    """See above.
+
+    Args:
+        wanted: what is to be read.
+        ledger: what is known about it.
+        lookups: to ask the cluster.
+        inflow: to fetch partitions.
+        roster: of the partitions that are read.
+        heard: what was heard of the connections.
+        membership: in the group, or None.
+
+    Attributes:
+        problem: why nothing can be read now; empty: it can, as far as is known.
+        missing: which topic there is not, when there is none of them.
+        lost: units that another run has gone on with.
+    """
+
+    def __init__(self, wanted: Wanted, ledger: UnitLedger, lookups: Lookups, inflow: Inflow, roster: Roster,
+                 heard: Heard, membership: Membership | None) -> None:
+        self.problem = self.missing = ""
+        self.lost: list[Unit] = []
+        self._wanted = wanted
+        self._ledger = ledger
+        self._lookups = lookups
+        self._inflow = inflow
+        self._roster = roster
+        self._heard = heard
+        self._membership = membership
+        self._found: dict[str, TopicFound] = {}
+        self._look: Question[str, TopicFound] | None = None
+        self._look_at = 0.0
+        self._starting: _Starting | None = None
+        self._resetting: _Resetting | None = None
+        self._was_reached = self._is_settled = False
+
+    def is_all_taken_up(self) -> bool:
+        """Whether all topics were found, and all their partitions that are wanted are being read, or are over."""
+        return self._starting is None and len(self._found) == len(self._wanted.topics) and not self._left()
+
+    def is_asking(self) -> bool:
+        """Whether an answer is waited for."""
+        return self._look is not None or self._starting is not None or self._resetting is not None
+
+    def tick(self, now: float) -> None:
+        """Look, ask, take up.
+
+        Raises:
+            ConfigError: no retry mends it.
+        """
+        self._lookups.poll()
+        if self._look is not None and self._look.is_answered():
+            self._hear(now, *self._look.answers())
+            self._look = None
+        elif self._look is None and (now >= self._look_at or (self._inflow.has_doubts and not self.problem)):
+            self._inflow.has_doubts = False
+            self._look = self._lookups.topics(self._wanted.topics)
+        if self._membership is None or not self._membership.asked_back:  # a rebalance is answered first
+            self._take_up(now)
+            self._reset(now)
+
+    # Topics ----------------------------------------------------------------------------------------------------------
+
+    def _hear(self, now: float, found: Mapping[str, TopicFound], failed: Mapping[str, Said]) -> None:
+        self._look_at = now + self._wanted.look_s
+        self.problem = self.missing = ""
+        for name, error in failed.items():
+            if error.name() not in _MISSING:
+                self._cannot(now, error)
+                continue
+            self._was_reached = True
+            if not self._wanted.follow:
+                raise ConfigError(f"source.topics: {self._wanted.where}: there is no topic {name}: expected one that "
+                                  "is there; one that is followed may come later")
+            if self._found.pop(name, None) is not None:
+                self._bury(name, "the topic was removed")
+            if not self._found:
+                self.missing = f"{self._wanted.where}: there is no topic {name} (it may come)"
+        for name, topic in found.items():
+            self._was_reached = True
+            before = self._found.get(name)
+            if before is not None and before.id != topic.id:
+                self._bury(name, "another topic was made in its place")
+            absent = [number for number in self._wanted.partitions if number >= topic.partitions]
+            if absent:
+                raise ConfigError(f"source.partitions: expected 0 to {topic.partitions - 1}, as topic {name} has them, "
+                                  f"got {absent[0]}")
+            self._found[name] = topic
+        if not failed:
+            self._heard.forget()
+
+    def _cannot(self, now: float, error: Said) -> None:
+        """The cluster did not answer, or not as it has to."""
+        text = f"{self._wanted.where}: {sentence(error, self._wanted.client, self._heard.last())}"
+        hopeless = self._heard.hopeless or (text if is_hopeless(error) else "")
+        if hopeless and not self._was_reached:
+            raise ConfigError(f"source: {hopeless}")
+        self.problem = text
+        self._look_at = min(self._look_at, now + _RETRY_S)
+
+    def _bury(self, name: str, why: str) -> None:
+        """A topic has gone: what was fetched of it is handed out, and nothing more comes."""
+        for key, partition in list(self._roster.by_key.items()):
+            if key[0] != name:
+                continue
+            high = self._inflow.high(key) or partition.high
+            if high > partition.seen:
+                self._ledger.damaged(partition.unit, f"{why} before all of it was read: offsets {partition.seen} to "
+                                     f"{high - 1} of {partition.unit.name} are lost", "")
+            self._inflow.unassign((key,))
+            self._end(partition, why)
+
+    def _end(self, partition: Partition, why: str) -> None:
+        self._ledger.noted(partition.unit, why)
+        partition.give_up(why)
+        self._roster.take_leave(partition)
+
+    # Partitions ------------------------------------------------------------------------------------------------------
+
+    def _left(self) -> list[Key]:
+        """The partitions that are to be read, and are not yet."""
+        keys: Collection[Key] = self._membership.given if self._membership is not None else [
+            (name, number) for name, topic in self._found.items() for number in range(topic.partitions)
+            if not self._wanted.partitions or number in self._wanted.partitions]
+        return sorted(key for key in keys if key not in self._roster.by_key and key[0] in self._found)
+
+    def _take_up(self, now: float) -> None:
+        if self._starting is not None:
+            if self._starting.is_answered():
+                starting, self._starting = self._starting, None
+                self._begin(starting, now)
+            return
+        keys = [] if self.problem or self.lost else self._left()
+        if keys:
+            ask, start = self._lookups.offsets, self._wanted.start
+            self._starting = _Starting(
+                keys, ask(dict.fromkeys(keys, EARLIEST)), ask(dict.fromkeys(keys, LATEST)),
+                ask(dict.fromkeys(keys, start) if start >= 0 else {}),
+                self._lookups.commits(self._wanted.group) if self._wanted.group else None)
+        elif self._membership is not None and self._membership.is_told:
+            self._lose_what_others_have()
+
+    def _begin(self, starting: _Starting, now: float) -> None:
+        firsts, no_first = starting.firsts.answers()
+        ends, no_end = starting.ends.answers()
+        moments, no_moment = starting.moments.answers()
+        commits, no_commits = ({}, {}) if starting.commits is None else starting.commits.answers()
+        for error in (*no_first.values(), *no_end.values(), *no_moment.values(), *no_commits.values()):
+            self._cannot(now, error)
+            return
+        opening = _Opening(self._ledger.known(KIND), commits.get(self._wanted.group, {}),
+                           {topic for topic, _ in self._roster.by_key})
+        wanted = set(self._left())
+        read: dict[Key, int] = {}
+        for key in starting.keys:
+            end = ends[key] or 0
+            start = firsts[key] if self._wanted.start == EARLIEST or opening.is_added(key) else moments.get(key)
+            partition = self._open(key, opening, end if start is None else start, end, now) if key in wanted else None
+            if partition is None:
+                continue
+            self._roster.add(partition)
+            if not partition.is_read():
+                read[key] = partition.seen
+        if read:
+            self._inflow.assign(read)
+        if self._membership is not None and not self.lost:
+            self._lose_what_others_have()
+
+    def _open(self, key: Key, opening: _Opening, start: int, end: int, now: float) -> Partition | None:
+        """Begin the unit of a partition, or go on with it; None: another run has gone on with it, which is said
+        first."""
+        name, number = key
+        topic = self._found[name].id
+        for other in opening.others(key, topic):
+            self._bury_older(key, other, now)
+        unit, commit = opening.newest.get((topic, number)), opening.committed.get(key)
+        mark = fingerprint(topic, number) if unit is None else unit.fingerprint
+        is_ours = commit is None or commit.state_id == self._ledger.state_id
+        recorded: list[tuple[int, int]] = []
+        if unit is not None and unit.status == "reading" and not is_ours:
+            self.lost.append(unit)
+            return None
+        if unit is None or unit.status == HANDED_OVER:
+            own = unit.low if unit is not None and is_ours else -1
+            first = max(own, commit.offset if commit is not None else -1)
+            unit = self._ledger.begin(f"{name}/{number}", mark, alone=True, after=(start if first < 0 else first, 0))
+        else:
+            recorded = self._ledger.boundaries(unit)
+            self._ledger.resume(unit, f"{name}/{number}", mark)
+        return Partition(key, unit, recorded, now, None if self._wanted.follow else end)
+
+    def _bury_older(self, key: Key, unit: Unit, now: float) -> None:
+        """A topic of this name was read by an earlier reader, and this is another one."""
+        recorded = self._ledger.boundaries(unit)
+        self._ledger.resume(unit, unit.name, unit.fingerprint)
+        why = (f"another topic was made in the place of {key[0]}; whether all of the old one was read is not known: it "
+               f"was read up to offset {unit.low}")
+        self._ledger.damaged(unit, why, "")
+        self._end(Partition(key, unit, recorded, now), why)
+
+    def _lose_what_others_have(self) -> None:
+        """What an earlier reader was reading, and this member was not given, is somebody else's."""
+        if self._is_settled or self._membership is None:
+            return
+        self._is_settled = True
+        for unit in self._ledger.known(KIND):
+            name, _, number = unit.name.rpartition("/")
+            if unit.status == "reading" and (name, int(number)) not in self._membership.given \
+                    and name in self._wanted.topics:
+                self.lost.append(unit)
+
+    # What is not there -----------------------------------------------------------------------------------------------
+
+    def _reset(self, now: float) -> None:
+        if self._resetting is None:
+            keys = [key for key in self._inflow.resets if key in self._roster.by_key]
+            if keys and not self.problem:
+                self._resetting = _Resetting(
+                    self._lookups.offsets(dict.fromkeys(keys, EARLIEST)),
+                    self._lookups.offsets(dict.fromkeys(keys, LATEST), is_committed=False))
+            return
+        if not (self._resetting.firsts.is_answered() and self._resetting.ends.is_answered()):
+            return
+        resetting, self._resetting = self._resetting, None
+        firsts, no_first = resetting.firsts.answers()
+        ends, no_end = resetting.ends.answers()
+        for error in (*no_first.values(), *no_end.values()):
+            self._cannot(now, error)
+            return
+        for key in firsts:
+            if key in self._inflow.resets and key in self._roster.by_key:
+                self._read_on(self._roster.by_key[key], firsts[key] or 0, ends[key] or 0, now)
+
+    def _read_on(self, partition: Partition, first: int, end: int, now: float) -> None:
+        """The next offset of this partition was not there: it begins and ends at these."""
+        seen, name = partition.seen, partition.unit.name
+        if seen < first:
+            why = (f"offsets {seen} to {first - 1} of {name} were not there any more when their turn came: retention "
+                   "took them, or somebody deleted them")
+            partition.lost(first, why)
+            self._roster.queue((partition,))
+        elif seen > end:
+            why = (f"{name} ends at offset {end}, and was read up to {seen}: its log was cut back (an unclean "
+                   f"election), and offsets from {end} on are given anew")
+            self._ledger.damaged(partition.unit, why, "")
+            mark = partition.unit.fingerprint
+            topic, number = partition_of(mark)
+            self._end(partition, why)
+            unit = self._ledger.begin(name, fingerprint(topic, number, generation_of(mark) + 1), alone=True,
+                                      after=(end, 0))
+            partition = Partition(partition.key, unit, [], now)
+            self._roster.add(partition)
+        if partition.is_read():
+            self._inflow.unassign((partition.key,))
+        else:
+            self._inflow.assign({partition.key: partition.seen})

@@ -1,0 +1,417 @@
+"""The source `kafka` on a real broker: what it reads, from where on, up to where, and what it says of what is gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from actors.runtime.framing import Record, records_in
+from actors.runtime.ports import SourceOptions
+from actors.runtime.values import SOURCE_LOST, Chunk
+from actors.sources.kafka import Kafka
+from actors.testing import SourceContract
+from actors.testing.reading import Reading
+from tests.kafka import WATCHDOG_S, Topics
+from tests.kafka import Kafka as Broker
+
+
+@pytest.fixture(scope="session")
+def topics(kafka: Broker) -> Topics:
+    return Topics(kafka.address)
+
+
+def options(kafka: Broker, *names: str, **more: Any) -> Kafka:
+    return Kafka(topics=[f"kafka://{kafka.address}/{name}" for name in names], look_s=0.1, **more)
+
+
+def reading(kafka: Broker, state: Path, *names: str, batch_bytes: int = 1000, **more: Any) -> Reading:
+    return Reading(options(kafka, *names, **more), state, batch_bytes)
+
+
+def numbered(count: int, start: int = 0, partition: int = 0) -> list[dict[str, Any]]:
+    return [{"value": b"%d" % number, "partition": partition} for number in range(start, start + count)]
+
+
+def records(chunks: Sequence[Chunk]) -> list[Record]:
+    return [record for chunk in chunks if not chunk.fault for record in records_in(chunk.data)]
+
+
+def values(chunks: Sequence[Chunk]) -> list[bytes | None]:
+    return [record.value for record in records(chunks)]
+
+
+def has(count: int) -> Callable[[Reading], bool]:
+    return lambda source: len(records(source.chunks)) >= count
+
+
+def to_the_end(source: Reading) -> list[Chunk]:
+    source.read_until(lambda _: source.source.exhausted)
+    return source.chunks
+
+
+class Contract(SourceContract):
+    """A partition with everything that a record may have."""
+
+    __test__ = False
+    follow: ClassVar[bool]
+
+    @pytest.fixture(autouse=True)
+    def _broker(self, kafka: Broker, topics: Topics) -> None:
+        self.kafka, self.topics = kafka, topics
+
+    def records(self) -> list[Record]:
+        return [Record(number, None if number % 9 == 4 else b"" if number % 9 == 5 else b"some\nrecord %d" % number,
+                       time=1_700_000_000_000 + number, key=b"key %d" % (number % 5) if number % 7 else None,
+                       headers=(("n", b"%d" % number), ("n", None)) if number % 2 else ()) for number in range(60)]
+
+    def options(self, folder: Path) -> SourceOptions:
+        name = self.topics.make(retention_ms=-1)  # they are old
+        self.topics.send(name, [
+            {"value": one.value, "key": one.key, "timestamp": one.time, "headers": list(one.headers), "partition": 0}
+            for one in self.records()])
+        return options(self.kafka, name, follow=self.follow)
+
+
+class TestKafka(Contract):
+    __test__ = True
+    follow = False
+
+
+class TestFollowedKafka(Contract):
+    __test__ = True
+    follow = True
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+def test_whatever_it_was_compressed_with_it_is_read(kafka: Broker, topics: Topics, tmp_path: Path, codec: str) -> None:
+    name = topics.make()
+    producer = topics.producer(**{"compression.type": codec, "linger.ms": 50})
+    for number in range(500):
+        producer.produce(name, b"value %d" % number * 10, key=b"k")
+    assert producer.flush(WATCHDOG_S) == 0
+    with reading(kafka, tmp_path / "state", name, follow=False) as source:
+        assert values(to_the_end(source)) == [b"value %d" % number * 10 for number in range(500)]
+
+
+@pytest.mark.parametrize(("start", "expected"), [
+    ("earliest", [b"0", b"1", b"2"]), ("latest", []), ("2000", [b"1", b"2"]), ("2001", [b"2"]), ("9999", []),
+    ("1970-01-01T00:00:02+00:00", [b"1", b"2"])])
+def test_a_topic_begins_where_start_says(
+    kafka: Broker, topics: Topics, tmp_path: Path, start: str, expected: list[bytes]
+) -> None:
+    name = topics.make(retention_ms=-1)
+    topics.send(name, [{"value": b"%d" % number, "timestamp": 1000 + 1000 * number} for number in range(3)])
+    with reading(kafka, tmp_path / "state", name, start=start) as source:
+        source.read_until(lambda _: bool(source.ledger.taken_up()))
+        topics.send(name, [{"value": b"new", "timestamp": 4000}])
+        source.read_until(has(len(expected) + 1))
+        assert values(source.chunks) == [*expected, b"new"]
+
+
+def test_where_a_topic_begins_is_decided_once(kafka: Broker, topics: Topics, tmp_path: Path) -> None:
+    name = topics.make()
+    topics.send(name, numbered(3))
+    with reading(kafka, tmp_path / "state", name, start="latest") as source:
+        source.read_until(lambda _: bool(source.ledger.taken_up()))
+        source.commit()
+    topics.send(name, numbered(2, 3))
+    with reading(kafka, tmp_path / "state", name, start="latest") as source:
+        source.read_until(has(2))
+        assert values(source.chunks) == [b"3", b"4"]
+
+
+def test_it_reads_to_where_the_partitions_ended_when_it_began_and_the_next_run_reads_on(
+    kafka: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    name = topics.make(partitions=3)
+    topics.send(name, [*numbered(5), *numbered(5, 100, 2)])  # one partition is empty
+    for expected in ([*range(5), *range(100, 105)], [*range(5, 7)], []):
+        with reading(kafka, tmp_path / "state", name, follow=False) as source:
+            source.read_until(lambda _: len(source.ledger.taken_up()) >= 3 or source.source.exhausted)
+            topics.send(name, numbered(2, 5) if len(expected) > 2 else [])
+            chunks = to_the_end(source)
+            assert sorted(int(value or b"") for value in values(chunks)) == expected
+            source.commit(*chunks)
+            source.finish()
+            source.ledger.commit()
+
+
+def transaction(topics: Topics, name: str, given: Sequence[bytes], end: str) -> None:
+    producer = topics.producer(**{"transactional.id": f"{name} {end}"})
+    producer.init_transactions(WATCHDOG_S)
+    producer.begin_transaction()
+    for value in given:
+        producer.produce(name, value)
+    assert producer.flush(WATCHDOG_S) == 0
+    getattr(producer, f"{end}_transaction")(WATCHDOG_S)
+
+
+def test_aborted_transactions_are_not_read_and_positions_pass_over_them_and_their_markers(
+    kafka: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    name = topics.make()
+    transaction(topics, name, [b"a", b"b"], "commit")  # 0, 1, and a marker
+    transaction(topics, name, [b"c", b"d", b"e"], "abort")
+    topics.send(name, [{"value": b"f"}])  # 7
+    transaction(topics, name, [b"g"], "abort")
+    with reading(kafka, tmp_path / "state", name) as source:
+        source.read_until(lambda _: bool(source.chunks) and source.chunks[-1].end == 10)
+        assert [(record.offset, record.value) for record in records(source.chunks)] == [(0, b"a"), (1, b"b"), (7, b"f")]
+        assert [chunk.start for chunk in source.chunks] == [0, *(chunk.end for chunk in source.chunks[:-1])]
+        source.commit(*source.chunks)
+        (unit,) = source.ledger.taken_up()
+        source.read_until(lambda _: source.source.lag() == {unit.id: 0})
+        assert unit.low == 10, "nothing is behind, though the last record is at 7"
+    topics.forget(name, 0, 10)
+    topics.send(name, [{"value": b"h"}])
+    with reading(kafka, tmp_path / "state", name) as source:
+        source.read_until(has(1))
+        assert [chunk.fault for chunk in source.chunks] == [""], "markers that retention took are nothing that is lost"
+
+
+def test_what_a_transaction_has_not_committed_is_waited_for_when_followed_and_not_read_to_the_end(
+    kafka: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    name = topics.make()
+    topics.send(name, numbered(2))
+    producer = topics.producer(**{"transactional.id": name})
+    producer.init_transactions(WATCHDOG_S)
+    producer.begin_transaction()
+    producer.produce(name, b"open")
+    assert producer.flush(WATCHDOG_S) == 0
+    topics.send(name, numbered(1, 2))
+    with reading(kafka, tmp_path / "once", name, follow=False) as source:
+        assert values(to_the_end(source)) == [b"0", b"1"]
+    with reading(kafka, tmp_path / "state", name) as source:
+        source.read_until(has(2))
+        assert values(source.chunks) == [b"0", b"1"]
+        producer.commit_transaction(WATCHDOG_S)
+        source.read_until(has(4))
+        assert values(source.chunks) == [b"0", b"1", b"open", b"2"]
+
+
+def test_a_partition_that_is_added_is_read_from_its_beginning_while_it_runs(
+    kafka: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    name = topics.make()
+    topics.send(name, numbered(3))
+    with reading(kafka, tmp_path / "state", name, start="latest") as source:
+        source.read_until(lambda _: bool(source.ledger.taken_up()))
+        topics.grow(name, 3)
+        topics.send(name, [*numbered(4, 10, 1), *numbered(4, 20, 2)])
+        source.read_until(has(8))
+        assert {*values(source.chunks)} == {b"%d" % number for number in [*range(10, 14), *range(20, 24)]}
+        assert {chunk.source for chunk in source.chunks} == {f"{name}/1", f"{name}/2"}
+        assert all(chunk.start == 0 or chunk.start < 4 for chunk in source.chunks)
+
+
+def test_what_retention_took_before_it_was_read_is_told_with_its_offsets(
+    kafka: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    name = topics.make()
+    topics.send(name, numbered(10))
+    with reading(kafka, tmp_path / "state", name, batch_bytes=20) as source:
+        source.read_until(has(3))
+        source.commit(*source.chunks[:1])
+        done, issued = source.chunks[0].end, source.chunks[-1].end
+    topics.forget(name, 0, 7)
+    with reading(kafka, tmp_path / "state", name) as source:
+        source.read_until(has(3))
+        lost = [chunk for chunk in source.chunks if chunk.fault]
+        assert [chunk.fault for chunk in lost] == [SOURCE_LOST] * len(lost)
+        assert (lost[0].start, lost[-1].end) == (done, 7)
+        assert issued in {chunk.end for chunk in lost}, "what was issued is told in the range that it was issued in"
+        assert f"offsets {done} to 6 of {name}/0 were not there any more" in lost[0].detail
+        assert values(source.chunks) == [b"7", b"8", b"9"]
+
+
+def test_a_topic_that_is_made_anew_while_it_runs_is_another_one_and_is_read_from_its_beginning(
+    kafka: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    name = topics.make()
+    topics.send(name, numbered(5))
+    with reading(kafka, tmp_path / "state", name, start="latest") as source:
+        source.read_until(lambda _: bool(source.ledger.taken_up()))
+        topics.send(name, numbered(2, 5))
+        source.read_until(has(2))
+        (old,) = source.ledger.taken_up()
+        topics.delete(name)
+        until_it_works(source, lambda: old.end is not None)
+        topics.make(name=name)
+        topics.send(name, numbered(3, 100))
+        until_it_works(source, lambda: len(records(source.chunks)) >= 5)
+        assert values(source.chunks) == [b"5", b"6", b"100", b"101", b"102"]
+        assert next(chunk.start for chunk in source.chunks if chunk.unit != old.id) == 0
+        assert (old.end, old.damage) == (7, "")
+        assert "removed" in old.note
+
+
+def test_a_topic_that_was_made_anew_between_two_runs_is_told(kafka: Broker, topics: Topics, tmp_path: Path) -> None:
+    name = topics.make()
+    topics.send(name, numbered(5))
+    with reading(kafka, tmp_path / "state", name, batch_bytes=20) as source:
+        source.read_until(has(5))
+        source.commit(*source.chunks[:1])
+        (old,) = source.ledger.taken_up()
+        issued = source.chunks[-1].end
+    topics.delete(name)
+    topics.make(name=name)
+    topics.send(name, numbered(20, 100))
+    with reading(kafka, tmp_path / "state", name, start="latest") as source:
+        source.read_until(has(20))
+        source.read_until(lambda _: any(chunk.fault and chunk.end == issued for chunk in source.chunks))
+        of_old = [chunk for chunk in source.chunks if chunk.unit == old.id]
+        assert {chunk.fault for chunk in of_old} == {SOURCE_LOST}
+        assert (of_old[0].start, of_old[-1].end) == (old.low, issued)
+        (buried,) = [unit for unit in source.ledger.known("kafka ") if unit.id == old.id]
+        assert f"it was read up to offset {old.low}" in buried.damage
+        assert values(source.chunks) == [b"%d" % number for number in range(100, 120)]
+
+
+def test_a_log_that_was_cut_back_is_told_and_read_on_as_another_unit(
+    kafka: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    name = topics.make()
+    topics.send(name, numbered(5))
+    with reading(kafka, tmp_path / "state", name) as source:
+        source.read_until(has(5))
+        (unit,) = source.ledger.taken_up()
+        source.commit(*source.chunks)
+        unit.low = 50  # as if there had been so many, and another broker that had fewer had become the leader
+        source.ledger._touch(unit)
+        source.ledger.commit()
+    with reading(kafka, tmp_path / "state", name) as source:
+        source.read_until(lambda _: len(source.ledger.taken_up()) == 2)
+        topics.send(name, numbered(3, 100))
+        source.read_until(has(3))
+        old, new = source.ledger.taken_up()
+        assert (old.end, new.low) == (50, 5)
+        assert "ends at offset 5, and was read up to 50" in old.damage
+        assert values(source.chunks) == [b"100", b"101", b"102"]
+        source.commit(*source.chunks)
+    with reading(kafka, tmp_path / "state", name) as source:
+        topics.send(name, numbered(1, 103))
+        source.read_until(has(1))
+        assert values(source.chunks) == [b"103"]
+
+
+def committed(topics: Topics, group: str, name: str, partition: int = 0) -> tuple[int, str]:
+    from confluent_kafka import TopicPartition
+
+    consumer = topics.consumer(**{"group.id": group})
+    try:
+        (found,) = consumer.committed([TopicPartition(name, partition)], timeout=WATCHDOG_S)
+        return found.offset, found.metadata or ""
+    finally:
+        consumer.close()
+
+
+def test_the_broker_is_told_what_the_ledger_has_committed_and_no_more_with_the_id_of_the_state(
+    kafka: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    name = topics.make()
+    topics.send(name, numbered(10))
+    with reading(kafka, tmp_path / "state", name, batch_bytes=20, commit_as=f"lag of {name}") as source:
+        source.read_until(has(10))
+        source.commit(*source.chunks[:2])
+        state_id, low = source.ledger.state_id, source.chunks[1].end
+        source.read_until(lambda _: committed(topics, f"lag of {name}", name)[0] >= 0)
+        assert committed(topics, f"lag of {name}", name) == (low, state_id)
+        (unit,) = source.ledger.taken_up()
+        source.read_until(lambda _: source.source.lag() == {unit.id: 10 - low})
+        source.commit(*source.chunks[2:])
+    assert committed(topics, f"lag of {name}", name) == (10, state_id), "the last word, when it ends"
+
+
+def test_only_the_partitions_that_are_named_are_read(kafka: Broker, topics: Topics, tmp_path: Path) -> None:
+    name = topics.make(partitions=3)
+    topics.send(name, [record for number in range(3) for record in numbered(2, 10 * number, number)])
+    with reading(kafka, tmp_path / "state", name, partitions=[0, 2], follow=False) as source:
+        assert {*values(to_the_end(source))} == {b"0", b"1", b"20", b"21"}
+
+
+def test_a_partition_that_is_not_there_is_refused(kafka: Broker, topics: Topics, tmp_path: Path) -> None:
+    from thresher import ConfigError
+
+    name = topics.make(partitions=2)
+    with reading(kafka, tmp_path / "state", name, partitions=[1, 2]) as source, pytest.raises(
+            ConfigError, match=r"source\.partitions: expected 0 to 1, .* got 2"):
+        source.read_until(has(1))
+
+
+def test_a_topic_that_is_not_there_is_waited_for_when_followed_and_refused_otherwise(
+    kafka: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    from thresher import ConfigError, Retryable
+
+    name = f"later-{tmp_path.name}"
+    with reading(kafka, tmp_path / "once", name, follow=False) as source, pytest.raises(
+            ConfigError, match=f"there is no topic {name}"):
+        source.read_until(has(1))
+    with reading(kafka, tmp_path / "state", name, start="latest") as source:
+        with pytest.raises(Retryable, match=rf"kafka {kafka.address}: there is no topic {name} \(it may come\)"):
+            source.read_until(has(1))
+        topics.make(name=name)
+        until_it_works(source, lambda: bool(source.ledger.taken_up()))
+        topics.send(name, numbered(2))
+        source.read_until(has(2))
+
+
+def until_it_works(source: Reading, is_so: Callable[[], bool]) -> None:
+    """Read though it says now and then that it cannot."""
+    from thresher import Retryable
+
+    while not is_so():
+        try:
+            source.read_until(lambda _: is_so())
+        except Retryable:
+            source._wait()
+
+
+def test_a_reader_that_takes_nothing_is_polled_paused_after_seconds_and_reads_on_where_it_was(
+    kafka: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    name = topics.make(partitions=2)
+    topics.send(name, [*numbered(500), *numbered(500, 500, 1)])
+    with reading(kafka, tmp_path / "state", name, batch_bytes=500) as source:
+        source.read_until(has(50))
+        inflow = source.source._inflow  # type: ignore[attr-defined]
+        while not inflow._is_paused:
+            source.tick()
+            source._wait()
+        for _ in range(50):
+            source.tick()
+            source._wait()
+        source.read_until(has(1000))
+        assert sorted(int(value or b"") for value in values(source.chunks)) == list(range(1000)), "each once"
+        for unit in source.ledger.taken_up():
+            mine = [chunk for chunk in source.chunks if chunk.unit == unit.id]
+            assert [chunk.start for chunk in mine] == [0, *(chunk.end for chunk in mine[:-1])]
+
+
+def test_the_table_client_cannot_undo_what_is_promised() -> None:
+    for name in ("enable.auto.commit", "auto.offset.reset", "isolation.level", "group.id", "bootstrap.servers"):
+        with pytest.raises(ValueError, match=rf"client: {name} is not set here"):
+            Kafka(topics=["kafka://h/t"], client={name: "latest"})
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ({"group": "g", "partitions": [1]}, "partitions: expected none in a group"),
+    ({"group": "g", "follow": False}, "follow: expected true in a group"),
+    ({"group": "g", "commit_as": "h"}, "commit_as: expected nothing in a group")])
+def test_options_that_do_not_go_together_are_refused(given: Mapping[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Kafka(topics=["kafka://h/t"], **given)
+
+
+def test_secrets_are_shown_nowhere() -> None:
+    secret = "correct-horse"
+    source = Kafka(topics=["kafka://h:1/t"], client={"sasl.password": secret, "sasl.username": "u"})
+    assert source.describe() == "kafka h:1 topics t, followed"
+    assert secret not in source.describe() + source.guarantee
+    assert Kafka(topics=[f"kafka://u:{secret}@h/t"]).describe() == "kafka topics kafka://u:***@h/t"
+    assert secret in json.dumps(source.client), "it is there"

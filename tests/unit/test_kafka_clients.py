@@ -1,0 +1,129 @@
+"""Addresses of topics in Kafka, the table ``client``, and that nothing secret of it is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actors.kafka.addresses import address_of, addresses_of
+from actors.kafka.clients import Heard, configured, is_hopeless, refuse, sentence
+from actors.runtime.errors import ConfigError
+from actors.runtime.options import masked
+from actors.settings import load
+from actors.sinks.kafka import Kafka
+from actors.testing.clock import FakeClock
+
+SECRETS = {"sasl.password": "pa55word", "ssl.key.password": "k3y", "ssl.key.pem": "-----BEGIN", "sasl.username": "me",
+           "ssl.ca.location": "/ca.pem", "sasl.oauthbearer.client.secret": "s3cret", "ssl.keystore.password": "st0re"}
+
+
+class Said:
+    """An error, as the library has it."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name, self._text = name, text
+
+    def name(self) -> str:
+        return self._name
+
+    def str(self) -> str:
+        return self._text
+
+
+def test_an_address_has_servers_and_a_topic_and_9092_is_the_port_that_nobody_says() -> None:
+    address = address_of("kafka://10.0.0.5,[::1]:9094,broker-2.example:1/live_ratings")
+    assert address.servers == "10.0.0.5:9092,[::1]:9094,broker-2.example:1"
+    assert address.topic == "live_ratings"
+    assert str(address) == "kafka://10.0.0.5:9092,[::1]:9094,broker-2.example:1/live_ratings"
+
+
+@pytest.mark.parametrize("text", [
+    "topic:///x", "kafka://", "kafka://host", "kafka://host/", "kafka:///name", "kafka://host:0/name",
+    "kafka://host:65536/name", "kafka://host:x/name", "kafka://host/a/b", "kafka://host/ü", "kafka://host/..",
+    "kafka://host/" + "x" * 250, "kafka://a,,b/name", "kafka://host/name?acks=1"])
+def test_what_is_no_address_is_refused_with_what_one_looks_like(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected kafka://host:port,host:port/name"):
+        address_of(text)
+
+
+def test_an_address_with_a_password_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigError, match=r"sasl\.password") as error:
+        address_of("kafka://me:pa55word@host/name")
+    assert "pa55word" not in str(error.value)
+    with pytest.raises(ValueError, match=r"^topic: ") as value_error:
+        Kafka(topic="kafka://me:pa55word@host/name")
+    assert "pa55word" not in str(value_error.value)
+
+
+def test_topics_that_are_read_together_are_of_one_cluster_and_each_is_named_once() -> None:
+    assert [one.topic for one in addresses_of(["kafka://b,a/x", "kafka://a,b/y"])] == ["x", "y"]
+    with pytest.raises(ConfigError, match="one cluster"):
+        addresses_of(["kafka://a/x", "kafka://b/y"])
+    with pytest.raises(ConfigError, match="each topic once"):
+        addresses_of(["kafka://a/x", "kafka://a:9092/x"])
+
+
+def test_secrets_of_a_table_are_masked_and_references_and_all_else_are_shown() -> None:
+    shown = masked({"client": {**SECRETS, "sasl.oauthbearer.config": "${env:TOKEN}"}})["client"]
+    assert shown == {"sasl.password": "***", "ssl.key.password": "***", "ssl.key.pem": "***", "sasl.username": "me",
+                     "ssl.ca.location": "/ca.pem", "sasl.oauthbearer.client.secret": "***",
+                     "ssl.keystore.password": "***", "sasl.oauthbearer.config": "${env:TOKEN}"}
+
+
+def test_what_is_shown_of_a_sink_has_no_secret_of_its_table_however_it_was_given(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("""app = "tests.pipelines.published"
+[sinks.words]
+type = "kafka"
+topic = "kafka://host/name"
+[sinks.words.client]
+"sasl.password" = "pa55word"
+"ssl.key.password" = "${env:KEY}"
+"sasl.username" = "me"
+""")
+    settings = load(str(path), environ={"KEY": "k3y"})
+    assert settings.manifest.sinks["words"].values["client"]["ssl.key.password"] == "k3y"
+    shown = settings.shown["sinks.words"]["client"]
+    assert shown == {"sasl.password": "***", "ssl.key.password": "${env:KEY}", "sasl.username": "me"}
+    with pytest.raises(ConfigError) as error:
+        load(str(path), environ={}, sets=['sinks.words.client={"sasl.password" = ["pa55word"]}'])
+    assert "pa55word" not in str(error.value)
+
+
+def test_the_words_of_the_library_are_shown_without_the_secrets_of_the_table() -> None:
+    said = sentence(Said("_FAIL", "cannot use pa55word\n  with k3y"), SECRETS)
+    assert said == "cannot use *** with ***"
+
+
+@pytest.mark.parametrize("name", ["enable.idempotence", "acks", "transactional.id", "bootstrap.servers", "error_cb",
+                                  "message.timeout.ms", "compression.type"])
+def test_a_property_that_a_promise_rests_on_is_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^client: {name} is not set here: \w+"):
+        Kafka(topic="kafka://host/name", client={name: "pa55word"})
+
+
+def test_properties_that_pass_through_come_before_the_defaults_and_behind_ours() -> None:
+    refuse({"linger.ms": 9}, {})
+    found = configured("a:1", {"linger.ms": 5, "x": 1}, {"linger.ms": 9, "acks": "0", "y": True, "z": 0.5},
+                       {"acks": "all"})
+    assert (found["linger.ms"], found["acks"], found["x"], found["y"], found["z"]) == (9, "all", 1, True, "0.5")
+    assert found["bootstrap.servers"] == "a:1"
+
+
+def test_a_call_that_took_too_long_is_told_as_what_was_heard_of_the_connection_as_long_as_that_is_fresh() -> None:
+    clock = FakeClock()
+    heard = Heard({}, clock.monotonic)
+    assert sentence(Said("_TIMED_OUT", "no answer"), {}, heard.last()) == "no answer"
+    heard.error_cb(Said("_TRANSPORT", "127.0.0.1:9092: Connection refused"))
+    heard.error_cb(Said("_ALL_BROKERS_DOWN", "1/1 brokers are down"))
+    assert sentence(Said("_TIMED_OUT", "no answer"), {}, heard.last()) == "127.0.0.1:9092: Connection refused"
+    clock.advance(61)
+    assert sentence(Said("_TIMED_OUT", "no answer"), {}, heard.last()) == "no answer"
+
+
+def test_a_wrong_password_is_hopeless_and_a_connection_that_was_cut_while_it_was_asked_for_is_not() -> None:
+    assert is_hopeless(Said("_AUTHENTICATION", "SASL authentication error: Authentication failed"))
+    assert is_hopeless(Said("_SSL", "certificate verify failed"))
+    assert not is_hopeless(Said("_SSL", "SSL handshake failed: Disconnected"))
+    assert not is_hopeless(Said("_TRANSPORT", "Connection refused"))
