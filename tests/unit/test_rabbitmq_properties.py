@@ -53,7 +53,8 @@ def test_text_goes_as_text_so_that_a_headers_exchange_can_match_it() -> None:
 
 
 @pytest.mark.parametrize(("value", "expected"), [
-    (7, b"7"), (1 << 40, b"1099511627776"), (True, b"true"), (Decimal("1.5"), b"1.5"), ({"a": [1, "x"]}, b'{"a":[1,"x"]}'),
+    (7, b"7"), (1 << 40, b"1099511627776"), (True, b"true"),
+    (Decimal("1.5"), b"1.5"), ({"a": [1, "x"]}, b'{"a":[1,"x"]}'),
     (datetime(2026, 11, 29, tzinfo=UTC), b"2026-11-29T00:00:00+00:00"), ("text", b"text"), (b"\xff", b"\xff")])
 def test_headers_of_another_producer_are_read_as_text(value: Any, expected: bytes) -> None:
     record = record_of(0, over_the_wire({"theirs": value}, 1_700_000_000), b"x")
