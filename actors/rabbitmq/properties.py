@@ -74,8 +74,7 @@ def record_of(offset: int, properties: Properties, body: bytes) -> Record:
     time = table.get(TIME_MS)
     if not isinstance(time, int) or isinstance(time, bool) or abs(time) > _MOST_MS:
         time = None if properties.timestamp is None else min(int(properties.timestamp) * 1000, _MOST_MS)
-    else:
-        time = int(time)  # the client's integers of 64 bits are of a class of its own
+    time = None if time is None else int(time)  # the client has a class of its own for 64 bits, which is not encoded
     is_none = table.get(NONE) is True and not body
     return Record(offset, None if is_none else body, time=time, key=_bytes_of(table.get(KEY)),
                   headers=tuple(_headers_in(table)))

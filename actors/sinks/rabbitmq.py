@@ -16,7 +16,7 @@ from actors.rabbitmq.properties import OURS
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.extras import how_to_install
 from actors.runtime.following import Follower
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.topics.blocks import Message, Stored, pack_items, stored_in
 
 if TYPE_CHECKING:
@@ -162,6 +162,14 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if plan.queue is None or plan.queue.kind != "stream":
             return None
         return StreamFollower(plan.server, plan.queue.name, most)
+
+    def repeated(self) -> Repeated:
+        """It is published again, under the same message_id."""
+        return "added"
+
+    def tombstones(self) -> str:
+        """A value that is None."""
+        return "(key, None) goes to those who read: there is none any more for the key"
 
     def describe(self) -> str:
         """Say where this writes: ``rabbitmq 10.0.0.5:5672/orders exchange ratings``."""
