@@ -78,7 +78,6 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     addressed_by: ClassVar[str] = "topic"
     schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
     #: A server comes back.
-    max_outage_s: ClassVar[float] = 0.0
 
     topic: str
     exchange_type: Literal["direct", "topic", "fanout", "headers"] = "direct"

@@ -97,7 +97,7 @@ def test_what_its_source_may_lose_is_said_of_every_path() -> None:
 
 
 def explained(*sets: str, target: str = "tests.pipelines.unfolded") -> str:
-    return render(explain(load(target, sets=list(sets), environ={}).manifest))
+    return render(explain(load(target, sets=list(sets), environ={})))
 
 
 def test_explain_says_of_each_sink_what_is_promised_and_whether_it_deletes() -> None:
