@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import pkgutil
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,6 +29,8 @@ from actors.targets import told
 
 Either = SourceOptions | SinkOptions
 Kind = type[Either]
+#: How a module says that it is a source or a sink. Its text is looked at: those that help them import client libraries.
+_DECLARES = re.compile(r"^OPTIONS = ", re.MULTILINE)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):")
 
 
@@ -83,9 +85,10 @@ def shipped(section: str) -> dict[str, Kind]:
         section: ``source``, ``dead_letters``, or ``sinks.NAME``.
     """
     package = _package(section)
-    kinds = {found.name: _options_of(f"{package}.{found.name}")
-             for found in pkgutil.iter_modules(importlib.import_module(package).__path__)}
-    return {name: kind for name, kind in sorted(kinds.items()) if kind is not None and not unfit_for(section, kind)}
+    names = [path.stem for folder in importlib.import_module(package).__path__ for path in Path(folder).glob("*.py")
+             if _DECLARES.search(path.read_text(encoding="utf-8"))]
+    kinds = {name: importlib.import_module(f"{package}.{name}").OPTIONS for name in sorted(names)}
+    return {name: kind for name, kind in kinds.items() if not unfit_for(section, kind)}
 
 
 def addressed_alike(section: str, own: Kind) -> dict[str, Kind]:
@@ -244,13 +247,3 @@ def unfit_for(section: str, kind: Any) -> str:
 
 def _package(section: str) -> str:
     return "actors.sources" if section == "source" else "actors.sinks"
-
-
-def _options_of(module: str) -> Any:
-    """What a module that ships declares; one that needs a library which is not installed is a part of another."""
-    try:
-        return getattr(importlib.import_module(module), "OPTIONS", None)
-    except ModuleNotFoundError as error:
-        if (error.name or "actors").partition(".")[0] == "actors":
-            raise
-        return None

@@ -14,7 +14,7 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -74,6 +74,7 @@ def record_of(offset: int, properties: Properties, body: bytes) -> Record:
     time = table.get(TIME_MS)
     if not isinstance(time, int) or isinstance(time, bool) or abs(time) > _MOST_MS:
         time = None if properties.timestamp is None else min(int(properties.timestamp) * 1000, _MOST_MS)
+    time = None if time is None else int(time)  # the client has a class of its own for 64 bits, which is not encoded
     is_none = table.get(NONE) is True and not body
     return Record(offset, None if is_none else body, time=time, key=_bytes_of(table.get(KEY)),
                   headers=tuple(_headers_in(table)))
@@ -103,7 +104,7 @@ def _bytes_of(value: Any) -> bytes | None:
     if isinstance(value, bool):
         return b"true" if value else b"false"
     if isinstance(value, datetime):
-        return value.isoformat().encode()
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat().encode()
     if isinstance(value, (dict, list)):
         return msgspec.json.encode(value, enc_hook=str)
     return str(value).encode()

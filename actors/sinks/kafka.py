@@ -71,10 +71,10 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
                                 "crash has the same thresher-id; with transactions exactly once for those who read "
                                 "what is committed")
 
-    max_outage_s: ClassVar[float] = 0.0
     addressed_by: ClassVar[str] = "topic"
     schemes: ClassVar[tuple[str, ...]] = ("kafka",)
     #: A broker comes back.
+    max_outage_s: ClassVar[float] = 0.0
 
     topic: str
     transactions: bool = False

@@ -72,12 +72,12 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     guarantee: ClassVar[str] = (
         "confirmed by the server, and again under the same message_id after a crash: at least once, in source order; "
         "once for a consumer that drops ids that it has seen")
+    #: A broker comes back.
+    max_outage_s: ClassVar[float] = 0.0
     #: What opening it imports, for the supervisor to import once.
     imports: ClassVar[tuple[str, ...]] = IMPORTS
-    max_outage_s: ClassVar[float] = 0.0
     addressed_by: ClassVar[str] = "topic"
     schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
-    #: A server comes back.
 
     topic: str
     exchange_type: Literal["direct", "topic", "fanout", "headers"] = "direct"
@@ -175,6 +175,11 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         target = f"exchange {address.query['exchange']}" if address.query.get("exchange") else (
             f"queue {address.query['queue']}")
         return f"rabbitmq {address.shown} {target}"
+
+    def promises(self) -> str:
+        """What a crash can do to what is written here, with these options."""
+        lost = "; what no queue takes is dropped by the server, and counts as written"
+        return f"{self.guarantee}{lost if self.unroutable == 'drop' else ''}"
 
     def _address(self) -> Address:
         return address_of(self.topic, _KNOWN, "topic")

@@ -18,7 +18,6 @@ _SECTION = "a section of the configuration by its name, which is fixed: every pi
 #: What is asked by name all the same: who is asked, by file, and why.
 ALLOWED = {
     ("actors/__main__.py", "libc"): "a function that not every C library has",
-    ("actors/components.py", "importlib.import_module(module)"): "modules that declare no OPTIONS",
     ("actors/assignments.py", "error"): "errors of several kinds, of which some have a text of the system's",
     ("actors/cli.py", "options"): _WORDS,
     ("actors/console/catalogue.py", "pipeline"): _SECTION,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from actors.runtime.ports import Sink, SinkOptions, Source, SourceOptions, UnitL
 from actors.settings import Settings, load
 from actors.sinks.topic import Topic
 from actors.sources.topic import Topic as TopicSource
+from tests.loads import ROOT
 
 MODULE = "pipeline_with_a_wire"
 
@@ -162,6 +165,16 @@ def test_addresses_of_two_types_in_one_list_are_refused() -> None:
         "'tests.unit.test_addresses:Wires' and 'topic': ['topic:a', 'wire://b']")
 
 
+def test_to_choose_by_an_address_imports_no_client_library() -> None:
+    code = """import sys
+from actors.settings import load
+load("ratings-feed", environ={}, sets=["sinks.live_ratings.topic=kafka://a/x"])
+load("ratings-trends", environ={}, sets=['source.topics=["amqp://a/?queue=x"]'])
+print(sorted({"confluent_kafka", "pika", "sqlalchemy", "lmdb", "watchfiles"} & set(sys.modules)))"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 # A type besides ---------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +268,28 @@ def test_ratings_are_published_by_the_broker_of_the_address_and_the_schema_knows
     for of, option in own.items():
         data["sinks"]["live_ratings"] = {"topic": address, option: True}  # type: ignore[index]
         assert valid.is_valid(data) == (of == kind)
+
+
+@pytest.mark.parametrize(("addresses", "kind"), [
+    (["kafka://a:9092/ratings", "kafka://a:9092/more"], "kafka"), (["amqp://me:pw@h/v?queue=q"], "rabbitmq"),
+    (["amqps://me:pw@h/v?queue=q"], "rabbitmq"), (["topic:///ratings"], "topic")])
+def test_ratings_are_read_from_the_broker_of_the_addresses_and_the_schema_knows_it(
+    addresses: list[str], kind: str
+) -> None:
+    settings = load("ratings-trends", sets=[f"source.topics={json.dumps(addresses)}"], environ={})
+    assert settings.shown["source"]["type"] == kind
+    assert settings.notes == []
+    assert "pw" not in str(settings.shown)
+    valid = jsonschema.Draft7Validator(schema({"ratings-trends": settings.pipeline}))
+    own: dict[str, dict[str, Any]] = {
+        "kafka": {"look_s": 1.0}, "rabbitmq": {"unique_ids": True}, "topic": {"poll_s": 1.0}}
+    for of, option in own.items():
+        assert valid.is_valid({"app": "ratings-trends", "source": {"topics": addresses, **option}}) == (of == kind)
+
+
+def test_what_is_counted_stays_in_one_state_so_a_group_of_kafka_is_refused_and_told_why() -> None:
+    with pytest.raises(ConfigError, match="units of kafka a:9092 topics x, group g, followed move between runs"):
+        load("ratings-trends", sets=['source.topics=["kafka://a/x"]', "source.group=g"], environ={})
 
 
 def test_the_schema_takes_an_address_with_the_options_of_its_type_and_no_other(module: types.ModuleType) -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +39,12 @@ def test_a_record_reads_back_the_same(
     assert (found.value, found.key, found.time, found.offset) == (value, key, time, 17)
     by_name = {name: [each for other, each in headers if other == name] for name, _ in headers}
     assert {name: [each for other, each in found.headers if other == name] for name, _ in found.headers} == by_name
+
+
+def test_a_time_is_a_plain_number_which_can_be_written_down_not_the_clients_own_class() -> None:
+    found = record_of(0, over_the_wire(table_of(None, (), 1_764_417_600_123, False), None), b"")
+    assert type(found.time) is int
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=Record) == found
 
 
 def test_a_value_that_is_none_is_told_from_one_that_is_empty() -> None:
