@@ -173,10 +173,10 @@ def _as_target(options: argparse.Namespace) -> str:
 
 
 def _shown(said: str) -> str:
-    from actors.runtime.options import is_secret, without_password
+    from actors.runtime.options import without_password
 
     key = said.partition("=")[0]
-    return f"{key}=***" if is_secret(key) or key.endswith(".client") else without_password(said)
+    return f"{key}=***" if key.endswith(("_secret", ".client")) else without_password(said)
 
 
 def _observer(as_json: bool, quiet: bool) -> JsonObserver | TextObserver | TerminalObserver:

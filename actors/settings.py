@@ -178,13 +178,14 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     problems += missing_extras(fixed)
     if problems or source is None or letters is None:
         return None
-    options, limits = fixed.pop("options", None), fixed.pop("run").said_by(source.kind().max_outage_s)
+    used = {name: sink for name, sink in sinks.items() if sink is not None}
+    options = fixed.pop("options", None)
+    limits = fixed.pop("run").said_by(*(each.kind().max_outage_s for each in (source, letters, *used.values())))
     if why := why_not_moved(pipeline, source.load()) or (why_not_dry(source.load()) if dry else ""):
         problems.append(why)
         return None
-    if shown["run"]["max_outage_s"] == "source":
+    if shown["run"]["max_outage_s"] == "auto":
         shown["run"]["max_outage_s"] = limits.max_outage_s
-    used = {name: sink for name, sink in sinks.items() if sink is not None}
     manifest = Manifest(
         run=uuid.uuid4().hex, name=pipeline.name, app=found.app, state=str(Path(state).absolute()), dry=dry,
         source=source, sinks=used, dead_letters=letters, doubles=why_twice(pipeline, used),

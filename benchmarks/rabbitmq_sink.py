@@ -72,7 +72,7 @@ def main() -> int:
                 pack_s, publish_s = measure(url, queue, options, messages)
                 cpu = time.process_time() - cpu
                 found[kind].append({"pack_s": pack_s, "publish_s": publish_s, "cpu_s": cpu,
-                                    "wrong": _wrong(url, queue, messages)})
+                                    "wrong": _wrong(url, Queue(queue, options.queue), messages)})
     return _print(found, options)
 
 
@@ -140,7 +140,7 @@ def _sink(url: str, queue: str, options: argparse.Namespace, messages: Sequence[
     return pack_s, time.perf_counter() - began
 
 
-def _wrong(url: str, queue: str, messages: Sequence[Message]) -> int:
+def _wrong(url: str, queue: Queue, messages: Sequence[Message]) -> int:
     """How many messages are not there once and in order; the queue is deleted."""
     found: list[Message] = []
     with closing(_connection(url)) as connection:
@@ -153,13 +153,14 @@ def _wrong(url: str, queue: str, messages: Sequence[Message]) -> int:
                 client.basic_ack(method.delivery_tag, multiple=True)
 
         channel.ask(lambda done: client.basic_qos(prefetch_count=1000, callback=done), "a prefetch")
-        channel.ask(lambda done: client.basic_consume(queue, on_message, callback=done, arguments={
-            "x-stream-offset": "first"}), "the messages")
+        channel.ask(lambda done: client.basic_consume(
+            queue.name, on_message, callback=done,
+            arguments={"x-stream-offset": "first"} if queue.kind == "stream" else {}), "the messages")
         before = -1
         while before < len(found):
             before = len(found)
             connection.turn(5.0, lambda: len(found) > before)  # noqa: B023
-        channel.ask(lambda done: client.queue_delete(queue, callback=done), "the end of the queue")
+        channel.ask(lambda done: client.queue_delete(queue.name, callback=done), "the end of the queue")
     return sum(one != wanted for one, wanted in zip(found, messages, strict=False)) + abs(len(found) - len(messages))
 
 

@@ -49,8 +49,8 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "SourceOptions", "Source", "Chunk", "pack_records", "records_in", "Unit", "Revoked", "UnitLedger"),
     },
     "thresher.sinks": {
-        "Sinks that ship": ("Csv", "DeadLetters", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "RabbitMQ",
-                            "Sql", "Stdout", "Topic", "Message"),
+        "Sinks that ship": ("Csv", "DeadLetters", "Deleted", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached",
+                            "RabbitMQ", "Sql", "Stdout", "Topic", "Message"),
         "A sink of one's own": ("SinkOptions", "Sink", "Payload", "Refusal", "Packed", "DeadLetter", "record_of"),
     },
     "thresher.testing": {

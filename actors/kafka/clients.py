@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.runtime.options import is_secret
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaException
 
 #: A property of a client, as TOML may say it.
 Value = str | int | float | bool
@@ -76,7 +79,9 @@ def refuse(client: Properties, ours: Mapping[str, str]) -> None:
             raise ValueError(f"client: {name} is not set here: {why}")
 
 
-def configured(servers: str, defaults: Properties, client: Properties, ours: Properties) -> dict[str, Any]:
+def configured(
+    servers: str, defaults: Properties, client: Properties, ours: Mapping[str, object]
+) -> dict[str, Any]:
     """Return the configuration of a client.
 
     Args:
@@ -86,7 +91,7 @@ def configured(servers: str, defaults: Properties, client: Properties, ours: Pro
         ours: what it may not.
     """
     # What the library would write to standard error is said by the errors that it returns.
-    both = {"log_level": 2, "topic.metadata.refresh.interval.ms": 60_000, **defaults, **client, **ours,
+    both: dict[str, Any] = {"log_level": 0, "topic.metadata.refresh.interval.ms": 60_000, **defaults, **client, **ours,
             "bootstrap.servers": servers}
     return {name: str(value) if isinstance(value, float) else value for name, value in both.items()}
 
@@ -103,6 +108,14 @@ def is_hopeless(error: Said) -> bool:
     """Whether no retry mends this at the first contact. A connection that is cut in the midst of a greeting is that of
     a broker that stops, or starts."""
     return error.name() in HOPELESS and "disconnect" not in error.str().lower()
+
+
+def took_too_long(text: str) -> KafkaException:
+    """An error as the library raises it when there is no answer."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    # Those that it makes itself have a line in front of their names, and no other names.
+    return KafkaException(KafkaError(KafkaError._TIMED_OUT, text))
 
 
 def sentence(error: Said, client: Properties, heard: str = "") -> str:

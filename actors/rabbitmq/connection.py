@@ -86,16 +86,16 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
             client_properties={"connection_name": self.name}) for host, port in self.address.nodes]
 
     def _context(self) -> ssl.SSLContext:
-        name = "ca_file"
+        name, path = "ca_file", self.ca_file
         try:
             context = ssl.create_default_context(cafile=self.ca_file or None)
             if self.cert_file:
-                name = "cert_file"
+                name, path = "cert_file", self.cert_file
                 context.load_cert_chain(self.cert_file, self.key_file or None)
             return context
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             why = plain_reason(error) if isinstance(error, OSError) else str(error)
-            raise ConfigError(f"{name}: {getattr(self, name)}: {why}: expected certificates in a PEM file") from error
+            raise ConfigError(f"{name}: {path}: {why}: expected certificates in a PEM file") from error
 
 
 class Connection:

@@ -7,9 +7,9 @@ anything else passes.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
-from typing import Any
 
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
 
@@ -17,6 +17,8 @@ from actors.runtime.errors import ConfigError, Retryable, plain_reason
 _REFUSED = (403, 530)
 #: What is said with 530 where there is only too much of it at the moment.
 _PASSES = "limit"
+#: What OpenSSL puts around its words.
+_OF_OPENSSL = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
 
 
 class Refused(Exception):
@@ -54,8 +56,7 @@ def _configuration(error: BaseException) -> str | None:
     """What is wrong with the configuration; None: it may pass."""
     name = type(error).__name__
     if isinstance(error, ssl.SSLCertVerificationError):
-        why = getattr(error, "verify_message", "") or getattr(error, "reason", "") or error
-        return f"its certificate is not trusted ({why}): set ca_file to the CA that signed it"
+        return f"its certificate is not trusted ({_plain(error)}): set ca_file to the CA that signed it"
     said = _reply_in(error)
     if said is None or said[0] not in _REFUSED or _PASSES in said[1]:
         return None
@@ -78,14 +79,20 @@ def _reply_in(error: BaseException) -> tuple[int, str] | None:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """What the client has wrapped: the errors of all attempts, the last one last."""
-    inner: Any = getattr(error, "exceptions", None)
-    if inner:
-        for one in inner:
+    from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorPhaseErrorBase
+
+    if isinstance(error, AMQPConnectionWorkflowFailed):
+        for one in error.exceptions:
             yield from _causes(one)
-    elif isinstance(one := getattr(error, "exception", None), BaseException):
-        yield from _causes(one)
+    elif isinstance(error, AMQPConnectorPhaseErrorBase):
+        yield from _causes(error.exception)
     else:
         yield error
+
+
+def _plain(error: ssl.SSLError) -> str:
+    """What is wrong, of "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: … (_ssl.c:1000)"."""
+    return _OF_OPENSSL.sub("", str(error)).removeprefix("certificate verify failed: ")
 
 
 def _words(error: BaseException) -> str:
@@ -94,7 +101,7 @@ def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {getattr(error, 'reason', '') or error}"
+        return f"TLS: {_plain(error)}"
     if isinstance(error, OSError):
         return plain_reason(error)
     if name == "ConnectionClosedByBroker":

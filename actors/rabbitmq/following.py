@@ -73,7 +73,8 @@ class StreamFollower:
 
     def _begin(self) -> None:
         """Subscribe behind what was read, or so far before the end that the last ones are among what comes."""
-        self._connection.open()
+        if not self._connection.is_open:
+            self._connection.open()
         channel = self._connection.channel()
         try:
             count = declare_queue(channel, Queue(self._queue), passive=True)

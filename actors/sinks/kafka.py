@@ -73,6 +73,8 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     addressed_by: ClassVar[str] = "topic"
     schemes: ClassVar[tuple[str, ...]] = ("kafka",)
+    #: A broker comes back.
+    max_outage_s: ClassVar[float] = 0.0
 
     topic: str
     transactions: bool = False

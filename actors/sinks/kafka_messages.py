@@ -10,7 +10,7 @@ from actors.kafka.clients import Properties
 from actors.runtime.errors import Reject
 from actors.runtime.framing import Record
 from actors.runtime.values import Payload, Refusal
-from actors.topics.blocks import Message, Stored, stored_in, pack_items
+from actors.topics.blocks import Message, Stored, pack_items, stored_in
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from actors.kafka.addresses import Address
-from actors.kafka.clients import Heard, Properties, configured, is_hopeless, sentence
+from actors.kafka.clients import Heard, Properties, configured, is_hopeless, sentence, took_too_long
 from actors.kafka.topics import Cluster
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.progress import extend
@@ -127,7 +127,7 @@ class Broker:
 
     def silent(self) -> Retryable | ConfigError:
         """Nothing has come for ``timeout_s``."""
-        return self.trouble(KafkaError(KafkaError._TIMED_OUT, f"no answer for {self.options.timeout_s:g} s"))
+        return self.trouble(took_too_long(f"no answer for {self.options.timeout_s:g} s").args[0])
 
     def _prepare(self) -> None:
         """See to it that the topic is there, and learn what it takes."""

@@ -76,6 +76,8 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     imports: ClassVar[tuple[str, ...]] = IMPORTS
     addressed_by: ClassVar[str] = "topic"
     schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
+    #: A server comes back.
+    max_outage_s: ClassVar[float] = 0.0
 
     topic: str
     exchange_type: Literal["direct", "topic", "fanout", "headers"] = "direct"
@@ -87,7 +89,7 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
-    connect_timeout_s: Annotated[float, Meta(gt=0)] = 3.0
+    connect_timeout_s: Annotated[float, Meta(gt=0)] = 10.0
     timeout_s: Annotated[float, Meta(gt=0)] = 10.0
     heartbeat_s: Annotated[int, Meta(ge=0, le=3600)] = 60
 

@@ -16,8 +16,8 @@ from actors.sources.kafka_lookups import EARLIEST, LATEST, Lookups, TopicFound
 from actors.sources.kafka_partitions import KIND, Key, partition_of
 from actors.sources.kafka_topics import Wanted
 
-#: Seconds that an answer may take, and after which there is none in any case.
-_PATIENCE_S, _WAIT_S = 10.0, 30.0
+#: Seconds that an answer may take.
+_PATIENCE_S = 10.0
 _MISSING = "UNKNOWN_TOPIC_OR_PART"
 
 
@@ -37,12 +37,12 @@ def problems_of(wanted: Wanted, configuration: Mapping[str, Any], group: str, st
     """
     heard = Heard(wanted.client)
     try:
-        lookups = Lookups({**configuration, "error_cb": heard.error_cb}, _PATIENCE_S)
+        lookups = Lookups(configuration, heard, _PATIENCE_S)
     except ImportError:
         raise
     except Exception as error:
         raise refused(error) from error
-    found, failed = lookups.topics(wanted.topics, operations=True).answers(_WAIT_S)
+    found, failed = lookups.wait(lookups.topics(wanted.topics, operations=True))
     for said in failed.values():
         hopeless = heard.hopeless or (sentence(said, wanted.client) if is_hopeless(said) else "")
         if hopeless:
@@ -70,7 +70,7 @@ def _of_group(group: str, wanted: Wanted, lookups: Lookups) -> Iterator[str]:
     """Whether the broker may be told of positions."""
     if not group:
         return
-    found, failed = lookups.groups([group]).answers(_WAIT_S)
+    found, failed = lookups.wait(lookups.groups([group]))
     for error in failed.values():
         yield f"group {group}: {sentence(error, wanted.client)}"
     for operations in found.values():
@@ -83,8 +83,8 @@ def _of_starts(wanted: Wanted, lookups: Lookups, found: Mapping[str, TopicFound]
     """Whether what this state reads next is there."""
     keys = [(name, number) for name, topic in found.items() for number in range(topic.partitions)
             if not wanted.partitions or number in wanted.partitions]
-    firsts, no_first = lookups.offsets(dict.fromkeys(keys, EARLIEST)).answers(_WAIT_S)
-    ends, no_end = lookups.offsets(dict.fromkeys(keys, LATEST)).answers(_WAIT_S)
+    firsts, no_first = lookups.wait(lookups.offsets(dict.fromkeys(keys, EARLIEST)))
+    ends, no_end = lookups.wait(lookups.offsets(dict.fromkeys(keys, LATEST)))
     for key, error in (no_first | no_end).items():
         yield f"{key[0]}/{key[1]}: {sentence(error, wanted.client)}"
     for key, unit in _known(state, found).items():
@@ -95,7 +95,7 @@ def _of_starts(wanted: Wanted, lookups: Lookups, found: Mapping[str, TopicFound]
         if end is not None and unit.low > end:
             yield f"{unit.name}: it ends at offset {end}, and was read up to {unit.low}: its log was cut back"
     if wanted.start >= 0:
-        moments, _ = lookups.offsets(dict.fromkeys(keys, wanted.start)).answers(_WAIT_S)
+        moments, _ = lookups.wait(lookups.offsets(dict.fromkeys(keys, wanted.start)))
         if moments and all(moment is None for moment in moments.values()):
             yield "source.start: nothing is as new as that: reading begins with what comes next"
 

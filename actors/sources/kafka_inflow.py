@@ -109,8 +109,8 @@ class Inflow:
         self.client.incremental_assign([TopicPartition(*key, offset) for key, offset in offsets.items()])
         self.assigned.update(offsets)
         self.resets.difference_update(offsets)
-        if self._is_paused:
-            self.client.pause(_places(offsets))
+        # One that was paused when it was given up is so still when it comes back.
+        (self.client.pause if self._is_paused else self.client.resume)(_places(offsets))
 
     def unassign(self, keys: Iterable[Key]) -> None:
         """Fetch these partitions no more."""

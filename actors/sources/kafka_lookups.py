@@ -5,12 +5,11 @@ it.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from actors.kafka.clients import Said
+from actors.kafka.clients import Heard, Said
 from actors.sources.kafka_partitions import Key
 
 #: Where to look for an offset, besides a time in ms since 1970.
@@ -66,19 +65,15 @@ class Question(Generic[K, V]):
         """Whether all answers are there, or have failed."""
         return all(future.done() for future in self._futures.values())
 
-    def answers(self, timeout_s: float = 0) -> tuple[dict[K, V], dict[K, Said]]:
-        """What was found, and what has failed.
-
-        Args:
-            timeout_s: wait so long for each.
-        """
+    def answers(self) -> tuple[dict[K, V], dict[K, Said]]:
+        """What was found, and what has failed."""
         from confluent_kafka import KafkaException
 
         found: dict[K, V] = {}
         failed: dict[K, Said] = {}
         for key, future in self._futures.items():
             try:
-                found[key] = self._read(future.result(timeout_s))
+                found[key] = self._read(future.result(0))
             except KafkaException as error:
                 failed[key] = error.args[0]
         return found, failed
@@ -89,13 +84,15 @@ class Lookups:
 
     Args:
         configuration: of the client that asks.
+        heard: told what goes wrong with its connections.
         timeout_s: most seconds until an answer.
     """
 
-    def __init__(self, configuration: Mapping[str, Any], timeout_s: float = 5.0) -> None:
+    def __init__(self, configuration: Mapping[str, Any], heard: Heard, timeout_s: float = 5.0) -> None:
         from confluent_kafka.admin import AdminClient
 
-        self._client = AdminClient(dict(configuration))
+        both: dict[str, Any] = {**configuration, "error_cb": heard.error_cb}
+        self._client = AdminClient(both)
         self._timeout_s = timeout_s
 
     def topics(self, names: Iterable[str], operations: bool = False) -> Question[str, TopicFound]:
@@ -137,10 +134,15 @@ class Lookups:
             list(names), request_timeout=self._timeout_s, include_authorized_operations=True)
         return Question(futures, _operations_of)
 
-    def poll(self) -> None:
-        """Serve what the client has to say."""
-        with contextlib.suppress(Exception):
-            self._client.poll(0)
+    def poll(self, wait_s: float = 0) -> None:
+        """Hear what the client has to say of its connections."""
+        self._client.poll(wait_s)
+
+    def wait(self, question: Question[K, V]) -> tuple[dict[K, V], dict[K, Said]]:
+        """Wait for the answers, for as long as they may take."""
+        while not question.is_answered():
+            self.poll(0.05)
+        return question.answers()
 
 
 def _spec(place: int) -> Any:

@@ -42,6 +42,8 @@ _BLOCKED_S, _ASKING_S = 0.5, 0.02
 _HIGH_S = 0.5
 #: What the broker says of a partition is shown for so long: it says it now and then.
 _TROUBLE_S = 2.0
+#: This user may not commit.
+_NO_GROUP = "GROUP_AUTHORIZATION_FAILED"
 #: What no retry mends: another client has this member's name, or the client has given up.
 _FATAL = ("_FATAL", "FENCED_INSTANCE_ID", "_FENCED")
 
@@ -74,7 +76,7 @@ class KafkaSource(Source):
         self._told = Told(ledger.state_id)
         self._inflow = Inflow(configuration[0], self._roster.by_key, heard, self._told.heard)
         self._membership = Membership(self._inflow) if wanted.group else None
-        self._topics = Topics(wanted, ledger, Lookups(configuration[1]), self._inflow, self._roster, heard,
+        self._topics = Topics(wanted, ledger, Lookups(configuration[1], heard), self._inflow, self._roster, heard,
                               self._membership)
         if self._membership is not None:
             self._membership.join(wanted.topics)
@@ -230,6 +232,8 @@ class KafkaSource(Source):
     def _raise_what_is_wrong(self, now: float) -> None:
         error: Said | None = self._inflow.problem
         self._inflow.problem = None
+        if error is not None and error.name() == _NO_GROUP and self._membership is None:
+            self._told.refused, error = error, None  # that is all that a group is for
         if error is not None:
             text = f"{self._wanted.where}: {sentence(error, self._wanted.client)}"
             if error.name() in _FATAL:

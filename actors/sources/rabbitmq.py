@@ -100,10 +100,10 @@ class RabbitMQ(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
         "one without at least once; what another consumer had before, and did not acknowledge, is read again")
     imports: ClassVar[tuple[str, ...]] = IMPORTS
     follows: ClassVar[bool] = True
-    takes_away: ClassVar[bool] = True
-    max_outage_s: ClassVar[float] = 0.0
     addressed_by: ClassVar[str] = "topics"
     schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
+    takes_away: ClassVar[bool] = True
+    max_outage_s: ClassVar[float] = 0.0
 
     topics: list[str] = []
     follow: bool = True

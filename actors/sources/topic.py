@@ -228,6 +228,14 @@ class TopicSource(Source):
         return tuple(sorted(partition.unit.id for topic in self._topics for partition in topic.partitions
                             if not partition.is_over and (partition.has_more() or partition.touched > since)))
 
+    def lag(self) -> dict[int, int]:
+        """Messages of each partition that are not durable here; the manifests are looked at when it is time, also while
+        nothing can be read on."""
+        if not self.exhausted:
+            self._look_if_due()
+        return {partition.unit.id: partition.behind() for topic in self._topics for partition in topic.partitions
+                if not partition.is_over}
+
     def progress(self) -> tuple[int, int]:
         """Bytes read, and known to be there, on the disk."""
         return self._read_bytes, max(self._read_bytes, self._total_bytes)

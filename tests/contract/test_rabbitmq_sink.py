@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from actors.runtime.errors import ConfigError, Reject, Retryable
+from actors.runtime.following import Follower
 from actors.runtime.framing import Record
 from actors.runtime.ports import SinkOptions
 from actors.runtime.values import Payload
@@ -454,3 +455,65 @@ def test_options_that_cannot_be_are_refused(wrong: dict[str, Any], why: str) -> 
 def test_the_place_is_said_without_user_and_password() -> None:
     said = [RabbitMQ(topic=f"amqp://me:secret@h/v?{rest}").describe() for rest in ("queue=q", "exchange=e&queue=q")]
     assert said == ["rabbitmq h:5672/v queue q", "rabbitmq h:5672/v exchange e"]
+
+
+# Read back, for panels ------------------------------------------------------------------------------------------------
+
+
+def looked(follower: Follower) -> list[Record]:
+    """What is new; nothing when it cannot be read now."""
+    try:
+        return follower.new()
+    except OSError:
+        return []
+
+
+def test_a_stream_is_read_back_from_its_last_messages_on_and_nothing_is_taken(rabbitmq: Server) -> None:
+    queue = rabbitmq.new_name()
+    of = options(rabbitmq, f"?queue={queue}", queue_type="stream")
+    follower = of.follow("out", HERE, 5)
+    assert follower is not None
+    with closing(follower), closing(of.open("out", HERE)) as sink:
+        sink.write([payload(of, [(b"k%d" % number, b"%d" % number) for number in range(20)])])
+        first = amqp.eventually(lambda: looked(follower), "the last messages")
+        assert [(one.offset, one.key, one.value) for one in first] == [
+            (number, b"k%d" % number, b"%d" % number) for number in range(15, 20)]
+        assert follower.new() == []
+        sink.write([payload(of, [(b"k", None), b"21"], 10)])
+        more: list[Record] = []
+
+        def have_come() -> bool:
+            more.extend(looked(follower))
+            return len(more) == 2
+
+        amqp.eventually(have_come, "those that were written since")
+        assert [one.value for one in more] == [None, b"21"]
+        late = of.follow("out", HERE, 100)
+        assert late is not None
+        with closing(late):
+            assert [one.value for one in amqp.eventually(lambda: looked(late), "all of them")][-1] == b"21"
+
+
+def test_a_stream_that_is_not_there_yet_or_cannot_be_reached_is_looked_for_again(rabbitmq: Server) -> None:
+    queue = rabbitmq.new_name()
+    with Proxy(rabbitmq.port) as proxy:
+        of = RabbitMQ(topic=f"amqp://guest:guest@{proxy.address}/?queue={queue}", queue_type="stream")
+        follower = of.follow("out", HERE, 5)
+        assert follower is not None
+        with closing(follower):
+            assert follower.new() == []
+            write(of, [b"1"])
+            assert [one.value for one in amqp.eventually(lambda: looked(follower), "the first")] == [b"1"]
+            proxy.refuse()
+            amqp.eventually(lambda: not listens(proxy.port), "nobody listens")
+            with pytest.raises(OSError, match=r"^rabbitmq "):
+                follower.new()
+            proxy.heal()
+            amqp.eventually(lambda: listens(proxy.port), "somebody listens")
+            write(of, [b"2"])
+            assert [one.value for one in amqp.eventually(lambda: looked(follower), "the second")] == [b"2"]
+
+
+@pytest.mark.parametrize("rest", ["?queue=q", "?exchange=e"])
+def test_of_any_other_queue_nothing_is_read_back(rest: str) -> None:
+    assert RabbitMQ(topic=f"amqp://h{rest}").follow("out", HERE, 5) is None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from actors.kafka.addresses import address_of, addresses_of
 from actors.kafka.clients import Heard, configured, is_hopeless, refuse, sentence
 from actors.runtime.errors import ConfigError
 from actors.runtime.options import masked
+from actors.settings import load
 from actors.sinks.kafka import Kafka
 from actors.testing.clock import FakeClock
 
@@ -66,6 +69,26 @@ def test_secrets_of_a_table_are_masked_and_references_and_all_else_are_shown() -
     assert shown == {"sasl.password": "***", "ssl.key.password": "***", "ssl.key.pem": "***", "sasl.username": "me",
                      "ssl.ca.location": "/ca.pem", "sasl.oauthbearer.client.secret": "***",
                      "ssl.keystore.password": "***", "sasl.oauthbearer.config": "${env:TOKEN}"}
+
+
+def test_what_is_shown_of_a_sink_has_no_secret_of_its_table_however_it_was_given(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("""app = "tests.pipelines.published"
+[sinks.words]
+type = "kafka"
+topic = "kafka://host/name"
+[sinks.words.client]
+"sasl.password" = "pa55word"
+"ssl.key.password" = "${env:KEY}"
+"sasl.username" = "me"
+""")
+    settings = load(str(path), environ={"KEY": "k3y"})
+    assert settings.manifest.sinks["words"].values["client"]["ssl.key.password"] == "k3y"
+    shown = settings.shown["sinks.words"]["client"]
+    assert shown == {"sasl.password": "***", "ssl.key.password": "${env:KEY}", "sasl.username": "me"}
+    with pytest.raises(ConfigError) as error:
+        load(str(path), environ={}, sets=['sinks.words.client={"sasl.password" = ["pa55word"]}'])
+    assert "pa55word" not in str(error.value)
 
 
 def test_the_words_of_the_library_are_shown_without_the_secrets_of_the_table() -> None:

