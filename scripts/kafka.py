@@ -221,6 +221,9 @@ class Node:
 
         Args:
             cluster: the name of the cluster, which its nodes share; empty for one of its own.
+
+        Raises:
+            NotThere: Java or the jars are missing, or Java is too old.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lines = [f"{key}={value}\n" for key, value in self.properties().items()]
@@ -230,6 +233,8 @@ class Node:
         done = subprocess.run(
             java_command("kafka.tools.StorageTool", "format", "-t", cluster or new_cluster(), "-c",
                          str(self._settings)), capture_output=True, text=True, check=False)
+        if "UnsupportedClassVersionError" in done.stderr:
+            raise NotThere(f"Java 17 or newer is needed, {find_java()} is older (JAVA_HOME names another)")
         if done.returncode != 0:
             raise RuntimeError(f"{self.folder} cannot be formatted:\n{done.stdout}{done.stderr}")
 

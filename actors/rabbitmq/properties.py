@@ -14,7 +14,7 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -104,7 +104,7 @@ def _bytes_of(value: Any) -> bytes | None:
     if isinstance(value, bool):
         return b"true" if value else b"false"
     if isinstance(value, datetime):
-        return value.isoformat().encode()
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat().encode()
     if isinstance(value, (dict, list)):
         return msgspec.json.encode(value, enc_hook=str)
     return str(value).encode()

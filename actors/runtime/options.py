@@ -65,22 +65,22 @@ def _hidden(found: re.Match[str]) -> str:
 
 
 def is_secret(name: str) -> bool:
-    """Whether a property in a table that is handed on to a client library is shown to nobody; an option of ours is
-    called ``…_secret``."""
+    """Whether an option, or a property in a table that is handed on to a client library, is shown to nobody: ours are
+    called ``…_secret``, others ``sasl.password`` and the like."""
     return _SECRET.search(name.lower()) is not None
 
 
-def masked(value: Any, name: str = "", is_property: bool = False) -> Any:
+def masked(value: Any, name: str = "") -> Any:
     """A value as people may see it: what is secret by its name, or in an address, is ``***``; a reference is shown.
 
     ``name``: of the option, or of the property in a table of them.
     """
     match value:
         case dict():
-            return {key: masked(part, str(key), bool(name)) for key, part in value.items()}
+            return {key: masked(part, str(key)) for key, part in value.items()}
         case list() | tuple():
-            return [masked(part, name, is_property) for part in value]
-        case _ if value and (is_secret(name) if is_property else name.endswith("_secret")):
+            return [masked(part, name) for part in value]
+        case _ if value and is_secret(name):
             return value if isinstance(value, str) and _REFERENCES.fullmatch(value) else "***"
         case str():
             return without_password(value)

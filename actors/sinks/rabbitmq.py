@@ -16,7 +16,7 @@ from actors.rabbitmq.properties import OURS
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.extras import how_to_install
 from actors.runtime.following import Follower
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.topics.blocks import Message, Stored, pack_items, stored_in
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     guarantee: ClassVar[str] = (
         "confirmed by the server, and again under the same message_id after a crash: at least once, in source order; "
         "once for a consumer that drops ids that it has seen")
+    #: A broker comes back.
+    max_outage_s: ClassVar[float] = 0.0
     #: What opening it imports, for the supervisor to import once.
     imports: ClassVar[tuple[str, ...]] = IMPORTS
     addressed_by: ClassVar[str] = "topic"
     schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
-    #: A server comes back.
-    max_outage_s: ClassVar[float] = 0.0
 
     topic: str
     exchange_type: Literal["direct", "topic", "fanout", "headers"] = "direct"
@@ -161,12 +161,25 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             return None
         return StreamFollower(plan.server, plan.queue.name, most)
 
+    def repeated(self) -> Repeated:
+        """It is published again, under the same message_id."""
+        return "added"
+
+    def tombstones(self) -> str:
+        """A value that is None."""
+        return "(key, None) goes to those who read: there is none any more for the key"
+
     def describe(self) -> str:
         """Say where this writes: ``rabbitmq 10.0.0.5:5672/orders exchange ratings``."""
         address = self._address()
         target = f"exchange {address.query['exchange']}" if address.query.get("exchange") else (
             f"queue {address.query['queue']}")
         return f"rabbitmq {address.shown} {target}"
+
+    def promises(self) -> str:
+        """What a crash can do to what is written here, with these options."""
+        lost = "; what no queue takes is dropped by the server, and counts as written"
+        return f"{self.guarantee}{lost if self.unroutable == 'drop' else ''}"
 
     def _address(self) -> Address:
         return address_of(self.topic, _KNOWN, "topic")

@@ -131,6 +131,12 @@ class Line:
             raise channel.closed
         return found
 
+    def renew(self) -> None:
+        """Declare again, on a new channel, with the next ``connect``; nothing is under way on this one."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
     def give_up(self) -> None:
         """Let the connection go: answers that may still come on it count for nothing."""
         self._channel = None

@@ -117,6 +117,8 @@ class Publisher(Sink):
         if round_.has_failed:
             self._wait(round_, lambda: False)
             why = self._why_not_taken(round_)
+            if round_.unrouted and self._plan.declare:
+                self._line.renew()  # somebody may have deleted what was declared
             round_.begin_again(careful=True)
             raise Retryable(f"rabbitmq {self._line.connection.where}: {why}")
         if self._line.connection.blocked:

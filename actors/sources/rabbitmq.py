@@ -57,7 +57,7 @@ class RabbitMQ(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
     Attributes:
         topics: which: ``amqp://USER:PASSWORD@HOST:PORT/VHOST?queue=NAME``, with TLS ``amqps://``; several nodes of a
             cluster as ``HOST:PORT,HOST:PORT``.
-        follow: False: read until the queues are empty, and end.
+        follow: False: read until the queues are empty, and end. A stream has no end.
         declare: declare the queues when they are not there. One that is there with other arguments is never changed:
             the run ends with exit code 78 and says what differs. False: they have to be there, and are taken as they
             are.
@@ -152,11 +152,13 @@ class RabbitMQ(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The queues, each with its server.
 
         Raises:
-            ConfigError: none is named, or one is no address of a queue, or is named twice.
+            ConfigError: none is named, or one is no address of a queue, or is named twice; a stream is not followed.
         """
         if not self.topics:
             raise ConfigError("the rabbitmq source has nothing to read: topics is empty; expected e.g. topics = "
                               "[\"amqp://USER:PASSWORD@HOST:5672/VHOST?queue=NAME\"]")
+        if self.queue_type == "stream" and not self.follow:
+            raise ConfigError("source.follow: a stream has no end: expected true (without --once), got false")
         found = [(self._server(address), self._wanted(address)) for address in map(_queue_at, self.topics)]
         known = [(server.address.nodes, server.address.vhost, wanted.name) for server, wanted in found]
         if twice := [name for at, name in enumerate(known) if name in known[:at]]:

@@ -114,7 +114,7 @@ class Consumer:
     def turn(self) -> None:
         """Cancel it, if it is to be and nothing can be under way."""
         if self.state is State.FILLING and (
-                self._last - self._acknowledged >= self._prefetch or self.ready == 0
+                self._last - self._acknowledged >= self._prefetch or self.ready == 0 or self._wanted.is_stream
                 or time.monotonic() - self._quiet_since >= QUIET_S):
             from pika.spec import Basic
 
@@ -140,8 +140,9 @@ class Consumer:
             self._channel.basic_ack(tag, multiple=True)
 
     def ask(self) -> None:
-        """Ask how many messages wait: ``ready`` is what it answers."""
-        if self.state is not State.CANCELLING and not self._is_asking and self._channel.is_open:
+        """Ask how many messages wait: ``ready`` is what it answers. (Of a stream it does not know.)"""
+        can_ask = self.state is not State.CANCELLING and not self._wanted.is_stream
+        if can_ask and not self._is_asking and self._channel.is_open:
             self._is_asking = True
             self._declare(self._on_answer)
 

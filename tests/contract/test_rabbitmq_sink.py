@@ -260,6 +260,37 @@ def test_a_queue_that_is_not_there_yet_is_waited_for_and_nothing_is_a_dead_lette
     assert bodies(amqp.take(rabbitmq.url(), queue)) == [b"1", b"2", b"3"]
 
 
+@pytest.mark.parametrize("rest", ["?queue={0}", "?exchange={0}&queue={0}&routing_key=k"])
+def test_a_queue_or_an_exchange_that_is_deleted_meanwhile_is_made_again(rabbitmq: Server, rest: str) -> None:
+    name = rabbitmq.new_name()
+    of = options(rabbitmq, rest.format(name))
+    with closing(of.open("out", HERE)) as sink:
+        sink.write([payload(of, [b"1"])])
+        with amqp.channel(rabbitmq.url()) as channel:
+            channel.queue_delete(name)
+            channel.exchange_delete(name)
+        with pytest.raises(Retryable, match=f"NO_ROUTE|exchange {name} is not there"):
+            sink.write([payload(of, [b"2", b"3"], 10)])
+        amqp.eventually(lambda: works(lambda: sink.write([payload(of, [b"2", b"3"], 10)])), "it is made again")
+    assert bodies(amqp.take(rabbitmq.url(), name)) == [b"2", b"3"]
+
+
+def test_an_exchange_that_is_not_there_is_waited_for(rabbitmq: Server) -> None:
+    name = rabbitmq.new_name()
+    of = options(rabbitmq, f"?exchange={name}&routing_key=k", declare=False, exchange_type="fanout")
+    given = [payload(of, [b"1"])]
+    with closing(of.open("out", HERE)) as sink:
+        for _ in range(2):
+            with pytest.raises(Retryable, match=rf"exchange {name} is not there .*sinks\.out\.declare = true"):
+                sink.write(given)
+        with amqp.channel(rabbitmq.url()) as channel:
+            channel.exchange_declare(name, "fanout", durable=True)
+            channel.queue_declare(name, durable=True)
+            channel.queue_bind(name, name, "")
+        assert sink.write(given) == []
+    assert bodies(amqp.take(rabbitmq.url(), name)) == [b"1"]
+
+
 def test_while_one_is_waited_for_those_behind_it_are_not_published_again_and_again(rabbitmq: Server) -> None:
     name, other = rabbitmq.new_name(), rabbitmq.new_name()
     of = options(rabbitmq, f"?exchange={name}&routing_key={{key}}", unroutable="wait")
@@ -365,6 +396,13 @@ def test_what_a_server_does_not_confirm_is_told_and_published_again_one_message_
     assert found[-100:] == items
 
 
+def test_each_node_of_a_cluster_is_tried_in_turn(rabbitmq: Server) -> None:
+    queue = rabbitmq.new_name()
+    of = RabbitMQ(topic=f"amqp://guest:guest@127.0.0.1:1,127.0.0.1:{rabbitmq.port}/?queue={queue}")
+    assert write(of, [b"1"]) == []
+    assert bodies(amqp.take(rabbitmq.url(), queue)) == [b"1"]
+
+
 def test_tls_is_spoken_to_a_server_whose_ca_is_trusted_and_to_no_other(rabbitmq: Server) -> None:
     queue = rabbitmq.new_name()
     topic = rabbitmq.url(f"?queue={queue}", tls=True)
@@ -450,6 +488,11 @@ def test_check_says_that_nobody_listens() -> None:
 def test_options_that_cannot_be_are_refused(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         RabbitMQ(**wrong)
+
+
+def test_what_is_promised_says_that_messages_may_be_dropped_where_they_may() -> None:
+    assert RabbitMQ(topic="amqp://h?exchange=e", unroutable="wait").promises() == RabbitMQ.guarantee
+    assert "dropped by the server" in RabbitMQ(topic="amqp://h?exchange=e", unroutable="drop").promises()
 
 
 def test_the_place_is_said_without_user_and_password() -> None:

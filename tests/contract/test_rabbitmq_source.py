@@ -10,6 +10,7 @@ import pytest
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.framing import Record
+from actors.runtime.pieces import record_count
 from actors.sources.rabbitmq import RabbitMQ
 from actors.sources.rabbitmq_seen import FILE
 from tests.queues import Reading, channel, declare, eventually, publish, take_all, waiting_in
@@ -272,6 +273,41 @@ def test_a_stream_may_begin_at_its_end_or_at_a_time(tmp_path: Path, rabbitmq: Se
         assert here.until_values(1) == [b"new"]
     with Reading(tmp_path / "time", **options, start=str(int(time.time() * 1000) - 3_600_000)) as here:
         assert here.until_values(6) == [*VALUES[:5], b"new"]
+
+
+def test_messages_that_are_long_are_prefetched_by_their_bytes_and_memory_is_bounded(
+    tmp_path: Path, rabbitmq: Server, queue: str
+) -> None:
+    declare(rabbitmq.url(), queue, x_delivery_limit=1)
+    values = [b"%04d" % number + bytes(60_000) for number in range(300)]
+    publish(rabbitmq.url(), queue, values)
+    most = 0
+    with Reading(tmp_path, **at(rabbitmq, queue), declare=False, prefetch_bytes=600_000) as here:
+
+        def is_all() -> bool:
+            nonlocal most
+            most = max(most, here.source._intake.consumers._waiting_bytes)
+            return sum(map(record_count, here.chunks)) == 300
+
+        here.until(is_all, "all")
+        assert here.values == values
+        assert here.queue.prefetch in range(5, 11)
+    assert most < 600_000 + 2 * 102_400 + 70_000  # what is read off a socket at a time, and a message
+    assert take_all(rabbitmq.url(), queue) == []
+
+
+def test_a_stream_that_is_not_followed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a stream has no end"):
+        RabbitMQ(topics=["amqp://h/?queue=q"], queue_type="stream", follow=False).queues()
+
+
+@pytest.mark.parametrize(("topics", "said"), [
+    ([], "topics is empty"), (["amqp://u:pw@h/v"], "expected \\?queue=NAME"), (["kafka://h/q"], "amqp://"),
+    (["amqp://h/?queue=q", "amqp://u:pw@h/?queue=q"], "queue q is named twice")])
+def test_what_is_no_queue_is_said_and_never_the_password(topics: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as refused:
+        RabbitMQ(topics=topics).queues()
+    assert "pw" not in str(refused.value)
 
 
 def test_what_waits_is_known_behind_the_unit_that_is_written(tmp_path: Path, rabbitmq: Server, queue: str) -> None:

@@ -206,6 +206,33 @@ def test_a_letter_has_all_that_the_message_came_with(tmp_path: Path, rabbitmq: S
         "amqp-routing-key": queue.encode(), "amqp-message-id": b"id-0"}
 
 
+def test_a_dry_run_is_refused_and_takes_nothing_and_explain_says_what_is_promised(
+    tmp_path: Path, rabbitmq: Server
+) -> None:
+    queue = rabbitmq.new_name()
+    declare(rabbitmq.url(), queue)
+    publish(rabbitmq.url(), queue, numbers(5))
+    with start(tmp_path, rabbitmq, [queue], "--dry-run") as running:
+        assert running.wait() == 78, running.output()
+    assert "would take the messages away and keep nothing of them" in running.output()
+    assert waiting_in(rabbitmq.url(), queue) == 5
+    topics = json.dumps([rabbitmq.url(f"?queue={queue}")])
+    with Running(tmp_path / "state", "explain", "tests.pipelines.queued", "--set", f"source.topics={topics}",
+                 output=tmp_path / "explain.out") as explained:
+        assert explained.wait() == 0
+    assert "one without at least once" in " ".join(explained.output().split())
+
+
+def test_begun_anew_it_forgets_what_it_has_read_and_leaves_the_queues(tmp_path: Path, rabbitmq: Server) -> None:
+    queue = rabbitmq.new_name()
+    declare(rabbitmq.url(), queue)
+    for words in ((), ("--fresh",)):
+        publish(rabbitmq.url(), queue, numbers(50))
+        with start(tmp_path, rabbitmq, [queue], "--once", *words, output=f"out{len(words)}") as running:
+            assert running.wait() == 0, running.output()
+        assert_each_once(tmp_path / "state", 50)
+
+
 def test_a_wrong_password_ends_the_run_with_code_78_and_is_shown_nowhere(tmp_path: Path, rabbitmq: Server) -> None:
     topics = json.dumps([rabbitmq.url("?queue=q", password="hidden-word")])
     for verb in ("run", "check", "explain", "echo"):
