@@ -102,6 +102,8 @@ def _say_if_nothing_was_found(options: argparse.Namespace) -> None:
 
 def _run_settings(options: argparse.Namespace, settings: Settings) -> int:
     _begin_anew(options, settings.manifest)
+    for note in settings.notes:
+        print(f"{options.target}: note: {note}", file=sys.stderr)
     with _own_output(settings.manifest):
         return _run_and_report(options, settings)
 
@@ -171,10 +173,10 @@ def _as_target(options: argparse.Namespace) -> str:
 
 
 def _shown(said: str) -> str:
-    from actors.runtime.options import is_secret, without_password
+    from actors.runtime.options import without_password
 
     key = said.partition("=")[0]
-    return f"{key}=***" if is_secret(key) or key.endswith(".client") else without_password(said)
+    return f"{key}=***" if key.endswith(("_secret", ".client")) else without_password(said)
 
 
 def _observer(as_json: bool, quiet: bool) -> JsonObserver | TextObserver | TerminalObserver:
@@ -192,20 +194,21 @@ def _lint(options: argparse.Namespace) -> int:
     from actors.settings import load
 
     problems: dict[str, str] = {}
+    notes: dict[str, list[str]] = {}
     for target in options.targets:
         try:
-            load(target, sets=options.set)
+            notes[target] = load(target, sets=options.set).notes
         except ConfigError as error:
             problems[target] = str(error)
     if options.json:
-        print(json.dumps([{"target": target, "ok": target not in problems, "problem": problems.get(target, "")}
-                          for target in options.targets]))
+        print(json.dumps([{"target": target, "ok": target not in problems, "problem": problems.get(target, ""),
+                           "notes": notes.get(target, [])} for target in options.targets]))
     else:
         for target in options.targets:
             if target in problems:
                 print(problems[target], file=sys.stderr)
             else:
-                print(f"{target}: ok")
+                print("\n".join([f"{target}: ok", *(f"  note: {note}" for note in notes[target])]))
     return BAD_CONFIG if problems else 0
 
 
@@ -250,7 +253,7 @@ def _verify(options: argparse.Namespace) -> int:
 def _explain(options: argparse.Namespace) -> int:
     from actors.console import explain
 
-    return _show(explain.explain(_settings(options).manifest), explain.render, options.json)
+    return _show(explain.explain(_settings(options)), explain.render, options.json)
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -42,6 +42,7 @@ from actors.runtime.messages import (
     Suspect,
 )
 from actors.runtime.ports import Source
+from actors.runtime.shown import Shown
 from actors.runtime.sizing import LEARNT, Sizing
 from actors.runtime.supply import Supply
 from actors.runtime.topology import fixed_destinations
@@ -102,6 +103,7 @@ class Reader:
         self._moved = True
         self._silence = Silence(self._flow.redeliver_s)
         self._ages = Ages()
+        self._shown = Shown(post, source, self._origin, self._sizing, self._ages, ledger, manifest.state)
         self._commit_at = 0.0
         self._trouble = Trouble(post)
         self._anchor: Anchor | None = None
@@ -145,7 +147,7 @@ class Reader:
 
     def work(self, now: float) -> float | None:
         """Keep the source alive, close what is acknowledged, read one chunk, deliver, commit when it is time."""
-        return self._assigned.sooner(self._work(now), now)
+        return self._shown.sooner(self._assigned.sooner(self._work(now), now), now)
 
     def _work(self, now: float) -> float | None:
         self.wake = None
@@ -186,10 +188,7 @@ class Reader:
         self._trouble.over(now)
         self._watch_the_silence(now)
         self._deliver()
-        slot.open, slot.queued, slot.credit = len(self._origin), self._origin.queued(), self._origin.credit()
-        slot.waiting_since = self._ages.oldest()
-        slot.record_s, slot.batch_records = self._sizing.shown()
-        slot.bytes_done, slot.bytes_total = self._source.progress()
+        self._shown.show(now)
         if issued:
             return 0.0
         if self._is_done():

@@ -7,12 +7,7 @@ Every problem is found, not only the first. Nothing is opened and no server reac
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import importlib.util
 import os
-import pkgutil
-import sys
 import tomllib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,17 +17,17 @@ from typing import Any
 import msgspec
 
 from actors.assignments import flatten, from_environment, from_flag, from_sets, lines_of, with_references
+from actors.components import options_in, type_name
 from actors.defaults import completed
 from actors.runtime import loading
 from actors.runtime.counted_twice import why_twice
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.manifest import Component, Manifest, component_of
-from actors.runtime.moving import why_not_moved
-from actors.runtime.options import Assignment, build, masked, overlay, unknown_key
+from actors.runtime.moving import why_not_dry, why_not_moved
+from actors.runtime.options import Assignment, masked, overlay, unknown_key
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import REQUIRED, SinkOptions, SourceOptions, not_given
 from actors.runtime.sections import missing_extras
-from actors.targets import applications, import_application, name_of, target_like, told
+from actors.targets import applications, import_application, name_of, target_like
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
 SECTIONS = ("parser", "checker", "aggregator", "window", "flow", "budget", "restart", "watch", "links", "run",
@@ -50,11 +45,13 @@ class Settings(msgspec.Struct, frozen=True):
         manifest: what the run gets, secrets resolved.
         pipeline: the application.
         shown: the effective configuration for people: references to secrets as they were written.
+        notes: what the application has set that is not used, for the configuration chose another source or sink.
     """
 
     manifest: Manifest
     pipeline: Pipeline
     shown: dict[str, Any]
+    notes: list[str] = []
 
 
 class _Target(msgspec.Struct, frozen=True):
@@ -162,9 +159,10 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     sections = _by_section(assignments, pipeline, problems)
     shown: dict[str, Any] = {"app": name_of(found.app), "state": f"var/{pipeline.name}"}
     state = _state(sections.pop((), []), shown, problems)
-    source = _component("source", pipeline.source, sections, problems, shown)
-    letters = _component("dead_letters", pipeline.dead_letters, sections, problems, shown)
-    sinks = {name: _component(f"sinks.{name}", default, sections, problems, shown)
+    notes: list[str] = []
+    source = _component("source", pipeline.source, sections, problems, shown, notes)
+    letters = _component("dead_letters", pipeline.dead_letters, sections, problems, shown, notes)
+    sinks = {name: _component(f"sinks.{name}", default, sections, problems, shown, notes)
              for name, default in pipeline.sinks.items()}
     fixed: dict[str, Any] = {}
     for name in (*SECTIONS, "options"):
@@ -180,20 +178,21 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     problems += missing_extras(fixed)
     if problems or source is None or letters is None:
         return None
-    options, limits = fixed.pop("options", None), fixed.pop("run").said_by(source.kind().max_outage_s)
-    if why := why_not_moved(pipeline, source.load()):
+    used = {name: sink for name, sink in sinks.items() if sink is not None}
+    options = fixed.pop("options", None)
+    limits = fixed.pop("run").said_by(*(each.kind().max_outage_s for each in (source, letters, *used.values())))
+    if why := why_not_moved(pipeline, source.load()) or (why_not_dry(source.load()) if dry else ""):
         problems.append(why)
         return None
-    if shown["run"]["max_outage_s"] == "source":
+    if shown["run"]["max_outage_s"] == "auto":
         shown["run"]["max_outage_s"] = limits.max_outage_s
-    used = {name: sink for name, sink in sinks.items() if sink is not None}
     manifest = Manifest(
         run=uuid.uuid4().hex, name=pipeline.name, app=found.app, state=str(Path(state).absolute()), dry=dry,
         source=source, sinks=used, dead_letters=letters, doubles=why_twice(pipeline, used),
         folds=pipeline.fold is not None, windowed=pipeline.windows is not None, emit_sinks=pipeline.emit_sinks,
         options=None if options is None else msgspec.to_builtins(options),
         limits=limits, **fixed)
-    return Settings(manifest, pipeline, shown)
+    return Settings(manifest, pipeline, shown, notes)
 
 
 def _not_said(pipeline: Pipeline, assignments: Iterable[Assignment]) -> list[str]:
@@ -261,108 +260,14 @@ def _misplaced(assignment: Assignment, pipeline: Pipeline) -> str:
 
 def _component(
     section: str, default: Any, sections: Mapping[tuple[str, ...], list[Assignment]], problems: list[str],
-    shown: dict[str, Any]
+    shown: dict[str, Any], notes: list[str]
 ) -> Component[Any] | None:
-    """Lay values over a source's or sink's options; another ``type`` begins from that type's own defaults."""
+    """Lay values over a source's or sink's options, or over those of another one if type or address say so."""
     said = sections.get(tuple(section.split(".", 1)), [])
-    kind, base, where = type(default), {}, said[0].where if said else section
-    chosen = next((one for one in reversed(said) if one.key[-1] == "type"), None)
-    if chosen is None:
-        if why := _unfit_for(section, kind):
-            problems.append(f"PIPELINE: {section}: {why}, got {default!r}" if not isinstance(default, msgspec.Struct)
-                            else f"PIPELINE: {section}: {why}")
-            return None
-        base = msgspec.to_builtins(default)
-    else:
-        where = chosen.where
-        found = _component_type(section, chosen, problems)
-        if found is None:
-            return None
-        kind, base = found, msgspec.to_builtins(default) if found is kind else {}
-    values = [one for one in said if one.key[-1] != "type"]
-    before = len(problems)
-    options = build(section, kind, base, values, problems, where)
-    if options is None or len(problems) > before:
+    options = options_in(section, default, said, problems, notes)
+    if options is None:
         return None
-    shown[section] = {"type": _type_name(kind, _package(section)), **masked(msgspec.to_builtins(options)),
+    values = [one for one in said if one.key[-1] != "type"]
+    shown[section] = {"type": type_name(type(options), section), **masked(msgspec.to_builtins(options)),
                       **_written(values)}
     return component_of(options)
-
-
-def _package(section: str) -> str:
-    return "actors.sources" if section == "source" else "actors.sinks"
-
-
-def _component_type(section: str, assignment: Assignment, problems: list[str]) -> type | None:
-    name = next((text for text in (assignment.value, assignment.otherwise) if isinstance(text, str)), None)
-    try:
-        if assignment.value is msgspec.UNSET:
-            return None
-        if name is None:
-            raise TypeError("expected a text")
-        kind = loading.named(name) if ":" in name else importlib.import_module(f"{_package(section)}.{name}").OPTIONS
-        why = _unfit_for(section, kind)
-    except (Exception, SystemExit) as error:
-        why = str(error) if isinstance(error, (ImportError, AttributeError, ValueError, TypeError)) else told(error)
-    if not why:
-        assert isinstance(kind, type)
-        return kind
-    known = shipped(section)
-    close = difflib.get_close_matches(name or "", [] if name in known else known, 1)
-    why = f"; did you mean '{close[0]}'?" if close else f" ({why})"
-    if assignment.shown != assignment.value:  # it may hold a secret
-        why = ""
-    problems.append(f"{assignment.where}: {section}.type: expected {', '.join(known)} or module:class, "
-                    f"got {assignment.shown!r}{why}")
-    return None
-
-
-def _unfit_for(section: str, kind: Any) -> str:
-    """Why this is not the options struct of a source, a sink or a dead-letter store, or nothing."""
-    if not isinstance(kind, type) or not issubclass(kind, msgspec.Struct):
-        return "expected a class that is a msgspec.Struct"
-    if vars(sys.modules[kind.__module__]).get(kind.__qualname__) != kind:
-        return "expected a class at the top of its module"
-    wanted, base, other = ("source", SourceOptions, SinkOptions) if section == "source" else (
-        "sink", SinkOptions, SourceOptions)
-    if issubclass(kind, other):
-        return f"{kind.__name__} is a {'source' if wanted == 'sink' else 'sink'}, expected a {wanted}"
-    if not issubclass(kind, base):
-        lacks = [name for name in REQUIRED[base] if name not in dir(kind)]
-        return (f"{kind.__name__} is no {wanted}: it does not inherit from thresher.{wanted}s.{base.__name__}"
-                + (f", and has no {', '.join(lacks)}" if lacks else ""))
-    assert issubclass(kind, (SinkOptions, SourceOptions))
-    if missing := not_given(kind):
-        return f"{kind.__name__} is no {wanted}: it has no {', '.join(missing)}"
-    takes = kind.takes if issubclass(kind, SinkOptions) else ()
-    if wanted == "sink" and ("letters" if section == "dead_letters" else "items") not in takes:
-        return f"{kind.__name__} takes {' and '.join(takes)}"
-    return ""
-
-
-def shipped(section: str) -> dict[str, type]:
-    """Those sources or sinks that ship and fit here, by name.
-
-    Args:
-        section: ``source``, ``dead_letters``, or ``sinks.NAME``.
-    """
-    package = _package(section)
-    kinds = {found.name: _options_in(f"{package}.{found.name}")
-             for found in pkgutil.iter_modules(importlib.import_module(package).__path__)}
-    return {name: kind for name, kind in sorted(kinds.items()) if kind is not None and not _unfit_for(section, kind)}
-
-
-def _options_in(module: str) -> type | None:
-    """What a module that ships declares; one that needs a library which is not installed is a part of another."""
-    try:
-        found: type | None = getattr(importlib.import_module(module), "OPTIONS", None)
-    except ModuleNotFoundError as error:
-        if (error.name or "actors").partition(".")[0] == "actors":
-            raise
-        return None
-    return found
-
-
-def _type_name(kind: type, package: str) -> str:
-    module = kind.__module__
-    return module.removeprefix(f"{package}.") if module.startswith(f"{package}.") else f"{module}:{kind.__qualname__}"

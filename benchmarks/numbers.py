@@ -43,6 +43,8 @@ from tests.loads import members  # noqa: E402
 
 _REPORT = re.compile(r"Received (\d+) unique numbers, (\d+) duplicates\. Unique total: (\d+)")
 Result = dict[str, float]
+#: States of ``/proc/net/tcp``: listens; closed, and waits for nothing that anybody reads.
+_NOT_OPEN = ("0A", "06")
 
 
 def main() -> int:
@@ -134,13 +136,20 @@ def _measure(start: Callable[[Path], _Server], options: argparse.Namespace, seed
 
 
 def _terminate(server: _Server) -> None:
-    """Send the word, again if need be: while what the others sent is in the kernel's buffers they are clients still,
-    and one more is closed at once."""
+    """Send the word, when all that the clients sent is read: it ends the service for everybody, whatever they still
+    have in the kernel's buffers. Again if need be: one client more than are allowed is closed at once."""
     while server.process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port)) as connection:
-            connection.sendall(b"terminate\n")
+        if not _connections(server.port):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port)) as connection:
+                connection.sendall(b"terminate\n")
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.process.wait(0.02)
+
+
+def _connections(port: int) -> int:
+    """How many connections the server at this port has not read to their end."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(row[1].rpartition(":")[2], 16) == port and row[3] not in _NOT_OPEN for row in rows)
 
 
 def _watch(server: _Server, clients: list[subprocess.Popen[str]], kill: bool, rng: random.Random) -> tuple[int, int]:

@@ -44,13 +44,13 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "Links"),
     },
     "thresher.sources": {
-        "Sources that ship": ("Files", "Directory", "Kafka", "Stdin", "Tcp", "Topic"),
+        "Sources that ship": ("Files", "Directory", "Kafka", "RabbitMQ", "Stdin", "Tcp", "Topic"),
         "A source of one's own": (
             "SourceOptions", "Source", "Chunk", "pack_records", "records_in", "Unit", "Revoked", "UnitLedger"),
     },
     "thresher.sinks": {
-        "Sinks that ship": ("Csv", "DeadLetters", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "Sql",
-                            "Stdout", "Topic", "Message"),
+        "Sinks that ship": ("Csv", "DeadLetters", "Deleted", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached",
+                            "RabbitMQ", "Sql", "Stdout", "Topic", "Message"),
         "A sink of one's own": ("SinkOptions", "Sink", "Payload", "Refusal", "Packed", "DeadLetter", "record_of"),
     },
     "thresher.testing": {

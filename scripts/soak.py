@@ -41,7 +41,7 @@ from actors.runtime.units import LEDGER  # noqa: E402
 from actors.sinks.dead_letters import read_letters  # noqa: E402
 from actors.sinks.lmdb import read_lmdb  # noqa: E402
 from scripts.make_logs import write_logs  # noqa: E402
-from tests.loads import DEVICE_TYPES, Load, Views, members  # noqa: E402
+from tests.loads import DEVICE_TYPES, Load, Running, Views, members  # noqa: E402
 
 FILES = 5
 #: 200 deaths in minutes are what the restart budget exists to stop: at its defaults (5 in 30 s) the run would give up,
@@ -142,7 +142,7 @@ class Faults:
                 while self.left and self._next_moment(load, deadline):
                     self._strike(load)
                 code = load.process.wait(max(1.0, deadline - time.monotonic()))
-                gone_s = _seconds_until_empty(load.process.pid)
+                gone_s = seconds_until_empty(load.process.pid)
                 self.orphans_gone_s = max(self.orphans_gone_s, gone_s)
                 if gone_s > ORPHANS_S:
                     return [f"processes were left {ORPHANS_S:g} s after the supervisor: {members(load.process.pid)}"]
@@ -177,19 +177,19 @@ class Faults:
         if victim == "supervisor":
             load.process.kill()
             load.process.wait()
-        elif not _signal(load, victim, signal.SIGKILL):
+        elif not signal_actor(load, victim, signal.SIGKILL):
             return  # it died or ended between two looks
         self.kills[victim] += 1
 
     def _pause(self, load: Load, name: str) -> None:
         seconds = self._random.uniform(0.01, MAX_PAUSE_S)
-        if _signal(load, name, signal.SIGSTOP):
+        if signal_actor(load, name, signal.SIGSTOP):
             time.sleep(seconds)
-            _signal(load, name, signal.SIGCONT)
+            signal_actor(load, name, signal.SIGCONT)
             self.pauses += 1
 
 
-def _signal(load: Load, name: str, number: int) -> bool:
+def signal_actor(load: Running, name: str, number: int) -> bool:
     """Signal an actor, and nobody who has its number after it."""
     view = load.views().get(name)
     if view is None or not view.pid:
@@ -215,7 +215,8 @@ def _share_done(views: Views) -> float | None:
     return reader.bytes_done / reader.bytes_total if reader is not None and reader.pid and reader.bytes_total else None
 
 
-def _seconds_until_empty(session: int) -> float:
+def seconds_until_empty(session: int) -> float:
+    """How long it takes until no process of a session lives; a little more than ``ORPHANS_S`` when some go on."""
     began = time.monotonic()
     while members(session) and time.monotonic() - began <= ORPHANS_S:
         time.sleep(_POLL_S)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kafka import Kafka
+from tests.kafka import UNDISTURBED, Kafka
 from tests.loads import DEVICE_TYPES
 from tests.postgres import Postgres
 from tests.rabbitmq import RabbitMQ
@@ -23,7 +23,7 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Kafka]:
     """A real Apache Kafka, with TLS and logins too; a test makes topics of its own in it, and never stops it."""
-    with Kafka(secure=True) as server:
+    with Kafka(secure=True, properties=UNDISTURBED) as server:
         yield server
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from actors.sinks.lines import Lines
     from actors.sinks.lmdb import Lmdb
     from actors.sinks.memcached import Memcached
-    from actors.sinks.sql import Sql
+    from actors.sinks.rabbitmq import RabbitMQ
+    from actors.sinks.sql import Deleted, Sql
     from actors.sinks.stdout import Stdout
     from actors.sinks.topic import Message, Topic
 else:
@@ -34,11 +35,12 @@ else:
         "actors.sinks.lines": ("Lines",),
         "actors.sinks.lmdb": ("Lmdb",),
         "actors.sinks.memcached": ("Memcached",),
-        "actors.sinks.sql": ("Sql",),
+        "actors.sinks.rabbitmq": ("RabbitMQ",),
+        "actors.sinks.sql": ("Deleted", "Sql"),
         "actors.sinks.stdout": ("Stdout",),
         "actors.sinks.topic": ("Message", "Topic"),
     })
 
 __all__ = [
-    "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "Message", "Packed",
-    "Payload", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]
+    "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "Message",
+    "Packed", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]

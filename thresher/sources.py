@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from actors.sources.directory import Directory
     from actors.sources.files import Files
     from actors.sources.kafka import Kafka
+    from actors.sources.rabbitmq import RabbitMQ
     from actors.sources.stdin import Stdin
     from actors.sources.tcp import Tcp
     from actors.sources.topic import Topic
@@ -24,11 +25,12 @@ else:
         "actors.sources.directory": ("Directory",),
         "actors.sources.files": ("Files",),
         "actors.sources.kafka": ("Kafka",),
+        "actors.sources.rabbitmq": ("RabbitMQ",),
         "actors.sources.stdin": ("Stdin",),
         "actors.sources.tcp": ("Tcp",),
         "actors.sources.topic": ("Topic",),
     })
 
 __all__ = [
-    "Chunk", "Directory", "Files", "Kafka", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit",
-    "UnitLedger", "pack_records", "records_in"]
+    "Chunk", "Directory", "Files", "Kafka", "RabbitMQ", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Topic",
+    "Unit", "UnitLedger", "pack_records", "records_in"]

@@ -18,8 +18,9 @@ from typing import Any, get_type_hints
 import msgspec
 from msgspec import inspect as types
 
+from actors.components import shipped
 from actors.runtime.pipeline import Pipeline
-from actors.settings import SECTIONS, pipeline_of, shipped
+from actors.settings import SECTIONS, pipeline_of
 from actors.targets import applications
 
 _ATTRIBUTE = re.compile(r"(\w+): (.*)")

@@ -82,7 +82,8 @@ def check(load: Callable[[], Settings], offline: bool) -> Iterator[Finding]:
         yield Finding("configuration", "problem", str(error), BAD_CONFIG)
         return
     manifest = settings.manifest
-    yield Finding("configuration", "ok", f"{manifest.name}, {len(expand(manifest))} actors")
+    yield Finding("configuration", "ok", "\n".join([f"{manifest.name}, {len(expand(manifest))} actors",
+                                                    *settings.notes]))
     state = Path(manifest.state)
     is_running = rundir.find(state) is not None
     yield _judged("state", surroundings.state_problem(state),

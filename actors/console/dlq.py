@@ -160,8 +160,8 @@ def _place(letter: StoredLetter) -> str:
 
 
 def _number_of(letter: StoredLetter) -> str:
-    """Of a record in a unit that has no lines, which one it is."""
-    return f" record {letter.offset}" if letter.envelope and letter.offset >= 0 else ""
+    """Of a record in a unit that has no lines, where it is."""
+    return f" offset {letter.offset}" if letter.envelope and letter.offset >= 0 else ""
 
 
 def _is_none(record: Record | None) -> bool:

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from actors.console.frame import learnt
+from actors.console.paths import path_of, state_of
 from actors.runtime.manifest import Manifest
 from actors.runtime.sections import WindowOptions
 from actors.runtime.sizing import LEARNT
 from actors.runtime.topology import expand
 from actors.runtime.units import LEDGER, read_fact
+from actors.settings import Settings
 
 
-def explain(manifest: Manifest) -> dict[str, Any]:
+def explain(settings: Settings) -> dict[str, Any]:
     """What is known before the run, as a map."""
+    manifest, shown = settings.manifest, settings.shown
     source = manifest.source.load()
     sinks = {name: component.load() for name, component in manifest.sinks.items()}
     letters = manifest.dead_letters.load()
     return {
         "name": manifest.name,
         "state": manifest.state,
-        "source": {"reads": source.describe(), "guarantee": source.promises()},
+        "source": {"type": shown["source"]["type"], "reads": source.describe(), "guarantee": source.promises()},
         "sinks": {
-            name: {"writes": options.describe(), "guarantee": options.promises(),
-                   "order": "source order" if options.ordered else "any order"}
+            name: {"type": shown[f"sinks.{name}"]["type"], "writes": options.describe(),
+                   "guarantee": options.promises(), "order": "source order" if options.ordered else "any order",
+                   "path": path_of(source, options), "tombstones": options.tombstones()}
             for name, options in sinks.items()
         },
         "dead_letters": {"writes": letters.describe(), "guarantee": letters.guarantee},
-        "aggregates": "exactly once: state and positions in one transaction" if manifest.folds else "none",
+        "aggregates": state_of(source) if manifest.folds else "none",
         "windows": _windows(manifest.window) if manifest.windowed else "none",
         "actors": [spec.name for spec in expand(manifest)],
         "after_a_crash": (
@@ -36,8 +41,18 @@ def explain(manifest: Manifest) -> dict[str, Any]:
             f"{manifest.flow.batch_bytes // 1024} KiB; every effect of it that is durable already is not repeated, "
             "or repeated without a trace"),
         "batches": _batches(manifest),
+        "outages": _outages(manifest),
         "order": "of two values for one key the later in source order stands, whatever the number of workers",
+        "notes": settings.notes,
     }
+
+
+def _outages(manifest: Manifest) -> str:
+    """How long is waited for the source or a sink that is down."""
+    longest_s = manifest.limits.longest_outage_s()
+    until = ("for as long as it takes" if longest_s == math.inf else
+             f"for at most {longest_s:g} s, then the run stops, resumable, with exit code 3")
+    return f"who is down is waited for, {until} (run.max_outage_s); the run is not ready meanwhile"
 
 
 def _batches(manifest: Manifest) -> str:
@@ -73,11 +88,14 @@ def render(data: dict[str, Any]) -> str:
     lines = [f"{data['name']}, state in {data['state']}", "",
              f"reads   {data['source']['reads']}", f"        {data['source']['guarantee']}"]
     for name, sink in data["sinks"].items():
-        lines += [f"writes  {name}: {sink['writes']}, in {sink['order']}", f"        {sink['guarantee']}"]
+        lines += [f"writes  {name}: {sink['writes']}, in {sink['order']}", f"        {sink['guarantee']}",
+                  f"        from its source: {sink['path']}"]
+        lines += [f"        {sink['tombstones']}"] * bool(sink["tombstones"])
     lines += [f"rejects {data['dead_letters']['writes']}", f"        {data['dead_letters']['guarantee']}",
               f"folds   {data['aggregates']}"]
     if data["windows"] != "none":
         lines.append(f"windows {data['windows']}")
-    lines += ["", f"order   {data['order']}", f"batches {data['batches']}", f"crash   {data['after_a_crash']}", "",
-              "actors  " + ", ".join(data["actors"])]
+    lines += ["", f"order   {data['order']}", f"batches {data['batches']}", f"crash   {data['after_a_crash']}",
+              f"outages {data['outages']}", "", "actors  " + ", ".join(data["actors"]),
+              *(f"note    {note}" for note in data["notes"])]
     return "\n".join(lines)

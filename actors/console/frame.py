@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from actors.runtime.counts import OUTCOMES
 from actors.telemetry.model import Happening, Snapshot, StageFlow, Status
+from actors.telemetry.words import lag_line
+from actors.telemetry.words import span as span
 
 #: A line, and its style.
 Line = tuple[str, str]
@@ -74,13 +76,14 @@ def _head(status: Status, width: int) -> list[Line]:
     lines = [(title(snapshot.name, snapshot.mode, snapshot.at - snapshot.started, not snapshot.not_ready), "bold")]
     for reason in snapshot.not_ready:
         lines += _wrapped(f"not ready: {reason}", width, "yellow")
+    more = [] if snapshot.lag is None else _wrapped(lag_line(snapshot.lag), width, "")
     parts = [f"{number(flow.records_per_s)} records/s"]
     if flow.progress is not None:
         parts.append(f"{percent(flow.progress)} of the input read")
     if flow.eta_s:
         parts.append(f"{span(flow.eta_s)} left")
     parts += [learnt(each.view.record_s, each.view.batch_records) for each in snapshot.actors if each.view.record_s]
-    return [*lines, *_wrapped(", ".join(parts), width, "")]
+    return [*lines, *_wrapped(", ".join(parts), width, ""), *more]
 
 
 def _table(status: Status, width: int) -> list[Line]:
@@ -167,16 +170,6 @@ def number(value: float) -> str:
 def percent(part: float) -> str:
     """A part of 1; more of it is shown as it is: 250 % are two and a half."""
     return f"{100 * part:.0f} %"
-
-
-def span(seconds: float) -> str:
-    """A length of time."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def plain(lines: Sequence[Line]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.ports import SourceOptions
-from actors.settings import Settings, load
+from actors.settings import Settings, load, pipeline_of
 from actors.sources.files import Files
 from actors.sources.framings.options import FramedOptions
 
@@ -31,8 +31,10 @@ def settings_of(
     loaded = functools.partial(load, target, state=state, dry=dry, query=query, flags=flags)
     if not (files or follow or once):
         return loaded(sets=sets)
-    # What --set says of the source is for the one that will read, which may be of another type.
-    others = [word for word in sets if not word.startswith("source.") or word.startswith("source.type=")]
+    # What --set says of the source is for the one that will read, which may be of another type: all but what decides
+    # which one is configured.
+    deciding = tuple(f"source.{name}=" for name in ("type", pipeline_of(target, query).source.addressed_by) if name)
+    others = [word for word in sets if not word.startswith("source.") or word.startswith(deciding)]
     if STDIN in files:
         if len(files) > 1 or follow or once:
             raise ConfigError("FILE - is standard input, which is read alone and to its end: expected no other FILE, "

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +26,7 @@ from actors.console import catalogue
 from actors.console.catalogue import Section
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.pipeline import Pipeline
+from actors.runtime.ports import SinkOptions, SourceOptions
 from actors.settings import load
 
 #: A part of a schema.
@@ -117,9 +119,32 @@ def _of_application(name: str, pipeline: Pipeline, unions: dict[str, list[Sectio
 
 
 def _untyped(union: str, options: Any, unions: dict[str, list[Section]]) -> Part:
-    """What a source or sink of an application is when the file says no type: the application's own."""
-    own = [f"{union}.{kind.name}" for kind in unions[union] if kind.kind is type(options)]
-    return {"anyOf": [{"required": ["type"]}, *map(_ref, own)]} if own else {}
+    """What a source or sink of an application is when the file says no type: the application's own, or the one that an
+    address chooses."""
+    own = next((kind for kind in unions[union] if kind.kind is type(options)), None)
+    if own is None:
+        return {}
+    name = _contract(own).addressed_by
+    others = [kind for kind in unions[union] if kind is not own and name and _contract(kind).addressed_by == name]
+    parts = [_ref(f"{union}.{own.name}")]
+    if others:
+        elsewhere = _address([f"{scheme}:" for kind in others for scheme in _contract(kind).schemes])
+        parts = [{"allOf": parts, "not": {"required": [name], "properties": {name: elsewhere}}}]
+    for kind in others:
+        here = _address([*(f"{scheme}:" for scheme in _contract(kind).schemes), "${"])  # a reference may be anything
+        parts.append({"required": [name], "properties": {name: here}, "allOf": [_ref(f"{union}.{kind.name}")]})
+    return {"anyOf": [{"required": ["type"]}, *parts]}
+
+
+def _contract(section: Section) -> type[SourceOptions | SinkOptions]:
+    assert issubclass(section.kind, (SourceOptions, SinkOptions))
+    return section.kind
+
+
+def _address(beginnings: Iterable[str]) -> Part:
+    """What an address has to be that chooses a kind; in a list each of them."""
+    text: Part = {"type": "string", "pattern": f"^({'|'.join(map(re.escape, beginnings))})"}
+    return {"anyOf": [text, {"type": "array", "minItems": 1, "items": text}]}
 
 
 def _union(names: Iterable[str]) -> Part:

@@ -16,7 +16,9 @@ from actors.runtime.database import OtherVersion
 from actors.runtime.ledger import read_units
 from actors.runtime.rundir import find
 from actors.runtime.units import LEDGER
+from actors.telemetry.model import Lag
 from actors.telemetry.watcher import Watcher
+from actors.telemetry.words import lag_line
 
 #: How many deaths are shown, and how many lines of the last one's stack.
 _DEATHS, _STACK_LINES = 10, 12
@@ -51,7 +53,8 @@ def _running(run_dir: Path) -> dict[str, Any]:
     actors = [{**msgspec.to_builtins(each.view), "stage": each.stage, "cpu_s": each.cpu_s, "restarts": each.restarts}
               for each in seen.actors]
     return {"name": seen.name, "run": seen.run, "mode": seen.mode, "seconds": seen.at - seen.started,
-            "not_ready": seen.not_ready, "outcomes": seen.outcomes, "actors": actors}
+            "not_ready": seen.not_ready, "lag": msgspec.to_builtins(seen.lag), "outcomes": seen.outcomes,
+            "actors": actors}
 
 
 def render(data: dict[str, Any]) -> str:
@@ -70,7 +73,8 @@ def _lines(data: dict[str, Any]) -> list[str]:
             f"{view['rss_bytes'] / 1e6:>6.0f} MB  {view['note']}").rstrip())
     readiness = [f"not ready: {why}" for why in data["not_ready"]]
     heading = title(data["name"], data["mode"], data["seconds"], not readiness)
-    return [heading, *readiness, *lines, so_far(data["outcomes"]), *_death_lines(data)]
+    behind = [] if data["lag"] is None else [lag_line(msgspec.convert(data["lag"], Lag))]
+    return [heading, *readiness, *lines, *behind, so_far(data["outcomes"]), *_death_lines(data)]
 
 
 def _idle_lines(data: dict[str, Any]) -> list[str]:

@@ -7,11 +7,15 @@ of their own. Nothing here imports the library.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.runtime.options import is_secret
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaException
 
 #: A property of a client, as TOML may say it.
 Value = str | int | float | bool
@@ -45,6 +49,8 @@ _MEND = {
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED":
         "let this user have it (an ACL of the transactional id), or set sasl.* in client",
 }
+#: What the library adds to an error of a connection; it is another one each time.
+_ASIDE = re.compile(r" \(after \d+ms in state .*\)$")
 #: Errors that only say that something took too long, or that nobody is there.
 _SAYS_LITTLE = ("_TIMED_OUT", "_MSG_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT_QUEUE")
 
@@ -76,7 +82,9 @@ def refuse(client: Properties, ours: Mapping[str, str]) -> None:
             raise ValueError(f"client: {name} is not set here: {why}")
 
 
-def configured(servers: str, defaults: Properties, client: Properties, ours: Properties) -> dict[str, Any]:
+def configured(
+    servers: str, defaults: Properties, client: Properties, ours: Mapping[str, object]
+) -> dict[str, Any]:
     """Return the configuration of a client.
 
     Args:
@@ -86,7 +94,7 @@ def configured(servers: str, defaults: Properties, client: Properties, ours: Pro
         ours: what it may not.
     """
     # What the library would write to standard error is said by the errors that it returns.
-    both = {"log_level": 2, "topic.metadata.refresh.interval.ms": 60_000, **defaults, **client, **ours,
+    both: dict[str, Any] = {"log_level": 0, "topic.metadata.refresh.interval.ms": 60_000, **defaults, **client, **ours,
             "bootstrap.servers": servers}
     return {name: str(value) if isinstance(value, float) else value for name, value in both.items()}
 
@@ -105,6 +113,14 @@ def is_hopeless(error: Said) -> bool:
     return error.name() in HOPELESS and "disconnect" not in error.str().lower()
 
 
+def took_too_long(text: str) -> KafkaException:
+    """An error as the library raises it when there is no answer."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    # Those that it makes itself have a line in front of their names, and no other names.
+    return KafkaException(KafkaError(KafkaError._TIMED_OUT, text))
+
+
 def sentence(error: Said, client: Properties, heard: str = "") -> str:
     """What an error means, in one line, and what to do where anything can be done.
 
@@ -113,7 +129,7 @@ def sentence(error: Said, client: Properties, heard: str = "") -> str:
         client: the table, for its secrets.
         heard: what was heard of the connection last, for errors that only say that it took too long.
     """
-    words = without_values(" ".join(error.str().split()), client)
+    words = _ASIDE.sub("", without_values(" ".join(error.str().split()), client))
     if heard and error.name() in _SAYS_LITTLE:
         words = heard
     mend = _MEND.get(error.name(), "")

@@ -7,12 +7,13 @@ may take away again is not.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import deque
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from actors.kafka.addresses import Address
 from actors.kafka.clients import Heard, Properties, configured, sentence
+from actors.kafka.received import bytes_of, headers_of
 from actors.runtime.errors import Retryable
 from actors.runtime.framing import Record
 
@@ -20,6 +21,8 @@ from actors.runtime.framing import Record
 _MANY = 500
 #: The library's own way to say "so many before the end".
 _TAIL_BASE = -2000
+#: Offsets that are read besides, for those that are no messages.
+_MORE = 10
 #: Partitions may be added: asked so often.
 _LOOK_S = 10.0
 
@@ -84,7 +87,8 @@ class KafkaFollower:
             raise KafkaException(topic.error)
         come = set(topic.partitions) - self._assigned
         if come:
-            begin = _TAIL_BASE - self._most if not self._assigned else 0
+            # Of transactions with a message each every other offset is a mark of their end.
+            begin = _TAIL_BASE - 2 * self._most - _MORE if not self._assigned else 0
             where = [TopicPartition(self._address.topic, number, begin) for number in come]
             known = consumer.position([TopicPartition(self._address.topic, number) for number in self._assigned])
             consumer.assign([*(at if at.offset >= 0 else TopicPartition(at.topic, at.partition, OFFSET_END)
@@ -95,28 +99,31 @@ class KafkaFollower:
 
     def _taken(self, consumer: Consumer, come: set[int]) -> list[Record]:
         """What lies ready; of partitions that are new, up to their ends."""
-        found: list[Record] = []
+        found: dict[int, deque[Record]] = {}
         until = time.monotonic() + self._timeout_s
         while True:
             messages = consumer.consume(_MANY, 0.1 if come else 0)
-            found += _records(messages, come)
-            del found[:-self._most * max(1, len(self._assigned))]
-            if not messages and (not come or time.monotonic() > until):
-                return found
-            if not come and len(messages) < _MANY:
-                return found
+            for message in messages:
+                partition = message.partition() or 0
+                if (record := _record(message)) is None:
+                    come.discard(partition)
+                else:
+                    found.setdefault(partition, deque(maxlen=self._most)).append(record)
+            is_late = not messages and time.monotonic() > until
+            if is_late or (not come and len(messages) < _MANY):
+                return [record for records in found.values() for record in records]
 
 
-def _records(messages: Sequence[Message], come: set[int]) -> list[Record]:
-    found = []
-    for message in messages:
-        error = message.error()
-        if error is not None and error.code() == KafkaError._PARTITION_EOF:
-            come.discard(message.partition() or 0)
-        elif error is not None:
-            raise KafkaException(error)
-        else:
-            _, moment = message.timestamp()
-            headers = tuple((name, value) for name, value in message.headers() or ())
-            found.append(Record(message.offset() or 0, message.value(), -1, moment, message.key(), headers))
-    return found
+def _record(message: Message) -> Record | None:
+    """The record that a message is; None: it says that its partition has no more.
+
+    Raises:
+        KafkaException: it is another error.
+    """
+    error = message.error()
+    if error is not None and error.name() == "_PARTITION_EOF":
+        return None
+    if error is not None:
+        raise KafkaException(error)
+    return Record(message.offset() or 0, bytes_of(message.value()), -1, message.timestamp()[1],
+                  bytes_of(message.key()), headers_of(message))

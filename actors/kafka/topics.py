@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from actors.kafka.clients import Heard, Properties, configured
+from actors.kafka.clients import Heard, Properties, configured, took_too_long
 from actors.runtime.progress import extend
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ class Cluster:
         from confluent_kafka import TopicPartition
         from confluent_kafka.admin import OffsetSpec
 
-        asked: Any = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
+        latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = {TopicPartition(topic, number): latest for number in range(partitions)}
         return {where.partition: self._answer(future).offset for where, future in self._admin.list_offsets(
             asked, request_timeout=self._timeout_s).items()}
 
@@ -115,12 +116,10 @@ class Cluster:
         self._admin.poll(0)
 
     def _answer(self, future: concurrent.futures.Future[Any]) -> Any:
-        from confluent_kafka import KafkaError, KafkaException
-
         extend(self._timeout_s + 2 * _MARGIN_S)
         try:
             return future.result(self._timeout_s + _MARGIN_S)
         except concurrent.futures.TimeoutError as error:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer")) from error
+            raise took_too_long("no answer") from error
         finally:
             self._admin.poll(0)  # what was heard of the connection

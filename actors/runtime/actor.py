@@ -48,6 +48,7 @@ class SlotView(Protocol):
     bytes_total: int
     open: int
     note: str
+    down_since: float
     queued: int
     credit: int
     waiting_since: float

@@ -26,14 +26,14 @@ from actors.runtime.actions import ABSENT
 from actors.runtime.events import BATCH_BOUNDS_S, ActorView, RunView
 from actors.runtime.messages import NOTHING, BatchId
 
-MAGIC = b"THRESHB6"
+MAGIC = b"THRESHB7"
 _HEADER = struct.Struct("<8sI")
 _RUN = struct.Struct("<16sddQ")  # mode, beat, start in seconds since 1970, pid
 _RUN_AT = 16
 _HEADER_BYTES = 64
 _NAME = struct.Struct("<176s")
 _SUPERVISOR = struct.Struct("<16sQ")  # state, generation
-_ACTOR = struct.Struct("<QQ16s16sdQQQQQQdd160s64sqqQdQQIIddI")
+_ACTOR = struct.Struct("<QQ16s16sdQQQQQQdd160s64sqqQdQQIIddId")
 _BEAT = struct.Struct("<d")
 _TIMES = struct.Struct(f"<{len(BATCH_BOUNDS_S) + 1}Qd")
 _SUPERVISOR_AT = _NAME.size
@@ -162,7 +162,9 @@ class Slot:
         self.open = 0
         self.busy_s = 0.0
         self.starved_s = 0.0
+        #: What it waits for outside, and since when that cannot be used (monotonic seconds; 0: it can).
         self.note = ""
+        self.down_since = 0.0
         #: The batch it works on: partition, start, end. What is here when it dies is suspect.
         self.hand: BatchId = NOTHING
         #: Signs of progress within a batch.
@@ -246,7 +248,7 @@ class Slot:
             self.busy_s, self.starved_s, self.note.encode(errors="backslashreplace")[:_NOTE_BYTES],
             self.hand[0].encode(), self.hand[1], self.hand[2], self.signs, self.extended_until,
             self.garbage, self.refused, self.queued, self.credit, self.waiting_since, self.record_s,
-            self.batch_records)
+            self.batch_records, self.down_since)
         self._sequence += 1
         _SEQUENCE.pack_into(board, at, self._sequence)
 
@@ -271,7 +273,7 @@ def _view(board: mmap.mmap, name: str, at: int, now: float) -> ActorView:
     said, said_generation = _SUPERVISOR.unpack_from(board, at + _SUPERVISOR_AT)
     (_, pid, state, phase, since, generation, batches, records, done, total, packed, busy, starved, note,
      partition, start, end, signs, extended, garbage, refused, queued, credit, waiting, record_s,
-     batch_records) = _stable(board, at + _ACTOR_AT)
+     batch_records, down) = _stable(board, at + _ACTOR_AT)
     (beat,) = _BEAT.unpack_from(board, at + _BEAT_AT)
     *times, times_s = _TIMES.unpack_from(board, at + _TIMES_AT)
     word = _text(said)
@@ -285,7 +287,7 @@ def _view(board: mmap.mmap, name: str, at: int, now: float) -> ActorView:
         hand=(_text(partition), start, end) if end > start and generation == said_generation else NOTHING, signs=signs,
         extended_s=max(0.0, extended - now), garbage=garbage, refused=refused, queued=queued, credit=credit,
         waiting_s=max(0.0, now - waiting) if waiting else 0.0, batch_times=tuple(times), batch_times_s=times_s,
-        record_s=record_s, batch_records=batch_records)
+        record_s=record_s, batch_records=batch_records, down_s=max(0.0, now - down) if down else 0.0)
 
 
 def _stable(board: mmap.mmap, at: int) -> tuple[Any, ...]:

@@ -157,7 +157,7 @@ class Reloaded(Event, frozen=True, tag="reloaded"):
 
 
 class OutageBegan(Event, frozen=True, tag="outage"):
-    """A sink cannot be used; its writer retries, the pipeline waits behind it. ``max_outage_s``: 0: for ever."""
+    """A sink or the source cannot be used; its actor retries, the pipeline waits. ``max_outage_s``: 0: for ever."""
 
     actor: str
     problem: str
@@ -169,7 +169,7 @@ class OutageBegan(Event, frozen=True, tag="outage"):
 
 
 class OutageEnded(Event, frozen=True, tag="recovered"):
-    """The sink answers again, after ``seconds``."""
+    """The sink or the source answers again, after ``seconds``."""
 
     actor: str
     seconds: float
@@ -271,6 +271,7 @@ class ActorView(msgspec.Struct, frozen=True):
         batch_times_s: seconds that all of them took.
         record_s: for a reader: seconds of work in a record, of all stages together; 0 as long as that is not known.
         batch_records: for a reader: records in a batch, at most; 0: as many as come.
+        down_s: how long what ``note`` names cannot be used; 0: it can.
     """
 
     actor: str
@@ -301,6 +302,7 @@ class ActorView(msgspec.Struct, frozen=True):
     batch_times_s: float = 0.0
     record_s: float = 0.0
     batch_records: int = 0
+    down_s: float = 0.0
 
 
 class Observer(Protocol):

@@ -1,4 +1,4 @@
-"""Before a run: may units of its source go from one run to another?"""
+"""Before a run: may units of its source go from one run to another? May it be read and nothing kept?"""
 
 from __future__ import annotations
 
@@ -14,3 +14,11 @@ def why_not_moved(pipeline: Pipeline, source: SourceOptions) -> str:
         "windows are" if pipeline.windows is not None else "what is folded is")
     return (f"source: units of {source.describe()} move between runs, and {kept} kept in the state directory of one: "
             "assign them to this run for good (an option of the source), or fold in a pipeline of its own")
+
+
+def why_not_dry(source: SourceOptions) -> str:
+    """Say why this source must not be read by a run that keeps nothing; empty: it may."""
+    if not source.takes_away:
+        return ""
+    return (f"source: a dry run of {source.describe()} would take the messages away and keep nothing of them: read a "
+            "copy of them, or try the functions with thresher.testing.run_inline")

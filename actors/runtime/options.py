@@ -21,7 +21,7 @@ from actors.runtime.errors import ConfigError
 
 S = TypeVar("S", bound=msgspec.Struct)
 #: In an address: what is between the user's name and the last @, or is said to be a password.
-_PASSWORD = re.compile(r"(?<=://)([^:@/]*):.*@|(?<=[?&])(password)=[^&]*")
+_PASSWORD = re.compile(r"(?<=://)([^:@/]*):(.*)@|(?<=[?&])(password)=([^&]*)")
 #: Names of options, and of properties in a table that is handed on to a client library, that hold a secret or may.
 _SECRET = re.compile(r"(?:_|^)secret$|password|\.secret$|\.key\.pem$|private\.key|sasl\.oauthbearer\.config$|jaas")
 #: Such a text only says where a secret is.
@@ -54,16 +54,27 @@ class Assignment(msgspec.Struct, frozen=True):
 
 def without_password(address: str) -> str:
     """An address (``scheme://user:password@host``) as people may see it; any other text as it is."""
-    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[2] is None else f"{found[2]}=***", address)
+    return _PASSWORD.sub(_hidden, address)
+
+
+def _hidden(found: re.Match[str]) -> str:
+    """What takes the place of a password; what only says where one is stays."""
+    if _REFERENCES.fullmatch(found[2] or found[4] or ""):
+        return found[0]
+    return f"{found[1]}:***@" if found[3] is None else f"{found[3]}=***"
 
 
 def is_secret(name: str) -> bool:
-    """Whether what an option, or a property in a table of them, holds is shown to nobody."""
+    """Whether an option, or a property in a table that is handed on to a client library, is shown to nobody: ours are
+    called ``…_secret``, others ``sasl.password`` and the like."""
     return _SECRET.search(name.lower()) is not None
 
 
 def masked(value: Any, name: str = "") -> Any:
-    """A value as people may see it: what is secret by its name, also within tables, or in addresses, is ``***``."""
+    """A value as people may see it: what is secret by its name, or in an address, is ``***``; a reference is shown.
+
+    ``name``: of the option, or of the property in a table of them.
+    """
     match value:
         case dict():
             return {key: masked(part, str(key)) for key, part in value.items()}

@@ -194,6 +194,10 @@ class Paced(Source):
         """As the source itself."""
         self._source.committed(units)
 
+    def lag(self) -> dict[int, int]:
+        """As the source itself."""
+        return self._source.lag()
+
     def progress(self) -> tuple[int, int]:
         """As the source itself, less what waits here."""
         done, total = self._source.progress()

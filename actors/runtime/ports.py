@@ -10,53 +10,23 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
 from actors.runtime.following import Follower
 from actors.runtime.given_again_port import GivenAgain
 from actors.runtime.ledger_port import UnitLedger as UnitLedger
-from actors.runtime.values import Chunk, LettersOf, Payload, Refusal, Revoked, Unit
+from actors.runtime.opened import Sink as Sink
+from actors.runtime.opened import Source as Source
+from actors.runtime.values import LettersOf
 
-#: Seconds that a sink may be down, where neither the run nor its source says anything else.
+#: Seconds that a source or sink may be down, where neither the run nor one of them says anything else.
 MAX_OUTAGE_S = 30.0
-
-
-@runtime_checkable
-class Sink(Protocol):
-    """An opened sink, in its writer's process. Inherit from this: ``write`` has to be given.
-
-    Example::
-
-        class UpperSink(Sink):
-            def __init__(self, path):
-                self.path = path
-
-            def write(self, payloads):
-                with self.path.open("ab") as file:
-                    file.writelines(bytes(payload.data).upper() for payload in payloads)
-                return []  # no item was refused
-    """
-
-    @abstractmethod
-    def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
-        """Write all payloads, in order; on return they are durable as far as this sink can promise.
-
-        Called again with the same payloads after a ``Retryable``: writing twice must be harmless. A call that may
-        block for longer than ``watch.hard_block_s`` says so (``thresher.extend``), or its process is
-        taken for hung.
-
-        Raises:
-            Retryable: the outside system is down, full or slow; the text names it.
-            Finish: nobody takes what is written any more, for good (the reader of a pipe has gone). It counts as
-                written, and the run takes no more input.
-        """
-        ...
-
-    def close(self) -> None:
-        """Give the resource back. Never raises for a system that is gone; may be called again."""
-        return
+#: See ``SinkOptions.repeated``.
+Repeated = Literal["skipped", "replaced", "added", ""]
+#: When a record is read again of a source whose units move between runs.
+MOVED = "what was open when a unit went to another run is done again there"
 
 
 class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,9 +59,15 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     takes: ClassVar[tuple[str, ...]] = ("items", "letters")
     #: Modules that ``open`` imports: they are imported once, before actors are forked, and ``check`` looks for them.
     imports: ClassVar[tuple[str, ...]] = ()
+    #: Like that of ``SourceOptions``.
+    max_outage_s: ClassVar[float] = MAX_OUTAGE_S
     #: True for a sink that writes to the run's standard output; events, progress and the closing report go to
     #: standard error then.
     console: ClassVar[bool] = False
+    #: The option that is its address, and the schemes of that (``kafka`` of ``kafka://host/name``). Where nobody says a
+    #: ``type``, an address in the same option chooses, of the sinks that ship, the one with its scheme.
+    addressed_by: ClassVar[str] = ""
+    schemes: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def pack(self, items: Sequence[Any]) -> bytes:
@@ -148,6 +124,17 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         own place, by a key, or nothing is kept; then it may be given again without being asked for."""
         return True
 
+    def repeated(self) -> Repeated:
+        """What becomes of a range that is written again after a crash, for ``explain``: ``skipped`` (it is known by its
+        position), ``replaced`` (it takes its own place, by a key), ``added`` (it is there twice). Empty: ``guarantee``
+        says it."""
+        return ""
+
+    def tombstones(self) -> str:
+        """What an item looks like that says that there is none any more for its key, and what it does, for ``explain``:
+        ``(key, None) deletes the key``. Empty: no item says that."""
+        return ""
+
     def let_go(self, state: Path, loads: Sequence[LettersOf]) -> None:
         """As a store of dead letters: these were loaded again. Called again with the same after a crash. By default
         nothing is done."""
@@ -180,104 +167,6 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ConfigError: what is there is not certainly its own.
         """
         return False
-
-
-@runtime_checkable
-class Source(Protocol):
-    """An opened source, in its reader's process. Inherit from this: ``read`` has to be given, all else has a default.
-
-    Example::
-
-        class CountingSource(Source):
-            def __init__(self, ledger, until):
-                self.unit = ledger.begin("numbers", f"numbers {until}")
-                self.at, self.until, self.exhausted = self.unit.low, until, False
-    """
-
-    #: True once all input was read; for a source without end: when it was told to ``stop`` and has handed out the rest.
-    exhausted: bool = False
-    #: True for a source that goes on for ever: to stop it is no failure, and leaves no work behind.
-    endless: bool = False
-    #: A descriptor that becomes readable when ``read`` may have something; None: the reader looks every so often.
-    wake: int | None = None
-
-    @abstractmethod
-    def read(self) -> Chunk | None:
-        """Return the next chunk, or None when there is none now."""
-        raise NotImplementedError
-
-    def judged(self, unit: Unit) -> None:
-        """All of ``unit`` is durable, and its verdict, which is its status now, is about to be: what is kept of it in
-        the ledger is durable with that. By default nothing is."""
-        return
-
-    def finished(self, unit: Unit) -> None:
-        """All of ``unit`` is durable and within its budget: put it away (rename). Called in input order, and again
-        after a crash. By default nothing is put away."""
-        return
-
-    def settle(self) -> None:
-        """What was put away stays so, also after a power cut: called behind ``finished``, once for many, before the
-        ledger says that they are done.
-
-        Raises:
-            Retryable: the disk has failed; what was put away is put away once more, and this is called again.
-        """
-        return
-
-    def failed(self, unit: Unit) -> None:
-        """All of ``unit`` is durable, with more errors than its budget allows. By default it is left where it is."""
-        return
-
-    def stop(self) -> None:
-        """Take no more from outside. What was accepted is still handed out; then ``exhausted`` is True."""
-        return
-
-    def active(self) -> tuple[int, ...]:
-        """The ids of those units that are partitions of their own and may go on at any moment: the watermark waits for
-        them. A unit that has ended, or has been silent for as long as the source allows, is not among them."""
-        return ()
-
-    def tick(self, now: float) -> float | None:
-        """Do what keeps the source alive (a poll, a heartbeat): called in every turn of the reader, also while it is
-        blocked (its window is full, a sink is down, it drains). Nothing is read here. ``now`` and what is returned are
-        monotonic seconds: when it has to be called again at the latest; None: there is no hurry. What it takes is work
-        of the reader's, for ``watch``.
-
-        Raises:
-            Retryable: the outside system cannot be reached. Nothing is read, what is open goes on, and it is called
-                again.
-        """
-        return None
-
-    def revoked(self) -> Sequence[Revoked]:
-        """Units that are taken away from this run, each said once; asked behind each ``tick``. From here on ``read``
-        gives nothing of them. Units that ``known`` says are not finished, and that are somebody else's by now, are said
-        to be lost."""
-        return ()
-
-    def released(self, units: Sequence[Unit]) -> None:
-        """Units that were revoked are let go, drained or not: what lies below ``low`` of each is durable and committed,
-        and nothing else of it ever will be by this run. Say so to whoever gives them out. One that comes back is begun
-        behind what its next owner has done (``begin`` with ``after``). It is said once."""
-        return
-
-    def committed(self, units: Sequence[Unit]) -> None:
-        """The ledger has committed up to ``low`` of each unit that is being read, and not more: a keeper of positions
-        outside may be told. By default nobody is.
-
-        Raises:
-            Retryable: the keeper cannot be reached. Nothing comes of that: it is told with the next commit.
-        """
-        return
-
-    def progress(self) -> tuple[int, int]:
-        """Bytes of input read so far, and in all (0 when not known), both as they lie on disk."""
-        return 0, 0
-
-    def close(self) -> None:
-        """Give the resource back; may be called again."""
-        return
 
 
 class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -313,7 +202,13 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     takes_files: ClassVar[bool] = False
     #: True for a source that has a field ``follow`` (true or false), which ``--follow`` and ``--once`` set.
     follows: ClassVar[bool] = False
-    #: What ``run.max_outage_s`` is when nobody sets it. 0, for ever, where a run that stops sets others to work.
+    #: The option with its addresses (text, or a list of them), and their schemes: like those of ``SinkOptions``.
+    addressed_by: ClassVar[str] = ""
+    schemes: ClassVar[tuple[str, ...]] = ()
+    #: True for a source that takes what it reads away from where it was: a dry run, which keeps nothing, is refused.
+    takes_away: ClassVar[bool] = False
+    #: What ``run.max_outage_s`` is when nobody sets it: the longest that the source or a sink says; 0 is for ever. That
+    #: is for a broker, which comes back, and where a run that stops sets others to work.
     max_outage_s: ClassVar[float] = MAX_OUTAGE_S
 
     @abstractmethod
@@ -335,6 +230,15 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Whether units may be taken away from a run while it goes on (the partitions of a consumer group). What is
         folded does not go with them, so a pipeline that folds is refused, exit code 78."""
         return False
+
+    def comes_again(self) -> str:
+        """When a record may be read a second time as another one, at another position, for ``explain``. Empty: never;
+        what is read again has its old position, and is known by it."""
+        return MOVED if self.moves() else ""
+
+    def loses(self) -> str:
+        """When a record that was accepted may be lost, for ``explain``; empty: never."""
+        return ""
 
     def sample(self) -> SourceOptions | None:
         """Of input that may grow, a source of what is there now, for ``verify``; None: there is no such."""

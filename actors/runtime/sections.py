@@ -201,8 +201,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The run as a whole.
 
     Attributes:
-        max_outage_s: longest time a sink may be down; then the run stops, resumable, with exit code 3. 0: for ever.
-            ``"source"``: what the source says: 30 s, and for ever where its units move to other runs.
+        max_outage_s: longest time the source or a sink may be down; then the run stops, resumable, with exit code 3.
+            0: for ever. ``"auto"``: the longest that one of them says: 30 s, and for ever with a message broker.
         drain_s: longest time for work under way to finish after SIGTERM or Ctrl-C.
         stop_s: longest time for an idle actor to end before it is killed.
         resume: what ``thresher run`` does without ``--fresh`` and ``--resume``: go on where the last run ended, or
@@ -213,18 +213,21 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         RunOptions(max_outage_s=600)  # a server that is down for ten minutes stops the run, resumable
     """
 
-    max_outage_s: Seconds | Literal["source"] = "source"
+    max_outage_s: Seconds | Literal["auto"] = "auto"
     drain_s: Seconds = 10.0
     stop_s: Seconds = 5.0
     resume: bool = True
 
-    def said_by(self, source_s: float) -> RunOptions:
-        """The same, with what the source says where nobody has said anything else."""
-        return self if self.max_outage_s != "source" else msgspec.structs.replace(self, max_outage_s=source_s)
+    def said_by(self, *seconds: float) -> RunOptions:
+        """The same, with the longest that source and sinks say (0, for ever, is the longest), where nobody has said
+        anything else."""
+        if self.max_outage_s != "auto":
+            return self
+        return msgspec.structs.replace(self, max_outage_s=max(seconds, key=lambda each: each or math.inf))
 
     def longest_outage_s(self) -> float:
-        """How long a sink may be down; infinite: for ever."""
-        seconds = MAX_OUTAGE_S if self.max_outage_s == "source" else self.max_outage_s
+        """How long the source or a sink may be down; infinite: for ever."""
+        seconds = MAX_OUTAGE_S if self.max_outage_s == "auto" else self.max_outage_s
         return seconds or math.inf
 
 

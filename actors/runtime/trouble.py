@@ -34,7 +34,7 @@ class Trouble:
         """It failed (again); return the seconds until the next try."""
         slot = self._post.slot
         if not self._failures:
-            self._since = now
+            self._since = slot.down_since = now
         if slot.note != problem:
             self._post.tell(Outage(problem, now - self._since))
         slot.note = problem
@@ -48,5 +48,5 @@ class Trouble:
         """It worked."""
         if self._failures:
             self._failures = 0
-            self._post.slot.note = ""
+            self._post.slot.note, self._post.slot.down_since = "", 0.0
             self._post.tell(Outage("", now - self._since))

@@ -35,7 +35,7 @@ from msgspec import Meta
 from actors.runtime.database import named, open_database, remove_database, require_database, transaction
 from actors.runtime.errors import Retryable
 from actors.runtime.framing import Record, unwrap
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.runtime.values import DeadLetter, LettersOf, Payload, Refusal
 
 _LEAST_MAX_BYTES = 1 << 20
@@ -176,6 +176,10 @@ class DeadLetters(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=
     def place(self, name: str, state: Path) -> Path:
         """The file."""
         return state / self.path
+
+    def repeated(self) -> Repeated:
+        """A letter is known by its position."""
+        return "skipped"
 
     def describe(self) -> str:
         """Say where this writes."""

@@ -17,7 +17,7 @@ from actors.kafka.clients import Value, refuse
 from actors.runtime.errors import ConfigError
 from actors.runtime.extras import how_to_install
 from actors.runtime.following import Follower
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.sinks import kafka_messages
 from actors.topics.blocks import Message
 
@@ -70,6 +70,11 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     guarantee: ClassVar[str] = ("at least once, in source order for each key: a message that is there twice after a "
                                 "crash has the same thresher-id; with transactions exactly once for those who read "
                                 "what is committed")
+
+    addressed_by: ClassVar[str] = "topic"
+    schemes: ClassVar[tuple[str, ...]] = ("kafka",)
+    #: A broker comes back.
+    max_outage_s: ClassVar[float] = 0.0
 
     topic: str
     transactions: bool = False
@@ -132,6 +137,14 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     "source order for each key")
         return ("idempotent producer: in source order for each key, at least once; a message that is there twice after "
                 "a crash has the same thresher-id, by which consumers can drop it")
+
+    def repeated(self) -> Repeated:
+        """In transactions a batch is known by its position; else its messages are there again, under the same ids."""
+        return "skipped" if self.transactions else "added"
+
+    def tombstones(self) -> str:
+        """A value that is None."""
+        return "(key, None) goes to those who read: there is none any more for the key"
 
     def check(self, name: str, state: Path) -> list[str]:
         """Say what would keep it from being written to now; no topic is made.

@@ -22,6 +22,7 @@ be two ways); positions in the offsets of a consumer group (the broker forgets t
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,13 +107,11 @@ class Transactions(Sink):
             self._send(producer, group)
             if not group.failed:
                 break
-            error = group.failed[min(group.failed)]
-            if not any(map(is_refused, group.failed.values())):
-                raise KafkaException(error)
-            if is_careful:
-                group.refuse_failed()
-            refused, is_careful = group.refused, True
+            refused = self._refused(group, is_careful)
+            with contextlib.suppress(KafkaException):  # the next producer waits a second for one that is open
+                producer.abort_transaction(self._broker.options.timeout_s)
             self._let_go()
+            is_careful = True
         by_batch: dict[tuple[str, int], list[Refusal]] = {}
         for one in group.refusals():
             payload = payloads[one.payload]
@@ -123,7 +122,17 @@ class Transactions(Sink):
             self._let_go()
         return group.refusals()
 
+    def _refused(self, group: Group, is_careful: bool) -> dict[Place, Refusal]:
+        """Some have failed, so nothing of the transaction will be there; return what has to be left out of the next."""
+        error = group.failed[min(group.failed)]
+        if not any(map(is_refused, group.failed.values())):
+            raise KafkaException(error)
+        if is_careful:  # else it may be the whole batch: which of them it is shows when each goes alone
+            group.refuse_failed()
+        return group.refused
+
     def _send(self, producer: Producer, group: Group) -> None:
+        """Send all of it, or as much as is taken until one has failed: then the library sends no more."""
         broker = self._broker
         try:
             group.send(producer, broker.address.topic, Patience(broker, producer).queue_is_full)
@@ -131,7 +140,7 @@ class Transactions(Sink):
             producer.flush(_TURN_S)
             if not group.failed:  # else that says why no more is taken
                 raise
-        broker.wait(producer, lambda: producer.flush(_TURN_S))
+        broker.wait(producer, lambda: producer.flush(_TURN_S) if not group.failed else 0)
 
     def _end(self, producer: Producer) -> None:
         extend(self._broker.options.timeout_s + _MARGIN_S)
@@ -144,6 +153,8 @@ class Transactions(Sink):
             return self._opened
         broker, options = self._broker, self._broker.options
         state_id = id_of(self._state)
+        if self._is_holder:
+            self._require_holder(self._read(state_id))  # else the other one would be fenced by what comes now
         require_topic(broker, self._name)
         producer = broker.producer(alone=is_careful, transactional_id=f"{state_id}/{self._name}")
         extend(options.timeout_s + _MARGIN_S)

@@ -29,7 +29,7 @@ import msgspec
 from actors.runtime.disk import write_all
 from actors.runtime.errors import ConfigError, Reject, plain_reason
 from actors.runtime.following import Follower
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
 from actors.sinks.held_file import HeldFile
 from actors.sinks.lines_manifest import (
@@ -107,6 +107,10 @@ class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def place(self, name: str, state: Path) -> Path:
         """Where the file is."""
         return state / (self.path or f"{name}.{self.suffix}")
+
+    def repeated(self) -> Repeated:
+        """Its position is in the manifest."""
+        return "skipped"
 
     def describe(self) -> str:
         """Say where this writes."""

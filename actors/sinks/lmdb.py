@@ -6,6 +6,10 @@ other processes may read at the same time.
 
 LMDB has in memory what a transaction changes: keys in no order change a page each, so that a transaction of a whole
 window would need hundreds of megabytes. Not all or nothing is written, then; what is written again is the same.
+
+A value that is None deletes its key. Parts come in source order, and after a crash all of them again from the lowest
+one that was not acknowledged: so the last word on a key is the last to be applied, be it a value or a deletion, and
+applied once more it changes nothing.
 """
 
 from __future__ import annotations
@@ -15,20 +19,20 @@ import os
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
 import msgspec
 from msgspec import Meta
 
 from actors.runtime.disk import make_folder, sync_folder, why_not_written
 from actors.runtime.errors import Reject, Retryable
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
 
 if TYPE_CHECKING:
     import lmdb
 
-_Items = list[tuple[bytes, bytes]]
+_Items = list[tuple[bytes, bytes | None]]
 _MIN_MAP_BYTES = 1 << 20
 #: Most items in a transaction, and most pages, of 4 KiB, that it may have in memory, and some above them: in a tree of
 #: more pages each item may have one of its own.
@@ -49,7 +53,7 @@ class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Example::
 
-        Lmdb(path="words.lmdb")  # items are (key, value), bytes
+        Lmdb(path="words.lmdb")  # items are (key, value), bytes; (key, None) deletes the key
     """
 
     ordered: ClassVar[bool] = True
@@ -64,11 +68,17 @@ class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sync: bool = True
     only_missing: bool = False
 
-    def pack(self, items: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """Return the (key, value) items as one payload."""
+    def pack(self, items: Sequence[tuple[bytes, bytes | None]]) -> bytes:
+        """Return the (key, value) items as one payload.
+
+        Raises:
+            Reject: with ``only_missing``, for a deletion: what is there is to stay.
+        """
+        if self.only_missing and None in map(itemgetter(1), items):
+            raise Reject("only_missing", "a deletion, and what is there is to stay: send it without only_missing")
         return msgspec.msgpack.encode(items)
 
-    def unpack(self, data: bytes) -> list[tuple[bytes, bytes]]:
+    def unpack(self, data: bytes) -> list[tuple[bytes, bytes | None]]:
         """Return the items that ``pack`` made this of.
 
         Raises:
@@ -94,6 +104,14 @@ class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def adds(self) -> bool:
         """No: the same is stored under its key again."""
         return False
+
+    def tombstones(self) -> str:
+        """A value that is None."""
+        return "" if self.only_missing else "(key, None) deletes the key"
+
+    def repeated(self) -> Repeated:
+        """It is stored under its key again."""
+        return "replaced"
 
     def describe(self) -> str:
         """Say where this writes."""
@@ -154,12 +172,20 @@ class _Environment(Sink):
         return MOST_ITEMS if self._opened().stat()["leaf_pages"] <= MOST_PAGES else min(MOST_ITEMS, MOST_PAGES)
 
     def _put(self, items: _Items) -> None:
-        """Put these in one transaction."""
+        """Put these in one transaction, or delete them."""
+        gone: list[bytes] = []
+        pairs = cast("list[tuple[bytes, bytes]]", items)
+        if None in map(itemgetter(1), items):  # of each key the last word, in any order of keys
+            latest = dict(items)
+            gone = sorted(key for key, value in latest.items() if value is None)
+            pairs = [(key, value) for key, value in latest.items() if value is not None]
         while True:
             environment = self._opened()
             try:
                 with environment.begin(write=True) as transaction, transaction.cursor() as cursor:
-                    cursor.putmulti(sorted(items, key=itemgetter(0)), overwrite=not self._options.only_missing)
+                    cursor.putmulti(sorted(pairs, key=itemgetter(0)), overwrite=not self._options.only_missing)
+                    for key in gone:
+                        transaction.delete(key)
                 return
             except self._lmdb.MapFullError:
                 environment.set_mapsize(2 * environment.info()["map_size"])

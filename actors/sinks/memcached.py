@@ -14,6 +14,8 @@ is sent anywhere until the server has ended the old connection, which it does wh
 is gone for good is noticed by the system (a reset, or keep-alive probes that nobody answers). What a writer that was
 killed had sent to a server that was stuck can still come late: nobody is left who could wait for it.
 
+A value that is None is a ``delete``, which is as idempotent: that the key was not there is as good an answer.
+
 A key that memcached does not understand must never be sent: it would take the value that follows for commands, so that
 a value of ``flush_all`` empties the server, or close the connection without a word, at each retry. ``pack`` rejects it.
 After an answer that says "out of step" nothing more is read or sent on that connection: what is still under way in it
@@ -35,7 +37,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.runtime.progress import extend
 from actors.runtime.values import Payload, Refusal
 
@@ -67,6 +69,7 @@ _MAX_RELATIVE_S = 30 * 24 * 3600
 #: The latest date that memcached knows.
 _MAX_DATE = 2**31 - 1
 _COMMAND = re.compile(rb"(?:set|add) ([^\x00-\x20\x7f]{1,250}) 0 \d{1,10} (\d{1,10})\r\n")
+_DELETE = re.compile(rb"delete ([^\x00-\x20\x7f]{1,250})\r\n")
 
 
 class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,7 +84,7 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Example::
 
-        Memcached(server="127.0.0.1:11211", expire_s=3600)  # items are (key, value), bytes
+        Memcached(server="127.0.0.1:11211", expire_s=3600)  # items are (key, value), bytes; (key, None) deletes
     """
 
     ordered: ClassVar[bool] = True
@@ -106,11 +109,12 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ConfigError(f"expire_s: expected at most {longest} (memcached knows no date after January 2038), "
                               f"got {self.expire_s}; 0 is never")
 
-    def pack(self, items: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """Return the ``set`` (or ``add``) commands of (key, value) items.
+    def pack(self, items: Sequence[tuple[bytes, bytes | None]]) -> bytes:
+        """Return the ``set`` (or ``add``) and ``delete`` commands of (key, value) items.
 
         Raises:
-            Reject: a key is none to memcached: empty, over 250 bytes, with blanks or control characters.
+            Reject: a key is none to memcached: empty, over 250 bytes, with blanks or control characters; or, with
+                ``only_missing``, it is a deletion.
         """
         keys = [key for key, _ in items]
         joined = b"".join(keys)
@@ -119,17 +123,24 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise _bad_key(keys)
         expires = self.expire_s if self.expire_s <= _MAX_RELATIVE_S else int(time.time()) + self.expire_s
         command = b"%b %%b 0 %d %%d\r\n%%b\r\n" % (b"add" if self.only_missing else b"set", expires)
-        return b"".join([command % (key, len(value), value) for key, value in items])
+        if self.only_missing and any(value is None for _, value in items):
+            raise Reject("only_missing", "a deletion, and what is there is to stay: send it without only_missing")
+        return b"".join([b"delete %b\r\n" % key if value is None else command % (key, len(value), value)
+                         for key, value in items])
 
-    def unpack(self, data: bytes) -> list[tuple[bytes, bytes]]:
+    def unpack(self, data: bytes) -> list[tuple[bytes, bytes | None]]:
         """Return the items that ``pack`` made this of, whatever the options were.
 
         Raises:
             Reject: these are no such commands.
         """
-        items: list[tuple[bytes, bytes]] = []
+        items: list[tuple[bytes, bytes | None]] = []
         at = 0
         while at < len(data):
+            if (gone := _DELETE.match(data, at)) is not None:
+                items.append((gone[1], None))
+                at = gone.end()
+                continue
             match = _COMMAND.match(data, at)
             after = 0 if match is None else match.end() + int(match[2]) + 2
             if match is None or data[after - 2:after] != b"\r\n":
@@ -164,6 +175,14 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """No: the same is stored under its key again."""
         return False
 
+    def tombstones(self) -> str:
+        """A value that is None."""
+        return "" if self.only_missing else "(key, None) deletes the key"
+
+    def repeated(self) -> Repeated:
+        """It is stored under its key again."""
+        return "replaced"
+
     def describe(self) -> str:
         """Say where this writes."""
         return f"memcached {self.server}"
@@ -181,7 +200,7 @@ class _Server(Sink):
         self._name = options.describe()
         self._timeout_s = options.timeout_s
         self._connect_timeout_s = options.connect_timeout_s
-        self._good = (b"STORED", b"NOT_STORED") if options.only_missing else (b"STORED",)
+        self._good = (b"STORED", b"DELETED", b"NOT_FOUND", *[b"NOT_STORED"] * options.only_missing)
         self._client: Client = Client(
             _address(options.server), connect_timeout=options.connect_timeout_s, timeout=options.timeout_s,
             no_delay=True, socket_keepalive=None if options.server.startswith("unix:") else KeepaliveOpts(cnt=_PROBES))
@@ -346,8 +365,8 @@ def _commands(data: bytes | memoryview) -> Iterator[bytes]:
     data, at = bytes(data), 0
     while at < len(data):
         end = data.index(b"\r\n", at)
-        length = int(data[at:end].rpartition(b" ")[2])
-        after = end + 2 + length + 2
+        is_gone = data.startswith(b"delete ", at)
+        after = end + 2 + (0 if is_gone else int(data[at:end].rpartition(b" ")[2]) + 2)
         yield data[at:after]
         at = after
 

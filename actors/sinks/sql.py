@@ -11,6 +11,9 @@ cannot take is rejected in the pool, by the same rules for both systems: they ar
     boolean     bytes
     TYPE?       the same, or None
 
+``Deleted(key)`` in the place of a row deletes the row of that key. It is part of the order and of the transaction as a
+row is: of a row and a deletion of one key the later stands, and neither is done twice.
+
 ``sql_store`` has the opened sink, and how it writes each row once.
 """
 
@@ -31,7 +34,7 @@ from msgspec import Meta
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.extras import how_to_install
 from actors.runtime.options import without_password
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.sinks.sql_applied import applied_in, owner_of
 
 Check = Callable[[Any], Any]
@@ -46,6 +49,33 @@ _SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 _SHOWN = 60
 
 
+class Deleted:
+    """In the place of a row: there is none any more for this key.
+
+    Args:
+        key: the values of the key's columns, in the order of the sink's option ``key``.
+
+    Example::
+
+        def encode(rating):  # a tombstone has come as (key, None)
+            return (rating.key, rating.mean) if rating.mean is not None else Deleted(rating.key)
+    """
+
+    __slots__ = ("key",)
+
+    def __init__(self, *key: Any) -> None:
+        self.key = key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Deleted) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash((Deleted, self.key))
+
+    def __repr__(self) -> str:
+        return f"Deleted({', '.join(map(repr, self.key))})"
+
+
 class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table.
 
@@ -55,7 +85,8 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         table: its name, or ``schema.name``; empty for the sink's name.
         columns: types by name: text, integer, real, timestamp, json, boolean, bytes; with a ``?`` behind it, it may be
             NULL.
-        key: the primary key: a later row takes the place of an earlier one. Empty: rows are only added.
+        key: the primary key: a later row takes the place of an earlier one, and ``Deleted(key)`` deletes it. Empty:
+            rows are only added.
         create: make what is missing: the table, and those of Thresher's own.
         sync: wait for the disk at each group of batches; without it what was written survives the death of any process
             of ours, not that of the machine or of the server.
@@ -96,13 +127,23 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"key: expected each column once, got {self.key!r}")
 
     def pack(self, items: Sequence[Any]) -> bytes:
-        """Return the rows of these items as one payload.
+        """Return the rows of these items as one payload. A deletion travels as a row of the key with one value more.
 
         Raises:
-            Reject: a column is missing, or its value is none of its type.
+            Reject: a column is missing, or its value is none of its type; a deletion, and the table has no key.
         """
         columns = _plan(tuple(self.columns.items()))
-        return msgspec.msgpack.encode([_row(item, columns) for item in items])
+        return msgspec.msgpack.encode([
+            self._gone(item, columns) if isinstance(item, Deleted) else _row(item, columns) for item in items])
+
+    def _gone(self, item: Deleted, columns: list[_Column]) -> list[Any]:
+        if not self.key or len(item.key) != len(self.key):
+            expected = f"Deleted({', '.join(self.key)})" if self.key else "a row, for there is no key to delete by"
+            raise Reject("column", f"expected {expected}, got {_short(item)}")
+        values = dict(zip(self.key, item.key, strict=True))
+        only = [column for column in columns if column.name in values]
+        found = dict(zip((column.name for column in only), _row(values, only), strict=True))
+        return [*(found.get(column.name) for column in columns), True]
 
     def open(self, name: str, state: Path) -> Sink:
         """Open the database, and make the table.
@@ -154,6 +195,14 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def adds(self) -> bool:
         """With a key the same row takes its own place; without one it is there twice."""
         return not self.key
+
+    def tombstones(self) -> str:
+        """One of its key alone."""
+        return f"Deleted({', '.join(self.key)}) deletes the row" if self.key else ""
+
+    def repeated(self) -> Repeated:
+        """Its position is in the transaction of its rows."""
+        return "skipped"
 
     def describe(self) -> str:
         """Say where this writes."""

@@ -29,6 +29,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -241,7 +242,7 @@ class Store:
         if not rows:
             return []
         try:
-            self._store(connection, self._latest(rows))
+            self._store(connection, sorted(self._latest(rows), key=lambda row: not self._tables.is_gone(row[2])))
         except exc.DBAPIError as error:
             if not _is_refused(error):
                 raise
@@ -249,7 +250,7 @@ class Store:
         return []
 
     def _latest(self, rows: list[_Row]) -> list[_Row]:
-        """Of the rows of one key, the last."""
+        """Of the rows of one key, the last. No two of these meet, so all that is to be deleted may go first."""
         if not self._tables.key_at:
             return rows
         return list({tuple(row[2][at] for at in self._tables.key_at): row for row in rows}.values())
@@ -268,12 +269,13 @@ class Store:
         return []
 
     def _store(self, connection: sqlalchemy.Connection, rows: list[_Row]) -> None:
-        """Store all of these rows, or none."""
+        """Store all of these rows, or none; those that are deletions delete."""
         with connection.begin_nested():
-            for start in range(0, len(rows), _CHUNK_ROWS):
-                self._patience(connection)
-                connection.execute(self._tables.put, [
-                    self._tables.parameters(row) for _, _, row in rows[start:start + _CHUNK_ROWS]])
+            for is_gone, some in groupby((row for _, _, row in rows), self._tables.is_gone):
+                statement, left = self._tables.take_out if is_gone else self._tables.put, list(some)
+                for start in range(0, len(left), _CHUNK_ROWS):
+                    self._patience(connection)
+                    connection.execute(statement, list(map(self._tables.parameters, left[start:start + _CHUNK_ROWS])))
 
     def _remember(
         self, connection: sqlalchemy.Connection, payloads: Sequence[Payload], refusals: list[Refusal]

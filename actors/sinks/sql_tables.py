@@ -69,17 +69,25 @@ class Tables:
         self.put = _upsert(insert, self.rows)
         self.advance = _upsert(insert, self.applied)
         self.remember = _upsert(insert, self.refused)
+        self.take_out = sqlalchemy.delete(self.rows).where(*(
+            self.rows.c[column] == sqlalchemy.bindparam(f"gone_{at}") for at, column in enumerate(options.key)))
         columns = list(options.columns)
         self.key_at = [columns.index(column) for column in options.key]
         self._names = columns
         self._times = [column for column, kind in options.columns.items() if kind.startswith("timestamp")]
 
+    def is_gone(self, row: list[Any]) -> bool:
+        """Whether this is no row but says that there is none for its key: it has one value more."""
+        return len(row) > len(self._names)
+
     def parameters(self, row: list[Any]) -> dict[str, Any]:
-        """The values of a row by column, as the database takes them."""
-        values = dict(zip(self._names, row, strict=True))
+        """The values of a row by column, as the database takes them; of a deletion those of ``take_out``."""
+        values = dict(zip(self._names, row, strict=not self.is_gone(row)))
         for name in self._times:
             if values[name] is not None:
                 values[name] = _EPOCH + values[name] * _MICROSECOND  # as `sql` has made it travel
+        if self.is_gone(row):
+            return {f"gone_{at}": values[self._names[column]] for at, column in enumerate(self.key_at)}
         return values
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from actors.runtime.errors import Finish, Reject, Retryable, plain_reason
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.runtime.progress import extend
 from actors.runtime.values import Payload, Refusal
 from actors.runtime.whole_lines import Turns, write_some
@@ -59,6 +59,10 @@ class Stdout(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def adds(self) -> bool:
         """No: each run has an output of its own."""
         return False
+
+    def repeated(self) -> Repeated:
+        """It is printed again."""
+        return "added"
 
     def describe(self) -> str:
         """Say where this writes."""

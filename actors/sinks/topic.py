@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.following import Follower
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
 from actors.topics.blocks import Message, pack_items
 from actors.topics.following import TopicFollower
@@ -51,6 +51,8 @@ class Topic(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ordered: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = "lengths and positions in one manifest: exactly once, in source order for each key"
+    addressed_by: ClassVar[str] = "topic"
+    schemes: ClassVar[tuple[str, ...]] = ("topic",)
 
     topic: str = ""
     partitions: Annotated[int, Meta(ge=1, le=1024)] = 1
@@ -74,6 +76,14 @@ class Topic(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ConfigError: another run writes to it, it is no topic, or it has more partitions.
         """
         return _Appending(TopicWriter(self.place(name, state), self._shape(), Holder(name, str(state.absolute()))))
+
+    def tombstones(self) -> str:
+        """A value that is None."""
+        return "(key, None) goes to those who read: there is none any more for the key"
+
+    def repeated(self) -> Repeated:
+        """Its position is in the manifest."""
+        return "skipped"
 
     def describe(self) -> str:
         """Say where this writes."""

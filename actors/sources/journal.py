@@ -36,14 +36,15 @@ from actors.runtime.errors import ConfigError, Fatal, Retryable, plain_reason
 from actors.runtime.ports import UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources.cutter import Cutter
-from actors.sources.framings import journalled
+from actors.sources.framings import enveloped, journalled
 from actors.sources.framings.cutter import AnyCutter
 from actors.sources.inflate import PlainStream
 
-#: Of lines, or of records with their lengths: told by the name, for the next run may be framed in another way.
-LINES, RECORDS = ".log", ".records"
+#: Of lines, of records with their lengths, or of messages with all that they came with: told by the name, for the next
+#: run may be framed in another way.
+LINES, RECORDS, MESSAGES = ".log", ".records", ".messages"
 #: What the files of a journal are called.
-SEGMENT = re.compile(r"([0-9]{6,})-([0-9a-f]{16})(\.log|\.records)")
+SEGMENT = re.compile(r"([0-9]{6,})-([0-9a-f]{16})(\.log|\.records|\.messages)")
 #: Bytes that are looked at, at a time, for the last newline of a segment.
 _BLOCK_BYTES = 64 * 1024
 #: How long a line may be was decided when it was accepted.
@@ -80,7 +81,7 @@ class Journal:
         batch_bytes: size of the chunks that are cut anew, about.
         segment_bytes: size at which a segment is full.
         sync: wait for the disk at each write.
-        form: what is written from here on: ``LINES`` or ``RECORDS``.
+        form: what is written from here on: ``LINES``, ``RECORDS`` or ``MESSAGES``.
 
     Raises:
         ConfigError: the folder cannot be made.
@@ -138,8 +139,8 @@ class Journal:
                 return chunk
 
     def append(self, data: bytes) -> Chunk:
-        """Write whole lines, or records as ``journalled`` packs them, and return them as a chunk. Call it when nothing
-        is ``left``.
+        """Write whole lines, or records as ``journalled`` packs them (messages: ``enveloped``), and return them as a
+        chunk. Call it when nothing is ``left``.
 
         Raises:
             Retryable: the disk is full, or failed; nothing is written, call again.
@@ -203,8 +204,9 @@ class Journal:
             self.folder.rmdir()
 
     def _chunk(self, unit: Unit, growing: _Growing, data: bytes) -> Chunk:
-        if self._form == RECORDS:
-            return journalled.chunk_of(unit, growing.size, data)
+        if self._form != LINES:
+            of = journalled.chunk_of if self._form == RECORDS else enveloped.chunk_of
+            return of(unit, growing.size, data)
         start = unit.base + growing.size
         return Chunk(unit.id, unit.name, start, start + len(data), growing.size, growing.lines + 1, data,
                      lines=data.count(b"\n"))
@@ -268,11 +270,12 @@ class Journal:
     def _cutter(self, file: FileIO, unit: Unit, form: str) -> AnyCutter:
         """What reads a segment on, whose end is cut off when the write that it is from was never finished."""
         recorded = self._ledger.boundaries(unit)
-        if form == RECORDS:
+        if form != LINES:
             size = journalled.whole_bytes(file, unit.low - unit.base)
             if size < os.fstat(file.fileno()).st_size:
                 os.ftruncate(file.fileno(), size)
-            return journalled.cutter_of(file, unit, recorded, self._batch_bytes)
+            of = journalled.cutter_of if form == RECORDS else enveloped.cutter_of
+            return of(file, unit, recorded, self._batch_bytes)
         _cut_half_line(file)
         return Cutter(PlainStream(file), unit, recorded, self._batch_bytes, _ANY_LENGTH, False)
 

@@ -64,6 +64,8 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     imports: ClassVar[tuple[str, ...]] = ("confluent_kafka",)
     follows: ClassVar[bool] = True
     max_outage_s: ClassVar[float] = 0.0
+    addressed_by: ClassVar[str] = "topics"
+    schemes: ClassVar[tuple[str, ...]] = ("kafka",)
 
     topics: list[str] = []
     start: str = "earliest"

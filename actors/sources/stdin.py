@@ -62,6 +62,10 @@ class Stdin(FramedOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Go on reading descriptor 0."""
         return stdin_source(self, ledger, batch_bytes)
 
+    def loses(self) -> str:
+        """What its reader has read and not passed on when it dies."""
+        return "what the reader had read and not passed on when it died is lost, and reported"
+
     def describe(self) -> str:
         """Say where this reads."""
         return f"standard input{self.framed_as()}"

@@ -62,6 +62,8 @@ class Topic(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     guarantee: ClassVar[str] = (
         "resumes at the last committed offset of each partition; what was let go before it was read is told")
     follows: ClassVar[bool] = True
+    addressed_by: ClassVar[str] = "topics"
+    schemes: ClassVar[tuple[str, ...]] = ("topic",)
 
     topics: list[str] = []
     start: str = "earliest"
@@ -225,6 +227,14 @@ class TopicSource(Source):
         since = self._clock() - self._options.idle_timeout_s
         return tuple(sorted(partition.unit.id for topic in self._topics for partition in topic.partitions
                             if not partition.is_over and (partition.has_more() or partition.touched > since)))
+
+    def lag(self) -> dict[int, int]:
+        """Messages of each partition that are not durable here; the manifests are looked at when it is time, also while
+        nothing can be read on."""
+        if not self.exhausted:
+            self._look_if_due()
+        return {partition.unit.id: partition.behind() for topic in self._topics for partition in topic.partitions
+                if not partition.is_over}
 
     def progress(self) -> tuple[int, int]:
         """Bytes read, and known to be there, on the disk."""

@@ -74,6 +74,10 @@ class Partition:
         """Whether something is unread."""
         return self.position < self._until
 
+    def behind(self) -> int:
+        """Return how many messages are not durable in the run."""
+        return max(0, self._until - self.unit.low)
+
     def ahead(self) -> int:
         """Return how many bytes are to be read, about."""
         return 0 if self.is_over else self._reader.ahead()

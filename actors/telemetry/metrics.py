@@ -18,8 +18,9 @@ from prometheus_client.registry import Collector
 import actors
 from actors.runtime.counts import OUTCOMES
 from actors.runtime.events import BATCH_BOUNDS_S
+from actors.runtime.lag import MOST
 from actors.telemetry.looks import Look
-from actors.telemetry.model import ActorStatus, Happening, Status
+from actors.telemetry.model import ActorStatus, Happening, Lag, Status
 from actors.telemetry.sums import Counters, Sums
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -33,6 +34,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[ActorStatus], float]], ...] = (
     ("queue_batches", "Batches that wait here.", lambda actor: actor.view.queued),
     ("queue_age_seconds", "How long the oldest of them has waited.", lambda actor: actor.view.waiting_s),
     ("credit_batches", "Batches that the pool it gives work to would still take.", lambda actor: actor.view.credit),
+    ("down_seconds", "How long what it needs outside cannot be used; 0: it can.", lambda actor: actor.view.down_s),
     ("open_batches", "Batches open (reader), waiting for answers (worker), or held.", lambda actor: actor.view.open),
 )
 #: Of each actor over all its generations: name, help, what of its sums.
@@ -87,6 +89,7 @@ class Metrics(Collector):
             return
         yield from self._of_run(self._status)
         yield from _of_records(self._status, self._sinks)
+        yield from _of_lag(self._status.snapshot.lag)
         yield from self._of_actors(self._status.snapshot.actors)
 
     def _of_run(self, status: Status) -> Iterator[Metric]:
@@ -162,6 +165,22 @@ def _of_records(status: Status, sinks: Sequence[str]) -> Iterator[Metric]:
                             value=sum(view.bytes_total for view in readers))
     yield GaugeMetricFamily("thresher_input_read_bytes", "Bytes of input that are read or need no reading.",
                             value=sum(view.bytes_done for view in readers))
+
+
+def _of_lag(lag: Lag | None) -> Iterator[Metric]:
+    """Nothing where the source knows of none: 0 would say that all is done."""
+    if lag is None:
+        return
+    for name, text, value in (
+            ("lag_records", "Records of the source that are not durable here yet.", lag.records),
+            ("lag_partitions", "Partitions that these are counted in.", lag.partitions),
+            ("lag_age_seconds", "How long ago the source knew it.", lag.age_s)):
+        yield GaugeMetricFamily(f"thresher_{name}", text, value=float(value))
+    each = GaugeMetricFamily("thresher_partition_lag_records",
+                             f"The same by partition, of the {MOST:,} that are furthest behind.", labels=("partition",))
+    for partition in lag.worst:
+        each.add_metric((partition.name,), partition.records)
+    yield each
 
 
 def _batch_times(sums: Sequence[tuple[tuple[str, str], Sums]]) -> Metric:

@@ -31,6 +31,29 @@ class ActorStatus(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int
 
 
+class PartitionLag(msgspec.Struct, frozen=True):
+    """How many records a partition of the source (a unit of the run, by its name) is ahead of the run."""
+
+    name: str
+    records: int
+
+
+class Lag(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the run is behind its source, as far as the source knew.
+
+    Attributes:
+        records: in all partitions together, that are there and not durable in the run.
+        partitions: how many partitions these are.
+        worst: the partitions, those that are furthest behind first; at most ``actors.runtime.lag.MOST``.
+        age_s: how long ago the source knew it: much more than a second when it cannot be asked now.
+    """
+
+    records: int
+    partitions: int
+    worst: list[PartitionLag]
+    age_s: float
+
+
 class Happening(msgspec.Struct, frozen=True, kw_only=True):
     """An event, ready to be shown: when (seconds since 1970), its kind, a sentence, and all its fields."""
 
@@ -60,6 +83,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             ``timeout``.
         happenings: the last events of this run, the oldest first.
         not_ready: why the run does not get on; empty when it does.
+        lag: how far it is behind its source; None: the source does not know, or has nothing of the kind.
     """
 
     name: str
@@ -75,6 +99,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     deaths: dict[str, int]
     happenings: list[Happening]
     not_ready: list[str]
+    lag: Lag | None = None
 
 
 class StageFlow(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ import msgspec
 
 from actors.runtime.events import ActorView, RunView
 from actors.runtime.topology import MONITOR, stage_of
+from actors.telemetry.words import span
 
 #: The supervisor's loop goes round every half second. One that was not heard of for so long hangs, or is stopped.
 SILENT_S = 10.0
@@ -54,6 +55,10 @@ def started(run: RunView, views: Sequence[ActorView]) -> Verdict:
 
 
 def not_ready(views: Sequence[ActorView]) -> list[str]:
-    """Why a run does not get on: who is not up, or waits for an outside system; empty: it does."""
-    return [f"{view.actor} waits: {view.note}" if view.note else f"{view.actor} is {view.state}"
+    """Why a run does not get on: who is not up, or waits for an outside system, and since when; empty: it does."""
+    return [f"{view.actor} waits: {view.note}{_since(view)}" if view.note else f"{view.actor} is {view.state}"
             for view in views if stage_of(view.actor) != MONITOR and (view.note or view.state not in _UP)]
+
+
+def _since(view: ActorView) -> str:
+    return f" (for {span(view.down_s)})" if view.down_s >= 1 else ""

@@ -3,7 +3,8 @@
     board (mapped, kept) ── who does what ─────────┐
     kernel (/proc/PID/stat) ── processor time ─────┼──▶ Snapshot ──and one before it──▶ Flow
     ledger (positions.db) ── outcomes ─────────────┤
-    event log (followed) ── deaths, restarts ──────┘
+    event log (followed) ── deaths, restarts ──────┤
+    lag.json, of the reader ── how far behind ─────┘
 
 Nobody in the run notices: all of it is files and shared memory. A look takes about a millisecond.
 """
@@ -21,11 +22,12 @@ from actors.runtime import procfs, rundir
 from actors.runtime.board import BoardReader
 from actors.runtime.eventlog import Follower, Happened
 from actors.runtime.events import ActorDied, ActorView
+from actors.runtime.lag import read_lag
 from actors.runtime.manifest import load_manifest
 from actors.runtime.topology import stage_of
 from actors.runtime.units import LEDGER
 from actors.telemetry.flow import flow_between
-from actors.telemetry.model import ActorStatus, Happening, Snapshot, Status
+from actors.telemetry.model import ActorStatus, Happening, Lag, PartitionLag, Snapshot, Status
 from actors.telemetry.outcomes import Outcomes
 from actors.telemetry.readiness import ready
 
@@ -52,6 +54,7 @@ class Watcher:
 
     def __init__(self, run_dir: Path, over_s: float = RATES_S) -> None:
         self._over_s = over_s
+        self._run_dir = run_dir
         self._paper = run_dir / rundir.MANIFEST
         self._written = self._paper.stat().st_mtime_ns
         try:
@@ -94,7 +97,14 @@ class Watcher:
             name=self.manifest.name, run=self.manifest.run, state=self.manifest.state, mode=run.mode,
             started=run.started, at=time.time(), clock=time.monotonic(), beat_s=run.beat_s,
             actors=[self._actor(view) for view in views], outcomes=dict(self._outcomes.now()),
-            deaths=dict(self._deaths), happenings=list(self._happenings), not_ready=ready(run, views).reasons)
+            deaths=dict(self._deaths), happenings=list(self._happenings), not_ready=ready(run, views).reasons,
+            lag=self._lag())
+
+    def _lag(self) -> Lag | None:
+        found = read_lag(self._run_dir)
+        return None if found is None else Lag(
+            records=found.records, partitions=found.partitions, age_s=max(0.0, time.monotonic() - found.at),
+            worst=[PartitionLag(name, records) for name, records in found.worst])
 
     def _actor(self, view: ActorView) -> ActorStatus:
         process = procfs.look(view.pid) if view.pid else None

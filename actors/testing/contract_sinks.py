@@ -124,6 +124,9 @@ class SinkContract(OptionsContract[SinkOptions]):
     def test_writing_again_does_what_is_promised(self, tmp_path: Path) -> None:
         """The same payloads in another call, as after ``Retryable``; then with a sink that was opened anew."""
         options, items = self.options(tmp_path), self.items()
+        said = options.repeated()
+        assert said in ("", "added") or not self.repeats, f"repeated() says {said!r}, the suite repeats = True"
+        assert said != "added" or self.repeats, "repeated() says 'added', the suite repeats = False"
         payloads = self._payloads(options, [items[:2], items[2:]])
         with closing(self._open(options, tmp_path)) as sink:
             sink.write(payloads)

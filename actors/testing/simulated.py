@@ -72,7 +72,7 @@ class _Slot:
     def __init__(self) -> None:
         self.batches = self.records = self.bytes_done = self.bytes_total = self.open = 0
         self.queued = self.credit = 0
-        self.waiting_since = self.record_s = 0.0
+        self.waiting_since = self.record_s = self.down_since = 0.0
         self.batch_records = 0
         self.note = ""
 

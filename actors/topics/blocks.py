@@ -175,16 +175,16 @@ def pieces_in(payload: bytes | memoryview) -> list[Piece]:
         raise DecodeError(f"not a payload for a topic: {error}") from error
 
 
-def items_in(payload: bytes | memoryview) -> list[Stored]:
-    """Return the messages of a payload that was packed for one partition: its items, in order.
+def stored_in(payload: bytes | memoryview) -> list[Stored]:
+    """Return the messages of a payload, in the order of the items where it was packed for one partition.
 
     Raises:
         DecodeError: it is none.
     """
     try:
-        return [one for piece in pieces_in(payload) for one in _stored.decode(piece.body)]
+        return [stored for piece in pieces_in(payload) for stored in _stored.decode(piece.body)]
     except msgspec.MsgspecError as error:
-        raise DecodeError(f"not a payload for a topic: {error}") from error
+        raise DecodeError(f"not a payload of messages: {error}") from error
 
 
 def messages_in(header: Header, body: bytes) -> list[Record]:

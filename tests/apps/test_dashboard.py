@@ -182,7 +182,7 @@ def test_a_dead_letter_of_a_record_is_shown_with_what_it_came_with(browser: Brow
     with Connections(tmp_path) as running, visit(browser, url_of(running.state)) as page:
         page.locator("#reasons button", has_text="stars").click()
         letter = page.locator("#letters article")
-        expect(letter.locator(".place")).to_contain_text("live/0 record 71")
+        expect(letter.locator(".place")).to_contain_text("live/0 offset 71")
         expect(letter.locator(".envelope")).to_have_text(
             "key: <b>key</b>\\xff\npublished: 2019-08-12T22:00:04.351Z\ntrace: 1\nnone: no value")
         expect(letter.locator(".more")).to_have_text(["output 2 of its record", "no value"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.kafka import JARS, NotThere, answers, find_jars, version
+from scripts.kafka import JARS, NotThere, answers, find_jars, new_cluster, version
 from tests.kafka import WATCHDOG_S, Topics, require_kafka
 from tests.loads import ROOT
 from tests.monitors import eventually
@@ -87,3 +87,19 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     assert f"{precious.parent} is not empty, and has not Apache Kafka" in done.stderr
     assert precious.read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "jars"]
+
+
+def test_a_java_that_is_too_old_is_named(tmp_path: Path) -> None:
+    require_kafka()
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\necho 'java.lang.UnsupportedClassVersionError: kafka' >&2\nexit 1\n")
+    java.chmod(0o755)
+    done = subprocess.run([*SCRIPT, "start", "--folder", str(tmp_path / "node")], text=True, capture_output=True,
+                          env={**os.environ, "JAVA_HOME": str(tmp_path)}, timeout=WATCHDOG_S, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Java 17 or newer is needed, {java} is older (JAVA_HOME names another)\n"
+
+
+def test_no_name_of_a_cluster_looks_like_an_option() -> None:
+    assert not [name for name in (new_cluster() for _ in range(2000)) if name.startswith("-") or len(name) != 22]

@@ -74,10 +74,10 @@ def test_a_retry_sends_records_as_they_came_and_those_that_are_still_bad_keep_th
 @pytest.mark.parametrize("rejected", ["true"], indirect=True)
 def test_people_and_machines_see_all_of_a_record_and_none_of_it_reaches_the_terminal(rejected: Path) -> None:
     text = dlq("ls", rejected, "--limit", "0").stdout.decode()
-    assert "  key     raw\n" in text and "topic/0 record 12" in text and "  (no value)\n" in text
+    assert "  key     raw\n" in text and "topic/0 offset 12" in text and "  (no value)\n" in text
     (number,) = [number for number, each in letters(rejected).items() if each.record == GONE[0]]
     text = dlq("show", rejected, str(number)).stdout.decode()
-    for line in ("source    topic/0 record 12\n", "key       key 4\n", "published 2023-11-14T22:13:20.004Z\n",
+    for line in ("source    topic/0 offset 12\n", "key       key 4\n", "published 2023-11-14T22:13:20.004Z\n",
                  "header    n: 4\n", "header    n: (no value)\n", "header    größe: \\n\n", "raw       (no value)\n"):
         assert line in text, text
     raw = dlq("show", rejected, str(number), "--raw")

@@ -123,6 +123,20 @@ def test_the_plot_has_five_bars_with_product_and_mean_for_each_minute(form: Any)
         label="2025-11-29 12:00:00 to 12:01:00 UTC", unit="ratings", x_title="place", y_title="number of ratings")
 
 
+def test_a_revision_of_an_earlier_minute_takes_its_place_in_time_and_not_the_end() -> None:
+    options = trends.Options()
+
+    def message(minute: int, revision: int, count: int) -> Record:
+        start = NOON + minute * MINUTE_MS
+        items = trends.emit(Window(start, start + MINUTE_MS, revision=revision), [(("P",), [count, count])], options)
+        ((key, value),) = [item for sink, item in items if sink == "top_ratings"]
+        return Record(0, value, key=key)
+
+    drawn = trends.draw([message(0, 1, 1), message(1, 1, 2), message(2, 1, 3), message(0, 2, 9)], options)
+    assert [(bars.label[11:19], bars.bars[0][1]) for bars in drawn] == [
+        ("12:00:00", 1), ("12:00:00", 9), ("12:01:00", 2), ("12:02:00", 3)]
+
+
 def test_the_shipped_windows_are_minutes_and_the_last_sixty_seconds() -> None:
     assert trends.PIPELINE.window == WindowOptions(
         kind="hopping", size_s=60, every_s=5, disorder_s=2, lateness_s=600)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import os
 import random
 import signal
 import sqlite3
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -22,16 +21,16 @@ from actors.apps.ratings.messages import AverageRatings, Rating
 from actors.runtime.framing import Record
 from actors.runtime.values import Payload
 from actors.sinks.dead_letters import read_letters
-from actors.topics.reading import read_topic
 from scripts.make_reviews import make_reviews
 from tests.loads import ROOT, SHARED, WATCHDOG_S, Running, assert_counts_add_up, living
+from tests.ratings import MINUTE_MS, Published, problems_of_minutes, records_of
 from thresher import sinks
 from thresher.sinks import Message
 
 PUBLIC = SHARED / "data" / "ratings-gift-cards.json"
 FAKE = {"reviewerID": "A0", "asin": "B0", "overall": 5.0, "unixReviewTime": 1529193600,
         "reviewText": "buy this card now " * 8}
-MINUTE_MS = 60_000
+EVERY_MS = 5000
 
 public_file = pytest.mark.skipif(not PUBLIC.exists(), reason="the public file is not here")
 
@@ -51,8 +50,7 @@ def write(path: Path, reviews: Iterable[dict[str, Any]]) -> Path:
 
 def published(folder: Path) -> list[tuple[Record, Rating]]:
     """What is in the topic."""
-    return [(record, Rating.FromString(record.value or b""))
-            for _, record in read_topic(folder / "topics/live_ratings")]
+    return [(record, Rating.FromString(record.value or b"")) for record in records_of(folder / "topics/live_ratings")]
 
 
 def done(running: Running) -> None:
@@ -60,60 +58,16 @@ def done(running: Running) -> None:
         assert running.wait() == 0, running.output()
 
 
-def rows_of(state: Path) -> dict[tuple[int, str], dict[str, Any]]:
-    """The rows of all minutes, by minute and product; a later revision takes the place of an earlier one."""
-    lines = (state / "averages.jsonl").read_text().splitlines()
-    return {(row["minute"], row["asin"]): row for row in map(json.loads, lines)}
+def rows_of(state: Path) -> list[dict[str, Any]]:
+    """The rows of all minutes, of every revision."""
+    return [json.loads(line) for line in (state / "averages.jsonl").read_text().splitlines()]
 
 
-def expected(ratings: Iterable[tuple[Record, Rating]], size_ms: int) -> dict[tuple[int, str], tuple[float, int]]:
-    """Mean and count by minute and product, as a plain program finds them."""
-    found: dict[tuple[int, str], list[float]] = defaultdict(list)
-    for record, rating in ratings:
-        assert record.time is not None
-        found[record.time - record.time % size_ms, rating.asin].append(rating.overall)
-    return {key: (sum(some) / len(some), len(some)) for key, some in found.items()}
-
-
-def assert_minutes(folder: Path, size_ms: int = MINUTE_MS) -> None:
-    """Rows, files and messages say of each minute what was published in it."""
-    ratings = published(folder)
-    state = folder / "trends"
-    minutes = expected(ratings, size_ms)
-    assert {key: (row["mean_overall"], row["count"]) for key, row in rows_of(state).items()} == minutes
-    assert_files(state / "minutes", minutes)
-    assert_tops(folder / "topics" / "top_ratings", minutes)
-
-
-def assert_files(folder: Path, minutes: dict[tuple[int, str], tuple[float, int]]) -> None:
-    files = sorted(folder.glob("*.csv"))
-    assert len(files) == len({minute for minute, _ in minutes})
-    counted: Counter[tuple[str, float, int]] = Counter()
-    for path in files:
-        with path.open(newline="") as file:
-            head, *rows = csv.reader(file)
-        assert head == ["asin", "mean_overall", "count"]
-        typed = [(asin, float(mean), int(count)) for asin, mean, count in rows]
-        assert typed == sorted(typed, key=lambda row: (-row[2], -row[1], row[0]))
-        counted.update(typed)
-    assert counted == Counter((asin, mean, count) for (_, asin), (mean, count) in minutes.items())
-
-
-def assert_tops(topic: Path, minutes: dict[tuple[int, str], tuple[float, int]]) -> None:
-    """The last message of each minute is its top five; no revision of a minute was published with two contents."""
-    tops: dict[int, AverageRatings] = {}
-    contents: dict[tuple[int, int], set[bytes]] = defaultdict(set)
-    for _, record in read_topic(topic):
-        top = AverageRatings.FromString(record.value or b"")
-        contents[top.start_ms, top.revision].add(record.value or b"")
-        tops[top.start_ms] = top
-    assert max(map(len, contents.values())) == 1
-    by_minute: dict[int, list[tuple[str, float, int]]] = defaultdict(list)
-    for (minute, asin), (mean, count) in minutes.items():
-        by_minute[minute].append((asin, mean, count))
-    assert {minute: [(each.asin, each.mean_overall, each.count) for each in top.ratings]
-            for minute, top in tops.items()} == {
-        minute: sorted(rows, key=lambda row: (-row[2], -row[1], row[0]))[:5] for minute, rows in by_minute.items()}
+def assert_minutes(folder: Path, size_ms: int = MINUTE_MS, every_ms: int = EVERY_MS) -> None:
+    """Rows, files and messages say of each window what was published in it, and no revision of one says two things."""
+    topics = folder / "topics"
+    said = Published(records_of(topics / "live_ratings"), size_ms, every_ms)
+    assert problems_of_minutes(folder / "trends", topics / "top_ratings", topics / "shop_ratings", said) == []
 
 
 def test_thirty_ratings_are_published_and_the_fake_one_is_dead_lettered_with_its_reason(tmp_path: Path) -> None:
@@ -141,8 +95,8 @@ def test_the_public_file_is_counted_once_through_both(tmp_path: Path, form: str)
     rows = rows_of(tmp_path / "trends")
     asked = Counter(json.loads(line)["asin"] for line in PUBLIC.read_bytes().splitlines())
     counted: Counter[str] = Counter()
-    for (_, asin), row in rows.items():
-        counted[asin] += row["count"]
+    for row in rows:
+        counted[row["asin"]] += row["count"]
     assert counted == asked
     if form == "protobuf":
         assert_minutes(tmp_path)
@@ -169,7 +123,7 @@ def test_whoever_is_killed_each_rating_is_published_and_counted_once(tmp_path: P
     done(feed(tmp_path / "feed", str(file), "--hz", "0", "--check-cost", "0.0003", *quick))
     assert len(published(tmp_path)) == len(reviews) - fakes
     done(trends(tmp_path / "trends", "--once", *short))
-    assert_minutes(tmp_path, 1000)
+    assert_minutes(tmp_path, 1000, 500)
 
 
 def test_late_ratings_give_a_minute_a_revision_in_table_file_and_topic(tmp_path: Path) -> None:
@@ -183,7 +137,7 @@ def test_late_ratings_give_a_minute_a_revision_in_table_file_and_topic(tmp_path:
     done(Running(state, *shipped))
     assert table(state) == [(noon, "A", 5.0, 1, 2), (noon, "B", 3.5, 2, 2), (noon + MINUTE_MS, "A", 2.0, 1, 1)]
     assert (state / "minutes/2025_11_29_12_00_00.csv").read_text() == "asin,mean_overall,count\nB,3.5,2\nA,5.0,1\n"
-    found = [AverageRatings.FromString(one.value or b"") for _, one in read_topic(tmp_path / "topics/top_ratings")]
+    found = [AverageRatings.FromString(one.value or b"") for one in records_of(tmp_path / "topics/top_ratings")]
     assert [(top.start_ms, top.revision, [one.asin for one in top.ratings]) for top in found] == [
         (noon, 1, ["A", "B"]), (noon + MINUTE_MS, 1, ["A"]), (noon, 2, ["B", "A"])]
 

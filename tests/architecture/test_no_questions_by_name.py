@@ -33,7 +33,6 @@ ALLOWED = {
     ("actors/runtime/loading.py", "module_of(module)"): "a module's value by its name is what loading is",
     ("actors/runtime/options.py", "kind"): "the fields of any struct, which configuration is laid over",
     ("actors/runtime/rows.py", "parse"): _MARKS,
-    ("actors/settings.py", "importlib.import_module(module)"): "modules that declare no OPTIONS",
     ("actors/settings.py", "pipeline"): _SECTION,
     ("actors/sinks/sql.py", "item"): "a user's item, which has the columns by name",
     ("actors/sinks/sql_store.py", "error"): "an error of SQLAlchemy, which may wrap another",

@@ -24,11 +24,12 @@ PUBLIC = {
         "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with",
         "drop", "per_chunk", "progress", "run", "identity"},
     "thresher.sources": {
-        "Chunk", "Directory", "Files", "Kafka", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp", "Topic", "Unit",
-        "UnitLedger", "pack_records", "records_in"},
+        "Chunk", "Directory", "Files", "Kafka", "RabbitMQ", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp",
+        "Topic", "Unit", "UnitLedger", "pack_records", "records_in"},
     "thresher.sinks": {
-        "Csv", "DeadLetter", "DeadLetters", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "Message",
-        "Packed", "Payload", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"},
+        "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached",
+        "Message", "Packed", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic",
+        "record_of"},
     "thresher.testing": {
         "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "SinkContract", "SourceContract",
         "UnorderedMemorySink", "assert_bulk_is_faithful", "run_inline"},

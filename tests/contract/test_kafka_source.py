@@ -167,7 +167,7 @@ def test_aborted_transactions_are_not_read_and_positions_pass_over_them_and_thei
         assert [chunk.start for chunk in source.chunks] == [0, *(chunk.end for chunk in source.chunks[:-1])]
         source.commit(*source.chunks)
         (unit,) = source.ledger.taken_up()
-        source.read_until(lambda _: source.source.lag() == {unit.id: 0})  # type: ignore[attr-defined]
+        source.read_until(lambda _: source.source.lag() == {unit.id: 0})
         assert unit.low == 10, "nothing is behind, though the last record is at 7"
     topics.forget(name, 0, 10)
     topics.send(name, [{"value": b"h"}])
@@ -325,7 +325,7 @@ def test_the_broker_is_told_what_the_ledger_has_committed_and_no_more_with_the_i
         source.read_until(lambda _: committed(topics, f"lag of {name}", name)[0] >= 0)
         assert committed(topics, f"lag of {name}", name) == (low, state_id)
         (unit,) = source.ledger.taken_up()
-        source.read_until(lambda _: source.source.lag() == {unit.id: 10 - low})  # type: ignore[attr-defined]
+        source.read_until(lambda _: source.source.lag() == {unit.id: 10 - low})
         source.commit(*source.chunks[2:])
     assert committed(topics, f"lag of {name}", name) == (10, state_id), "the last word, when it ends"
 

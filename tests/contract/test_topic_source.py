@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.runtime.errors import ConfigError
+from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.ledger import Ledger
 from actors.runtime.values import SOURCE_DAMAGED, SOURCE_LOST, Chunk
 from actors.sources.topic import Topic, TopicSource
@@ -419,3 +420,57 @@ def test_looking_at_a_topic_changes_nothing_of_it(tmp_path: Path) -> None:
         found.read_until(lambda each: each.source.exhausted)
     assert {path: path.read_bytes() for path in feed.topic.rglob("*") if path.is_file()} == before
     assert first_offset(partition_folder(feed.topic, 0), read_manifest(feed.topic).partitions[0]) == 0
+
+
+def test_the_lag_is_what_is_not_durable_of_each_partition_also_while_nothing_is_read(tmp_path: Path) -> None:
+    feed = Feed(tmp_path / "t", partitions=2)
+    feed.append(*((b"k%d" % number, b"value %03d" % number) for number in range(100)))
+    view = read_view(feed.topic)[0]
+    there = [extent.next for extent in view.partitions]
+    with reading(tmp_path / "state", feed.topic, poll_s=0.01) as found:
+        until_quiet(found, 100)
+        names = {unit.id: unit.name for unit in found.ledger.taken_up()}
+
+        def lag() -> list[int]:
+            said = {names[unit]: records for unit, records in found.source.lag().items()}
+            return [said[f"{tmp_path}/t/{number}"] for number in range(2)]
+
+        assert lag() == there, "read is not durable"
+        first = found.chunks[0]
+        found.commit(first)
+        at = int(first.source.rpartition("/")[2])
+        assert lag()[at] == there[at] - first.end
+        found.commit(*found.chunks[1:])
+        assert lag() == [0, 0]
+        feed.append(*((b"k%d" % number, b"more") for number in range(100)))
+        deadline = time.monotonic() + WATCHDOG_S
+        while sum(lag()) != 100:  # it is looked at without being read
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        assert len(records(found.chunks)) == 100
+
+
+def test_a_partition_that_is_over_is_behind_nothing(tmp_path: Path) -> None:
+    feed = Feed(tmp_path / "t")
+    feed.append(b"a", b"b")
+    with reading(tmp_path / "state", feed.topic, follow=False) as found:
+        found.read_until(lambda each: each.source.exhausted)
+        assert found.source.lag() == {}
+
+
+def test_a_topic_that_cannot_be_looked_at_has_no_lag_of_now(tmp_path: Path) -> None:
+    feed = Feed(tmp_path / "t")
+    feed.append(b"a")
+    with reading(tmp_path / "state", feed.topic, poll_s=0.001) as found:
+        until_quiet(found, 1)
+        manifest = feed.topic / "manifest.json"
+        manifest.rename(feed.topic / "away")
+        manifest.mkdir()
+
+        def lag_when_it_is_time_to_look() -> None:
+            deadline = time.monotonic() + WATCHDOG_S
+            while time.monotonic() < deadline:
+                found.source.lag()
+
+        with pytest.raises(Retryable):
+            lag_when_it_is_time_to_look()

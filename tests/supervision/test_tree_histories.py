@@ -280,12 +280,14 @@ def test_a_sink_that_is_down_for_too_long_stops_the_run_and_is_named() -> None:
     assert list(history.tree.lasting_outages) == ["writer.a"]
 
 
-@pytest.mark.parametrize(("said", "of_source", "lasts_s"), [
-    ("source", 30.0, 30.0), ("source", 0.0, None), (0.0, 30.0, None), (60.0, 0.0, 60.0)])
-def test_how_long_a_sink_may_be_down_is_said_by_the_run_or_else_by_its_source_and_0_is_for_ever(
-    said: Any, of_source: float, lasts_s: float | None
+@pytest.mark.parametrize(("said", "of_each", "lasts_s"), [
+    ("auto", (30.0, 30.0), 30.0), ("auto", (0.0, 30.0), None), ("auto", (30.0, 0.0), None),
+    ("auto", (30.0, 90.0), 90.0),
+    (0.0, (30.0,), None), (60.0, (0.0, 30.0), 60.0)])
+def test_how_long_a_sink_may_be_down_is_said_by_the_run_or_else_by_source_and_sinks_and_0_is_for_ever(
+    said: Any, of_each: tuple[float, ...], lasts_s: float | None
 ) -> None:
-    history = History(limits=RunOptions(max_outage_s=said).said_by(of_source)).up()
+    history = History(limits=RunOptions(max_outage_s=said).said_by(*of_each)).up()
     history.take(history.tree.outage("writer.a#1", "down", 0.0, 10.0))
     (began,) = [one.event for one in history.actions if isinstance(one, Emit) and isinstance(one.event, OutageBegan)]
     assert began.max_outage_s == (lasts_s or 0.0)

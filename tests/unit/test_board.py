@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from actors.runtime.board import SIGN_S, Slot, SupervisorBoard, create_board, read_views
 from actors.runtime.events import ActorView
+from tests.loads import WATCHDOG_S
 
 NAMES = ("reader.1", "parser.1", "writer.idfa")
 
@@ -52,12 +54,14 @@ def test_what_an_actor_writes_is_what_is_read(path: Path) -> None:
     slot.batches, slot.records, slot.bytes_done, slot.bytes_total, slot.open = 5, 2**40, 2**41, 2**42, 64
     slot.note = "memcached 127.0.0.1:1: connection refused"
     slot.record_s, slot.batch_records = 0.02, 10
+    slot.down_since = time.monotonic() - 7
     slot.phase("WORK")
     found = view(path)
     assert (found.pid, found.generation, found.state, found.phase) == (os.getpid(), 3, "BUSY", "WORK")
     assert (found.batches, found.records, found.bytes_done, found.bytes_total, found.open) == (
         5, 2**40, 2**41, 2**42, 64)
     assert found.note == slot.note
+    assert 7 <= found.down_s < 7 + WATCHDOG_S
     assert (found.record_s, found.batch_records) == (0.02, 10)
     assert 1 << 20 < found.rss_bytes < 1 << 40
     assert 0.0 <= found.phase_s < 60.0

@@ -8,7 +8,7 @@ import pytest
 
 from actors.console.frame import frame, learnt, number, plain, span
 from actors.telemetry.flow import flow_between
-from actors.telemetry.model import Happening, Status
+from actors.telemetry.model import Happening, Lag, PartitionLag, Status
 from tests.looks import actor, look, manifest
 
 SINKS = ("idfa", "a-sink-with-a-rather-long-name")
@@ -60,6 +60,25 @@ def test_what_was_learnt_of_the_work_in_a_record_is_shown(record_s: float, recor
     after = look(2.0, actor("reader.1", record_s=record_s, batch_records=records))
     text = plain(frame(Status(snapshot=after, flow=flow_between(before, after, manifest(), 4)), 200))
     assert text.splitlines()[1] == f"0 records/s, {said}"
+
+
+@pytest.mark.parametrize(("records", "partitions", "age_s", "worst", "said"), [
+    (0, 1, 0.2, [("t/0", 0)], "lag: none in 1 partition"),
+    (7, 2, 0.2, [("t/1", 7), ("t/0", 0)], "lag: 7 records in 2 partitions; worst t/1 7"),
+    (1_000_010, 1000, 0.2, [("t/7", 1_000_000), ("t/8", 4), ("t/1", 3), ("t/2", 3)],
+     "lag: 1,000,010 records in 1,000 partitions; worst t/7 1,000,000, t/8 4, t/1 3, …"),
+    (0, 3, 90.0, [("t/0", 0)], "lag: none in 3 partitions; as it was 90 s ago"),
+])
+def test_how_far_it_is_behind_its_source_is_shown_with_the_worst_partitions_and_its_age_when_it_is_old(
+    records: int, partitions: int, age_s: float, worst: list[tuple[str, int]], said: str
+) -> None:
+    lag = Lag(records=records, partitions=partitions, age_s=age_s, worst=[PartitionLag(*each) for each in worst])
+    assert said in plain(frame(status(lag=lag), 200)).splitlines()
+    assert max(len(text) for text, _ in frame(status(lag=lag), 40)) <= 40
+
+
+def test_without_a_lag_nothing_is_said_of_it() -> None:
+    assert "lag" not in plain(frame(status(), 130))
 
 
 def test_the_limit_is_marked_and_named() -> None:

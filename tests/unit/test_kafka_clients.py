@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from actors.kafka.addresses import address_of, addresses_of
 from actors.kafka.clients import Heard, configured, is_hopeless, refuse, sentence
 from actors.runtime.errors import ConfigError
+from actors.runtime.extras import how_to_install
 from actors.runtime.options import masked
+from actors.settings import load
 from actors.sinks.kafka import Kafka
 from actors.testing.clock import FakeClock
+from tests.loads import ROOT
 
 SECRETS = {"sasl.password": "pa55word", "ssl.key.password": "k3y", "ssl.key.pem": "-----BEGIN", "sasl.username": "me",
            "ssl.ca.location": "/ca.pem", "sasl.oauthbearer.client.secret": "s3cret", "ssl.keystore.password": "st0re"}
@@ -68,9 +75,52 @@ def test_secrets_of_a_table_are_masked_and_references_and_all_else_are_shown() -
                      "ssl.keystore.password": "***", "sasl.oauthbearer.config": "${env:TOKEN}"}
 
 
+def test_what_is_shown_of_a_sink_has_no_secret_of_its_table_however_it_was_given(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("""app = "tests.pipelines.published"
+[sinks.words]
+type = "kafka"
+topic = "kafka://host/name"
+[sinks.words.client]
+"sasl.password" = "pa55word"
+"ssl.key.password" = "${env:KEY}"
+"sasl.username" = "me"
+""")
+    settings = load(str(path), environ={"KEY": "k3y"})
+    assert settings.manifest.sinks["words"].values["client"]["ssl.key.password"] == "k3y"
+    shown = settings.shown["sinks.words"]["client"]
+    assert shown == {"sasl.password": "***", "ssl.key.password": "${env:KEY}", "sasl.username": "me"}
+    with pytest.raises(ConfigError) as error:
+        load(str(path), environ={}, sets=['sinks.words.client={"sasl.password" = ["pa55word"]}'])
+    assert "pa55word" not in str(error.value)
+
+
 def test_the_words_of_the_library_are_shown_without_the_secrets_of_the_table() -> None:
     said = sentence(Said("_FAIL", "cannot use pa55word\n  with k3y"), SECRETS)
     assert said == "cannot use *** with ***"
+
+
+@pytest.mark.parametrize("aside", ["", " (after 0ms in state CONNECT)",
+                                   " (after 13ms in state CONNECT, 30 identical error(s) suppressed)"])
+def test_an_error_that_comes_again_has_the_same_words(aside: str) -> None:
+    said = sentence(Said("_TRANSPORT", f"127.0.0.1:9092/bootstrap: Connection refused{aside}"), {})
+    assert said == "127.0.0.1:9092/bootstrap: Connection refused"
+
+
+def test_without_the_library_the_run_is_told_how_to_install_it(tmp_path: Path) -> None:
+    program = ("import sys; sys.modules['confluent_kafka'] = None\n"
+               "from pathlib import Path\n"
+               "from thresher import ConfigError\n"
+               "from thresher.sinks import Kafka\n"
+               "options, state = Kafka(topic='kafka://host/name', transactions=True), Path(sys.argv[1])\n"
+               "print(options.check('out', state), options.positions('out', state), options.pack([b'x']) != b'')\n"
+               "for call in (options.open, lambda name, state: options.follow(name, state, 3)):\n"
+               "    try: call('out', state)\n"
+               "    except ConfigError as error: print(error)\n")
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, capture_output=True, text=True,
+                          check=True)
+    needs = f"sinks.out: type kafka needs confluent-kafka: {how_to_install('kafka')}"
+    assert done.stdout.splitlines() == [f"{[needs]} {{}} True", needs, needs]
 
 
 @pytest.mark.parametrize("name", ["enable.idempotence", "acks", "transactional.id", "bootstrap.servers", "error_cb",

@@ -10,7 +10,7 @@ import pytest
 
 from actors.telemetry.looks import Look
 from actors.telemetry.metrics import Metrics, restarts
-from actors.telemetry.model import ActorStatus, Bottleneck, Flow, Happening, Status
+from actors.telemetry.model import ActorStatus, Bottleneck, Flow, Happening, Lag, PartitionLag, Status
 from actors.telemetry.sums import Counters
 from tests.looks import actor, look, took
 from tests.monitors import Series, series, value
@@ -38,7 +38,7 @@ FULL = seen(
     actor("reader.1", records=10, bytes_done=500, bytes_total=1000, open=3, credit=4, waiting_s=0.5,
           record_s=0.02, batch_records=10),
     actor("writer.a", batches=7, records=70, batch_times=took(1, 2, 4), batch_times_s=0.025, cpu_s=1.5, busy_s=0.75,
-          starved_s=0.25, queued=2, rss_bytes=5000),
+          starved_s=0.25, queued=2, rss_bytes=5000, note="it is down", down_s=12.5),
     news=(happening("died", actor="writer.a", restart_s=0.0, cause="worker_died", how="signal SIGKILL"),),
     outcomes={"read": 30, "written": 20, "written.a": 20, "filtered": 4, "dead_lettered": 6, "rejected.form": 5,
               'rejected.od"d\n': 1},
@@ -64,9 +64,24 @@ def test_every_figure_is_there_under_its_name() -> None:
     assert value(found, "thresher_actor_queue_batches", **WRITER) == 2
     assert value(found, "thresher_actor_queue_age_seconds", actor="reader.1", stage="reader") == 0.5
     assert value(found, "thresher_actor_credit_batches", actor="reader.1", stage="reader") == 4
+    assert value(found, "thresher_actor_down_seconds", **WRITER) == 12.5
+    assert value(found, "thresher_actor_down_seconds", actor="reader.1", stage="reader") == 0
     assert value(found, "thresher_actor_state", state="READY", **WRITER) == 1
     assert value(found, "thresher_actor_state", state="BACKOFF", **WRITER) == 0
     assert value(found, "thresher_actor_restarts_total", actor="writer.a", cause="signal SIGKILL") == 1
+
+
+def test_how_far_the_run_is_behind_its_source_is_there_by_partition() -> None:
+    found = scraped(Metrics(), seen(lag=Lag(records=70, partitions=1200, age_s=0.5, worst=[
+        PartitionLag("orders/3", 50), PartitionLag('a "b"/0', 20), PartitionLag("orders/1", 0)])))
+    assert {dict(labels)["partition"]: number for (name, labels), number in found.items()
+            if name == "thresher_partition_lag_records"} == {"orders/3": 50, 'a "b"/0': 20, "orders/1": 0}
+    figures = [value(found, f"thresher_lag_{name}") for name in ("records", "partitions", "age_seconds")]
+    assert figures == [70, 1200, 0.5]
+
+
+def test_a_source_that_knows_of_no_lag_has_none_not_0() -> None:
+    assert not [name for name, _ in scraped(Metrics(), FULL) if "lag" in name]
 
 
 def test_batch_times_are_cumulated_with_sum_and_count() -> None:
@@ -123,7 +138,8 @@ def test_promtool_finds_nothing_to_complain_of() -> None:
     if promtool is None:
         pytest.skip("promtool is not installed (apt-get install prometheus)")
     metrics = Metrics(["a"])
-    metrics.take(FULL)
+    metrics.take(seen(*FULL.status.snapshot.actors, lag=Lag(records=1, partitions=1, age_s=0.0, worst=[
+        PartitionLag("orders/3", 1)])))
     done = subprocess.run([promtool, "check", "metrics"], input=metrics.text(), capture_output=True, timeout=240,
                           check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")

@@ -11,6 +11,7 @@ from actors.console.echo import render
 from actors.runtime.errors import ConfigError
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.settings import load
+from actors.sinks.discard import Discard
 
 HERE = "source.type=tests.unit.test_moving:Grouped"
 
@@ -52,10 +53,21 @@ def test_a_pipeline_that_folds_nothing_may_have_it() -> None:
     load("tests.pipelines.unfolded", sets=[HERE], environ={})
 
 
+class Broker(Discard, frozen=True, kw_only=True):
+    """A sink that is waited for, for as long as it takes."""
+
+    max_outage_s: ClassVar[float] = 0.0
+
+
+THERE = "sinks.out.type=tests.unit.test_moving:Broker"
+
+
 @pytest.mark.parametrize(("sets", "seconds"), [
-    ([], 30.0), ([HERE], 0.0), ([HERE, "run.max_outage_s=7"], 7.0), (["run.max_outage_s=0"], 0.0),
-    ([HERE, "run.max_outage_s=source"], 0.0)])
-def test_the_longest_outage_is_what_the_source_says_unless_somebody_sets_it(sets: list[str], seconds: float) -> None:
+    ([], 30.0), ([HERE], 0.0), ([THERE], 0.0), ([HERE, "run.max_outage_s=7"], 7.0),
+    ([THERE, "run.max_outage_s=7"], 7.0), (["run.max_outage_s=0"], 0.0), ([HERE, "run.max_outage_s=auto"], 0.0)])
+def test_the_longest_outage_is_what_source_and_sinks_say_unless_somebody_sets_it(
+    sets: list[str], seconds: float
+) -> None:
     settings = load("tests.pipelines.unfolded", sets=sets, environ={})
     assert settings.manifest.limits.max_outage_s == seconds
     assert f"max_outage_s = {seconds}\n" in render(settings.shown)

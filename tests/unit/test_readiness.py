@@ -62,6 +62,14 @@ def test_a_server_that_is_down_makes_a_run_not_ready_and_nothing_else() -> None:
     assert started(RUN, views).ok
 
 
+@pytest.mark.parametrize(("down_s", "said"), [
+    (0.0, ""), (0.9, ""), (1.0, " (for 1.0 s)"), (59.6, " (for 60 s)"), (600.0, " (for 10 min 00 s)"),
+    (9000.0, " (for 2 h 30 min)")])
+def test_how_long_a_server_is_down_is_said_with_it(down_s: float, said: str) -> None:
+    view = msgspec.structs.replace(_view("writer.idfa", note=SERVER_DOWN), down_s=down_s)
+    assert not_ready([view]) == [f"writer.idfa waits: {SERVER_DOWN}{said}"]
+
+
 def test_every_reason_is_given() -> None:
     views = [_view("writer.a", note="x"), _view("writer.b", note="y"), _view("parser.1", "BACKOFF")]
     assert ready(_run("draining"), views).reasons == [

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -134,15 +135,16 @@ def emit(window: Window, rows: Rows, options: Options) -> list[tuple[str, Any]]:
 
 
 def draw(messages: Sequence[Record], options: Options) -> list[Bars]:
-    """A picture of each window of a topic; of several revisions the last one stands. Other messages are no pictures."""
+    """A picture of each window of a topic, in the order of time; of several revisions the last one stands, which is
+    published when others were long after it. Other messages are no pictures."""
     decode = decoder(AverageRatings, options.format)
     found = []
     for message in messages:
         try:
-            found.append(_bars(decode(message.value)))
+            found.append(decode(message.value))
         except Reject:  # published in the other format, before it was changed
             continue
-    return found
+    return list(map(_bars, sorted(found, key=attrgetter("start_ms"))))
 
 
 def _bars(top: AverageRatings) -> Bars:

@@ -11,6 +11,7 @@ import { Control } from "./control.js";
 import { ask, byId, mark, say } from "./dom.js";
 import { compact, duration, integer, moment, percent } from "./format.js";
 import { Happenings } from "./happenings.js";
+import { showLag } from "./lag.js";
 import { Letters } from "./letters.js";
 import { Panel } from "./panel.js";
 import { Throughput } from "./throughput.js";
@@ -34,6 +35,7 @@ function show(status) {
   state.mode = snapshot.mode;
   header(snapshot, flow);
   say(byId("bottleneck"), flow.bottleneck.text);
+  showLag(snapshot.lag);
   announce(snapshot, flow);
   parts.topology.show(status);
   parts.actors.show(status);

@@ -96,7 +96,7 @@ function makeLetter(letter) {
   const hasLines = !record || letter.line >= 0;
   const place = letter.source + (letter.line >= 0 ? `:${letter.line}` : "");
   const raw = Uint8Array.from(atob(letter.raw_base64), (character) => character.charCodeAt(0));
-  const parts = [h("p", { class: "place" }, h("b", {}, place || letter.stage), letter.offset >= 0 ? ` ${hasLines ? "byte" : "record"} ${integer(letter.offset)}` : "",
+  const parts = [h("p", { class: "place" }, h("b", {}, place || letter.stage), letter.offset >= 0 ? ` ${hasLines ? "byte" : "offset"} ${integer(letter.offset)}` : "",
     h("span", { class: "when" }, `${letter.time} by ${letter.stage}, letter ${letter.id}`))];
   if (letter.detail) parts.push(h("pre", { class: "detail" }, letter.detail));
   if (letter.output) parts.push(h("p", { class: "more" }, `output ${letter.output} of its record`));

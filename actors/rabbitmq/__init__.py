@@ -1,0 +1,1 @@
+"""What the RabbitMQ source and the RabbitMQ sink share."""

@@ -1,0 +1,116 @@
+"""What an error of the client, or an answer of the server, means: another configuration is needed, or it passes.
+
+The client deduces "wrong password" and "no such virtual host" from the moment at which a connection was closed, so a
+server that dies just then looks the same. Only what the server itself has said (403, 530) is taken for its word;
+anything else passes.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterator
+
+from actors.runtime.errors import ConfigError, Retryable, plain_reason
+
+#: Replies that only another configuration mends: access refused, not allowed (no such virtual host, not this user's).
+_REFUSED = (403, 530)
+#: What is said with 530 where there is only too much of it at the moment.
+_PASSES = "limit"
+#: What OpenSSL puts around its words.
+_OF_OPENSSL = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
+
+
+class Refused(Exception):
+    """The server has closed a channel, and says why.
+
+    Args:
+        code: 403 (access refused), 404 (there is none), 405 (locked), 406 (not with these arguments) and others.
+        text: its words.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}"
+
+
+def failure_of(error: BaseException, where: str) -> ConfigError | Retryable:
+    """Return what to raise for an error of the client.
+
+    Args:
+        error: as the client gives it: of a connection that could not be made, or was lost.
+        where: the server, for people.
+    """
+    causes = list(_causes(error))
+    for cause in causes:
+        if (problem := _configuration(cause)) is not None:
+            return ConfigError(f"rabbitmq {where}: {problem}")
+    return Retryable(f"rabbitmq {where}: {_words(causes[-1]) if causes else 'the connection was lost'}")
+
+
+def _configuration(error: BaseException) -> str | None:
+    """What is wrong with the configuration; None: it may pass."""
+    name = type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({_plain(error)}): set ca_file to the CA that signed it"
+    said = _reply_in(error)
+    if said is None or said[0] not in _REFUSED or _PASSES in said[1]:
+        return None
+    if name == "ProbableAuthenticationError":
+        return "it refuses this user, or the password: correct them in the address (amqp://USER:PASSWORD@…)"
+    return f"it does not let this user in: {said[1]}: correct the virtual host, or give the user its permissions there"
+
+
+def _reply_in(error: BaseException) -> tuple[int, str] | None:
+    """Code and words of the server, where it has said any before it closed the connection."""
+    if type(error).__name__ == "ConnectionClosedByBroker":
+        return error.args[0], error.args[1]
+    # what the client has deduced holds the reply in its text: "ConnectionClosedByBroker: (403) 'ACCESS_REFUSED - …'"
+    text = str(error.args[0]) if error.args else ""
+    for code in _REFUSED:
+        if (at := text.find(f"({code}) ")) >= 0 and "ClosedByBroker" in text[:at]:
+            return code, text[at + 6:].rsplit(" (host=", 1)[0].strip("'\"")
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What the client has wrapped: the errors of all attempts, the last one last."""
+    from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorPhaseErrorBase
+
+    if isinstance(error, AMQPConnectionWorkflowFailed):
+        for one in error.exceptions:
+            yield from _causes(one)
+    elif isinstance(error, AMQPConnectorPhaseErrorBase):
+        yield from _causes(error.exception)
+    else:
+        yield error
+
+
+def _plain(error: ssl.SSLError) -> str:
+    """What is wrong, of "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: … (_ssl.c:1000)"."""
+    return _OF_OPENSSL.sub("", str(error)).removeprefix("certificate verify failed: ")
+
+
+def _words(error: BaseException) -> str:
+    """An error in plain words; never its class alone, never a password (there is none in it)."""
+    name = type(error).__name__
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {_plain(error)}"
+    if isinstance(error, OSError):
+        return plain_reason(error)
+    if name == "ConnectionClosedByBroker":
+        return f"it has closed the connection: {error.args[0]} {error.args[1]}"
+    if name == "AMQPHeartbeatTimeout":
+        return "no sign of life from it within the heartbeat"
+    if name in ("StreamLostError", "IncompatibleProtocolError", "ProbableAuthenticationError",
+                "ProbableAccessDeniedError", "ConnectionOpenAborted", "ConnectionWrongStateError"):
+        return f"the connection was lost ({error.args[0]})" if error.args else "the connection was lost"
+    if name == "AMQPConnectorStackTimeout":
+        return "it does not answer in time"
+    return str(error) or name

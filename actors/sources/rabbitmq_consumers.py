@@ -1,0 +1,170 @@
+"""All queues of a source together: what they have delivered and is not acknowledged yet, and how much that may be."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from actors.rabbitmq.connection import Server
+from actors.rabbitmq.loop import Loop
+from actors.runtime.errors import Retryable
+from actors.sources.rabbitmq_consumer import Wanted
+from actors.sources.rabbitmq_queue import Delivered, Queue
+
+#: A queue that has said so often in succession that it is empty, and has delivered nothing since, is read to its end.
+EMPTIES = 2
+#: Longest time for the farewell.
+CLOSE_S = 2.0
+#: What a message takes in memory besides its body, about.
+OVERHEAD = 500
+#: So many messages are needed to say how long one is.
+_ENOUGH = 100
+
+
+class Consumers:
+    """See above.
+
+    Args:
+        queues: what is read: a server and a queue of it, each.
+        prefetch: most messages that are un-acknowledged, of a queue.
+        prefetch_bytes: most bytes of them, about.
+        stream_at: the offset that a stream is read on from; None: it was not read before.
+
+    Attributes:
+        waiting: what was delivered and is not acknowledged, in order.
+        since: when the first of it came, or the last was taken (monotonic seconds).
+    """
+
+    def __init__(self, queues: Sequence[tuple[Server, Wanted]], prefetch: int, prefetch_bytes: int,
+                 stream_at: Callable[[str], int | None]) -> None:
+        self.waiting: deque[Delivered] = deque()
+        self.since = 0.0
+        self._loop = Loop()
+        self._queues = [Queue(server, wanted, prefetch, self._loop, self._took, self._lost, stream_at)
+                        for server, wanted in queues]
+        self._prefetch = prefetch
+        self._prefetch_bytes = prefetch_bytes
+        self._waiting_bytes = 0
+        self._messages = self._bytes = 0  # since the prefetch was looked at
+        self._said: dict[str, str] = {}
+        self._ask_at = 0.0
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when ``turn`` would find something."""
+        return self._loop.fileno()
+
+    def turn(self, opens: bool) -> None:
+        """Take what is there, answer signs of life; ``opens``: open what is lost and due."""
+        now = time.monotonic()
+        for queue in self._queues:
+            queue.turn(now, opens)
+        self._loop.turn(is_enough=lambda: self._waiting_bytes >= self._prefetch_bytes)
+
+    def next_at(self) -> float | None:
+        """When a turn is due (monotonic seconds); None: when ``fileno`` says so."""
+        times = [self._loop.next_at(), *(queue.due_at for queue in self._queues)]
+        return min((at for at in times if at is not None), default=None)
+
+    def acknowledge(self, count: int) -> None:
+        """The first so many of what waits are ours now."""
+        last: dict[Queue, int] = {}
+        for _ in range(count):
+            one = self.waiting.popleft()
+            self._waiting_bytes -= len(one.body) + OVERHEAD
+            last[one.queue] = one.tag
+        for queue, tag in last.items():
+            queue.acknowledge(tag)
+        self.since = time.monotonic()
+        self._fit_the_prefetch()
+
+    def hold(self) -> None:
+        """Have nothing more delivered."""
+        for queue in self._queues:
+            queue.hold()
+
+    def resume(self) -> None:
+        """Have messages delivered again."""
+        for queue in self._queues:
+            queue.resume()
+
+    def ask(self, every_s: float) -> None:
+        """Ask all queues how many messages wait in them, so often."""
+        now = time.monotonic()
+        if now >= self._ask_at:
+            self._ask_at = now + every_s
+            for queue in self._queues:
+                if queue.consumer is not None:
+                    queue.consumer.ask()
+
+    def ready(self) -> int:
+        """Messages that wait in the queues, as far as they have said, and here."""
+        said = (queue.consumer.ready for queue in self._queues if queue.consumer is not None)
+        return sum(max(0, ready) for ready in said) + len(self.waiting)
+
+    def are_empty(self) -> bool:
+        """Whether all that was in the queues is taken."""
+        return not self.waiting and all(
+            queue.consumer is not None and queue.consumer.empties >= EMPTIES for queue in self._queues)
+
+    def are_held(self) -> bool:
+        """Whether nothing is delivered any more."""
+        return all(queue.is_held for queue in self._queues)
+
+    def require_reached(self) -> None:
+        """Do nothing while a queue can be read, or may be.
+
+        Raises:
+            Retryable: no queue can be read now.
+            ConfigError: a server does not let this user in, or a queue is another one.
+        """
+        for queue in self._queues:
+            if queue.refused is not None:
+                raise queue.refused
+        if all(queue.problem for queue in self._queues):
+            raise Retryable(self._queues[0].problem)
+
+    def session_of(self, one: Delivered) -> int:
+        """Number of the connection that a message came over, 1 or more, for each queue others."""
+        return 1 + self._queues.index(one.queue) + len(self._queues) * one.session
+
+    def close(self) -> None:
+        """Say farewell to the servers; what is not acknowledged goes back to the queues."""
+        for queue in self._queues:
+            queue.close()
+        until = time.monotonic() + CLOSE_S
+        while not all(queue.is_gone() for queue in self._queues) and time.monotonic() < until:
+            self._loop.turn(0.05)
+        for queue in self._queues:
+            queue.drop()
+        self._loop.turn()
+        self._loop.close()
+
+    def _took(self, delivered: Delivered) -> None:
+        if not self.waiting:
+            self.since = time.monotonic()
+        self.waiting.append(delivered)
+        size = len(delivered.body) + OVERHEAD
+        self._waiting_bytes += size
+        self._messages += 1
+        self._bytes += size
+
+    def _lost(self, lost: Queue) -> None:
+        """What was delivered and not acknowledged is the server's again."""
+        self.waiting = deque(one for one in self.waiting if one.queue is not lost)
+        self._waiting_bytes = sum(len(one.body) + OVERHEAD for one in self.waiting)
+        if self._said.get(lost.known_as) != lost.problem and len(self._queues) > 1:
+            print(f"{lost.problem}: queue {lost.wanted.name} is tried again, and the others are read, if they can be",
+                  file=sys.stderr, flush=True)
+        self._said[lost.known_as] = lost.problem
+
+    def _fit_the_prefetch(self) -> None:
+        """Have as many un-acknowledged messages as the bytes allow; set up anew only when that is far from it."""
+        if self._messages < _ENOUGH:
+            return
+        wanted = min(self._prefetch, max(1, self._prefetch_bytes * self._messages // self._bytes))
+        self._messages = self._bytes = 0
+        for queue in self._queues:
+            if not queue.prefetch // 2 <= wanted <= queue.prefetch * 2:
+                queue.take_at_most(wanted)

@@ -1,0 +1,273 @@
+"""The opened rabbitmq source: what is delivered goes to the journal, is acknowledged, and handed out in that order."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from actors.rabbitmq.connection import Server
+from actors.runtime.ports import Source, UnitLedger
+from actors.runtime.values import Chunk, Unit
+from actors.sources.framings.enveloped import Message, packed
+from actors.sources.journal import MESSAGES, Journal
+from actors.sources.rabbitmq_consumer import Wanted
+from actors.sources.rabbitmq_consumers import Consumers
+from actors.sources.rabbitmq_messages import message_of
+from actors.sources.rabbitmq_queue import Queue
+from actors.sources.rabbitmq_seen import Known, Seen, known_by
+
+#: What was delivered is journalled by ``tick`` when nobody has read for so long.
+STALE_S = 1.0
+#: Seconds between two questions how many messages wait: of a source that is followed, and of one that ends.
+ASK_S, ASK_OFTEN_S = 5.0, 0.2
+#: A turn is due at the latest after so long.
+TURN_S = 0.5
+
+
+class Limits(NamedTuple):
+    """How much is taken.
+
+    Attributes:
+        batch_bytes: size of a chunk, about.
+        prefetch: most messages that are un-acknowledged, of a queue.
+        prefetch_bytes: most bytes that are un-acknowledged, of a queue, about.
+        journal_bytes: most bytes that are journalled and not handed out.
+    """
+
+    batch_bytes: int
+    prefetch: int
+    prefetch_bytes: int
+    journal_bytes: int
+
+
+class Shape(NamedTuple):
+    """What a source is.
+
+    Attributes:
+        queues: what is read: a server and a queue of it, each.
+        follow: go on when they are empty.
+        key: of the records; see ``message_of``.
+        unique_ids: a message with an id that was seen is a repeat, whoever published it.
+        journal: the folder of the journal, relative to the state directory.
+        segment_bytes: size at which a segment of it is full.
+        sync: wait for the disk.
+    """
+
+    queues: Sequence[tuple[Server, Wanted]]
+    follow: bool
+    key: str
+    unique_ids: bool
+    journal: str
+    segment_bytes: int
+    sync: bool
+
+
+class RabbitMQSource(Source):
+    """The opened source.
+
+    Args:
+        shape: what it is.
+        limits: how much is taken.
+        ledger: what is known about the journal.
+        state: the state directory.
+
+    Raises:
+        ConfigError: the journal cannot be written to.
+    """
+
+    def __init__(self, shape: Shape, limits: Limits, ledger: UnitLedger, state: Path) -> None:
+        self.exhausted = False
+        self.endless = shape.follow
+        self._shape = shape
+        self._limits = limits
+        self._intake = Intake(shape, limits, ledger, state)
+        self.wake = self._intake.consumers.fileno()
+        self._is_left = True  # the journal may have what an earlier reader has left
+        self._is_stopping = self._is_held = False
+        self._accepted = 0
+
+    def read(self) -> Chunk | None:
+        """Return what was left before, then what was delivered by now; None when there is nothing.
+
+        Raises:
+            Retryable: the journal cannot be written; nothing is lost, call again.
+        """
+        chunk = self._next()
+        if chunk is not None:
+            self._accepted += len(chunk.data)
+        elif not self._is_left:
+            self._go_on_or_end()
+        return chunk
+
+    def tick(self, now: float) -> float | None:
+        """Keep the connections alive, and journal what has waited for long.
+
+        Raises:
+            Retryable: no server can be reached, and there is nothing to hand out; or the journal cannot be written.
+            ConfigError: a server does not let this user in, or a queue is another one.
+        """
+        if self._is_left:
+            return None
+        intake, consumers = self._intake, self._intake.consumers
+        consumers.turn(opens=not self._is_stopping)
+        if consumers.waiting and time.monotonic() - consumers.since >= STALE_S:
+            while consumers.waiting:  # no more than the prefetch, also while the consumers are to be cancelled
+                intake.journal_one()
+            if intake.ready_bytes >= self._limits.journal_bytes and not self._is_held:
+                self._is_held = True
+                consumers.hold()
+        consumers.ask(ASK_S if self._shape.follow else ASK_OFTEN_S)
+        if not (consumers.waiting or intake.ready or self._is_stopping):
+            consumers.require_reached()
+        at = consumers.next_at()
+        return now + TURN_S if at is None else min(at, now + TURN_S)
+
+    def lag(self) -> dict[int, int]:
+        """Messages that wait in the queues, behind the unit that is written; nothing before there is one."""
+        return {self._intake.unit: self._intake.consumers.ready()} if self._intake.unit else {}
+
+    def finished(self, unit: Unit) -> None:
+        """Delete the segment; what was in it is known first."""
+        self._intake.seen.keep()
+        self._intake.journal.put_away(unit)
+
+    def failed(self, unit: Unit) -> None:
+        """Delete the segment: what is wrong in it is in the dead letters."""
+        self.finished(unit)
+
+    def settle(self) -> None:
+        """What was deleted stays deleted."""
+        self._intake.journal.settle()
+
+    def stop(self) -> None:
+        """Have nothing more delivered. What was is journalled, acknowledged and handed out."""
+        self._is_stopping = True
+        self._intake.consumers.hold()
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes handed out by this generation; nobody knows how many there will be."""
+        return self._accepted, 0
+
+    def close(self) -> None:
+        """Say farewell to the servers. What is not durable elsewhere stays in the journal."""
+        self._intake.consumers.close()
+        self._intake.journal.close()
+
+    def _next(self) -> Chunk | None:
+        intake = self._intake
+        if self._is_left:
+            chunk = intake.journal.left()
+            self._is_left = chunk is not None
+            return chunk
+        if not intake.ready and not intake.consumers.waiting:
+            intake.consumers.turn(opens=not self._is_stopping)
+        while intake.consumers.waiting and not intake.ready:  # all of a chunk may be known already
+            intake.journal_one()
+        return intake.take() if intake.ready else None
+
+    def _go_on_or_end(self) -> None:
+        """Nothing is left to hand out: have more delivered, or end."""
+        consumers = self._intake.consumers
+        if self._is_held and not self._is_stopping:
+            self._is_held = False
+            consumers.resume()
+        if not self._shape.follow and not self._is_stopping and consumers.are_empty():
+            self.stop()
+        if self._is_stopping and consumers.are_held() and not consumers.waiting:
+            self._intake.journal.end()
+            self.exhausted = True
+
+
+class Intake:
+    """From what was delivered to chunks: journalled, acknowledged, and ready to be handed out.
+
+    Args:
+        shape: what the source is.
+        limits: how much is taken.
+        ledger: what is known about the journal.
+        state: the state directory.
+
+    Attributes:
+        journal: what was accepted.
+        seen: what of it may come again.
+        consumers: of the queues.
+        ready: what is journalled and not handed out.
+        ready_bytes: of it.
+        unit: the ledger's number of the segment that is written; 0: there is none yet.
+    """
+
+    def __init__(self, shape: Shape, limits: Limits, ledger: UnitLedger, state: Path) -> None:
+        self.journal = Journal(
+            state, shape.journal, ledger, limits.batch_bytes, shape.segment_bytes, shape.sync, MESSAGES)
+        self.seen = Seen(self.journal.folder, shape.sync)
+        self.consumers = Consumers(shape.queues, limits.prefetch, limits.prefetch_bytes, self.seen.streams.get)
+        self.ready: deque[Chunk] = deque()
+        self.ready_bytes = self.unit = 0
+        self._shape = shape
+        self._batch_bytes = limits.batch_bytes
+        self._ledger = ledger
+        self._joined: dict[str, tuple[int, int]] = {}
+
+    def take(self) -> Chunk:
+        """Return the next chunk that is ready."""
+        chunk = self.ready.popleft()
+        self.ready_bytes -= len(chunk.data)
+        return chunk
+
+    def journal_one(self) -> None:
+        """Write about a chunk of what was delivered, and acknowledge it.
+
+        Raises:
+            Retryable: the disk is full, or has failed; nothing was written.
+        """
+        count = size = 0
+        for one in self.consumers.waiting:
+            if count and size + len(one.body) > self._batch_bytes:
+                break
+            count += 1
+            size += len(one.body)
+        messages, known = self._fresh(count)
+        if messages:
+            chunk = self.journal.append(packed(messages))
+            self.seen.add(known)
+            self.ready.append(chunk)
+            self.ready_bytes += len(chunk.data)
+            self.unit = chunk.unit
+        self.seen.repeats += count - len(messages)
+        self.consumers.acknowledge(count)
+
+    def _fresh(self, count: int) -> tuple[list[Message], list[tuple[Known, int]]]:
+        """Those of the first so many that were not journalled before; what each is known by, and its session."""
+        messages: list[Message] = []
+        found: list[tuple[Known, int]] = []
+        here: set[bytes] = set()
+        for _, one in zip(range(count), self.consumers.waiting, strict=False):
+            queue = one.queue
+            message = message_of(one, queue.known_as.encode(), queue.wanted.is_stream, self._shape.key)
+            known = known_by(message)
+            session = self.consumers.session_of(one)
+            is_due = one.is_redelivered or self._shape.unique_ids
+            if self.seen.is_repeat(known, session, is_due) or (is_due and known.identity in here):
+                continue
+            if known.identity is not None:
+                here.add(known.identity)
+            self._tell_a_gap(queue, known)
+            messages.append(message)
+            found.append((known, session))
+        return messages, found
+
+    def _tell_a_gap(self, queue: Queue, known: Known) -> None:
+        """A stream that is read on behind the place that was asked for has lost what was between."""
+        joins = (queue.session, 0 if queue.consumer is None else queue.consumer.joins)
+        if known.place is None or self._joined.get(known.place[0]) == joins:
+            return
+        name, offset = known.place
+        self._joined[name] = joins
+        expected = self.seen.streams.get(name)
+        if expected is not None and offset > expected:
+            self._ledger.broken(f"stream {name} from {expected}", (
+                f"offsets {expected} to {offset - 1} are not there any more: retention has let them go before they "
+                "were read (raise max-age or max-length-bytes of the stream)"))

@@ -1,0 +1,64 @@
+"""What ends a run on RabbitMQ (exit code 78), and what is waited for: decided by what the server said, not guessed."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+
+import pytest
+
+from actors.rabbitmq.faults import failure_of
+from actors.runtime.errors import ConfigError, Retryable
+
+pytest.importorskip("pika")
+from pika import exceptions
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectionWorkflowFailed,
+    AMQPConnectorAMQPHandshakeError,
+    AMQPConnectorSocketConnectError,
+    AMQPConnectorTransportSetupError,
+)
+
+#: As the client makes them: what it deduces holds the reply of the server in its text.
+LOGIN = exceptions.ProbableAuthenticationError(repr(exceptions.ConnectionClosedByBroker(
+    403, "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN")))
+VHOST = exceptions.ProbableAccessDeniedError(repr(exceptions.ConnectionClosedByBroker(
+    530, "NOT_ALLOWED - vhost nowhere not found")))
+LIMIT = exceptions.ProbableAccessDeniedError(repr(exceptions.ConnectionClosedByBroker(
+    530, "NOT_ALLOWED - access to vhost '/' refused for user 'guest': connection limit (1) is reached")))
+DIED = exceptions.ProbableAuthenticationError(repr(exceptions.StreamLostError("Stream connection lost: reset (403)")))
+BOOTING = exceptions.ProbableAccessDeniedError(repr(exceptions.ConnectionClosedByBroker(
+    541, "INTERNAL_ERROR - access to vhost '/' refused for user 'guest': vhost '/' is down")))
+
+
+def attempts(*errors: Exception) -> AMQPConnectionWorkflowFailed:
+    return AMQPConnectionWorkflowFailed([AMQPConnectorAMQPHandshakeError(error) for error in errors])
+
+
+@pytest.mark.parametrize(("error", "says"), [
+    (attempts(LOGIN), "user, or the password"), (attempts(VHOST), "vhost nowhere not found.*virtual host"),
+    (attempts(DIED, LOGIN), "user, or the password"),
+    (AMQPConnectionWorkflowFailed([AMQPConnectorTransportSetupError(ssl.SSLCertVerificationError("x"))]), "ca_file"),
+    (exceptions.ConnectionClosedByBroker(530, "NOT_ALLOWED - user was deleted"), "user was deleted")])
+def test_only_another_configuration_helps(error: BaseException, says: str) -> None:
+    failure = failure_of(error, "h:1")
+    assert isinstance(failure, ConfigError)
+    assert re.search(rf"^rabbitmq h:1: .*{says}", str(failure))
+
+
+@pytest.mark.parametrize(("error", "says"), [
+    (attempts(DIED), "lost"), (attempts(BOOTING), "lost"), (attempts(LIMIT), "lost"),
+    (AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "Connection refused"))]),
+     "connection refused"),
+    (AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(TimeoutError("timed out"))]), "in time"),
+    (AMQPConnectionWorkflowFailed([socket.gaierror(-2, "Name or service not known")]), "name or service not known"),
+    (AMQPConnectionWorkflowFailed([AMQPConnectorTransportSetupError(ssl.SSLEOFError(8, "EOF occurred"))]), "TLS"),
+    (exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED - broker forced connection closure"), "320"),
+    (exceptions.StreamLostError("Stream connection lost"), "lost"),
+    (exceptions.AMQPHeartbeatTimeout("No activity"), "heartbeat")])
+def test_what_may_pass_is_waited_for_and_said_in_one_line(error: BaseException, says: str) -> None:
+    failure = failure_of(error, "h:1")
+    assert isinstance(failure, Retryable)
+    assert len(str(failure).splitlines()) == 1
+    assert re.search(rf"^rabbitmq h:1: .*{says}", str(failure))
