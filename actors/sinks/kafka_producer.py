@@ -141,7 +141,9 @@ class Broker:
 
     def silent(self) -> Retryable | ConfigError:
         """Nothing has come for ``timeout_s``."""
-        return self.trouble(took_too_long(f"no answer for {self.options.timeout_s:g} s").args[0])
+        return self.trouble(took_too_long(
+            f"no answer for {self.options.timeout_s:g} s: is it stuck, or are fewer replicas in step than the topic's "
+            "min.insync.replicas?").args[0])
 
     def _prepare(self) -> None:
         """See to it that the topic is there, and learn what it takes."""
