@@ -146,7 +146,7 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         asking: Mapping[str, Value] = {
             name: value for name, value in self.client.items() if not name.startswith(_OF_CONSUMERS)}
         return (configured(servers, defaults, self.client, ours),
-                configured(servers, {name: DEFAULTS[name] for name in _BOTH}, asking, {}))
+                configured(servers, {**{name: DEFAULTS[name] for name in _BOTH}, **_ASKING}, asking, {}))
 
     def refused(self, error: Exception) -> ConfigError:
         """What the library says of a property, without the secrets of the table."""
@@ -196,6 +196,8 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 OPTIONS = Kafka
 
+#: A client that asks finds a broker that was away by its metadata, which it may look at only so often.
+_ASKING: Mapping[str, Value] = {"topic.metadata.refresh.interval.ms": 2000}
 #: What both clients have of ``DEFAULTS``.
 _BOTH = ("reconnect.backoff.ms", "reconnect.backoff.max.ms", "client.id")
 
