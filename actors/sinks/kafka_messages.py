@@ -11,6 +11,7 @@ from actors.runtime.errors import Reject
 from actors.runtime.framing import Record
 from actors.runtime.values import Payload, Refusal
 from actors.topics.blocks import Message, Stored, pack_items, stored_in
+from actors.topics.record_ids import prefix_of
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer
@@ -136,7 +137,7 @@ class Group:
         for index, payload in enumerate(self._payloads):
             if index < first[0]:
                 continue
-            prefix = f"{payload.partition}:{payload.start}-{payload.end}:"
+            prefix = prefix_of(payload)
             for item, message in enumerate(stored_in(payload.data)):
                 place = index, item
                 if place >= first and place not in self.refused:
