@@ -335,8 +335,12 @@ def main() -> int:
         if any(said.state.iterdir()):
             parser.error(f"--state {said.state}: expected an empty or new folder")
         return _main(plan, said.state.resolve())
-    with tempfile.TemporaryDirectory(prefix="thresher-soak-") as folder:
-        return _main(plan, Path(folder))
+    try:
+        with tempfile.TemporaryDirectory(prefix="thresher-soak-") as folder:
+            return _main(plan, Path(folder))
+    except KeyboardInterrupt:
+        print("stopped; nothing is left behind", file=sys.stderr)
+        return 130
 
 
 def _main(plan: Plan, folder: Path) -> int:

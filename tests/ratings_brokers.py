@@ -55,6 +55,9 @@ class Place:
         """Everything that was published there, in the order in which it was taken."""
         raise NotImplementedError
 
+    def grow(self) -> None:
+        """Add a partition, where there are any."""
+
 
 def options(place: Place, side: str) -> list[str]:
     """The words of the command line that let ``feed`` or ``trends`` use this place."""
@@ -99,13 +102,19 @@ class InKafka(Place):
         self.server = server
         self._topics = Topics(server.address)
         self._topic = self._topics.make(PARTITIONS)
+        self._grown: set[int] = set()
         self.published_to = self.read_from = f"kafka://{server.address}/{self._topic}"
         self.more = {"feed": ("sinks.live_ratings.transactions=true", "sinks.live_ratings.timeout_s=2"),
                      "trends": ("source.idle_timeout_s=1", "source.look_s=0.2")}
 
     def records(self) -> list[Record]:
-        return [Record(one.offset() or 0, one.value(), key=one.key(), time=one.timestamp()[1])
-                for one in self._topics.read(self._topic)]
+        found = self._topics.read(self._topic)
+        assert self._grown <= {one.partition() for one in found}, "nothing was published to what was added"
+        return [Record(one.offset() or 0, one.value(), key=one.key(), time=one.timestamp()[1]) for one in found]
+
+    def grow(self) -> None:
+        self._topics.grow(self._topic, PARTITIONS + 1)
+        self._grown = {PARTITIONS}
 
 
 class InRabbitMQ(Place):

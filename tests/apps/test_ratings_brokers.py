@@ -71,6 +71,7 @@ def test_one_line_of_the_configuration_that_ships_changes_the_broker(tmp_path: P
 def test_whoever_is_killed_the_broker_too_each_rating_is_published_and_counted_once(
     tmp_path: Path, place: Place
 ) -> None:
+    """And in Kafka a partition is added meanwhile."""
     rng = random.Random(place.name)
     reviews = list(make_reviews(3000))
     file = write(tmp_path / "reviews.json", reviews)
@@ -85,6 +86,7 @@ def test_whoever_is_killed_the_broker_too_each_rating_is_published_and_counted_o
             kill_one(rng, one)
         server.kill()
         server.start()
+        place.grow()
         for one in (feeding, running):
             kill_one(rng, one)
             one.process.kill()  # the supervisors are among those who are killed
