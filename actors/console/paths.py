@@ -43,4 +43,4 @@ def _promise(again: str, sink: SinkOptions) -> str:
             more = f"; {again}" if again else ""
             return f"at least once: what is written again after a crash is there twice{more}"
         case _:
-            return f"{sink.guarantee}; {again}" if again else sink.guarantee
+            return f"{sink.promises()}; {again}" if again else sink.promises()

@@ -7,6 +7,7 @@ of their own. Nothing here imports the library.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -48,6 +49,8 @@ _MEND = {
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED":
         "let this user have it (an ACL of the transactional id), or set sasl.* in client",
 }
+#: What the library adds to an error of a connection; it is another one each time.
+_ASIDE = re.compile(r" \(after \d+ms in state .*\)$")
 #: Errors that only say that something took too long, or that nobody is there.
 _SAYS_LITTLE = ("_TIMED_OUT", "_MSG_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT_QUEUE")
 
@@ -126,7 +129,7 @@ def sentence(error: Said, client: Properties, heard: str = "") -> str:
         client: the table, for its secrets.
         heard: what was heard of the connection last, for errors that only say that it took too long.
     """
-    words = without_values(" ".join(error.str().split()), client)
+    words = _ASIDE.sub("", without_values(" ".join(error.str().split()), client))
     if heard and error.name() in _SAYS_LITTLE:
         words = heard
     mend = _MEND.get(error.name(), "")

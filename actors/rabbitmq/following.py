@@ -98,7 +98,8 @@ class StreamFollower:
         channel.ask(lambda done: client.basic_qos(prefetch_count=_PREFETCH, callback=done), "a prefetch")
 
         def on_message(_: Any, method: Any, properties: Any, body: bytes) -> None:
-            take(properties.headers[_OFFSET], record_of(properties.headers.pop(_OFFSET), properties, body))
+            offset = int(properties.headers[_OFFSET])
+            take(offset, record_of(offset, properties, body))
             client.basic_ack(method.delivery_tag)
 
         channel.ask(lambda done: client.basic_consume(

@@ -29,10 +29,7 @@ def problems_of(options: CheckedOptions, name: str) -> list[str]:
         ConfigError: only another configuration, or another user, can help.
     """
     broker = Broker(options, name)
-    try:
-        cluster = broker.cluster()
-    except KafkaException as error:
-        raise ConfigError(f"sinks.{name}.client: {sentence(error.args[0], options.client)}") from error
+    cluster = broker.cluster()
     try:
         return list(_problems(options, cluster, name))
     except KafkaException as error:

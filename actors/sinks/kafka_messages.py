@@ -11,6 +11,7 @@ from actors.runtime.errors import Reject
 from actors.runtime.framing import Record
 from actors.runtime.values import Payload, Refusal
 from actors.topics.blocks import Message, Stored, pack_items, stored_in
+from actors.topics.record_ids import prefix_of
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer
@@ -100,23 +101,26 @@ class Group:
         """
         from confluent_kafka import KafkaException
 
-        produce = producer.produce
-        while (one := self._held or next(self._rest, None)) is not None:
+        produce, reported = producer.produce, self._reported
+        one = self._held or next(self._rest, None)
+        try:
+            while one is not None:
+                place, message, name = one
+                headers: list[tuple[str, Any]] = [pair for pair in message.headers if pair[0] != RECORD_ID]
+                headers.append((RECORD_ID, name))
+                try:
+                    produce(topic, message.value, message.key, headers=headers, timestamp=message.time or 0,
+                            on_delivery=partial(reported, place))
+                except BufferError:
+                    wait()
+                    continue
+                except KafkaException as error:
+                    if error.args[0].name() not in _REFUSED:
+                        raise
+                    self._refuse(place, message, error.args[0])
+                one = next(self._rest, None)
+        finally:
             self._held = one
-            place, message, name = one
-            headers: list[tuple[str, Any]] = [header for header in message.headers if header[0] != RECORD_ID]
-            headers.append((RECORD_ID, name))
-            try:
-                produce(topic, message.value, message.key, headers=headers, timestamp=message.time or 0,
-                        on_delivery=partial(self._reported, place))
-            except BufferError:
-                wait()
-                continue
-            except KafkaException as error:
-                if error.args[0].name() not in _REFUSED:
-                    raise
-                self._refuse(place, message, error.args[0])
-            self._held = None
 
     def refuse_failed(self) -> bool:
         """Of messages that were sent each in a batch of its own: what failed for its own sake is refused. Return
@@ -136,11 +140,11 @@ class Group:
         for index, payload in enumerate(self._payloads):
             if index < first[0]:
                 continue
-            prefix = f"{payload.partition}:{payload.start}-{payload.end}:"
+            prefix = prefix_of(payload)
             for item, message in enumerate(stored_in(payload.data)):
                 place = index, item
                 if place >= first and place not in self.refused:
-                    yield place, message, f"{prefix}{item}"
+                    yield place, message, prefix + str(item)
 
     def _reported(self, place: Place, error: KafkaError | None, message: object) -> None:
         if error is not None:

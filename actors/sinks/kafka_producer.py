@@ -85,11 +85,21 @@ class Broker:
             defaults["batch.size"] = max(_LEAST_BATCH_BYTES, min(_BATCH_BYTES, self._largest))
         if alone:
             ours |= {"batch.num.messages": 1, "max.in.flight.requests.per.connection": 1}
-        return Producer(configured(self.address.servers, defaults, options.client, ours))
+        try:
+            return Producer(configured(self.address.servers, defaults, options.client, ours))
+        except KafkaException as error:  # of its properties: nobody was asked yet
+            raise self.wrong_client(error.args[0]) from error
 
     def cluster(self) -> Cluster:
-        """Return what is asked about topics."""
-        return Cluster(self.address.servers, self.options.client, self.options.timeout_s, self.heard)
+        """Return what is asked about topics.
+
+        Raises:
+            ConfigError: the client does not take its properties.
+        """
+        try:
+            return Cluster(self.address.servers, self.options.client, self.options.timeout_s, self.heard)
+        except KafkaException as error:
+            raise self.wrong_client(error.args[0]) from error
 
     def works(self) -> None:
         """Something was written: what goes wrong from here on may pass."""
@@ -125,6 +135,10 @@ class Broker:
             return ConfigError(f"sinks.{self._name}: {self.address}: {self.heard.hopeless}")
         return Retryable(text)
 
+    def wrong_client(self, error: KafkaError) -> ConfigError:
+        """The library does not take the table."""
+        return ConfigError(f"sinks.{self._name}.client: {sentence(error, self.options.client)}")
+
     def silent(self) -> Retryable | ConfigError:
         """Nothing has come for ``timeout_s``."""
         return self.trouble(took_too_long(f"no answer for {self.options.timeout_s:g} s").args[0])
@@ -132,10 +146,7 @@ class Broker:
     def _prepare(self) -> None:
         """See to it that the topic is there, and learn what it takes."""
         options, topic = self.options, self.address.topic
-        try:
-            cluster = self.cluster()
-        except KafkaException as error:  # of its properties: nobody was asked yet
-            raise ConfigError(f"sinks.{self._name}.client: {sentence(error.args[0], options.client)}") from error
+        cluster = self.cluster()
         if cluster.found(topic) is None:
             if not options.create:
                 raise ConfigError(f"sinks.{self._name}: {self.address}: there is no such topic: make it, or set "

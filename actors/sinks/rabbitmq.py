@@ -27,6 +27,8 @@ __all__ = ["OPTIONS", "Message", "RabbitMQ"]
 _KNOWN = ("queue", "exchange", "routing_key")
 #: Key and headers travel in one frame, which cannot be cut; servers take frames of 128 KiB, of which some is ours.
 _MOST_HEADER_BYTES = 96 * 1024
+#: Headers by which a message would go to other queues, too.
+_ROUTES = ("CC", "BCC")
 #: What a header takes besides its name and value, about.
 _HEADER_OVERHEAD = 8
 
@@ -231,12 +233,14 @@ def _require_room(one: Stored, route: str) -> None:
         size = len(header.encode())
         if size > MOST_NAME_BYTES:
             raise Reject("too_large", f"a header's name of {size} bytes: expected at most {MOST_NAME_BYTES}")
-        if header in OURS:
-            raise Reject("no_message", f"headers: {header} is one that this sink sets itself")
+        if header in OURS or header in _ROUTES:
+            who = "this sink sets itself" if header in OURS else "RabbitMQ takes for further routing keys"
+            raise Reject("no_message", f"headers: {header} is one that {who}")
         held += size + len(value or b"") + _HEADER_OVERHEAD
     if held > _MOST_HEADER_BYTES:
         raise Reject("too_large", f"a key and headers of {held} bytes: expected at most {_MOST_HEADER_BYTES}")
 
 
 def _needs(name: str, error: ImportError) -> str:
-    return f"sinks.{name}: type rabbitmq needs {error.name or error}: {how_to_install('rabbitmq')}"
+    module = (error.name or str(error)).partition(".")[0]
+    return f"sinks.{name}: type rabbitmq needs {module}: {how_to_install('rabbitmq')}"

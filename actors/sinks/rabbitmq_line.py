@@ -9,7 +9,16 @@ import msgspec
 from pika.spec import BasicProperties
 
 from actors.rabbitmq.connection import Channel, Connection, Server
-from actors.rabbitmq.declaring import Exchange, Queue, declare_exchange, declare_queue, why_not_declared
+from actors.rabbitmq.declaring import (
+    MISSING,
+    OTHERWISE,
+    REFUSED,
+    Exchange,
+    Queue,
+    declare_exchange,
+    declare_queue,
+    why_not_declared,
+)
 from actors.rabbitmq.faults import Refused
 from actors.rabbitmq.properties import seconds_of, table_of
 from actors.runtime.errors import ConfigError, Retryable
@@ -187,16 +196,19 @@ def declare(connection: Connection, plan: Plan) -> None:
     channel.close()
 
 
-def is_too_large(error: Refused) -> bool:
-    """Whether the channel was closed for a message that is larger than the server takes."""
-    return error.code == 406 and _TOO_LARGE in error.text
+def why_refused(error: Refused) -> str:
+    """Why the channel was closed, in a short word, when it was for one of the messages; empty: it was for something
+    else."""
+    if error.code != OTHERWISE:
+        return ""
+    return "too_large" if _TOO_LARGE in error.text else "sink_rejected"
 
 
 def why_not_published(error: Refused, plan: Plan) -> ConfigError | Retryable:
     """Return what to raise when the server has closed the channel that is published on."""
     says = f"rabbitmq {plan.server.address.shown}: {plan.target}"
-    if error.code == 403:
+    if error.code == REFUSED:
         return ConfigError(f"{plan.section}: {says}: {error.text}: give this user the permission to write to it")
-    if error.code == 404:
+    if error.code == MISSING:
         return Retryable(f"{says} is not there ({error.text}): make it, or set {plan.section}.declare = true")
     return Retryable(f"{says}: {error}")

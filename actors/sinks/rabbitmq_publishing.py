@@ -31,7 +31,7 @@ from actors.rabbitmq.faults import Refused
 from actors.runtime.errors import Retryable
 from actors.runtime.ports import Sink
 from actors.runtime.values import Payload, Refusal
-from actors.sinks.rabbitmq_line import Line, Plan, is_too_large, why_not_published
+from actors.sinks.rabbitmq_line import Line, Plan, why_not_published, why_refused
 from actors.sinks.rabbitmq_round import Round
 
 #: Most bytes of values that are published and not confirmed; one message may have more.
@@ -96,7 +96,7 @@ class Publisher(Sink):
                 while not round_.is_over:
                     self._go_on(round_)
             except Refused as error:
-                self._find_what_is_too_large(round_, error)
+                self._find_what_is_refused(round_, error)
         self._round = None
         return sorted(round_.refusals, key=lambda refusal: (refusal.payload, refusal.item))
 
@@ -171,17 +171,17 @@ class Publisher(Sink):
             return f"{round_.unrouted}: no queue takes it: it is waited for one that is bound there"
         return "a queue refuses a message (nack): it is full (x-overflow), or has lost its leader"
 
-    def _find_what_is_too_large(self, round_: Round, error: Refused) -> None:
-        """The server has closed the channel: for one message that is too large, or for all of them.
+    def _find_what_is_refused(self, round_: Round, error: Refused) -> None:
+        """The server has closed the channel: for one message (it is too large), or for all of them.
 
         Raises:
             Retryable: what it misses may come.
             ConfigError: this user may not.
         """
-        if not is_too_large(error):
+        if not (reason := why_refused(error)):
             raise why_not_published(error, self._plan) from error
         if len(round_.outstanding) == 1:
-            round_.refuse_first("too_large", error.text)
+            round_.refuse_first(reason, error.text)
         round_.begin_again(careful=True)
 
     def _on_confirm(self, tag: int, multiple: bool, is_taken: bool) -> None:

@@ -175,6 +175,12 @@ class RabbitMQ(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
         named = "; ".join(f"{where}, queue {name}" for where, name in found[:_NAMED])
         return f"rabbitmq {named}{more}{', followed' if self.follow else ''}"
 
+    def comes_again(self) -> str:
+        """Of a queue; a message of a stream is known by its offset."""
+        return "" if self.queue_type == "stream" else (
+            "a message without a message id comes again when its acknowledgement was lost, and so does what another "
+            "consumer had and did not acknowledge")
+
     def journal_folder(self) -> str:
         """The journal's folder."""
         return self.journal

@@ -155,8 +155,8 @@ class Consumers:
         self.waiting = deque(one for one in self.waiting if one.queue is not lost)
         self._waiting_bytes = sum(len(one.body) + OVERHEAD for one in self.waiting)
         if self._said.get(lost.known_as) != lost.problem and len(self._queues) > 1:
-            print(f"rabbitmq: {lost.problem}: it is tried again, and the other queues are read", file=sys.stderr,
-                  flush=True)
+            print(f"{lost.problem}: queue {lost.wanted.name} is tried again, and the others are read, if they can be",
+                  file=sys.stderr, flush=True)
         self._said[lost.known_as] = lost.problem
 
     def _fit_the_prefetch(self) -> None:

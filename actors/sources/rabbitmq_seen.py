@@ -156,7 +156,8 @@ class Seen:
             found = SEGMENT.fullmatch(path.name)
             if found is not None and found[3] == MESSAGES:
                 with contextlib.suppress(msgspec.MsgspecError):  # the journal says what is wrong with it
-                    self.add([(known_by(message), BEFORE) for message in messages_in(path.read_bytes())])
+                    for message in messages_in(path):
+                        self.add([(known_by(message), BEFORE)])
 
 
 def forget(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from actors.runtime.ports import SinkOptions
 from actors.runtime.values import Payload
 from actors.sinks.rabbitmq import Message, RabbitMQ
 from actors.testing import SinkContract
+from actors.topics.blocks import pack_items
 from tests import amqp
 from tests.proxy import Proxy
 from tests.rabbitmq import RabbitMQ as Server
@@ -152,7 +154,8 @@ def test_a_record_that_was_read_elsewhere_is_published_as_it_came(rabbitmq: Serv
 @pytest.mark.parametrize(("item", "reason"), [
     (Message(b"x", b"k" * 256), "too_large"), (Message(b"x", headers=(("n" * 256, b""),)), "too_large"),
     (Message(b"x", headers=(("n", b"v" * 100_000),)), "too_large"),
-    (Message(b"x", headers=(("thresher-key", b""),)), "no_message"), (3, "no_message")])
+    (Message(b"x", headers=(("thresher-key", b""),)), "no_message"),
+    (Message(b"x", headers=(("CC", b"q"), ("CC", b"q"))), "no_message"), (3, "no_message")])
 def test_what_amqp_has_no_room_for_is_rejected_where_it_is_packed(item: Any, reason: str) -> None:
     with pytest.raises(Reject) as caught:
         RabbitMQ(topic="amqp://h?exchange=e&routing_key={key}").pack([item])
@@ -335,6 +338,31 @@ def test_a_queue_that_is_full_and_says_so_is_waited_for_and_nothing_is_missing(r
     assert sorted(by_id.values(), key=int) == items
     last = {body: at for at, body in enumerate(bodies(found))}
     assert sorted(last, key=lambda body: last[body]) == items, "the last of each are in order"
+
+
+def test_a_message_for_which_the_server_closes_the_channel_is_refused_alone(rabbitmq: Server) -> None:
+    queue = rabbitmq.new_name()
+    of = options(rabbitmq, f"?queue={queue}")
+    items = [b"0", b"1", Message(b"2", headers=(("CC", b"no array"),)), b"3"]  # `pack` would have rejected it
+    with closing(of.open("out", HERE)) as sink:
+        refusals = sink.write([Payload("run", 0, 4, 4, pack_items(items, 1))])
+    assert [(one.item, one.reason) for one in refusals] == [(2, "sink_rejected")]
+    assert "CC" in refusals[0].detail
+    found = {one.id: one.body for one in amqp.take(rabbitmq.url(), queue)}
+    assert sorted(found.values()) == [b"0", b"1", b"3"]
+
+
+def test_without_its_client_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(sys.modules):
+        if name.startswith(("pika.", "actors.sinks.rabbitmq_", "actors.rabbitmq.client")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pika", None)
+    of = RabbitMQ(topic="amqp://127.0.0.1:1?queue=q")
+    says = r"^sinks\.out: type rabbitmq needs pika: pip install 'pika>=1\.3\.2'$"
+    with pytest.raises(ConfigError, match=says):
+        of.open("out", HERE)
+    (problem,) = of.check("out", HERE)
+    assert re.search(says, problem)
 
 
 # Connections ----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,13 +33,14 @@ def broker() -> Iterator[Kafka]:
 
 
 def publish(
-    folder: Path, broker: Kafka, name: str, transactions: bool, output: str = "feed.out", rate_hz: int = 0
+    folder: Path, broker: Kafka, name: str, transactions: bool, output: str = "feed.out", rate_hz: int = 0,
+    state: str = "state"
 ) -> Running:
     topic = f"kafka://{broker.address}/{name}"
     sets = ("sinks.words.type=kafka", f"sinks.words.topic={topic}", "sinks.words.timeout_s=2",
             f"sinks.words.transactions={str(transactions).lower()}", f"source.pattern={folder}/data/*.txt",
             f"flow.rate_hz={rate_hz}", *SMALL)
-    return Running(folder / "state", "run", "tests.pipelines.published", "--format", "json",
+    return Running(folder / state, "run", "tests.pipelines.published", "--format", "json",
                    *(word for item in sets for word in ("--set", item)), output=folder / output)
 
 
@@ -103,6 +105,24 @@ def test_an_outage_names_the_broker_and_the_topic_and_the_run_is_not_ready(tmp_p
     assert [event["actor"] for event in feed.of("outage")] == ["writer.words"]
     found = by_key(topics, name)
     assert {key: [value for _, value in pairs] for key, pairs in found.items()} == expected(), "no repeats: no death"
+
+
+def test_of_two_runs_with_copies_of_one_state_the_older_one_ends_with_code_78_and_says_why(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    write_numbers(tmp_path, 1, LINES)
+    name = Topics(kafka.address).make()
+    with publish(tmp_path, kafka, name, True, "first.out", rate_hz=300) as first:
+        first.until(lambda views: views["writer.words"].batches >= 2, "two batches")
+        first.process.kill()
+        first.process.wait()
+    shutil.copytree(tmp_path / "state", tmp_path / "copy")
+    with publish(tmp_path, kafka, name, True, "older.out", rate_hz=100) as older:
+        older.until(lambda views: views["writer.words"].batches >= 2, "two batches")
+        with publish(tmp_path, kafka, name, True, "newer.out", state="copy") as newer:
+            assert older.wait() == 78, older.output()
+            assert newer.wait() == 0, newer.output()
+    assert "another process has opened this sink of this state, and writes on: this one ends" in older.output()
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])

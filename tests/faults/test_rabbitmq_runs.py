@@ -61,20 +61,34 @@ def expect_all(found: Sequence[amqp.Taken], files: int = FILES) -> None:
         assert sorted(of, key=lambda number: last[b"%d" % number]) == of, f"key {key} is out of order"
 
 
-def test_whoever_is_killed_nothing_is_missing_and_repeats_have_the_same_id(tmp_path: Path, rabbitmq: Server) -> None:
+def test_whoever_is_killed_nothing_is_missing_repeats_have_the_same_id_and_our_source_reads_each_once(
+    tmp_path: Path, rabbitmq: Server
+) -> None:
     write_numbers(tmp_path, FILES, LINES)
-    queue = rabbitmq.new_name()
-    topic = rabbitmq.url(f"?queue={queue}")
-    with start(tmp_path, topic) as feed:
+    queue, other = rabbitmq.new_name(), rabbitmq.new_name()
+    amqp.declare(rabbitmq.url(), other)
+    with amqp.channel(rabbitmq.url()) as channel:
+        channel.exchange_declare(queue, "fanout", durable=True)
+        channel.queue_bind(other, queue, "")
+    topic = rabbitmq.url(f"?exchange={queue}&queue={queue}")
+    fanout = ("--set", "sinks.words.exchange_type=fanout")
+    with start(tmp_path, topic, *fanout) as feed:
         for name in ("writer.words", "reader.1", "writer.words", "parser.1", "writer.words"):
             feed.kill(name, 4)
         os.kill(feed.process.pid, signal.SIGKILL)
         feed.process.wait()
-    with start(tmp_path, topic, output="again.out") as feed:
+    with start(tmp_path, topic, *fanout, output="again.out") as feed:
         feed.kill("writer.words", 4)
         assert feed.wait() == 0, feed.output()
-    expect_all(amqp.take(rabbitmq.url(), queue))
+    found = amqp.take(rabbitmq.url(), queue)
+    expect_all(found)
     assert_counts_add_up(tmp_path / "feed")
+    with Running(tmp_path / "read", "run", "tests.pipelines.queued", "--once", *(word for item in (
+            f'source.topics=["{rabbitmq.url(f"?queue={other}")}"]', "source.declare=false", "source.unique_ids=true",
+            "options.bad_every=1000000") for word in ("--set", item))) as read:
+        assert read.wait() == 0, read.output()
+    lines = (tmp_path / "read" / "lined.log").read_text().splitlines()
+    assert sorted(map(int, lines)) == sorted(int(body) for body in set(bodies(found)))
 
 
 def test_a_server_that_is_killed_at_any_moment_is_waited_for_and_nothing_is_missing(

@@ -110,7 +110,8 @@ def test_a_server_that_is_killed_and_away_is_waited_for_and_each_message_is_read
         for queue in queues:
             eventually(lambda queue=queue: waiting_in(server.url(), queue) == count, "all is there")  # type: ignore[misc]
         running = stack.enter_context(start(
-            tmp_path, server, queues, sets=("options.pause_s=0.0005", "source.prefetch=100")))
+            tmp_path, server, queues, sets=("options.pause_s=0.0005", "source.prefetch=100", "source.heartbeat_s=5",
+                                           "source.connect_timeout_s=2")))
         for batches in (3, 30):
             running.until(lambda views, most=batches: views["parser.1"].batches >= most, "batches")  # type: ignore[misc]
             server.kill()
@@ -118,6 +119,11 @@ def test_a_server_that_is_killed_and_away_is_waited_for_and_each_message_is_read
                           and "connection refused" in views["reader.1"].note, "the server is missed")
             server.start()
             running.until(lambda views: views["reader.1"].phase != "RETRY", "the server is there again")
+        server.pause()  # deaf: no connection is closed, and no sign of life comes
+        running.until(lambda views: views["reader.1"].phase == "RETRY" and (
+            "no sign of life" in views["reader.1"].note or "not answer in time" in views["reader.1"].note),
+            "the server is missed")
+        server.resume()
         done(running, 2 * count)
         running.process.send_signal(signal.SIGTERM)
         assert running.wait() == 0, running.output()
@@ -204,6 +210,10 @@ def test_a_letter_has_all_that_the_message_came_with(tmp_path: Path, rabbitmq: S
     assert dict(record.headers) == {
         "colour": b"red", "amqp-queue": f"127.0.0.1:{rabbitmq.port}/{queue}".encode(), "amqp-exchange": b"",
         "amqp-routing-key": queue.encode(), "amqp-message-id": b"id-0"}
+    with Running(tmp_path / "state", "dlq", "retry", "tests.pipelines.queued", "--set", "options.bad_every=1000",
+                 output=tmp_path / "retry.out") as retried:
+        assert retried.wait() == 0, retried.output()
+    assert lined(tmp_path / "state") == [9]
 
 
 def test_a_dry_run_is_refused_and_takes_nothing_and_explain_says_what_is_promised(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +48,22 @@ def test_what_is_appended_is_handed_out_and_comes_back_after_a_death(tmp_path: P
 @given(st.lists(st.builds(
     Message, st.none() | st.binary(max_size=40), st.none() | st.integers(0, 1 << 50), st.none() | st.binary(max_size=5),
     st.lists(st.tuples(st.text(max_size=5), st.none() | st.binary(max_size=5)), max_size=3).map(tuple)), max_size=20))
-def test_messages_are_packed_and_found_again(messages: list[Message]) -> None:
-    assert messages_in(packed(messages)) == messages
-    assert messages_in(packed(messages) + b"\0\0\0\x09abc") == messages
+def test_messages_are_packed_and_found_again(
+    tmp_path_factory: pytest.TempPathFactory, messages: list[Message]
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "segment"
+    path.write_bytes(packed(messages) + b"\0\0\0\x09abc")
+    assert list(messages_in(path)) == messages
+
+
+def test_a_long_segment_is_never_whole_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "segment"
+    with path.open("wb") as file:
+        for number in range(200):
+            file.write(packed([Message(bytes([number]) * 100_000)]))
+    tracemalloc.start()
+    try:
+        assert [message.value[0] for message in messages_in(path) if message.value] == list(range(200))
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()

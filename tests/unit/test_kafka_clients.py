@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,12 @@ import pytest
 from actors.kafka.addresses import address_of, addresses_of
 from actors.kafka.clients import Heard, configured, is_hopeless, refuse, sentence
 from actors.runtime.errors import ConfigError
+from actors.runtime.extras import how_to_install
 from actors.runtime.options import masked
 from actors.settings import load
 from actors.sinks.kafka import Kafka
 from actors.testing.clock import FakeClock
+from tests.loads import ROOT
 
 SECRETS = {"sasl.password": "pa55word", "ssl.key.password": "k3y", "ssl.key.pem": "-----BEGIN", "sasl.username": "me",
            "ssl.ca.location": "/ca.pem", "sasl.oauthbearer.client.secret": "s3cret", "ssl.keystore.password": "st0re"}
@@ -94,6 +98,29 @@ topic = "kafka://host/name"
 def test_the_words_of_the_library_are_shown_without_the_secrets_of_the_table() -> None:
     said = sentence(Said("_FAIL", "cannot use pa55word\n  with k3y"), SECRETS)
     assert said == "cannot use *** with ***"
+
+
+@pytest.mark.parametrize("aside", ["", " (after 0ms in state CONNECT)",
+                                   " (after 13ms in state CONNECT, 30 identical error(s) suppressed)"])
+def test_an_error_that_comes_again_has_the_same_words(aside: str) -> None:
+    said = sentence(Said("_TRANSPORT", f"127.0.0.1:9092/bootstrap: Connection refused{aside}"), {})
+    assert said == "127.0.0.1:9092/bootstrap: Connection refused"
+
+
+def test_without_the_library_the_run_is_told_how_to_install_it(tmp_path: Path) -> None:
+    program = ("import sys; sys.modules['confluent_kafka'] = None\n"
+               "from pathlib import Path\n"
+               "from thresher import ConfigError\n"
+               "from thresher.sinks import Kafka\n"
+               "options, state = Kafka(topic='kafka://host/name', transactions=True), Path(sys.argv[1])\n"
+               "print(options.check('out', state), options.positions('out', state), options.pack([b'x']) != b'')\n"
+               "for call in (options.open, lambda name, state: options.follow(name, state, 3)):\n"
+               "    try: call('out', state)\n"
+               "    except ConfigError as error: print(error)\n")
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, capture_output=True, text=True,
+                          check=True)
+    needs = f"sinks.out: type kafka needs confluent-kafka: {how_to_install('kafka')}"
+    assert done.stdout.splitlines() == [f"{[needs]} {{}} True", needs, needs]
 
 
 @pytest.mark.parametrize("name", ["enable.idempotence", "acks", "transactional.id", "bootstrap.servers", "error_cb",

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.rabbitmq.properties import KEY, NONE, OURS, TIME_MS, record_of, seconds_of, table_of
-from actors.runtime.framing import Record
+from actors.runtime.framing import Record, pack_records, records_in
 
 pytest.importorskip("pika")
 from pika.spec import BasicProperties
@@ -37,6 +37,7 @@ def test_a_record_reads_back_the_same(
     properties = over_the_wire(table_of(key, record.headers, time, value is None), seconds_of(time))
     found = record_of(17, properties, value or b"")
     assert (found.value, found.key, found.time, found.offset) == (value, key, time, 17)
+    assert records_in(pack_records([found])) == [found]
     by_name = {name: [each for other, each in headers if other == name] for name, _ in headers}
     assert {name: [each for other, each in found.headers if other == name] for name, _ in found.headers} == by_name
 
@@ -59,7 +60,8 @@ def test_text_goes_as_text_so_that_a_headers_exchange_can_match_it() -> None:
 
 
 @pytest.mark.parametrize(("value", "expected"), [
-    (7, b"7"), (True, b"true"), (Decimal("1.5"), b"1.5"), ({"a": [1, "x"]}, b'{"a":[1,"x"]}'),
+    (7, b"7"), (1 << 40, b"1099511627776"), (True, b"true"),
+    (Decimal("1.5"), b"1.5"), ({"a": [1, "x"]}, b'{"a":[1,"x"]}'),
     (datetime(2026, 11, 29, tzinfo=UTC), b"2026-11-29T00:00:00+00:00"), ("text", b"text"), (b"\xff", b"\xff")])
 def test_headers_of_another_producer_are_read_as_text(value: Any, expected: bytes) -> None:
     record = record_of(0, over_the_wire({"theirs": value}, 1_700_000_000), b"x")

@@ -7,8 +7,9 @@ The place of a message in its unit is the byte that its length begins at, as tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import FileIO
+from pathlib import Path
 
 import msgspec
 
@@ -45,9 +46,16 @@ def packed(messages: Sequence[Message]) -> bytes:
     return journalled.packed([_encoder.encode(message) for message in messages])
 
 
-def messages_in(data: bytes) -> list[Message]:
-    """Return the whole messages at the beginning of a segment, or of a part of one that begins at a border."""
-    return [_decoder.decode(record.value or b"") for record in journalled.records_of(data, 0)]
+def messages_in(path: Path) -> Iterator[Message]:
+    """Yield the whole messages of a segment, of which few are in memory.
+
+    Raises:
+        OSError: it cannot be read.
+        msgspec.MsgspecError: it is no segment of messages.
+    """
+    with FileIO(path) as file:
+        for record in journalled.records_from(file):
+            yield _decoder.decode(record.value or b"")
 
 
 def chunk_of(unit: Unit, offset: int, data: bytes) -> Chunk:

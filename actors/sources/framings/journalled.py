@@ -9,14 +9,14 @@ goes beyond it.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import FileIO
 
 from actors.runtime.framing import RECORDS, Record, pack_records
 from actors.runtime.values import Chunk, Unit
 from actors.sources.framings.cutter import RecordCutter
 from actors.sources.framings.length_prefixed import LengthPrefixedScanner
-from actors.sources.framings.scanner import End
+from actors.sources.framings.scanner import End, Run
 from actors.sources.inflate import PlainStream
 
 _LENGTH_BYTES = 4
@@ -50,16 +50,29 @@ def cutter_of(file: FileIO, unit: Unit, recorded: list[tuple[int, int]], batch_b
 
 def whole_bytes(file: FileIO, start: int) -> int:
     """Return where the last whole record of a segment ends, of which one begins at ``start``."""
+    end = start
+    for run in _runs(file, start):
+        end += run.size
+    return end
+
+
+def records_from(file: FileIO) -> Iterator[Record]:
+    """Yield the whole records of a segment, of which few are in memory."""
+    for run in _runs(file, 0):
+        yield from run.records
+
+
+def _runs(file: FileIO, start: int) -> Iterator[Run]:
     reading, data, at = scanner(), bytearray(), start
     while block := os.pread(file.fileno(), _BLOCK_BYTES, at + len(data)):
         data += block
-        run = reading.run(data, 0, len(data), End.MORE, 0, 0)
+        run = reading.run(data, 0, len(data), End.MORE, at, 0)
         at += run.size
         del data[:run.size]
+        yield run
         if reading.is_broken:
             break
         reading.begin(False)
-    return at
 
 
 def scanner() -> LengthPrefixedScanner:
