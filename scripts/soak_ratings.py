@@ -160,7 +160,7 @@ class Soak:
                 *plan.sets, f"window.size_s={plan.minute_s}", f"window.every_s={plan.minute_s / 2}", "monitor.port=0"))
         self._feed = Pipeline(
             "feed", folder / "feed", str(folder / "reviews.json"), "--hz", str(plan.hz), "--check-cost", "0",
-            *options(place, "feed"), *sets(*plan.sets, "source.rename=none"))
+            *options(place, "feed"), *sets(*plan.sets, "source.rename=none", "source.again=skip"))
         self._both = (self._feed, self._trends)
 
     def run(self, say: Callable[[str], None]) -> None:
