@@ -160,7 +160,7 @@ class Soak:
                 *plan.sets, f"window.size_s={plan.minute_s}", f"window.every_s={plan.minute_s / 2}", "monitor.port=0"))
         self._feed = Pipeline(
             "feed", folder / "feed", str(folder / "reviews.json"), "--hz", str(plan.hz), "--check-cost", "0",
-            *options(place, "feed"), *sets(*plan.sets, "source.rename=none"))
+            *options(place, "feed"), *sets(*plan.sets, "source.rename=none", "source.again=skip"))
         self._both = (self._feed, self._trends)
 
     def run(self, say: Callable[[str], None]) -> None:
@@ -335,8 +335,12 @@ def main() -> int:
         if any(said.state.iterdir()):
             parser.error(f"--state {said.state}: expected an empty or new folder")
         return _main(plan, said.state.resolve())
-    with tempfile.TemporaryDirectory(prefix="thresher-soak-") as folder:
-        return _main(plan, Path(folder))
+    try:
+        with tempfile.TemporaryDirectory(prefix="thresher-soak-") as folder:
+            return _main(plan, Path(folder))
+    except KeyboardInterrupt:
+        print("stopped; nothing is left behind", file=sys.stderr)
+        return 130
 
 
 def _main(plan: Plan, folder: Path) -> int:
