@@ -215,10 +215,10 @@ def _share_done(views: Views) -> float | None:
     return reader.bytes_done / reader.bytes_total if reader is not None and reader.pid and reader.bytes_total else None
 
 
-def seconds_until_empty(session: int) -> float:
-    """How long it takes until no process of a session lives; a little more than ``ORPHANS_S`` when some go on."""
+def seconds_until_empty(session: int, within_s: float = ORPHANS_S) -> float:
+    """How long it takes until no process of a session lives; a little more than ``within_s`` when some go on."""
     began = time.monotonic()
-    while members(session) and time.monotonic() - began <= ORPHANS_S:
+    while members(session) and time.monotonic() - began <= within_s:
         time.sleep(_POLL_S)
     return time.monotonic() - began
 

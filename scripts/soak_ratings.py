@@ -38,7 +38,7 @@ sys.path.insert(0, str(ROOT))
 from actors.apps.ratings.messages import Format  # noqa: E402
 from actors.runtime.rundir import find, path_for  # noqa: E402
 from scripts.make_reviews import write_reviews  # noqa: E402
-from scripts.soak import ORPHANS_S, RESTARTS, seconds_until_empty, signal_actor  # noqa: E402
+from scripts.soak import RESTARTS, seconds_until_empty, signal_actor  # noqa: E402
 from tests.loads import Running, members  # noqa: E402
 from tests.ratings import Published, counts_of, problems_of_ids, problems_of_minutes  # noqa: E402
 from tests.ratings_brokers import BROKERS, Place, missing, options, placed_in, servers, sets  # noqa: E402
@@ -49,6 +49,8 @@ WATCHDOG_S = 300.0
 CLOSING, CLOSING_S = 0.05, 1.0
 #: So often the broker is the victim, where it is a process.
 BROKER_EVERY = 25
+#: A process that lives for longer than its supervisor by so much is left behind, on a machine however busy.
+ORPHANS_S = 10.0
 SUPERVISOR = "supervisor"
 _POLL_S = 0.03
 _OUTCOMES = ("written", "folded", "filtered", "dead_lettered")
@@ -160,7 +162,7 @@ class Soak:
                 *plan.sets, f"window.size_s={plan.minute_s}", f"window.every_s={plan.minute_s / 2}", "monitor.port=0"))
         self._feed = Pipeline(
             "feed", folder / "feed", str(folder / "reviews.json"), "--hz", str(plan.hz), "--check-cost", "0",
-            *options(place, "feed"), *sets(*plan.sets, "source.rename=none"))
+            *options(place, "feed"), *sets(*plan.sets, "source.rename=none", "source.again=skip"))
         self._both = (self._feed, self._trends)
 
     def run(self, say: Callable[[str], None]) -> None:
@@ -257,7 +259,7 @@ class Soak:
         process.kill()
         if process.wait() != -signal.SIGKILL:
             return False
-        gone_s = seconds_until_empty(process.pid)
+        gone_s = seconds_until_empty(process.pid, ORPHANS_S)
         self.orphans_gone_s = max(self.orphans_gone_s, gone_s)
         if gone_s > ORPHANS_S:
             raise RuntimeError(f"{one.name}: processes were left {ORPHANS_S:g} s after the supervisor: "
@@ -335,8 +337,12 @@ def main() -> int:
         if any(said.state.iterdir()):
             parser.error(f"--state {said.state}: expected an empty or new folder")
         return _main(plan, said.state.resolve())
-    with tempfile.TemporaryDirectory(prefix="thresher-soak-") as folder:
-        return _main(plan, Path(folder))
+    try:
+        with tempfile.TemporaryDirectory(prefix="thresher-soak-") as folder:
+            return _main(plan, Path(folder))
+    except KeyboardInterrupt:
+        print("stopped; nothing is left behind", file=sys.stderr)
+        return 130
 
 
 def _main(plan: Plan, folder: Path) -> int:

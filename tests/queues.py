@@ -25,8 +25,15 @@ Client = Any
 
 @contextlib.contextmanager
 def channel(url: str) -> Iterator[Client]:
-    """A channel of a client of somebody else's."""
-    connection = pika.BlockingConnection(pika.URLParameters(url))
+    """A channel of a client of somebody else's. A server that has just begun may hang up before it is ready."""
+    deadline = time.monotonic() + WATCHDOG_S
+    while True:
+        try:
+            connection = pika.BlockingConnection(pika.URLParameters(url))
+            break
+        except pika.exceptions.IncompatibleProtocolError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
     try:
         yield connection.channel()
     finally:

@@ -22,6 +22,8 @@ from tests.rabbitmq import RabbitMQ
 from tests.ratings import records_of
 
 PARTITIONS = 3
+#: A queue that is read back, and of which nothing has come for so long, is empty.
+SILENCE_S = 5.0
 
 
 class Server(Protocol):
@@ -54,6 +56,9 @@ class Place:
     def records(self) -> list[Record]:
         """Everything that was published there, in the order in which it was taken."""
         raise NotImplementedError
+
+    def grow(self) -> None:
+        """Add a partition, where there are any."""
 
 
 def options(place: Place, side: str) -> list[str]:
@@ -99,13 +104,19 @@ class InKafka(Place):
         self.server = server
         self._topics = Topics(server.address)
         self._topic = self._topics.make(PARTITIONS)
+        self._grown: set[int] = set()
         self.published_to = self.read_from = f"kafka://{server.address}/{self._topic}"
         self.more = {"feed": ("sinks.live_ratings.transactions=true", "sinks.live_ratings.timeout_s=2"),
                      "trends": ("source.idle_timeout_s=1", "source.look_s=0.2")}
 
     def records(self) -> list[Record]:
-        return [Record(one.offset() or 0, one.value(), key=one.key(), time=one.timestamp()[1])
-                for one in self._topics.read(self._topic)]
+        found = self._topics.read(self._topic)
+        assert self._grown <= {one.partition() for one in found}, "nothing was published to what was added"
+        return [Record(one.offset() or 0, one.value(), key=one.key(), time=one.timestamp()[1]) for one in found]
+
+    def grow(self) -> None:
+        self._topics.grow(self._topic, PARTITIONS + 1)
+        self._grown = {PARTITIONS}
 
 
 class InRabbitMQ(Place):
@@ -139,8 +150,12 @@ class InRabbitMQ(Place):
         from tests import amqp
 
         found: dict[str, Record] = {}
-        for at, one in enumerate(amqp.take(self._url, self._audit)):
-            found.setdefault(one.id, record_of(at, one.properties, one.body))
+        with amqp.channel(self._url) as channel:
+            for _, properties, body in channel.consume(self._audit, auto_ack=True, inactivity_timeout=SILENCE_S):
+                if body is None:  # nothing has come for so long
+                    break
+                found.setdefault(properties.message_id, record_of(len(found), properties, body))
+            channel.cancel()
         return list(found.values())
 
 

@@ -110,7 +110,7 @@ def _ls(options: argparse.Namespace, store: Store, connection: sqlite3.Connectio
     if options.json:
         print(json.dumps({
             "path": str(store.path), "bytes": held, "max_bytes": limit, "counts": msgspec.to_builtins(groups),
-            "unfinished_retry": left, "letters": [letters.fields(letter) for letter in listed]}))
+            "unfinished_retry": left, "letters": [letters.fields(letter, store.item_in(letter)) for letter in listed]}))
     else:
         print("\n".join(_list(filters, store, groups, listed, f"{held:,} bytes" + (f" of {limit:,}" if limit else ""))))
         if left:
@@ -132,7 +132,8 @@ def _list(
          for group in groups])
     yield ""
     records = [letter.record for letter in listed]
-    keys = [None if record is None else record.key for record in records]
+    about = [record or store.item_in(letter) for letter, record in zip(listed, records, strict=True)]
+    keys = [None if record is None else record.key for record in about]
     has_keys = any(key is not None for key in keys)
     yield from _table(
         ["id", "time", "stage", "reason", "source:line", "attempts", "status", *["key"] * has_keys, "raw"],
@@ -184,13 +185,13 @@ def _show(options: argparse.Namespace, store: Store, connection: sqlite3.Connect
         sys.stdout.buffer.write(found.raw)
         sys.stdout.buffer.flush()
     elif options.json:
-        print(json.dumps(letters.fields(found)))
+        print(json.dumps(letters.fields(found, store.item_in(found))))
     else:
-        print("\n".join(_all_of(found)))
+        print("\n".join(_all_of(found, found.record or store.item_in(found))))
     return DONE
 
 
-def _all_of(letter: StoredLetter) -> Iterator[str]:
+def _all_of(letter: StoredLetter, about: Record | None) -> Iterator[str]:
     offset = f", byte {letter.offset:,}" if letter.offset >= 0 and not (letter.envelope and letter.line < 0) else ""
     yield f"letter {letter.id}: {letter.status}, retried {letter.attempts} times" + (
         f", last {letter.tried}" if letter.tried else "")
@@ -205,10 +206,9 @@ def _all_of(letter: StoredLetter) -> Iterator[str]:
         f" {escaped(letter.output)}" if letter.output else "")
     if letter.output:
         yield f"output    {escaped(letter.output)}, one of several that were made of its record"
-    record = letter.record
-    if record is not None:
-        yield from _envelope_of(record)
-    if _is_none(record):
+    if about is not None:
+        yield from _envelope_of(about)
+    if _is_none(letter.record):
         yield f"raw       {_NO_VALUE}"
         return
     yield f"raw       {len(letter.raw):,} bytes"
@@ -216,7 +216,7 @@ def _all_of(letter: StoredLetter) -> Iterator[str]:
 
 
 def _envelope_of(record: Record) -> Iterator[str]:
-    """What a record came with, besides its value."""
+    """What a record, or the item of a writer, came with besides its value."""
     if record.key is not None:
         yield f"key       {escaped(record.key)}"
     if record.time is not None:
@@ -234,21 +234,21 @@ def _export(options: argparse.Namespace, store: Store, connection: sqlite3.Conne
     if options.format == "raw":
         letters.require_lines(letters.no_lines(connection, filters))
     if options.out is None:
-        number, last = _write(sys.stdout.buffer, options.format, letters.oldest(connection, filters))
+        number, last = _write(sys.stdout.buffer, options.format, store, letters.oldest(connection, filters))
         sys.stdout.buffer.flush()
     else:
         with letters.new_file(Path(options.out)) as file:
-            number, last = _write(file, options.format, letters.oldest(connection, filters))
+            number, last = _write(file, options.format, store, letters.oldest(connection, filters))
     print(f"{_how_many(number, filters)} exported" + (f" to {options.out}" if options.out else "")
           + (f" (with `purge --up-to {last}` none goes that came later)" if number else ""), file=sys.stderr)
     return DONE
 
 
-def _write(file: BinaryIO, form: str, chosen: Iterator[StoredLetter]) -> tuple[int, int]:
+def _write(file: BinaryIO, form: str, store: Store, chosen: Iterator[StoredLetter]) -> tuple[int, int]:
     """Write letters; return how many, and the number of the last."""
     number = last = 0
     for letter in chosen:
-        file.write(letters.line(letter, form))
+        file.write(letters.line(letter, form, store.item_in(letter) if form == "jsonl" else None))
         number, last = number + 1, letter.id
     return number, last
 

@@ -7,14 +7,18 @@ import contextlib
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
+from actors.console.packed_items import item_in
 from actors.runtime.database import named
 from actors.runtime.errors import ConfigError, plain_reason
+from actors.runtime.framing import Record
+from actors.runtime.manifest import Component
+from actors.runtime.ports import SinkOptions
 from actors.settings import Settings
 from actors.sinks.dead_letters import DeadLetters, StoredLetter, open_letters, select_letters
 
@@ -58,10 +62,15 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(msgspec.Struct, frozen=True):
-    """A dead-letter store, and what a run writes to it."""
+    """A dead-letter store, and what a run writes to it; the sinks of the run, by name."""
 
     path: Path
     options: DeadLetters
+    sinks: Mapping[str, Component[SinkOptions]] = {}
+
+    def item_in(self, letter: StoredLetter) -> Record | None:
+        """What the item of a letter of a writer is about; None: that cannot be seen, or it is no such letter."""
+        return item_in(letter, self.sinks)
 
     def connect(self) -> sqlite3.Connection:
         """Open it.
@@ -87,7 +96,7 @@ def store_of(settings: Settings) -> Store:
     if not isinstance(options, DeadLetters):
         raise ConfigError(f"dead_letters.type: expected dead_letters, got {options.describe()}: "
                           "there are no tools for another store")
-    return Store(Path(settings.manifest.state) / options.path, options)
+    return Store(Path(settings.manifest.state) / options.path, options, settings.manifest.sinks)
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -146,11 +155,11 @@ def escaped(data: bytes | str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
 
 
-def fields(letter: StoredLetter) -> dict[str, Any]:
+def fields(letter: StoredLetter, item: Record | None = None) -> dict[str, Any]:
     """A letter as a map for machines. ``encoding`` says what ``raw`` is: ``utf-8`` text, or ``base64``.
 
     ``record``: of one that was a record and no line its ``time``, ``key`` and ``headers``; None of any other. A record
-    without a value has the ``raw`` None.
+    without a value has the ``raw`` None. ``packed``: the same of what a writer's sink has refused (``Store.item_in``).
     """
     data: dict[str, Any] = {
         name: getattr(letter, name) for name in letter.__struct_fields__ if name not in ("raw", "envelope")}
@@ -158,12 +167,16 @@ def fields(letter: StoredLetter) -> dict[str, Any]:
         if data[name] < 0:
             data[name] = None
     record = letter.record
-    data["record"] = None if record is None else {
+    data["record"], data["packed"] = _came_with(record), _came_with(item)
+    raw = letter.raw if record is None else record.value
+    return {**data, **(_bytes(raw, "raw") or {"encoding": None, "raw": None})}
+
+
+def _came_with(record: Record | None) -> dict[str, Any] | None:
+    return None if record is None else {
         "time": record.time, "key": _bytes(record.key, "value"),
         "headers": [{"name": name, **(_bytes(value, "value") or {"encoding": None, "value": None})}
                     for name, value in record.headers]}
-    raw = letter.raw if record is None else record.value
-    return {**data, **(_bytes(raw, "raw") or {"encoding": None, "raw": None})}
 
 
 def _bytes(data: bytes | None, name: str) -> dict[str, str] | None:
@@ -183,10 +196,10 @@ def _is_text(data: bytes) -> bool:
         return False
 
 
-def line(letter: StoredLetter, form: str) -> bytes:
+def line(letter: StoredLetter, form: str, item: Record | None = None) -> bytes:
     """A letter as it is exported: a JSON line, or its bytes, with a newline unless they end with one."""
     if form == "jsonl":
-        return msgspec.json.encode(fields(letter)) + b"\n"
+        return msgspec.json.encode(fields(letter, item)) + b"\n"
     return letter.raw if letter.raw.endswith(b"\n") else letter.raw + b"\n"
 
 

@@ -62,9 +62,9 @@ class Consumers:
             queue.turn(now, opens)
         self._loop.turn(is_enough=lambda: self._waiting_bytes >= self._prefetch_bytes)
 
-    def next_at(self) -> float | None:
-        """When a turn is due (monotonic seconds); None: when ``fileno`` says so."""
-        times = [self._loop.next_at(), *(queue.due_at for queue in self._queues)]
+    def next_at(self, opens: bool) -> float | None:
+        """When a turn is due (monotonic seconds); None: when ``fileno`` says so. ``opens``: as in ``turn``."""
+        times = [self._loop.next_at(), *(queue.due_at for queue in self._queues if opens)]
         return min((at for at in times if at is not None), default=None)
 
     def acknowledge(self, count: int) -> None:

@@ -122,7 +122,7 @@ class RabbitMQSource(Source):
         consumers.ask(ASK_S if self._shape.follow else ASK_OFTEN_S)
         if not (consumers.waiting or intake.ready or self._is_stopping):
             consumers.require_reached()
-        at = consumers.next_at()
+        at = consumers.next_at(opens=not self._is_stopping)
         return now + TURN_S if at is None else min(at, now + TURN_S)
 
     def lag(self) -> dict[int, int]:

@@ -13,15 +13,11 @@ from actors.runtime.values import Payload
 
 
 def prefix_of(payload: Payload) -> str:
-    """Return what the ids of the items of a batch begin with: their number follows."""
-    return f"{payload.partition}:{payload.start}-{payload.end}:"
-
-
-def record_id(payload: Payload, index: int) -> str:
-    """Return the id of an item.
+    """Return what the ids of the items of a batch begin with: their number follows.
 
     Example::
 
-        record_id(Payload(partition="0a1b", start=0, end=4096, count=2, data=b""), 1)  # "0a1b:0-4096:1"
+        prefix_of(Payload(partition="0a1b", start=0, end=4096, count=2, data=b""))  # "0a1b:0-4096:"
     """
-    return f"{prefix_of(payload)}{index}"
+    return f"{payload.partition}:{payload.start}-{payload.end}:"
+

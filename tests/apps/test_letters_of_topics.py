@@ -76,3 +76,17 @@ def test_keys_and_headers_that_are_no_text_are_seen_whole_and_nothing_of_them_re
                     {"name": "none", "encoding": None, "value": None}]}
     assert "1 retried, 0 rejected again" in dlq("retry", state, target="tests.pipelines.erased:VALUES")
     assert dict(read_lmdb(state / "store.lmdb")) == {b"a": b"x", b"\xff\n\x1b[31m": b"\xe9\0"}
+
+
+def test_the_key_of_an_item_that_its_sink_has_refused_is_seen(tmp_path: Path) -> None:
+    state, key = tmp_path / "state", b"\xe9" + b"k" * 600
+    Feed(tmp_path / "topic").append((key, b"x"), (b"a", b"y"))
+    target = "tests.pipelines.erased:VALUES"
+    with run(tmp_path, "budget.max_error_rate=1", target=target) as running:
+        assert running.wait() == 0, running.output()
+    (letter,) = letters(state).values()
+    assert (letter.stage, letter.reason, letter.source) == ("writer.store", "key", "../topic/0")
+    assert "\\xe9" + 36 * "k" + "..." in dlq("ls", state, target=target)
+    assert f"key       \\xe9{'k' * 600}\n" in dlq("show", state, str(letter.id), target=target)
+    (found,) = map(json.loads, dlq("export", state, target=target).splitlines())
+    assert base64.b64decode(found["packed"]["key"]["value"]) == key

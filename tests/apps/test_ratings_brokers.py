@@ -71,11 +71,12 @@ def test_one_line_of_the_configuration_that_ships_changes_the_broker(tmp_path: P
 def test_whoever_is_killed_the_broker_too_each_rating_is_published_and_counted_once(
     tmp_path: Path, place: Place
 ) -> None:
+    """And in Kafka a partition is added meanwhile."""
     rng = random.Random(place.name)
     reviews = list(make_reviews(3000))
     file = write(tmp_path / "reviews.json", reviews)
     feeds = (str(file), "--hz", "0", "--check-cost", "0.0005", *options(place, "feed"), *sets(
-        *PATIENT, "flow.batch_bytes=4000", "parser.workers=2", "source.rename=none"))
+        *PATIENT, "flow.batch_bytes=4000", "parser.workers=2", "source.rename=none", "source.again=skip"))
     counts = (*options(place, "trends"), *sets(*PATIENT, "flow.batch_bytes=4000", "window.size_s=1",
                                                "window.every_s=0.5"))
     server = place.server
@@ -85,6 +86,7 @@ def test_whoever_is_killed_the_broker_too_each_rating_is_published_and_counted_o
             kill_one(rng, one)
         server.kill()
         server.start()
+        place.grow()
         for one in (feeding, running):
             kill_one(rng, one)
             one.process.kill()  # the supervisors are among those who are killed

@@ -110,7 +110,7 @@ def test_whoever_is_killed_each_rating_is_published_and_counted_once(tmp_path: P
     fakes = sum(review.get("reviewText", "").startswith("buy this") for review in reviews)
     file = write(tmp_path / "reviews.json", reviews)
     patient = ("restart.intensity=100", "restart.backoff_s=0.01", "flow.batch_bytes=4000")
-    quick = sets(*patient, "parser.workers=2", "source.rename=none")
+    quick = sets(*patient, "parser.workers=2", "source.rename=none", "source.again=skip")
     short = sets(*patient, "window.size_s=1", "window.every_s=0.5", "source.idle_timeout_s=0.5")
     for _ in range(2):  # the two supervisors are among those who are killed
         with (feed(tmp_path / "feed", str(file), "--hz", "0", "--check-cost", "0.0003", *quick) as feeding,

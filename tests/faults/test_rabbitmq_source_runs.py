@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from actors.runtime.framing import unwrap
+from actors.runtime.lag import read_lag
+from actors.runtime.rundir import path_for
 from actors.sinks.dead_letters import StoredLetter, read_letters
 from tests.loads import Running, assert_counts_add_up
 from tests.pipelines.queued import BAD_EVERY
@@ -135,10 +137,10 @@ def test_a_server_that_is_killed_and_away_is_waited_for_and_each_message_is_read
 def test_a_sink_that_is_down_leaves_nothing_unacknowledged_and_the_connection_alive(
     tmp_path: Path, rabbitmq: Server
 ) -> None:
-    queue, count = rabbitmq.new_name(), 3000
+    queue, count = rabbitmq.new_name(), 1500
     declare(rabbitmq.url(), queue, x_delivery_limit=1)
-    publish(rabbitmq.url(), queue, numbers(count))
-    gate = tmp_path / "gate"
+    publish(rabbitmq.url(), queue, [b"%10000d" % number for number in range(count)])
+    gate = tmp_path / "gate"  # behind it is more than the reader reads ahead of its workers (8 MiB)
     with start(tmp_path, rabbitmq, [queue], sets=(f"options.gate={gate}", "source.heartbeat_s=5",
                                                   "source.prefetch=100", "watch.suspect_s=600",
                                                   "watch.hard_block_s=700", "watch.hard_cpu_s=700")) as running:
@@ -146,13 +148,19 @@ def test_a_sink_that_is_down_leaves_nothing_unacknowledged_and_the_connection_al
 
         def is_held() -> bool:  # the consumer is cancelled, and nothing is un-acknowledged
             found = rabbitmq.ask(f"queues/%2F/{queue}")
-            is_quiet = found.get("consumers") == 0 and found.get("messages_unacknowledged") == 0
-            return is_quiet and 0 < int(found.get("messages_ready", 0)) < count
+            is_quiet = consumers_of(rabbitmq.url(), queue) == 0 and found.get("messages_unacknowledged") == 0
+            return is_quiet and 0 < waiting_in(rabbitmq.url(), queue) < count
 
         eventually(is_held, "nothing is un-acknowledged")
         eventually(lambda: any(
             one.get("client_properties", {}).get("connection_name") == "thresher"
             for one in rabbitmq.ask("connections")), "its connection is there")
+
+        def behind() -> int:
+            found = read_lag(path_for(tmp_path / "state"))
+            return 0 if found is None else found.records
+
+        eventually(lambda: 0 < behind() < count, "how far it is behind")
         gate.touch()
         done(running, count)
         running.process.send_signal(signal.SIGTERM)

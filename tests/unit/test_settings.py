@@ -277,7 +277,7 @@ def test_the_keys_of_a_wrong_type_are_not_judged(tmp_path: Path) -> None:
 def test_a_type_may_be_a_class_of_ones_own() -> None:
     settings = _load(f"sinks.Main.type={__name__}:Vault", "sinks.Main.password=good!")
     assert settings.manifest.sinks["Main"].load() == Vault(password="good!")
-    assert settings.shown["sinks.Main"] == {"type": f"{__name__}:Vault", "password": "good!"}
+    assert settings.shown["sinks.Main"] == {"type": f"{__name__}:Vault", "password": "***"}
 
 
 # Keys -------------------------------------------------------------------------------------------------------------
