@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.runtime.framing import Record, records_in
@@ -81,6 +81,7 @@ def assert_contiguous(chunks: list[Chunk], start: int, end: int) -> None:
 steps = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 200), st.booleans()), max_size=30)
 
 
+@settings(deadline=None)
 @given(logs(), steps, st.integers(1, 200))
 def test_all_records_are_handed_out_once_and_in_order_and_what_is_no_record_is_passed_over(
     log: Log, script: list[tuple[int, int, bool]], batch_bytes: int
@@ -95,6 +96,7 @@ def test_all_records_are_handed_out_once_and_in_order_and_what_is_no_record_is_p
     assert fed.partition.size == 0 and not fed.partition.has_more()
 
 
+@settings(deadline=None)
 @given(logs(), steps, st.data())
 def test_what_was_issued_is_cut_the_same_again_when_all_of_it_has_come(
     log: Log, script: list[tuple[int, int, bool]], data: st.DataObject
@@ -118,6 +120,7 @@ def test_what_was_issued_is_cut_the_same_again_when_all_of_it_has_come(
     assert offsets_in(second.chunks) == [offset for offset in log.offsets if offset >= low]
 
 
+@settings(deadline=None)
 @given(logs(), st.integers(0, 50), st.integers(1, 60), st.integers(1, 9), st.lists(st.integers(1, 20), max_size=4))
 def test_what_is_gone_is_a_fault_with_its_offsets_in_its_place(
     log: Log, came: int, until: int, count: int, ranges: list[int]
@@ -145,6 +148,7 @@ def test_what_is_gone_is_a_fault_with_its_offsets_in_its_place(
     assert cuts >= set(ends), "a range that was issued is never part of another one"
 
 
+@settings(deadline=None)
 @given(logs(), st.integers(0, 60), st.integers(1, 9))
 def test_nothing_is_read_from_where_it_is_to_end_and_then_it_is_read(log: Log, until: int, count: int) -> None:
     until = min(until, log.end)
