@@ -30,6 +30,14 @@ def write_all(descriptor: int, buffers: Sequence[bytes | memoryview], offset: in
                 some[0] = memoryview(some[0])[written:]
 
 
+def is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file is the one at a path still: nobody has removed it, moved it away or put another there."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def make_folder(path: Path, mode: int = 0o777) -> None:
     """Make a folder, and those above it that are missing; they are on the disk when it returns. It may be there.
 
