@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from actors.runtime.errors import plain_reason
+from actors.runtime.errors import ConfigError, plain_reason
 
 #: What keeps names and files from being changed now, and somebody may mend while a run waits.
 _MAY_PASS = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
@@ -28,6 +28,43 @@ def write_all(descriptor: int, buffers: Sequence[bytes | memoryview], offset: in
                 written -= len(some.pop(0))
             if written:
                 some[0] = memoryview(some[0])[written:]
+
+
+def is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file is the one at a path still: nobody has removed it, moved it away or put another there."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+class Place:
+    """The file at a path as it is now, for who cannot ask what has it open (a library).
+
+    Args:
+        path: of the file.
+
+    Raises:
+        OSError: there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._status = os.stat(path)
+
+    def require(self) -> None:
+        """Nothing may be acknowledged that is written into a file which nobody finds.
+
+        Raises:
+            ConfigError: the file was removed, moved away or replaced.
+        """
+        try:
+            if os.path.samestat(os.stat(self._path), self._status):
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        raise ConfigError(f"{self._path}: it was removed, moved away or replaced while it was written to, and what was "
+                          "in it is lost unless it is put back: put it back, or run again to begin another")
 
 
 def make_folder(path: Path, mode: int = 0o777) -> None:

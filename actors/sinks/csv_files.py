@@ -79,9 +79,11 @@ class CsvFolder(HeldFile):
     def _announce(self, descriptor: int, names: Sequence[str]) -> int:
         """Append names to the index; return how long it is then."""
         if names:
+            self._require_whole(descriptor)
             write_all(descriptor, ["".join(f"{name}\n" for name in names).encode()], self._manifest.length)
             if self._sync:
                 os.fdatasync(descriptor)
+            self._require_in_place(descriptor)
         self._manifest.length = os.fstat(descriptor).st_size  # these are in it, whatever comes next
         return self._manifest.length
 

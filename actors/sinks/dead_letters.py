@@ -33,6 +33,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.runtime.database import named, open_database, remove_database, require_database, transaction
+from actors.runtime.disk import Place
 from actors.runtime.errors import Retryable
 from actors.runtime.framing import Record, unwrap
 from actors.runtime.ports import Repeated, Sink, SinkOptions
@@ -291,6 +292,7 @@ class LetterStore(Sink):
         self._max_bytes = max_bytes
         self._decoder = msgspec.msgpack.Decoder(list[DeadLetter])
         self._connection: sqlite3.Connection | None = None
+        self._place: Place | None = None
         if path.exists():
             _bring_forward(path)
 
@@ -299,7 +301,10 @@ class LetterStore(Sink):
         letters = [letter for payload in payloads for letter in self._decoder.decode(payload.data)]
         try:
             if self._connection is None:
+                if self._place is not None:
+                    self._place.require()
                 self._connection = open_letters(self._path)
+                self._place = Place(self._path)
             if self._max_bytes and used_bytes(self._connection) >= self._max_bytes:
                 raise Retryable(  # `status` shows no more of it than the first 160 bytes
                     f"dead letters are full (dead_letters.max_bytes = {self._max_bytes}): export and purge them "
@@ -307,6 +312,8 @@ class LetterStore(Sink):
             self._connection.execute("BEGIN IMMEDIATE")
             self.put(self._connection, letters)
             self._connection.execute("COMMIT")
+            if self._place is not None:
+                self._place.require()
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise Retryable(f"dead letters {named(self._path, error)}") from error

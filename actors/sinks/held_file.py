@@ -7,10 +7,10 @@ import os
 from abc import abstractmethod
 from pathlib import Path
 
-from actors.runtime.disk import make_folder
-from actors.runtime.errors import Retryable, plain_reason
+from actors.runtime.disk import is_at, make_folder
+from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.ports import Sink
-from actors.sinks.lines_manifest import Manifest
+from actors.sinks.lines_manifest import Manifest, manifest_path
 
 
 class HeldFile(Sink):
@@ -56,6 +56,7 @@ class HeldFile(Sink):
         if self._descriptor is not None:
             return self._descriptor
         try:
+            self._require_there()
             make_folder(self._path.parent)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -69,6 +70,34 @@ class HeldFile(Sink):
             raise
         self._descriptor = descriptor
         return descriptor
+
+    def _require_there(self) -> None:
+        """Refuse a path without a file where one has to be, before one is made: a refusal changes nothing."""
+
+    def _require_whole(self, descriptor: int) -> None:
+        """What was written before is in the file still: else what comes next would lie behind a hole.
+
+        Raises:
+            ConfigError: it was cut.
+        """
+        size = os.fstat(descriptor).st_size
+        if size < self._manifest.length:
+            raise ConfigError(f"{self._path}: expected at least {self._manifest.length} bytes, as were written, got "
+                              f"{size}: it was cut while it was written to: {self._mend()}")
+
+    def _require_in_place(self, descriptor: int) -> None:
+        """The open file is the one at the path: else what was written counts, and is on no disk, or in another file.
+
+        Raises:
+            ConfigError: it was removed, moved away (as logs are rotated) or replaced.
+        """
+        if not is_at(self._path, descriptor):
+            raise ConfigError(f"{self._path}: it was removed, moved away or replaced while it was written to, and "
+                              f"nothing is written on: {self._mend()}")
+
+    def _mend(self) -> str:
+        return (f"put it back, or remove {manifest_path(self._path).name} to go on with what is there (stop the run "
+                "before files are rotated)")
 
     def _unusable(self, error: OSError) -> Retryable:
         """What is wrong, for the operator."""

@@ -47,6 +47,10 @@ from actors.sinks.lines_read import LinesFollower
 class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file of lines.
 
+    Whoever moves it away, removes, replaces or cuts it while it is written to (a rotation of logs does) ends the run,
+    with exit code 78: nothing is acknowledged that is not in the file at its path. Stop the run before, and move the
+    manifest with it.
+
     Attributes:
         path: the file, relative to the state directory; empty for ``NAME.log``.
         sync: wait for the disk at each group of batches; without it what was written survives the death of any
@@ -153,6 +157,12 @@ class LinesFile(HeldFile):
             raise self._unusable(error) from error
         return []
 
+    def _require_there(self) -> None:
+        where = manifest_path(self._path)
+        if not self._path.exists() and where.exists() and (length := read_manifest(self._path).length):
+            raise ConfigError(f"{self._path}: expected at least {length} bytes, as {where.name} says, got no file: it "
+                              f"was removed or moved away; put it back, or remove {where.name} to begin another")
+
     def _take(self, descriptor: int) -> None:
         lock(self._path, descriptor)
         where = manifest_path(self._path)
@@ -190,9 +200,11 @@ class LinesFile(HeldFile):
 
     def _append(self, descriptor: int, lines: Sequence[bytes | memoryview], manifest: Manifest) -> None:
         """Append, and have it count."""
+        self._require_whole(descriptor)
         write_all(descriptor, lines, self._manifest.length)
         if self._sync:
             os.fdatasync(descriptor)
+        self._require_in_place(descriptor)
         write_manifest(self._path, manifest, self._sync)
         self._manifest = manifest
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 import msgspec
 from msgspec import Meta
 
-from actors.runtime.disk import make_folder, sync_folder, why_not_written
+from actors.runtime.disk import Place, make_folder, sync_folder, why_not_written
 from actors.runtime.errors import Reject, Retryable
 from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
@@ -132,6 +132,7 @@ class _Environment(Sink):
         self._path = path
         self._decoder = msgspec.msgpack.Decoder(_Items)
         self._environment: lmdb.Environment | None = None
+        self._place: Place | None = None  # stays when it is closed: another is none of ours
         with contextlib.suppress(lmdb.Error, OSError):  # `write` says what is wrong, and tries again
             self._opened()  # a store that nothing is written to exists all the same
 
@@ -186,12 +187,16 @@ class _Environment(Sink):
                     cursor.putmulti(sorted(pairs, key=itemgetter(0)), overwrite=not self._options.only_missing)
                     for key in gone:
                         transaction.delete(key)
+                if self._place is not None:
+                    self._place.require()
                 return
             except self._lmdb.MapFullError:
                 environment.set_mapsize(2 * environment.info()["map_size"])
 
     def _opened(self) -> lmdb.Environment:
         if self._environment is None:
+            if self._place is not None:
+                self._place.require()
             make_folder(self._path, mode=0o700)
             # LMDB maps this file with holes in it: on a full disk the first touch of one would kill the process.
             lock = os.open(self._path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -205,6 +210,7 @@ class _Environment(Sink):
             size = max(self._options.map_bytes, present.stat().st_size)
             self._environment = self._lmdb.open(
                 os.fspath(self._path), map_size=size, sync=self._options.sync, mode=0o600, max_readers=_READERS)
+            self._place = Place(present)
         return self._environment
 
     def _make(self, path: Path) -> None:

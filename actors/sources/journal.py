@@ -31,7 +31,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from actors.runtime.disk import make_folder, may_pass, sync_folder, write_all
+from actors.runtime.disk import is_at, make_folder, may_pass, sync_folder, write_all
 from actors.runtime.errors import ConfigError, Fatal, Retryable, plain_reason
 from actors.runtime.ports import UnitLedger
 from actors.runtime.values import Chunk, Unit
@@ -146,6 +146,7 @@ class Journal:
             Retryable: the disk is full, or failed; nothing is written, call again.
         """
         try:
+            self._require_in_place()
             growing = self._growing or self._begin()
             unit = growing.unit = growing.unit or self._ledger.begin(*self._known_as(growing.path))
             write_all(growing.descriptor, [data], growing.size)
@@ -278,6 +279,17 @@ class Journal:
             return of(file, unit, recorded, self._batch_bytes)
         _cut_half_line(file)
         return Cutter(PlainStream(file), unit, recorded, self._batch_bytes, _ANY_LENGTH, False)
+
+    def _require_in_place(self) -> None:
+        """Nothing is handed out that a restart would not find: when somebody has removed the segment, another is begun.
+        What was handed out of it is under way, and lost only if that is interrupted; so it is told."""
+        growing = self._growing
+        if growing is not None and not is_at(growing.path, growing.descriptor):
+            if growing.unit is not None:
+                self._ledger.noted(growing.unit, f"{growing.path} was removed, moved away or replaced while it was "
+                                   "written to: another was begun; what was under way of it is lost if it is "
+                                   "interrupted")
+            self.end()
 
     def _let_go(self) -> None:
         if self._growing is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from actors.runtime.disk import is_at
 from actors.runtime.errors import ConfigError, Retryable
 from actors.topics.places import LOCK
 
@@ -74,6 +75,10 @@ class Lock:
         with contextlib.suppress(OSError):  # it helps people; on a full disk the lock is as good
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, msgspec.json.encode(said), 0)
+
+    def is_in_place(self) -> bool:
+        """Whether it is held, by the file that others take it by: not when somebody has removed that, or the topic."""
+        return self._descriptor >= 0 and is_at(self._topic / LOCK, self._descriptor)
 
     def release(self) -> None:
         """Give it back; it may be given back already."""

@@ -133,8 +133,9 @@ class PartitionReader:
         while True:
             firsts = [first for first in segments_in(self.folder) if first <= self.extent.segment]
             before = [first for first in firsts if first <= self.offset]
-            if not before:
-                until = firsts[0] if firsts else self.extent.next
+            is_gone = bool(before) and before[-1] < self.extent.segment <= self.offset  # what is appended to
+            if not before or is_gone:
+                until = firsts[0] if firsts and not is_gone else self.extent.next
                 return Gap(self.offset, until, "lost", f"the segments of offsets {self.offset} to {until - 1} are gone")
             first = before[-1]
             try:
@@ -174,9 +175,13 @@ class PartitionReader:
 
 
 def first_offset(folder: Path, extent: Extent) -> int:
-    """Return the offset of the first message that a partition has still; of the next one, if it has none."""
-    firsts = [first for first in segments_in(folder) if first <= extent.segment]
-    return firsts[0] if firsts else extent.next
+    """Return the offset of the first message that a partition has still, or has to have: the segment that is appended
+    to never goes, so when none is there, somebody has removed it, and what was in it is to be told; of the next one, if
+    it has none."""
+    there = segments_in(folder)
+    if there and there[0] > extent.segment:  # the manifest has moved on since, and the rest was let go
+        return extent.next
+    return there[0] if there else extent.segment
 
 
 def offset_at(folder: Path, extent: Extent, time: int) -> int:

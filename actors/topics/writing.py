@@ -6,7 +6,8 @@ Guarantees: a batch whose end is at or below the position of its partition in th
 appended again; all others are not in it at all. What a kill or a power cut leaves behind the committed length of a
 segment is cut off before anything is appended. One process writes to a topic (a lock on a file, which is gone with its
 process); another is refused, and is told by whom it is held. When an append fails nothing has happened: everything is
-closed, and opened anew by the next.
+closed, and opened anew by the next. Files that somebody removes or replaces under the writer take nothing any more: the
+segments of a group are looked for at their paths before the manifest counts it, or it would be on no disk.
 
 The time of a block is the clock's, or that of the block before it when the clock has gone back: it never changes once
 the batch is committed, however often that is delivered.
@@ -24,7 +25,7 @@ from zlib import crc32
 
 import msgspec
 
-from actors.runtime.disk import make_folder, sync_folder, write_all
+from actors.runtime.disk import is_at, make_folder, sync_folder, write_all
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.values import Payload
 from actors.topics import retention
@@ -38,6 +39,11 @@ from actors.topics.segments import ENTRY_BYTES, INDEX_EVERY_BYTES, Entry, read_i
 MAX_APPLIED = 8192
 #: A segment ends when its first message is older than this share of the age that is kept.
 _AGE_SHARE = 4
+#: What is said when the folder is not the one that was opened.
+_REPLACED = ("removed or replaced while it was written to: what was in it is lost, and nothing is written on: put it "
+             "back, or run again to begin another topic in its place")
+#: What helps when files are not those that the manifest is about.
+_MEND = "put it back, let all messages go (run --fresh), or move the topic away to begin another"
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -76,6 +82,7 @@ class Appending:
         self.has_rolled = False
         self._folder = folder
         self._shape = shape
+        self._path = segment_file(folder, extent.segment)
         self._descriptor = self._index = -1
         self._is_new = False
         self._waiting: list[bytes | memoryview] = []
@@ -108,10 +115,12 @@ class Appending:
     def flush(self) -> None:
         """Write what was added; it is on the disk when this returns."""
         if self._waiting:
+            self._require_whole()
             write_all(self._descriptor, self._waiting, self.extent.length - self._waiting_bytes)
             if self._shape.sync:
                 os.fdatasync(self._descriptor)
             self._waiting, self._waiting_bytes = [], 0
+            self._require_in_place()
         if self._is_new and self._shape.sync:
             sync_folder(self._folder)
         self._is_new = False
@@ -123,21 +132,40 @@ class Appending:
                 os.close(descriptor)
         self._descriptor = self._index = -1
 
+    def _require_whole(self) -> None:
+        """What was flushed before is in the file: else what is appended would lie behind a hole."""
+        size, before = os.fstat(self._descriptor).st_size, self.extent.length - self._waiting_bytes
+        if size < before:
+            raise ConfigError(f"{self._path}: expected at least {before} bytes, as were written, got {size}: it was "
+                              f"cut while it was written to: {_MEND}")
+
+    def _require_in_place(self) -> None:
+        """Readers find what was appended: else it is on no disk once this is closed, though it was acknowledged."""
+        if not is_at(self._path, self._descriptor):
+            raise ConfigError(f"{self._path}: it was removed, moved away or replaced while it was written to: what is "
+                              f"in it is lost to all who read, and nothing is written on: {_MEND}")
+
     def _open(self) -> None:
-        """Open the segment, and cut off what does not count."""
+        """Open the segment, and cut off what does not count. One that is refused is as it was."""
         extent = self.extent
-        path = segment_file(self._folder, extent.segment)
+        path = self._path = segment_file(self._folder, extent.segment)
+        make = 0 if extent.length else os.O_CREAT
+        if make:
+            make_folder(self._folder)
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | make | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path}: expected at least {extent.length} bytes, as the manifest of the topic says, "
+                              f"got no file: it was removed: {_MEND}") from error
+        size = os.fstat(self._descriptor).st_size
+        if size < extent.length:
+            raise ConfigError(f"{path}: expected at least {extent.length} bytes, as the manifest of the topic says, "
+                              f"got {size}: it was cut or replaced: {_MEND}")
         self._is_new = not extent.length  # or left by a generation that died before its name was on the disk
         for first in segments_in(self._folder):
             if first > extent.segment:  # begun by an append that failed: it never counted, and must not by and by
                 segment_file(self._folder, first).unlink()
                 self._is_new = True
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        size = os.fstat(self._descriptor).st_size
-        if size < extent.length:
-            raise ConfigError(f"{path}: expected at least {extent.length} bytes, as the manifest of the topic says, "
-                              f"got {size}: it was cut or replaced: put it back, or move the topic away to begin "
-                              "another")
         if size > extent.length:
             os.ftruncate(self._descriptor, extent.length)
         entries = read_index(self._folder, extent.segment, extent.length)
@@ -153,6 +181,7 @@ class Appending:
     def _roll(self) -> None:
         """Begin another segment. It counts when the manifest says so: one that is there already never did."""
         self.flush()
+        self._require_in_place()
         self.close()
         self.extent = msgspec.structs.replace(self.extent, segment=self.extent.next, length=0, began=0)
         self.has_rolled = True
@@ -185,6 +214,7 @@ class TopicWriter:
         self._lock = Lock(topic, holder)
         self._manifest: Manifest | None = None
         self._tails: list[Appending] = []
+        self._id = ""  # of the topic, once it was opened
         self._has_to_trim = True
 
     def open(self) -> None:
@@ -216,6 +246,7 @@ class TopicWriter:
                 del applied[partition]
             for tail in self._tails:
                 tail.flush()
+            self._require_ours()
             self._commit(msgspec.structs.replace(
                 manifest, partitions=[tail.extent for tail in self._tails], applied=applied, turn=turn))
         except BaseException as error:
@@ -231,7 +262,10 @@ class TopicWriter:
         Raises:
             Retryable: it cannot be done now.
         """
-        manifest = self._opened()
+        try:
+            manifest = self._held()  # and not the segments: one that is gone is no reason to keep the others
+        except OSError as error:
+            raise Retryable(f"topic {self._topic}: {plain_reason(error)}") from error
         extents = [msgspec.structs.replace(extent, segment=extent.next, length=0, began=0)
                    for extent in manifest.partitions]
         try:
@@ -273,9 +307,7 @@ class TopicWriter:
         if self._manifest is not None:
             return self._manifest
         try:
-            make_folder(self._topic)
-            self._lock.take()
-            manifest = self._take()
+            manifest = self._held()
             for number, extent in enumerate(manifest.partitions):
                 self._tails.append(Appending(partition_folder(self._topic, number), extent, self._shape))
             self._manifest = manifest
@@ -285,6 +317,23 @@ class TopicWriter:
                 raise Retryable(f"topic {self._topic}: {plain_reason(error)}") from error
             raise
         return self._manifest
+
+    def _held(self) -> Manifest:
+        """Hold the topic against other writers; return its manifest."""
+        if self._id:
+            self._require_ours()
+        make_folder(self._topic)
+        self._lock.take()
+        manifest = self._take()
+        if self._id not in ("", manifest.id):
+            raise ConfigError(f"topic {self._topic}: {_REPLACED}")
+        self._id = manifest.id
+        return manifest
+
+    def _require_ours(self) -> None:
+        """The folder is the one that was opened: else what is written would be nobody's, or in another's topic."""
+        if not self._lock.is_in_place():
+            raise ConfigError(f"topic {self._topic}: {_REPLACED}")
 
     def _take(self) -> Manifest:
         """Return the manifest, made when there is none; with as many partitions as there are to be."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -14,6 +15,7 @@ import pytest
 
 from actors.sinks.topic import Topic
 from actors.topics.blocks import Message
+from actors.topics.manifest import read_manifest
 from actors.topics.places import partition_folder, segment_file, segments_in
 from tests.loads import ROOT, WATCHDOG_S
 from tests.topics import Feed, payload, values
@@ -83,6 +85,16 @@ def test_damage_is_found_and_has_an_exit_code(feed: Feed) -> None:
     said = topic("tail", feed.topic, "--start", "earliest", "--raw", code=4)
     assert len(said.stdout.splitlines()) == 19
     assert said.stderr.startswith(f"{path} is damaged")
+
+
+@pytest.mark.parametrize("partition", [False, True])
+def test_a_segment_that_somebody_removed_is_damage(feed: Feed, partition: bool) -> None:
+    folder = partition_folder(feed.topic, 1)
+    last = segments_in(folder)[-1]
+    shutil.rmtree(folder) if partition else segment_file(folder, last).unlink()
+    damage, = from_json("show", feed.topic, "--check", code=4)["damage"]
+    assert f"offsets {last} to {read_manifest(feed.topic).partitions[1].next - 1}" in damage
+    assert "all of it" not in topic("show", feed.topic, "--check", code=4).stdout
 
 
 def test_the_newest_messages_are_printed_in_the_order_of_their_times(feed: Feed) -> None:

@@ -235,6 +235,16 @@ def test_files_of_a_group_that_was_not_finished_are_cleared_as_well(tmp_path: Pa
     assert list((tmp_path / "minutes").iterdir()) == []
 
 
+def test_an_index_that_somebody_removes_is_told_before_a_file_is_written_that_is_nobodys(tmp_path: Path) -> None:
+    options = Csv(columns=["n"], folder="by")
+    with closing(options.open("out", tmp_path)) as sink:
+        sink.write([payload(options, [("a.csv", [(1,)])], 0, 10)])
+        index_of(tmp_path / "by", "out").unlink()
+        with pytest.raises(ConfigError, match="it was removed, moved away or replaced while it was written to"):
+            sink.write([payload(options, [("b.csv", [(2,)])], 10, 20)])
+    assert set(files(tmp_path / "by")) == {"a.csv"}
+
+
 def test_files_are_cleared_only_when_nobody_writes_them(tmp_path: Path) -> None:
     with closing(FILES.open("out", tmp_path)) as sink:
         sink.write([payload(FILES, [("1.csv", [])], 0, 1)])

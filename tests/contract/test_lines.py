@@ -124,6 +124,40 @@ def test_a_file_that_was_cut_or_replaced_is_a_clear_error(tmp_path: Path) -> Non
         Lines().open("out", tmp_path)
 
 
+@pytest.mark.parametrize("how", ["removed", "rotated", "replaced", "cut"])
+def test_what_somebody_does_to_the_file_under_its_writer_is_told_and_nothing_is_written_on(
+    tmp_path: Path, how: str,
+) -> None:
+    path = tmp_path / "out.log"
+    with closing(Lines().open("out", tmp_path)) as sink:
+        sink.write([payload([b"a"], 0, 10)])
+        before = manifest_path(path).read_bytes()
+        disturb(path, how)
+        for _ in range(2):  # it is delivered again
+            with pytest.raises(ConfigError, match=r"out\.log: .*while it was written to.*out\.log\.manifest"):
+                sink.write([payload([b"b"], 10, 20)])
+        assert manifest_path(path).read_bytes() == before, "what was not appended does not count"
+    there = path.exists()
+    with pytest.raises(ConfigError, match=r"expected at least 2 bytes, as out\.log\.manifest says, got (0|no file)"):
+        Lines().open("out", tmp_path)
+    assert path.exists() == there, "a refusal changes nothing"
+    path.write_bytes(b"a\n")
+    with closing(Lines().open("out", tmp_path)) as sink:
+        sink.write([payload([b"b"], 10, 20)])
+    assert path.read_bytes() == b"a\nb\n"
+
+
+def disturb(path: Path, how: str) -> None:
+    if how == "rotated":
+        path.rename(path.with_name("out.log.1"))
+    elif how == "cut":
+        os.truncate(path, 0)
+    else:
+        path.unlink()
+    if how == "replaced":
+        path.touch()
+
+
 def test_a_file_that_another_writes_is_refused(tmp_path: Path) -> None:
     with closing(Lines().open("out", tmp_path)), pytest.raises(ConfigError, match="another process writes to it"):
         Lines().open("out", tmp_path)

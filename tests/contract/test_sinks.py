@@ -17,7 +17,7 @@ from typing import Any
 import lmdb
 import pytest
 
-from actors.runtime.errors import Retryable
+from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.ports import SinkOptions
 from actors.runtime.values import DeadLetter, Payload
 from actors.sinks import lmdb as lmdb_sink
@@ -118,6 +118,31 @@ def test_lmdb_grows_its_map_when_it_is_full(tmp_path: Path) -> None:
     with closing(options.open("store", tmp_path)) as sink:
         sink.write([payload(options, items)])
         assert read_elsewhere(tmp_path / "store.lmdb") == dict(items)
+
+
+def test_an_lmdb_store_that_somebody_removes_under_its_writer_is_told(tmp_path: Path) -> None:
+    options = Lmdb(sync=False)
+    with closing(options.open("store", tmp_path)) as sink:
+        sink.write([payload(options, [(b"a", b"1")])])
+        (tmp_path / "store.lmdb" / "data.mdb").unlink()
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="it was removed, moved away or replaced while it was written to"):
+                sink.write([payload(options, [(b"b", b"2")])])
+            sink.close()
+        assert not (tmp_path / "store.lmdb" / "data.mdb").exists()
+
+
+def test_a_dead_letter_store_that_somebody_removes_under_its_writer_is_told(tmp_path: Path) -> None:
+    options = DeadLetters()
+    with closing(options.open("dead_letters", tmp_path)) as sink:
+        sink.write([payload(options, [letter(b"a", 1)])])
+        for path in tmp_path.glob("dead-letters.db*"):
+            path.unlink()
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="it was removed, moved away or replaced while it was written to"):
+                sink.write([payload(options, [letter(b"b", 2)])])
+            sink.close()
+        assert not (tmp_path / "dead-letters.db").exists()
 
 
 def test_lmdb_that_cannot_be_made_is_waited_for(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -205,6 +206,72 @@ def test_a_segment_that_was_cut_short_is_refused_with_its_name(tmp_path: Path) -
     os.truncate(path, 10)
     with pytest.raises(ConfigError, match=rf"{path}: expected at least \d+ bytes, .* got 10: .* put it back"):
         sink(tmp_path / "t").open("feed", tmp_path)
+
+
+@pytest.mark.parametrize("gone", ["segment", "partition", "topic", "moved", "replaced", "remade", "cut"])
+def test_what_somebody_removes_or_replaces_under_the_writer_is_not_written_on(tmp_path: Path, gone: str) -> None:
+    topic = tmp_path / "t"
+    feed = Feed(topic)
+    folder = partition_folder(topic, 0)
+    path = segment_file(folder, 0)
+    with closing(feed.open()) as writer:
+        writer.append([feed.batch(b"a", b"b")])
+        data, before = path.read_bytes(), read_manifest(topic)
+        _gone(gone, topic, path)
+        batch = feed.batch(b"c")
+        for _ in range(2):  # the batch is delivered again
+            with pytest.raises(ConfigError, match=r"removed|replaced|cut"):
+                writer.append([batch])
+        if gone not in ("topic", "remade"):
+            assert read_manifest(topic) == before, "what was not appended does not count"
+    if gone in ("topic", "remade"):
+        return
+    there = {file: file.stat().st_size for file in topic.rglob("*") if file.name != "lock"}
+    with pytest.raises(ConfigError, match=rf"{path}: expected at least \d+ bytes, .* (no file|got [02]).*--fresh"):
+        sink(topic, sync=False).open("feed", tmp_path)
+    assert {file: file.stat().st_size for file in topic.rglob("*") if file.name != "lock"} == there
+    folder.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    with closing(feed.open()) as writer:
+        writer.append([batch])
+    assert values(topic) == [b"a", b"b", b"c"]
+
+
+def _gone(how: str, topic: Path, path: Path) -> None:
+    if how in ("segment", "replaced"):
+        path.unlink()
+    if how == "replaced":
+        path.write_bytes(b"xx")
+    if how == "partition":
+        shutil.rmtree(path.parent)
+    if how in ("topic", "remade"):
+        shutil.rmtree(topic)
+    if how == "remade":
+        Feed(topic).append(b"of another")
+    if how == "moved":
+        path.rename(topic / "aside.log")
+    if how == "cut":
+        os.truncate(path, 0)
+
+
+def test_a_segment_that_is_removed_when_the_next_is_to_begin_is_told(tmp_path: Path) -> None:
+    feed = Feed(tmp_path / "t", segment_bytes=1)
+    with closing(feed.open()) as writer:
+        writer.append([feed.batch(b"a")])
+        segment_file(partition_folder(tmp_path / "t", 0), 0).unlink()
+        with pytest.raises(ConfigError, match="it was removed, moved away or replaced"):
+            writer.append([feed.batch(b"b")])
+
+
+@pytest.mark.parametrize("gone", ["segment", "partition"])
+def test_a_topic_whose_segment_was_removed_may_be_begun_anew_and_offsets_go_on(tmp_path: Path, gone: str) -> None:
+    feed = Feed(tmp_path / "t")
+    feed.append(b"a", b"b")
+    _gone(gone, tmp_path / "t", segment_file(partition_folder(tmp_path / "t", 0), 0))
+    assert sink(tmp_path / "t", sync=False).clear("feed", tmp_path) is True
+    feed.at = 0
+    feed.append(b"c")
+    assert [(record.offset, record.value) for _, record in read_topic(tmp_path / "t")] == [(2, b"c")]
 
 
 def test_a_topic_without_its_manifest_is_refused(tmp_path: Path) -> None:

@@ -272,6 +272,24 @@ def test_what_was_let_go_before_anybody_read_it_is_no_loss(tmp_path: Path) -> No
         assert found.chunks[0].start == 4
 
 
+@pytest.mark.parametrize("start", ["earliest", "1970-01-01"])
+def test_a_reader_that_begins_where_somebody_removed_the_last_segment_is_told_of_it(tmp_path: Path, start: str) -> None:
+    feed = segmented(tmp_path / "t")
+    folder = partition_folder(feed.topic, 0)
+    remove(folder, segments_in(folder), False)  # the one that is appended to never goes by itself
+    with reading(tmp_path / "state", feed.topic, follow=False, start=start) as found:
+        found.read_until(lambda each: each.source.exhausted)
+        assert faults(found.chunks) == [(SOURCE_LOST, 28, 30)]
+
+
+def test_the_last_segment_is_told_when_somebody_removed_it_and_those_before_it_are_there(tmp_path: Path) -> None:
+    feed = segmented(tmp_path / "t")
+    remove(partition_folder(feed.topic, 0), [28], False)
+    with reading(tmp_path / "state", feed.topic, follow=False) as found:
+        found.read_until(lambda each: each.source.exhausted)
+        assert (faults(found.chunks), numbers(found.chunks)) == ([(SOURCE_LOST, 28, 30)], list(range(28)))
+
+
 def test_ranges_that_were_on_their_way_when_some_of_them_went_end_where_they_ended(tmp_path: Path) -> None:
     feed = segmented(tmp_path / "t")
     with reading(tmp_path / "state", feed.topic, batch_bytes=400) as found:

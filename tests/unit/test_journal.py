@@ -218,6 +218,24 @@ def test_a_write_that_fails_half_way_is_made_again_at_the_same_place(tmp_path: P
         assert path.read_bytes() == b"first\nsecond\n"
 
 
+@pytest.mark.parametrize("how", ["removed", "moved"])
+def test_a_segment_that_somebody_removes_while_it_grows_is_told_and_another_begun(tmp_path: Path, how: str) -> None:
+    ledger = MemoryLedger()
+    with closing(opened(tmp_path, ledger)) as journal:
+        append(journal, ledger, b"one\n")
+        (path,) = segments(tmp_path)
+        if how == "moved":
+            path.rename(tmp_path / "aside")
+        else:
+            path.unlink()
+        (chunk,) = append(journal, ledger, b"two\n")
+        (another,) = segments(tmp_path)
+        assert (another.read_bytes(), bytes(chunk.data)) == (b"two\n", b"two\n")
+    first, second = ledger.units
+    assert (first.end, second.name) == (first.base + 4, f"{FOLDER}/{another.name}")
+    assert f"{path} was removed, moved away or replaced" in first.note and not second.note
+
+
 def test_a_segment_that_cannot_be_made_is_tried_again(tmp_path: Path) -> None:
     ledger = MemoryLedger()
     journal = opened(tmp_path, ledger)
