@@ -22,9 +22,10 @@ from actors.defaults import completed
 from actors.runtime import loading
 from actors.runtime.counted_twice import why_twice
 from actors.runtime.errors import ConfigError, plain_reason
+from actors.runtime.lift import bind
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.moving import why_not_dry, why_not_moved
-from actors.runtime.options import Assignment, masked, overlay, unknown_key
+from actors.runtime.options import Assignment, masked, overlay, refused_by, unknown_key
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.sections import missing_extras
 from actors.targets import applications, import_application, name_of, target_like
@@ -170,6 +171,9 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
         if default is not None:
             fixed[name] = overlay(name, default, said, problems)
             shown[name] = {**masked(msgspec.to_builtins(fixed[name])), **_written(said)}
+    if pipeline.windows is not None and pipeline.windows.why_not is not None:
+        why_windows = bind(pipeline.windows.why_not, fixed.get("options"))
+        problems += refused_by(why_windows, "window", fixed["window"], sections.get(("window",), []))
     if fixed["links"].transport == "tcp":
         try:
             fixed["links"].require_keys(f"tcp://{fixed['links'].host}")

@@ -32,7 +32,7 @@ def open_shard(
         sinks: options of the sinks that are emitted to, and those of the dead-letter store; by default the manifest's.
 
     Raises:
-        ConfigError: the state was made with another number of shards.
+        ConfigError: the state was made with another number of shards, or for other windows or numbers.
     """
     state, shards = Path(manifest.state), manifest.aggregator.shards
     if not manifest.emit_sinks:

@@ -12,7 +12,7 @@ import difflib
 import enum
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -91,6 +91,20 @@ def overlay(section: str, default: S, assignments: Iterable[Assignment], problem
     """Return ``default`` with values laid over it; each problem is added to ``problems`` and its value left out."""
     kind = type(default)
     return build(section, kind, msgspec.to_builtins(default), assignments, problems) or default
+
+
+def refused_by(
+    why_not: Callable[[S], str], section: str, options: S, assignments: Sequence[Assignment]
+) -> list[str]:
+    """Return what somebody else than the options themselves says against them, with where it was said, as problems;
+    ``why_not`` returns a text that begins with the name of the culprit, or nothing."""
+    text = why_not(options)
+    if not text:
+        return []
+    said = {one.key[-1]: one for one in assignments}
+    where = assignments[-1].where if assignments else "default"
+    valid = [field.name for field in msgspec.structs.fields(options)]
+    return [_refused(section, ValueError(text), where, said, valid)]
 
 
 def build(

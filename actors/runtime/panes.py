@@ -31,6 +31,7 @@ from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Window
 from actors.runtime.sections import WindowOptions
+from actors.runtime.shape import SHAPE_SCHEMA, require_shape
 from actors.runtime.shard import APPLIED_SCHEMA, FORGOTTEN_SCHEMA, ShardFile
 from actors.runtime.state import Merge, Numbers, merge_into
 from actors.runtime.windows import FOREVER, NEVER, Layout, Watermark
@@ -42,7 +43,7 @@ CREATE TABLE increments (pane INTEGER NOT NULL, partials BLOB NOT NULL);
 CREATE INDEX increments_by_pane ON increments (pane);
 CREATE TABLE times (partition TEXT PRIMARY KEY, newest INTEGER NOT NULL, unit INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE watermark (reached INTEGER NOT NULL);
-""", FORGOTTEN_SCHEMA)
+""", FORGOTTEN_SCHEMA, SHAPE_SCHEMA)
 #: A pane is written anew when its increments are this large at least, and twice what it was then.
 _COMPACT_BYTES = 256 * 1024
 #: Rows of so many windows are emitted in one entry at most.
@@ -65,7 +66,7 @@ class WindowState:
         emitter: packs them.
 
     Raises:
-        ConfigError: the file was made with another number of shards.
+        ConfigError: the file was made with another number of shards, or for other windows.
     """
 
     is_large = False
@@ -75,6 +76,7 @@ class WindowState:
     ) -> None:
         self._file = ShardFile(path, STEPS, shards)
         connection = self._file.connection
+        require_shape(connection, path, options)
         self.outbox: Outbox | None = Outbox(connection, emitter.name, emitter.ordered)
         self._layout = Layout(options)
         self._merge = merge

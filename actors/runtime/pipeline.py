@@ -88,6 +88,9 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True):
         key: ``value -> tuple``: windows are kept for each key; by default there is one key, ``()``. Or per chunk.
         emit: ``(window, [(key, numbers), …]) -> [(sink name, item), …]``: the rows of a closed window, from what
             ``fold`` has in it, sorted by key. A pure function: it is called again after a crash.
+        why_not: ``WindowOptions -> text``: why ``emit`` cannot do with these options, as ``NAME: expected …, got …``;
+            empty: it can. A configuration with such options is refused before anything runs (exit code 78). None: it
+            can do with any.
 
     Example::
 
@@ -101,6 +104,7 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True):
     time: Callable[..., Any]
     key: Callable[..., Any] | None = None
     emit: Callable[..., Any]
+    why_not: Callable[..., str] | None = None
 
 
 class Fold(msgspec.Struct, frozen=True, kw_only=True):

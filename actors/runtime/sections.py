@@ -254,7 +254,7 @@ class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     kind: Literal["tumbling", "hopping", "session", "global"] = "tumbling"
-    size_s: Annotated[float, Meta(gt=0)] = 60.0
+    size_s: Annotated[float, Meta(ge=0.001)] = 60.0
     every_s: Seconds = 0.0
     gap_s: Seconds = 0.0
     disorder_s: Seconds = 0.0
@@ -263,11 +263,11 @@ class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     start: Literal["clock", "first"] | int = "clock"
 
     def __post_init__(self) -> None:
-        if self.kind == "hopping" and not 0 < self.every_s <= self.size_s:
-            raise ValueError(f"every_s: expected more than 0 and at most size_s ({self.size_s:g}) for hopping windows, "
-                             f"got {self.every_s:g}")
-        if self.kind == "session" and not self.gap_s:
-            raise ValueError("gap_s: expected more than 0 for session windows, got 0")
+        if self.kind == "hopping" and not 0.001 <= self.every_s <= self.size_s:
+            raise ValueError("every_s: expected at least 0.001 and at most size_s "
+                             f"({self.size_s:g}) for hopping windows, got {self.every_s:g}")
+        if self.kind == "session" and self.gap_s < 0.001:
+            raise ValueError(f"gap_s: expected at least 0.001 for session windows, got {self.gap_s:g}")
 
 
 class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

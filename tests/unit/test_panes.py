@@ -11,7 +11,9 @@ import msgspec
 import pytest
 
 from actors.runtime import panes
+from actors.runtime.database import open_database
 from actors.runtime.emitter import Emitter
+from actors.runtime.errors import ConfigError
 from actors.runtime.messages import Part
 from actors.runtime.outbox import Entry
 from actors.runtime.panes import WindowState
@@ -245,3 +247,47 @@ def committed_among(path: Path, files: int) -> Work:
 def test_a_commit_writes_the_times_of_those_files_that_have_brought_something(tmp_path: Path) -> None:
     few, many = committed_among(tmp_path / "few", 5), committed_among(tmp_path / "many", 500)
     assert (many.statements, many.codes) == (few.statements, few.codes)
+
+
+HOPPING = WindowOptions(kind="hopping", size_s=10, every_s=5)
+
+
+@pytest.mark.parametrize(("before", "after", "says"), [
+    (TUMBLING, WindowOptions(size_s=30), "window.size_s = 10, now window.size_s = 30"),
+    (TUMBLING, WindowOptions(size_s=10, start="first"), 'window.start = "clock", now window.start = "first"'),
+    (TUMBLING, HOPPING, 'window.kind = "tumbling", now window.kind = "hopping"'),
+    (HOPPING, WindowOptions(kind="hopping", size_s=9, every_s=2.5),
+     "window.size_s = 10, window.every_s = 5, now window.size_s = 9, window.every_s = 2.5"),
+    (SESSIONS, WindowOptions(kind="session", gap_s=6), "window.gap_s = 5, now window.gap_s = 6"),
+    (WindowOptions(kind="global"), SESSIONS, 'window.kind = "global", now window.kind = "session"'),
+])
+def test_a_state_of_other_windows_is_refused_also_when_all_of_them_are_closed(
+    tmp_path: Path, before: WindowOptions, after: WindowOptions, says: str
+) -> None:
+    opened(tmp_path, before).close()
+    for _ in range(2):
+        with pytest.raises(ConfigError) as caught:
+            opened(tmp_path, after)
+        assert str(caught.value) == (f"{tmp_path / 'windows.db'}: state made with {says}: set it back, or begin anew "
+                                     "with --fresh or another --state")
+    opened(tmp_path, before).close()
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    (TUMBLING, WindowOptions(size_s=10, disorder_s=0, lateness_s=60, max_future_skew_s=0, every_s=7, gap_s=3)),
+    (HOPPING, WindowOptions(kind="hopping", size_s=10, every_s=5, gap_s=3, disorder_s=1)),
+    (SESSIONS, WindowOptions(kind="session", gap_s=5, size_s=7, start="first")),
+])
+def test_options_that_do_not_decide_which_windows_there_are_may_change(
+    tmp_path: Path, before: WindowOptions, after: WindowOptions
+) -> None:
+    opened(tmp_path, before).close()
+    opened(tmp_path, after).close()
+
+
+def test_a_state_of_an_older_version_is_of_the_windows_that_it_is_resumed_with(tmp_path: Path) -> None:
+    open_database(tmp_path / "windows.db", panes.STEPS[:2], "INSERT INTO layout VALUES (1)").close()
+    opened(tmp_path, SESSIONS).close()
+    with pytest.raises(ConfigError):
+        opened(tmp_path, TUMBLING)
+    opened(tmp_path, SESSIONS).close()

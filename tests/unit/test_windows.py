@@ -168,9 +168,9 @@ def test_a_watermark_goes_on_where_it_was() -> None:
 
 
 @pytest.mark.parametrize(("wrong", "text"), [
-    ({"kind": "hopping", "size_s": 10.0}, "every_s: expected more than 0 and at most size_s"),
+    ({"kind": "hopping", "size_s": 10.0}, "every_s: expected at least 0.001 and at most size_s"),
     ({"kind": "hopping", "size_s": 10.0, "every_s": 11.0}, "every_s"),
-    ({"kind": "session"}, "gap_s: expected more than 0"),
+    ({"kind": "session"}, "gap_s: expected at least 0.001"),
 ])
 def test_sizes_that_make_no_windows_are_refused(wrong: dict[str, Any], text: str) -> None:
     with pytest.raises((ConfigError, ValueError, msgspec.ValidationError), match=text):

@@ -134,6 +134,21 @@ def emit(window: Window, rows: Rows, options: Options) -> list[tuple[str, Any]]:
         ("top_ratings", message), ("shop", message)]
 
 
+def why_not(window: WindowOptions) -> str:
+    """Each minute has to be a window: ``emit`` knows it by when it begins, and leaves out all others."""
+    if window.kind not in ("tumbling", "hopping"):
+        return f"kind: expected 'hopping' or 'tumbling', for averages are of minutes, got {window.kind!r}"
+    if window.start != "clock":
+        return f"start: expected 'clock', for minutes are counted from full ones, got {window.start!r}"
+    size, every = round(window.size_s * 1000), round(window.every_s * 1000)
+    if size % 1000:
+        return f"size_s: expected whole seconds, for a minute's file is named by the second, got {window.size_s:g}"
+    if window.kind == "hopping" and size % every:
+        return (f"every_s: expected a part of size_s ({window.size_s:g}) that goes into it without a rest, "
+                f"got {window.every_s:g}")
+    return ""
+
+
 def draw(messages: Sequence[Record], options: Options) -> list[Bars]:
     """A picture of each window of a topic, in the order of time; of several revisions the last one stands, which is
     published when others were long after it. Other messages are no pictures."""
@@ -161,7 +176,7 @@ PIPELINE = Pipeline(
     parse=parse,
     route=drop,
     fold=Fold(partials=partials, keys=("asin",), fields=("millionths", "count")),
-    windows=Windows(time=time_of, emit=emit),
+    windows=Windows(time=time_of, emit=emit, why_not=why_not),
     sinks={
         "averages": Jsonl(),
         "minutes": Csv(columns=["asin", "mean_overall", "count"], folder="minutes"),
