@@ -6,29 +6,33 @@ configuration. When several apply: 1 goes before 3, 3 before 4.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import json
-import os
-import shlex
-import shutil
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from actors.console import commandline
-from actors.runtime import whole_lines
-from actors.runtime.errors import ConfigError
+FAILURE, USAGE, BAD_CONFIG, INTERRUPTED = 1, 2, 78, 3
+
+try:  # Ctrl-C may come while this is imported, which is most of what a short verb takes
+    import argparse
+    import contextlib
+    import json
+    import os
+    import shlex
+    import shutil
+    import signal
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from typing import TYPE_CHECKING, Any
+
+    from actors.console import commandline
+    from actors.runtime import whole_lines
+    from actors.runtime.errors import ConfigError
+except KeyboardInterrupt:
+    sys.exit(INTERRUPTED)
 
 if TYPE_CHECKING:
     from actors.console.progress import JsonObserver, TerminalObserver, TextObserver
     from actors.runtime.events import RunResult
     from actors.runtime.manifest import Manifest
     from actors.settings import Settings
-
-FAILURE, USAGE, BAD_CONFIG, INTERRUPTED = 1, 2, 78, 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:

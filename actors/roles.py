@@ -60,6 +60,7 @@ def open_tracer(name: str, generation: int, manifest: Manifest, run_dir: Path) -
 
 def _reader(manifest: Manifest) -> MakeRole:
     from actors.reader import Reader
+    from actors.runtime.half_read import CUT_AS, fact_of
     from actors.runtime.ledger import Ledger
     from actors.runtime.pacing import is_paced, open_paced
 
@@ -67,12 +68,15 @@ def _reader(manifest: Manifest) -> MakeRole:
 
     def make(post: Post) -> Role:
         state = Path(manifest.state)
+        def opens(ledger: Ledger, size: int) -> Source:
+            if cut_as := fact_of(options):
+                ledger.keep(CUT_AS, cut_as)
+            return _opened("source", Source, options, lambda: options.open(ledger, size, state))
+
         if is_paced(manifest):
-            return Reader(post, manifest, *open_paced(manifest, state / LEDGER, lambda ledger, size: _opened(
-                "source", Source, options, lambda: options.open(ledger, size, state))))
+            return Reader(post, manifest, *open_paced(manifest, state / LEDGER, opens))
         ledger = Ledger(state / LEDGER, manifest.run, manifest.doubles)
-        opened = _opened("source", Source, options, lambda: options.open(ledger, manifest.flow.batch_bytes, state))
-        return Reader(post, manifest, ledger, opened)
+        return Reader(post, manifest, ledger, opens(ledger, manifest.flow.batch_bytes))
 
     return _patiently("positions", make)
 

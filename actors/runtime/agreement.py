@@ -30,6 +30,7 @@ import msgspec
 from actors.runtime.database import open_for_reading
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.forgetting import Forgotten, UpTo, forget_what_is_over, forgotten_in_ledger, forgotten_in_shard
+from actors.runtime.half_read import require_same_framing
 from actors.runtime.manifest import Manifest
 from actors.runtime.outbox import partition_of
 from actors.runtime.ports import Sink, SinkOptions
@@ -59,11 +60,13 @@ def require_agreement(manifest: Manifest) -> Manifest:
     which sinks have yet to be asked.
 
     Raises:
-        ConfigError: they are not; says which file is behind, and what to do.
+        ConfigError: they are not; says which file is behind, and what to do. Or what is half read was begun with
+            another framing.
     """
     state = Path(manifest.state)
     if manifest.dry or manifest.query:
         return manifest
+    require_same_framing(manifest)
     try:
         if (state / LEDGER).exists():
             _require_recorded(manifest, state)

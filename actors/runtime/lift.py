@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -22,6 +23,8 @@ Lifted = Callable[[list[Any]], list[Any]]
 #: What makes partial aggregates of values, and of the number of their unit.
 Partials = Callable[[list[Any], int], dict[tuple[Any, ...], list[Any]]]
 _TRACEBACK_FRAMES = 3
+#: Ours, above and below theirs, are not shown: at most so many, of files in this folder.
+_OUR_FRAMES, _OURS = 2, os.path.dirname(__file__)
 #: A sign of progress is given after at most so many calls for one record each; fewer, when they take longer than this.
 _SIGN_RECORDS, _SIGN_S = 64, 0.05
 
@@ -128,9 +131,10 @@ def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) 
     while len(results) < len(values):
         some = values[len(results):len(results) + size]
         try:
-            results += [function(value) for value in some]  # the usual case: no exception at all
+            made = [function(value) for value in some]  # the usual case: no exception at all
         except Exception:
-            results += [_one(function, reason, value) for value in some]
+            made = []  # not here: each error would be told as one that came while this one was dealt with
+        results += made or [_one(function, reason, value) for value in some]
         progress()
         now = time.monotonic()
         if len(results) < len(values):
@@ -164,5 +168,7 @@ def _one(function: Callable[[Any], Any], reason: str, value: Any) -> Any:
 def _rejected(error: Exception, reason: str) -> Reject | Finish:
     if isinstance(error, NO_VALUE):
         return error
-    frames = traceback.format_exception(error, limit=-_TRACEBACK_FRAMES)
-    return Reject(reason, "".join(frames).strip())
+    told = traceback.TracebackException.from_exception(error, limit=-_TRACEBACK_FRAMES - _OUR_FRAMES)
+    theirs = [frame for frame in told.stack if os.path.dirname(frame.filename) != _OURS]
+    told.stack = traceback.StackSummary.from_list(theirs[-_TRACEBACK_FRAMES:])
+    return Reject(reason, "".join(told.format()).strip())

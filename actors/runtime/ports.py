@@ -231,6 +231,11 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         folded does not go with them, so a pipeline that folds is refused, exit code 78."""
         return False
 
+    def cut_by(self) -> dict[str, Any]:
+        """The options, by name, that say where records begin and end. What is half read is not gone on with under
+        others, exit code 78. Empty: there are no such."""
+        return {}
+
     def comes_again(self) -> str:
         """When a record may be read a second time as another one, at another position, for ``explain``. Empty: never;
         what is read again has its old position, and is known by it."""

@@ -26,7 +26,7 @@ import resource
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -118,6 +118,10 @@ class Tcp(FramedOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ConfigError: it cannot listen at this address, or write to the journal.
         """
         return TcpSource(self, ledger, batch_bytes, state)
+
+    def cut_by(self) -> dict[str, Any]:
+        """Nothing: the journal has whole records, and says itself how they are kept."""
+        return {}
 
     def journal_folder(self) -> str:
         """The journal's folder."""

@@ -200,3 +200,19 @@ def test_one_value_where_a_list_is_expected_shows_how_a_list_is_written() -> Non
     done = thresher("lint", "appsinstalled", "--set", "source.type=directory", "--set", "source.paths=logs")
     assert (done.returncode, done.stderr) == (
         78, "--set source.paths: source.paths: expected a list, e.g. [\"a\", \"b\"], got 'logs'\n")
+
+
+@pytest.mark.parametrize("module", ["argparse", "actors.console", "actors.runtime.errors"])
+def test_ctrl_c_while_the_command_is_imported_ends_it_without_a_word(module: str) -> None:
+    interrupts = (
+        "import sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "from actors.cli import main\n"
+        "sys.exit(main(['--version']))\n")
+    done = subprocess.run([sys.executable, "-c", interrupts], capture_output=True, text=True, timeout=240, check=False,
+                          cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "")

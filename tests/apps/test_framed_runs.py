@@ -75,6 +75,20 @@ def test_a_run_has_the_records_of_its_framing_from_a_packed_file_and_from_standa
             assert (record.value, record.line) == (letter.raw, letter.line)
 
 
+def test_a_file_that_was_begun_as_csv_is_not_gone_on_with_as_lines(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "in.csv").write_bytes(b'1,"a\nb"\n' * 30)
+    run = ("run", "app.py", "in.csv", "--state", "state", "--set")
+    csv = thresher(tmp_path, *run, "source.framing=csv", "--set", "flow.max_records=10")
+    assert csv.returncode in (0, 3), csv.stderr
+    refused = thresher(tmp_path, *run, "source.framing=lines")
+    assert refused.returncode == 78, refused.stdout + refused.stderr
+    assert refused.stderr.count(b"\n") == 1 and b'source.framing = "csv"' in refused.stderr, refused.stderr
+    assert thresher(tmp_path, *run, "source.framing=csv").returncode == 0
+    assert (tmp_path / "state" / "out.log").read_bytes().count(b"\n") == 30
+    assert thresher(tmp_path, *run, "source.framing=lines", "--set", "source.again=load").returncode == 0
+
+
 def test_what_cannot_be_read_to_its_end_has_an_exit_code_and_the_framing_is_named(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "app.toml").write_text('app = "app.py"\n[source]\nframing = "json_array"\npaths = ["in.json"]\n')

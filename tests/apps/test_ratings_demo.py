@@ -17,7 +17,7 @@ from urllib.request import urlopen
 from actors.topics.reading import read_topic
 from scripts.make_reviews import write_reviews
 from tests.checkouts import make_checkout
-from tests.loads import WATCHDOG_S, members
+from tests.loads import ROOT, WATCHDOG_S
 
 FAKES, REVIEWS = 0.05, 120
 
@@ -66,11 +66,32 @@ def test_the_demo_shows_the_plot_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> No
             assert {"main", "shop"} == {one["name"] for one in panels(port)}
             os.killpg(process.pid, signal.SIGINT)
             assert process.wait(WATCHDOG_S) == 0, said.read_text()
-            assert members(process.pid) == []
+            assert not is_there(f"http://127.0.0.1:{port}/")
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                process.terminate()
+                process.wait(WATCHDOG_S)
+        assert "second signal" not in (demo / "trends.out").read_text(), "Ctrl-C drains"
         assert f"http://127.0.0.1:{port}/" in said.read_text()
         assert "ended; the same command goes on from here" in said.read_text(), number
         assert sum(1 for _ in read_topic(demo / "topics/live_ratings")) == REVIEWS - fakes
+
+
+def test_ctrl_c_as_soon_as_both_run_ends_them_without_a_word_of_the_shell(tmp_path: Path) -> None:
+    root, said = make_checkout(tmp_path / "folder"), tmp_path / "said"
+    write_reviews(root / "var/ratings-demo/reviews.json", REVIEWS, fakes=FAKES)
+    with said.open("w") as file:
+        process = subprocess.Popen([str(root / "scripts/ratings_demo"), "--port", str(free_port())],
+                                   stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+    until(lambda: "Ctrl-C ends both" in said.read_text(), "beginning", said)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(WATCHDOG_S) == 0, said.read_text()
+    assert "Terminated" not in said.read_text()
+
+
+def test_an_option_without_its_value_is_told_with_the_usage(tmp_path: Path) -> None:
+    done = subprocess.run(["sh", str(ROOT / "scripts/ratings_demo"), "--hz"], capture_output=True, text=True,
+                          timeout=WATCHDOG_S, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("--hz: expected a value, got nothing\n")
+    assert "[--hz 5]" in done.stderr

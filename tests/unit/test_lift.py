@@ -10,6 +10,7 @@ import pytest
 
 from actors.runtime.errors import Finish, Reject
 from actors.runtime.lift import bind, lift
+from actors.runtime.outputs import Many
 from actors.runtime.pipeline import per_chunk
 from actors.runtime.progress import listen
 from tests.fakes import Signs
@@ -144,3 +145,30 @@ def test_the_end_of_all_input_stands_in_the_place_of_its_record_alone(function: 
     first, end, error, last = lift(function, "parse")([1, 9, 0, 1])
     assert (first, last, error.reason) == (1, 1, "parse_error")
     assert isinstance(end, Finish)
+
+
+def test_an_error_is_told_once_with_the_frames_of_the_application_alone() -> None:
+    def parse(value: bytes) -> Many[Any]:
+        return Many([Many([value])])
+
+    rejected, = lift(parse, "parse")([b"x"])
+    assert isinstance(rejected, Reject)
+    lines = rejected.detail.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert [line for line in lines if line.startswith("  File")] == [
+        line for line in lines if "test_lift.py" in line and "in parse" in line]
+    assert lines[-1] == "TypeError: Many: expected values, got a Many among them: make one list of all"
+    assert rejected.detail.count("TypeError") == 1
+
+
+def test_what_an_error_was_raised_from_is_told_too() -> None:
+    def parse(value: bytes) -> int:
+        try:
+            return int(value)
+        except ValueError as error:
+            raise KeyError("no number") from error
+
+    rejected, = lift(parse, "parse")([b"x"])
+    assert isinstance(rejected, Reject)
+    assert "ValueError" in rejected.detail
+    assert "KeyError" in rejected.detail.splitlines()[-1]

@@ -106,6 +106,10 @@ class FramedOptions(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fie
         return {field.name: own[field.name] for field in msgspec.structs.fields(type(self))
                 if field.name in shared and own[field.name] != field.default}
 
+    def cut_by(self) -> dict[str, Any]:
+        """The framing, and what of its options is not the default."""
+        return {"framing": self.framing, **self.framing_set()}
+
     def framed_as(self) -> str:
         """For ``describe``: ", framed as csv"; nothing for lines."""
         return "" if self.framing == "lines" else f", framed as {self.framing}"
