@@ -139,6 +139,7 @@ def test_a_second_run_that_writes_to_the_topic_is_refused_and_told_who_does(tmp_
         with publish(tmp_path, state="rival", output="rival.out") as rival:
             assert rival.wait() == 78, rival.output()
         assert f"(sink words of {tmp_path}/feed) writes to it, and a topic has one writer" in rival.output()
+        assert "its message is above" not in rival.output(), "the reason for the end says it"
         assert feed.wait() == 0, feed.output()
     assert sorted(int(value or b"") for value in values(tmp_path / "topic")) == sorted(
         number for some in expected(200)["topic"].values() for number in some)
