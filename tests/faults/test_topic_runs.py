@@ -122,6 +122,7 @@ def test_a_flipped_bit_ends_the_run_with_code_four_and_the_place_and_costs_one_b
             follow.process.send_signal(signal.SIGTERM)
         assert follow.wait() == 4, follow.output()
     assert re.search(rf"{path} is damaged: offsets \d+ to \d+", follow.output())
+    assert re.search(r"1 of \d partitions are not whole.*records of the source are damaged", follow.output(), re.DOTALL)
     lines = (tmp_path / "state" / "lined.log").read_text().splitlines()
     numbers = [int(line.split()[1]) for line in lines]
     everything = {number for some in expected(300)["topic"].values() for number in some}
