@@ -200,3 +200,18 @@ def test_one_value_where_a_list_is_expected_shows_how_a_list_is_written() -> Non
     done = thresher("lint", "appsinstalled", "--set", "source.type=directory", "--set", "source.paths=logs")
     assert (done.returncode, done.stderr) == (
         78, "--set source.paths: source.paths: expected a list, e.g. [\"a\", \"b\"], got 'logs'\n")
+
+
+@pytest.mark.parametrize(("kind", "topics", "problem"), [
+    ("topic", "[]", "topics is empty"), ("kafka", "[]", "topics is empty"), ("rabbitmq", "[]", "topics is empty"),
+    ("topic", '["topic://host/words"]', "a topic lies on this machine's disk"),
+    ("kafka", '["kafka://127.0.0.1:9092/"]', "source.topics"),
+    ("rabbitmq", '["amqp://127.0.0.1:5672/"]', "source.topics")])
+@pytest.mark.parametrize("verb", ["lint", "run"])
+def test_addresses_that_are_none_are_found_before_anything_starts(
+    tmp_path: Path, verb: str, kind: str, topics: str, problem: str,
+) -> None:
+    state = ["--state", str(tmp_path / "state")] if verb == "run" else []
+    done = thresher(verb, "appsinstalled", *state, "--set", f"source.type={kind}", "--set", f"source.topics={topics}")
+    assert done.returncode == 78, done.stdout + done.stderr
+    assert problem in done.stderr and "STARTING" not in done.stderr and not (tmp_path / "state").exists()
