@@ -52,8 +52,9 @@ def run(name: str, generation: int, run_dir: Path, parent: int) -> int:
     _leave_a_stack(run_dir, name, generation)
     try:
         return _run(name, generation, run_dir)
-    except ImportError:
+    except ImportError as error:
         traceback.print_exc()
+        _leave_a_word(run_dir, name, generation, error)
         return _BAD_CONFIG
 
 
@@ -79,6 +80,7 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
             actor.tracer.close()
     except ConfigError as error:
         print(f"{name}: {error}", file=sys.stderr)
+        _leave_a_word(run_dir, name, generation, error)
         return _BAD_CONFIG
     except Retryable as error:
         print(f"{name}: {error}", file=sys.stderr)
@@ -90,6 +92,14 @@ def _write_whole_lines() -> None:
     from actors.runtime import whole_lines
 
     whole_lines.install()
+
+
+def _leave_a_word(run_dir: Path, name: str, generation: int, error: Exception) -> None:
+    """Say in the place of a stack why this cannot run: the supervisor gives it as the reason for the end of the run."""
+    from actors.runtime.rundir import stack_file
+
+    with contextlib.suppress(OSError):  # it was printed
+        stack_file(run_dir, name, generation).write_text(f"{name}: {error}", encoding="utf-8", errors="replace")
 
 
 def _leave_a_stack(run_dir: Path, name: str, generation: int) -> None:

@@ -105,6 +105,7 @@ def _say_if_nothing_was_found(options: argparse.Namespace) -> None:
 
 
 def _run_settings(options: argparse.Namespace, settings: Settings) -> int:
+    settings.manifest.source.load().require_addresses(Path(settings.manifest.state))
     _begin_anew(options, settings.manifest)
     for note in settings.notes:
         print(f"{options.target}: note: {note}", file=sys.stderr)
@@ -201,7 +202,9 @@ def _lint(options: argparse.Namespace) -> int:
     notes: dict[str, list[str]] = {}
     for target in options.targets:
         try:
-            notes[target] = load(target, sets=options.set).notes
+            found = load(target, sets=options.set)
+            found.manifest.source.load().require_addresses(Path(found.manifest.state))
+            notes[target] = found.notes
         except ConfigError as error:
             problems[target] = str(error)
     if options.json:

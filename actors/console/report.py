@@ -43,6 +43,8 @@ OPEN_ENDED = "loaded so far; a later run goes on from here"
 ALL_LOADED = "all input is loaded"
 NOT_PUT_AWAY = "not put away yet: run again to finish"
 NO_GROUPS = Groups()
+#: What units are called: files, or the partitions of a topic, or the parts of what was taken from a queue.
+FILES, PARTITIONS, PARTS = "files", "partitions", "parts"
 _MEANING = {
     DONE: "done",
     FAILED: "failure",
@@ -53,6 +55,8 @@ _MEANING = {
 #: What is safe when files have failed, by cause.
 _SAFE_WHEN_BAD = ("error budget exceeded: good records are stored; mend the cause of the rejected ones, then "
                   "thresher dlq retry {target}: a run would load the files again from their beginning")
+_SAFE_WHEN_BAD_FOLLOWED = ("error budget exceeded: good records are stored; mend the cause of the rejected ones, then "
+                           "thresher dlq retry {target}: a run reads on behind them, and never again what it has read")
 _SAFE_BEFORE = ("files of earlier runs failed, and have open dead letters: thresher dlq retry {target}, or "
                 "thresher dlq purge {target}, or give the files again")
 _SAFE_WHEN_REFUSED = ("files were loaded before and would count twice: take them away, leave them out by "
@@ -62,6 +66,8 @@ _SAFE_WHEN_LOST = ("bytes of files are gone before they were read, the rest is l
 _SAFE_WHEN_TAKEN = ("records of the source are gone before they were read: read sooner, or let it keep them for "
                     "longer; thresher dlq purge {target} takes note of those that are gone")
 _SAFE_WHEN_CUT = "files are not whole: give each whole file under the same name and run again: only the rest is loaded"
+_SAFE_WHEN_DAMAGED = ("records of the source are damaged, the rest is loaded: mend what has damaged them; "
+                      "thresher dlq purge {target} takes note of them")
 
 
 class UnitReport(msgspec.Struct, frozen=True):
@@ -105,7 +111,7 @@ class Report(msgspec.Struct, frozen=True):
 
     ``journal``: the folder of the source's own files, which nobody has given it: they are shown together. ``target``:
     what ``thresher dlq`` is to be given for this state. Of what was given again: how many, and the first names.
-    ``made``: as in ``UnitReport``.
+    ``made``: as in ``UnitReport``. ``what``: what its units are, in the plural.
     """
 
     name: str
@@ -130,6 +136,7 @@ class Report(msgspec.Struct, frozen=True):
     why_refused: str = ""
     failed_before: Some = Some()
     made: int = 0
+    what: str = FILES
 
     def fields(self) -> dict[str, Any]:
         """As a map, for machines."""
@@ -158,7 +165,7 @@ def build(
     read = sum(unit.counts.get("read", 0) for unit in units)
     seconds = 0.0 if result is None else result.seconds
     told, failed = _given_again(state / LEDGER, run, units)
-    code, reason = _verdict(result, reports, told.refused, failed)
+    code, reason = _verdict(result, reports, told.refused, failed, what := _what_units_are(manifest))
     if result is None and find(state) is not None:
         code, reason = RESUMABLE, "the run is going on: thresher status shows it"
     elif result is None and last is not None and code in (DONE, OVER_BUDGET):
@@ -177,7 +184,16 @@ def build(
         code=code, reason=reason, journal=manifest.source.load().journal_folder(),
         groups_count=groups.count, target=target or manifest.name, skipped=told.skipped, refused=told.refused,
         why_refused=told.why, failed_before=failed, loaded_again=_some(
-            unit.name for unit in units if unit.note.startswith(AGAIN)), made=sum(unit.made for unit in reports))
+            unit.name for unit in units if unit.note.startswith(AGAIN)), made=sum(unit.made for unit in reports),
+        what=what)
+
+
+def _what_units_are(manifest: Manifest) -> str:
+    """Files are read again from their beginning when they have failed; what has an address is read on."""
+    source = manifest.source.load()
+    if not source.addressed_by:
+        return FILES
+    return PARTS if source.journal_folder() else PARTITIONS
 
 
 def _folded(
@@ -218,10 +234,12 @@ def meaning(report: Report) -> str:
     failed = [unit for unit in report.units if unit.has_failed] if report.code == OVER_BUDGET else []
     lost = {next((fault for fault in (SOURCE_LOST, FILE_LOST) if fault in unit.rejected), "")
             for unit in failed if unit.damage}
+    cut = _SAFE_WHEN_CUT if report.what == FILES else _SAFE_WHEN_DAMAGED
     causes = [text.format(target=report.target) for fault, text in (
-        ("", _SAFE_WHEN_CUT), (FILE_LOST, _SAFE_WHEN_LOST), (SOURCE_LOST, _SAFE_WHEN_TAKEN)) if fault in lost]
+        ("", cut), (FILE_LOST, _SAFE_WHEN_LOST), (SOURCE_LOST, _SAFE_WHEN_TAKEN)) if fault in lost]
     if any(not unit.damage for unit in failed):
-        causes.insert(0, _SAFE_WHEN_BAD.format(target=report.target))
+        bad = _SAFE_WHEN_BAD if report.what == FILES else _SAFE_WHEN_BAD_FOLLOWED
+        causes.insert(0, bad.format(target=report.target))
     if report.code == OVER_BUDGET:
         causes += [_SAFE_WHEN_REFUSED] if report.refused.count else []
         causes += [_SAFE_BEFORE.format(target=report.target)] if report.failed_before.count else []
@@ -229,7 +247,7 @@ def meaning(report: Report) -> str:
 
 
 def _verdict(
-    result: RunResult | None, units: Sequence[UnitReport], refused: Some, failed_before: Some
+    result: RunResult | None, units: Sequence[UnitReport], refused: Some, failed_before: Some, noun: str
 ) -> tuple[int, str]:
     unbalanced = [unit.name for unit in units if not unit.balanced]
     broken = [unit.name for unit in units if unit.status == "broken" or (unit.status == "loaded" and unit.problem)]
@@ -238,15 +256,15 @@ def _verdict(
     if result is not None and result.code == FAILED:
         return FAILED, result.reason
     if broken:
-        return FAILED, f"{len(broken)} of {len(units)} files could not be read or put away, the first is {broken[0]}"
+        return FAILED, f"{len(broken)} of {len(units)} {noun} could not be read or put away, the first is {broken[0]}"
     if result is not None and result.code != DONE:
         return result.code, result.reason
     # When a run has ended well, those that it was still reading have no end yet.
     unfinished = [unit.name for unit in units if unit.status in ("reading", "loaded")[result is not None:]]
     if unfinished:
-        return RESUMABLE, f"{len(unfinished)} of {len(units)} files are not finished, the first is {unfinished[0]}"
+        return RESUMABLE, f"{len(unfinished)} of {len(units)} {noun} are not finished, the first is {unfinished[0]}"
     failed = [unit for unit in units if unit.has_failed]
-    causes = [f"{len(names)} of {len(units)} files {what}, the first is {names[0]}"
+    causes = [f"{len(names)} of {len(units)} {noun} {what}, the first is {names[0]}"
               for what, names in (("had too many errors", [unit.name for unit in failed if not unit.damage]),
                                   ("are not whole", [unit.name for unit in failed if unit.damage])) if names]
     causes += [f"{count_of_files(some)} {what}, the first is {some.names[0]}" for some, what in (

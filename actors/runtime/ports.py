@@ -258,6 +258,13 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """The folder, below the state directory, in which this keeps what it accepted; empty: it keeps nothing."""
         return ""
 
+    def require_addresses(self, state: Path) -> None:
+        """Before a run, and for ``thresher lint``: look at the addresses as they are written, and at nothing else.
+
+        Raises:
+            ConfigError: there is none, or one is wrong.
+        """
+
     def check(self, state: Path) -> list[str]:
         """Like that of ``SinkOptions``: there is nothing to read, a port is taken."""
         return []

@@ -319,7 +319,7 @@ class Tree:
             yield from self._missed(child, ended, died, ready_for, now)
             return
         if ended.permanent:
-            yield from self._give_up(died, f"{name} cannot run (its message is above)", now, BAD_CONFIG)
+            yield from self._give_up(died, died.stack or f"{name} cannot run (its message is above)", now, BAD_CONFIG)
             return
         if died.cause == "timeout" and child.spec.stage not in GIVERS:
             child.hangs = 1 if did_some else child.hangs + 1

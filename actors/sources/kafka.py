@@ -178,6 +178,10 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         return Kafka(topics=self.topics, start=self.start, follow=False, partitions=self.partitions, client=self.client,
                      idle_timeout_s=self.idle_timeout_s, look_s=self.look_s)
 
+    def require_addresses(self, state: Path) -> None:
+        """They are topics of one cluster, each once."""
+        self.addresses()
+
     def check(self, state: Path) -> list[str]:
         """Say why the topics cannot be read now: the broker does not answer, a topic is not there, this user may not
         read it (or not commit as the group), what was to be read next is gone.

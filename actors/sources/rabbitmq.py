@@ -194,6 +194,10 @@ class RabbitMQ(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ConfigError(f"journal {folder}: {plain_reason(error)}: expected to be able to remove it") from error
         return True
 
+    def require_addresses(self, state: Path) -> None:
+        """They are queues, each once."""
+        self.queues()
+
     def check(self, state: Path) -> list[str]:
         """Say what would keep the queues from being read now, and what may lose messages there; nothing is changed, and
         nothing is taken.

@@ -91,6 +91,10 @@ class Topic(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         return Topic(topics=self.topics, start=self.start, follow=False, idle_timeout_s=self.idle_timeout_s,
                      poll_s=self.poll_s)
 
+    def require_addresses(self, state: Path) -> None:
+        """They are places of topics, each once, and ``start`` is a moment."""
+        self._named(state)
+
     def check(self, state: Path) -> list[str]:
         """Say which topics cannot be read now. One that is followed may come later.
 
@@ -108,8 +112,8 @@ class Topic(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
                 problems.append(f"topic {folder}: {plain_reason(error)}: change its mode, or set source.topics")
         return problems
 
-    def _require_topics(self, state: Path) -> list[tuple[str, Path]]:
-        """The topics, by the names they have for people."""
+    def _named(self, state: Path) -> list[tuple[str, Path]]:
+        """The topics, by the names they have for people; they need not be there."""
         if not self.topics:
             raise ConfigError("the topic source has nothing to read: topics is empty; expected e.g. topics = "
                               "[\"topic:///var/topics/live_ratings\"]")
@@ -118,7 +122,12 @@ class Topic(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         folders = [folder for _, folder in found]
         if twice := [folder for at, folder in enumerate(folders) if folder in folders[:at]]:
             raise ConfigError(f"topic {twice[0]}: named twice in source.topics: expected each once")
-        missing = [folder for folder in folders if stamp_of(folder) is None]
+        return found
+
+    def _require_topics(self, state: Path) -> list[tuple[str, Path]]:
+        """The same; they are there."""
+        found = self._named(state)
+        missing = [folder for _, folder in found if stamp_of(folder) is None]
         if missing and not self.follow:
             raise ConfigError(f"topic {missing[0]}: there is no topic: expected the folder of one (with a "
                               "manifest.json), as the sink `topic` makes it; `thresher topic ls DIR` lists those in a "

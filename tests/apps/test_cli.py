@@ -216,3 +216,18 @@ def test_ctrl_c_while_the_command_is_imported_ends_it_without_a_word(module: str
     done = subprocess.run([sys.executable, "-c", interrupts], capture_output=True, text=True, timeout=240, check=False,
                           cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
+
+
+@pytest.mark.parametrize(("kind", "topics", "problem"), [
+    ("topic", "[]", "topics is empty"), ("kafka", "[]", "topics is empty"), ("rabbitmq", "[]", "topics is empty"),
+    ("topic", '["topic://host/words"]', "a topic lies on this machine's disk"),
+    ("kafka", '["kafka://127.0.0.1:9092/"]', "source.topics"),
+    ("rabbitmq", '["amqp://127.0.0.1:5672/"]', "source.topics")])
+@pytest.mark.parametrize("verb", ["lint", "run"])
+def test_addresses_that_are_none_are_found_before_anything_starts(
+    tmp_path: Path, verb: str, kind: str, topics: str, problem: str,
+) -> None:
+    state = ["--state", str(tmp_path / "state")] if verb == "run" else []
+    done = thresher(verb, "appsinstalled", *state, "--set", f"source.type={kind}", "--set", f"source.topics={topics}")
+    assert done.returncode == 78, done.stdout + done.stderr
+    assert problem in done.stderr and "STARTING" not in done.stderr and not (tmp_path / "state").exists()

@@ -122,6 +122,7 @@ def test_a_flipped_bit_ends_the_run_with_code_four_and_the_place_and_costs_one_b
             follow.process.send_signal(signal.SIGTERM)
         assert follow.wait() == 4, follow.output()
     assert re.search(rf"{path} is damaged: offsets \d+ to \d+", follow.output())
+    assert re.search(r"1 of \d partitions are not whole.*records of the source are damaged", follow.output(), re.DOTALL)
     lines = (tmp_path / "state" / "lined.log").read_text().splitlines()
     numbers = [int(line.split()[1]) for line in lines]
     everything = {number for some in expected(300)["topic"].values() for number in some}
@@ -139,6 +140,7 @@ def test_a_second_run_that_writes_to_the_topic_is_refused_and_told_who_does(tmp_
         with publish(tmp_path, state="rival", output="rival.out") as rival:
             assert rival.wait() == 78, rival.output()
         assert f"(sink words of {tmp_path}/feed) writes to it, and a topic has one writer" in rival.output()
+        assert "its message is above" not in rival.output(), "the reason for the end says it"
         assert feed.wait() == 0, feed.output()
     assert sorted(int(value or b"") for value in values(tmp_path / "topic")) == sorted(
         number for some in expected(200)["topic"].values() for number in some)

@@ -20,6 +20,7 @@ from actors.runtime.restart import Exit
 from actors.runtime.sections import RecycleOptions, RestartOptions, RunOptions
 from actors.runtime.topology import ChildSpec
 
+AT_WORK = LastWords("WORK")
 SPECS = (
     ChildSpec("writer.dead_letters", "dead_letters", "writer.dead_letters", 0),
     ChildSpec("writer.a", "writer", "writer.a", 1, ordered=True),
@@ -67,8 +68,8 @@ class History:
         assert self.tree.mode is Mode.RUNNING
         return self
 
-    def exit(self, name: str, ended: Exit = KILLED) -> list[Action]:
-        return self.take(self.tree.exited(name, ended, LastWords("WORK"), self.now))
+    def exit(self, name: str, ended: Exit = KILLED, last: LastWords = AT_WORK) -> list[Action]:
+        return self.take(self.tree.exited(name, ended, last, self.now))
 
     def tick(self, now: float) -> list[Action]:
         self.now = now
@@ -256,6 +257,12 @@ def test_a_wrong_configuration_ends_the_run_at_the_first_death() -> None:
     history.exit("writer.a", Exit(78))
     assert history.tree.code == BAD_CONFIG
     assert history.tree.mode is Mode.STOPPING
+
+
+def test_why_an_actor_cannot_run_is_the_reason_for_the_end_of_the_run() -> None:
+    history = History().up()
+    history.exit("writer.a", Exit(78), LastWords(stack="writer.a: topic t: it has 3 partitions, expected 2"))
+    assert history.tree.reason == "writer.a: topic t: it has 3 partitions, expected 2"
 
 
 def test_an_actor_that_is_not_ready_in_time_is_killed() -> None:

@@ -108,6 +108,20 @@ def test_each_file_gets_its_verdict(tmp_path: Path, settings: Settings, unit: st
     assert f"\n  {verdict}\n" in report_text.render(built)
 
 
+@pytest.mark.parametrize(("address", "noun"), [
+    ("topic:///t/words", "partitions"), ("kafka://127.0.0.1:9092/words", "partitions"),
+    ("amqp://127.0.0.1:5672/?queue=words", "parts")])
+def test_what_is_read_on_is_not_called_a_file_and_not_said_to_be_loaded_again(
+    tmp_path: Path, address: str, noun: str,
+) -> None:
+    _ledger(tmp_path, "failed")
+    scheme = address.partition(":")[0].replace("amqp", "rabbitmq")
+    built = _report(load("appsinstalled", environ={}, state=str(tmp_path), sets=[
+        f"source.type={scheme}", f'source.topics=["{address}"]']))
+    assert (built.code, built.reason) == (4, f"1 of 1 {noun} had too many errors, the first is logs/0")
+    assert "a run reads on behind them" in report.meaning(built) and "beginning" not in report.meaning(built)
+
+
 def test_a_run_that_was_killed_between_two_files_is_not_called_done(tmp_path: Path, settings: Settings) -> None:
     _ledger(tmp_path, "done")
     _started(tmp_path)
