@@ -281,8 +281,7 @@ def _report(options: argparse.Namespace) -> int:
 
     settings = _settings(options)
     if options.groups:
-        report.print_groups(settings.manifest, settings.pipeline)
-        return 0
+        return report.print_groups(settings.manifest, settings.pipeline)
     last = report.build(settings.manifest, settings.pipeline, None, None, _as_target(options))
     print(json.dumps(last.fields()) if options.json else report_text.render(last))
     return last.code

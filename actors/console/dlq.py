@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from actors.console import letters
+from actors.console.history import why_no_record
 from actors.console.letters import Count, Filters, Store, escaped
 from actors.console.retry import Outcome, Prepared, Retry, Run
 from actors.console.retry_plan import settle, unfinished
@@ -22,6 +23,7 @@ from actors.runtime.database import named
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import DONE, FAILED, USAGE, Observer
 from actors.runtime.framing import Record
+from actors.runtime.units import LEDGER
 from actors.runtime.windows import iso
 from actors.settings import Settings
 from actors.sinks.dead_letters import StoredLetter, used_bytes
@@ -38,7 +40,7 @@ def main(options: argparse.Namespace, settings: Settings) -> int:
     verbs: dict[str, Callable[[argparse.Namespace, Store, sqlite3.Connection], int]] = {
         "ls": _ls, "show": _show, "export": _export, "purge": _purge}
     if not store.path.exists():
-        return _nothing(options, store)
+        return _nothing(options, settings, store)
     try:
         with closing(store.connect()) as connection:
             settle(connection, Path(settings.manifest.state))
@@ -52,7 +54,7 @@ def retry(options: argparse.Namespace, settings: Settings, run: Run, observer: O
     """Send letters in again; return the exit code: 0, or 4 when some were rejected again, 3 when a sink was down."""
     store = letters.store_of(settings)
     if not store.path.exists():
-        return _nothing(options, store)
+        return _nothing(options, settings, store)
     try:
         settling.settle(settings.manifest)
         retrying = Retry(settings.manifest, store, run, observer, options.only_missing)
@@ -75,7 +77,11 @@ def _filters(options: argparse.Namespace) -> Filters:
                    up_to=options.up_to)
 
 
-def _nothing(options: argparse.Namespace, store: Store) -> int:
+def _nothing(options: argparse.Namespace, settings: Settings, store: Store) -> int:
+    state = Path(settings.manifest.state)
+    if not (state / LEDGER).exists() and (why := why_no_record(state)):
+        print(why, file=sys.stderr)
+        return FAILED
     if options.what == "show":
         raise ConfigError(f"{store.path}: no such file: nothing was rejected here, or --state is another")
     if options.what == "export":

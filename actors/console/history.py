@@ -12,7 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from actors.runtime.errors import plain_reason
 from actors.runtime.events import ActorView, Event, Observer, RunResult, RunStarted
+from actors.runtime.units import LEDGER
 
 FILE = "last-run.json"
 
@@ -39,6 +41,23 @@ def read_record(state: Path) -> Record | None:
         return msgspec.json.decode((state / FILE).read_bytes(), type=Record)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def why_no_record(state: Path) -> str:
+    """Say why nothing is known of the last run: its record is damaged, or nothing has run; empty: something is known.
+
+    It is for who finds no record: a ledger without one is that of a run whose record could not be written.
+    """
+    path = state / FILE
+    try:
+        msgspec.json.decode(path.read_bytes(), type=Record)
+    except FileNotFoundError:
+        return "" if (state / LEDGER).exists() else f"nothing has run with the state directory {state}"
+    except OSError as error:
+        return f"{path}: {plain_reason(error)}: how the last run went cannot be told"
+    except msgspec.MsgspecError as error:
+        return f"{path} is damaged ({error}): how the last run went cannot be told; the next run writes it anew"
+    return ""
 
 
 class Recorder:

@@ -7,6 +7,7 @@ same figures.
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 
 from actors.console.groups import Group, Groups, all_groups, folded_groups
-from actors.console.history import read_record
+from actors.console.history import read_record, why_no_record
 from actors.runtime.counts import OUTCOMES
 from actors.runtime.database import OtherVersion, open_for_reading
 from actors.runtime.errors import ConfigError
@@ -170,6 +171,8 @@ def build(
         code, reason = RESUMABLE, "the run is going on: thresher status shows it"
     elif result is None and last is not None and code in (DONE, OVER_BUDGET):
         code, reason = RESUMABLE, "the run was killed before its end"
+    elif asked and last is None and (why := why_no_record(state)):
+        code, reason = FAILED, why
     elif result is None and not units:
         code, reason = FAILED, f"nothing has run with the state directory {state}"
     elif not units and code == DONE and reason == ALL_LOADED:
@@ -326,14 +329,21 @@ def _places(manifest: Manifest) -> dict[str, str]:
     return places
 
 
-def print_groups(manifest: Manifest, pipeline: Pipeline) -> None:
-    """Print everything that is folded, by all runs: a JSON object for each group, one line after the other."""
+def print_groups(manifest: Manifest, pipeline: Pipeline) -> int:
+    """Print everything that is folded, by all runs: a JSON object for each group, one line after the other; return the
+    exit code."""
+    state, printed = Path(manifest.state), 0
     try:
-        units = read_units(Path(manifest.state) / LEDGER, ANY_RUN)
+        units = read_units(state / LEDGER, ANY_RUN)
     except sqlite3.OperationalError:  # nothing has run here
         units = []
     for group in all_groups(manifest, pipeline, units):
         print(msgspec.json.encode(group).decode())
+        printed += 1
+    if not printed and not (state / LEDGER).exists() and (why := why_no_record(state)):
+        print(why, file=sys.stderr)
+        return FAILED
+    return DONE
 
 
 # Text -------------------------------------------------------------------------------------------------------------

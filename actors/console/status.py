@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from actors.console.frame import printable, so_far, span, title
-from actors.console.history import read_record
+from actors.console.history import FILE, read_record, why_no_record
 from actors.runtime import deaths
 from actors.runtime.database import OtherVersion
 from actors.runtime.ledger import read_units
@@ -30,6 +30,7 @@ def status(state: Path) -> dict[str, Any]:
     run_dir = find(state)
     record = read_record(state)
     known["last"] = msgspec.to_builtins(record)
+    known["damage"] = why_no_record(state) if (state / FILE).exists() else ""
     known["deaths"] = [{"time": death.time, "text": death.died.text(), **msgspec.to_builtins(death.died)}
                        for death in deaths.last(state, _DEATHS)]
     if run_dir is not None:
@@ -81,9 +82,9 @@ def _idle_lines(data: dict[str, Any]) -> list[str]:
     last = data["last"]
     if not data["exists"]:
         return [f"nothing is running: there is no state directory {data['state']}"]
-    if last is None and not data["units"]:
+    if last is None and not data["units"] and not data["damage"]:
         return [f"nothing is running in {data['state']}, and nothing has run there yet"]
-    lines = [f"nothing is running in {data['state']}"]
+    lines = [f"nothing is running in {data['state']}", *[data["damage"]] * bool(data["damage"])]
     if last is not None and last["result"] is None:
         lines.append(f"the last run (process {last['pid']}, started {last['started']}) was killed before its end: "
                      "run the same command again to resume")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.runtime.ledger import Ledger
 from actors.runtime.values import DeadLetter
 from tests.apps.test_cli import thresher
 from tests.letters import NORTH, STRICT, dlq, letters, put, reject, write
@@ -91,10 +92,23 @@ def test_a_letter_that_is_not_there_is_said_in_one_line(rejected: Path) -> None:
 
 @pytest.mark.parametrize(("verb", "code"), [("ls", 0), ("export", 0), ("purge", 0), ("retry", 0), ("show", 78)])
 def test_without_a_store_every_verb_says_so_and_makes_none(tmp_path: Path, verb: str, code: int) -> None:
+    Ledger(tmp_path / "state/positions.db", "run").close_file()
     done = dlq(verb, tmp_path / "state", *(["1"] if verb == "show" else []))
     assert done.returncode == code, done.stderr
     assert b"dead-letters.db" in done.stdout + done.stderr
-    assert not (tmp_path / "state").exists()
+    assert not (tmp_path / "state/dead-letters.db").exists()
+
+
+@pytest.mark.parametrize("words", [
+    ["ls"], ["ls", "--json"], ["show", "1"], ["export"], ["purge", "--yes"], ["retry"], ["retry", "--json"]])
+def test_a_directory_in_which_nothing_has_run_is_no_empty_store(tmp_path: Path, words: list[str]) -> None:
+    verb, *more = words
+    done = dlq(verb, tmp_path / "nowhere", *more)
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (
+        1, b"", f"nothing has run with the state directory {tmp_path}/nowhere\n")
+    for flag in ("--json", "--groups"):
+        assert thresher("report", "appsinstalled", "--state", str(tmp_path / "nowhere"), flag).returncode == 1
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_letters_that_go_elsewhere_have_no_tools(tmp_path: Path) -> None:

@@ -269,6 +269,19 @@ def test_an_unreadable_record_is_no_record(tmp_path: Path) -> None:
     assert read_record(tmp_path) is None
 
 
+@pytest.mark.parametrize("has_units", [False, True])
+def test_a_record_that_is_damaged_is_called_so_and_not_a_directory_where_nothing_has_run(
+    tmp_path: Path, settings: Settings, has_units: bool
+) -> None:
+    if has_units:
+        _ledger(tmp_path, "loaded")
+    (tmp_path / FILE).write_text("{")
+    built = _report(settings)
+    assert built.code == FAILED
+    assert built.reason.startswith(f"{tmp_path / FILE} is damaged (")
+    assert f"{tmp_path / FILE} is damaged (" in status.render(status.status(tmp_path))
+
+
 def test_the_end_of_a_run_does_not_overwrite_the_record_of_the_next(tmp_path: Path) -> None:
     first = _started(tmp_path)
     second = Recorder(tmp_path, QuietObserver())
