@@ -192,9 +192,15 @@ def _of_type(kind: types.Type, unit: str = "") -> str:
     return type(kind).__name__.removesuffix("Type").lower()
 
 
+#: What a bound is that SQLite and C have, not the option: nobody needs to be told of it.
+_NO_LIMIT = (1 << 63) - 1
+
+
 def _bounds(kind: types.IntType | types.FloatType) -> str:
     least = next(_texts(kind.ge, "{}", kind.gt, "more than {}"), "")
     most = next(_texts(kind.le, "{}", kind.lt, "less than {}"), "")
+    if kind.ge is not None and kind.le == _NO_LIMIT:
+        return f"{least} or more"
     if kind.ge is not None and kind.le is not None:
         return f"{least} to {most}"
     if least and most:

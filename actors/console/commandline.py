@@ -14,6 +14,8 @@ from typing import Any
 
 import actors
 
+#: No number that is said is larger.
+_MOST = (1 << 63) - 1
 #: Every verb, in the order of ``--help``: what it is for.
 VERBS: dict[str, str] = {
     "init": "make a new pipeline that runs: functions, configuration, sample data, a test",
@@ -168,9 +170,9 @@ def _verb(verbs: Any, name: str, text: str) -> _Mixed:
 def at_least(least: int) -> Callable[[str], int]:
     """A type of arguments: a number of this or more."""
     def number(text: str) -> int:
-        if not text.lstrip("-").isdecimal() or int(text) < least:
+        if not text.removeprefix("-").isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"expected a number of {least} or more, got {text!r}")
-        return int(text)
+        return _no_larger(text)
 
     return number
 
@@ -193,12 +195,12 @@ def _dlq_options(parser: argparse.ArgumentParser) -> None:
         verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         target_options(verb)
         if name == "show":
-            verb.add_argument("id", type=int, metavar="ID")
+            verb.add_argument("id", type=at_least(0), metavar="ID")
             verb.add_argument("--raw", action="store_true", help="write its bytes, and nothing else")
         else:
             for word in ("reason", "stage", "source"):
                 verb.add_argument(f"--{word}", action="append", default=[], help="may be a pattern; may be repeated")
-            verb.add_argument("--id", type=int, action="append", default=[], help="may be repeated")
+            verb.add_argument("--id", type=at_least(0), action="append", default=[], help="may be repeated")
             verb.add_argument("--up-to", type=_count, default=0, metavar="ID", help="none with a higher number")
             verb.add_argument("--limit", type=_count, default=20 if name == "ls" else 0, metavar="N",
                               help="at most so many: the newest of them" if name == "ls" else "only the N oldest")
@@ -220,4 +222,11 @@ def _dlq_options(parser: argparse.ArgumentParser) -> None:
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a number, 0 for all, got {text!r}")
+    return _no_larger(text)
+
+
+def _no_larger(text: str) -> int:
+    """The number, if it is one that SQLite and C have too."""
+    if len(text) > len(str(_MOST)) or int(text) > _MOST:
+        raise argparse.ArgumentTypeError(f"expected a number of {_MOST} or less, got {text!r}")
     return int(text)

@@ -6,6 +6,7 @@ same figures.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -166,7 +167,8 @@ def build(
     read = sum(unit.counts.get("read", 0) for unit in units)
     seconds = 0.0 if result is None else result.seconds
     told, failed = _given_again(state / LEDGER, run, units)
-    code, reason = _verdict(result, reports, told.refused, failed, what := _what_units_are(manifest))
+    code, reason = _verdict(result, reports, told.refused, failed, what := _what_units_are(manifest),
+                            _where_it_hung(manifest, result, units))
     if result is None and find(state) is not None:
         code, reason = RESUMABLE, "the run is going on: thresher status shows it"
     elif result is None and last is not None and code in (DONE, OVER_BUDGET):
@@ -249,15 +251,28 @@ def meaning(report: Report) -> str:
     return "; ".join(causes) or _MEANING.get(report.code, "")
 
 
+def _where_it_hung(manifest: Manifest, result: RunResult | None, units: Sequence[Unit]) -> str:
+    """What a reader was at that hung, as far as is known: whoever waits for it has no batch that tells."""
+    if result is None or not re.match(r"reader\.\d+ hung ", result.reason):
+        return ""
+    options = manifest.source.load()
+    where = next((f"{unit.name}, behind its byte {unit.low - unit.base}" for unit in units if unit.status == "reading"),
+                 options.describe())
+    first = options.cut_by().get("record_start")
+    return f"; it was reading {where}" + (
+        f"; record_start = {first!r} may take without end on a line there" if first else "")
+
+
 def _verdict(
-    result: RunResult | None, units: Sequence[UnitReport], refused: Some, failed_before: Some, noun: str
+    result: RunResult | None, units: Sequence[UnitReport], refused: Some, failed_before: Some, noun: str,
+    where: str
 ) -> tuple[int, str]:
     unbalanced = [unit.name for unit in units if not unit.balanced]
     broken = [unit.name for unit in units if unit.status == "broken" or (unit.status == "loaded" and unit.problem)]
     if unbalanced:
         return FAILED, f"the outcomes of {unbalanced[0]} do not add up to what was read: please report this"
     if result is not None and result.code == FAILED:
-        return FAILED, result.reason
+        return FAILED, result.reason + where
     if broken:
         return FAILED, f"{len(broken)} of {len(units)} {noun} could not be read or put away, the first is {broken[0]}"
     if result is not None and result.code != DONE:

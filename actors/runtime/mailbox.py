@@ -38,7 +38,7 @@ from actors.runtime.rundir import CONTROL
 SUPERVISOR = "supervisor"
 #: Frames at least this long are not copied on their way out.
 _ZERO_COPY_BYTES = 64 * 1024
-_LINGER_MS = 200
+_LINGER_MS, _LONGEST_MS = 200, (1 << 31) - 1  # what a C integer holds: 24 days
 #: An ipc path's limit is 107 bytes.
 _MAX_PATH_BYTES = 107
 #: Most messages taken from one socket at a time, so that none starves the others.
@@ -140,7 +140,8 @@ class _Postbox:
         """Wait for something that the caller wants to know; newcomers are dealt with here."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            left = None if deadline is None else max(0, round((deadline - time.monotonic()) * 1000 + 0.49))
+            left = None if deadline is None else max(0, round(
+                min(_LONGEST_MS, (deadline - time.monotonic()) * 1000 + 0.49)))
             found = self._poller.poll(left)
             events = [(source, flags) for source, flags in found if source is not self._gate]
             if len(events) < len(found):

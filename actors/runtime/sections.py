@@ -18,14 +18,18 @@ from actors.runtime import extras
 from actors.runtime.links import is_loopback
 from actors.runtime.ports import MAX_OUTAGE_S
 
-Count = Annotated[int, Meta(ge=1)]
+#: No count is larger: SQLite and C have no larger numbers.
+_MOST = (1 << 63) - 1
+Count = Annotated[int, Meta(ge=1, le=_MOST)]
 #: As browsers send it: no path, no capital letters.
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 #: Most workers of a pool: the board has a slot for each.
 MAX_WORKERS = 64
 Workers = Annotated[int, Meta(ge=1, le=MAX_WORKERS)]
+#: The lowest rate: about one record a day. The next one has to be due at a time that there is.
+_LEAST_HZ = 0.00001
 Seconds = Annotated[float, Meta(ge=0)]
-Bytes = Annotated[int, Meta(ge=1)]
+Bytes = Annotated[int, Meta(ge=1, le=_MOST)]
 
 
 class RecycleOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,7 +44,7 @@ class RecycleOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         RecycleOptions(max_age_s=86400)  # each worker is replaced by a fresh one once a day
     """
 
-    max_rss_bytes: Annotated[int, Meta(ge=0)] = 0
+    max_rss_bytes: Annotated[int, Meta(ge=0, le=_MOST)] = 0
     max_age_s: Seconds = 0.0
 
 
@@ -106,8 +110,8 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         credit: batches a worker may hold before it has finished one; more, if they take next to no time.
         redeliver_s: seconds without any answer after which what is under way is delivered again, also to others; then
             twice as long each time.
-        rate_hz: records a second that are read of the source; 0: as fast as possible. Each goes when it is due. What
-            the workers do not keep up with is a backlog, and is made up for.
+        rate_hz: records a second that are read of the source, 0.00001 or more; 0: as fast as possible. Each goes when
+            it is due. What the workers do not keep up with is a backlog, and is made up for.
         max_records: the input ends with so many records, of all runs on the same state that have this option; 0: all
             that there are.
 
@@ -122,8 +126,13 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     window_bytes: Bytes = 32 * 1024 * 1024
     credit: Count = 2
     redeliver_s: Annotated[float, Meta(gt=0)] = 60.0
-    rate_hz: Annotated[float, Meta(ge=0)] = 0.0
-    max_records: Annotated[int, Meta(ge=0)] = 0
+    rate_hz: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    max_records: Annotated[int, Meta(ge=0, le=_MOST)] = 0
+
+    def __post_init__(self) -> None:
+        """Check what the types cannot say."""
+        if self.rate_hz and not self.rate_hz >= _LEAST_HZ:
+            raise ValueError(f"rate_hz: expected 0, or {_LEAST_HZ} (one record a day) or more, got {self.rate_hz!r}")
 
 
 class BudgetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -119,7 +119,7 @@ class DeadLetters(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=
     takes: ClassVar[tuple[str, ...]] = ("letters",)
 
     path: str = "dead-letters.db"
-    max_bytes: Annotated[int, Meta(ge=0)] = 1 << 30
+    max_bytes: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 1 << 30
 
     def __post_init__(self) -> None:
         """Refuse a limit that an empty store would reach."""

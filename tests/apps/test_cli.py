@@ -231,3 +231,28 @@ def test_addresses_that_are_none_are_found_before_anything_starts(
     done = thresher(verb, "appsinstalled", *state, "--set", f"source.type={kind}", "--set", f"source.topics={topics}")
     assert done.returncode == 78, done.stdout + done.stderr
     assert problem in done.stderr and "STARTING" not in done.stderr and not (tmp_path / "state").exists()
+
+
+TOO_LARGE = "99999999999999999999999"
+
+
+@pytest.mark.parametrize("words", [
+    ("show", "appsinstalled", TOO_LARGE), ("ls", "appsinstalled", "--limit", "9223372036854775808"),
+    ("ls", "appsinstalled", "--id", TOO_LARGE), ("export", "appsinstalled", "--up-to", TOO_LARGE),
+    ("purge", "appsinstalled", "--limit", "9" * 5000),
+])
+def test_a_number_that_no_database_has_is_refused_in_the_words_of_usage(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = thresher("dlq", *words, "--state", str(tmp_path))
+    assert done.returncode == 2, done.stderr
+    assert "expected a number of 9223372036854775807 or less" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("setting", [
+    "flow.rate_hz=1e-300", "flow.rate_hz=1e300", f"flow.max_records={TOO_LARGE}", f"flow.batch_bytes={TOO_LARGE}",
+    f"dead_letters.max_bytes={TOO_LARGE}",
+])
+def test_a_setting_that_no_machine_can_count_is_refused(setting: str) -> None:
+    done = thresher("lint", "appsinstalled", "--set", setting)
+    assert done.returncode == 78, done.stdout + done.stderr
+    assert setting.partition("=")[0].rpartition(".")[2] in done.stderr

@@ -104,3 +104,15 @@ def test_what_cannot_be_read_to_its_end_has_an_exit_code_and_the_framing_is_name
     (tmp_path / "app.toml").write_text('app = "app.py"\n[source]\nframing = "multiline"\n')
     done = thresher(tmp_path, "lint", "app.toml")
     assert b"source.record_start: expected a regular expression" in done.stdout + done.stderr
+
+
+def test_a_record_start_that_takes_without_end_is_named_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "in.log").write_bytes(b"aaa ok\n" + b"a" * 60 + b"!\nnext\n")
+    done = thresher(tmp_path, "run", "app.py", "in.log", "--set", "source.framing=multiline",
+                    "--set", "source.record_start=(a+)+$", "--set", "watch.hard_cpu_s=0.5",
+                    "--set", "watch.suspect_s=0.2", "--format", "text")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert b"hung 3 times in a row" in done.stdout
+    assert b"it was reading" in done.stdout and b"in.log" in done.stdout
+    assert b"record_start = '(a+)+$' may take without end on a line there" in done.stdout

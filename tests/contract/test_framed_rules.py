@@ -79,6 +79,7 @@ def test_records_of_lines(content: bytes, wanted: list[bytes | str]) -> None:
     (b"[1] 2", [b"1", "corrupt_json"]),
     (b'{"a": 1}\n{"a": 2}\n', ["corrupt_json"]),
     (b"[1, }, 2]", [b"1", "corrupt_json"]),
+    (b"[1, 'x', 2]", [b"1", "corrupt_json"]),
     (b"[1, " + b"[" * 10_001 + b"]" * 10_001 + b"]", [b"1", "corrupt_json"]),
 ])
 def test_elements(content: bytes, wanted: list[bytes | str]) -> None:
@@ -96,6 +97,8 @@ def test_elements(content: bytes, wanted: list[bytes | str]) -> None:
     ("varint", b"\xac\2" + b"x" * 300 + b"\2hi", ["record_too_long", b"hi"]),
     ("varint", b"\2hi" + b"\xff" * 9, [b"hi", "corrupt_record"]),
     ("varint", b"\2hi" + b"\xff" * 8, [b"hi", "truncated_record"]),
+    ("varint", b"\2hi" + b"\x83" + b"\x80" * 7 + b"\0you", [b"hi", b"you"]),
+    ("varint", b"\2hi" + b"\x80" * 9 + b"\0", [b"hi", "corrupt_record"]),
 ])
 def test_records_behind_their_lengths(name: str, content: bytes, wanted: list[bytes | str]) -> None:
     assert told(name, content) == wanted

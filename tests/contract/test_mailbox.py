@@ -639,3 +639,16 @@ def test_an_actor_that_is_told_to_start_and_to_stop_at_once_does_not_miss_the_st
     send_all(control, Start(), Stop())
     thread.join(WAIT_S)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("timeout_s", [1e7, 1e300])
+def test_a_wait_that_is_longer_than_c_can_say_is_a_wait(run_dir: Path, timeout_s: float) -> None:
+    ours, theirs = os.pipe()
+    box = Mailbox("writer.1#1", run_dir)
+    try:
+        os.write(theirs, b"x")
+        assert box.receive(timeout_s, ours) == []
+    finally:
+        box.close()
+        os.close(ours)
+        os.close(theirs)

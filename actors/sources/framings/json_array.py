@@ -7,7 +7,8 @@ So what is at a border, wherever that is, is what would be there at the beginnin
 element has ended when something else than white space is behind it: of ``[1, 2`` nobody knows whether ``2`` is whole.
 
 What cannot be the structure of an array (a bracket that closes another kind, something behind the last bracket, no
-bracket at the end) is one fault for all that follows, and the content is damaged. What an element is, be it ``nul`` or
+bracket at the end, an element that begins with a character like ``'``, of which nobody knows where it ends) is one
+fault for all that follows, and the content is damaged. What an element is, be it ``nul`` or
 ``{"a" 1}``, is for ``parse`` to say. An element that is too long is one fault, and reading goes on behind it.
 """
 

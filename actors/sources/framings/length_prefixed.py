@@ -18,7 +18,7 @@ from actors.sources.framings.scanner import End, Item, Scanner
 #: Ways to write a length, and the bytes that each takes; 0: as many as it needs.
 WIDTHS = {"u8": 1, "u16be": 2, "u16le": 2, "u32be": 4, "u32le": 4, "u64be": 8, "u64le": 8, "varint": 0}
 Length = Literal["u8", "u16be", "u16le", "u32be", "u32le", "u64be", "u64le", "varint"]
-#: No varint of 63 bits is longer.
+#: No varint of 63 bits is longer, unless it is padded; up to here padding is taken.
 _VARINT_BYTES = 9
 
 
