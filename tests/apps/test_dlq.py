@@ -243,7 +243,8 @@ def test_a_full_store_that_nobody_empties_ends_the_run_resumable_with_nothing_lo
 def test_json_has_the_same_fields_where_nothing_was_rejected(rejected: Path, tmp_path: Path, verb: str) -> None:
     words = ["--json", "--id", "999"]
     some = json.loads(dlq(verb, rejected, *words).stdout)
-    none = json.loads(dlq(verb, tmp_path / "nowhere", *words).stdout)
+    Ledger(tmp_path / "nothing/positions.db", "run").close_file()
+    none = json.loads(dlq(verb, tmp_path / "nothing", *words).stdout)
     assert list(none) == list(some)
 
 
