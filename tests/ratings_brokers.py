@@ -140,6 +140,8 @@ class InRabbitMQ(Place):
             for queue in (name, self._audit) if audited else (name,):
                 channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"})
                 channel.queue_bind(queue, name, "ratings")
+        for queue in (name, self._audit) if audited else (name,):
+            server.until_kept(queue)  # it may be killed soon
         self.published_to = server.url(f"?exchange={name}&routing_key=ratings" if audited else f"?queue={name}")
         self.read_from = server.url(f"?queue={name}")
         self.more = {"feed": (), "trends": ("source.unique_ids=true",)}
