@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import tempfile
 import time
 import uuid
@@ -16,7 +14,7 @@ import pytest
 
 from scripts.kafka import Node, NotThere, answers, find_jars, find_java
 from tests.certificates import make_certificates, require_openssl
-from tests.processes import Served, tail
+from tests.processes import Broker, Served
 from tests.servers import free_port
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ def require_kafka() -> None:
         pytest.skip(str(error))
 
 
-class Kafka:
+class Kafka(Broker):
     """A broker on 127.0.0.1 that makes no topic by itself; a context manager.
 
     Args:
@@ -62,65 +60,20 @@ class Kafka:
         require_kafka()
         if secure:
             require_openssl()
-        self.folder = Path(tempfile.mkdtemp(prefix="thresher-kafka-"))
+        super().__init__(Path(tempfile.mkdtemp(prefix="thresher-kafka-")))
         self.address, self.tls_address, self.login_address = (f"127.0.0.1:{free_port()}" for _ in range(3))
         self.authority = self.folder / "certificates" / "authority.pem"
         listeners = {f"TLS://{self.tls_address}": "SSL", f"LOGIN://{self.login_address}": "SASL_SSL"}
         more = dict(self._secure() if secure else {}) | {"auto.create.topics.enable": "false"} | dict(properties or {})
         self._node = Node(self.folder, _port(self.address), free_port(), listeners=listeners if secure else {},
                           more=more, heap_mb=heap_mb, quick=quick)
-        self._served: Served | None = None
 
-    def __enter__(self) -> Kafka:
-        try:
-            self.start()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def start(self) -> None:
-        """Start, on the same folder and ports as before, and wait until it serves."""
-        if self._served is not None:
-            return
+    def _begin(self) -> Served:
         self._node.prepare()
-        self._served = Served(self._node.command(), self.folder, {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"})
-        self._served.wait_until(lambda: answers(self._node.port), self.log)
+        return Served(self._node.command(), self.folder, {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"})
 
-    def stop(self) -> None:
-        """End it in order: its clients are told, and its log is closed."""
-        if self._served is not None:
-            self._served.stop()
-            self._served = None
-
-    def kill(self) -> None:
-        """SIGKILL: what was acknowledged is there when it is started again."""
-        if self._served is not None:
-            self._served.kill()
-            self._served = None
-
-    def restart(self) -> None:
-        """Kill it and start it again."""
-        self.kill()
-        self.start()
-
-    def pause(self) -> None:
-        """Make it deaf: connections stay open and nothing is answered."""
-        assert self._served is not None
-        self._served.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on."""
-        assert self._served is not None
-        self._served.signal(signal.SIGCONT)
-
-    def log(self) -> str:
-        """The last of what it has said: warnings and errors."""
-        return tail(self.folder / "said")
+    def _serves(self) -> bool:
+        return answers(self._node.port)
 
     def _secure(self) -> dict[str, str]:
         made = make_certificates(self.folder / "certificates")

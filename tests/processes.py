@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 START_S = 120.0
 _PR_SET_PDEATHSIG = 1
@@ -60,6 +62,75 @@ class Served:
             self._process.wait(START_S)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+class Broker:
+    """A server in a folder of its own, which a test starts, kills and starts again; a context manager.
+
+    Args:
+        folder: all that it has; removed in the end.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._served: Served | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self) -> None:
+        """Start, on the same folder and ports as before, and wait until it serves."""
+        if self._served is None:
+            self._served = self._begin()
+            self._served.wait_until(self._serves, self.log)
+
+    def log(self) -> str:
+        """The last of what it has said."""
+        return tail(self.folder / "said")
+
+    def stop(self) -> None:
+        """End it in order: its clients are told."""
+        if self._served is not None:
+            self._served.stop()
+            self._served = None
+
+    def kill(self) -> None:
+        """SIGKILL: what was acknowledged is there when it is started again."""
+        if self._served is not None:
+            self._served.kill()
+            self._served = None
+
+    def restart(self) -> None:
+        """Kill it and start it again."""
+        self.kill()
+        self.start()
+
+    def pause(self) -> None:
+        """Make it deaf: connections stay open and nothing is answered."""
+        assert self._served is not None
+        self._served.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self._served is not None
+        self._served.signal(signal.SIGCONT)
+
+    def _begin(self) -> Served:
+        """Start its process."""
+        raise NotImplementedError
+
+    def _serves(self) -> bool:
+        """Whether it answers its clients."""
+        raise NotImplementedError
 
 
 def tail(path: Path, size: int = 20_000) -> str:

@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import shutil
-import signal
 import socket
 import tempfile
 import time
@@ -19,7 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.certificates import make_certificates, require_openssl
-from tests.processes import Served, tail
+from tests.processes import Broker, Served, tail
 from tests.servers import free_port
 
 #: Not /usr/sbin/rabbitmq-server, which changes the user and knows one node only.
@@ -38,7 +37,7 @@ def require_rabbitmq() -> Path:
     pytest.skip(message)
 
 
-class RabbitMQ:
+class RabbitMQ(Broker):
     """A broker on 127.0.0.1 with the user ``guest``; a context manager.
 
     Its port mapper (epmd) is a process of the test as well: a node that finds none leaves a daemon behind.
@@ -61,28 +60,19 @@ class RabbitMQ:
         self._program = require_rabbitmq()
         if secure:
             require_openssl()
-        self.folder = Path(tempfile.mkdtemp(prefix="thresher-rabbitmq-"))
+        super().__init__(Path(tempfile.mkdtemp(prefix="thresher-rabbitmq-")))
         self.port, self.tls_port, self.management_port, self.stream_port = (free_port() for _ in range(4))
         self.mapper_port, self._node_port = free_port(), free_port()
         self.authority = self.folder / "certificates" / "authority.pem"
         self._mapper: Served | None = None
-        self._served: Served | None = None
         self._configure(secure, management, stream)
-
-    def __enter__(self) -> RabbitMQ:
-        try:
-            self.start()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
     def __exit__(self, *exc: object) -> None:
         self.kill()
         if self._mapper is not None:
             self._mapper.kill()
             self._mapper = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        super().__exit__()
 
     def url(self, rest: str = "", *, user: str = USER, password: str = PASSWORD, vhost: str = "/",
             tls: bool = False) -> str:
@@ -90,35 +80,17 @@ class RabbitMQ:
         scheme, port = ("amqps", self.tls_port) if tls else ("amqp", self.port)
         return f"{scheme}://{user}:{password}@127.0.0.1:{port}/{quote(vhost, safe='')}{rest}"
 
-    def start(self) -> None:
-        """Start, on the same folders and ports as before, and wait until it serves."""
-        if self._served is not None:
-            return
+    def _begin(self) -> Served:
         mapper = str(self.mapper_port)
         if self._mapper is None:
             epmd = shutil.which("epmd")
             assert epmd is not None
             self._mapper = Served([epmd, "-address", "127.0.0.1", "-port", mapper], self.folder, {})
             self._mapper.wait_until(lambda: _listens(self.mapper_port), self.log)
-        self._served = Served([str(self._program)], self.folder, self._environment())
-        self._served.wait_until(lambda: _serves(self.port), self.log)
+        return Served([str(self._program)], self.folder, self._environment())
 
-    def stop(self) -> None:
-        """End it in order: its clients are told."""
-        if self._served is not None:
-            self._served.stop()
-            self._served = None
-
-    def kill(self) -> None:
-        """SIGKILL: what was confirmed is there when it is started again."""
-        if self._served is not None:
-            self._served.kill()
-            self._served = None
-
-    def restart(self) -> None:
-        """Kill it and start it again."""
-        self.kill()
-        self.start()
+    def _serves(self) -> bool:
+        return _answers(self.port)
 
     def until_kept(self, queue: str) -> None:
         """Wait until a quorum queue outlives a kill: a node writes down that it has one up to a second after it has
@@ -127,16 +99,6 @@ class RabbitMQ:
         while not any(queue.encode() in path.read_bytes() for path in self.folder.glob("mnesia/*/quorum/*/names.dets")):
             assert time.monotonic() < deadline, f"the node does not write down that it has {queue}"
             time.sleep(0.02)
-
-    def pause(self) -> None:
-        """Make it deaf: connections stay open and nothing is answered."""
-        assert self._served is not None
-        self._served.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on."""
-        assert self._served is not None
-        self._served.signal(signal.SIGCONT)
 
     @staticmethod
     def new_name() -> str:
@@ -203,7 +165,7 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _serves(port: int) -> bool:
+def _answers(port: int) -> bool:
     """Whether AMQP is spoken there: a wrong greeting is answered with the right one."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
