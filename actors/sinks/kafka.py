@@ -19,7 +19,7 @@ from actors.runtime.extras import how_to_install
 from actors.runtime.following import Follower
 from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.sinks import kafka_messages
-from actors.topics.blocks import Message
+from actors.topics.blocks import Message, unpack_items
 
 #: What the sink sets itself.
 _OURS = {
@@ -111,7 +111,7 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def unpack(self, data: bytes) -> list[Message]:
         """Return the messages that ``pack`` made this of."""
-        return kafka_messages.unpack(data)
+        return unpack_items(data)
 
     def open(self, name: str, state: Path) -> Sink:
         """Open the sink; the broker is asked with the first write.

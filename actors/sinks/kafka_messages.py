@@ -52,11 +52,6 @@ def pack(items: Sequence[Any], client: Properties) -> bytes:
     return payload
 
 
-def unpack(data: bytes) -> list[Message]:
-    """Return the items of a payload."""
-    return [Message(one.value, one.key, one.time, one.headers) for one in stored_in(data)]
-
-
 def is_refused(error: KafkaError) -> bool:
     """Whether a message, or its neighbour in a batch, is one that the broker never takes."""
     return error.name() in _REFUSED or error.name() == _NEIGHBOUR

@@ -17,7 +17,7 @@ from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.extras import how_to_install
 from actors.runtime.following import Follower
 from actors.runtime.ports import Repeated, Sink, SinkOptions
-from actors.topics.blocks import Message, Stored, pack_items, stored_in
+from actors.topics.blocks import Message, Stored, pack_items, stored_in, unpack_items
 
 if TYPE_CHECKING:
     from actors.sinks.rabbitmq_line import Plan
@@ -128,7 +128,7 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def unpack(self, data: bytes) -> list[Message]:
         """Return the messages that ``pack`` made this of."""
-        return [Message(one.value, one.key, one.time, one.headers) for one in stored_in(data)]
+        return unpack_items(data)
 
     def open(self, name: str, state: Path) -> Sink:
         """Connect, and declare what is to be declared. A server that is down is no error: ``write`` waits for it.

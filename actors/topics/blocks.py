@@ -187,6 +187,15 @@ def stored_in(payload: bytes | memoryview) -> list[Stored]:
         raise DecodeError(f"not a payload of messages: {error}") from error
 
 
+def unpack_items(payload: bytes | memoryview) -> list[Message]:
+    """Return the items of a payload that was packed for one partition, in order; each is a ``Message`` now.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    return [Message(one.value, one.key, one.time, one.headers) for one in stored_in(payload)]
+
+
 def messages_in(header: Header, body: bytes) -> list[Record]:
     """Return the messages of a block.
 

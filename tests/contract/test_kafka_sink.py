@@ -18,9 +18,9 @@ from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.ports import SinkOptions
 from actors.runtime.values import Payload
 from actors.sinks.kafka import Kafka
-from actors.sinks.kafka_messages import RECORD_ID, unpack
+from actors.sinks.kafka_messages import RECORD_ID
 from actors.testing import SinkContract
-from actors.topics.blocks import Message
+from actors.topics.blocks import Message, unpack_items
 from tests.kafka import PASSWORD, STRANGER, USER, WATCHDOG_S, Topics
 from tests.kafka import Kafka as Server
 
@@ -179,7 +179,7 @@ def test_what_is_too_large_for_the_topic_is_refused_alone_and_its_neighbours_are
         refusals = opened.write(payloads)
         assert [(one.payload, one.item, one.reason) for one in refusals] == [
             (0, 7, "too_large"), (1, 50, "too_large"), (1, 199, "too_large")]
-        assert unpack(refusals[1].raw) == [Message(items[150][1], b"k")]
+        assert unpack_items(refusals[1].raw) == [Message(items[150][1], b"k")]
         assert opened.write([batch(options, 2, [("k", b"300")])]) == []
     found = [one.value for one in written(topics, name)]
     if not transactions:

@@ -11,8 +11,8 @@ from actors.runtime.errors import Reject
 from actors.runtime.framing import Record
 from actors.runtime.values import Payload
 from actors.sinks.kafka import Kafka
-from actors.sinks.kafka_messages import Group, pack, unpack
-from actors.topics.blocks import Message
+from actors.sinks.kafka_messages import Group, pack
+from actors.topics.blocks import Message, unpack_items
 
 pytest.importorskip("confluent_kafka")
 
@@ -78,7 +78,7 @@ def test_a_message_has_its_key_value_time_and_headers_and_one_id_whatever_it_had
 
 def test_items_are_what_the_sink_topic_takes() -> None:
     data = pack([(b"k", b"v"), ["k", None], "text", Record(7, b"v", -1, 3, b"k", (("h", b"x"),))], {})
-    assert unpack(data) == [Message(b"v", b"k"), Message(None, b"k"), Message(b"text"),
+    assert unpack_items(data) == [Message(b"v", b"k"), Message(None, b"k"), Message(b"text"),
                             Message(b"v", b"k", 3, (("h", b"x"),))]
 
 
@@ -94,7 +94,7 @@ def test_what_cannot_be_sent_is_rejected_where_it_is_packed(item: Any, reason: s
 
 def test_many_messages_that_are_large_together_are_not_too_large() -> None:
     items = [(b"k", b"v" * 100_000)] * 30
-    assert len(unpack(Kafka(topic="kafka://host/t").pack(items))) == 30
+    assert len(unpack_items(Kafka(topic="kafka://host/t").pack(items))) == 30
 
 
 def test_a_client_that_takes_more_packs_more() -> None:
@@ -140,7 +140,7 @@ def test_a_message_that_is_refused_alone_is_a_refusal_with_its_place_and_bytes_a
     refusal, = group.refusals()
     assert (refusal.payload, refusal.item, refusal.reason) == (0, 1, "too_large")
     assert refusal.detail == "Broker: MSG_SIZE_TOO_LARGE (2 bytes)"
-    assert unpack(refusal.raw) == [Message(b"1", b"k")]
+    assert unpack_items(refusal.raw) == [Message(b"1", b"k")]
     group.begin()
     assert sent(group).ids() == ["run/7:2-4:1"]
 
