@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
-from actors.runtime.board import read_views
+from actors.runtime.board import BoardReader, read_views
 from actors.runtime.events import ActorView
 from actors.runtime.ledger import read_units
 from actors.runtime.rundir import BOARD, path_for
@@ -61,8 +61,18 @@ class Running:
         self._file.close()
 
     def views(self) -> Views:
-        """The board now; empty before there is one and after it has gone."""
-        return views_of(self.state)
+        """The board of this very run now; empty before there is one and after it has gone.
+
+        What lies there before is the board of a run that was killed, which shows what that one had done.
+        """
+        try:
+            board = BoardReader(path_for(self.state) / BOARD)
+        except (OSError, ValueError):
+            return {}
+        try:
+            return {view.actor: view for view in board.views()} if board.run().pid == self.process.pid else {}
+        finally:
+            board.close()
 
     def until(self, condition: Callable[[Views], bool], what: str) -> Views:
         """Wait until the board shows something; fail when the run ends first."""
