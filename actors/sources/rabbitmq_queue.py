@@ -55,8 +55,8 @@ class Delivered(msgspec.Struct, frozen=True, gc=False):
     session: int
     tag: int
     is_redelivered: bool
-    exchange: str
-    routing_key: str
+    exchange: str | bytes
+    routing_key: str | bytes
     properties: Any
     body: bytes
 
@@ -124,9 +124,9 @@ class Queue:
         self.state = State.OPENING
         self.session += 1
         try:
-            from pika.adapters.select_connection import SelectConnection
+            from actors.rabbitmq.client import Client
 
-            self._workflow = SelectConnection.create_connection(
+            self._workflow = Client.create_connection(
                 self._server.parameters(), self._mine(self._on_opened), custom_ioloop=self._loop)
         except ConfigError as error:  # a certificate cannot be read
             self._fail(error)
