@@ -1,4 +1,4 @@
-"""Messages that a real server delivers and that are odd, or that nobody gets done with: nothing is lost beside them."""
+"""What a real server delivers, or says, that is not as it should be: nothing is lost for it, nor called done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.queues import Reading, channel, declare
+from tests.queues import Reading, channel, declare, publish, take_all, waiting_in
 from tests.rabbitmq import RabbitMQ as Server
 
 pika = pytest.importorskip("pika")
@@ -50,3 +50,22 @@ def test_no_message_however_odd_costs_the_connection_or_its_neighbours_a_deliver
     assert by_value[b"odd 0"].key == b"\xe4"
     assert dict(by_value[b"odd 1"].headers)["amqp-message-id"] == b"\xe4"
     assert [dict(by_value[b"odd %d" % number].headers)["odd"] for number in (5, 6)] == [b"1700000000000", b"2.7"]
+
+
+def test_a_queue_whose_leader_is_away_is_waited_for_though_the_server_says_that_it_is_empty(
+    tmp_path: Path, rabbitmq: Server
+) -> None:
+    queue = rabbitmq.new_name()
+    values = [b"%d" % number for number in range(40)]
+    declare(rabbitmq.url(), queue)
+    publish(rabbitmq.url(), queue, values)
+    with Reading(tmp_path, topics=[rabbitmq.url(f"?queue={queue}")], follow=False, prefetch=5) as here:
+        here.until_values(5)
+        rabbitmq.suspend(queue)
+        try:
+            here.until(lambda: any("its leader, or the majority" in one for one in here.problems), "the outage")
+            assert waiting_in(rabbitmq.url(), queue) == 0 and not here.source.exhausted
+        finally:
+            rabbitmq.suspend(queue, on=False)
+        assert here.until_exhausted() == values
+    assert take_all(rabbitmq.url(), queue) == []
