@@ -13,6 +13,7 @@ from actors.runtime.ports import Source, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources.framings.enveloped import Message, packed
 from actors.sources.journal import MESSAGES, Journal
+from actors.sources.rabbitmq_care import Care
 from actors.sources.rabbitmq_consumer import Wanted
 from actors.sources.rabbitmq_consumers import Consumers
 from actors.sources.rabbitmq_messages import message_of
@@ -154,6 +155,7 @@ class RabbitMQSource(Source):
     def close(self) -> None:
         """Say farewell to the servers. What is not durable elsewhere stays in the journal."""
         self._intake.consumers.close()
+        self._intake.care.close()
         self._intake.journal.close()
 
     def _next(self) -> Chunk | None:
@@ -193,6 +195,7 @@ class Intake:
     Attributes:
         journal: what was accepted.
         seen: what of it may come again.
+        care: which queues are taken one message at a time.
         consumers: of the queues.
         ready: what is journalled and not handed out.
         ready_bytes: of it.
@@ -203,7 +206,9 @@ class Intake:
         self.journal = Journal(
             state, shape.journal, ledger, limits.batch_bytes, shape.segment_bytes, shape.sync, MESSAGES)
         self.seen = Seen(self.journal.folder, shape.sync)
-        self.consumers = Consumers(shape.queues, limits.prefetch, limits.prefetch_bytes, self.seen.streams.get)
+        self.care = Care(self.journal.folder)
+        self.consumers = Consumers(
+            shape.queues, limits.prefetch, limits.prefetch_bytes, self.seen.streams.get, self.care)
         self.ready: deque[Chunk] = deque()
         self.ready_bytes = self.unit = 0
         self._shape = shape
