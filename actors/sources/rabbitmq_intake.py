@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from actors.sources.rabbitmq_consumer import Wanted
 from actors.sources.rabbitmq_consumers import Consumers
 from actors.sources.rabbitmq_messages import message_of
 from actors.sources.rabbitmq_queue import Queue
-from actors.sources.rabbitmq_seen import Known, Seen, known_by
+from actors.sources.rabbitmq_seen import FILE, Known, Seen, known_by
 
 #: What was delivered is journalled by ``tick`` when nobody has read for so long.
 STALE_S = 1.0
@@ -203,6 +204,8 @@ class Intake:
         self.journal = Journal(
             state, shape.journal, ledger, limits.batch_bytes, shape.segment_bytes, shape.sync, MESSAGES)
         self.seen = Seen(self.journal.folder, shape.sync)
+        if self.seen.problem:
+            ledger.broken(os.path.join(shape.journal, FILE), self.seen.problem)
         self.consumers = Consumers(shape.queues, limits.prefetch, limits.prefetch_bytes, self.seen.streams.get)
         self.ready: deque[Chunk] = deque()
         self.ready_bytes = self.unit = 0
