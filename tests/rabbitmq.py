@@ -11,6 +11,8 @@ import tempfile
 import time
 import urllib.request
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -115,6 +117,16 @@ class RabbitMQ(Broker):
         with urllib.request.urlopen(request, timeout=WATCHDOG_S) as answer:
             text = answer.read()
         return json.loads(text) if text else None
+
+    @contextmanager
+    def user(self, name: str, *, configure: str = ".*", write: str = ".*", read: str = ".*") -> Iterator[None]:
+        """A user whose password is the name, who may do this with what has such a name; needs ``management``."""
+        self.ask(f"users/{name}", "PUT", password=name, tags="monitoring")
+        try:
+            self.ask(f"permissions/%2F/{name}", "PUT", configure=configure, write=write, read=read)
+            yield
+        finally:
+            self.ask(f"users/{name}", "DELETE")
 
     def log(self) -> str:
         """The last of what it has said."""

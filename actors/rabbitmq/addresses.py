@@ -67,10 +67,13 @@ def address_of(text: str, known: tuple[str, ...], option: str) -> Address:
     try:
         parts = urlsplit(text)
         scheme, netloc = parts.scheme, parts.netloc
-    except ValueError as error:
-        raise _wrong(option, known, str(error)) from error
+    except ValueError as error:  # its words may have a part of the password in them
+        raise _wrong(option, known, "what stands in [ ] is no IPv6 address") from error
     if scheme not in PORTS:
         raise _wrong(option, known, f"got the scheme {scheme!r}" if scheme else "got no scheme")
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise _wrong(option, known, "an @ stands behind the host: write / ? # and @ in user, password and names as %2F "
+                                    "%3F %23 and %40")
     if parts.fragment:
         raise _wrong(option, known, "a # begins a fragment: write it %23")
     login, _, hosts = netloc.rpartition("@")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.error
 from pathlib import Path
 from typing import Any
 
@@ -369,3 +370,46 @@ def test_check_says_what_is_not_there_and_what_may_lose_messages_and_takes_nothi
     assert waiting_in(rabbitmq.url(), queue) == 40
     (problem,) = RabbitMQ(topics=["amqp://127.0.0.1:1/?queue=q"]).check(tmp_path)
     assert problem == "rabbitmq 127.0.0.1:1: connection refused"
+
+
+def test_check_finds_that_a_user_may_not_read_or_declare_and_takes_nothing_and_makes_nothing(
+    tmp_path: Path, rabbitmq: Server
+) -> None:
+    quorum, stream, none = (rabbitmq.new_name() for _ in range(3))
+    declare(rabbitmq.url(), quorum)
+    declare(rabbitmq.url(), stream, "stream")
+    publish(rabbitmq.url(), quorum, VALUES)
+    for user, read, configure in (("writer", "^$", ".*"), ("reader", ".*", "^$")):
+        with rabbitmq.user(user, configure=configure, read=read):
+            for queue, kind in ((quorum, "quorum"), (stream, "stream"), (none, "quorum")):
+                how = {**at(rabbitmq, queue, user=user, password=user), "queue_type": kind}
+                with pytest.raises(ConfigError) as refused:
+                    RabbitMQ(**how).check(tmp_path)
+                assert "403 ACCESS_REFUSED" in str(refused.value) and queue in str(refused.value)
+                what = "read it" if user == "writer" else "configure it, or set source.declare = false"
+                assert f"give the user the permission to {what}" in str(refused.value)
+    assert take_all(rabbitmq.url(), quorum) == [(value, False) for value in VALUES]
+    with pytest.raises(urllib.error.HTTPError):
+        rabbitmq.ask(f"queues/%2F/{none}")
+
+
+@pytest.mark.parametrize(("management", "said"), [
+    ("http://guest:hidden-word@127.0.0.1:{port}", "127.0.0.1:{port}: it answers 401 Unauthorized"),
+    ("http://guest:hidden-word@127.0.0.1:1", "127.0.0.1:1: connection refused"),
+    ("http://guest:hidden-word@127.0.0.1:port", "it is no http:// or https:// address"),
+    ("http://guest:hidden-word/hidden-word@127.0.0.1:1", "it is no http:// or https:// address"),
+    ("ftp://guest:hidden-word@127.0.0.1", "it is no http:// or https:// address"),
+    ("http://guest:hidden-word@127.0.0.1:{amqp}", "127.0.0.1:{amqp}: ")])
+def test_an_address_of_the_management_may_have_a_password_of_its_own_which_nobody_is_shown(
+    tmp_path: Path, rabbitmq: Server, queue: str, management: str, said: str
+) -> None:
+    declare(rabbitmq.url(), queue)
+    ports = {"port": str(rabbitmq.management_port), "amqp": str(rabbitmq.port)}
+    source = RabbitMQ(**at(rabbitmq, queue), declare=False, management=management.format(**ports))
+    (problem, *_) = source.check(tmp_path)
+    assert problem.startswith("source.management: ") and said.format(**ports) in problem
+    assert "hidden-word" not in problem
+    right = management.replace("hidden-word", "guest").format(**ports)
+    if right == f"http://guest:guest@127.0.0.1:{rabbitmq.management_port}":
+        found = RabbitMQ(**at(rabbitmq, queue), declare=False, management=right).check(tmp_path)
+        assert not [problem for problem in found if "management" in problem]
