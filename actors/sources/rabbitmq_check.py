@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
 from typing import Any, NamedTuple
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit
 
 from actors.rabbitmq.connection import Channel, Connection, Server
@@ -153,9 +153,10 @@ def _words(error: Exception) -> str:
     """An error in words that have no address in them."""
     if isinstance(error, HTTPError):
         return f"it answers {error.code} {error.reason}"
+    if isinstance(error, URLError) and isinstance(error.reason, OSError):
+        return plain_reason(error.reason)
     if isinstance(error, OSError):
-        reason = getattr(error, "reason", error)
-        return plain_reason(reason if isinstance(reason, OSError) else error)
+        return plain_reason(error)
     return str(error) if type(error) is ValueError else "what answers there is no management plugin"
 
 

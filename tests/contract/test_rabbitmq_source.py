@@ -110,6 +110,10 @@ def test_a_message_whose_acknowledgement_was_lost_is_read_once(
         here.until(lambda: b"last" in here.values, "the last one")
         assert here.values == ([b"last"] if is_put_away else [*VALUES, b"last"])
         assert here.source._intake.seen.repeats == (0 if kind == "stream" else 40)
+        here.close_all()
+        here.source.finished(here.ledger.units[-1])
+        told = "40 messages were delivered again, and known: not read twice"
+        assert here.ledger.units[-1].note == ("" if kind == "stream" else told)
     if kind != "stream":
         assert take_all(rabbitmq.url(), queue) == []
 
@@ -227,6 +231,23 @@ def test_only_the_active_consumer_is_given_messages(tmp_path: Path, rabbitmq: Se
             publish(rabbitmq.url(), queue, VALUES, first=40)
             assert two.until_values(40) == VALUES
             assert one.values == VALUES
+
+
+def test_a_run_that_waits_for_another_active_consumer_says_so_and_ends_when_that_has_taken_all(
+    tmp_path: Path, rabbitmq: Server, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.sources.rabbitmq_intake.NOT_GIVEN_S", 0.3)
+    options = {**at(rabbitmq, queue), "single_active_consumer": True}
+    with Reading(tmp_path / "one", **options, prefetch=10) as one:
+        one.until(lambda: one.is_consuming, "a consumer")
+        publish(rabbitmq.url(), queue, VALUES)
+        with Reading(tmp_path / "two", **options, follow=False) as two:
+            two.until(lambda: bool(two.problems), "a word")
+            assert two.problems == [
+                f"rabbitmq 127.0.0.1:{rabbitmq.port}: 30 messages wait in queue {queue}, and none is delivered to this "
+                "run: another consumer is the active one (single active consumer): end that one, or wait for it"]
+            assert one.until_values(40) == VALUES
+            assert two.until_exhausted() == []
 
 
 @pytest.mark.parametrize(("options", "said"), [
