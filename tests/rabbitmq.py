@@ -12,6 +12,8 @@ import tempfile
 import time
 import urllib.request
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -124,6 +126,16 @@ class RabbitMQ(Broker):
             [program, "eval", f'sys:{"suspend" if on else "resume"}(whereis(list_to_atom("%2F_{queue}"))).'],
             env=self._environment(), capture_output=True, text=True, timeout=WATCHDOG_S, check=False)
         assert done.stdout.strip() == "ok", done.stdout + done.stderr
+
+    @contextmanager
+    def user(self, name: str, *, configure: str = ".*", write: str = ".*", read: str = ".*") -> Iterator[None]:
+        """A user whose password is the name, who may do this with what has such a name; needs ``management``."""
+        self.ask(f"users/{name}", "PUT", password=name, tags="monitoring")
+        try:
+            self.ask(f"permissions/%2F/{name}", "PUT", configure=configure, write=write, read=read)
+            yield
+        finally:
+            self.ask(f"users/{name}", "DELETE")
 
     def log(self) -> str:
         """The last of what it has said."""
