@@ -119,9 +119,9 @@ class Group:
                                if item not in left_out[index])
 
     def _remembered(self, key: bytes) -> Iterator[bytes]:
-        by_batch: dict[bytes, list[tuple[int, str, str, bytes]]] = {}
+        by_batch: dict[bytes, list[tuple[int, str, str]]] = {}
         for (index, item), one in sorted(self._refused.items()):
-            by_batch.setdefault(place_of(self._payloads[index]), []).append((item, one.reason, one.detail, one.raw))
+            by_batch.setdefault(place_of(self._payloads[index]), []).append((item, one.reason, one.detail))
         if by_batch:
             yield command(b"HSET", key, *(word for place, some in by_batch.items()
                                           for word in (place, msgspec.msgpack.encode(some))))
@@ -210,6 +210,16 @@ class _Replies:
 def place_of(payload: Payload) -> bytes:
     """What the refusals of a batch are kept under."""
     return f"{payload.partition} {payload.start}".encode()
+
+
+_remembered = msgspec.msgpack.Decoder(list[tuple[int, str, str]])
+
+
+def refusals_again(index: int, payload: Payload, packed: bytes) -> list[Refusal]:
+    """What was refused of a batch when it was written, as it was remembered then, without the items themselves: one may
+    be too large to be sent."""
+    items = [one for one, _ in commands_in(payload.data)]
+    return [Refusal(index, item, reason, detail, items[item]) for item, reason, detail in _remembered.decode(packed)]
 
 
 def too_large(payloads: Sequence[Payload], most_bytes: int) -> dict[Place, Refusal]:

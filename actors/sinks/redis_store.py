@@ -36,7 +36,16 @@ from actors.runtime.errors import Retryable
 from actors.runtime.ports import Sink
 from actors.runtime.values import Payload, Refusal
 from actors.sinks.redis_applied import applied_key, lost, refused_key
-from actors.sinks.redis_group import Group, Outcome, Place, StoreOptions, place_of, too_large, waiting_of
+from actors.sinks.redis_group import (
+    Group,
+    Outcome,
+    Place,
+    StoreOptions,
+    place_of,
+    refusals_again,
+    too_large,
+    waiting_of,
+)
 from actors.sinks.redis_line import Line
 from actors.sinks.redis_resp import Fault, Unclear, command
 
@@ -46,7 +55,6 @@ _GROUP_BYTES = 1024 * 1024
 _OUTBOX = re.compile(r"aggregator\.\d+@")
 #: Tries to write while others write there, too.
 _TRIES = 5
-_remembered = msgspec.msgpack.Decoder(list[tuple[int, str, str, bytes]])
 
 
 def open_store(options: StoreOptions, name: str, state: Path) -> Store:
@@ -166,8 +174,8 @@ class Store(Sink):
         (found,) = line.server.ask(command(b"HMGET", refused_key(line.owner, self._name), *fields))
         if not isinstance(found, list):
             raise line.server.refused(found if isinstance(found, Fault) else Fault(f"{found!r}"), "HMGET")
-        return [Refusal(index, item, reason, detail, raw) for index, packed in zip(indexes, found, strict=True)
-                if packed is not None for item, reason, detail, raw in _remembered.decode(packed)]
+        return [one for index, packed in zip(indexes, found, strict=True) if packed is not None
+                for one in refusals_again(index, payloads[index], packed)]
 
     def _require_no_gap(self, payload: Payload, there: dict[str, int]) -> None:
         """What a shard emits is held for each sink as long as that has not answered for it, and for no longer: a writer
