@@ -78,7 +78,7 @@ class Redis(Broker):
     def ask(self, *words: object) -> Any:
         """Send a command and return its answer."""
         with self.client as client:
-            return client.execute_command(*words)  # type: ignore[no-untyped-call]
+            return client.execute_command(*words)
 
     def contents(self) -> dict[bytes, bytes]:
         """All values that are text, but for those of ours."""
@@ -165,7 +165,7 @@ class _Sentinel(Broker):
 
     def _ask(self, *words: str) -> Any:
         with Client(port=self.port, socket_timeout=WATCHDOG_S, decode_responses=True) as client:
-            found = client.execute_command(*words)  # type: ignore[no-untyped-call]
+            found = client.execute_command(*words)
         return dict(zip(found[::2], found[1::2], strict=True)) if isinstance(found, list) and len(found) > 2 else found
 
     def _begin(self) -> Served:

@@ -137,7 +137,7 @@ def lost(name: str, state: Path, where: str, missing: list[tuple[str, int | None
     return Lost(
         f"sinks.{name}: {where}: has lost what it had acknowledged, and nobody holds it any more: positions "
         f"{ranges}{more} (it was restarted from an older file, a replica that lagged became the master, or it was "
-        "emptied): put back its data; or begin anew with --fresh or another --state; or, to go on without these, remove "
+        "emptied): put back its data; or begin anew with --fresh or another --state; or, to go on without it, remove "
         f"{marker_of(name, state)}")
 
 
