@@ -40,7 +40,8 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         only_missing: store nothing under a key that is there already.
         index: what the names of the sorted sets begin with, which no key may; empty: there are none.
         replicas: so many replicas have each batch in their memory before it counts as written (``WAIT``).
-        sync: wait until the server has each batch on its disk, where it can be asked (``WAITAOF``: Redis 7.2, Valkey).
+        sync: wait until the server has each batch on its disk, where it can be asked (``WAITAOF``: Redis 7.2, Valkey;
+            ``thresher check`` says whether its answer can be relied on).
         ca_file: whose certificates are trusted with TLS; empty: those that the system trusts.
         cert_file: our own certificate, where the server asks for one.
         key_file: its key.
@@ -58,7 +59,7 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = (
         "keys and positions in one MULTI: exactly once, in source order, as long as the server keeps what it has "
-        "answered (appendfsync always, or WAITAOF); what it has lost is noticed at the next connect: written again "
+        "answered (appendfsync always); what it has lost is noticed at the next connect: written again "
         "where it is still held, else the run ends with exit code 1")
     #: A Sentinel takes half a minute to notice, by its default, and some seconds more.
     max_outage_s: ClassVar[float] = 300.0

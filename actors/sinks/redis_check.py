@@ -5,6 +5,7 @@ Nothing is written: the commands of a group are queued in a ``MULTI``, where the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,9 @@ from actors.sinks.redis_line import HOLDER
 from actors.sinks.redis_resp import Fault, Reply, Unclear, command
 from actors.sinks.redis_server import Server
 
+#: Versions whose WAITAOF is known to wait for the disk with ``everysec``: the ones before answer at once when less than
+#: a second has passed since the last flush, and so does Valkey, up to 8.1 at least.
+_WAITS = re.compile(r"^redis_version:(?:[89]|\d\d)\.", re.MULTILINE)
 _WANTED = (b"appendonly", b"appendfsync", b"save", b"maxmemory", b"maxmemory-policy")
 
 
@@ -64,28 +68,37 @@ def assured_by(options: StoreOptions, name: str, state: Path) -> str:
         try:
             server.connect()
             settings = _settings(server)
-            (waits,) = server.ask(command(b"WAITAOF", b"1", b"0", b"1")) if options.sync else (Fault(""),)
+            waited, info = server.ask(command(b"WAITAOF", b"1", b"0", b"1"), command(b"INFO", b"server"))
         except (OSError, Unclear) as error:
             raise Retryable(f"{server.where}: {error}") from error
+    waits = options.sync and not isinstance(waited, Fault)
     copies = f"; {options.replicas} replicas have it in memory" if options.replicas else ""
-    return f"{_kept(settings, not isinstance(waits, Fault))}{copies}"
+    return f"{kept(settings, waits, info.decode(errors='replace') if isinstance(info, bytes) else '')}{copies}"
 
 
-def _kept(settings: Mapping[str, str], waits: bool) -> str:
+def kept(settings: Mapping[str, str], waits: bool, info: str) -> str:
+    """What a server keeps of what it has answered.
+
+    Args:
+        settings: its configuration; nothing, where it does not say.
+        waits: the sink asks WAITAOF, and the server knows it.
+        info: what it says of its version.
+    """
     if not settings:
         return "it does not say what it keeps (this user may not CONFIG GET): exactly once with appendfsync always"
-    if settings["appendonly"] == "yes" and waits:
-        return (f"appendfsync {settings['appendfsync']}, and WAITAOF: each batch is on its disk when it counts as "
-                "written")
-    if settings["appendonly"] == "yes":
-        return {"always": "appendfsync always: each batch is on its disk when it counts as written",
-                "everysec": "appendfsync everysec: what was written in the last second or two is lost in a power cut, "
-                            "which is noticed; it survives the death of the server",
-                }.get(settings["appendfsync"], f"appendfsync {settings['appendfsync']}: what the system has not "
-                      "flushed is lost in a power cut, which is noticed; it survives the death of the server")
-    kept = f"its last file (save {settings['save']})" if settings.get("save") else "nothing"
-    return (f"appendonly no: {kept} is there after its death, and what is missing is noticed at the next connect: set "
-            "appendonly yes and appendfsync always to keep all of it")
+    if settings["appendonly"] != "yes":
+        file = f"its last file (save {settings['save']})" if settings.get("save") else "nothing"
+        return (f"appendonly no: {file} is there after its death, and what is missing is noticed at the next connect: "
+                "set appendonly yes and appendfsync always to keep all of it")
+    fsync = settings["appendfsync"]
+    if fsync == "always":
+        return "appendfsync always: each batch is on its disk when it counts as written"
+    if fsync == "everysec" and waits and _WAITS.search(info) and "valkey" not in info:
+        return "appendfsync everysec, and WAITAOF: each batch is on its disk when it counts as written"
+    early = " (its WAITAOF may answer before)" if waits else ""
+    lost = "the last second or two" if fsync == "everysec" else "what the system has not flushed"
+    return (f"appendfsync {fsync}{early}: {lost} is lost in a power cut, which is noticed; it survives the death of the "
+            "server: set appendfsync always to keep all of it")
 
 
 def positions_of(options: StoreOptions, name: str, state: Path) -> dict[str, int]:

@@ -9,6 +9,7 @@ import pytest
 from actors.runtime.errors import ConfigError, Reject
 from actors.sinks.redis import Redis
 from actors.sinks.redis_address import Address, address_of
+from actors.sinks.redis_check import kept
 from actors.sinks.redis_resp import Fault, Unclear, command, commands_in, parse
 
 
@@ -67,3 +68,14 @@ def test_commands_are_taken_apart_and_what_is_none_is_rejected() -> None:
     for data in (one[:-1], b"set a 0 0 1\r\n1\r\n", b"+OK\r\n"):
         with pytest.raises(Reject, match="expected commands of Redis"):
             list(commands_in(data))
+
+
+@pytest.mark.parametrize(("info", "fsync", "is_sure"), [
+    ("redis_version:8.0.1\r\n", "everysec", True), ("redis_version:10.0.0\r\n", "everysec", True),
+    ("redis_version:7.4.1\r\n", "everysec", False), ("redis_version:7.2.4\r\nserver_name:valkey\r\n", "everysec", False),
+    ("", "everysec", False), ("redis_version:8.0.1\r\n", "no", False), ("", "always", True)])
+def test_only_a_server_whose_word_can_be_relied_on_is_said_to_have_it_on_its_disk(
+    info: str, fsync: str, is_sure: bool
+) -> None:
+    said = kept({"appendonly": "yes", "appendfsync": fsync}, True, info)
+    assert ("each batch is on its disk when it counts as written" in said) is is_sure
