@@ -3,7 +3,7 @@
     Redis      thresher_applied:ID/NAME      partition ─ up to where its batches are there
     ledger     positions.db                  partition ─ up to where all is acknowledged and committed
     shards     aggregator.N.db               the same, of what they emit
-    STATE/NAME.redis                         ID, and up to where each partition was when this sink began
+    STATE/NAME.redis                         ID, and up to where each partition was when this sink was first given any
 
 The sink is given every range, so its positions are never behind those of the state: when they are, the server has lost
 something. What lies above the state's position is held by its origin, and is given again to the next writer; what lies
@@ -14,7 +14,8 @@ below is held by nobody.
     ledger                  └── 140 ───▶  lost: 110 to 140
 
 ``STATE/NAME.redis`` tells the sinks of one state directory from those of all others, and a sink that begins in the
-middle of a run, which has nothing of what was before it, from one whose server was emptied.
+middle of a run, which has nothing of what was before it, from one whose server was emptied. It says, too, of which kind
+the partitions are that this sink is given: what was read, or what shards emit; it is never given the others.
 
 What does not work: to remember in the writer what was acknowledged (its next generation, and the next run, know
 nothing of it); positions of the batches with items alone (a sink that was given nothing lately looks like one that has
@@ -24,9 +25,10 @@ lost it).
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -36,6 +38,9 @@ from actors.runtime.disk import make_folder, sync_folder
 from actors.runtime.errors import ConfigError, Lost, Retryable, plain_reason
 from actors.sinks.redis_index import RESERVED
 
+EMITTED, _READ = "emitted", "read"
+#: What a shard emits is called so.
+_OUTBOX = re.compile(r"aggregator\.\d+@")
 _SHOWN = 3
 
 
@@ -44,10 +49,12 @@ class Owner(msgspec.Struct, frozen=True):
 
     Attributes:
         id: what tells it from all others.
-        since: by partition, up to where it was acknowledged when this sink began.
+        kinds: of the partitions that it is given.
+        since: by partition, up to where it was acknowledged when this sink was first given one of its kind.
     """
 
     id: str
+    kinds: tuple[str, ...] = ()
     since: dict[str, int] = {}
 
 
@@ -84,7 +91,29 @@ def owner_of(name: str, state: Path) -> Owner:
     """
     if known := known_owner(name, state):
         return known
-    path, owner = marker_of(name, state), Owner(secrets.token_hex(8), _acknowledged(state))
+    return _keep(Owner(secrets.token_hex(8)), name, state)
+
+
+def kind_of(partition: str) -> str:
+    """Of which kind a partition is."""
+    return EMITTED if _OUTBOX.match(partition) else _READ
+
+
+def given(owner: Owner, kinds: Iterable[str], name: str, state: Path) -> Owner:
+    """Return the owner of a sink that is about to write partitions of these kinds; on the disk when this returns.
+
+    Raises:
+        Retryable: its file cannot be written now, or the state not be read.
+    """
+    new = set(kinds) - set(owner.kinds)
+    if not new:
+        return owner
+    since = {partition: position for partition, position in _acknowledged(state).items() if kind_of(partition) in new}
+    return _keep(Owner(owner.id, (*owner.kinds, *sorted(new)), {**owner.since, **since}), name, state)
+
+
+def _keep(owner: Owner, name: str, state: Path) -> Owner:
+    path = marker_of(name, state)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         make_folder(state)
@@ -123,8 +152,10 @@ def require_kept(name: str, state: Path, where: str, applied: Mapping[str, int],
         Lost: it has not; says what is missing.
         Retryable: the state cannot be read now.
     """
-    missing = [(partition, applied.get(partition), position) for partition, position in _acknowledged(state).items()
-               if position > max(applied.get(partition, 0), owner.since.get(partition, 0))]
+    acknowledged = _acknowledged(state) if owner.kinds else {}
+    missing = [(partition, applied.get(partition), position) for partition, position in acknowledged.items()
+               if kind_of(partition) in owner.kinds
+               and position > max(applied.get(partition, 0), owner.since.get(partition, 0))]
     if missing:
         raise lost(name, state, where, missing)
 

@@ -97,8 +97,8 @@ def kept(settings: Mapping[str, str], waits: bool, info: str) -> str:
         return "appendfsync everysec, and WAITAOF: each batch is on its disk when it counts as written"
     early = " (its WAITAOF may answer before)" if waits else ""
     lost = "the last second or two" if fsync == "everysec" else "what the system has not flushed"
-    return (f"appendfsync {fsync}{early}: {lost} is lost in a power cut, which is noticed; it survives the death of the "
-            "server: set appendfsync always to keep all of it")
+    return (f"appendfsync {fsync}{early}: {lost} is lost in a power cut, which is noticed; it survives the death of "
+            "the server: set appendfsync always to keep all of it")
 
 
 def positions_of(options: StoreOptions, name: str, state: Path) -> dict[str, int]:

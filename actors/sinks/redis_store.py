@@ -26,7 +26,6 @@ to take a holder that is not us for another process (a server that has lost data
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -35,7 +34,7 @@ import msgspec
 from actors.runtime.errors import Retryable
 from actors.runtime.ports import Sink
 from actors.runtime.values import Payload, Refusal
-from actors.sinks.redis_applied import applied_key, lost, refused_key
+from actors.sinks.redis_applied import EMITTED, Owner, applied_key, given, kind_of, lost, refused_key
 from actors.sinks.redis_group import (
     Group,
     Outcome,
@@ -51,8 +50,6 @@ from actors.sinks.redis_resp import Fault, Unclear, command
 
 #: Most bytes of one MULTI, unless a batch is longer: while it is done the server does nothing else.
 _GROUP_BYTES = 1024 * 1024
-#: What a shard emits is called so.
-_OUTBOX = re.compile(r"aggregator\.\d+@")
 #: Tries to write while others write there, too.
 _TRIES = 5
 
@@ -108,8 +105,15 @@ class Store(Sink):
         """Close the connection."""
         self._line.server.close()
 
+    @property
+    def _owner(self) -> Owner:
+        owner = self._line.owner
+        assert owner is not None, "it was never connected"
+        return owner
+
     def _write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         self.connect()
+        self._line.owner = given(self._owner, {kind_of(one.partition) for one in payloads}, self._name, self._state)
         there = dict(self._line.applied)
         new: list[int] = []
         old: list[int] = []
@@ -149,8 +153,7 @@ class Store(Sink):
         raise Retryable(f"{self._line.server.where}: somebody else changes the positions of this sink all the time")
 
     def _sent(self, payloads: list[Payload], refused: dict[Place, Refusal]) -> Outcome:
-        line, owner = self._line, self._line.owner
-        assert owner is not None
+        line, owner = self._line, self._owner
         group = Group(payloads, refused, self._options, line.waiting)
         outcome = group.sent(line.server, applied_key(owner, self._name), refused_key(owner, self._name), line.holder)
         if outcome.fault is not None:
@@ -168,10 +171,10 @@ class Store(Sink):
     def _refused_before(self, payloads: Sequence[Payload], indexes: list[int]) -> list[Refusal]:
         """What was refused of batches that are there, as their writer may have had no time to say."""
         line = self._line
-        if not line.has_refused or not indexes or line.owner is None:
+        if not line.has_refused or not indexes:
             return []
         fields = [place_of(payloads[index]) for index in indexes]
-        (found,) = line.server.ask(command(b"HMGET", refused_key(line.owner, self._name), *fields))
+        (found,) = line.server.ask(command(b"HMGET", refused_key(self._owner, self._name), *fields))
         if not isinstance(found, list):
             raise line.server.refused(found if isinstance(found, Fault) else Fault(f"{found!r}"), "HMGET")
         return [one for index, packed in zip(indexes, found, strict=True) if packed is not None
@@ -180,11 +183,10 @@ class Store(Sink):
     def _require_no_gap(self, payload: Payload, there: dict[str, int]) -> None:
         """What a shard emits is held for each sink as long as that has not answered for it, and for no longer: a writer
         that is new is given it from there on."""
-        owner = self._line.owner
-        if owner is None or not _OUTBOX.match(payload.partition):
+        if kind_of(payload.partition) != EMITTED:
             return
         has = there.get(payload.partition)
-        if payload.start > max(has or 0, owner.since.get(payload.partition, 0)):
+        if payload.start > max(has or 0, self._owner.since.get(payload.partition, 0)):
             raise lost(self._name, self._state, self._line.server.where, [(payload.partition, has, payload.start)])
 
 

@@ -449,7 +449,7 @@ def test_what_was_committed_and_is_gone_ends_the_run_with_the_range_and_the_file
     with pytest.raises(Lost, match="positions 3 to 6 of run "):
         options.open("store", tmp_path)
     assert "positions 3 to 6 of run" in options.check("store", tmp_path)[0]
-    (tmp_path / "store.redis").unlink()
+    (tmp_path / "store.redis").unlink()  # somebody has decided
     with closing(options.open("store", tmp_path)) as sink:
         sink.write([batch(options, 6, [(b"6", b"1")])])
     options.open("store", tmp_path).close()

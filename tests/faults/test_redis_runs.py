@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -134,3 +135,31 @@ def test_a_failover_is_waited_for_and_with_a_replica_that_is_waited_for_nothing_
             assert running.wait() == 0, running.output()
         expect_all(second, 1)
         assert [event["actor"] for event in running.of("outage")] == ["writer.store"] * len(running.of("outage"))
+
+
+def test_what_shards_emit_is_there_once_whoever_is_killed_and_missed_when_it_is_gone(tmp_path: Path) -> None:
+    log, minutes = tmp_path / "ratings.log", 120
+    log.write_text("".join(f"{minute * 60_000 + at} B{at} {at}.0\n" for minute in range(minutes) for at in range(5)))
+    with Redis() as server:
+
+        def rank(output: str, *sets: str) -> Running:
+            every = (f"sinks.top.url={server.url()}", "flow.batch_bytes=200", "restart.intensity=50",
+                     "restart.max_backoff_s=0.2", *sets)
+            return Running(tmp_path / "state", "run", "tests.pipelines.ranked_kept", str(log), "--once", "--format",
+                           "json", *(word for item in every for word in ("--set", item)), output=tmp_path / output)
+
+        with rank("out", "flow.rate_hz=150") as running:
+            running.kill("writer.top", 2)
+            running.kill("aggregator.1", 5)
+            running.kill("writer.top", 2)
+            running.until(lambda views: views["writer.top"].batches >= 2, "two batches more")
+            os.kill(running.process.pid, signal.SIGKILL)
+            running.process.wait()
+        with rank("again") as running:
+            assert running.wait() == 0, running.output()
+        found = {int(key): json.loads(value)["top"][0] for key, value in server.contents().items()}
+        assert found == {minute * 60_000: ["B4", 1, 4.0] for minute in range(minutes)}
+        server.ask("FLUSHALL")
+        with rank("at last") as running:
+            assert running.wait() == 1, running.output()
+        assert re.search(r"positions 0 to \d+ of aggregator\.1@", running.output()), running.output()

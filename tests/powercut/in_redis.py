@@ -1,4 +1,4 @@
-"""The power of a run and of the Redis that it writes to is cut: both on one disk, the server with ``appendfsync always``.
+"""The power of a run and of its Redis is cut: both on one disk, the server with ``appendfsync always``.
 
 The server is started beside the run and recorded as it is; after a cut its file may end in the middle of a command, or
 have pages of nothing, as ``redis-check-aof --fix`` is for.

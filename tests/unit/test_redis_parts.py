@@ -72,8 +72,9 @@ def test_commands_are_taken_apart_and_what_is_none_is_rejected() -> None:
 
 @pytest.mark.parametrize(("info", "fsync", "is_sure"), [
     ("redis_version:8.0.1\r\n", "everysec", True), ("redis_version:10.0.0\r\n", "everysec", True),
-    ("redis_version:7.4.1\r\n", "everysec", False), ("redis_version:7.2.4\r\nserver_name:valkey\r\n", "everysec", False),
-    ("", "everysec", False), ("redis_version:8.0.1\r\n", "no", False), ("", "always", True)])
+    ("redis_version:7.4.1\r\n", "everysec", False), ("", "everysec", False), ("", "always", True),
+    ("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.8\r\n", "everysec", False),
+    ("redis_version:8.0.1\r\n", "no", False)])
 def test_only_a_server_whose_word_can_be_relied_on_is_said_to_have_it_on_its_disk(
     info: str, fsync: str, is_sure: bool
 ) -> None:
