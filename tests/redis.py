@@ -73,7 +73,8 @@ class Redis(Broker):
     @property
     def client(self) -> Client:
         """A client of the library that everybody uses."""
-        return Client(port=self.port, socket_timeout=WATCHDOG_S, decode_responses=False)
+        return Client(port=self.port, socket_timeout=WATCHDOG_S, decode_responses=False,
+                      password=self.settings.get("requirepass"))
 
     def ask(self, *words: object) -> Any:
         """Send a command and return its answer."""
@@ -99,11 +100,15 @@ class Redis(Broker):
         return Served([self._program, str(path)], self.folder, {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"})
 
     def _serves(self) -> bool:
-        return answers(self.port)
+        return answers(self.port, self.settings.get("requirepass"))
 
 
 class Watched:
     """A master, a replica of it and three Sentinels, who make the replica the master when that is gone.
+
+    Args:
+        settings: of master and replica.
+        password: what all of them ask for; empty: nothing.
 
     Attributes:
         nodes: the master and the replica of the beginning.
@@ -112,11 +117,13 @@ class Watched:
 
     name = "main"
 
-    def __init__(self, settings: Mapping[str, str] = {}) -> None:
+    def __init__(self, settings: Mapping[str, str] = {}, password: str = "") -> None:
         require_redis("redis-sentinel")
+        settings = {**settings, **({"requirepass": password, "masterauth": password} if password else {})}
         first = Redis(settings)
         self.nodes = (first, Redis({**settings, "replicaof": f"127.0.0.1 {first.port}"}))
-        self._sentinels = [_Sentinel(self.name, first.port) for _ in range(3)]
+        self._login = f":{password}@" if password else ""
+        self._sentinels = [_Sentinel(self.name, first.port, password) for _ in range(3)]
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -135,7 +142,7 @@ class Watched:
 
     def url(self) -> str:
         """Its address: ``redis+sentinel://127.0.0.1:PORT,…/main/0``."""
-        return f"redis+sentinel://{','.join(f'127.0.0.1:{one.port}' for one in self._sentinels)}/{self.name}/0"
+        return f"redis+sentinel://{self._login}{','.join(f'127.0.0.1:{one.port}' for one in self._sentinels)}/{self.name}/0"
 
     def until_master(self, node: Redis) -> None:
         """Wait until the Sentinels say that this one is the master, and it takes writes."""
@@ -146,13 +153,17 @@ class Watched:
 class _Sentinel(Broker):
     """One of three."""
 
-    def __init__(self, name: str, port: int) -> None:
+    def __init__(self, name: str, port: int, password: str) -> None:
         super().__init__(Path(tempfile.mkdtemp(prefix="thresher-sentinel-")))
         self.port = free_port()
         self._name = name
+        self._password = password or None
+        secret = (f"sentinel auth-pass {name} {password}\nrequirepass {password}\n"
+                  f"sentinel sentinel-pass {password}\n")
         (self.folder / "sentinel.conf").write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\nsentinel monitor {name} 127.0.0.1 {port} 2\n"
-            f"sentinel down-after-milliseconds {name} {_DOWN_MS}\nsentinel failover-timeout {name} 5000\n")
+            f"sentinel down-after-milliseconds {name} {_DOWN_MS}\nsentinel failover-timeout {name} 5000\n"
+            + secret * bool(password))
 
     def master(self) -> int:
         """The port of the master, as it knows it."""
@@ -164,7 +175,8 @@ class _Sentinel(Broker):
         return (int(found["num-other-sentinels"]), int(found["num-slaves"])) == (2, 1)
 
     def _ask(self, *words: str) -> Any:
-        with Client(port=self.port, socket_timeout=WATCHDOG_S, decode_responses=True) as client:
+        with Client(port=self.port, socket_timeout=WATCHDOG_S, decode_responses=True,
+                    password=self._password) as client:
             found = client.execute_command(*words)
         return dict(zip(found[::2], found[1::2], strict=True)) if isinstance(found, list) and len(found) > 2 else found
 
@@ -173,13 +185,13 @@ class _Sentinel(Broker):
                       {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"})
 
     def _serves(self) -> bool:
-        return answers(self.port)
+        return answers(self.port, self._password)
 
 
-def answers(port: int) -> bool:
+def answers(port: int, password: str | None = None) -> bool:
     """Whether Redis is spoken there, and it has read its file."""
     try:
-        with Client(port=port, socket_timeout=1) as client:
+        with Client(port=port, socket_timeout=1, password=password) as client:
             return bool(client.ping())
     except (RedisError, OSError):
         return False

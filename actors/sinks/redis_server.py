@@ -79,7 +79,6 @@ class Server:
         """
         self.close()
         try:
-            extend(_RESOLVE_S + self._options.connect_timeout_s)
             nodes = [self._ask_sentinels()] if self._address.master else list(self._address.nodes)
             if self._address.master:
                 self.where = f"redis {self._address.shown} at {shown_node(nodes[0])}"
@@ -164,6 +163,7 @@ class Server:
 
     def _opened(self, where: str | tuple[str, int]) -> socket.socket:
         timeout_s = self._options.connect_timeout_s
+        extend(_RESOLVE_S + timeout_s)
         if isinstance(where, str):
             opened = socket.socket(socket.AF_UNIX)
             opened.settimeout(timeout_s)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from redis import Redis as Client
 
 from actors.runtime.agreement import acknowledged_in
 from actors.runtime.errors import ConfigError, Fatal, Lost, Reject, Retryable
@@ -30,7 +31,7 @@ MANY = 20_000
 @pytest.fixture(scope="module")
 def running() -> Iterator[Server]:
     """One for this module: a test that stops it starts it again."""
-    with Server({"proto-max-bulk-len": "1mb"}, secure=True) as server:
+    with Server({"proto-max-bulk-len": "1mb", "unixsocket": "socket"}, secure=True) as server:
         yield server
 
 
@@ -374,6 +375,15 @@ def test_a_user_who_may_not_ends_the_run_with_what_to_mend(
     server.ask("ACL", "DELUSER", "writer")
 
 
+def test_it_writes_to_a_socket_of_this_machine(tmp_path: Path, server: Server) -> None:
+    options = Redis(url=f"redis+unix://{server.folder}/socket?db=3")
+    assert options.check("store", tmp_path) == []
+    with closing(options.open("store", tmp_path)) as sink:
+        assert sink.write([batch(options, 0, numbered(5000))]) == []
+    with Client(port=server.port, db=3) as client:
+        assert client.dbsize() == 5001
+
+
 def test_a_certificate_that_nobody_vouches_for_ends_the_run(tmp_path: Path, server: Server) -> None:
     with pytest.raises(ConfigError, match=r"certificate.*set ca_file to the certificate that vouches for it"):
         Redis(url=server.url(tls=True)).open("store", tmp_path)
@@ -480,12 +490,16 @@ def test_what_a_shard_has_emitted_and_a_server_has_lost_is_missed_though_the_sha
 
 
 def test_a_replica_that_lagged_and_became_the_master_is_noticed(tmp_path: Path) -> None:
-    with Watched() as watched:
+    with Watched(password="geheim") as watched:
         first, second = watched.nodes
-        options = Redis(url=watched.url(), timeout_s=5)
+        options = Redis(url=watched.url(), timeout_s=5, sentinel_secret="geheim")
+        (problem,) = Redis(url=watched.url()).check("store", tmp_path)
+        assert "no Sentinel says where it is (127.0.0.1:" in problem and "NOAUTH" in problem
+        (problem,) = Redis(url=watched.url().replace("/main/", "/other/"), sentinel_secret="geheim").check("", tmp_path)
+        assert "knows no master other" in problem
         with closing(options.open("store", tmp_path)) as sink:
             sink.write([batch(options, 0, [(b"0", b"1")])])
-            assert "is a replica" in Redis(url=second.url()).check("store", tmp_path)[0]
+            assert "is a replica" in Redis(url=second.url(user=":geheim")).check("store", tmp_path)[0]
             first.ask("WAIT", 1, 20_000)
             second.pause()
             first.ask("CLIENT", "KILL", "TYPE", "replica")  # what is written now never comes there

@@ -54,8 +54,10 @@ def _redis(server: RedisServer, in_sets: bool) -> Keeper:
         assert not in_sets or set(members) == set(found), "a key without its entry, or the other way round"
         return found
 
-    return Keeper(Redis(url=server.url(), index="by-" if in_sets else ""),
-                  lambda word: Indexed(word[0], word[1], 1, (b"all",)) if in_sets and word[1] is not None else word, held)
+    if not in_sets:
+        return Keeper(Redis(url=server.url()), lambda word: word, held)
+    return Keeper(Redis(url=server.url(), index="by-"),
+                  lambda word: word if word[1] is None else Indexed(word[0], word[1], 1, (b"all",)), held)
 
 
 @pytest.fixture(params=["lmdb", "memcached", "redis", "redis sets", "sqlite", "postgres"])
