@@ -142,7 +142,8 @@ class Watched:
 
     def url(self) -> str:
         """Its address: ``redis+sentinel://127.0.0.1:PORT,…/main/0``."""
-        return f"redis+sentinel://{self._login}{','.join(f'127.0.0.1:{one.port}' for one in self._sentinels)}/{self.name}/0"
+        nodes = ",".join(f"127.0.0.1:{one.port}" for one in self._sentinels)
+        return f"redis+sentinel://{self._login}{nodes}/{self.name}/0"
 
     def until_master(self, node: Redis) -> None:
         """Wait until the Sentinels say that this one is the master, and it takes writes."""

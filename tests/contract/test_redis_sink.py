@@ -20,6 +20,9 @@ from actors.runtime.ports import SinkOptions
 from actors.runtime.units import LEDGER, STEPS
 from actors.runtime.values import Payload, Refusal
 from actors.sinks.redis import Indexed, Redis
+from actors.sinks.redis_applied import applied_key, refused_key
+from actors.sinks.redis_group import Group
+from actors.sinks.redis_line import Line
 from actors.testing import SinkContract
 from tests.contract.test_sink_contracts import OfKeys
 from tests.redis import WATCHDOG_S, Watched
@@ -296,6 +299,21 @@ def test_what_was_refused_is_refused_again_when_the_writer_has_died_before_it_co
     assert (refusal.item, refusal.reason) == (1, "too_large")
     assert "the server takes 1048576 (proto-max-bulk-len)" in refusal.detail
     assert server.contents() == {b"a": b"1", b"b": b"1"}
+
+
+def test_a_position_does_not_pass_an_item_that_the_server_has_refused_before_that_is_remembered(
+    tmp_path: Path, server: Server
+) -> None:
+    options = Redis(url=server.url(), index="by-")
+    server.ask("SET", "by-taken", "1")
+    line = Line(options, "store", tmp_path)
+    owner = line.connect({})
+    group = Group([batch(options, 0, [(b"a", b"1"), Indexed(b"b", b"1", 1, (b"taken",))])], {}, options, b"")
+    outcome = group.sent(line.server, applied_key(owner, "store"), refused_key(owner, "store"), line.holder)
+    line.server.close()  # the writer dies here
+    assert (outcome.is_done, list(outcome.refused)) == (False, [(0, 1)])
+    assert options.positions("store", tmp_path) == {}
+    assert server.ask("EXISTS", "thresher_failed") == 0
 
 
 def test_a_full_server_is_an_outage_of_which_nothing_is_left(tmp_path: Path, server: Server) -> None:
