@@ -13,7 +13,7 @@ from actors.runtime.framing import Record
 from actors.runtime.pieces import record_count
 from actors.sources.rabbitmq import RabbitMQ
 from actors.sources.rabbitmq_seen import FILE
-from tests.queues import Reading, channel, declare, eventually, publish, take_all, waiting_in
+from tests.queues import WATCHDOG_S, Reading, channel, declare, eventually, publish, take_all, waiting_in
 from tests.rabbitmq import RabbitMQ as Server
 
 pika = pytest.importorskip("pika")
@@ -344,6 +344,17 @@ def test_who_is_not_let_in_is_told_what_to_correct_and_never_the_password(
     assert "wrong-secret" not in str(refused.value)
     with pytest.raises(ConfigError):
         RabbitMQ(**at(rabbitmq, queue, **how)).check(tmp_path)
+
+
+def test_a_connection_is_made_in_time_by_ticks_alone(tmp_path: Path, rabbitmq: Server, queue: str) -> None:
+    declare(rabbitmq.url(), queue)
+    with Reading(tmp_path, **at(rabbitmq, queue), connect_timeout_s=1.0) as here:
+        here.turn()
+        deadline = time.monotonic() + WATCHDOG_S
+        while not here.is_consuming:  # as while the reader waits for an outage to end
+            due = here.source.tick(time.monotonic())
+            assert due is not None and time.monotonic() < deadline and not here.queue.problem
+            time.sleep(max(0.0, due - time.monotonic()))
 
 
 def test_a_server_that_is_not_there_is_waited_for_and_named(tmp_path: Path) -> None:
