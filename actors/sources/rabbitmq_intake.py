@@ -117,8 +117,8 @@ class RabbitMQSource(Source):
                 (not followed) messages wait, and none is delivered.
             ConfigError: a server does not let this user in, or a queue is another one.
         """
-        if self._is_left:
-            return None
+        if self._is_left:  # the turn that finds no more of it has asked already, and must not sleep without end
+            return now + TURN_S
         intake, consumers = self._intake, self._intake.consumers
         consumers.turn(opens=not self._is_stopping)
         if consumers.waiting and time.monotonic() - consumers.since >= STALE_S:
