@@ -194,9 +194,9 @@ class RabbitMQSource(Source):
         elif now - self._given_at >= NOT_GIVEN_S:
             server, wanted = self._shape.queues[0]
             which = f"queue {wanted.name}" if len(self._shape.queues) == 1 else "its queues"
-            raise Retryable(f"rabbitmq {server.address.shown}: {wait} messages wait in {which}, and none is delivered to "
-                            "this run: another consumer is the active one (single active consumer): end that one, or "
-                            "wait for it")
+            raise Retryable(f"rabbitmq {server.address.shown}: {wait} messages wait in {which}, and none is delivered "
+                            "to this run: another consumer is the active one (single active consumer): end that one, "
+                            "or wait for it")
 
     def _go_on_or_end(self) -> None:
         """Nothing is left to hand out: have more delivered, or end."""

@@ -256,6 +256,9 @@ def test_what_is_damaged_in_the_journal_and_what_is_gone_is_told_and_all_else_is
     assert {letter.reason for letter in told} == {"source_damaged", "source_lost"}
     assert all(f"{found[letter.reason == 'source_lost']}: " in letter.detail for letter in told)
     assert [path.name for path in (state / "journal").glob("*.damaged")] == [f"{found[0].name}.damaged"]
+    assert [unit["verdict"].partition(" (")[0].partition(" any")[0] for unit in rest.of("report")[0]["units"][:2]] == [
+        "not whole: some of what its source had is not what was written",
+        "not whole: what its source had is gone before it was read"]
     numbered = lined(state)
     missing = set(range(1, count + 1)) - set(numbered)
     assert len(set(numbered)) == len(numbered) and 20 <= len(missing) <= 120, sorted(missing)
