@@ -37,8 +37,8 @@ NOT_WHOLE = ("not whole, failed load: kept its name; give the whole file under t
              "was read")
 LOST = ("not whole, failed load: bytes are gone before they were read, the rest is loaded; given again, the file is "
         "read from there on")
-TAKEN = ("not whole: what its source had is gone before it was read (retention or compaction took it); what it has is "
-         "loaded")
+TAKEN = ("not whole: what its source had is gone before it was read (retention or compaction took it, or it was "
+         "removed); what it has is loaded")
 HANDED = "handed over: another run goes on with it"
 UNFINISHED = "not finished: kept its name, run again to resume"
 OPEN_ENDED = "loaded so far; a later run goes on from here"
