@@ -37,8 +37,8 @@ NOT_WHOLE = ("not whole, failed load: kept its name; give the whole file under t
              "was read")
 LOST = ("not whole, failed load: bytes are gone before they were read, the rest is loaded; given again, the file is "
         "read from there on")
-TAKEN = ("not whole: what its source had is gone before it was read (retention, compaction or somebody took it); what "
-         "it has is loaded")
+TAKEN = ("not whole: what its source had is gone before it was read (retention or compaction took it, or somebody "
+         "removed it); what it has is loaded")
 DAMAGED = "not whole: some of what its source had is not what was written any more; the rest is loaded"
 HANDED = "handed over: another run goes on with it"
 UNFINISHED = "not finished: kept its name, run again to resume"

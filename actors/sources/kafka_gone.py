@@ -85,7 +85,8 @@ class Gone:
         newest = {partition_of(unit.fingerprint): unit for unit in units}
         for unit in units:
             id_, number = partition_of(unit.fingerprint)
-            if has_gone(unit.fingerprint) or unit.status == HANDED_OVER or unit.id in self._roster.units or (
+            is_told = has_gone(unit.fingerprint) and unit.status != "reading"
+            if is_told or unit.status == HANDED_OVER or unit.id in self._roster.units or (
                     id_ == topic and newest[id_, number] is unit):
                 continue
             recorded = self._ledger.boundaries(unit)

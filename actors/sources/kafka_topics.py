@@ -208,6 +208,8 @@ class Topics:
             if before is None or before.id != topic.id:
                 self._gone.older(name, topic.id, now)
             self._found[name] = topic
+        if self._doubted and not self._found and self._wanted.follow:
+            self.missing = f"{self._wanted.where}: there is no topic {min(self._doubted)} (it may come)"
         self.is_unsure = self.is_unsure and bool(self._doubted - self._removed)
         if not failed:
             self._heard.forget()
@@ -226,8 +228,6 @@ class Topics:
             if self._found.pop(name, None) is not None:
                 self._gone.topic(name, REMOVED, now)
             self._gone.older(name, "", now)
-        if not self._found and self._wanted.follow:
-            self.missing = f"{self._wanted.where}: there is no topic {name} (it may come)"
 
     def _cannot(self, now: float, error: Said) -> None:
         """The cluster did not answer, or not as it has to."""
@@ -299,7 +299,8 @@ class Topics:
         if unit is None and is_ours:
             commit = None  # it was told of another topic of this name, that was removed since
         recorded: list[tuple[int, int]] = []
-        if unit is not None and unit.status == "reading" and has_gone(unit.fingerprint):
+        if unit is not None and unit.status == "reading" and has_gone(unit.fingerprint) and (
+                unit.id in self._roster.units):
             return None  # it was taken for gone, and was not: when all of that is durable it is gone on with
         if unit is not None and unit.status == "reading" and not is_ours:
             self.lost.append(unit)

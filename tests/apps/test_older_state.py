@@ -53,6 +53,7 @@ def test_a_load_goes_on_and_has_the_results_of_one_that_was_never_stopped(tmp_pa
     assert (done.returncode, whole.returncode) == (0, 0), done.stdout + done.stderr
     assert lmdb_stores(folder / "state") == expected_stores(lines)
     reports = [json.loads(run.stdout.splitlines()[-1]) for run in (done, whole)]
+    assert [report.pop("read_before") > 0 for report in reports] == [True, False]
     for report in reports:
         for volatile in ("seconds", "records_per_s", "reason", "ready_s", "state", "places"):
             report.pop(volatile, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.runtime.errors import ConfigError
+from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.moving import why_not_moved
 from actors.runtime.pipeline import Distinct, Fold, Pipeline, Windows
 from actors.runtime.values import HANDED_OVER, Chunk
@@ -114,6 +115,15 @@ def group(kafka: Broker, topics: Topics, tmp_path: Path) -> Iterator[Group]:
     made = Group(kafka, topics.make(partitions=2), tmp_path)
     with made.stack:
         yield made
+
+
+def until_it_works(group: Group, is_so: Callable[[], bool]) -> None:
+    """Step though it is said that the topic is missing."""
+    end = time.monotonic() + WATCHDOG_S
+    while not is_so():
+        assert time.monotonic() < end
+        with contextlib.suppress(Retryable):
+            group.until(is_so, "it works")
 
 
 def numbers(*members: Member) -> list[int]:
@@ -262,6 +272,27 @@ def test_a_partition_that_is_added_is_read_from_its_beginning_in_a_group_that_ha
     topics.send(group.topic, numbered(5, 100, 2))
     group.until(lambda: len(numbers(member)) == 5, "it is read")
     assert numbers(member) == list(range(100, 105))
+
+
+def test_a_topic_that_is_removed_is_handed_over_to_nobody_what_was_fetched_goes_on_and_the_rest_is_told(
+    group: Group, topics: Topics
+) -> None:
+    topics.send(group.topic, [*numbered(60), *numbered(60, 100, 1)])
+    member = group.join("a")
+    group.until(lambda: len(numbers(member)) >= 10, "some of it is durable")
+    member.reads = False
+    topics.delete(group.topic)
+    units = member.ledger.known("kafka ")
+    until_it_works(group, lambda: all(unit.note for unit in units))
+    member.reads = True
+    until_it_works(group, lambda: all(unit.end is not None for unit in units))
+    assert not member.revoked and {unit.status for unit in units} == {"reading"}
+    for unit, first in zip(units, (0, 100), strict=True):
+        mine = [chunk for chunk in member.chunks if chunk.unit == unit.id]
+        found = [int(value or b"") for value in values(mine)]
+        assert found == list(range(first, first + len(found))), "what was fetched"
+        assert mine[-1].fault and (mine[-1].start, unit.end) == (len(found), max(60, len(found) + 1)), "the rest"
+        assert "the topic was removed" in mine[-1].detail
 
 
 def test_a_second_run_with_a_copy_of_the_state_directory_is_told_apart(group: Group, topics: Topics) -> None:

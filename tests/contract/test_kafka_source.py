@@ -13,7 +13,7 @@ import pytest
 
 from actors.runtime.framing import Record, records_in
 from actors.runtime.ports import SourceOptions
-from actors.runtime.values import SOURCE_LOST, Chunk
+from actors.runtime.values import Chunk
 from actors.sources.kafka import Kafka
 from actors.testing import SourceContract
 from actors.testing.reading import Reading
@@ -210,97 +210,6 @@ def test_a_partition_that_is_added_is_read_from_its_beginning_while_it_runs(
         assert {*values(source.chunks)} == {b"%d" % number for number in [*range(10, 14), *range(20, 24)]}
         assert {chunk.source for chunk in source.chunks} == {f"{name}/1", f"{name}/2"}
         assert all(chunk.start == 0 or chunk.start < 4 for chunk in source.chunks)
-
-
-def test_what_retention_took_before_it_was_read_is_told_with_its_offsets(
-    kafka: Broker, topics: Topics, tmp_path: Path
-) -> None:
-    name = topics.make()
-    topics.send(name, numbered(10))
-    with reading(kafka, tmp_path / "state", name, batch_bytes=20) as source:
-        source.read_until(has(3))
-        source.commit(*source.chunks[:1])
-        done, issued = source.chunks[0].end, source.chunks[-1].end
-    topics.forget(name, 0, 7)
-    with reading(kafka, tmp_path / "state", name) as source:
-        source.read_until(has(3))
-        lost = [chunk for chunk in source.chunks if chunk.fault]
-        assert [chunk.fault for chunk in lost] == [SOURCE_LOST] * len(lost)
-        assert (lost[0].start, lost[-1].end) == (done, 7)
-        assert issued in {chunk.end for chunk in lost}, "what was issued is told in the range that it was issued in"
-        assert f"offsets {done} to 6 of {name}/0 were not there any more" in lost[0].detail
-        assert values(source.chunks) == [b"7", b"8", b"9"]
-
-
-def test_a_topic_that_is_made_anew_while_it_runs_is_another_one_and_is_read_from_its_beginning(
-    kafka: Broker, topics: Topics, tmp_path: Path
-) -> None:
-    name = topics.make()
-    topics.send(name, numbered(5))
-    with reading(kafka, tmp_path / "state", name, start="latest") as source:
-        source.read_until(lambda _: bool(source.ledger.taken_up()))
-        topics.send(name, numbered(2, 5))
-        source.read_until(has(2))
-        (old,) = source.ledger.taken_up()
-        topics.delete(name)
-        until_it_works(source, lambda: old.end is not None)
-        topics.make(name=name)
-        topics.send(name, numbered(3, 100))
-        until_it_works(source, lambda: len(records(source.chunks)) >= 5)
-        assert values(source.chunks) == [b"5", b"6", b"100", b"101", b"102"]
-        assert next(chunk.start for chunk in source.chunks if chunk.unit != old.id) == 0
-        assert (old.end, old.damage) == (7, "")
-        assert "removed" in old.note
-
-
-def test_a_topic_that_was_made_anew_between_two_runs_is_told(kafka: Broker, topics: Topics, tmp_path: Path) -> None:
-    name = topics.make()
-    topics.send(name, numbered(5))
-    with reading(kafka, tmp_path / "state", name, batch_bytes=20) as source:
-        source.read_until(has(5))
-        source.commit(*source.chunks[:1])
-        (old,) = source.ledger.taken_up()
-        issued = source.chunks[-1].end
-    topics.delete(name)
-    topics.make(name=name)
-    topics.send(name, numbered(20, 100))
-    with reading(kafka, tmp_path / "state", name, start="latest") as source:
-        source.read_until(has(20))
-        source.read_until(lambda _: any(chunk.fault and chunk.end == issued for chunk in source.chunks))
-        of_old = [chunk for chunk in source.chunks if chunk.unit == old.id]
-        assert {chunk.fault for chunk in of_old} == {SOURCE_LOST}
-        assert (of_old[0].start, of_old[-1].end) == (old.low, issued)
-        assert f"is not known: it was read up to offset {old.low}, offsets {old.low} to {issued - 1} of" in (
-            of_old[0].detail)
-        assert values(source.chunks) == [b"%d" % number for number in range(100, 120)]
-
-
-def test_a_log_that_was_cut_back_is_told_and_read_on_as_another_unit(
-    kafka: Broker, topics: Topics, tmp_path: Path
-) -> None:
-    name = topics.make()
-    topics.send(name, numbered(5))
-    with reading(kafka, tmp_path / "state", name) as source:
-        source.read_until(has(5))
-        (unit,) = source.ledger.taken_up()
-        source.commit(*source.chunks)
-        unit.low = 50  # as if there had been so many, and another broker that had fewer had become the leader
-        source.ledger._touch(unit)
-        source.ledger.commit()
-    with reading(kafka, tmp_path / "state", name) as source:
-        source.read_until(lambda _: len(source.ledger.taken_up()) == 2)
-        topics.send(name, numbered(3, 100))
-        source.read_until(has(3))
-        old, new = source.ledger.taken_up()
-        (told,) = [chunk for chunk in source.chunks if chunk.fault]
-        assert (told.unit, told.start, told.end, new.low) == (old.id, 50, 51, 5)
-        assert "ends at offset 5, and was read up to 50" in told.detail
-        assert values(source.chunks) == [b"100", b"101", b"102"]
-        source.commit(*source.chunks)
-    with reading(kafka, tmp_path / "state", name) as source:
-        topics.send(name, numbered(1, 103))
-        source.read_until(has(1))
-        assert values(source.chunks) == [b"103"]
 
 
 def committed(topics: Topics, group: str, name: str, partition: int = 0) -> tuple[int, str]:
