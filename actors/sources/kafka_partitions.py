@@ -10,7 +10,8 @@ record, an aborted transaction) is passed over by a chunk without records, so th
 it for ever. Otherwise retention would seem to take a record where it takes a marker.
 
 Guarantees: a range that an earlier reader had issued is handed out when all of it has come, in the same cut; what could
-not be fetched any more is a fault with its offsets, in its place among the records.
+not be fetched any more is a fault with its offsets, in its place among the records, and so is a record that is there
+and cannot be read.
 
 Pure: no clock, no client.
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from actors.kafka.received import Odd
 from actors.runtime.framing import RECORDS, Record, pack_records
 from actors.runtime.values import SOURCE_LOST, Chunk, Unit
 
@@ -107,7 +109,7 @@ class Partition:
         self.queued = self.is_over = self.is_leaving = self.is_gone = False
         self._until = until
         self._ends = deque(end for _, end in recorded)
-        self._runs: deque[Run | Lost] = deque()
+        self._runs: deque[Run | Lost | Odd] = deque()
         self._held: list[Record] = []  # of a run, from ``_at`` on; so many bytes are left
         self._at = self._left = 0
 
@@ -125,6 +127,16 @@ class Partition:
             self.touched = now
             self.size += size
             self._runs.append(Run(records, size))
+
+    def come_odd(self, odd: Odd, now: float) -> None:
+        """A record has come that is a dead letter; not one that had come before, or that is not to be read."""
+        end = odd.record.offset + 1
+        if odd.record.offset >= self.seen and (self._until is None or end <= self._until):
+            self._since = self._since if self.size else now
+            self.touched = now
+            self.size += size_of(odd.record)
+            self._runs.append(odd)
+        self.reached(end)
 
     def reached(self, offset: int) -> None:
         """All below this offset has come, or is no record that anybody reads."""
@@ -169,8 +181,10 @@ class Partition:
         self._since = now
         if records:
             return self._chunk(records, end)
-        lost = self._runs[0] if self._runs and not self._has_held() else None
-        return self._fault(lost, end) if isinstance(lost, Lost) else self._passed(end)
+        fault = self._runs[0] if self._runs and not self._has_held() else None
+        if isinstance(fault, Odd) and (end is None or fault.record.offset < end):
+            return self._refused(fault)
+        return self._fault(fault, end) if isinstance(fault, Lost) else self._passed(end)
 
     def _take(self, batch_bytes: int, end: int | None) -> list[Record]:
         """Take the records of the next chunk: up to ``end``, or so many bytes."""
@@ -194,7 +208,7 @@ class Partition:
         return records
 
     def _fill(self) -> bool:
-        """Have records at hand; False: there are none, or something that is lost comes before them."""
+        """Have records at hand; False: there are none, or a fault comes before them."""
         if not self._has_held() and self._runs and isinstance(run := self._runs[0], Run):
             self._runs.popleft()
             self._held, self._at, self._left = run.records, 0, run.size
@@ -204,8 +218,10 @@ class Partition:
         return self._at < len(self._held)
 
     def _chunk(self, records: list[Record], end: int | None) -> Chunk:
-        is_lost_next = bool(self._runs) and not self._has_held() and isinstance(self._runs[0], Lost)
-        if end is not None and not is_lost_next:
+        fault = self._runs[0] if self._runs and not self._has_held() else None
+        is_below = isinstance(fault, Lost) or (
+            isinstance(fault, Odd) and end is not None and fault.record.offset < end)
+        if end is not None and not is_below:
             until = end  # all records below it are taken
         else:
             until = records[-1].offset + 1 if self._has_held() or self._runs else self.seen
@@ -216,6 +232,12 @@ class Partition:
         if until == lost.until:
             self._runs.popleft()
         return self._cut(until, b"", SOURCE_LOST, lost.why)
+
+    def _refused(self, odd: Odd) -> Chunk:
+        """What is passed over in front of it goes with it: a letter knows its offset."""
+        self._runs.popleft()
+        self.size -= size_of(odd.record)
+        return self._cut(odd.record.offset + 1, pack_records([odd.record]), odd.reason, odd.why)
 
     def _passed(self, end: int | None) -> Chunk:
         """Pass over what is no record."""
