@@ -30,11 +30,11 @@ class Delivery(Protocol):
     """What is read of a delivered message."""
 
     @property
-    def exchange(self) -> str:
-        """That it was published to."""
+    def exchange(self) -> str | bytes:
+        """That it was published to; bytes where they are no UTF-8, as of all names."""
 
     @property
-    def routing_key(self) -> str:
+    def routing_key(self) -> str | bytes:
         """That it was published with."""
 
     @property
@@ -63,13 +63,18 @@ def message_of(delivery: Delivery, queue: bytes, is_stream: bool, key: str) -> M
     if key:
         found = next((value for name, value in headers if name == key.removeprefix(HEADER)), None)
     elif found is None:
-        found = delivery.routing_key.encode()
-    headers += ((QUEUE, queue), (_EXCHANGE, delivery.exchange.encode()), (_ROUTING_KEY, delivery.routing_key.encode()))
+        found = _bytes_of(delivery.routing_key)
+    headers += ((QUEUE, queue), (_EXCHANGE, _bytes_of(delivery.exchange)),
+                (_ROUTING_KEY, _bytes_of(delivery.routing_key)))
     said = (properties.message_id, properties.content_type, properties.content_encoding, properties.correlation_id,
             properties.reply_to, properties.type, properties.app_id)
-    headers += ((name, str(value).encode()) for name, value in zip(_SAID, said, strict=True) if value is not None)
+    headers += ((name, _bytes_of(value)) for name, value in zip(_SAID, said, strict=True) if value is not None)
     if is_stream:
         offset = (properties.headers or {}).get(_OFFSET)
         headers = [header for header in headers if header[0] != _OFFSET]
         headers.append((STREAM_OFFSET, str(offset).encode()))
     return Message(record.value, record.time, found, tuple(headers))
+
+
+def _bytes_of(name: str | bytes) -> bytes:
+    return name.encode() if isinstance(name, str) else name

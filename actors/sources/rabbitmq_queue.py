@@ -55,8 +55,8 @@ class Delivered(msgspec.Struct, frozen=True, gc=False):
     session: int
     tag: int
     is_redelivered: bool
-    exchange: str
-    routing_key: str
+    exchange: str | bytes
+    routing_key: str | bytes
     properties: Any
     body: bytes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,42 @@ def test_a_record_has_all_that_the_message_came_with(tmp_path: Path, rabbitmq: S
         "stars": b"5", "größe": "ß".encode(), "raw": b"\xff", "amqp-exchange": f"{queue}.x".encode(),
         "amqp-routing-key": b"shop.reviews", "amqp-message-id": b"m1", "amqp-content-type": b"text/plain",
         "amqp-app-id": b"shop", "amqp-queue": f"127.0.0.1:{rabbitmq.port}/{queue}".encode()}
+
+
+def test_no_message_whatever_stands_in_its_names_and_headers_keeps_its_neighbours_from_being_read(
+    tmp_path: Path, rabbitmq: Server, queue: str
+) -> None:
+    declare(rabbitmq.url(), queue)
+    given = ("real", "late")
+    with channel(rabbitmq.url()) as client:
+        client.exchange_declare(f"{queue}.x", "topic", auto_delete=True)
+        client.queue_bind(queue, f"{queue}.x", "#")
+        client.basic_publish(f"{queue}.x", "k", b"before")
+        client.basic_publish(f"{queue}.x", b"\xffkey", b"odd", Odd(
+            headers={b"\xffname": 1, **{name: ODD + at for at, name in enumerate(given)}}, message_id=b"\xfe",
+            type=b"\xfd", timestamp=(1 << 64) - 1))
+        client.basic_publish(f"{queue}.x", "k", b"behind")
+    with Reading(tmp_path, **at(rabbitmq, queue)) as here:
+        assert here.until_values(3) == [b"before", b"odd", b"behind"]
+        record = here.records[1]
+    found = held(record)
+    assert (record.key, found["amqp-routing-key"], found["amqp-message-id"]) == (b"\xffkey", b"\xffkey", b"\xfe")
+    assert {found[name] for name in ("\\xffname", *given)} == {b"1", b"2.5", b"%d" % (1 << 50)}
+
+
+#: Numbers that stand for what this client does not send.
+ODD = 0x7777_7777_7777_7700
+
+
+class Odd(pika.BasicProperties):  # type: ignore[misc]  # it is not typed
+    """Properties with values as the clients of others send them."""
+
+    def encode(self) -> list[bytes]:
+        found = b"".join(super().encode())
+        for at, (kind, value) in enumerate([("d", 2.5), ("Q", 1 << 50)]):
+            letter = b"T" if kind == "Q" else b"d"
+            found = found.replace(struct.pack(">cq", b"l", ODD + at), letter + struct.pack(f">{kind}", value))
+        return [found]
 
 
 def test_the_key_may_be_in_a_header(tmp_path: Path, rabbitmq: Server, queue: str) -> None:
