@@ -178,10 +178,11 @@ def _as_target(options: argparse.Namespace) -> str:
 
 
 def _shown(said: str) -> str:
-    from actors.runtime.options import without_password
+    from actors.runtime.options import is_secret, without_password
 
     key = said.partition("=")[0]
-    return f"{key}=***" if key.endswith(("_secret", ".client")) else without_password(said)
+    is_hidden = key.endswith((".client", "_secret")) or is_secret(key.replace('"', ""))
+    return f"{key}=***" if is_hidden else without_password(said)
 
 
 def _observer(as_json: bool, quiet: bool) -> JsonObserver | TextObserver | TerminalObserver:

@@ -90,7 +90,7 @@ def test_no_message_whatever_stands_in_its_names_and_headers_keeps_its_neighbour
 ODD = 0x7777_7777_7777_7700
 
 
-class Odd(pika.BasicProperties):  # type: ignore[misc]  # it is not typed
+class Odd(pika.BasicProperties):  # type: ignore[misc, name-defined]  # it is not typed
     """Properties with values as the clients of others send them."""
 
     def encode(self) -> list[bytes]:

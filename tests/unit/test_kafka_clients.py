@@ -15,6 +15,7 @@ from actors.runtime.extras import how_to_install
 from actors.runtime.options import masked
 from actors.settings import load
 from actors.sinks.kafka import Kafka
+from actors.sources.kafka import Kafka as Source
 from actors.testing.clock import FakeClock
 from tests.loads import ROOT
 
@@ -58,6 +59,28 @@ def test_an_address_with_a_password_is_refused_without_showing_it() -> None:
     with pytest.raises(ValueError, match=r"^topic: ") as value_error:
         Kafka(topic="kafka://me:pa55word@host/name")
     assert "pa55word" not in str(value_error.value)
+
+
+@pytest.mark.parametrize("text", [
+    "kafka://h:1/t?sasl.password=pa55word", "kafka:/u:pa55word@h", "kafka:u:pa55word@h/t", "u:pa55word@h:1/t",
+    "kafka://h:1/t#pa55word", "KAFKA://u:pa55word@h:1/t", "kafka://h:1/t?x=pa55word", "kafka://u:a/pa55word@h/t"])
+def test_what_is_to_be_an_address_shows_no_secret_however_it_is_written(text: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        address_of(text)
+    assert "pa55word" not in str(error.value)
+    assert "pa55word" not in Source(topics=[text]).describe()
+    assert text.endswith("?x=pa55word") or "pa55word" not in str(masked({"topics": [text]}))
+
+
+def test_a_secret_in_the_address_of_something_else_is_not_shown() -> None:
+    urls = {"sasl.oauthbearer.token.endpoint.url": "https://u:s3cret@h/x?scope=all&client_secret=s3cret&a=b#s3cret",
+            "https.proxy": "http://u:s3cret@p:1", "a": "x://h/?TOKEN=s3cret;key=s3cret&api-key=s3cret"}
+    shown = masked({"client": urls})["client"]
+    assert "s3cret" not in str(shown)
+    assert shown["sasl.oauthbearer.token.endpoint.url"] == "https://u:***@h/x?scope=all&client_secret=***&a=b#***"
+    for harmless in ("amqp://h/v?queue=q&routing_key=k", "x://h?token=${env:TOKEN}", "amqp://u:${env:PW}@h", "12:30",
+                     "/a/b:c", "topic:///var/x", "a text: mail me@there", "#1"):
+        assert masked(harmless) == harmless
 
 
 def test_topics_that_are_read_together_are_of_one_cluster_and_each_is_named_once() -> None:
