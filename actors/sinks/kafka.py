@@ -100,6 +100,7 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.applied_topic == where.topic:
             raise ValueError(f"applied_topic: expected another topic than that of the messages, got {where.topic!r}")
         refuse(self.client, _OURS)
+        kafka_messages.require_largest(self.client)
 
     def pack(self, items: Sequence[Any]) -> bytes:
         """Return the messages, in order.
@@ -120,10 +121,13 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ConfigError: the library is not installed, or does not take ``client``.
         """
         try:
+            from actors.sinks.kafka_producer import Broker
             from actors.sinks.kafka_producing import Producing
             from actors.sinks.kafka_transactions import Transactions
         except ImportError as error:
             raise ConfigError(_needs(name)) from error
+        if self.client:
+            Broker(self, name).require_client()
         return Transactions(self, name, state) if self.transactions else Producing(self, name)
 
     def describe(self) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 RECORD_ID = "thresher-id"
 #: The largest message, by default of the library.
 MAX_MESSAGE_BYTES = 1_000_000
+#: What the library takes as such.
+_LEAST_MAX, _MOST_MAX = 1000, 1_000_000_000
 #: What the broker says of a message that it never takes, and the short word for it.
 _REFUSED = {"MSG_SIZE_TOO_LARGE": "too_large", "RECORD_LIST_TOO_LARGE": "too_large", "INVALID_RECORD": "sink_rejected",
             "INVALID_TIMESTAMP": "sink_rejected", "INVALID_MSG": "sink_rejected", "INVALID_MSG_SIZE": "sink_rejected"}
@@ -43,13 +45,27 @@ def pack(items: Sequence[Any], client: Properties) -> bytes:
         if isinstance(item, (Message, Record)):
             _require_sayable(item)
     payload = pack_items(items, 1)
-    largest = int(client.get("message.max.bytes", MAX_MESSAGE_BYTES))
+    largest = require_largest(client)
     if len(payload) > largest:
         for one in stored_in(payload):
             if (size := _size_of(one)) > largest:
                 raise Reject("too_large", f"a message of {size} bytes: expected at most {largest}; more with client = "
                              "{\"message.max.bytes\" = …}, where the topic takes it (max.message.bytes)")
     return payload
+
+
+def require_largest(client: Properties) -> int:
+    """The largest message that a client with this table sends, in bytes.
+
+    Raises:
+        ValueError: the table does not say a number of bytes that the library takes.
+    """
+    said = client.get("message.max.bytes", MAX_MESSAGE_BYTES)
+    number = int(said) if isinstance(said, str) and said.isdecimal() and said.isascii() else said
+    if isinstance(number, bool) or not isinstance(number, int) or not _LEAST_MAX <= number <= _MOST_MAX:
+        raise ValueError("client: message.max.bytes: expected a whole number of bytes, "
+                         f"{_LEAST_MAX:,} to {_MOST_MAX:,}, got {said!r}")
+    return number
 
 
 def is_refused(error: KafkaError) -> bool:

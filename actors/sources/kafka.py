@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from actors.kafka.addresses import Address, addresses_of, as_shown
-from actors.kafka.clients import Heard, Value, configured, refuse, without_values
+from actors.kafka.clients import Heard, Value, configured, refuse, wrong_table
 from actors.runtime.errors import ConfigError
 from actors.runtime.extras import how_to_install
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
@@ -149,7 +149,7 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def refused(self, error: Exception) -> ConfigError:
         """What the library says of a property, without the secrets of the table."""
-        return ConfigError(f"source.client: {without_values(str(error), self.client)}")
+        return ConfigError(f"source.client: {wrong_table(error, self.client)}")
 
     def promises(self) -> str:
         """In a group also what becomes of a partition that moves."""

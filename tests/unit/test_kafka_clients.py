@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors.kafka.addresses import address_of, addresses_of
-from actors.kafka.clients import Heard, configured, is_hopeless, refuse, sentence
+from actors.kafka.clients import Heard, configured, is_hopeless, refuse, sentence, wrong_table
 from actors.runtime.errors import ConfigError
 from actors.runtime.extras import how_to_install
 from actors.runtime.options import masked
@@ -170,6 +170,17 @@ def test_a_call_that_took_too_long_is_told_as_what_was_heard_of_the_connection_a
     assert sentence(Said("_TIMED_OUT", "no answer"), {}, heard.last()) == "127.0.0.1:9092: Connection refused"
     clock.advance(61)
     assert sentence(Said("_TIMED_OUT", "no answer"), {}, heard.last()) == "no answer"
+
+
+def test_what_is_wrong_with_a_table_is_one_line_that_names_the_file_or_the_property_and_no_secret(
+    tmp_path: Path
+) -> None:
+    missing = {"ssl.ca.location": f"{tmp_path}/ca.pem", "sasl.password": "pa55word"}
+    assert wrong_table(ValueError("any"), missing) == f"ssl.ca.location: there is no file: {tmp_path}/ca.pem"
+    (tmp_path / "ca.pem").write_text("")
+    failed = ValueError(Said("_INVALID_ARG", "ssl.ca.location\nfailed: pa55word"))
+    assert wrong_table(failed, missing) == "ssl.ca.location failed: ***"
+    assert wrong_table(ValueError("KafkaError\npa55word"), missing) == "KafkaError ***"
 
 
 def test_a_wrong_password_is_hopeless_and_a_connection_that_was_cut_while_it_was_asked_for_is_not() -> None:

@@ -98,7 +98,14 @@ def test_many_messages_that_are_large_together_are_not_too_large() -> None:
 
 
 def test_a_client_that_takes_more_packs_more() -> None:
-    Kafka(topic="kafka://host/t", client={"message.max.bytes": 2_000_000}).pack([(b"k", b"v" * 1_500_000)])
+    for said in (2_000_000, "2000000"):
+        Kafka(topic="kafka://host/t", client={"message.max.bytes": said}).pack([(b"k", b"v" * 1_500_000)])
+
+
+@pytest.mark.parametrize("said", ["lots", True, -1, 0, 2.5e6, "", 999, 1_000_000_001])
+def test_a_largest_message_that_is_none_is_refused_before_anything_is_packed(said: Any) -> None:
+    with pytest.raises(ValueError, match=r"^client: message\.max\.bytes: expected a whole number of bytes, 1,000 to"):
+        Kafka(topic="kafka://host/t", client={"message.max.bytes": said})
 
 
 def test_a_full_queue_is_waited_for_and_nothing_is_sent_twice_or_left_out() -> None:
