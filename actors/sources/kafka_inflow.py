@@ -67,6 +67,7 @@ class Inflow:
         assigned: the partitions that are fetched.
         resets: those whose next offset is not there.
         has_doubts: a topic may have gone.
+        is_paused: nothing is fetched, for nothing was taken for long.
         problem: an error of a partition, or of the group, that is not ours to mend; None: there is none.
     """
 
@@ -80,14 +81,14 @@ class Inflow:
         self.has_doubts = False
         self.problem: Said | None = None
         self._partitions = partitions
-        self._is_paused = False
+        self.is_paused = False
         self._average = 256.0  # bytes a record, about
         self._polled_at = 0.0
 
     def take(self, now: float) -> tuple[list[Partition], bool]:
         """Take what is at hand, some of it; return of which partitions something has come, and whether that was all."""
-        if self._is_paused:
-            self._is_paused = False
+        if self.is_paused:
+            self.is_paused = False
             self.client.resume(_places(self.assigned))
         count = max(1, min(_TAKE_MOST, int(TAKE_BYTES / self._average)))
         messages = self._consume(count, now)
@@ -96,10 +97,10 @@ class Inflow:
     def poll(self, now: float, read_at: float) -> list[Partition]:
         """Be alive though nothing is taken, since ``read_at``; return of which partitions something has come all the
         same."""
-        if not self._is_paused and now - read_at >= PAUSE_S and self.assigned:
-            self._is_paused = True
+        if not self.is_paused and now - read_at >= PAUSE_S and self.assigned:
+            self.is_paused = True
             self.client.pause(_places(self.assigned))
-        if now - self._polled_at < (0.1 if self._is_paused else 1.0):
+        if now - self._polled_at < (0.1 if self.is_paused else 1.0):
             return []
         return self._sort(self._consume(1, now), now)
 
@@ -112,7 +113,7 @@ class Inflow:
         self.assigned.update(offsets)
         self.resets.difference_update(offsets)
         # One that was paused when it was given up is so still when it comes back.
-        (self.client.pause if self._is_paused else self.client.resume)(_places(offsets))
+        (self.client.pause if self.is_paused else self.client.resume)(_places(offsets))
 
     def unassign(self, keys: Iterable[Key]) -> None:
         """Fetch these partitions no more."""

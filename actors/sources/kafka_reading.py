@@ -26,6 +26,7 @@ from actors.kafka.clients import Heard, Said, is_hopeless, sentence
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.ports import Source, UnitLedger
 from actors.runtime.values import Chunk, Revoked, Unit
+from actors.sources.kafka_ends import Ends
 from actors.sources.kafka_group import Membership
 from actors.sources.kafka_inflow import TAKE_BYTES, Inflow
 from actors.sources.kafka_lookups import Lookups
@@ -76,8 +77,9 @@ class KafkaSource(Source):
         self._told = Told(ledger.state_id)
         self._inflow = Inflow(configuration[0], self._roster.by_key, heard, self._told.heard)
         self._membership = Membership(self._inflow) if wanted.group else None
-        self._topics = Topics(wanted, ledger, Lookups(configuration[1], heard), self._inflow, self._roster, heard,
-                              self._membership)
+        lookups = Lookups(configuration[1], heard)
+        self._topics = Topics(wanted, ledger, lookups, self._inflow, self._roster, heard, self._membership)
+        self._ends = Ends(lookups)
         if self._membership is not None:
             self._membership.join(wanted.topics)
         self._leaving: dict[int, Partition] = {}  # asked back, by unit
@@ -126,7 +128,7 @@ class KafkaSource(Source):
             self._topics.lost.clear()
         if now >= self._high_at:
             self._high_at = now + _HIGH_S
-            self._look_how_far_they_go()
+            self._look_how_far_they_go(now)
         self._told.tell(self._inflow, now)
         self._say_that_nobody_is_told()
         self._raise_what_is_wrong(now)
@@ -173,7 +175,7 @@ class KafkaSource(Source):
         return self._read_bytes, self._read_bytes + self._ahead_bytes
 
     def lag(self) -> dict[int, int]:
-        """By unit, how many offsets the end of its partition is ahead of what is durable; nothing is asked for it."""
+        """By unit, how many offsets the end of its partition is ahead of what is durable; nobody is waited for."""
         return {partition.unit.id: max(0, partition.high - partition.unit.low)
                 for partition in self._roster.by_key.values() if not partition.is_over}
 
@@ -215,10 +217,11 @@ class KafkaSource(Source):
         elif membership.asked_back and not self._leaving:
             membership.let_go()  # none of it was being read
 
-    def _look_how_far_they_go(self) -> None:
+    def _look_how_far_they_go(self, now: float) -> None:
+        self._ends.turn(self._roster.by_key.values(), not self._is_hungry or self._inflow.is_paused, now)
         ahead = 0
         for key, partition in self._roster.by_key.items():
-            partition.high = max(partition.seen, self._inflow.high(key) or 0)
+            partition.high = max(partition.seen, self._inflow.high(key) or 0, self._ends.of(partition, now))
             ahead += partition.high - partition.position
         self._ahead_bytes = ahead * self._read_bytes // max(1, self._read_records) if ahead else 0
 

@@ -401,7 +401,7 @@ def until_it_works(source: Reading, is_so: Callable[[], bool]) -> None:
             source._wait()
 
 
-def test_a_reader_that_takes_nothing_is_polled_paused_after_seconds_and_reads_on_where_it_was(
+def test_a_reader_that_takes_nothing_is_paused_knows_of_what_comes_meanwhile_and_reads_on_where_it_was(
     kafka: Broker, topics: Topics, tmp_path: Path
 ) -> None:
     name = topics.make(partitions=2)
@@ -409,14 +409,18 @@ def test_a_reader_that_takes_nothing_is_polled_paused_after_seconds_and_reads_on
     with reading(kafka, tmp_path / "state", name, batch_bytes=500) as source:
         source.read_until(has(50))
         inflow = source.source._inflow  # type: ignore[attr-defined]
-        while not inflow._is_paused:
+        while not inflow.is_paused:
             source.tick()
             source._wait()
-        for _ in range(50):
+        topics.send(name, numbered(300, 1000, 1))
+        units = source.ledger.taken_up()
+        while sum(source.source.lag().values()) < 1300:  # the client knows of none of them, for it fetches nothing
             source.tick()
             source._wait()
-        source.read_until(has(1000))
-        assert sorted(int(value or b"") for value in values(source.chunks)) == list(range(1000)), "each once"
+        source.read_until(has(1300))
+        assert sorted(int(value or b"") for value in values(source.chunks)) == list(range(1300)), "each once"
+        source.commit(*source.chunks)
+        source.read_until(lambda _: source.source.lag() == dict.fromkeys((unit.id for unit in units), 0))
         for unit in source.ledger.taken_up():
             mine = [chunk for chunk in source.chunks if chunk.unit == unit.id]
             assert [chunk.start for chunk in mine] == [0, *(chunk.end for chunk in mine[:-1])]
@@ -458,7 +462,7 @@ def most():
 before = most()
 with Reading(Kafka(topics=[sys.argv[1]]), Path(sys.argv[2]), 262144) as source:
     source.read_until(lambda _: bool(source.chunks))
-    while not source.source._inflow._is_paused:
+    while not source.source._inflow.is_paused:
         source.tick()
         source._wait()
     print(most() - before)
