@@ -155,8 +155,11 @@ def wrong_table(error: Exception, client: Properties) -> str:
     for name, value in client.items():
         if name.endswith(".location") and isinstance(value, str) and value != _PROBE and not os.access(value, os.R_OK):
             return f"{name}: {'it cannot be read' if os.path.exists(value) else 'there is no file'}: {value}"
-    said: Any = error.args[0] if error.args else error
-    return sentence(said, client) if hasattr(said, "name") else without_values(" ".join(str(error).split()), client)
+    from confluent_kafka import KafkaException
+
+    if isinstance(error, KafkaException):
+        return sentence(error.args[0], client)
+    return without_values(" ".join(str(error).split()), client)
 
 
 class Heard:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 #: By the letter of its type, how a number is written.
@@ -36,13 +37,12 @@ def any_value(theirs: Callable[[bytes, int], tuple[Any, int]]) -> Callable[[byte
     return read
 
 
+@cache
 def read_any_value() -> None:
-    """Have the client read any value from here on."""
+    """Have the client read any value from here on, in this process."""
     from pika import data
 
-    if not hasattr(data, "_read_by_thresher"):
-        data._read_by_thresher = True
-        data.decode_value = any_value(data.decode_value)
+    data.decode_value = any_value(data.decode_value)
 
 
 def _moment(seconds: int) -> datetime | int:

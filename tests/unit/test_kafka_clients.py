@@ -175,10 +175,13 @@ def test_a_call_that_took_too_long_is_told_as_what_was_heard_of_the_connection_a
 def test_what_is_wrong_with_a_table_is_one_line_that_names_the_file_or_the_property_and_no_secret(
     tmp_path: Path
 ) -> None:
+    pytest.importorskip("confluent_kafka")
+    from confluent_kafka import KafkaError, KafkaException
+
     missing = {"ssl.ca.location": f"{tmp_path}/ca.pem", "sasl.password": "pa55word"}
     assert wrong_table(ValueError("any"), missing) == f"ssl.ca.location: there is no file: {tmp_path}/ca.pem"
     (tmp_path / "ca.pem").write_text("")
-    failed = ValueError(Said("_INVALID_ARG", "ssl.ca.location\nfailed: pa55word"))
+    failed = KafkaException(KafkaError(KafkaError._INVALID_ARG, "ssl.ca.location\nfailed: pa55word"))
     assert wrong_table(failed, missing) == "ssl.ca.location failed: ***"
     assert wrong_table(ValueError("KafkaError\npa55word"), missing) == "KafkaError ***"
 
