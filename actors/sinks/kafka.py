@@ -41,7 +41,8 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     An item is ``(key, value)``, or a ``Message`` where it has headers or a time of its own, or a value alone: bytes, or
     text. A value that is None is a tombstone. Messages of one key are in one partition (murmur2 of the key, as the
     Java client has it), in source order; those without a key are spread. Each has a header ``thresher-id``, the same
-    however often it is delivered: ``PARTITION:START-END:INDEX`` of its batch and its place in that.
+    however often it is delivered: ``PARTITION:POSITION:INDEX``, the place of its record in the input, and which of the
+    messages made of that it is.
 
     Attributes:
         topic: ``kafka://host:port,host:port/name``.
@@ -66,6 +67,7 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     ordered: ClassVar[bool] = True
+    names_records: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = ("at least once, in source order for each key: a message that is there twice after a "
                                 "crash has the same thresher-id; with transactions exactly once for those who read "

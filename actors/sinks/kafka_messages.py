@@ -11,7 +11,7 @@ from actors.runtime.errors import Reject
 from actors.runtime.framing import Record
 from actors.runtime.values import Payload, Refusal
 from actors.topics.blocks import Message, Stored, pack_items, stored_in
-from actors.topics.record_ids import prefix_of
+from actors.topics.record_ids import ids_of
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer
@@ -151,11 +151,10 @@ class Group:
         for index, payload in enumerate(self._payloads):
             if index < first[0]:
                 continue
-            prefix = prefix_of(payload)
-            for item, message in enumerate(stored_in(payload.data)):
+            for item, (message, name) in enumerate(zip(stored_in(payload.data), ids_of(payload), strict=True)):
                 place = index, item
                 if place >= first and place not in self.refused:
-                    yield place, message, prefix + str(item)
+                    yield place, message, name
 
     def _reported(self, place: Place, error: KafkaError | None, message: object) -> None:
         if error is not None:
@@ -169,6 +168,8 @@ def refusals_again(index: int, payload: Payload, known: Sequence[tuple[int, str,
     """What of a batch was refused when it was written, with the items as they come again."""
     messages = stored_in(payload.data)
     for item, reason, detail in known:
+        if item >= len(messages):
+            continue  # its source had fewer records this time: compaction took some
         yield Refusal(index, item, reason, detail, _raw(messages[item]))
 
 

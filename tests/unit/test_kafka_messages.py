@@ -11,7 +11,7 @@ from actors.runtime.errors import Reject
 from actors.runtime.framing import Record
 from actors.runtime.values import Payload
 from actors.sinks.kafka import Kafka
-from actors.sinks.kafka_messages import Group, pack
+from actors.sinks.kafka_messages import Group, pack, refusals_again
 from actors.topics.blocks import Message, unpack_items
 
 pytest.importorskip("confluent_kafka")
@@ -64,7 +64,14 @@ def sent(group: Group, room: int = 10**9, wait: Callable[[], None] = no_wait) ->
     return taker
 
 
-def test_the_id_of_a_message_is_its_batch_and_its_place_in_that() -> None:
+def test_the_id_of_a_message_is_the_place_of_its_record_and_which_of_it_whatever_stands_beside_it() -> None:
+    many = Payload("run/7", 0, 40, 4, pack([b"a", b"b", b"c", b"d"], {}), (3, 9, 9, 30))
+    fewer = Payload("run/7", 0, 40, 3, pack([b"b", b"c", b"d"], {}), (9, 9, 30))
+    assert sent(Group([many])).ids() == ["run/7:3:0", "run/7:9:0", "run/7:9:1", "run/7:30:0"]
+    assert sent(Group([fewer])).ids() == ["run/7:9:0", "run/7:9:1", "run/7:30:0"]
+
+
+def test_the_id_of_what_is_of_no_single_record_is_its_batch_and_its_place_in_that() -> None:
     taker = sent(Group([payload(0, 40, b"a", b"b"), payload(40, 90, b"c")]))
     assert taker.ids() == ["run/7:0-40:0", "run/7:0-40:1", "run/7:40-90:0"]
 
@@ -150,6 +157,12 @@ def test_a_message_that_is_refused_alone_is_a_refusal_with_its_place_and_bytes_a
     assert unpack_items(refusal.raw) == [Message(b"1", b"k")]
     group.begin()
     assert sent(group).ids() == ["run/7:2-4:1"]
+
+
+def test_a_batch_that_comes_again_with_fewer_messages_has_the_refusals_that_are_there() -> None:
+    known = [(0, "too_large", "by much"), (2, "too_large", "by more")]
+    (refusal,) = refusals_again(3, payload(0, 9, b"0", b"1"), known)
+    assert (refusal.payload, refusal.item, refusal.detail) == (3, 0, "by much")
 
 
 def test_a_group_knows_the_batches_that_it_is_of() -> None:
