@@ -88,6 +88,9 @@ class Group:
         self._rest: Iterator[_Outgoing] = iter(())
         self._held: _Outgoing | None = None
         self._first: Place = (0, 0)
+        self._is_narrow = False
+        self._only: frozenset[Place] | None = None  # what is sent at all; None: all
+        self._late: Place | None = None  # from here on messages are there in another order than they are to be
         self.begin()
 
     def is_of(self, payloads: Sequence[Payload]) -> bool:
@@ -95,12 +98,44 @@ class Group:
         return [_name(one) for one in self._payloads] == [_name(one) for one in payloads]
 
     def begin(self) -> None:
-        """Send again from the first one on that has failed, or was not sent; at first, all."""
+        """Send again from the first one on that has failed, or was not sent; at first, all. After ``narrow`` only what
+        has failed."""
         held = () if self._held is None else (self._held[0],)
-        self._first = min((*self.failed, *held), default=self._first)
+        self._only = frozenset(self.failed) if self._is_narrow and not held else None
+        late = () if self._late is None else (self._late,)
+        self._first = min((*self.failed, *held, *late), default=self._first)
+        if self._only:
+            self._late = self._first
+        self._is_narrow = False
         self.failed = {}
         self._held = None
         self._rest = self._outgoing(self._first)
+
+    def narrow(self) -> None:
+        """Some were refused, all others are there: of what is sent next only what has failed is sent again, each in a
+        batch of its own. Those behind them are not there twice for it, unless one was refused for its neighbour's sake:
+        see ``follows``."""
+        self._is_narrow = True
+
+    def follows(self) -> bool:
+        """Of what was sent after ``narrow`` some is there now, behind messages of its key that were there before: send
+        those again, so that the last of a key stays the last. Return whether there are any."""
+        only, self._only, self._late = self._only, None, None
+        taken = (only or frozenset()) - self.refused.keys()
+        if not taken:
+            return False
+        again: set[Place] = set()
+        keys: set[bytes] = set()
+        for place, message, _ in self._outgoing(min(taken)):
+            if message.key is None:  # there is no order of those
+                continue
+            if place in taken:
+                keys.add(message.key)
+            elif message.key in keys:
+                again.add(place)
+        self._late = min(taken) if again else None
+        self._first, self._rest = min(taken), (one for one in self._outgoing(min(taken)) if one[0] in again)
+        return bool(again)
 
     def send(self, producer: Producer, topic: str, wait: Callable[[], None]) -> None:
         """Hand all to a producer. Where ``wait`` raises it is gone on with by the next call.
@@ -153,7 +188,7 @@ class Group:
                 continue
             for item, (message, name) in enumerate(zip(stored_in(payload.data), ids_of(payload), strict=True)):
                 place = index, item
-                if place >= first and place not in self.refused:
+                if place >= first and place not in self.refused and (self._only is None or place in self._only):
                     yield place, message, name
 
     def _reported(self, place: Place, error: KafkaError | None, message: object) -> None:

@@ -159,6 +159,37 @@ def test_a_message_that_is_refused_alone_is_a_refusal_with_its_place_and_bytes_a
     assert sent(group).ids() == ["run/7:2-4:1"]
 
 
+def test_of_what_is_sent_alone_only_what_had_failed_and_what_of_its_key_is_behind_it_is_sent_again() -> None:
+    items = [("a", b"0"), ("b", b"1"), ("a", b"2"), b"3", ("b", b"4"), ("c", b"5"), b"6"]
+    group = Group([payload(0, 9, *items)])
+    taker = sent(group)
+    for at, name in ((0, "MSG_SIZE_TOO_LARGE"), (1, "_INVALID_DIFFERENT_RECORD"), (3, "_INVALID_DIFFERENT_RECORD")):
+        taker.report(at, Error(name))
+    group.narrow()
+    group.begin()
+    alone = sent(group)
+    assert [one["value"] for one in alone.taken] == [b"0", b"1", b"3"]
+    alone.report(0, Error("MSG_SIZE_TOO_LARGE"))
+    assert group.refuse_failed()
+    assert group.follows()
+    assert [one["value"] for one in sent(group).taken] == [b"4"], "2 is where it was: 0 is nowhere"
+    assert not group.follows()
+    assert [one.item for one in group.refusals()] == [0]
+
+
+def test_when_what_is_sent_alone_is_broken_off_all_from_there_on_is_sent_again() -> None:
+    group = Group([payload(0, 9, ("a", b"0"), ("b", b"1"), ("b", b"2"), ("b", b"3"))])
+    taker = sent(group)
+    for at in (1, 2):
+        taker.report(at, Error("_INVALID_DIFFERENT_RECORD"))
+    group.narrow()
+    group.begin()
+    sent(group).report(1, Error("_PURGE_QUEUE"))  # the first of them is there now, behind the last one
+    group.begin()
+    assert [one["value"] for one in sent(group).taken] == [b"1", b"2", b"3"]
+    assert not group.follows()
+
+
 def test_a_batch_that_comes_again_with_fewer_messages_has_the_refusals_that_are_there() -> None:
     known = [(0, "too_large", "by much"), (2, "too_large", "by more")]
     (refusal,) = refusals_again(3, payload(0, 9, b"0", b"1"), known)
