@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     whole_lines.install()  # the actors of a run write to the same streams
-    if os.getpid() == 1:  # of a container: the kernel drops signals to it that nobody handles, SIGTERM at the start too
+    # As Ctrl-C, until a run has its own handlers: an application's imports take seconds on a machine that is loaded.
+    # Pid 1 is that of a container: the kernel drops signals to it that nobody handles.
+    if os.getpid() == 1 or (argv is None and sys.argv[1:2] == ["run"]):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = argparse.Namespace()
     try:
