@@ -28,7 +28,6 @@ import msgspec
 
 from actors.rabbitmq.addresses import Address
 from actors.rabbitmq.faults import Refused, failure_of
-from actors.rabbitmq.tables import read_any_value
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.progress import extend
 
@@ -78,7 +77,6 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         """
         import pika
 
-        read_any_value()
         login = pika.PlainCredentials(self.address.user, self.address.password)
         context = self._context() if self.address.secure else None
         return [pika.ConnectionParameters(

@@ -2,6 +2,9 @@
 
 What the client says of an end is what came with its last fetch. One that is paused, or whose queue is full because the
 pipeline is slow or a sink is down, fetches nothing: an operator would see a lag that stands still while it grows.
+
+Only for people: a partition is asked for by its name, under which another may lie by now. What is told as lost rests on
+what was fetched.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
     consume(n, 0) ──▶ records ────────────▶ partition.come
                  ├──▶ end of partition ───▶ partition.reached    how far the broker has skipped what is no record
                  ├──▶ out of range ───────▶ resets               nobody sets an offset but us: auto.offset.reset=error
+                 ├──▶ log was cut back ───▶ resets               the client compares the epochs of its leaders
                  ├──▶ no such topic ──────▶ has_doubts           look which topics are there
                  └──▶ a rebalance ────────▶ callbacks (kafka_group)
 
@@ -13,8 +14,9 @@ them, so what is assigned meanwhile is paused as well.
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from actors.kafka.clients import Heard, Properties, Said
@@ -46,6 +48,11 @@ TAKE_BYTES, _TAKE_MOST = 512 * 1024, 2000
 #: A reader that has taken nothing for so long is paused.
 PAUSE_S = 3.0
 _RESET = "_AUTO_OFFSET_RESET"
+#: How the library says that a log was cut back, and where; it has no code for it here.
+_CUT_BACK = re.compile(r"log truncation detected", re.IGNORECASE)
+_CUT_BACK_TO = re.compile(r"broker end offset is (\d+)")
+#: A log was cut back, nobody knows where: nothing in it is as old as what was read.
+ALL_OF_IT = -1
 _END = "_PARTITION_EOF"
 #: What may mean that a topic has gone.
 _DOUBTS = ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID", "INCONSISTENT_TOPIC_ID")
@@ -65,9 +72,10 @@ class Inflow:
 
     Attributes:
         assigned: the partitions that are fetched.
-        resets: those whose next offset is not there.
-        has_doubts: a topic may have gone.
+        resets: those whose next offset is not there: None, or, where the log was cut back, where it was cut
+            (``ALL_OF_IT``: it is not known).
         is_paused: nothing is fetched, for nothing was taken for long.
+        has_doubts: a topic may have gone.
         problem: an error of a partition, or of the group, that is not ours to mend; None: there is none.
     """
 
@@ -77,7 +85,7 @@ class Inflow:
 
         self.client = Consumer({**configuration, "error_cb": heard.error_cb, "on_commit": on_commit})
         self.assigned: set[Key] = set()
-        self.resets: set[Key] = set()
+        self.resets: dict[Key, int | None] = {}
         self.has_doubts = False
         self.problem: Said | None = None
         self._partitions = partitions
@@ -104,23 +112,25 @@ class Inflow:
             return []
         return self._sort(self._consume(1, now), now)
 
-    def assign(self, offsets: Mapping[Key, int]) -> None:
-        """Fetch these partitions from these offsets on; those that are fetched already, from there on."""
+    def assign(self, partitions: Collection[Partition]) -> None:
+        """Fetch these partitions from where they are on; those that are fetched already, from there on."""
         from confluent_kafka import TopicPartition
 
-        self.unassign(key for key in offsets if key in self.assigned)
-        self.client.incremental_assign([TopicPartition(*key, offset) for key, offset in offsets.items()])
-        self.assigned.update(offsets)
-        self.resets.difference_update(offsets)
+        keys = [partition.key for partition in partitions]
+        self.unassign(key for key in keys if key in self.assigned)
+        self.client.incremental_assign(
+            [TopicPartition(*one.key, one.seen, leader_epoch=one.epoch) for one in partitions])
+        self.assigned.update(keys)
         # One that was paused when it was given up is so still when it comes back.
-        (self.client.pause if self.is_paused else self.client.resume)(_places(offsets))
+        (self.client.pause if self.is_paused else self.client.resume)(_places(keys))
 
     def unassign(self, keys: Iterable[Key]) -> None:
         """Fetch these partitions no more."""
         if keys := [key for key in keys if key in self.assigned]:
             self.client.incremental_unassign(_places(keys))
             self.assigned.difference_update(keys)
-            self.resets.difference_update(keys)
+            for key in keys:
+                self.resets.pop(key, None)
 
     def commit(self, units: Mapping[Key, Unit], state_id: str) -> None:
         """Tell the broker how far these are; what becomes of it is heard in a later turn."""
@@ -130,7 +140,7 @@ class Inflow:
             TopicPartition(*key, unit.low, metadata=state_id) for key, unit in units.items()])
 
     def high(self, key: Key) -> int | None:
-        """Where a partition ends, as the last answer of the broker has it; None: there was none."""
+        """Where a partition ends, as the last answer of the broker has it; None: there was none, or it was an error."""
         from confluent_kafka import TopicPartition
 
         if key not in self.assigned:
@@ -155,16 +165,18 @@ class Inflow:
         touched: dict[Key, Partition] = {}
         key: Key | None = None
         records: list[Record] = []
+        last: Any = None
         size = in_all = 0
         for message in messages:
             found = message.topic(), message.partition()
             error = message.error()
             if found != key or error is not None:
-                in_all += self._give(key, records, size, touched, now)
+                in_all += self._give(key, records, size, touched, now, last)
                 key, records, size = found, [], 0
             if error is not None:
                 self._note(error, found, message.offset(), touched)
                 continue
+            last = message
             value, own, (kind, time) = message.value(), message.key(), message.timestamp()
             try:
                 headers, odd = headers_in(message), None
@@ -173,7 +185,8 @@ class Inflow:
             except SystemError as unread:
                 odd = odd_of(message, unread)
             if odd is not None:  # its neighbours are not to blame
-                in_all += self._give(key, records, size, touched, now) + self._give_odd(found, odd, touched, now)
+                in_all += self._give(key, records, size, touched, now, last)
+                in_all += self._give_odd(found, odd, touched, now, message)
                 records, size = [], 0
                 continue
             records.append(Record(message.offset(), value, -1, time if kind else None, own,
@@ -181,23 +194,27 @@ class Inflow:
             size += OVERHEAD + len(value or b"") + len(own or b"")
             if headers:
                 size += sum(len(name) + len(held or b"") for name, held in headers)
-        in_all += self._give(key, records, size, touched, now)
+        in_all += self._give(key, records, size, touched, now, last)
         if in_all:
             self._average = (3 * self._average + in_all / len(messages)) / 4
         return list(touched.values())
 
-    def _give_odd(self, key: Key, odd: Odd, touched: dict[Key, Partition], now: float) -> int:
+    def _give_odd(self, key: Key, odd: Odd, touched: dict[Key, Partition], now: float, message: Any) -> int:
         partition = self._partitions.get(key)
         if partition is not None and key in self.assigned:
-            partition.come_odd(odd, now)
+            epoch = message.leader_epoch()
+            partition.come_odd(odd, -1 if epoch is None else epoch, now)
+            partition.ends(self.high(key))
             touched[key] = partition
         return size_of(odd.record)
 
     def _give(self, key: Key | None, records: list[Record], size: int, touched: dict[Key, Partition],
-              now: float) -> int:
+              now: float, last: Any) -> int:
         partition = self._partitions.get(key) if key is not None and records else None
         if partition is not None and key is not None and key in self.assigned:
-            partition.come(Run(records, size), now)
+            epoch = last.leader_epoch()  # that of the last one is enough: an older one is in the same log
+            partition.come(Run(records, size, -1 if epoch is None else epoch), now)
+            partition.ends(self.high(key))
             touched[key] = partition
         return size
 
@@ -207,9 +224,11 @@ class Inflow:
         if name == _END:
             if partition is not None and key in self.assigned:
                 partition.reached(offset)
+                partition.ends(max(offset, self.high(key) or 0))
                 touched[key] = partition
         elif name == _RESET:
-            self.resets.add(key)
+            cut = _CUT_BACK_TO.search(error.str())
+            self.resets[key] = None if not _CUT_BACK.search(error.str()) else int(cut[1]) if cut else ALL_OF_IT
         elif name in _DOUBTS:
             self.has_doubts = True
         elif name not in _PASSING:

@@ -296,8 +296,8 @@ def test_a_topic_that_was_made_anew_between_two_runs_is_told(kafka: Broker, topi
         of_old = [chunk for chunk in source.chunks if chunk.unit == old.id]
         assert {chunk.fault for chunk in of_old} == {SOURCE_LOST}
         assert (of_old[0].start, of_old[-1].end) == (old.low, issued)
-        (buried,) = [unit for unit in source.ledger.known("kafka ") if unit.id == old.id]
-        assert f"it was read up to offset {old.low}" in buried.damage
+        assert f"is not known: it was read up to offset {old.low}, offsets {old.low} to {issued - 1} of" in (
+            of_old[0].detail)
         assert values(source.chunks) == [b"%d" % number for number in range(100, 120)]
 
 
@@ -318,8 +318,9 @@ def test_a_log_that_was_cut_back_is_told_and_read_on_as_another_unit(
         topics.send(name, numbered(3, 100))
         source.read_until(has(3))
         old, new = source.ledger.taken_up()
-        assert (old.end, new.low) == (50, 5)
-        assert "ends at offset 5, and was read up to 50" in old.damage
+        (told,) = [chunk for chunk in source.chunks if chunk.fault]
+        assert (told.unit, told.start, told.end, new.low) == (old.id, 50, 51, 5)
+        assert "ends at offset 5, and was read up to 50" in told.detail
         assert values(source.chunks) == [b"100", b"101", b"102"]
         source.commit(*source.chunks)
     with reading(kafka, tmp_path / "state", name) as source:

@@ -58,7 +58,7 @@ class Fed:
                 run = list(some)
                 if is_odd:
                     for each in run:
-                        self.partition.come_odd(Odd(each, "odd", "why"), 0.0)
+                        self.partition.come_odd(Odd(each, "odd", "why"), -1, 0.0)
                 else:
                     self.partition.come(Run(run, sum(map(size_of, run))), 0.0)
             self.at = records[-1].offset + 1
