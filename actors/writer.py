@@ -52,15 +52,18 @@ class Writer:
         sink: the opened sink.
         ordered: apply parts in source order; else as they come.
         dead_letters: options of the dead-letter store, to pack refused items with.
+        contiguous: the sink is given parts without items, too.
     """
 
     wake: int | None = None
 
-    def __init__(self, post: Post, name: str, sink: Sink, ordered: bool, dead_letters: SinkOptions) -> None:
+    def __init__(self, post: Post, name: str, sink: Sink, ordered: bool, dead_letters: SinkOptions,
+                 contiguous: bool = False) -> None:
         self._post = post
         self._name = name
         self._sink = sink
         self._ordered = ordered
+        self._contiguous = contiguous
         self._dead_letters = dead_letters
         self._sequencer = Sequencer()
         self._ready: deque[Held] = deque()
@@ -97,7 +100,7 @@ class Writer:
             slot.phase("IDLE")
             return None
         slot.phase("WRITE")
-        written = [held for held in self._group if held.part.count]
+        written = [held for held in self._group if held.part.count or self._contiguous]
         refusals: list[Refusal] = []
         more: Counts = {}
         began = time.monotonic()
@@ -202,4 +205,5 @@ class Writer:
 
 def _payload(held: Held) -> Payload:
     part = held.part
-    return Payload(part.partition, part.start, part.end, part.count, held.frames[0], places_in(held.frames))
+    data = held.frames[0] if part.count else b""
+    return Payload(part.partition, part.start, part.end, part.count, data, places_in(held.frames))

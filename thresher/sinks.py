@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from actors.sinks.lmdb import Lmdb
     from actors.sinks.memcached import Memcached
     from actors.sinks.rabbitmq import RabbitMQ
+    from actors.sinks.redis import Indexed, Redis
     from actors.sinks.sql import Deleted, Sql
     from actors.sinks.stdout import Stdout
     from actors.sinks.topic import Message, Topic
@@ -36,11 +37,13 @@ else:
         "actors.sinks.lmdb": ("Lmdb",),
         "actors.sinks.memcached": ("Memcached",),
         "actors.sinks.rabbitmq": ("RabbitMQ",),
+        "actors.sinks.redis": ("Indexed", "Redis"),
         "actors.sinks.sql": ("Deleted", "Sql"),
         "actors.sinks.stdout": ("Stdout",),
         "actors.sinks.topic": ("Message", "Topic"),
     })
 
 __all__ = [
-    "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "Message",
-    "Packed", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]
+    "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "Indexed", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached",
+    "Message", "Packed", "Payload", "RabbitMQ", "Redis", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic",
+    "record_of"]

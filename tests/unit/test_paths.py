@@ -17,6 +17,7 @@ from actors.sinks.jsonl import Jsonl
 from actors.sinks.lines import Lines
 from actors.sinks.lmdb import Lmdb
 from actors.sinks.memcached import Memcached
+from actors.sinks.redis import Redis
 from actors.sinks.sql import Sql
 from actors.sinks.stdout import Stdout
 from actors.sinks.topic import Topic as TopicSink
@@ -59,7 +60,8 @@ class Unsaid(SinkOptions, frozen=True, kw_only=True):
 
 
 COLUMNS = {"a": "text"}
-ONCE = [Sql(columns=COLUMNS), Sql(columns=COLUMNS, key=["a"]), Lines(), Jsonl(), Csv(columns=["a"]), TopicSink()]
+ONCE = [Sql(columns=COLUMNS), Sql(columns=COLUMNS, key=["a"]), Lines(), Jsonl(), Csv(columns=["a"]), TopicSink(),
+        Redis(url="redis://h")]
 BY_KEY = [Lmdb(), Memcached(server="h:1"), Csv(columns=["a"], folder="f")]
 REPLAYED = [Files(pattern="x"), Directory(paths=["x"]), Topic(topics=["topic:x"]), Tcp(port=1)]
 
@@ -114,3 +116,10 @@ def test_explain_says_how_long_an_outage_is_waited_for() -> None:
     assert "is waited for, for as long as it takes (run.max_outage_s)" in explained("run.max_outage_s=0")
     assert "for as long as it takes" in explained("source.type=tests.unit.test_paths:Group")
     assert "at most 7 s" in explained("source.type=tests.unit.test_paths:Group", "run.max_outage_s=7")
+
+
+def test_explain_says_what_a_server_has_to_keep_and_what_follows_where_it_does_not() -> None:
+    said = {type(sink).__name__: sink.promises() for sink in (Redis(url="redis://h"), Memcached(server="h:1"))}
+    assert "exactly once, in source order, as long as the server keeps what it has answered" in said["Redis"]
+    assert "else the run ends with exit code 1" in said["Redis"]
+    assert said["Memcached"].endswith("is gone, and unnoticed: a key only can be asked")
