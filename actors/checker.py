@@ -18,9 +18,9 @@ import msgspec
 
 from actors.runtime.errors import NO_VALUE, Finish, Reject
 from actors.runtime.lift import bind, bind_partials, lift
-from actors.runtime.making import Making, Rejects, Slice
+from actors.runtime.making import Making, Slice
 from actors.runtime.messages import NO_TIMES, Batch
-from actors.runtime.outputs import Outputs, only_to, pack_owners
+from actors.runtime.outputs import Outputs, only_to, pack_owners, pack_places
 from actors.runtime.pipeline import Bulk, Pipeline, route_of
 from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import Rows, unpack_rows
@@ -78,6 +78,7 @@ class Check:
         self._placer = None if pipeline.windows is None else Placer(
             pipeline.windows, options, window, len(destinations.shards))
         self._to = destinations
+        self._naming = frozenset(name for name, sink in destinations.sinks.items() if sink.names_records)
 
     def __call__(
         self, batch: Batch, slices: Callable[[], Iterable[Rows]],
@@ -174,11 +175,20 @@ class Check:
             self._add_outputs(made, names, encoded, kept, some, some.outputs)
         elif some.careful or any(issubclass(kind, NO_VALUE) for kind in set(map(type, encoded))) or (
                 not self._are_sinks(names)):
-            self._add_carefully(made, names, encoded, kept, some.rejects)
+            self._add_carefully(made, names, encoded, kept, some)
         else:
             items = made.items
             for name, item in zip(names, encoded, strict=True):
                 items[name].append(item)
+            self._place(made, names, kept, some)
+
+    def _place(self, made: Making, names: Sequence[str], kept: Sequence[int], some: Slice) -> None:
+        """Say where the records are whose items go to sinks that name them; each has one."""
+        if not self._naming.isdisjoint(names):
+            places = some.rows.positions()
+            for name, index in zip(names, kept, strict=True):
+                if name in self._naming:
+                    made.places.setdefault(name, []).append(places[index])
 
     def _are_sinks(self, names: list[str]) -> bool:
         try:
@@ -187,15 +197,18 @@ class Check:
             return False
 
     def _add_carefully(
-        self, made: Making, names: list[Any], encoded: list[Any], kept: Sequence[int], rejects: Rejects
+        self, made: Making, names: list[Any], encoded: list[Any], kept: Sequence[int], some: Slice
     ) -> None:
         """Take over each item that its sink can pack; reject the others, each for itself."""
+        fit: dict[int, str] = {}
         for name, item, index in zip(names, encoded, kept, strict=True):
             problem = item if isinstance(item, NO_VALUE) else self._misrouted(name) or self._unfit(name, item)
             if problem is not None:
-                rejects.append((index, problem, STAGE))
+                some.rejects.append((index, problem, STAGE))
             else:
                 made.items[name].append(item)
+                fit[index] = name
+        self._place(made, list(fit.values()), list(fit), some)
 
     def _add_outputs(
         self, made: Making, names: list[Any], encoded: list[Any], kept: Sequence[int], some: Slice, outputs: Outputs
@@ -217,6 +230,8 @@ class Check:
                 made.owners[sink].append((len(items), places[owner], outputs.name(index, sink if sinks[1:] else "")))
                 items.append(item)
                 outputs.written.add(owner)
+                if sink in self._naming:
+                    made.places.setdefault(sink, []).append(places[owner])
 
     def _misrouted(self, name: Any) -> Reject | None:
         """Why this is no route: the name of a sink, or a tuple of several names."""
@@ -295,6 +310,9 @@ class Check:
         except Exception as error:
             raise _NeedsCare from error
         frames = [frame, pack_owners(owners)] if owners else [frame]
+        places = made.places.get(sink, ())
+        if len(places) == len(items):  # of what was made of a whole slice nobody says of which record it is
+            frames = [frame, pack_owners(owners), pack_places(places)]
         return Output(writer, len(items), {"written": len(items) - len(owners), f"written.{sink}": len(items)}, frames)
 
     def _window_parts(self, partials: Mapping[tuple[Any, ...], list[Any]]) -> list[Output]:

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     whole_lines.install()  # the actors of a run write to the same streams
-    if os.getpid() == 1:  # of a container: the kernel drops signals to it that nobody handles, SIGTERM at the start too
+    # As Ctrl-C, until a run has its own handlers: an application's imports take seconds on a machine that is loaded.
+    # Pid 1 is that of a container: the kernel drops signals to it that nobody handles.
+    if os.getpid() == 1 or (argv is None and sys.argv[1:2] == ["run"]):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = argparse.Namespace()
     try:
@@ -178,10 +180,11 @@ def _as_target(options: argparse.Namespace) -> str:
 
 
 def _shown(said: str) -> str:
-    from actors.runtime.options import without_password
+    from actors.runtime.options import is_secret, without_password
 
     key = said.partition("=")[0]
-    return f"{key}=***" if key.endswith(("_secret", ".client")) else without_password(said)
+    is_hidden = key.endswith((".client", "_secret")) or is_secret(key.replace('"', ""))
+    return f"{key}=***" if is_hidden else without_password(said)
 
 
 def _observer(as_json: bool, quiet: bool) -> JsonObserver | TextObserver | TerminalObserver:

@@ -17,7 +17,7 @@ from actors.runtime.actor import Post
 from actors.runtime.counts import Counts
 from actors.runtime.errors import Finish, Retryable
 from actors.runtime.messages import Ack, AnyMessage, BatchId, Member, Part
-from actors.runtime.outputs import gaps_of, owners_in
+from actors.runtime.outputs import gaps_of, owners_in, places_in
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.topology import DEAD_LETTERS, writer_name
@@ -205,4 +205,5 @@ class Writer:
 
 def _payload(held: Held) -> Payload:
     part = held.part
-    return Payload(part.partition, part.start, part.end, part.count, held.frames[0] if part.count else b"")
+    data = held.frames[0] if part.count else b""
+    return Payload(part.partition, part.start, part.end, part.count, data, places_in(held.frames))

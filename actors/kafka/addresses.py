@@ -42,7 +42,7 @@ def address_of(text: str) -> Address:
 
         address_of("kafka://10.0.0.5:9092,10.0.0.6:9092/ratings").topic  # "ratings"
     """
-    shown = without_password(text)
+    shown = as_shown(text)
     if not text.startswith(SCHEME):
         raise ConfigError(f"{_EXPECTED}, got {shown!r}")
     servers, slash, topic = text.removeprefix(SCHEME).partition("/")
@@ -72,6 +72,12 @@ def addresses_of(texts: Iterable[str]) -> list[Address]:
             raise ConfigError(f"expected each topic once, got {address} twice")
         found.append(address)
     return found
+
+
+def as_shown(text: str) -> str:
+    """As people may see it: nothing behind a ? is any of an address, and it may be anything."""
+    shown, mark, _ = without_password(text).partition("?")
+    return f"{shown}{mark}***" if mark else shown
 
 
 def _server(text: str, shown: str) -> str:

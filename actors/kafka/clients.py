@@ -7,6 +7,7 @@ of their own. Nothing here imports the library.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -49,6 +50,12 @@ _MEND = {
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED":
         "let this user have it (an ACL of the transactional id), or set sasl.* in client",
 }
+#: All that is said when a connection comes about and is closed at once; of one that is refused more is said.
+_NOBODY = "_ALL_BROKERS_DOWN"
+_HUNG_UP = ("was the connection closed at once? Then set security.protocol in client as the broker's listener has it: "
+            "SSL for TLS, SASL_SSL with a login")
+#: Such a location is looked for by the library.
+_PROBE = "probe"
 #: What the library adds to an error of a connection; it is another one each time.
 _ASIDE = re.compile(r" \(after \d+ms in state .*\)$")
 #: Errors that only say that something took too long, or that nobody is there.
@@ -133,7 +140,26 @@ def sentence(error: Said, client: Properties, heard: str = "") -> str:
     if heard and error.name() in _SAYS_LITTLE:
         words = heard
     mend = _MEND.get(error.name(), "")
+    if error.name() == _NOBODY and "SSL" not in str(client.get("security.protocol", "")).upper():
+        mend = _HUNG_UP
     return f"{words}: {mend}" if mend else words
+
+
+def wrong_table(error: Exception, client: Properties) -> str:
+    """What is wrong with a table that the library does not take, in one line.
+
+    Args:
+        error: what the library has raised.
+        client: the table.
+    """
+    for name, value in client.items():
+        if name.endswith(".location") and isinstance(value, str) and value != _PROBE and not os.access(value, os.R_OK):
+            return f"{name}: {'it cannot be read' if os.path.exists(value) else 'there is no file'}: {value}"
+    from confluent_kafka import KafkaException
+
+    if isinstance(error, KafkaException):
+        return sentence(error.args[0], client)
+    return without_values(" ".join(str(error).split()), client)
 
 
 class Heard:
@@ -162,7 +188,7 @@ class Heard:
         text = sentence(error, self._client)
         if is_hopeless(error):
             self.hopeless = text
-        if error.name() != "_ALL_BROKERS_DOWN" or not self.last():  # it says less than what went before
+        if error.name() != _NOBODY or not self.last():  # it says less than what went before
             self._last, self._at = text, self._clock()
 
     def last(self) -> str:

@@ -101,7 +101,7 @@ def _query(text: str, known: tuple[str, ...], option: str) -> dict[str, str]:
     try:
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text))
     except ValueError as error:
-        raise _wrong(option, known, f"behind the question mark: {error}") from error
+        raise _wrong(option, known, "behind the question mark stands what is no NAME=VALUE") from error
     found: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:

@@ -37,7 +37,8 @@ LINES, RECORDS = "", "records"
 Headers = tuple[tuple[str, bytes | None], ...]
 T = TypeVar("T")
 #: A place, a line, a time: the sum of two has room in 64 bits, here and in every store.
-Int63 = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
+MOST_INT = 1 << 62
+Int63 = Annotated[int, Meta(ge=-MOST_INT, le=MOST_INT)]
 #: Why a payload that is none is a dead letter.
 NOT_RECORDS = "not_records"
 

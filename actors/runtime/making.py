@@ -107,6 +107,7 @@ class Making:
     Attributes:
         items: by sink.
         owners: of items of records that have several outputs, by sink.
+        places: positions of the records of items, by sink that names records.
         partials: partial aggregates, by key.
         letters: dead letters.
         dead: positions of records that are rejected, and of which something goes to a sink all the same.
@@ -115,6 +116,7 @@ class Making:
     def __init__(self, sinks: Iterable[str], passage: Passage) -> None:
         self.items: dict[str, list[Any]] = {name: [] for name in sinks}
         self.owners: dict[str, list[Owner]] = {name: [] for name in self.items}
+        self.places: dict[str, list[int]] = {}
         self.passage = passage
         self.partials: dict[tuple[Any, ...], list[Any]] = {}
         self.letters: list[DeadLetter] = []

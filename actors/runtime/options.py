@@ -20,10 +20,17 @@ import msgspec
 from actors.runtime.errors import ConfigError
 
 S = TypeVar("S", bound=msgspec.Struct)
-#: In an address: what is between the user's name and the last @, or is said to be a password.
-_PASSWORD = re.compile(r"(?<=://)([^:@/]*):(.*)@|(?<=[?&])(password)=([^&]*)")
+#: In an address: what is between the user's name and the last @, also where its scheme is written wrong or is missing.
+_PASSWORD = re.compile(r"(?<=:/)(/{0,2}[^:@/]*):(.*)@|(?:^|(?<=[\"'=,\[]))([^\s:@/\"']*):([^\s/\"'][^\s\"']*)@")
+#: What stands behind a question mark under a name that is one of a secret.
+_PARAMETER = re.compile(
+    r"(?<=[?&;])([^=&;#\s?]*(?:passw|passphrase|pwd|secret|token|credential|signature|jaas|(?:api|access|private|account|"
+    r"shared)[._-]?key)[^=&;#\s?]*|key|sig|auth)=([^&#\s\"']*)", re.IGNORECASE)
+#: No address of ours has a fragment: what is behind a # there is part of something else, such as a password.
+_FRAGMENT = re.compile(r"(://[^\s#\"']*)#[^\s\"',\]]+")
 #: Names of options, and of properties in a table that is handed on to a client library, that hold a secret or may.
-_SECRET = re.compile(r"(?:_|^)secret$|password|\.secret$|\.key\.pem$|private\.key|sasl\.oauthbearer\.config$|jaas")
+_SECRET = re.compile(r"(?:_|^)secret$|password|passphrase|\.secret$|\.key\.pem$|private\.key|"
+                     r"sasl\.oauthbearer\.config$|jaas")
 #: Such a text only says where a secret is.
 _REFERENCES = re.compile(r"(?:\$\{(?:env|file):[^}]+\})+")
 
@@ -53,15 +60,20 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 def without_password(address: str) -> str:
-    """An address (``scheme://user:password@host``) as people may see it; any other text as it is."""
-    return _PASSWORD.sub(_hidden, address)
+    """An address (``scheme://user:password@host?token=…#…``) as people may see it; any other text as it is."""
+    shown = _PASSWORD.sub(_hidden, address)
+    return _FRAGMENT.sub(r"\1#***", _PARAMETER.sub(lambda found: f"{found[1]}={_shown(found[2])}", shown))
 
 
 def _hidden(found: re.Match[str]) -> str:
-    """What takes the place of a password; what only says where one is stays."""
-    if _REFERENCES.fullmatch(found[2] or found[4] or ""):
-        return found[0]
-    return f"{found[1]}:***@" if found[3] is None else f"{found[3]}=***"
+    """What takes the place of a password."""
+    user, password = (found[1], found[2]) if found[1] is not None else (found[3], found[4])
+    return f"{user}:{_shown(password)}@"
+
+
+def _shown(secret: str) -> str:
+    """What only says where a secret is stays."""
+    return secret if not secret or _REFERENCES.fullmatch(secret) else "***"
 
 
 def is_secret(name: str) -> bool:

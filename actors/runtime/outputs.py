@@ -238,6 +238,7 @@ def _gone(only: str) -> Reject:
 #: Of an item in a part: its index there, the position of its record, and the name of the output.
 Owner = tuple[int, int, str]
 _owners = msgspec.msgpack.Decoder(list[Owner])
+_places = msgspec.msgpack.Decoder(list[int])
 
 
 def pack_owners(owners: Sequence[Owner]) -> bytes:
@@ -250,6 +251,16 @@ def owners_in(frames: Sequence[bytes]) -> dict[int, tuple[int, str]]:
     if len(frames) < 2:
         return {}
     return {item: (position, output) for item, position, output in _owners.decode(frames[1])}
+
+
+def pack_places(places: Sequence[int]) -> bytes:
+    """Return the third payload frame of a part for a sink that names records: where the record of each item is."""
+    return msgspec.msgpack.encode([place - before for before, place in zip([0, *places], places, strict=False)])
+
+
+def places_in(frames: Sequence[bytes]) -> tuple[int, ...]:
+    """From the payload frames of a part: the position of the record of each item; none: nobody says."""
+    return tuple(positions_of(_places.decode(frames[2]), 0)) if len(frames) > 2 else ()
 
 
 def gaps_of(positions: Iterable[int], start: int, end: int) -> tuple[int, ...]:

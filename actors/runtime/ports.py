@@ -61,6 +61,8 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     guarantee: ClassVar[str]
     #: What may be sent here: ``items`` (a sink of an application), ``letters`` (as its dead-letter store), or both.
     takes: ClassVar[tuple[str, ...]] = ("items", "letters")
+    #: True: each payload says of which record each item is made (``Payload.places``), for a sink that names them.
+    names_records: ClassVar[bool] = False
     #: Modules that ``open`` imports: they are imported once, before actors are forked, and ``check`` looks for them.
     imports: ClassVar[tuple[str, ...]] = ()
     #: Like that of ``SourceOptions``.

@@ -128,6 +128,16 @@ class LettersOf(msgspec.Struct, frozen=True):
 class Payload(msgspec.Struct, frozen=True):
     """What one batch holds for one sink: ``count`` items, packed by the sink's own ``pack``.
 
+    Attributes:
+        partition: that the batch is of.
+        start: position of the batch in its partition.
+        end: position behind it.
+        count: of items.
+        data: the items, packed.
+        places: for a sink that asks for them (``SinkOptions.names_records``), the position of the record that each item
+            was made of; several of one record have the same, one behind the other. Empty: what was emitted for a
+            window, or made of a whole slice, is of no single record.
+
     Example::
 
         Payload(partition="reader.1", start=0, end=6, count=2, data=b"a;b")
@@ -138,6 +148,7 @@ class Payload(msgspec.Struct, frozen=True):
     end: int
     count: int
     data: bytes | memoryview
+    places: tuple[int, ...] = ()
 
 
 class Packed(msgspec.Struct, frozen=True):

@@ -41,7 +41,8 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     An item is ``(key, value)``, or a ``Message`` where it has headers or a time of its own, or a value alone: bytes, or
     text. A value that is None is a tombstone. Messages of one key are in one partition (murmur2 of the key, as the
     Java client has it), in source order; those without a key are spread. Each has a header ``thresher-id``, the same
-    however often it is delivered: ``PARTITION:START-END:INDEX`` of its batch and its place in that.
+    however often it is delivered: ``PARTITION:POSITION:INDEX``, the place of its record in the input, and which of the
+    messages made of that it is.
 
     Attributes:
         topic: ``kafka://host:port,host:port/name``.
@@ -66,6 +67,7 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     ordered: ClassVar[bool] = True
+    names_records: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = ("at least once, in source order for each key: a message that is there twice after a "
                                 "crash has the same thresher-id; with transactions exactly once for those who read "
@@ -100,6 +102,7 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.applied_topic == where.topic:
             raise ValueError(f"applied_topic: expected another topic than that of the messages, got {where.topic!r}")
         refuse(self.client, _OURS)
+        kafka_messages.require_largest(self.client)
 
     def pack(self, items: Sequence[Any]) -> bytes:
         """Return the messages, in order.
@@ -120,10 +123,13 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ConfigError: the library is not installed, or does not take ``client``.
         """
         try:
+            from actors.sinks.kafka_producer import Broker
             from actors.sinks.kafka_producing import Producing
             from actors.sinks.kafka_transactions import Transactions
         except ImportError as error:
             raise ConfigError(_needs(name)) from error
+        if self.client:
+            Broker(self, name).require_client()
         return Transactions(self, name, state) if self.transactions else Producing(self, name)
 
     def describe(self) -> str:

@@ -11,7 +11,7 @@ from actors.runtime.errors import Reject
 from actors.runtime.framing import Record
 from actors.runtime.values import Payload, Refusal
 from actors.topics.blocks import Message, Stored, pack_items, stored_in
-from actors.topics.record_ids import prefix_of
+from actors.topics.record_ids import ids_of
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Producer
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 RECORD_ID = "thresher-id"
 #: The largest message, by default of the library.
 MAX_MESSAGE_BYTES = 1_000_000
+#: What the library takes as such.
+_LEAST_MAX, _MOST_MAX = 1000, 1_000_000_000
 #: What the broker says of a message that it never takes, and the short word for it.
 _REFUSED = {"MSG_SIZE_TOO_LARGE": "too_large", "RECORD_LIST_TOO_LARGE": "too_large", "INVALID_RECORD": "sink_rejected",
             "INVALID_TIMESTAMP": "sink_rejected", "INVALID_MSG": "sink_rejected", "INVALID_MSG_SIZE": "sink_rejected"}
@@ -43,13 +45,27 @@ def pack(items: Sequence[Any], client: Properties) -> bytes:
         if isinstance(item, (Message, Record)):
             _require_sayable(item)
     payload = pack_items(items, 1)
-    largest = int(client.get("message.max.bytes", MAX_MESSAGE_BYTES))
+    largest = require_largest(client)
     if len(payload) > largest:
         for one in stored_in(payload):
             if (size := _size_of(one)) > largest:
                 raise Reject("too_large", f"a message of {size} bytes: expected at most {largest}; more with client = "
                              "{\"message.max.bytes\" = …}, where the topic takes it (max.message.bytes)")
     return payload
+
+
+def require_largest(client: Properties) -> int:
+    """The largest message that a client with this table sends, in bytes.
+
+    Raises:
+        ValueError: the table does not say a number of bytes that the library takes.
+    """
+    said = client.get("message.max.bytes", MAX_MESSAGE_BYTES)
+    number = int(said) if isinstance(said, str) and said.isdecimal() and said.isascii() else said
+    if isinstance(number, bool) or not isinstance(number, int) or not _LEAST_MAX <= number <= _MOST_MAX:
+        raise ValueError("client: message.max.bytes: expected a whole number of bytes, "
+                         f"{_LEAST_MAX:,} to {_MOST_MAX:,}, got {said!r}")
+    return number
 
 
 def is_refused(error: KafkaError) -> bool:
@@ -72,6 +88,9 @@ class Group:
         self._rest: Iterator[_Outgoing] = iter(())
         self._held: _Outgoing | None = None
         self._first: Place = (0, 0)
+        self._is_narrow = False
+        self._only: frozenset[Place] | None = None  # what is sent at all; None: all
+        self._late: Place | None = None  # from here on messages are there in another order than they are to be
         self.begin()
 
     def is_of(self, payloads: Sequence[Payload]) -> bool:
@@ -79,12 +98,44 @@ class Group:
         return [_name(one) for one in self._payloads] == [_name(one) for one in payloads]
 
     def begin(self) -> None:
-        """Send again from the first one on that has failed, or was not sent; at first, all."""
+        """Send again from the first one on that has failed, or was not sent; at first, all. After ``narrow`` only what
+        has failed."""
         held = () if self._held is None else (self._held[0],)
-        self._first = min((*self.failed, *held), default=self._first)
+        self._only = frozenset(self.failed) if self._is_narrow and not held else None
+        late = () if self._late is None else (self._late,)
+        self._first = min((*self.failed, *held, *late), default=self._first)
+        if self._only:
+            self._late = self._first
+        self._is_narrow = False
         self.failed = {}
         self._held = None
         self._rest = self._outgoing(self._first)
+
+    def narrow(self) -> None:
+        """Some were refused, all others are there: of what is sent next only what has failed is sent again, each in a
+        batch of its own. Those behind them are not there twice for it, unless one was refused for its neighbour's sake:
+        see ``follows``."""
+        self._is_narrow = True
+
+    def follows(self) -> bool:
+        """Of what was sent after ``narrow`` some is there now, behind messages of its key that were there before: send
+        those again, so that the last of a key stays the last. Return whether there are any."""
+        only, self._only, self._late = self._only, None, None
+        taken = (only or frozenset()) - self.refused.keys()
+        if not taken:
+            return False
+        again: set[Place] = set()
+        keys: set[bytes] = set()
+        for place, message, _ in self._outgoing(min(taken)):
+            if message.key is None:  # there is no order of those
+                continue
+            if place in taken:
+                keys.add(message.key)
+            elif message.key in keys:
+                again.add(place)
+        self._late = min(taken) if again else None
+        self._first, self._rest = min(taken), (one for one in self._outgoing(min(taken)) if one[0] in again)
+        return bool(again)
 
     def send(self, producer: Producer, topic: str, wait: Callable[[], None]) -> None:
         """Hand all to a producer. Where ``wait`` raises it is gone on with by the next call.
@@ -135,11 +186,10 @@ class Group:
         for index, payload in enumerate(self._payloads):
             if index < first[0]:
                 continue
-            prefix = prefix_of(payload)
-            for item, message in enumerate(stored_in(payload.data)):
+            for item, (message, name) in enumerate(zip(stored_in(payload.data), ids_of(payload), strict=True)):
                 place = index, item
-                if place >= first and place not in self.refused:
-                    yield place, message, prefix + str(item)
+                if place >= first and place not in self.refused and (self._only is None or place in self._only):
+                    yield place, message, name
 
     def _reported(self, place: Place, error: KafkaError | None, message: object) -> None:
         if error is not None:
@@ -153,6 +203,8 @@ def refusals_again(index: int, payload: Payload, known: Sequence[tuple[int, str,
     """What of a batch was refused when it was written, with the items as they come again."""
     messages = stored_in(payload.data)
     for item, reason, detail in known:
+        if item >= len(messages):
+            continue  # its source had fewer records this time: compaction took some
         yield Refusal(index, item, reason, detail, _raw(messages[item]))
 
 

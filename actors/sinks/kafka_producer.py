@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from actors.kafka.addresses import Address
-from actors.kafka.clients import Heard, Properties, configured, is_hopeless, sentence, took_too_long
+from actors.kafka.clients import Heard, Properties, configured, is_hopeless, sentence, took_too_long, wrong_table
 from actors.kafka.topics import Cluster
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.progress import extend
@@ -75,6 +75,17 @@ class Broker:
             KafkaException: the broker cannot be asked now, or refuses.
         """
         self._prepare()
+        return self._made(alone, more)
+
+    def require_client(self) -> None:
+        """Make sure that the library takes the table ``client``; nobody is waited for.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        self._made(False, {})
+
+    def _made(self, alone: bool, more: Mapping[str, Any]) -> Producer:
         options = self.options
         ours: dict[str, Any] = {
             "enable.idempotence": True, "acks": "all", "compression.type": options.compression,
@@ -88,7 +99,7 @@ class Broker:
         try:
             return Producer(configured(self.address.servers, defaults, options.client, ours))
         except KafkaException as error:  # of its properties: nobody was asked yet
-            raise self.wrong_client(error.args[0]) from error
+            raise self.wrong_client(error) from error
 
     def cluster(self) -> Cluster:
         """Return what is asked about topics.
@@ -99,7 +110,7 @@ class Broker:
         try:
             return Cluster(self.address.servers, self.options.client, self.options.timeout_s, self.heard)
         except KafkaException as error:
-            raise self.wrong_client(error.args[0]) from error
+            raise self.wrong_client(error) from error
 
     def works(self) -> None:
         """Something was written: what goes wrong from here on may pass."""
@@ -135,9 +146,9 @@ class Broker:
             return ConfigError(f"sinks.{self._name}: {self.address}: {self.heard.hopeless}")
         return Retryable(text)
 
-    def wrong_client(self, error: KafkaError) -> ConfigError:
+    def wrong_client(self, error: Exception) -> ConfigError:
         """The library does not take the table."""
-        return ConfigError(f"sinks.{self._name}.client: {sentence(error, self.options.client)}")
+        return ConfigError(f"sinks.{self._name}.client: {wrong_table(error, self.options.client)}")
 
     def silent(self) -> Retryable | ConfigError:
         """Nothing has come for ``timeout_s``."""

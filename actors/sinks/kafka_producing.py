@@ -11,7 +11,9 @@ a fatal one): in order, from the first message on that has failed, each under th
 What does not work: a time-out for messages (what timed out may be there, and what comes behind it is sent all the
 same: the order of a key is lost); a report for each message (a call of Python each; those of failures are enough, when
 the queue is empty); batches of ten thousand when one of them is too large for the topic (the broker refuses all of
-them): the size of batches is that of the topic and, once something is refused, each message goes alone.
+them): the size of batches is that of the topic and, once something is refused, what has failed goes again, each message
+alone; to send again all that comes behind it (it would be there twice: only where a message has failed for its
+neighbour's sake are those behind it sent again that have its key).
 
 What nobody can prevent: messages that a killed writer had sent to a broker that was stuck may come behind those of the
 next writer. They have the same ids.
@@ -54,8 +56,9 @@ class Producing(Sink):
                 self._let_go()
             group = self._group = Group(payloads)
         self._send(group)
-        while group.failed:
-            self._judge(group)
+        while group.failed or group.follows():
+            if group.failed:
+                self._judge(group)
             self._send(group)
         self._group = None
         if self._is_careful:
@@ -82,7 +85,7 @@ class Producing(Sink):
                 raise
 
     def _judge(self, group: Group) -> None:
-        """Some have failed: send again from the first of them on.
+        """Some have failed: send them again, those that are refused each alone.
 
         Raises:
             Retryable: it is not for their own sake.
@@ -95,6 +98,7 @@ class Producing(Sink):
         self._let_go()
         self._is_careful = is_for_their_sake
         if is_for_their_sake and not was_careful:
+            group.narrow()
             return
         trouble = self._broker.trouble(error)
         raise trouble if not error.fatal() else Retryable(f"{trouble}: a new producer is begun")

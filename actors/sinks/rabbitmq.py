@@ -39,7 +39,8 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     An item is ``(key, value)``, or a ``Message`` where it has headers or a time of its own, or a value alone: bytes, or
     text. A value that is None says that there is none any more for its key. Each message has a ``message_id``,
-    ``PARTITION:START-END:INDEX``, which is the same when it is published again.
+    ``PARTITION:POSITION:INDEX`` (the place of its record in the input, and which of the messages made of that it is),
+    which is the same when it is published again.
 
     Attributes:
         topic: where to: ``amqp://USER:PASSWORD@HOST:PORT/VHOST?queue=NAME``, or ``…?exchange=NAME&routing_key=KEY``, in
@@ -71,6 +72,7 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     ordered: ClassVar[bool] = True
+    names_records: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = (
         "confirmed by the server, and again under the same message_id after a crash: at least once, in source order; "

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 
 from actors.runtime.values import Payload, Refusal
 from actors.topics.blocks import Message, Stored, pack_items, stored_in
-from actors.topics.record_ids import prefix_of
+from actors.topics.record_ids import ids_of
 
 
 class Messages:
@@ -33,18 +33,18 @@ class Messages:
         self._starts = [0]
         for payload in payloads:
             self._starts.append(self._starts[-1] + payload.count)
-        self._ids = [prefix_of(payload) for payload in payloads]
-        self._by_id = {prefix: at for at, prefix in enumerate(self._ids)}
+        self._names = [_name(payload) for payload in payloads]
         self._at = -1
         self._stored: list[Stored] = []
+        self._ids: list[str] = []
+        self._by_id: dict[str, int] = {}  # made when it is first asked for
 
     def __len__(self) -> int:
         return self._starts[-1]
 
     def are_of(self, payloads: Sequence[Payload]) -> bool:
         """Whether these payloads are the same, given once more after a failure."""
-        return [payload.count for payload in payloads] == [payload.count for payload in self._payloads] and [
-            prefix_of(payload) for payload in payloads] == self._ids
+        return [_name(payload) for payload in payloads] == self._names
 
     def place(self, number: int) -> tuple[int, int]:
         """The payload of a message, and which of its items it is."""
@@ -56,13 +56,15 @@ class Messages:
         at, item = self.place(number)
         if at != self._at:
             self._at, self._stored = at, stored_in(self._payloads[at].data)
-        return f"{self._ids[at]}{item}", self._stored[item]
+            self._ids = ids_of(self._payloads[at])
+        return self._ids[item], self._stored[item]
 
     def number_of(self, record_id: str) -> int | None:
         """The number of the message with this id; None: it is none of these."""
-        prefix, _, item = record_id.rpartition(":")
-        at = self._by_id.get(f"{prefix}:")
-        return None if at is None or not item.isdecimal() else self._starts[at] + int(item)
+        if not self._by_id:
+            names = (name for payload in self._payloads for name in ids_of(payload))
+            self._by_id = {name: number for number, name in enumerate(names)}
+        return self._by_id.get(record_id)
 
 
 class Outstanding:
@@ -206,3 +208,7 @@ class Round:
         while self.first in self._settled:
             self._settled.discard(self.first)
             self.first += 1
+
+
+def _name(payload: Payload) -> tuple[str, int, int, int]:
+    return payload.partition, payload.start, payload.end, payload.count

@@ -14,11 +14,10 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from actors.kafka.addresses import Address, addresses_of
-from actors.kafka.clients import Heard, Value, configured, refuse, without_values
+from actors.kafka.addresses import Address, addresses_of, as_shown
+from actors.kafka.clients import Heard, Value, configured, refuse, wrong_table
 from actors.runtime.errors import ConfigError
 from actors.runtime.extras import how_to_install
-from actors.runtime.options import without_password
 from actors.runtime.ports import Source, SourceOptions, UnitLedger
 from actors.sources.kafka_inflow import DEFAULTS, OURS
 from actors.sources.kafka_lookups import EARLIEST, LATEST
@@ -150,7 +149,7 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def refused(self, error: Exception) -> ConfigError:
         """What the library says of a property, without the secrets of the table."""
-        return ConfigError(f"source.client: {without_values(str(error), self.client)}")
+        return ConfigError(f"source.client: {wrong_table(error, self.client)}")
 
     def promises(self) -> str:
         """In a group also what becomes of a partition that moves."""
@@ -167,7 +166,7 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         try:
             addresses = self.addresses()
         except ConfigError:  # said when it is opened
-            return f"kafka topics {', '.join(map(without_password, self.topics[:_NAMED])) or '(none)'}"
+            return f"kafka topics {', '.join(map(as_shown, self.topics[:_NAMED])) or '(none)'}"
         more = f" and {len(addresses) - _NAMED} more" if len(addresses) > _NAMED else ""
         some = f" partitions {', '.join(map(str, self.partitions))}" if self.partitions else ""
         return (f"kafka {addresses[0].servers} topics {', '.join(one.topic for one in addresses[:_NAMED])}{more}{some}"

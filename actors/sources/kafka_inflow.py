@@ -20,9 +20,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from actors.kafka.clients import Heard, Properties, Said
-from actors.runtime.framing import Record
+from actors.kafka.received import Odd, headers_in, odd_of
+from actors.runtime.framing import MOST_INT, Record
 from actors.runtime.values import Unit
-from actors.sources.kafka_partitions import OVERHEAD, Key, Partition, Run
+from actors.sources.kafka_partitions import OVERHEAD, Key, Partition, Run, size_of
 
 #: What ``client`` may set otherwise. A queue of 8 MB and one answer of 4 MB under way are what a reader that stands
 #: still adds; the time between two looks at a full queue is short, for it is empty again in milliseconds.
@@ -176,7 +177,18 @@ class Inflow:
                 self._note(error, found, message.offset(), touched)
                 continue
             last = message
-            value, own, (kind, time), headers = message.value(), message.key(), message.timestamp(), message.headers()
+            value, own, (kind, time) = message.value(), message.key(), message.timestamp()
+            try:
+                headers, odd = headers_in(message), None
+                if not -MOST_INT <= time <= MOST_INT:
+                    odd = odd_of(message)
+            except SystemError as unread:
+                odd = odd_of(message, unread)
+            if odd is not None:  # its neighbours are not to blame
+                in_all += self._give(key, records, size, touched, now, last)
+                in_all += self._give_odd(found, odd, touched, now, message)
+                records, size = [], 0
+                continue
             records.append(Record(message.offset(), value, -1, time if kind else None, own,
                                   tuple(headers) if headers else ()))
             size += OVERHEAD + len(value or b"") + len(own or b"")
@@ -186,6 +198,15 @@ class Inflow:
         if in_all:
             self._average = (3 * self._average + in_all / len(messages)) / 4
         return list(touched.values())
+
+    def _give_odd(self, key: Key, odd: Odd, touched: dict[Key, Partition], now: float, message: Any) -> int:
+        partition = self._partitions.get(key)
+        if partition is not None and key in self.assigned:
+            epoch = message.leader_epoch()
+            partition.come_odd(odd, -1 if epoch is None else epoch, now)
+            partition.ends(self.high(key))
+            touched[key] = partition
+        return size_of(odd.record)
 
     def _give(self, key: Key | None, records: list[Record], size: int, touched: dict[Key, Partition],
               now: float, last: Any) -> int:

@@ -10,8 +10,8 @@ record, an aborted transaction) is passed over by a chunk without records, so th
 it for ever. Otherwise retention would seem to take a record where it takes a marker.
 
 Guarantees: a range that an earlier reader had issued is handed out when all of it has come, in the same cut; what could
-not be fetched any more is a fault with its offsets, in its place among the records. With each position goes what the
-next reader needs to know of it (``Known``).
+not be fetched any more is a fault with its offsets, in its place among the records, and so is a record that is there
+and cannot be read. With each position goes what the next reader needs to know of it (``Known``).
 
 Pure: no clock, no client.
 """
@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from actors.kafka.received import Odd
 from actors.runtime.framing import RECORDS, Record, pack_records
 from actors.runtime.values import SOURCE_LOST, Chunk, Unit
 
@@ -159,7 +160,7 @@ class Partition:
         #: One that was read to its end is looked at all the same: another log may lie there now.
         self._is_heard = self.epoch < 0
         self._ends = deque(end for _, end in recorded)
-        self._runs: deque[Run | Lost] = deque()
+        self._runs: deque[Run | Lost | Odd] = deque()
         self._held: list[Record] = []  # of a run, from ``_at`` on; so many bytes are left
         self._at = self._left = 0
 
@@ -178,6 +179,17 @@ class Partition:
             self.touched = now
             self.size += size
             self._runs.append(Run(records, size, epoch))
+
+    def come_odd(self, odd: Odd, epoch: int, now: float) -> None:
+        """A record has come that is a dead letter; not one that had come before, or that is not to be read."""
+        end = odd.record.offset + 1
+        if odd.record.offset >= self.seen and (self._until is None or end <= self._until):
+            self._since = self._since if self.size else now
+            self.touched = now
+            self.size += size_of(odd.record)
+            self._runs.append(odd)
+        self.reached(end)
+        self.epoch = max(self.epoch, epoch)
 
     def reached(self, offset: int) -> None:
         """All below this offset has come, or is no record that anybody reads."""
@@ -217,7 +229,7 @@ class Partition:
 
     def drop(self, why: str) -> None:
         """What is held is not handed out any more: all behind the last chunk is gone."""
-        if not self._has_held() and not any(isinstance(run, Run) for run in self._runs):
+        if not self._has_held() and all(isinstance(run, Lost) for run in self._runs):
             return
         told = [run.why for run in self._runs if isinstance(run, Lost)]
         why = f"{why}: offsets {self.position} to {self.seen - 1} of {self.unit.name} are lost"
@@ -251,8 +263,10 @@ class Partition:
         self._since = now
         if records:
             return self._chunk(records, end)
-        lost = self._runs[0] if self._runs and not self._has_held() else None
-        return self._fault(lost, end) if isinstance(lost, Lost) else self._passed(end)
+        fault = self._runs[0] if self._runs and not self._has_held() else None
+        if isinstance(fault, Odd) and (end is None or fault.record.offset < end):
+            return self._refused(fault)
+        return self._fault(fault, end) if isinstance(fault, Lost) else self._passed(end)
 
     def _take(self, batch_bytes: int, end: int | None) -> list[Record]:
         """Take the records of the next chunk: up to ``end``, or so many bytes."""
@@ -276,7 +290,7 @@ class Partition:
         return records
 
     def _fill(self) -> bool:
-        """Have records at hand; False: there are none, or something that is lost comes before them."""
+        """Have records at hand; False: there are none, or a fault comes before them."""
         if not self._has_held() and self._runs and isinstance(run := self._runs[0], Run):
             self._runs.popleft()
             self._held, self._at, self._left = run.records, 0, run.size
@@ -286,8 +300,10 @@ class Partition:
         return self._at < len(self._held)
 
     def _chunk(self, records: list[Record], end: int | None) -> Chunk:
-        is_lost_next = bool(self._runs) and not self._has_held() and isinstance(self._runs[0], Lost)
-        if end is not None and not is_lost_next:
+        fault = self._runs[0] if self._runs and not self._has_held() else None
+        is_below = isinstance(fault, Lost) or (
+            isinstance(fault, Odd) and end is not None and fault.record.offset < end)
+        if end is not None and not is_below:
             until = end  # all records below it are taken
         else:
             until = records[-1].offset + 1 if self._has_held() or self._runs else self.seen
@@ -298,6 +314,12 @@ class Partition:
         if until == lost.until:
             self._runs.popleft()
         return self._cut(until, b"", SOURCE_LOST, lost.why)
+
+    def _refused(self, odd: Odd) -> Chunk:
+        """What is passed over in front of it goes with it: a letter knows its offset."""
+        self._runs.popleft()
+        self.size -= size_of(odd.record)
+        return self._cut(odd.record.offset + 1, pack_records([odd.record]), odd.reason, odd.why)
 
     def _passed(self, end: int | None) -> Chunk:
         """Pass over what is no record."""

@@ -27,6 +27,7 @@ from actors.kafka.clients import Heard, Said, is_hopeless, sentence
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.ports import Source, UnitLedger
 from actors.runtime.values import Chunk, Revoked, Unit
+from actors.sources.kafka_ends import Ends
 from actors.sources.kafka_gone import Gone
 from actors.sources.kafka_group import Membership
 from actors.sources.kafka_inflow import TAKE_BYTES, Inflow
@@ -80,9 +81,10 @@ class KafkaSource(Source):
         self._told = Told(ledger.state_id)
         self._inflow = Inflow(configuration[0], self._roster.by_key, heard, self._told.heard)
         self._membership = Membership(self._inflow) if wanted.group else None
-        self._topics = Topics(wanted, ledger, Lookups(configuration[1], heard), self._inflow, self._roster, heard,
-                              self._membership,
+        lookups = Lookups(configuration[1], heard)
+        self._topics = Topics(wanted, ledger, lookups, self._inflow, self._roster, heard, self._membership,
                               Gone(ledger, self._inflow, self._roster, self._told, self._membership))
+        self._ends = Ends(lookups)
         if self._membership is not None:
             self._membership.join(wanted.topics)
         self._leaving: dict[int, Partition] = {}  # asked back, by unit
@@ -137,7 +139,7 @@ class KafkaSource(Source):
             self._topics.lost.clear()
         if now >= self._high_at:
             self._high_at = now + _HIGH_S
-            self._look_how_far_they_go()
+            self._look_how_far_they_go(now)
         self._told.tell(self._inflow, now)
         self._say_that_nobody_is_told()
         self._raise_what_is_wrong(now)
@@ -187,8 +189,9 @@ class KafkaSource(Source):
         return self._read_bytes, self._read_bytes + self._ahead_bytes
 
     def lag(self) -> dict[int, int]:
-        """By unit, how many offsets the end of its partition is ahead of what is durable; nothing is asked for it."""
-        return {partition.unit.id: max(0, partition.high - partition.unit.low)
+        """By unit, how many offsets the end of its partition is ahead of what is durable; nobody is waited for."""
+        now = self._clock()
+        return {partition.unit.id: max(0, max(partition.high, self._ends.of(partition, now)) - partition.unit.low)
                 for partition in self._roster.by_key.values() if not partition.is_over}
 
     def close(self) -> None:
@@ -243,11 +246,12 @@ class KafkaSource(Source):
         self._sure_of = (self._sure_of | new) & taken
         return not (self._sure_of and self._topics.is_unsure and now < self._sure_by)
 
-    def _look_how_far_they_go(self) -> None:
+    def _look_how_far_they_go(self, now: float) -> None:
+        self._ends.turn(self._roster.by_key.values(), not self._is_hungry or self._inflow.is_paused, now)
         ahead = 0
         for key, partition in self._roster.by_key.items():
             partition.high = max(partition.high, partition.seen, self._inflow.high(key) or 0)
-            ahead += partition.high - partition.position
+            ahead += max(partition.high, self._ends.of(partition, now)) - partition.position
         self._ahead_bytes = ahead * self._read_bytes // max(1, self._read_records) if ahead else 0
 
     def _say_that_nobody_is_told(self) -> None:

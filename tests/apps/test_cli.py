@@ -218,6 +218,20 @@ def test_ctrl_c_while_the_command_is_imported_ends_it_without_a_word(module: str
     assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
 
 
+def test_sigterm_while_an_application_is_imported_ends_its_run_as_one_that_has_work_left(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "imported")
+    (tmp_path / "slow_to_import.py").write_text(
+        f"import signal\nopen({str(tmp_path / 'imported')!r}, 'w').close()\nsignal.pause()\n")
+    with subprocess.Popen(
+            [sys.executable, "-m", "actors.cli", "run", "slow_to_import", "--state", str(tmp_path / "state")],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True) as started:
+        (tmp_path / "imported").read_text()  # ends when it is there
+        started.terminate()
+        out, err = started.communicate(timeout=120)
+    assert (started.returncode, out, err) == (3, "", "")
+
+
 @pytest.mark.parametrize(("kind", "topics", "problem"), [
     ("topic", "[]", "topics is empty"), ("kafka", "[]", "topics is empty"), ("rabbitmq", "[]", "topics is empty"),
     ("topic", '["topic://host/words"]', "a topic lies on this machine's disk"),

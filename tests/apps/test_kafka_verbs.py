@@ -50,3 +50,18 @@ def test_check_names_a_broker_that_is_not_there(tmp_path: Path) -> None:
 def test_a_property_that_a_promise_rests_on_is_refused_with_the_reason(tmp_path: Path) -> None:
     text = said(tmp_path, "explain", 'sinks.words.client={acks = "1"}', code=78)
     assert "client: acks is not set here: a batch is acknowledged when all replicas that are in step have it" in text
+
+
+@pytest.mark.parametrize(("table", "why"), [
+    ('{"message.max.bytes" = "lots"}', "message.max.bytes: expected a whole number of bytes"),
+    ('{"batch.num.messages" = "lots"}', "batch.num.messages"),
+    ('{"ssl.ca.location" = "/not/there.pem", "security.protocol" = "SSL"}',
+     "ssl.ca.location: there is no file: /not/there.pem")])
+def test_a_table_that_the_library_does_not_take_ends_a_run_before_anything_is_read(
+    tmp_path: Path, table: str, why: str
+) -> None:
+    (tmp_path / "1.txt").write_text("1\n")
+    text = said(tmp_path, "run", f"source.pattern={tmp_path}/*.txt", f"sinks.words.client={table}", code=78)
+    assert why in text
+    assert not any(word in text for word in ("Traceback", "KafkaError{", '"dead_lettered": 1'))
+    assert (tmp_path / "1.txt").exists(), "it is not put away"

@@ -182,9 +182,7 @@ def test_what_is_too_large_for_the_topic_is_refused_alone_and_its_neighbours_are
         assert unpack_items(refusals[1].raw) == [Message(items[150][1], b"k")]
         assert opened.write([batch(options, 2, [("k", b"300")])]) == []
     found = [one.value for one in written(topics, name)]
-    if not transactions:
-        found = [value for at, value in enumerate(found) if value not in found[:at]]
-    assert found == [b"%d" % number for number in range(301) if number not in (7, 150, 299)]
+    assert found == [b"%d" % number for number in range(301) if number not in (7, 150, 299)], "each once, in order"
 
 
 @pytest.mark.parametrize("transactions", [False, True])
@@ -467,12 +465,18 @@ def deny(topics: Topics, name: str, operation: str, kind: str = "TOPIC") -> None
 
 
 @pytest.mark.parametrize("name", ["lingr.ms", "max.in.flight"])
-def test_a_property_that_the_client_does_not_take_ends_the_run_with_its_name(
+def test_a_property_that_the_client_does_not_take_ends_the_run_with_its_name_before_anything_is_written(
     tmp_path: Path, kafka: Server, name: str
 ) -> None:
     options = sink(kafka, f"t{uuid4().hex}", client={name: 100})  # not so many, for the order rests on it
-    with closing(options.open("out", tmp_path)) as opened, pytest.raises(ConfigError, match=rf"client: .*{name}"):
-        opened.write([batch(options, 0, [b"0"])])
+    with pytest.raises(ConfigError, match=rf"client: .*{name}"):
+        options.open("out", tmp_path)
+
+
+def test_a_listener_that_wants_tls_of_a_client_without_it_is_guessed(tmp_path: Path, kafka: Server) -> None:
+    options = Kafka(topic=f"kafka://{kafka.tls_address}/words", timeout_s=PATIENCE_S)
+    (said,) = options.check("out", tmp_path)
+    assert "set security.protocol in client as the broker's listener has it: SSL for TLS" in said
 
 
 def test_a_broker_that_is_not_there_is_named_with_the_topic(tmp_path: Path) -> None:

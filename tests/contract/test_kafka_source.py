@@ -19,6 +19,7 @@ from actors.testing import SourceContract
 from actors.testing.reading import Reading
 from tests.kafka import WATCHDOG_S, Topics
 from tests.kafka import Kafka as Broker
+from tests.kafka_headers import send_named
 from tests.loads import ROOT
 
 
@@ -197,6 +198,31 @@ def test_what_a_transaction_has_not_committed_is_waited_for_when_followed_and_no
         assert values(source.chunks) == [b"0", b"1", b"open", b"2"]
 
 
+def test_a_record_that_cannot_be_read_is_a_dead_letter_and_its_neighbours_are_read(
+    kafka: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    name = topics.make(message_timestamp_after_max_ms=(1 << 63) - 1)
+    for number in range(0, 400, 100):  # so many that the loop is warm: only then does the library's error come late
+        topics.send(name, numbered(100, number))
+        if number == 100:
+            send_named(kafka.address, name, b"odd", b"k", [(b"a", b"1"), (b"\xff", b"2"), (b"b", b"3")])
+        if number == 200:
+            topics.send(name, [{"value": b"late", "key": b"k", "timestamp": (1 << 62) + 1, "headers": [("a", b"")]}])
+    with reading(kafka, tmp_path / "state", name, follow=False, batch_bytes=200_000) as source:
+        chunks = to_the_end(source)
+        assert values(chunks) == [b"%d" % number for number in range(400)]
+        assert [chunk.start for chunk in chunks] == [0, *(chunk.end for chunk in chunks[:-1])]
+        odd, late = [chunk for chunk in chunks if chunk.fault]
+        assert (odd.fault, odd.end, late.fault, late.end) == ("bad_header", 201, "bad_time", 302)
+        assert r"b'\xff'" in odd.detail and str((1 << 62) + 1) in late.detail
+        (kept,), (timeless,) = records_in(odd.data), records_in(late.data)
+        assert (kept.offset, kept.value, kept.key, kept.headers) == (200, b"odd", b"k", (("a", b"1"), ("b", b"3")))
+        assert (timeless.offset, timeless.value, timeless.time, timeless.headers) == (301, b"late", None, (("a", b""),))
+        issued = [(chunk.start, chunk.end) for chunk in chunks]
+    with reading(kafka, tmp_path / "state", name, follow=False, batch_bytes=200_000) as source:
+        assert [(chunk.start, chunk.end) for chunk in to_the_end(source)] == issued, "cut the same by the next reader"
+
+
 def test_a_partition_that_is_added_is_read_from_its_beginning_while_it_runs(
     kafka: Broker, topics: Topics, tmp_path: Path
 ) -> None:
@@ -285,7 +311,7 @@ def until_it_works(source: Reading, is_so: Callable[[], bool]) -> None:
             source._wait()
 
 
-def test_a_reader_that_takes_nothing_is_polled_paused_after_seconds_and_reads_on_where_it_was(
+def test_a_reader_that_takes_nothing_is_paused_knows_of_what_comes_meanwhile_and_reads_on_where_it_was(
     kafka: Broker, topics: Topics, tmp_path: Path
 ) -> None:
     name = topics.make(partitions=2)
@@ -296,11 +322,15 @@ def test_a_reader_that_takes_nothing_is_polled_paused_after_seconds_and_reads_on
         while not inflow.is_paused:
             source.tick()
             source._wait()
-        for _ in range(50):
+        topics.send(name, numbered(300, 1000, 1))
+        units = source.ledger.taken_up()
+        while sum(source.source.lag().values()) < 1300:  # the client knows of none of them, for it fetches nothing
             source.tick()
             source._wait()
-        source.read_until(has(1000))
-        assert sorted(int(value or b"") for value in values(source.chunks)) == list(range(1000)), "each once"
+        source.read_until(has(1300))
+        assert sorted(int(value or b"") for value in values(source.chunks)) == list(range(1300)), "each once"
+        source.commit(*source.chunks)
+        source.read_until(lambda _: source.source.lag() == dict.fromkeys((unit.id for unit in units), 0))
         for unit in source.ledger.taken_up():
             mine = [chunk for chunk in source.chunks if chunk.unit == unit.id]
             assert [chunk.start for chunk in mine] == [0, *(chunk.end for chunk in mine[:-1])]

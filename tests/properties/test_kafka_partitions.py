@@ -3,11 +3,13 @@ gone; and is cut the same again by the reader after one that died."""
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.kafka.received import Odd
 from actors.runtime.framing import Record, records_in
 from actors.runtime.values import SOURCE_LOST, Chunk, Unit
 from actors.sources.kafka_partitions import LINGER_S, Partition, Run, generation_of, partition_of, size_of
@@ -15,17 +17,20 @@ from actors.sources.kafka_partitions import fingerprint as mark_of
 
 
 class Log(NamedTuple):
-    """A partition of a broker: the offsets of its records, and where it ends. What is between them is no record."""
+    """A partition of a broker: the offsets of its records, where it ends, and which of its records cannot be read. What
+    is between them is no record."""
 
     offsets: list[int]
     end: int
+    odd: frozenset[int] = frozenset()
 
 
 @st.composite
 def logs(draw: st.DrawFn) -> Log:
     gaps = draw(st.lists(st.integers(1, 4), min_size=1, max_size=40))
     offsets = [sum(gaps[:index]) for index in range(len(gaps))]
-    return Log(offsets, offsets[-1] + 1 + draw(st.integers(0, 3)))
+    odd = draw(st.frozensets(st.sampled_from(offsets), max_size=3))
+    return Log(offsets, offsets[-1] + 1 + draw(st.integers(0, 3)), odd)
 
 
 def record(offset: int) -> Record:
@@ -49,7 +54,13 @@ class Fed:
         """So many records come; behind the last one it is known where the partition ends."""
         records = [record(offset) for offset in self.log.offsets if offset >= self.at][:count]
         if records:
-            self.partition.come(Run(records, sum(map(size_of, records))), 0.0)
+            for is_odd, some in groupby(records, lambda each: each.offset in self.log.odd):
+                run = list(some)
+                if is_odd:
+                    for each in run:
+                        self.partition.come_odd(Odd(each, "odd", "why"), -1, 0.0)
+                else:
+                    self.partition.come(Run(run, sum(map(size_of, run))), 0.0)
             self.at = records[-1].offset + 1
         else:
             self.partition.reached(self.log.end)
@@ -67,7 +78,7 @@ class Fed:
 
 
 def offsets_in(chunks: list[Chunk]) -> list[int]:
-    return [each.offset for chunk in chunks if not chunk.fault for each in records_in(chunk.data)]
+    return [each.offset for chunk in chunks if chunk.fault in ("", "odd") for each in records_in(chunk.data)]
 
 
 def assert_contiguous(chunks: list[Chunk], start: int, end: int) -> None:
@@ -135,11 +146,10 @@ def test_what_is_gone_is_a_fault_with_its_offsets_in_its_place(
     fed.partition.lost(until, "retention took it")
     fed.at = until
     end = max(log.end, until, *ends, 0)
-    later = Log([offset for offset in log.offsets if offset >= until], end)
+    later = Log([offset for offset in log.offsets if offset >= until], end, log.odd)
     fed.log = later
     fed.to_the_end(40)
-    faults = [chunk for chunk in fed.chunks if chunk.fault]
-    assert [chunk.fault for chunk in faults] == [SOURCE_LOST] * len(faults)
+    faults = [chunk for chunk in fed.chunks if chunk.fault == SOURCE_LOST]
     assert {chunk.detail for chunk in faults} == {"retention took it"}
     assert (faults[0].start, faults[-1].end) == (seen, until), "told range"
     assert offsets_in(fed.chunks) == [offset for offset in log.offsets if offset < seen or offset >= until]

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from actors.kafka.addresses import address_of, addresses_of
-from actors.kafka.clients import Heard, configured, is_hopeless, refuse, sentence
+from actors.kafka.clients import Heard, configured, is_hopeless, refuse, sentence, wrong_table
 from actors.runtime.errors import ConfigError
 from actors.runtime.extras import how_to_install
 from actors.runtime.options import masked
 from actors.settings import load
 from actors.sinks.kafka import Kafka
+from actors.sources.kafka import Kafka as Source
 from actors.testing.clock import FakeClock
 from tests.loads import ROOT
 
@@ -58,6 +59,28 @@ def test_an_address_with_a_password_is_refused_without_showing_it() -> None:
     with pytest.raises(ValueError, match=r"^topic: ") as value_error:
         Kafka(topic="kafka://me:pa55word@host/name")
     assert "pa55word" not in str(value_error.value)
+
+
+@pytest.mark.parametrize("text", [
+    "kafka://h:1/t?sasl.password=pa55word", "kafka:/u:pa55word@h", "kafka:u:pa55word@h/t", "u:pa55word@h:1/t",
+    "kafka://h:1/t#pa55word", "KAFKA://u:pa55word@h:1/t", "kafka://h:1/t?x=pa55word", "kafka://u:a/pa55word@h/t"])
+def test_what_is_to_be_an_address_shows_no_secret_however_it_is_written(text: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        address_of(text)
+    assert "pa55word" not in str(error.value)
+    assert "pa55word" not in Source(topics=[text]).describe()
+    assert text.endswith("?x=pa55word") or "pa55word" not in str(masked({"topics": [text]}))
+
+
+def test_a_secret_in_the_address_of_something_else_is_not_shown() -> None:
+    urls = {"sasl.oauthbearer.token.endpoint.url": "https://u:s3cret@h/x?scope=all&client_secret=s3cret&a=b#s3cret",
+            "https.proxy": "http://u:s3cret@p:1", "a": "x://h/?TOKEN=s3cret;key=s3cret&api-key=s3cret"}
+    shown = masked({"client": urls})["client"]
+    assert "s3cret" not in str(shown)
+    assert shown["sasl.oauthbearer.token.endpoint.url"] == "https://u:***@h/x?scope=all&client_secret=***&a=b#***"
+    for harmless in ("amqp://h/v?queue=q&routing_key=k", "x://h?token=${env:TOKEN}", "amqp://u:${env:PW}@h", "12:30",
+                     "/a/b:c", "topic:///var/x", "a text: mail me@there", "#1"):
+        assert masked(harmless) == harmless
 
 
 def test_topics_that_are_read_together_are_of_one_cluster_and_each_is_named_once() -> None:
@@ -147,6 +170,20 @@ def test_a_call_that_took_too_long_is_told_as_what_was_heard_of_the_connection_a
     assert sentence(Said("_TIMED_OUT", "no answer"), {}, heard.last()) == "127.0.0.1:9092: Connection refused"
     clock.advance(61)
     assert sentence(Said("_TIMED_OUT", "no answer"), {}, heard.last()) == "no answer"
+
+
+def test_what_is_wrong_with_a_table_is_one_line_that_names_the_file_or_the_property_and_no_secret(
+    tmp_path: Path
+) -> None:
+    pytest.importorskip("confluent_kafka")
+    from confluent_kafka import KafkaError, KafkaException
+
+    missing = {"ssl.ca.location": f"{tmp_path}/ca.pem", "sasl.password": "pa55word"}
+    assert wrong_table(ValueError("any"), missing) == f"ssl.ca.location: there is no file: {tmp_path}/ca.pem"
+    (tmp_path / "ca.pem").write_text("")
+    failed = KafkaException(KafkaError(KafkaError._INVALID_ARG, "ssl.ca.location\nfailed: pa55word"))
+    assert wrong_table(failed, missing) == "ssl.ca.location failed: ***"
+    assert wrong_table(ValueError("KafkaError\npa55word"), missing) == "KafkaError ***"
 
 
 def test_a_wrong_password_is_hopeless_and_a_connection_that_was_cut_while_it_was_asked_for_is_not() -> None:

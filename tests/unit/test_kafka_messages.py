@@ -11,7 +11,7 @@ from actors.runtime.errors import Reject
 from actors.runtime.framing import Record
 from actors.runtime.values import Payload
 from actors.sinks.kafka import Kafka
-from actors.sinks.kafka_messages import Group, pack
+from actors.sinks.kafka_messages import Group, pack, refusals_again
 from actors.topics.blocks import Message, unpack_items
 
 pytest.importorskip("confluent_kafka")
@@ -64,7 +64,14 @@ def sent(group: Group, room: int = 10**9, wait: Callable[[], None] = no_wait) ->
     return taker
 
 
-def test_the_id_of_a_message_is_its_batch_and_its_place_in_that() -> None:
+def test_the_id_of_a_message_is_the_place_of_its_record_and_which_of_it_whatever_stands_beside_it() -> None:
+    many = Payload("run/7", 0, 40, 4, pack([b"a", b"b", b"c", b"d"], {}), (3, 9, 9, 30))
+    fewer = Payload("run/7", 0, 40, 3, pack([b"b", b"c", b"d"], {}), (9, 9, 30))
+    assert sent(Group([many])).ids() == ["run/7:3:0", "run/7:9:0", "run/7:9:1", "run/7:30:0"]
+    assert sent(Group([fewer])).ids() == ["run/7:9:0", "run/7:9:1", "run/7:30:0"]
+
+
+def test_the_id_of_what_is_of_no_single_record_is_its_batch_and_its_place_in_that() -> None:
     taker = sent(Group([payload(0, 40, b"a", b"b"), payload(40, 90, b"c")]))
     assert taker.ids() == ["run/7:0-40:0", "run/7:0-40:1", "run/7:40-90:0"]
 
@@ -98,7 +105,14 @@ def test_many_messages_that_are_large_together_are_not_too_large() -> None:
 
 
 def test_a_client_that_takes_more_packs_more() -> None:
-    Kafka(topic="kafka://host/t", client={"message.max.bytes": 2_000_000}).pack([(b"k", b"v" * 1_500_000)])
+    for said in (2_000_000, "2000000"):
+        Kafka(topic="kafka://host/t", client={"message.max.bytes": said}).pack([(b"k", b"v" * 1_500_000)])
+
+
+@pytest.mark.parametrize("said", ["lots", True, -1, 0, 2.5e6, "", 999, 1_000_000_001])
+def test_a_largest_message_that_is_none_is_refused_before_anything_is_packed(said: Any) -> None:
+    with pytest.raises(ValueError, match=r"^client: message\.max\.bytes: expected a whole number of bytes, 1,000 to"):
+        Kafka(topic="kafka://host/t", client={"message.max.bytes": said})
 
 
 def test_a_full_queue_is_waited_for_and_nothing_is_sent_twice_or_left_out() -> None:
@@ -143,6 +157,43 @@ def test_a_message_that_is_refused_alone_is_a_refusal_with_its_place_and_bytes_a
     assert unpack_items(refusal.raw) == [Message(b"1", b"k")]
     group.begin()
     assert sent(group).ids() == ["run/7:2-4:1"]
+
+
+def test_of_what_is_sent_alone_only_what_had_failed_and_what_of_its_key_is_behind_it_is_sent_again() -> None:
+    items = [("a", b"0"), ("b", b"1"), ("a", b"2"), b"3", ("b", b"4"), ("c", b"5"), b"6"]
+    group = Group([payload(0, 9, *items)])
+    taker = sent(group)
+    for at, name in ((0, "MSG_SIZE_TOO_LARGE"), (1, "_INVALID_DIFFERENT_RECORD"), (3, "_INVALID_DIFFERENT_RECORD")):
+        taker.report(at, Error(name))
+    group.narrow()
+    group.begin()
+    alone = sent(group)
+    assert [one["value"] for one in alone.taken] == [b"0", b"1", b"3"]
+    alone.report(0, Error("MSG_SIZE_TOO_LARGE"))
+    assert group.refuse_failed()
+    assert group.follows()
+    assert [one["value"] for one in sent(group).taken] == [b"4"], "2 is where it was: 0 is nowhere"
+    assert not group.follows()
+    assert [one.item for one in group.refusals()] == [0]
+
+
+def test_when_what_is_sent_alone_is_broken_off_all_from_there_on_is_sent_again() -> None:
+    group = Group([payload(0, 9, ("a", b"0"), ("b", b"1"), ("b", b"2"), ("b", b"3"))])
+    taker = sent(group)
+    for at in (1, 2):
+        taker.report(at, Error("_INVALID_DIFFERENT_RECORD"))
+    group.narrow()
+    group.begin()
+    sent(group).report(1, Error("_PURGE_QUEUE"))  # the first of them is there now, behind the last one
+    group.begin()
+    assert [one["value"] for one in sent(group).taken] == [b"1", b"2", b"3"]
+    assert not group.follows()
+
+
+def test_a_batch_that_comes_again_with_fewer_messages_has_the_refusals_that_are_there() -> None:
+    known = [(0, "too_large", "by much"), (2, "too_large", "by more")]
+    (refusal,) = refusals_again(3, payload(0, 9, b"0", b"1"), known)
+    assert (refusal.payload, refusal.item, refusal.detail) == (3, 0, "by much")
 
 
 def test_a_group_knows_the_batches_that_it_is_of() -> None:

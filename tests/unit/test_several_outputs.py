@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -18,7 +18,7 @@ from actors.runtime.errors import ConfigError, Finish, Reject
 from actors.runtime.framing import RECORDS, Record, pack_records
 from actors.runtime.lift import lift
 from actors.runtime.messages import Ack, Batch, BatchId, Part
-from actors.runtime.outputs import Many, gaps_of, outputs_of, owners_in, positions_of
+from actors.runtime.outputs import Many, gaps_of, outputs_of, owners_in, places_in, positions_of
 from actors.runtime.pipeline import Bulk, Fold, Pipeline, Windows, per_chunk
 from actors.runtime.relay import Relay
 from actors.runtime.rows import traveller, unpack_rows
@@ -43,11 +43,18 @@ class NoK(Texts, frozen=True):
         return super().pack(items)
 
 
-def make(*lines: str, batch: Batch = BATCH, folds: bool = False, parses: Callable[..., Any] = parse) -> Made:
+class Named(Texts, frozen=True):
+    """A sink that names records."""
+
+    names_records: ClassVar[bool] = True
+
+
+def make(*lines: str, batch: Batch = BATCH, folds: bool = False, parses: Callable[..., Any] = parse,
+         first: Texts = Texts()) -> Made:  # noqa: B008 - frozen
     """What a worker makes of these lines, in one process and in two."""
     pipeline = Pipeline(
         name="t", source=MemorySource(), parse=parses, check=check, route=route, encode=encode,
-        sinks={"a": Texts(), "b": NoK()}, dead_letters=Letters(), fold=FOLD if folds else None)
+        sinks={"a": first, "b": NoK()}, dead_letters=Letters(), fold=FOLD if folds else None)
     checks = Check(pipeline, None, Destinations(
         {"a": "writer.a", "b": "writer.b"}, pipeline.sinks, "writer.dead_letters", Letters(),
         ["aggregator.1"] if folds else []))
@@ -115,6 +122,18 @@ def test_a_value_that_goes_to_several_sinks_is_in_each_and_counts_once() -> None
     made = make("one c1", "one a2")
     assert (items(made, "a"), items(made, "b")) == ([b"c1", b"a2"], [b"c1"])
     assert outcomes(made) == {"read": 2, "written": 2, "written.a": 2, "written.b": 1, "many": 1, "made": 2}
+
+
+@pytest.mark.parametrize("lines", [
+    ("one a1", "one b2", "one a3"), ("one a1", "one r2", "one a3"), ("many a1 b2 a3", "one d4", "one a5", "one c6"),
+    ("one a1", "many a2 r3 k4 a5", "one k6", "one a7")])
+def test_a_sink_that_names_records_is_told_where_the_record_of_each_item_is(lines: Sequence[str]) -> None:
+    made = make(*lines, first=Named())
+    places = {item: BATCH.start + sum(len(before) + 1 for before in lines[:number])
+              for number, line in enumerate(lines) for item in line.encode().split()[1:]}
+    assert places_in(part(made, "writer.a").frames) == tuple(places[item] for item in items(made, "a"))
+    assert places_in(part(made, "writer.b").frames) == (), "the other is told nothing"
+    assert owners_in(part(made, "writer.a").frames) == owners_in(part(make(*lines), "writer.a").frames)
 
 
 @pytest.mark.parametrize(("line", "outcome"), [
