@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The sink `sql` on a real PostgreSQL, or on SQLite, when the database refuses rows: what it costs, in turn, and checked.
+"""The sink `sql` on a real PostgreSQL, or SQLite, whose database refuses rows: what it costs, in turn, and checked.
 
     python benchmarks/sql_refusals.py [--rows 100000] [--refused 0,1,25,100] [--batch 2000] [--rounds 3] [--key]
                                       [--sqlite] [--json]
@@ -26,7 +26,6 @@ import multiprocessing  # noqa: E402
 import os  # noqa: E402
 import platform  # noqa: E402
 import random  # noqa: E402
-import resource  # noqa: E402
 import statistics  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
@@ -88,6 +87,7 @@ def _measured(place: Place, options: argparse.Namespace, share: float, seed: int
 def _write(sink: Sql, folder: Path, items: Sequence[Item], batch: int) -> tuple[Result, list[int]]:
     batches = [items[start:start + batch] for start in range(0, len(items), batch)]
     packed = [sink.pack(each) for each in batches]
+    Path("/proc/self/clear_refs").write_text("5")  # the most that it had begins anew
     before = _peak()
     refused: list[int] = []
     with closing(sink.open("out", folder)) as opened:
@@ -101,8 +101,10 @@ def _write(sink: Sql, folder: Path, items: Sequence[Item], batch: int) -> tuple[
     return {"write_s": took, "cpu_s": cpu, "peak_mb": _peak() - before, **server}, refused
 
 
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _peak(process: Path = Path("/proc/self")) -> float:
+    """The most memory that a process had, in MB."""
+    lines = (process / "status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def _server(sink: Sql) -> Result:
@@ -117,9 +119,8 @@ def _server(sink: Sql) -> Result:
             "SELECT pid FROM pg_stat_activity WHERE application_name = 'thresher out'")).scalar_one())
     engine.dispose()
     used = (process / "stat").read_text().rpartition(")")[2].split()
-    peak = next(line for line in (process / "status").read_text().splitlines() if line.startswith("VmHWM"))
     return {"server_cpu_s": (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK"),
-            "server_mb": int(peak.split()[1]) / 1024}
+            "server_mb": _peak(process)}
 
 
 def _print(found: dict[float, list[Result]], options: argparse.Namespace) -> int:

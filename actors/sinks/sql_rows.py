@@ -65,15 +65,15 @@ class RowsOfFile:
     def __init__(
         self, connection: sqlalchemy.Connection, tables: RowTables, patience: Callable[[], None], says: str
     ) -> None:
-        file = connection.connection.dbapi_connection
+        file: Any = connection.connection.dbapi_connection
         assert isinstance(file, sqlite3.Connection)
         self._file = file
         self._tables = tables
         self._patience = patience
         self._says = says
-        dialect = sqlite.dialect(paramstyle="qmark")  # type: ignore[no-untyped-call]
-        self._statements = {gone: str(statement.compile(dialect=dialect))
-                            for gone, statement in ((False, tables.put), (True, tables.take_out)) if statement is not None}
+        dialect = sqlite.dialect(paramstyle="qmark")
+        both = ((False, tables.put), (True, tables.take_out))
+        self._statements = {gone: str(made.compile(dialect=dialect)) for gone, made in both if made is not None}
         self._encode = Encoding(tables, {"timestamp": _text_of})
 
     def all_or_none(self, rows: Sequence[Row]) -> bool:

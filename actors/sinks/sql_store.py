@@ -46,6 +46,7 @@ from actors.sinks.sql_applied import owner_of
 from actors.sinks.sql_engine import greet, hang_up_s, make_engine
 from actors.sinks.sql_errors import has_ended, is_again, is_denied, is_hopeless, is_locked, plain
 from actors.sinks.sql_rows import Rows, RowsOfFile
+from actors.sinks.sql_segments import Seen
 from actors.sinks.sql_tables import TableOptions, Tables, prepare
 from actors.sinks.sql_watch import Watch
 from actors.sinks.sql_witness import MARK, NEVER, Witness, witness_path
@@ -129,7 +130,7 @@ class Store:
         self._witness = Witness(witness_path(name, state), f"{self._says} table {self._tables.rows.fullname}")
         self._rows: Rows | None = None
         self._place: Place | None = None
-        self._seen: Any = None
+        self._seen = Seen()
 
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Put the rows of all ranges that are not in the table yet, and their positions, in one transaction."""
@@ -210,9 +211,8 @@ class Store:
         if not self._is_server:
             self._place = Place(Path(str(self._engine.url.database)))
             return RowsOfFile(connection, self._tables, lambda: self._patience(connection), self._says)
-        from actors.sinks.sql_pipeline import RowsOfServer, Seen  # with what only a server needs
+        from actors.sinks.sql_pipeline import RowsOfServer  # with what only a server needs
 
-        self._seen = self._seen or Seen()
         return RowsOfServer(connection, self._tables, lambda: self._patience(connection), self._seen)
 
     @contextlib.contextmanager

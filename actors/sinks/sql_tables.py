@@ -95,8 +95,8 @@ def prepare(
             missing.append(table)
     statements = ";\n".join(str(CreateTable(table).compile(connection.engine)).strip() for table in missing)
     if was_written and tables.rows in missing and tables.applied not in missing:
-        raise ConfigError(f"{says}: table {tables.rows.fullname}: expected the rows that were written, got no such table: "
-                          f"put it back, or make another to go on without them:\n{statements};")
+        raise ConfigError(f"{says}: table {tables.rows.fullname}: expected the rows that were written, got no such "
+                          f"table: put it back, or make another to go on without them:\n{statements};")
     if missing and not create:
         raise ConfigError(f"{says}: expected a table {missing[0].fullname}, got none: make what is missing, or set "
                           f"create = true:\n{statements};")

@@ -83,9 +83,9 @@ class Witness:
         more = f" (and of {len(lost) - _SHOWN} more)" if len(lost) > _SHOWN else ""
         raise ConfigError(
             f"{self._where}: rows that were acknowledged are not there: expected {known.count} transactions of this "
-            f"state in thresher_applied, got {found.get(self.mark, 0)}; expected {'; '.join(ranges) or 'no less'}{more}: "
-            "the database was dropped and made anew, or put back to an earlier moment: put back what is missing, begin "
-            f"anew (--fresh), or remove {self._path} to go on without it")
+            f"state in thresher_applied, got {found.get(self.mark, 0)}; expected {'; '.join(ranges) or 'no less'}"
+            f"{more}: the database was dropped and made anew, or put back to an earlier moment: put back what is "
+            f"missing, begin anew (--fresh), or remove {self._path} to go on without it")
 
     def wrote(self, count: int, news: Mapping[str, int]) -> None:
         """This was committed: so many transactions, and up to where partitions are."""
