@@ -97,7 +97,8 @@ class RowsOfServer:
         return work.refused
 
     def _prepare(self) -> None:
-        dialect = postgresql.dialect(paramstyle="numeric_dollar")
+        make: Any = postgresql.dialect
+        dialect = make(paramstyle="numeric_dollar")
         for gone, statement in ((False, self._tables.put), (True, self._tables.take_out)):
             if statement is not None:
                 self._line.prepare(_STATEMENTS[gone], str(statement.compile(dialect=dialect)).encode())

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.errors import Retryable
 from actors.runtime.progress import listen
@@ -148,13 +149,15 @@ def test_a_writer_that_stands_still_in_a_transaction_keeps_nobody_out_for_long(
     data = payload(options, [(1, "a")])
     with closing(in_postgres.open(options)) as still, closing(in_postgres.open(options)) as successor:
         connection, rows = still._opened()
-        connection.begin()
+        transaction = connection.begin()
         still._apply(connection, rows, [data], [[[1, "a"]]])
         still._watch.end()  # nobody is there who would wait
         with pytest.raises(Retryable, match="another session holds a lock"):
             successor.write([data])
         wait_until(lambda: tries(successor, [data]), "a successor that gets in")
-        assert still.write([data]) == [], "it finds that its session has ended, and that all is there"
+        with pytest.raises(DBAPIError):
+            transaction.commit()
+        assert still.write([data]) == [], "its session has ended, and all is there"
     assert in_postgres.rows() == [(1, "a")]
 
 
