@@ -16,7 +16,7 @@ from psycopg import errors, pq
 
 _Status = pq.ExecStatus
 #: An answer is waited for anew, at most so often: it costs a thread.
-_OFTEN_S = 0.05
+_OFTEN_S = 0.2
 
 
 class Line:

@@ -13,7 +13,7 @@ from actors.sinks.sql_rows import CHUNK_ROWS, Refused, Row
 _SEEN_ROWS = 4000
 #: Of so many rows one is refused: from there on each has a savepoint.
 _MANY = 1 / 12
-#: What a savepoint costs, in rows.
+#: What a savepoint costs, in rows: of a segment that fails half is sent again.
 _SAVEPOINT_ROWS = 2.0
 
 

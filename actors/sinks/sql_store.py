@@ -45,7 +45,7 @@ from actors.runtime.values import Payload, Refusal
 from actors.sinks.sql_applied import owner_of
 from actors.sinks.sql_engine import greet, hang_up_s, make_engine
 from actors.sinks.sql_errors import has_ended, is_again, is_denied, is_hopeless, is_locked, plain
-from actors.sinks.sql_rows import Rows, RowsOfFile
+from actors.sinks.sql_rows import CHUNK_ROWS, Rows, RowsOfFile
 from actors.sinks.sql_segments import Seen
 from actors.sinks.sql_tables import TableOptions, Tables, prepare
 from actors.sinks.sql_watch import Watch
@@ -314,11 +314,16 @@ class Store:
     def _remember(
         self, connection: sqlalchemy.Connection, payloads: Sequence[Payload], refusals: list[Refusal]
     ) -> None:
-        if refusals:
-            connection.execute(self._tables.remember, [{
+        for start in range(0, len(refusals), CHUNK_ROWS):
+            self._patience(connection)
+            rows = [{
                 "sink": self._owner, "partition": payloads[one.payload].partition,
                 "position": payloads[one.payload].start, "item": one.item, "reason": one.reason, "detail": one.detail,
-                "raw": one.raw} for one in refusals])
+                "raw": one.raw} for one in refusals[start:start + CHUNK_ROWS]]
+            if self._tables.remember_many is None:
+                connection.execute(self._tables.remember, rows)
+            else:
+                connection.execute(self._tables.remember_many, {name: [row[name] for row in rows] for name in rows[0]})
 
     def _remembered(self, connection: sqlalchemy.Connection, index: int, payload: Payload) -> list[Refusal]:
         table = self._tables.refused

@@ -65,6 +65,7 @@ class Tables:
         self.put = _upsert(insert, self.rows)
         self.advance = _upsert(insert, self.applied)
         self.remember = _upsert(insert, self.refused)
+        self.remember_many = _upsert_arrays(self.refused) if dialect == "postgresql" else None
         self.take_out = None if not options.key else sqlalchemy.delete(self.rows).where(*(
             self.rows.c[column] == sqlalchemy.bindparam(f"gone_{at}") for at, column in enumerate(options.key)))
         self.kinds = [kind.removesuffix("?") for kind in options.columns.values()]
@@ -147,6 +148,17 @@ def _upsert(insert: Any, table: sqlalchemy.Table) -> Any:
         return statement
     return (statement.on_conflict_do_update(index_elements=key, set_=others) if others
             else statement.on_conflict_do_nothing(index_elements=key))
+
+
+def _upsert_arrays(table: sqlalchemy.Table) -> Any:
+    """The same of many rows in one statement, each column's values as an array; no two may have the same key."""
+    arrays = sqlalchemy.func.unnest(*(
+        sqlalchemy.bindparam(column.name, type_=postgresql.ARRAY(column.type)) for column in table.columns))
+    rows = arrays.table_valued(*(column.name for column in table.columns)).render_derived(name="given")
+    statement = postgresql.insert(table).from_select([column.name for column in table.columns], sqlalchemy.select(rows))
+    return statement.on_conflict_do_update(
+        index_elements=[column.name for column in table.primary_key],
+        set_={column.name: statement.excluded[column.name] for column in table.columns if not column.primary_key})
 
 
 def _text(name: str, key: bool = False) -> sqlalchemy.Column[str]:
