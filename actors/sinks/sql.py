@@ -91,7 +91,7 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         create: make what is missing: the table, and those of Thresher's own.
         sync: wait for the disk at each group of batches; without it what was written survives the death of any process
             of ours, not that of the machine or of the server.
-        timeout_s: longest time to connect, and to wait for an answer.
+        timeout_s: longest time to connect, to wait for an answer, and for a lock that another session holds.
 
     Example::
 
