@@ -22,20 +22,18 @@ sys.path[0] = str(ROOT)  # not this folder, whose ``numbers`` is not the module 
 
 import argparse  # noqa: E402
 import json  # noqa: E402
-import multiprocessing  # noqa: E402
 import os  # noqa: E402
 import platform  # noqa: E402
 import random  # noqa: E402
 import statistics  # noqa: E402
+import subprocess  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
-from concurrent.futures import ProcessPoolExecutor  # noqa: E402
 from contextlib import ExitStack, closing  # noqa: E402
 
 from actors.runtime.values import Payload  # noqa: E402
 from actors.sinks.sql import Sql  # noqa: E402
-from tests.databases import Place, postgres_place, sqlite_place  # noqa: E402
+from tests.databases import COLUMNS, Place, postgres_place, sqlite_place  # noqa: E402
 from tests.postgres import Postgres  # noqa: E402
 
 #: Batches in a group.
@@ -54,7 +52,11 @@ def main() -> int:
     parser.add_argument("--key", action="store_true", help="the table has a primary key")
     parser.add_argument("--sqlite", action="store_true", help="a file in place of a server")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", help=argparse.SUPPRESS)  # what the process does that is measured
     options = parser.parse_args()
+    if options.write:
+        print(json.dumps(_write(*json.loads(options.write))))
+        return 0
     found: dict[float, list[Result]] = {float(share): [] for share in options.refused.split(",")}
     with ExitStack() as stack:
         server = None if options.sqlite else stack.enter_context(Postgres())
@@ -74,23 +76,28 @@ def _items(rows: int, share: float, seed: int) -> list[Item]:
 def _measured(place: Place, options: argparse.Namespace, share: float, seed: int) -> Result:
     key = " PRIMARY KEY" if options.key else ""
     place.ask(f"CREATE TABLE rows (id bigint NOT NULL{key}, name text NOT NULL CHECK (name <> 'bad'))")
-    sink = place.options(sync=True, key=["id"] if options.key else [])
+    what = [place.url, str(place.folder), ["id"] if options.key else [], options.rows, share, seed, options.batch]
+    done = subprocess.run([sys.executable, __file__, "--write", json.dumps(what)], capture_output=True, check=True)
+    result, refused = json.loads(done.stdout)
     items = _items(options.rows, share, seed)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # whose memory is that of the sink
-        result, refused = pool.submit(_write, sink, place.folder, items, options.batch).result()
-    wanted = [number for number, name in items if name == "bad"]
     there = place.ask("SELECT id, name FROM rows ORDER BY id")
-    wrong = (refused != wanted) + (there != [item for item in items if item[1] != "bad"])
+    wrong = (refused != [number for number, name in items if name == "bad"]) + (
+        there != [item for item in items if item[1] != "bad"])
     return {**result, "wrong": float(wrong)}
 
 
-def _write(sink: Sql, folder: Path, items: Sequence[Item], batch: int) -> tuple[Result, list[int]]:
+def _write(
+    url: str, folder: str, key: list[str], rows: int, share: float, seed: int, batch: int
+) -> tuple[Result, list[int]]:
+    """Write the rows; return what it took, and the numbers of those that were refused."""
+    sink = Sql(url=url, table="rows", columns=COLUMNS, key=key)
+    items = _items(rows, share, seed)
     batches = [items[start:start + batch] for start in range(0, len(items), batch)]
     packed = [sink.pack(each) for each in batches]
     Path("/proc/self/clear_refs").write_text("5")  # the most that it had begins anew
     before = _peak()
     refused: list[int] = []
-    with closing(sink.open("out", folder)) as opened:
+    with closing(sink.open("out", Path(folder))) as opened:
         began, cpu = time.perf_counter(), time.process_time()
         for start in range(0, len(packed), GROUP):
             group = range(start, min(start + GROUP, len(packed)))

@@ -1,4 +1,4 @@
-"""What the errors of a database mean for who writes to it: read from their codes; libraries are not imported here."""
+"""What the errors of a database mean for who writes to it: read from their codes."""
 
 from __future__ import annotations
 
@@ -59,17 +59,18 @@ def is_hopeless(error: BaseException | None) -> bool:
 
 def plain(error: BaseException, between: str = "") -> str:
     """What the database says: its first line, or all of them in one."""
-    lines = str(getattr(error, "orig", None) or error).split("\n")
+    lines = str(_original(error)).split("\n")
     return between.join(line.strip() for line in lines if line.strip()) if between else lines[0]
 
 
 def _state(error: BaseException | None) -> str:
-    return getattr(_original(error), "sqlstate", None) or ""
+    original = _original(error)
+    return getattr(original, "sqlstate", None) or ""
 
 
 def _who(error: BaseException | None) -> str:
-    return getattr(getattr(_original(error), "diag", None), "source_function", None) or ""
+    return _original(error).diag.source_function or "" if _state(error) else ""
 
 
 def _original(error: Any) -> Any:
-    return getattr(error, "orig", None) or error
+    return error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error

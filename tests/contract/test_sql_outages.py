@@ -157,6 +157,7 @@ def test_a_writer_that_stands_still_in_a_transaction_keeps_nobody_out_for_long(
         wait_until(lambda: tries(successor, [data]), "a successor that gets in")
         with pytest.raises(DBAPIError):
             transaction.commit()
+        transaction.rollback()
         assert still.write([data]) == [], "its session has ended, and all is there"
     assert in_postgres.rows() == [(1, "a")]
 
