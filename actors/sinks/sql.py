@@ -36,6 +36,7 @@ from actors.runtime.extras import how_to_install
 from actors.runtime.options import without_password
 from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.sinks.sql_applied import applied_in, owner_of
+from actors.sinks.sql_witness import forget
 
 Check = Callable[[Any], Any]
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
@@ -90,7 +91,7 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         create: make what is missing: the table, and those of Thresher's own.
         sync: wait for the disk at each group of batches; without it what was written survives the death of any process
             of ours, not that of the machine or of the server.
-        timeout_s: longest time to connect, and to wait for an answer.
+        timeout_s: longest time to connect, to wait for an answer, and for a lock that another session holds.
 
     Example::
 
@@ -191,6 +192,11 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return {}
         with closing(Store(self, name, state)) as store:
             return store.positions()
+
+    def clear(self, name: str, state: Path) -> bool:
+        """No: rows stay. What this state knew to be there it no longer asks for."""
+        forget(name, state)
+        return False
 
     def adds(self) -> bool:
         """With a key the same row takes its own place; without one it is there twice."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from actors.runtime.database import open_for_reading
 from actors.runtime.errors import Retryable
+from actors.sinks.sql_witness import MARK
 
 APPLIED = "thresher_applied"
 
@@ -29,6 +30,7 @@ def applied_in(path: Path, owner: str) -> dict[str, int]:
         with closing(open_for_reading(path)) as connection:
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name=?", (APPLIED,)).fetchone():
                 return {}
-            return dict(connection.execute(f"SELECT partition, position FROM {APPLIED} WHERE sink=?", (owner,)))
+            return {partition: position for partition, position in connection.execute(
+                f"SELECT partition, position FROM {APPLIED} WHERE sink=?", (owner,)) if not partition.startswith(MARK)}
     except sqlite3.Error as error:
         raise Retryable(f"sql {path}: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -15,9 +14,6 @@ from actors.runtime.errors import ConfigError
 from actors.sinks.sql_applied import APPLIED
 
 REFUSED = "thresher_refused"
-
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_MICROSECOND = datetime.timedelta(microseconds=1)
 
 _TYPES: dict[str, Callable[[], Any]] = {
     "text": types.Text, "integer": types.BigInteger, "real": types.Double,
@@ -69,30 +65,24 @@ class Tables:
         self.put = _upsert(insert, self.rows)
         self.advance = _upsert(insert, self.applied)
         self.remember = _upsert(insert, self.refused)
-        self.take_out = sqlalchemy.delete(self.rows).where(*(
+        self.remember_many = _upsert_arrays(self.refused) if dialect == "postgresql" else None
+        self.take_out = None if not options.key else sqlalchemy.delete(self.rows).where(*(
             self.rows.c[column] == sqlalchemy.bindparam(f"gone_{at}") for at, column in enumerate(options.key)))
+        self.kinds = [kind.removesuffix("?") for kind in options.columns.values()]
         columns = list(options.columns)
         self.key_at = [columns.index(column) for column in options.key]
-        self._names = columns
-        self._times = [column for column, kind in options.columns.items() if kind.startswith("timestamp")]
 
     def is_gone(self, row: list[Any]) -> bool:
         """Whether this is no row but says that there is none for its key: it has one value more."""
-        return len(row) > len(self._names)
-
-    def parameters(self, row: list[Any]) -> dict[str, Any]:
-        """The values of a row by column, as the database takes them; of a deletion those of ``take_out``."""
-        values = dict(zip(self._names, row, strict=not self.is_gone(row)))
-        for name in self._times:
-            if values[name] is not None:
-                values[name] = _EPOCH + values[name] * _MICROSECOND  # as `sql` has made it travel
-        if self.is_gone(row):
-            return {f"gone_{at}": values[self._names[column]] for at, column in enumerate(self.key_at)}
-        return values
+        return len(row) > len(self.kinds)
 
 
-def prepare(connection: sqlalchemy.Connection, tables: Tables, create: bool, says: str) -> None:
+def prepare(
+    connection: sqlalchemy.Connection, tables: Tables, create: bool, says: str, was_written: bool = False
+) -> None:
     """Make the tables that are missing; make sure that the others are what is expected.
+
+    ``was_written``: the table of rows has to be there, for this state has written to it.
 
     Raises:
         ConfigError: they are not, or are missing and may not be made.
@@ -104,8 +94,11 @@ def prepare(connection: sqlalchemy.Connection, tables: Tables, create: bool, say
             _compare(inspector, table, says)
         else:
             missing.append(table)
+    statements = ";\n".join(str(CreateTable(table).compile(connection.engine)).strip() for table in missing)
+    if was_written and tables.rows in missing and tables.applied not in missing:
+        raise ConfigError(f"{says}: table {tables.rows.fullname}: expected the rows that were written, got no such "
+                          f"table: put it back, or make another to go on without them:\n{statements};")
     if missing and not create:
-        statements = ";\n".join(str(CreateTable(table).compile(connection.engine)).strip() for table in missing)
         raise ConfigError(f"{says}: expected a table {missing[0].fullname}, got none: make what is missing, or set "
                           f"create = true:\n{statements};")
     for table in missing:
@@ -155,6 +148,17 @@ def _upsert(insert: Any, table: sqlalchemy.Table) -> Any:
         return statement
     return (statement.on_conflict_do_update(index_elements=key, set_=others) if others
             else statement.on_conflict_do_nothing(index_elements=key))
+
+
+def _upsert_arrays(table: sqlalchemy.Table) -> Any:
+    """The same of many rows in one statement, each column's values as an array; no two may have the same key."""
+    arrays = sqlalchemy.func.unnest(*(
+        sqlalchemy.bindparam(column.name, type_=postgresql.ARRAY(column.type)) for column in table.columns))
+    rows = arrays.table_valued(*(column.name for column in table.columns)).render_derived(name="given")
+    statement = postgresql.insert(table).from_select([column.name for column in table.columns], sqlalchemy.select(rows))
+    return statement.on_conflict_do_update(
+        index_elements=[column.name for column in table.primary_key],
+        set_={column.name: statement.excluded[column.name] for column in table.columns if not column.primary_key})
 
 
 def _text(name: str, key: bool = False) -> sqlalchemy.Column[str]:

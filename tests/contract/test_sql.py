@@ -37,8 +37,9 @@ def test_rows_are_added_in_order_and_a_range_that_comes_again_is_not(place: Plac
     with closing(place.open(options)) as again:
         again.write([payload(options, [(3, "c")], 20), payload(options, [(5, "e")], 30)])
     assert place.rows() == [(1, "a"), (1, "a"), (2, "ä"), (3, "c"), (4, "d"), (5, "e")]
-    assert place.ask("SELECT sink, partition, position FROM thresher_applied ORDER BY 2") == [
+    assert place.ask("SELECT sink, partition, position FROM thresher_applied ORDER BY 2")[:2] == [
         ("out rows", "p", 40), ("out rows", "q", 10)]
+    assert place.ask("SELECT position FROM thresher_applied WHERE partition LIKE 'state %'") == [(4,)]
 
 
 def test_the_later_row_of_a_key_stands_within_a_batch_a_group_and_over_time(place: Place) -> None:
@@ -291,4 +292,4 @@ def test_a_table_in_a_schema_of_its_own(in_postgres: Place) -> None:
         with closing(in_postgres.open(options)) as sink:
             sink.write([payload(options, [(1, f"a{start}")], start)])
     assert in_postgres.ask("SELECT * FROM far.rows") == [(1, "a10")]
-    assert in_postgres.ask("SELECT position FROM far.thresher_applied") == [(20,)]
+    assert in_postgres.ask("SELECT position FROM far.thresher_applied WHERE partition = 'p'") == [(20,)]

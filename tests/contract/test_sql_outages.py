@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import resource
@@ -10,20 +11,45 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.errors import Retryable
 from actors.runtime.progress import listen
 from actors.runtime.values import Payload
+from actors.sinks import sql_engine
+from actors.sinks.sql_store import Store
 from tests.databases import Place, payload, sqlite_place
 from tests.loads import ROOT, WATCHDOG_S
 
 pytest.importorskip("sqlalchemy")
+
+
+def sessions(place: Place) -> dict[int, str]:
+    """The server's processes for sinks of ours in this database, and what kind of thing each waits for."""
+    return {pid: waits or "" for pid, waits in place.ask(
+        "SELECT pid, wait_event_type FROM pg_stat_activity "
+        "WHERE application_name = 'thresher out' AND datname = current_database()")}
+
+
+def tries(sink: Store, payloads: list[Payload]) -> bool:
+    """Write; whether that could be done."""
+    try:
+        return sink.write(payloads) == []
+    except Retryable:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = WATCHDOG_S) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
+        time.sleep(0.01)
 
 
 def test_a_server_that_stops_in_between_is_waited_for_and_every_row_is_there_once(in_postgres: Place) -> None:
@@ -56,22 +82,84 @@ def test_a_server_that_gives_no_answer_is_hung_up_on(in_postgres: Place) -> None
         def extend(self, seconds: float) -> None:
             asked.append(seconds)
 
-    with closing(in_postgres.open(options)) as sink:
+    impatient = msgspec.structs.replace(options, timeout_s=0.5)
+    with closing(in_postgres.open(impatient)) as sink:
         sink.write([payload(options, [(1, "a")])])
-        impatient = msgspec.structs.replace(options, timeout_s=0.5)
+        (pid,) = sessions(in_postgres)
         listen(Signs())
+        os.kill(pid, signal.SIGSTOP)
         try:
-            with server.connect(options.url.rpartition("/")[2]) as blocker:
-                blocker.execute("BEGIN")
-                blocker.execute("LOCK TABLE rows")
-                with closing(in_postgres.open(impatient)) as other, pytest.raises(Retryable, match="no answer for 0"):
-                    other.write([payload(options, [(2, "b")], 10)])
-                blocker.execute("ROLLBACK")
+            with pytest.raises(Retryable, match=r"no answer for 1\.6 s"):
+                sink.write([payload(options, [(2, "b")], 10)])
         finally:
+            os.kill(pid, signal.SIGCONT)
             listen(None)
         assert min(asked) > 0.5
+        wait_until(lambda: pid not in sessions(in_postgres), "the end of the session")
         assert sink.write([payload(options, [(2, "b")], 10)]) == []
     assert in_postgres.rows() == [(1, "a"), (2, "b")]
+
+
+def test_a_lock_that_somebody_else_holds_leaves_no_session_of_ours_waiting(in_postgres: Place) -> None:
+    options, server = in_postgres.options(timeout_s=0.3), in_postgres.server
+    assert server is not None
+    with closing(in_postgres.open(options)) as sink, server.connect(options.url.rpartition("/")[2]) as blocker:
+        for table in ("rows", "thresher_applied"):
+            blocker.execute("BEGIN")
+            blocker.execute(f"LOCK TABLE {table}")
+            for _ in range(4):
+                with pytest.raises(Retryable, match=r"another session holds a lock for more than 0\.3 s"):
+                    sink.write([payload(options, [(1, table)], 10 * len(table))])
+                assert len(sessions(in_postgres)) <= 1, "the one that has given up may just be going"
+            if table == "thresher_applied":
+                for _ in range(4):
+                    with pytest.raises(Retryable, match="another session holds a lock"):
+                        options.positions("out", in_postgres.folder)
+                assert len(sessions(in_postgres)) <= 1
+            blocker.execute("ROLLBACK")
+            assert sink.write([payload(options, [(1, table)], 10 * len(table))]) == []
+    assert in_postgres.rows() == [(1, "rows"), (1, "thresher_applied")]
+
+
+def test_a_writer_that_is_killed_while_it_waits_for_a_lock_leaves_no_session(
+    in_postgres: Place, killed: list[subprocess.Popen[str]]
+) -> None:
+    server = in_postgres.server
+    assert server is not None
+    process = subprocess.Popen([sys.executable, "-c", WRITER, in_postgres.url, str(in_postgres.folder), "0"], cwd=ROOT,
+                               stdout=subprocess.PIPE, text=True)
+    killed.append(process)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    with server.connect(in_postgres.url.rpartition("/")[2]) as blocker:
+        blocker.execute("BEGIN")
+        blocker.execute("LOCK TABLE rows")
+        wait_until(lambda: "Lock" in sessions(in_postgres).values(), "a writer that waits for the lock")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        wait_until(lambda: not sessions(in_postgres), "the end of its session", 8.0)  # timeout_s is 10
+        blocker.execute("ROLLBACK")
+
+
+def test_a_writer_that_stands_still_in_a_transaction_keeps_nobody_out_for_long(
+    in_postgres: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_engine, "_IDLE_S", 0.5)
+    options = in_postgres.options(timeout_s=1.0)
+    data = payload(options, [(1, "a")])
+    with closing(in_postgres.open(options)) as still, closing(in_postgres.open(options)) as successor:
+        connection, rows = still._opened()
+        transaction = connection.begin()
+        still._apply(connection, rows, [data], [[[1, "a"]]])
+        still._watch.end()  # nobody is there who would wait
+        with pytest.raises(Retryable, match="another session holds a lock"):
+            successor.write([data])
+        wait_until(lambda: tries(successor, [data]), "a successor that gets in")
+        with pytest.raises(DBAPIError):
+            transaction.commit()
+        transaction.rollback()
+        assert still.write([data]) == [], "its session has ended, and all is there"
+    assert in_postgres.rows() == [(1, "a")]
 
 
 def test_what_a_killed_writer_has_under_way_is_waited_for_and_not_written_again(in_postgres: Place) -> None:
@@ -80,17 +168,27 @@ def test_what_a_killed_writer_has_under_way_is_waited_for_and_not_written_again(
     server = in_postgres.server
     assert server is not None
     data = payload(options, [(1, "a")])
-    with sink._engine.connect() as connection:  # a transaction of the one before, which the server has yet to commit
-        transaction = connection.begin()
-        assert sink._apply(connection, [data], [[[1, "a"]]]) == []
-        quick = msgspec.structs.replace(options, timeout_s=0.5)
-        with closing(in_postgres.open(quick)) as waiting, pytest.raises(Retryable, match="no answer"):
-            waiting.write([data])
-        transaction.commit()
+    connection, rows = sink._opened()  # with a transaction of the one before, which the server has yet to commit
+    transaction = connection.begin()
+    assert sink._apply(connection, rows, [data], [[[1, "a"]]])[0] == []
+    quick = msgspec.structs.replace(options, timeout_s=0.5)
+    with closing(in_postgres.open(quick)) as waiting, pytest.raises(Retryable, match="another session holds a lock"):
+        waiting.write([data])
+    transaction.commit()
     assert successor.write([data]) == []
     sink.close()
     successor.close()
     assert in_postgres.rows() == [(1, "a")]
+
+
+def test_a_session_that_was_ended_while_it_was_idle_is_begun_again_at_once(in_postgres: Place) -> None:
+    options = in_postgres.options()
+    with closing(in_postgres.open(options)) as sink:
+        sink.write([payload(options, [(1, "a")])])
+        (pid,) = sessions(in_postgres)
+        in_postgres.ask(f"SELECT pg_terminate_backend({pid}, 60000)")
+        assert sink.write([payload(options, [(2, "b")], 10)]) == []
+    assert in_postgres.rows() == [(1, "a"), (2, "b")]
 
 
 def test_a_file_that_somebody_else_has_locked_is_waited_for(tmp_path: Path) -> None:

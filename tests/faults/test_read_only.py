@@ -95,6 +95,11 @@ def waits(views: Views, actor: str, problem: str) -> bool:
     return view.phase == "RETRY" and view.note == (problem + SENTENCE)[:len(view.note) or None]
 
 
+def somebody_waits(views: Views) -> bool:
+    """Whether anybody waits for it. Who meets it first is chance: when writers do, the reader may have nothing to keep."""
+    return any(view.phase == "RETRY" and SENTENCE in view.note for view in views.values())
+
+
 def _elsewhere(place: Place, scene: Scene) -> dict[str, Path]:
     """What is not where it is looked for otherwise."""
     found = re.fullmatch(r"(?:sinks\.(\w+)|(dead_letters))\.\w+=(?:sqlite:///)?(.*)", place.sets.format(scene.there))
@@ -151,7 +156,7 @@ def test_a_state_directory_is_waited_for_by_who_has_something_to_write_to_it(sce
     with scene.start(state=state) as running:
         running.until(lambda views: views["reader.1"].batches >= 10, "ten batches")
         scene.turn_read_only()
-        running.until(lambda views: waits(views, "reader.1", f"positions: {state}/positions.db: "), "an outage")
+        running.until(somebody_waits, "an outage")
         scene.mend()
         assert running.wait() == 0, running.output()
     assert all(event["problem"].endswith(f": {SENTENCE}") for event in running.of("outage"))
@@ -164,12 +169,12 @@ def test_who_is_told_to_stop_meanwhile_ends_resumable_and_its_report_tells_the_t
     with scene.start("run.drain_s=0.5", state=state) as running:
         running.until(lambda views: views["reader.1"].batches >= 40, "some batches")
         scene.turn_read_only()
-        running.until(lambda views: views["reader.1"].phase == "RETRY", "an outage")
+        running.until(somebody_waits, "an outage")
         running.process.terminate()
         assert running.wait() == 3, running.output()
     report = running.of("report")[0]
     assert report["reason"] == "stopped by SIGTERM; not all was finished in 0.5 s"
-    assert report["outages"]["reader.1"] == f"positions: {state}/positions.db: {SENTENCE}"
+    assert report["outages"] and all(said.endswith(f": {SENTENCE}") for said in report["outages"].values())
     assert [unit["status"] for unit in report["units"]] == ["reading"]
     assert "Traceback" not in running.output()
     with scene.start(state=state) as refused:
@@ -187,7 +192,7 @@ def test_an_actor_that_dies_meanwhile_waits_until_it_can_open_its_file(scene: Sc
     with scene.start(state=state) as running:
         running.until(lambda views: views[actor].batches >= 5, "some batches")
         scene.turn_read_only()
-        running.until(lambda views: views["reader.1"].phase == "RETRY", "an outage")
+        running.until(somebody_waits, "an outage")
         running.kill(actor, after_batches=0)
         # A writer opens its file when it has something to write, which may be after the end of the outage.
         phases = {"RETRY"} if actor in ("reader.1", "aggregator.1") else {"RETRY", "IDLE"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 
 from actors.sinks.dead_letters import read_letters
@@ -108,6 +110,30 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(tmp_path: Path, postgre
     assert running.of("outage")
     ask = _asking(postgres, database)
     assert ask("SELECT id FROM rows ORDER BY id") == [(number,) for number in range(RECORDS)]
+
+
+def test_a_database_that_is_dropped_and_made_anew_is_told_with_what_is_missing(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    database = postgres.make_database()
+    write_lines(tmp_path)
+    with start(tmp_path, postgres.url(database)) as running:
+        running.until(lambda views: views["writer.store"].batches >= 3, "some batches")
+        with postgres.connect() as connection:
+            connection.execute(f"DROP DATABASE {database} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {database}")
+        assert running.wait() == 78, running.output()
+    with start(tmp_path, postgres.url(database)) as again:
+        assert again.wait() == 78, again.output()
+    for output in (running.output(), again.output()):
+        assert "rows that were acknowledged are not there: expected" in output
+        assert re.search(r"expected \S+ up to \d+, got nothing: the database was dropped", output), output
+        assert "Traceback" not in output
+    with postgres.connect(database) as connection, pytest.raises(psycopg.errors.UndefinedTable):
+        connection.execute("SELECT * FROM rows")
+    (tmp_path / "state" / "store.applied").unlink()
+    with start(tmp_path, postgres.url(database)) as without:
+        assert without.wait() == 0, without.output()
 
 
 def test_a_wrong_password_ends_the_run_with_a_text_and_no_traceback(tmp_path: Path, postgres: Postgres) -> None:
