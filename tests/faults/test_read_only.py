@@ -96,7 +96,7 @@ def waits(views: Views, actor: str, problem: str) -> bool:
 
 
 def somebody_waits(views: Views) -> bool:
-    """Whether anybody waits for it. Who meets it first is chance: when writers do, the reader may have nothing to keep."""
+    """Whether anybody waits for it: who meets it first is chance, and the reader may have nothing to keep then."""
     return any(view.phase == "RETRY" and SENTENCE in view.note for view in views.values())
 
 
