@@ -163,7 +163,7 @@ def _writer(manifest: Manifest, sink: str) -> MakeRole:
 
     def make(post: Post) -> Role:
         opened = _opened(f"sinks.{sink}", Sink, real, lambda: real.open(sink, Path(manifest.state)))
-        return Writer(post, sink, _asked_first(manifest, sink, opened), options.ordered, letters)
+        return Writer(post, sink, _asked_first(manifest, sink, opened), options.ordered, letters, options.gathers)
 
     return make
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from actors.sinks.lines import Lines
     from actors.sinks.lmdb import Lmdb
     from actors.sinks.memcached import Memcached
+    from actors.sinks.parquet import Parquet
     from actors.sinks.rabbitmq import RabbitMQ
     from actors.sinks.sql import Deleted, Sql
     from actors.sinks.stdout import Stdout
@@ -35,6 +36,7 @@ else:
         "actors.sinks.lines": ("Lines",),
         "actors.sinks.lmdb": ("Lmdb",),
         "actors.sinks.memcached": ("Memcached",),
+        "actors.sinks.parquet": ("Parquet",),
         "actors.sinks.rabbitmq": ("RabbitMQ",),
         "actors.sinks.sql": ("Deleted", "Sql"),
         "actors.sinks.stdout": ("Stdout",),
@@ -43,4 +45,4 @@ else:
 
 __all__ = [
     "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "Message",
-    "Packed", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]
+    "Packed", "Parquet", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]

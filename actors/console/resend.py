@@ -6,6 +6,7 @@ are written again with the next retry, which sinks that store by key or keep pos
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 import time
@@ -70,6 +71,8 @@ class Resending:
             except Retryable as error:
                 self.resent.problem = f"{self._writer}: {error}, for more than {self._max_outage_s:g} s"
                 return
+        with contextlib.suppress(Retryable):  # what is gathered is durable: the next run brings it to its end
+            sink.end()
 
     def _groups(self, numbers: Sequence[int]) -> Iterator[list[StoredLetter]]:
         group: list[StoredLetter] = []

@@ -158,6 +158,14 @@ class Unasked(Sink):
             self._is_asked = True
         return self._sink.write(payloads)
 
+    def tick(self) -> float | None:
+        """As the sink does: what it has gathered is in it already."""
+        return self._sink.tick()
+
+    def end(self) -> None:
+        """As the sink does."""
+        self._sink.end()
+
     def close(self) -> None:
         """Close it."""
         self._sink.close()

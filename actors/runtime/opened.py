@@ -40,6 +40,24 @@ class Sink(Protocol):
         """
         ...
 
+    def tick(self) -> float | None:
+        """Do what is due by time, of a sink that ``gathers``; return seconds until there is more, None: nothing waits
+        for a time. Called while there is nothing to write.
+
+        Raises:
+            Retryable: as ``write`` does.
+        """
+        return None
+
+    def end(self) -> None:
+        """The input has ended and all of it is written: bring what was gathered to its end, of a sink that ``gathers``.
+        May be called again.
+
+        Raises:
+            Retryable: as ``write`` does; the run is not over before it works.
+        """
+        return
+
     def close(self) -> None:
         """Give the resource back. Never raises for a system that is gone; may be called again."""
         return

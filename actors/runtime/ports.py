@@ -64,6 +64,9 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     #: True for a sink that writes to the run's standard output; events, progress and the closing report go to
     #: standard error then.
     console: ClassVar[bool] = False
+    #: True for a sink that keeps what is written until it makes something else of it, by time or when the input ends:
+    #: ``tick`` and ``end`` of what it opens are called.
+    gathers: ClassVar[bool] = False
     #: The option that is its address, and the schemes of that (``kafka`` of ``kafka://host/name``). Where nobody says a
     #: ``type``, an address in the same option chooses, of the sinks that ship, the one with its scheme.
     addressed_by: ClassVar[str] = ""

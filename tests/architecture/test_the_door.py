@@ -28,8 +28,8 @@ PUBLIC = {
         "Topic", "Unit", "UnitLedger", "pack_records", "records_in"},
     "thresher.sinks": {
         "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached",
-        "Message", "Packed", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic",
-        "record_of"},
+        "Message", "Packed", "Parquet", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout",
+        "Topic", "record_of"},
     "thresher.testing": {
         "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "SinkContract", "SourceContract",
         "UnorderedMemorySink", "assert_bulk_is_faithful", "run_inline"},
