@@ -97,7 +97,7 @@ class Parquet(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         try:
             from actors.sinks.parquet_files import ParquetFolder
         except ImportError as error:
-            raise ConfigError(_needs(name, error)) from error
+            raise ConfigError(f"sinks.{name}: type parquet needs pyarrow: {how_to_install('parquet')}") from error
         return ParquetFolder(self.place(name, state), name, self)
 
     def check(self, name: str, state: Path) -> list[str]:
@@ -145,7 +145,3 @@ class Parquet(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 OPTIONS = Parquet
-
-
-def _needs(name: str, error: ImportError) -> str:
-    return f"sinks.{name}: type parquet needs {error.name or error}: {how_to_install('parquet')}"

@@ -36,7 +36,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from actors.runtime.disk import sync_folder, write_all
-from actors.runtime.errors import ConfigError
+from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.progress import progress
 from actors.runtime.values import Payload, Refusal
 from actors.sinks.growing_file import GrowingFile
@@ -215,6 +215,9 @@ class ParquetFolder(GrowingFile):
         except ValueError as error:
             raise ConfigError(f"{self._path}: not what was written ({error}): put it back, or move it and its manifest "
                               "away: its rows are in no file") from error
+
+    def _unusable(self, error: OSError) -> Retryable:
+        return Retryable(f"{self._folder}: {plain_reason(error)}")
 
     def _try(self, descriptor: int, do: Callable[[int], None]) -> None:
         try:

@@ -37,6 +37,7 @@ PLACES = {
     "json lines": Place("sinks.listed.path={0}/listed.jsonl", "writer.listed", "{0}/listed.jsonl: "),
     "csv": Place("sinks.tabled.path={0}/tabled.csv", "writer.tabled", "{0}/tabled.csv: "),
     "csv files": Place("sinks.filed.folder={0}/filed", "writer.filed", "{0}/filed: "),
+    "parquet": Place("sinks.gathered.folder={0}/gathered", "writer.gathered", "{0}/gathered: "),
     "sqlite": Place("sinks.rowed.url=sqlite:///{0}/rowed.sqlite", "writer.rowed",
                     "sql sqlite:///{0}/rowed.sqlite: {0}/rowed.sqlite: "),
     "dead letters": Place("dead_letters.path={0}/letters.db", "writer.dead_letters", "dead letters {0}/letters.db: "),
@@ -78,6 +79,7 @@ class Scene:
             "listed": stores[2], "rowed": stores[3],
             "tabled": [["number", "quoted"], *([f"{at}", f'"{at}",\n'] for at in stores[4])],
             "filed": {f"{at % NAMES}.csv": [["number"], [f"{at}"]] for at in stores[5]},
+            "gathered": stores[6],
             "letters": {b"bad%d" % at: 1 for at in range(0, FILES * LINES, cuts.BAD_EVERY)},
             "folded": {name: [len(store), sum(store)] for name, store in zip(
                 STORES, stores, strict=True)},
