@@ -23,6 +23,8 @@ from actors.runtime.values import LettersOf
 
 #: Seconds that a source or sink may be down, where neither the run nor one of them says anything else.
 MAX_OUTAGE_S = 30.0
+#: What a sink loses that writes to this machine's disk and does not wait for it (see ``SinkOptions.loses``).
+UNFLUSHED = "a power cut of this machine takes what was written last, though it was acknowledged (sync = false)"
 #: See ``SinkOptions.repeated``.
 Repeated = Literal["skipped", "replaced", "added", ""]
 #: When a record is read again of a source whose units move between runs.
@@ -131,6 +133,11 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """What becomes of a range that is written again after a crash, for ``explain``: ``skipped`` (it is known by its
         position), ``replaced`` (it takes its own place, by a key), ``added`` (it is there twice). Empty: ``guarantee``
         says it."""
+        return ""
+
+    def loses(self) -> str:
+        """When something that was acknowledged may be lost, for ``explain``: by a power cut, or by the system itself.
+        Empty: never, as far as its disk keeps what it says it keeps."""
         return ""
 
     def tombstones(self) -> str:

@@ -28,7 +28,7 @@ import msgspec
 
 from actors.runtime.errors import ConfigError, Reject, plain_reason
 from actors.runtime.following import Follower
-from actors.runtime.ports import Repeated, Sink, SinkOptions
+from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
 from actors.sinks.growing_file import GrowingFile
 from actors.sinks.lines_manifest import lock, manifest_path, read_manifest, unfinished_path
 from actors.sinks.lines_read import LinesFollower
@@ -101,6 +101,10 @@ class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def place(self, name: str, state: Path) -> Path:
         """Where the file is."""
         return state / (self.path or f"{name}.{self.suffix}")
+
+    def loses(self) -> str:
+        """Nothing, unless it does not wait for the disk."""
+        return "" if self.sync else UNFLUSHED
 
     def repeated(self) -> Repeated:
         """Its position is in the manifest."""

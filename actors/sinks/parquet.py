@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.extras import how_to_install
-from actors.runtime.ports import Repeated, Sink, SinkOptions
+from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
 from actors.sinks.columns import columns_of, require_columns, row_of
 from actors.sinks.lines_manifest import read_manifest
 from actors.sinks.parquet_places import clear_files, journal_of
@@ -129,6 +129,10 @@ class Parquet(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     def place(self, name: str, state: Path) -> Path:
         """Where the files are."""
         return state / (self.folder or f"{name}.parquet")
+
+    def loses(self) -> str:
+        """Nothing, unless it does not wait for the disk."""
+        return "" if self.sync else UNFLUSHED
 
     def repeated(self) -> Repeated:
         """Its position is in the manifest of the journal."""

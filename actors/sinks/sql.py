@@ -22,7 +22,7 @@ from msgspec import Meta
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.extras import how_to_install
 from actors.runtime.options import without_password
-from actors.runtime.ports import Repeated, Sink, SinkOptions
+from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
 from actors.sinks.columns import Column, columns_of, require_columns, row_of, short
 from actors.sinks.sql_applied import applied_in, owner_of
 
@@ -174,6 +174,13 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def tombstones(self) -> str:
         """One of its key alone."""
         return f"Deleted({', '.join(self.key)}) deletes the row" if self.key else ""
+
+    def loses(self) -> str:
+        """Nothing, unless it does not wait for the disk."""
+        if self.sync:
+            return ""
+        return UNFLUSHED if self.place("", Path()) else (
+            "a power cut of the server takes what was written last, though it was acknowledged (sync = false)")
 
     def repeated(self) -> Repeated:
         """Its position is in the transaction of its rows."""

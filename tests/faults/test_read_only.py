@@ -59,7 +59,7 @@ class Scene:
 
     def start(self, *sets: str, state: Path | None = None) -> Running:
         more = (f"source.pattern={self.data}/*.txt", "budget.max_error_rate=0.5", "flow.batch_bytes=200",
-                "flow.window_batches=4", *sets)
+                "flow.window_batches=4", "sinks.gathered.roll_bytes=20000", *sets)
         return Running(state or self.folder / "state", "run", "tests.pipelines.everywhere", "--format", "json",
                        *(word for item in more for word in ("--set", item)), output=self.folder / "output")
 

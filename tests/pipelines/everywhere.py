@@ -54,5 +54,5 @@ PIPELINE = Pipeline(
     sinks={"keyed": Lmdb(), "lined": Lines(), "listed": Jsonl(),
            "rowed": Sql(table="numbers", columns={"number": "integer"}), "tabled": Csv(columns=["number", "quoted"]),
            "filed": Csv(columns=["number"], folder="filed"),
-           "gathered": Parquet(folder="gathered", columns={"number": "integer"}, roll_bytes=1000)},
+           "gathered": Parquet(folder="gathered", columns={"number": "integer"}, roll_bytes=2000)},
     dead_letters=DeadLetters())
