@@ -179,6 +179,22 @@ class SinkContract(OptionsContract[SinkOptions]):
             assert sink.write(payloads) == []
             self._expect(tmp_path, items)
 
+    def test_the_end_of_the_input_takes_nothing_away(self, tmp_path: Path) -> None:
+        """Nor does a ``tick``; the end may come twice, and is not the last that is written."""
+        options, items = self.options(tmp_path), self.items()
+        payloads = self._payloads(options, [items[:2], items[2:]])
+        with closing(self._open(options, tmp_path)) as sink:
+            for payload in payloads:
+                sink.write([payload])
+                for _ in range(2):
+                    seconds = sink.tick()
+                    assert seconds is None or seconds >= 0, f"tick: expected seconds or None, got {seconds!r}"
+                    sink.end()
+            self._expect(tmp_path, items)
+        with closing(self._open(options, tmp_path)) as sink:
+            sink.end()
+            self._expect(tmp_path, items)
+
     def test_closing_twice_is_harmless(self, tmp_path: Path) -> None:
         """With and without anything written."""
         options = self.options(tmp_path)

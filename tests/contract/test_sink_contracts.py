@@ -34,6 +34,7 @@ from actors.sinks.topic import Message, Topic
 from actors.testing import SinkContract
 from actors.topics.reading import read_topic
 from tests.loads import ROOT
+from tests.postgres import Postgres
 from tests.servers import Memcached as Server
 
 LINES = [b"one", b"two", b"three", b"four"]
@@ -236,6 +237,40 @@ class TestSqlWithAKey(TestSql):
         with closing(sqlite3.connect(folder / "rows.db")) as connection:
             has_table = connection.execute("SELECT 1 FROM sqlite_master WHERE name='words'").fetchone()
         return super().contents(folder) if has_table else []
+
+
+class TestSqlOfPostgreSQL(SinkContract):
+    """The same in a real server, with a key, which is stopped and started."""
+
+    @pytest.fixture(autouse=True)
+    def _database(self, postgres: Postgres) -> None:
+        self.server, self.database = postgres, postgres.make_database()
+
+    def options(self, folder: Path) -> SinkOptions:
+        with self.server.connect(self.database) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS words ("
+                               "word TEXT PRIMARY KEY, number BIGINT NOT NULL CHECK (number < 1000))")
+        return Sql(url=self.server.url(self.database), table="words", columns={"word": "text", "number": "integer"},
+                   key=["word"])
+
+    def items(self) -> list[Any]:
+        return [("one", 1), ("zwölf", 12), ("", -3), ("four", 4)]
+
+    def versions(self) -> tuple[Any, Any]:
+        return ("one", 1), ("one", 11)
+
+    def impossible(self) -> Any:
+        return ("many", 1000)
+
+    def contents(self, folder: Path) -> list[Any]:
+        with self.server.connect(self.database) as connection:
+            return connection.execute("SELECT word, number FROM words").fetchall()
+
+    @contextmanager
+    def down(self, folder: Path) -> Iterator[None]:
+        self.server.stop()
+        yield
+        self.server.start()
 
 
 class TestParquet(SinkContract):
