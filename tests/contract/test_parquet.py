@@ -379,7 +379,7 @@ def test_a_missing_library_is_said_with_how_to_get_it(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, capture_output=True, text=True,
                           check=False, timeout=240)
     assert done.stderr.splitlines()[-1] == (
-        "actors.runtime.errors.ConfigError: sinks.out: type parquet needs pyarrow: pip install 'pyarrow>=15.0'")
+        "actors.runtime.errors.ConfigError: sinks.out: type parquet needs pyarrow: pip install 'pyarrow>=18.0'")
 
 
 def test_what_is_promised_says_when_a_row_is_in_a_file() -> None:
