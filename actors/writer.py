@@ -18,7 +18,7 @@ from actors.runtime.counts import Counts
 from actors.runtime.errors import Finish, Retryable
 from actors.runtime.messages import Ack, AnyMessage, BatchId, Drained, Member, Part
 from actors.runtime.outputs import gaps_of, owners_in
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import GatheringSink, Sink, SinkOptions
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.topology import DEAD_LETTERS, writer_name
 from actors.runtime.tracing import Group
@@ -52,17 +52,16 @@ class Writer:
         sink: the opened sink.
         ordered: apply parts in source order; else as they come.
         dead_letters: options of the dead-letter store, to pack refused items with.
-        gathers: what is due by time, or at the end of the input, is asked of the sink.
     """
 
     wake: int | None = None
 
-    def __init__(self, post: Post, name: str, sink: Sink, ordered: bool, dead_letters: SinkOptions,
-                 gathers: bool = False) -> None:
+    def __init__(self, post: Post, name: str, sink: Sink, ordered: bool, dead_letters: SinkOptions) -> None:
         self._post = post
         self._name = name
         self._sink = sink
-        self._ordered, self._gathers = ordered, gathers
+        self._gathering = sink if isinstance(sink, GatheringSink) else None
+        self._ordered = ordered
         self._dead_letters = dead_letters
         self._sequencer = Sequencer()
         self._ready: deque[Held] = deque()
@@ -119,12 +118,12 @@ class Writer:
     def _rest(self, now: float) -> float | None:
         """There is nothing to write: let a sink that gathers do what is due by time, or at the end."""
         next_s = None
-        if self._gathers:
+        if self._gathering is not None:
             self._post.slot.phase("WRITE")
             try:
                 if self._ending:
-                    self._sink.end()
-                next_s = self._sink.tick()
+                    self._gathering.end()
+                next_s = self._gathering.tick()
             except Retryable as error:
                 return self._trouble.met(str(error), now)
             self._trouble.over(now)

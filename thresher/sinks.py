@@ -8,7 +8,7 @@ from thresher._lazy import lazy
 
 if TYPE_CHECKING:
     from actors.runtime.framing import record_of
-    from actors.runtime.ports import Sink, SinkOptions
+    from actors.runtime.ports import GatheringSink, Sink, SinkOptions
     from actors.runtime.values import DeadLetter, Packed, Payload, Refusal
     from actors.sinks.csv import Csv
     from actors.sinks.dead_letters import DeadLetters
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy(__name__, {
         "actors.runtime.framing": ("record_of",),
-        "actors.runtime.ports": ("Sink", "SinkOptions"),
+        "actors.runtime.ports": ("GatheringSink", "Sink", "SinkOptions"),
         "actors.runtime.values": ("DeadLetter", "Packed", "Payload", "Refusal"),
         "actors.sinks.csv": ("Csv",),
         "actors.sinks.dead_letters": ("DeadLetters",),
@@ -44,5 +44,6 @@ else:
     })
 
 __all__ = [
-    "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached", "Message",
-    "Packed", "Parquet", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]
+    "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "GatheringSink", "Jsonl", "Kafka", "Lines", "Lmdb",
+    "Memcached", "Message", "Packed", "Parquet", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql",
+    "Stdout", "Topic", "record_of"]

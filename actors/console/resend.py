@@ -23,7 +23,7 @@ from actors.runtime.errors import Reject, Retryable
 from actors.runtime.events import Observer, OutageEnded
 from actors.runtime.manifest import Manifest
 from actors.runtime.outages import outage_began
-from actors.runtime.ports import Sink
+from actors.runtime.ports import GatheringSink, Sink
 from actors.runtime.restart import full_jitter
 from actors.runtime.topology import writer_name
 from actors.runtime.values import Payload
@@ -71,8 +71,9 @@ class Resending:
             except Retryable as error:
                 self.resent.problem = f"{self._writer}: {error}, for more than {self._max_outage_s:g} s"
                 return
-        with contextlib.suppress(Retryable):  # what is gathered is durable: the next run brings it to its end
-            sink.end()
+        if isinstance(sink, GatheringSink):
+            with contextlib.suppress(Retryable):  # it is as durable as it is: the next run brings it to its end
+                sink.end()
 
     def _groups(self, numbers: Sequence[int]) -> Iterator[list[StoredLetter]]:
         group: list[StoredLetter] = []

@@ -33,7 +33,7 @@ from actors.runtime.forgetting import Forgotten, UpTo, forget_what_is_over, forg
 from actors.runtime.half_read import require_same_framing
 from actors.runtime.manifest import Manifest
 from actors.runtime.outbox import partition_of
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import GatheringSink, Sink, SinkOptions
 from actors.runtime.topology import process_name
 from actors.runtime.units import LEDGER
 from actors.runtime.values import Payload, Refusal
@@ -135,7 +135,7 @@ def require_not_ahead(name: str, options: SinkOptions, state: Path, emitted: Map
                               f"knows of {known}: {_WHAT_TO_DO}")
 
 
-class Unasked(Sink):
+class Unasked(GatheringSink):
     """A sink that could not be asked before the run: it is, before its first write.
 
     Args:
@@ -160,11 +160,12 @@ class Unasked(Sink):
 
     def tick(self) -> float | None:
         """As the sink does: what it has gathered is in it already."""
-        return self._sink.tick()
+        return self._sink.tick() if isinstance(self._sink, GatheringSink) else None
 
     def end(self) -> None:
         """As the sink does."""
-        self._sink.end()
+        if isinstance(self._sink, GatheringSink):
+            self._sink.end()
 
     def close(self) -> None:
         """Close it."""

@@ -40,27 +40,55 @@ class Sink(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Give the resource back. Never raises for a system that is gone; may be called again."""
+        return
+
+
+@runtime_checkable
+class GatheringSink(Sink, Protocol):
+    """One that keeps what is written until it makes something else of it: what options that ``gathers`` open.
+
+    Inherit from this: ``write``, ``tick`` and ``end`` have to be given.
+
+    Example::
+
+        class Parcels(GatheringSink):
+            def __init__(self, folder):
+                self.folder, self.held = folder, []
+
+            def write(self, payloads):
+                self.held += [bytes(payload.data) for payload in payloads]  # and on the disk, if a kill is to keep it
+                return []
+
+            def tick(self):
+                if len(self.held) >= 1000:
+                    self.end()
+                return None  # nothing waits for a time
+
+            def end(self):
+                (self.folder / f"{time.time_ns()}").write_bytes(b"".join(self.held))
+                self.held = []
+    """
+
+    @abstractmethod
     def tick(self) -> float | None:
-        """Do what is due by time, of a sink that ``gathers``; return seconds until there is more, None: nothing waits
-        for a time. Called while there is nothing to write.
+        """Do what is due by now; return seconds until something is, None: nothing waits for a time. Called when there
+        is nothing to write.
 
         Raises:
             Retryable: as ``write`` does.
         """
-        return None
+        ...
 
+    @abstractmethod
     def end(self) -> None:
-        """The input has ended and all of it is written: bring what was gathered to its end, of a sink that ``gathers``.
-        May be called again.
+        """The input has ended, and all of it is written: bring what was gathered to its end. May be called again.
 
         Raises:
             Retryable: as ``write`` does; the run is not over before it works.
         """
-        return
-
-    def close(self) -> None:
-        """Give the resource back. Never raises for a system that is gone; may be called again."""
-        return
+        ...
 
 
 @runtime_checkable

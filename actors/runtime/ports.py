@@ -17,6 +17,7 @@ import msgspec
 from actors.runtime.following import Follower
 from actors.runtime.given_again_port import GivenAgain
 from actors.runtime.ledger_port import UnitLedger as UnitLedger
+from actors.runtime.opened import GatheringSink as GatheringSink
 from actors.runtime.opened import Sink as Sink
 from actors.runtime.opened import Source as Source
 from actors.runtime.values import LettersOf
@@ -67,7 +68,7 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     #: standard error then.
     console: ClassVar[bool] = False
     #: True for a sink that keeps what is written until it makes something else of it, by time or when the input ends:
-    #: ``tick`` and ``end`` of what it opens are called.
+    #: it opens a ``GatheringSink``.
     gathers: ClassVar[bool] = False
     #: The option that is its address, and the schemes of that (``kafka`` of ``kafka://host/name``). Where nobody says a
     #: ``type``, an address in the same option chooses, of the sinks that ship, the one with its scheme.

@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.extras import how_to_install
-from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
+from actors.runtime.ports import UNFLUSHED, GatheringSink, Repeated, SinkOptions
 from actors.sinks.columns import columns_of, require_columns, row_of
 from actors.sinks.lines_manifest import read_manifest
 from actors.sinks.parquet_places import clear_files, journal_of
@@ -87,7 +87,7 @@ class Parquet(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
         return unpacked(data, self.columns)
 
-    def open(self, name: str, state: Path) -> Sink:
+    def open(self, name: str, state: Path) -> GatheringSink:
         """Open the journal, made when it is missing, and bring to its end what a kill has left.
 
         Raises:

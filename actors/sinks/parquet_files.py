@@ -37,6 +37,7 @@ import pyarrow.parquet as pq
 
 from actors.runtime.disk import sync_folder, write_all
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
+from actors.runtime.ports import GatheringSink
 from actors.runtime.progress import progress
 from actors.runtime.values import Payload, Refusal
 from actors.sinks.growing_file import GrowingFile
@@ -73,7 +74,7 @@ class FolderOptions(Protocol):
         """Wait for the disk."""
 
 
-class ParquetFolder(GrowingFile):
+class ParquetFolder(GrowingFile, GatheringSink):
     """The opened folder.
 
     Args:

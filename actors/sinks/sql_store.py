@@ -40,7 +40,6 @@ from sqlalchemy import exc
 from actors.runtime.disk import make_folder, why_not_written
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.options import without_password
-from actors.runtime.ports import Sink
 from actors.runtime.progress import extend
 from actors.runtime.values import Payload, Refusal
 from actors.sinks.sql_applied import owner_of
@@ -110,7 +109,7 @@ def problems_of(options: StoreOptions, name: str, state: Path) -> list[str]:
     return []
 
 
-class Store(Sink):
+class Store:
     """A table and the connection to its database.
 
     Args:

@@ -20,7 +20,7 @@ import pytest
 
 from actors.runtime import disk
 from actors.runtime.errors import ConfigError, Reject, Retryable
-from actors.runtime.ports import Sink
+from actors.runtime.ports import GatheringSink
 from actors.runtime.values import Payload
 from actors.sinks import growing_file, lines_manifest, parquet_files
 from actors.sinks.lines_manifest import manifest_path
@@ -322,7 +322,7 @@ def test_a_journal_that_is_not_what_was_written_is_told_and_no_row_is_left_out(t
         assert not list((tmp_path / "f").glob("*part-*"))
 
 
-def _end(sink: Sink) -> None:
+def _end(sink: GatheringSink) -> None:
     with closing(sink):
         sink.end()
 

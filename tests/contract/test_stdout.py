@@ -17,7 +17,6 @@ import pytest
 from actors.console.progress import is_off_screen, shares_output
 from actors.runtime.errors import Finish, Reject, Retryable
 from actors.runtime.messages import Ack, BatchId, Member, Message, Part
-from actors.runtime.ports import Sink
 from actors.runtime.tracing import OFF
 from actors.runtime.values import Payload
 from actors.settings import load
@@ -137,7 +136,7 @@ class Outbox:
         """Nobody supervises."""
 
 
-class Deaf(Sink):
+class Deaf:
     """A sink that nobody reads."""
 
     def write(self, payloads: Any) -> Any:

@@ -12,7 +12,7 @@ from unittest import SkipTest
 import pytest
 
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import GatheringSink, Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
 from actors.testing import SinkContract
 
@@ -25,6 +25,7 @@ class Good(SinkOptions, frozen=True, kw_only=True):
 
     guarantee: ClassVar[str] = "by position: exactly once"
     ordered: ClassVar[bool] = True
+    gathers: ClassVar[bool] = True
 
     wrong: str = ""
 
@@ -71,7 +72,7 @@ class Changing(Good, frozen=True, kw_only=True):
     names: Any = ("one", "two")
 
 
-class Shelf(Sink):
+class Shelf(GatheringSink):
     """A file a payload."""
 
     def __init__(self, folder: Path, wrong: str) -> None:

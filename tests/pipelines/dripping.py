@@ -37,7 +37,7 @@ class Slow(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return "slow"
 
 
-class _Slow(Sink):
+class _Slow:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 

@@ -169,7 +169,7 @@ class TroubledLetters(DeadLetters, frozen=True, kw_only=True, forbid_unknown_fie
         return _TroubledSink(f"writer.{name}", super().open(name, state))
 
 
-class _TroubledSink(Sink):
+class _TroubledSink:
     def __init__(self, who: str, sink: Sink) -> None:
         self._who = who
         self._sink = sink
