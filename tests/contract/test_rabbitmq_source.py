@@ -13,7 +13,7 @@ from actors.runtime.framing import Record
 from actors.runtime.pieces import record_count
 from actors.sources.rabbitmq import RabbitMQ
 from actors.sources.rabbitmq_seen import FILE
-from tests.queues import Reading, channel, declare, eventually, publish, take_all, waiting_in
+from tests.queues import WATCHDOG_S, Reading, channel, declare, eventually, publish, take_all, waiting_in
 from tests.rabbitmq import RabbitMQ as Server
 
 pika = pytest.importorskip("pika")
@@ -154,7 +154,7 @@ def test_while_nothing_can_be_handed_out_nothing_stays_unacknowledged_and_memory
         left = waiting_in(rabbitmq.url(), queue)
         assert 0 < left < 400 - 50_000 // 1100 + 1
         assert here.until_values(400) == values  # it has gone on by itself
-        assert not any(record for record in here.records if "x-delivery-count" in held(record))
+        assert not any("x-delivery-count" in held(record) for record in here.records)
     assert take_all(rabbitmq.url(), queue) == []
 
 
@@ -291,6 +291,7 @@ def test_messages_that_are_long_are_prefetched_by_their_bytes_and_memory_is_boun
 
         here.until(is_all, "all")
         assert here.values == values
+        assert not any("x-delivery-count" in held(record) for record in here.records), "none was delivered in vain"
         assert here.queue.prefetch in range(5, 11)
     assert most < 600_000 + 2 * 102_400 + 70_000  # what is read off a socket at a time, and a message
     assert take_all(rabbitmq.url(), queue) == []
@@ -343,6 +344,17 @@ def test_who_is_not_let_in_is_told_what_to_correct_and_never_the_password(
     assert "wrong-secret" not in str(refused.value)
     with pytest.raises(ConfigError):
         RabbitMQ(**at(rabbitmq, queue, **how)).check(tmp_path)
+
+
+def test_a_connection_is_made_in_time_by_ticks_alone(tmp_path: Path, rabbitmq: Server, queue: str) -> None:
+    declare(rabbitmq.url(), queue)
+    with Reading(tmp_path, **at(rabbitmq, queue), connect_timeout_s=1.0) as here:
+        here.turn()
+        deadline = time.monotonic() + WATCHDOG_S
+        while not here.is_consuming:  # as while the reader waits for an outage to end
+            due = here.source.tick(time.monotonic())
+            assert due is not None and time.monotonic() < deadline and not here.queue.problem
+            time.sleep(max(0.0, due - time.monotonic()))
 
 
 def test_a_server_that_is_not_there_is_waited_for_and_named(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_server_that_is_killed_and_away_is_waited_for_and_each_message_is_read
             running.until(lambda views: views["reader.1"].phase == "RETRY"
                           and "connection refused" in views["reader.1"].note, "the server is missed")
             server.start()
-            running.until(lambda views: views["reader.1"].phase != "RETRY", "the server is there again")
+            running.until(lambda views: not views["reader.1"].note, "the server is there again")
         server.pause()  # deaf: no connection is closed, and no sign of life comes
         running.until(lambda views: views["reader.1"].phase == "RETRY" and (
             "no sign of life" in views["reader.1"].note or "not answer in time" in views["reader.1"].note),

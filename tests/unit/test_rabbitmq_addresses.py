@@ -55,6 +55,21 @@ def test_a_refusal_never_shows_the_password(text: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@given(st.text("ab1:/?#[]@,&=%[", max_size=12))
+def test_no_piece_of_a_password_that_is_not_encoded_is_shown(middle: str) -> None:
+    text = f"amqp://me:S3cret{middle}Pw0rd@h:5672/v?queue=q"
+    try:
+        found = address_of(text, KNOWN, "topic").shown
+    except ConfigError as refused:
+        found = str(refused)
+    assert "S3cret" not in found and "Pw0rd" not in found
+
+
+def test_an_at_sign_behind_the_host_is_a_password_that_is_not_encoded() -> None:
+    with pytest.raises(ConfigError, match=r"percent-encoded \(a / is %2F"):
+        address_of("amqp://thr:S3cr@t/pwx@h:5672/?queue=q", KNOWN, "topic")
+
+
 def test_what_people_are_shown_has_neither_user_nor_password() -> None:
     assert address_of("amqp://me:secret@a:1,[::1]/v?queue=q", KNOWN, "topic").shown == "a:1,[::1]:5672/v"
     assert address_of("amqp://me:secret@a", KNOWN, "topic").shown == "a:5672"
