@@ -187,6 +187,11 @@ def _print(found: dict[str, list[Result]], options: argparse.Namespace) -> int:
             pack, write = (_rate(results, name, options.rows) for name in ("pack_s", "write_s"))
             print(f"{kind:8} {pack:>28} {write:>28} "
                   f"{statistics.median(one['files_s'] for one in results):>20.2f} {results[0]['bytes'] / 1e6:>8.1f}")
+        for name, what in (("pack_s", "pack"), ("write_s", "write"), ("files_s", "of it files")):
+            ratios = sorted(with_ours[name] / straight[name if name != "files_s" else "write_s"]
+                            for with_ours, straight in zip(found["parquet"], found["pyarrow"], strict=True))
+            print(f"parquet takes {statistics.median(ratios):.2f} times ({ratios[0]:.2f}-{ratios[-1]:.2f}) as long as "
+                  f"pyarrow, round by round: {what}")
     wrong = sum(int(one["wrong"]) for results in found.values() for one in results)
     if wrong:
         print(f"{wrong} rows are not what was written", file=sys.stderr)
