@@ -71,6 +71,12 @@ def unit_of(row: tuple[object, ...]) -> Unit:
     return Unit(**values)  # type: ignore[arg-type]
 
 
+def units_where(connection: sqlite3.Connection, condition: str, *values: object) -> list[Unit]:
+    """Return the units for which this is true, in order."""
+    return [unit_of(row) for row in connection.execute(
+        f"SELECT {COLUMNS} FROM units WHERE {condition} ORDER BY id", values).fetchall()]
+
+
 def last_used(connection: sqlite3.Connection, run: str) -> tuple[int, int]:
     """The number of the next unit, and the position behind all of a run's own partition that anybody has seen."""
     number, ended, issued = connection.execute(_LAST_USED, {"run": run}).fetchone()

@@ -48,7 +48,9 @@ def test_any_user_password_and_name_can_be_said_in_an_address(user: str, passwor
 
 
 @pytest.mark.parametrize("text", ["amqp://me:secret@h:x", "amqp://me:secret@h?no=1", "http://me:secret@h",
-                                  "amqp://me:secret@h/v#x", "amqp://me:secret@h/v?queue=q&queue=q"])
+                                  "amqp://me:secret@h/v#x", "amqp://me:secret@h/v?queue=q&queue=q",
+                                  "amqp://me:secret?secret@h/v", "amqp://me:1#secret@h/v", "amqp://me:[secret]@h/v",
+                                  "amqp://me:secret/secret=1@h/v?queue=q", "amqp://me:[secret@h"])
 def test_a_refusal_never_shows_the_password(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         address_of(text, KNOWN, "topic")
