@@ -2,8 +2,8 @@
 
 It looks for modules where its supervisor does, which the run directory says: what it runs is what that has checked.
 
-Exit codes: 0 told to stop; 75 something that it needs cannot be had now; 78 wrong configuration, or something that
-cannot be imported; anything else is a crash.
+Exit codes: 0 told to stop; 74 what was acknowledged is lost; 75 something that it needs cannot be had now, or only the
+next of its name can go on; 78 wrong configuration, or something that cannot be imported; anything else is a crash.
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
 
     from actors import roles
     from actors.runtime.actor import Actor
-    from actors.runtime.errors import ConfigError, Retryable
+    from actors.runtime.errors import ConfigError, Fatal, Lost, Retryable
     from actors.runtime.manifest import load_manifest
+    from actors.runtime.restart import LOST
     from actors.runtime.rundir import MANIFEST
     from actors.runtime.topology import downstream, process_title, stage_of
 
@@ -78,11 +79,11 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
             return actor.run(os.getpid(), make_role)
         finally:
             actor.tracer.close()
-    except ConfigError as error:
+    except (ConfigError, Lost) as error:
         print(f"{name}: {error}", file=sys.stderr)
         _leave_a_word(run_dir, name, generation, error)
-        return _BAD_CONFIG
-    except Retryable as error:
+        return _BAD_CONFIG if isinstance(error, ConfigError) else LOST
+    except (Retryable, Fatal) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return os.EX_TEMPFAIL
 

@@ -164,7 +164,7 @@ def _writer(manifest: Manifest, sink: str) -> MakeRole:
     def make(post: Post) -> Role:
         wanted = GatheringSink if real.gathers else Sink
         opened = _opened(f"sinks.{sink}", wanted, real, lambda: real.open(sink, Path(manifest.state)))
-        return Writer(post, sink, _asked_first(manifest, sink, opened), options.ordered, letters)
+        return Writer(post, sink, _asked_first(manifest, sink, opened), options.ordered, letters, real.contiguous)
 
     return make
 

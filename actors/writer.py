@@ -52,16 +52,19 @@ class Writer:
         sink: the opened sink.
         ordered: apply parts in source order; else as they come.
         dead_letters: options of the dead-letter store, to pack refused items with.
+        contiguous: the sink is given parts without items, too.
     """
 
     wake: int | None = None
 
-    def __init__(self, post: Post, name: str, sink: Sink, ordered: bool, dead_letters: SinkOptions) -> None:
+    def __init__(self, post: Post, name: str, sink: Sink, ordered: bool, dead_letters: SinkOptions,
+                 contiguous: bool = False) -> None:
         self._post = post
         self._name = name
         self._sink = sink
         self._gathering = sink if isinstance(sink, GatheringSink) else None
         self._ordered = ordered
+        self._contiguous = contiguous
         self._dead_letters = dead_letters
         self._sequencer = Sequencer()
         self._ready: deque[Held] = deque()
@@ -98,7 +101,7 @@ class Writer:
         if not self._group:
             return self._rest(now)
         slot.phase("WRITE")
-        written = [held for held in self._group if held.part.count]
+        written = [held for held in self._group if held.part.count or self._contiguous]
         refusals: list[Refusal] = []
         more: Counts = {}
         began = time.monotonic()
@@ -222,4 +225,4 @@ class Writer:
 
 def _payload(held: Held) -> Payload:
     part = held.part
-    return Payload(part.partition, part.start, part.end, part.count, held.frames[0])
+    return Payload(part.partition, part.start, part.end, part.count, held.frames[0] if part.count else b"")

@@ -37,7 +37,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "Aggregates and windows": ("Fold", "Windows", "Window", "Distinct", "Totals"),
         "A panel on the dashboard": ("Panel", "Aggregates", "Bars", "Curves"),
         "Functions that take long": ("extend", "progress"),
-        "Running": ("run", "RunResult", "ConfigError", "Retryable"),
+        "Running": ("run", "RunResult", "ConfigError", "Retryable", "Lost"),
         "Sections of a pipeline's options": (
             "ParserOptions", "CheckerOptions", "AggregatorOptions", "WindowOptions", "FlowOptions", "BudgetOptions",
             "RestartOptions", "RecycleOptions", "WatchOptions", "RunOptions", "MonitorOptions", "TracingOptions",
@@ -50,7 +50,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "thresher.sinks": {
         "Sinks that ship": ("Csv", "DeadLetters", "Deleted", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached",
-                            "Parquet", "RabbitMQ", "Sql", "Stdout", "Topic", "Message"),
+                            "Parquet", "RabbitMQ", "Redis", "Indexed", "Sql", "Stdout", "Topic", "Message"),
         "A sink of one's own": ("SinkOptions", "Sink", "GatheringSink", "Payload", "Refusal", "Packed", "DeadLetter",
                                 "record_of"),
     },

@@ -22,6 +22,7 @@ from actors.sinks.lmdb import Lmdb
 from actors.sinks.memcached import Memcached
 from actors.sinks.parquet import Parquet
 from actors.sinks.rabbitmq import RabbitMQ
+from actors.sinks.redis import Redis
 from actors.sinks.sql import Sql
 from actors.sinks.stdout import Stdout
 from actors.sinks.topic import Topic
@@ -50,6 +51,7 @@ class Row(NamedTuple):
 
 ROWS = (
     Row("`memcached`", Memcached(server="host:1"), "(key, value) bytes; the value may be None"),
+    Row("`redis`", Redis(url="redis://host"), "(key, value) bytes, or an `Indexed`; the value may be None"),
     Row("`lmdb`", Lmdb(), "(key, value) bytes; the value may be None"),
     Row("`lines`", Lines(), "text or bytes without a newline"),
     Row("`jsonl`", Jsonl(), "plain data or a struct"),

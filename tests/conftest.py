@@ -10,6 +10,7 @@ from tests.kafka import UNDISTURBED, Kafka
 from tests.loads import DEVICE_TYPES
 from tests.postgres import Postgres
 from tests.rabbitmq import RabbitMQ
+from tests.redis import Redis
 from tests.servers import Memcached
 
 
@@ -31,6 +32,13 @@ def kafka() -> Iterator[Kafka]:
 def rabbitmq() -> Iterator[RabbitMQ]:
     """A real RabbitMQ, with TLS and management too; a test makes queues of its own in it, and never stops it."""
     with RabbitMQ(secure=True, management=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    """A real Redis, with TLS and a socket too; a test empties it first, and starts it again if it has stopped it."""
+    with Redis({"proto-max-bulk-len": "1mb", "unixsocket": "socket"}, secure=True) as server:
         yield server
 
 

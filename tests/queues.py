@@ -138,9 +138,14 @@ class Reading:
         return self.queue.consumer is not None and self.queue.consumer.state is State.CONSUMING
 
     @property
+    def owed(self) -> int:
+        """Messages that were delivered and not acknowledged."""
+        return len(self.source._intake.consumers.waiting)
+
+    @property
     def is_owing(self) -> bool:
         """Whether something was delivered and not acknowledged."""
-        return bool(self.source._intake.consumers.waiting)
+        return bool(self.owed)
 
     @property
     def records(self) -> list[Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import pytest
@@ -28,6 +29,8 @@ from tests.servers import free_port
 _SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 USER, PASSWORD = "guest", "guest"
 WATCHDOG_S = 120.0
+#: What a node says whose port another process has.
+_IN_USE = re.compile(r"in use|already_used|eaddrinuse", re.IGNORECASE)
 
 
 def require_rabbitmq() -> Path:
@@ -64,11 +67,28 @@ class RabbitMQ(Broker):
         if secure:
             require_openssl()
         super().__init__(Path(tempfile.mkdtemp(prefix="thresher-rabbitmq-")))
-        self.port, self.tls_port, self.management_port, self.stream_port = (free_port() for _ in range(4))
-        self.mapper_port, self._node_port = free_port(), free_port()
         self.authority = self.folder / "certificates" / "authority.pem"
         self._mapper: Served | None = None
-        self._configure(secure, management, stream)
+        self._has = secure, management, stream
+        self._take_ports()
+        self._configure(*self._has)
+
+    def __enter__(self) -> Self:
+        """Start it, with other ports when another process has taken one of them meanwhile."""
+        for left in (2, 1, 0):
+            try:
+                return super().__enter__()
+            except AssertionError as error:
+                if not left or not _IN_USE.search(str(error)):
+                    raise
+                self.folder.mkdir(mode=0o700)
+                self._take_ports()
+                self._configure(*self._has)
+        raise AssertionError
+
+    def _take_ports(self) -> None:
+        self.port, self.tls_port, self.management_port, self.stream_port = (free_port() for _ in range(4))
+        self.mapper_port, self._node_port = free_port(), free_port()
 
     def __exit__(self, *exc: object) -> None:
         self.kill()

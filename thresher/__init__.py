@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from thresher._lazy import lazy
 
 if TYPE_CHECKING:
-    from actors.runtime.errors import ConfigError, Finish, Reject, Retryable
+    from actors.runtime.errors import ConfigError, Finish, Lost, Reject, Retryable
     from actors.runtime.framing import Record
     from actors.runtime.links import Links
     from actors.runtime.outputs import Many
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from thresher._run import RunResult, run
 else:
     __getattr__, __dir__ = lazy(__name__, {
-        "actors.runtime.errors": ("ConfigError", "Finish", "Reject", "Retryable"),
+        "actors.runtime.errors": ("ConfigError", "Finish", "Lost", "Reject", "Retryable"),
         "actors.runtime.framing": ("Record",),
         "actors.runtime.links": ("Links",),
         "actors.runtime.outputs": ("Many",),
@@ -84,6 +84,7 @@ __all__ = [
     "FlowOptions",
     "Fold",
     "Links",
+    "Lost",
     "Many",
     "MonitorOptions",
     "Panel",

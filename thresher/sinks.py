@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from actors.sinks.memcached import Memcached
     from actors.sinks.parquet import Parquet
     from actors.sinks.rabbitmq import RabbitMQ
+    from actors.sinks.redis import Indexed, Redis
     from actors.sinks.sql import Deleted, Sql
     from actors.sinks.stdout import Stdout
     from actors.sinks.topic import Message, Topic
@@ -38,12 +39,13 @@ else:
         "actors.sinks.memcached": ("Memcached",),
         "actors.sinks.parquet": ("Parquet",),
         "actors.sinks.rabbitmq": ("RabbitMQ",),
+        "actors.sinks.redis": ("Indexed", "Redis"),
         "actors.sinks.sql": ("Deleted", "Sql"),
         "actors.sinks.stdout": ("Stdout",),
         "actors.sinks.topic": ("Message", "Topic"),
     })
 
 __all__ = [
-    "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "GatheringSink", "Jsonl", "Kafka", "Lines", "Lmdb",
-    "Memcached", "Message", "Packed", "Parquet", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql",
-    "Stdout", "Topic", "record_of"]
+    "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "GatheringSink", "Indexed", "Jsonl", "Kafka", "Lines",
+    "Lmdb", "Memcached", "Message", "Packed", "Parquet", "Payload", "RabbitMQ", "Redis", "Refusal", "Sink",
+    "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]

@@ -21,7 +21,7 @@ from actors.runtime import rundir
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.extras import EXTRAS, how_to_install, is_installed
 from actors.runtime.manifest import Manifest
-from actors.runtime.ports import looks
+from actors.runtime.ports import SinkOptions, looks
 from actors.runtime.topology import DEAD_LETTERS, expand
 from actors.settings import Settings
 
@@ -117,6 +117,17 @@ def _asked(what: str, ask: Callable[[], list[str]], otherwise: str) -> Finding:
     return _judged(what, text, otherwise)
 
 
+def _assured(found: Finding, options: SinkOptions, name: str, state: Path) -> Finding:
+    """The same; where nothing is wrong, with what the outside system does to what is written there."""
+    if found.verdict != "ok":
+        return found
+    try:
+        text = options.assures(name, state)
+    except Exception as error:  # it has just answered; or somebody's own sink
+        text = f"what it guarantees is not known: {error}"
+    return msgspec.structs.replace(found, text=f"{found.text}\n{text}") if text else found
+
+
 def _installed(settings: Settings) -> Iterator[Finding]:
     """Modules that this configuration needs, with the command that brings each."""
     manifest = settings.manifest
@@ -156,9 +167,9 @@ def _sinks(manifest: Manifest, state: Path, offline: bool) -> Iterator[Finding]:
             found[what] = Finding(what, "problem", f"{options.describe()}: no answer within {_PATIENCE_S:g} s: is it "
                                   "the right server?", FAILURE)
 
-            def look(what: str = what, name: str = name, ask: Callable[[str, Path], list[str]] = options.check,
-                     describes: str = options.describe()) -> None:
-                found[what] = _asked(what, lambda: ask(name, state), describes)
+            def look(what: str = what, name: str = name, options: SinkOptions = options) -> None:
+                found[what] = _assured(_asked(what, lambda: options.check(name, state), options.describe()), options,
+                                       name, state)
 
             asking.append(threading.Thread(target=look, daemon=True))
     for thread in asking:

@@ -29,7 +29,7 @@ from actors.runtime.pipeline import Pipeline
 from actors.runtime.rundir import find
 from actors.runtime.settling import failed_before
 from actors.runtime.units import LEDGER
-from actors.runtime.values import FILE_LOST, HANDED_OVER, MISSED, SOURCE_LOST, Unit
+from actors.runtime.values import FILE_LOST, HANDED_OVER, MISSED, SOURCE_DAMAGED, SOURCE_LOST, Unit
 
 ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"
@@ -37,8 +37,9 @@ NOT_WHOLE = ("not whole, failed load: kept its name; give the whole file under t
              "was read")
 LOST = ("not whole, failed load: bytes are gone before they were read, the rest is loaded; given again, the file is "
         "read from there on")
-TAKEN = ("not whole: what its source had is gone before it was read (retention or compaction took it); what it has is "
-         "loaded")
+TAKEN = ("not whole: what its source had is gone before it was read (retention, compaction or somebody took it); what "
+         "it has is loaded")
+DAMAGED = "not whole: some of what its source had is not what was written any more; the rest is loaded"
 HANDED = "handed over: another run goes on with it"
 UNFINISHED = "not finished: kept its name, run again to resume"
 OPEN_ENDED = "loaded so far; a later run goes on from here"
@@ -327,6 +328,8 @@ def _verdict_of(unit: Unit, is_done: bool) -> str:
         return f"{ACCEPTABLE}; {NOT_PUT_AWAY}"
     if unit.damage and unit.counts.get(f"rejected.{SOURCE_LOST}"):
         return TAKEN
+    if unit.damage and unit.counts.get(f"rejected.{SOURCE_DAMAGED}"):
+        return DAMAGED
     if unit.status == HANDED_OVER:
         return HANDED
     if unit.status == "failed" and unit.damage:

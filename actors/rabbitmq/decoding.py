@@ -17,6 +17,7 @@ import struct
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 #: The header that names what could not be decoded; what it is of has the bytes from there on.
@@ -67,27 +68,30 @@ def properties_in(encoded: bytes) -> dict[str, Any]:
     name = "flags"
     try:
         flags, at = _flags(encoded)
-        for number, (name, kind) in enumerate(_PROPERTIES):
-            if flags & (0x8000 >> number):
-                found[name], at = _property(kind, encoded, at)
+        for name, kind in _present(flags):
+            found[name], at = _short(encoded, at) if kind == _TEXT else _property(kind, encoded, at)
     except (_Undecodable, struct.error):
         found["headers"] = {**(found.get("headers") or {}), name: encoded[at:], UNDECODED: name}
     return found
 
 
+@lru_cache(256)
+def _present(flags: int) -> tuple[tuple[str, str], ...]:
+    """The properties that these flags say are there."""
+    return tuple(each for number, each in enumerate(_PROPERTIES) if flags & (0x8000 >> number))
+
+
 def _flags(encoded: bytes) -> tuple[int, int]:
     """The first word of flags, which has all that are defined; where the values begin."""
-    at = 0
-    while True:
+    first = word = int.from_bytes(_part(encoded, 0, 2))
+    at = 2
+    while word & 1:
         word = int.from_bytes(_part(encoded, at, 2))
         at += 2
-        if not word & 1:
-            return int.from_bytes(encoded[:2]), at
+    return first, at
 
 
 def _property(kind: str, encoded: bytes, at: int) -> tuple[Any, int]:
-    if kind == _TEXT:
-        return _short(encoded, at)
     if kind == _TABLE:
         return _table(encoded, at, 0)
     size = 1 if kind == _BYTE else 8
@@ -101,8 +105,13 @@ def _part(encoded: bytes, at: int, size: int) -> bytes:
 
 
 def _short(encoded: bytes, at: int) -> tuple[str | bytes, int]:
-    size = _part(encoded, at, 1)[0]
-    return _text(_part(encoded, at + 1, size)), at + 1 + size
+    if at >= len(encoded):
+        raise _Undecodable
+    end = at + 1 + encoded[at]
+    value = encoded[at + 1:end]
+    if end > len(encoded):
+        raise _Undecodable
+    return _text(value), end
 
 
 def _text(value: bytes) -> str | bytes:

@@ -118,8 +118,8 @@ def _words(error: BaseException) -> str:
     if name == "AMQPConnectorStackTimeout":
         return "it does not answer in time"
     if name == "IncompatibleProtocolError":
-        return "it has closed the connection before it said anything: is it a server of AMQP, without TLS (amqp://) or " \
-               "with it (amqps://)?"
+        return ("it has closed the connection before it said anything: is it a server of AMQP, without TLS (amqp://) "
+                "or with it (amqps://)?")
     if name in _LOST:
         return _lost(str(error.args[0]) if error.args else "")
     return str(error) or name

@@ -135,6 +135,25 @@ def require_not_ahead(name: str, options: SinkOptions, state: Path, emitted: Map
                               f"knows of {known}: {_WHAT_TO_DO}")
 
 
+def acknowledged_in(state: Path) -> dict[str, int]:
+    """Up to where each partition is acknowledged by all, and committed: of what was read, and of what shards emit. A
+    sink that is ``contiguous`` has all of it. Without any, a partition is not there.
+
+    Raises:
+        sqlite3.Error: a file cannot be read now.
+    """
+    found: dict[str, int] = {}
+    if (state / LEDGER).exists():
+        with closing(open_for_reading(state / LEDGER)) as connection:
+            found |= dict(connection.execute(  # of a unit that begins behind another's end nothing is counted at first
+                "SELECT partition, max(low) FROM units WHERE low>base AND counts<>'{}' AND status<>'broken' "
+                "AND run NOT LIKE 'retry-%' GROUP BY partition"))
+    for shard in (path for kind in _KINDS for path in state.glob(f"{kind}.*.db")):
+        for partition, position in _outbox(shard, "(SELECT coalesce(min(seq), next) FROM outbox)").items():
+            found[partition] = position
+    return found
+
+
 class Unasked(GatheringSink):
     """A sink that could not be asked before the run: it is, before its first write.
 
@@ -232,11 +251,11 @@ def _applied(shard: Path) -> tuple[dict[str, int], UpTo]:
         return dict(connection.execute("SELECT partition, position FROM applied")), forgotten_in_shard(connection)
 
 
-def _outbox(shard: Path) -> dict[str, int]:
-    """The next number that a shard emits, by the partition that it emits as."""
+def _outbox(shard: Path, which: str = "next") -> dict[str, int]:
+    """The next number that a shard emits, or another, by the partition that it emits as."""
     with closing(open_for_reading(shard)) as connection:
         try:
-            row = connection.execute("SELECT identity, next FROM outbox_meta").fetchone()
+            row = connection.execute(f"SELECT identity, {which} FROM outbox_meta").fetchone()
         except sqlite3.OperationalError:  # it emits nothing
             return {}
     return {partition_of(process_name("aggregator", int(shard.name.split(".")[1])), row[0]): row[1]} if row else {}

@@ -111,5 +111,18 @@ class Fatal(ThresherError):
     """Going on would break a promise: the actor ends at once and its supervisor decides."""
 
 
+class Lost(ThresherError):
+    """An outside system has lost what was acknowledged, and nobody holds it any more: the run ends with exit code 1 and
+    this text, which says what is missing and what a person can do.
+
+    Example::
+
+        class Opened(Sink):
+            def write(self, payloads):
+                if self.client.position() < self.acknowledged:
+                    raise Lost(f"the index at 10.0.0.5:9200 has lost {self.client.position()} to {self.acknowledged}")
+    """
+
+
 class DecodeError(ThresherError):
     """A frame on the wire is not a message of this protocol: it is counted and dropped."""

@@ -56,6 +56,10 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     #: True: the parts of all batches arrive in source order. False: in any order, empty parts are not sent.
     ordered: ClassVar[bool] = True
+    #: True, of an ordered sink: ``write`` is given every range, also those of which nothing is for this sink (``count``
+    #: is 0 and ``data`` empty), so that the ranges of a partition follow one another, and the position that it keeps
+    #: with what it writes is never behind what the run has committed. Else it is given those with items alone.
+    contiguous: ClassVar[bool] = False
     #: One line for ``explain``: what a crash can do to what is written here. Has to be given.
     guarantee: ClassVar[str]
     #: What may be sent here: ``items`` (a sink of an application), ``letters`` (as its dead-letter store), or both.
@@ -119,6 +123,15 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ConfigError: only another configuration can help.
         """
         return []
+
+    def assures(self, name: str, state: Path) -> str:
+        """For ``thresher check``, where ``check`` has found nothing: what the outside system, as it is set up now, does
+        to what is written here, in a sentence. Empty: ``guarantee`` says it.
+
+        Raises:
+            Retryable: it cannot be asked now.
+        """
+        return ""
 
     def keeping(self) -> SinkOptions | None:
         """The same, but storing nothing under a key that is there already, for ``dlq retry --only-missing``; None: it

@@ -14,7 +14,7 @@ import signal
 
 import msgspec
 
-from actors.runtime.events import BAD_CONFIG
+from actors.runtime.events import BAD_CONFIG, FAILED
 from actors.runtime.messages import BatchId
 from actors.runtime.sections import RestartOptions
 
@@ -22,6 +22,8 @@ from actors.runtime.sections import RestartOptions
 BOOT_RETRY_S = 1.0
 #: READY for at least this long (or twice the last delay) makes the backoff begin anew.
 HEALTHY_S = 10.0
+#: Of an actor that cannot go on because what was acknowledged is lost.
+LOST = os.EX_IOERR
 #: So many suspect batches are remembered.
 _SUSPECTS = 256
 
@@ -108,7 +110,12 @@ class Exit(msgspec.Struct, frozen=True):
     @property
     def permanent(self) -> bool:
         """Whether starting it again cannot help."""
-        return self.status == BAD_CONFIG
+        return self.status in (BAD_CONFIG, LOST)
+
+    @property
+    def run_code(self) -> int:
+        """The exit code of the run, when this ends it."""
+        return BAD_CONFIG if self.status == BAD_CONFIG else FAILED
 
     def text(self) -> str:
         """Say it for people."""

@@ -26,7 +26,6 @@ from actors.runtime import care
 from actors.runtime.actions import ABSENT, Action, Emit, End, Kill, Say, Send, Spawn
 from actors.runtime.child import Child, Mode
 from actors.runtime.events import (
-    BAD_CONFIG,
     DONE,
     FAILED,
     RESUMABLE,
@@ -319,7 +318,8 @@ class Tree:
             yield from self._missed(child, ended, died, ready_for, now)
             return
         if ended.permanent:
-            yield from self._give_up(died, died.stack or f"{name} cannot run (its message is above)", now, BAD_CONFIG)
+            why = died.stack or f"{name} cannot run (its message is above)"
+            yield from self._give_up(died, why, now, ended.run_code)
             return
         if died.cause == "timeout" and child.spec.stage not in GIVERS:
             child.hangs = 1 if did_some else child.hangs + 1

@@ -90,7 +90,8 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ordered: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = ("items",)
     guarantee: ClassVar[str] = (
-        "idempotent by key: effectively once; what the server itself forgets (restart, eviction) is gone")
+        "idempotent by key: effectively once; what the server itself forgets (restart, eviction) is gone, and "
+        "unnoticed: a key only can be asked")
 
     #: What opening it imports, for the supervisor to import once.
     imports: ClassVar[tuple[str, ...]] = ("pymemcache.client.base",)

@@ -15,7 +15,8 @@ Guarantees:
   was written by its checksum, is told as faults with their ranges, and fails its unit; what is behind it is read. The
   file of such a unit is kept, as ``….damaged``.
 * What is not found: lines that are other lines now (they lie as they came, without a checksum); a last segment that is
-  removed before anything of it was issued.
+  removed, and an end that is cut off, before anything of it was issued (the ledger knows of what was, and a cut looks
+  like a write that was never finished).
 * On disk there is no more than the window and the segments that it touches.
 
 What does not work: a file for each connection (the order between them is lost, and thousands of short ones are
@@ -112,6 +113,7 @@ class Journal:
         self._growing: _Growing | None = None
         self._waiting: deque[tuple[int, Path]] | None = None  # None: nobody has looked yet
         self._left: _Left | None = None
+        self._untold: Fault | None = None  # what is wrong with it as a whole
         self._number = 0  # of the last segment
         self._has_deleted = False
         self._is_open = False  # the segment before was not all durable when this generation began
@@ -143,7 +145,11 @@ class Journal:
                 raise Fatal(f"{unit.name}: cannot be read beyond byte {cutter.position - unit.base}: "
                             f"{plain_reason(error)}") from error
             if cutter.finished:
-                self._ledger.end(unit, cutter.position)
+                end = cutter.position
+                if chunk is None and self._untold is not None:  # nothing that was issued of it is open
+                    chunk = Chunk(unit.id, unit.name, end, end + 1, end - unit.base, 0, b"", *self._untold, lines=0)
+                    end += 1
+                self._ledger.end(unit, end)
                 file.close()
                 self._left = None
             if chunk is not None:
@@ -309,11 +315,10 @@ class Journal:
         if not path.exists():
             stream.fault = Fault(SOURCE_LOST, f"it is gone; what was in it behind byte {unit.low - unit.base}, and not "
                                  "loaded, is lost")
-            self._ledger.damaged(unit, unit.damage or f"{path}: {stream.fault.detail}", "")
         elif size < known:
             stream.fault = Fault(SOURCE_LOST, f"it has {size} bytes, and had {known} or more; what was in them, and "
                                  "not loaded, is lost")
-            self._ledger.damaged(unit, unit.damage or f"{path}: {stream.fault.detail}", "")
+        self._untold = stream.fault
         if path.suffix == LINES:
             return Cutter(stream, unit, recorded, self._batch_bytes, _ANY_LENGTH, False)
         of = journalled.cutter_of if path.suffix == RECORDS else enveloped.cutter_of
@@ -324,6 +329,7 @@ class Journal:
         fault = SOURCE_LOST if chunk.fault in (SOURCE_LOST, "file_changed") else SOURCE_DAMAGED
         detail = f"{self.folder / os.path.basename(unit.name)}: {chunk.detail}"
         self._ledger.damaged(unit, unit.damage or detail, "")
+        self._untold = None
         return msgspec.structs.replace(chunk, fault=fault, detail=detail)
 
     def _require_in_place(self) -> None:

@@ -36,6 +36,7 @@ from actors.rabbitmq.connection import IMPORTS, Server
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.extras import how_to_install, missing
 from actors.runtime.ports import SourceOptions, UnitLedger
+from actors.sources.rabbitmq_care import FILE as IN_HAND
 from actors.sources.rabbitmq_consumer import Wanted
 from actors.sources.rabbitmq_intake import Limits, RabbitMQSource, Shape
 from actors.sources.rabbitmq_messages import HEADER
@@ -191,6 +192,7 @@ class RabbitMQ(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
         folder = state / self.journal
         try:
             forget(folder)
+            (folder / IN_HAND).unlink(missing_ok=True)
         except OSError as error:
             raise ConfigError(f"journal {folder}: {plain_reason(error)}: expected to be able to remove it") from error
         return True

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from actors.rabbitmq.connection import Server
 from actors.rabbitmq.loop import Loop
 from actors.runtime.errors import Retryable
+from actors.sources.rabbitmq_care import Care
 from actors.sources.rabbitmq_consumer import Wanted
 from actors.sources.rabbitmq_queue import Delivered, Queue, State
 
@@ -33,6 +34,7 @@ class Consumers:
         prefetch: most messages that are un-acknowledged, of a queue.
         prefetch_bytes: most bytes of them, about.
         stream_at: the offset that a stream is read on from; None: it was not read before.
+        care: which queues are taken one message at a time.
 
     Attributes:
         waiting: what was delivered and is not acknowledged, in order.
@@ -40,13 +42,14 @@ class Consumers:
     """
 
     def __init__(self, queues: Sequence[tuple[Server, Wanted]], prefetch: int, prefetch_bytes: int,
-                 stream_at: Callable[[str], int | None]) -> None:
+                 stream_at: Callable[[str], int | None], care: Care) -> None:
         self.waiting: deque[Delivered] = deque()
         self.since = 0.0
         self._loop = Loop()
-        self._queues = [Queue(server, wanted, prefetch, self._loop, self._took, self._lost, stream_at)
+        self._care = care
+        self._queues = [Queue(server, wanted, self._begins, self._loop, self._took, self._lost, stream_at)
                         for server, wanted in queues]
-        self._prefetch = prefetch
+        self._prefetch = self._fitting = prefetch
         self._prefetch_bytes = prefetch_bytes
         self._waiting_bytes = 0
         self._messages = self._bytes = 0  # since the prefetch was looked at
@@ -80,6 +83,7 @@ class Consumers:
             last[one.queue] = one.tag
         for queue, tag in last.items():
             queue.acknowledge(tag)
+            self._care.acknowledged(queue.known_as)
         self.since = time.monotonic()
         self._fit_the_prefetch()
 
@@ -145,7 +149,16 @@ class Consumers:
         self._loop.turn()
         self._loop.close()
 
+    def _begins(self, queue: Queue) -> int:
+        """A session begins; return how many messages may be un-acknowledged in it."""
+        self._care.begins(queue.known_as)
+        return 1 if self._care.is_alone(queue.known_as) else self._fitting
+
     def _took(self, delivered: Delivered) -> None:
+        queue = delivered.queue
+        if not queue.wanted.is_stream:  # which counts no deliveries
+            counted = (delivered.properties.headers or {}).get("x-delivery-count")
+            self._care.took(queue.known_as, delivered.is_redelivered, counted if isinstance(counted, int) else 0)
         if not self.waiting:
             self.since = time.monotonic()
         self.waiting.append(delivered)
@@ -165,10 +178,10 @@ class Consumers:
 
     def _fit_the_prefetch(self) -> None:
         """Have as many un-acknowledged messages as the bytes allow; set up anew only when that is far from it."""
-        if self._messages < _ENOUGH:
-            return
-        wanted = min(self._prefetch, max(1, self._prefetch_bytes * self._messages // self._bytes))
-        self._messages = self._bytes = 0
+        if self._messages >= _ENOUGH:
+            self._fitting = min(self._prefetch, max(1, self._prefetch_bytes * self._messages // self._bytes))
+            self._messages = self._bytes = 0
         for queue in self._queues:
-            if not queue.prefetch // 2 <= wanted <= queue.prefetch * 2:
-                queue.take_at_most(wanted)
+            is_near = queue.prefetch // 2 <= self._fitting <= queue.prefetch * 2
+            if not is_near and not self._care.is_alone(queue.known_as):
+                queue.take_at_most(self._fitting)

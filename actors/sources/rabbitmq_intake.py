@@ -15,6 +15,7 @@ from actors.runtime.ports import Source, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources.framings.enveloped import Message, packed
 from actors.sources.journal import MESSAGES, Journal
+from actors.sources.rabbitmq_care import Care
 from actors.sources.rabbitmq_consumer import Wanted
 from actors.sources.rabbitmq_consumers import Consumers
 from actors.sources.rabbitmq_messages import message_of
@@ -170,6 +171,7 @@ class RabbitMQSource(Source):
     def close(self) -> None:
         """Say farewell to the servers. What is not durable elsewhere stays in the journal."""
         self._intake.consumers.close()
+        self._intake.care.close()
         self._intake.journal.close()
 
     def _next(self) -> Chunk | None:
@@ -192,9 +194,9 @@ class RabbitMQSource(Source):
         elif now - self._given_at >= NOT_GIVEN_S:
             server, wanted = self._shape.queues[0]
             which = f"queue {wanted.name}" if len(self._shape.queues) == 1 else "its queues"
-            raise Retryable(f"rabbitmq {server.address.shown}: {wait} messages wait in {which}, and none is delivered to "
-                            "this run: another consumer is the active one (single active consumer): end that one, or "
-                            "wait for it")
+            raise Retryable(f"rabbitmq {server.address.shown}: {wait} messages wait in {which}, and none is delivered "
+                            "to this run: another consumer is the active one (single active consumer): end that one, "
+                            "or wait for it")
 
     def _go_on_or_end(self) -> None:
         """Nothing is left to hand out: have more delivered, or end."""
@@ -221,6 +223,7 @@ class Intake:
     Attributes:
         journal: what was accepted.
         seen: what of it may come again.
+        care: which queues are taken one message at a time.
         consumers: of the queues.
         ready: what is journalled and not handed out.
         ready_bytes: of it.
@@ -231,9 +234,11 @@ class Intake:
         self.journal = Journal(
             state, shape.journal, ledger, limits.batch_bytes, shape.segment_bytes, shape.sync, MESSAGES)
         self.seen = Seen(self.journal.folder, shape.sync)
+        self.care = Care(self.journal.folder)
         if self.seen.problem:
             ledger.broken(os.path.join(shape.journal, FILE), self.seen.problem)
-        self.consumers = Consumers(shape.queues, limits.prefetch, limits.prefetch_bytes, self.seen.streams.get)
+        self.consumers = Consumers(
+            shape.queues, limits.prefetch, limits.prefetch_bytes, self.seen.streams.get, self.care)
         self.ready: deque[Chunk] = deque()
         self.ready_bytes = self.unit = 0
         self._shape = shape

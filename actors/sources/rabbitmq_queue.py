@@ -67,7 +67,7 @@ class Queue:
     Args:
         server: where it is.
         wanted: what it is to be.
-        prefetch: so many messages may be un-acknowledged.
+        begins: is told of each session; says how many messages may be un-acknowledged in it.
         loop: what its connection runs on.
         took: is given what is delivered.
         lost: is told that what was delivered and not acknowledged is the server's again.
@@ -82,19 +82,21 @@ class Queue:
         prefetch: so many messages may be un-acknowledged.
     """
 
-    def __init__(self, server: Server, wanted: Wanted, prefetch: int, loop: Loop, took: Callable[[Delivered], None],
-                 lost: Callable[[Queue], None], stream_at: Callable[[str], int | None]) -> None:
+    def __init__(
+        self, server: Server, wanted: Wanted, begins: Callable[[Queue], int], loop: Loop,
+        took: Callable[[Delivered], None], lost: Callable[[Queue], None], stream_at: Callable[[str], int | None],
+    ) -> None:
         self.state = State.WAITING
         self.session = 0
         self.problem = ""
         self.refused: ConfigError | None = None
         self.consumer: Consumer | None = None
         self.wanted = wanted
-        self.prefetch = prefetch
+        self.prefetch = 0
         self.known_as = known_as(server.address, wanted.name)
         self._server = server
         self._loop = loop
-        self._took, self._lost, self._stream_at = took, lost, stream_at
+        self._begins, self._took, self._lost, self._stream_at = begins, took, lost, stream_at
         self._client: Any = None
         self._workflow: Any = None  # while it is being opened
         self._leaving: list[Any] = []  # connections that were given up, and wait for the server's farewell
@@ -195,6 +197,12 @@ class Queue:
         result.channel(on_open_callback=self._mine(self._on_channel))
 
     def _on_channel(self, channel: Any) -> None:
+        try:
+            self.prefetch = self._begins(self)
+        except ConfigError as error:
+            self.refused = error
+            self._fail(error)
+            return
         channel.add_on_close_callback(self._mine(self._on_channel_closed))
         channel.add_on_cancel_callback(self._mine(self._on_cancelled_by_server))
         consumer = Consumer(channel, self.wanted, self.prefetch, lambda: self._stream_at(self.known_as),

@@ -154,7 +154,8 @@ def _make_role(world: Surroundings, name: str, post: Post) -> Role:
         return Aggregator(post, int(which) - 1, state)
     if stage == "writer":
         ordered = which != DEAD_LETTERS and world.sinks[which].ordered
-        writer = Writer(post, which, world.stores[which], ordered, world.letters)
+        contiguous = which != DEAD_LETTERS and world.sinks[which].contiguous
+        writer = Writer(post, which, world.stores[which], ordered, world.letters, contiguous)
         writer._trouble.random = world.rng  # the delays between its retries, too, come from the seed
         return writer
     sinks: dict[str, SinkOptions] = {

@@ -16,6 +16,7 @@ from actors.console.check import Finding
 from actors.settings import load
 from tests.loads import ROOT
 from tests.postgres import Postgres
+from tests.redis import Redis
 from tests.servers import Memcached, free_port
 
 
@@ -38,6 +39,20 @@ def test_all_is_well_when_files_and_servers_are_there_and_nothing_is_changed(tmp
     assert "problem" not in done.stdout
     assert f"sinks.idfa     memcached {server.address}" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tsv"]
+
+
+def test_what_a_server_keeps_of_what_it_answers_is_said_where_nothing_is_wrong(tmp_path: Path) -> None:
+    with Redis({"appendfsync": "everysec"}) as server:
+        sets = ("sinks.idfa.type=redis", f"sinks.idfa.url={server.url()}", f"source.pattern={__file__}")
+        found = findings("appsinstalled", *sets, state=tmp_path)["sinks.idfa"]
+        assert (found.verdict, found.code) == ("ok", 0)
+        where, kept = found.text.splitlines()
+        assert (where, kept.partition(":")[0]) == (f"redis 127.0.0.1:{server.port}/0", "appendfsync everysec")
+        assert "the last second or two is lost in a power cut, which is noticed" in kept
+        server.stop()
+        assert "connection refused: start it, or set sinks.idfa.url" in findings(
+            "appsinstalled", *sets, state=tmp_path)["sinks.idfa"].text
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_server_that_is_down_is_named_with_how_to_mend_it_and_offline_asks_none(tmp_path: Path) -> None:

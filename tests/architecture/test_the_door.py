@@ -18,7 +18,8 @@ DOORS = ("thresher", "thresher.sources", "thresher.sinks", "thresher.testing")
 PUBLIC = {
     "thresher": {
         "Aggregates", "AggregatorOptions", "Bars", "BudgetOptions", "Bulk", "CheckerOptions", "ConfigError", "Curves",
-        "Distinct", "Finish", "FlowOptions", "Fold", "Links", "Many", "MonitorOptions", "Panel", "ParserOptions",
+        "Distinct", "Finish", "FlowOptions", "Fold", "Links", "Lost",
+        "Many", "MonitorOptions", "Panel", "ParserOptions",
         "Pipeline", "Record", "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "RunResult",
         "Totals",
         "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with",
@@ -27,9 +28,9 @@ PUBLIC = {
         "Chunk", "Directory", "Files", "Kafka", "RabbitMQ", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp",
         "Topic", "Unit", "UnitLedger", "pack_records", "records_in"},
     "thresher.sinks": {
-        "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "GatheringSink", "Jsonl", "Kafka", "Lines", "Lmdb",
-        "Memcached", "Message", "Packed", "Parquet", "Payload", "RabbitMQ", "Refusal", "Sink", "SinkOptions", "Sql",
-        "Stdout", "Topic", "record_of"},
+        "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "GatheringSink", "Indexed", "Jsonl", "Kafka",
+        "Lines", "Lmdb", "Memcached", "Message", "Packed", "Parquet", "Payload", "RabbitMQ", "Redis", "Refusal",
+        "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"},
     "thresher.testing": {
         "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "SinkContract", "SourceContract",
         "UnorderedMemorySink", "assert_bulk_is_faithful", "run_inline"},

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.queues import Reading, channel, declare, publish, take_all, waiting_in
+from actors.runtime.errors import ConfigError
+from tests.queues import Reading, channel, declare, eventually, publish, take_all, waiting_in
 from tests.rabbitmq import RabbitMQ as Server
 
 pika = pytest.importorskip("pika")
@@ -69,3 +70,32 @@ def test_a_queue_whose_leader_is_away_is_waited_for_though_the_server_says_that_
             rabbitmq.suspend(queue, on=False)
         assert here.until_exhausted() == values
     assert take_all(rabbitmq.url(), queue) == []
+
+
+def test_whatever_ends_each_reader_costs_only_the_message_in_hand_a_delivery_and_then_the_run_ends(
+    tmp_path: Path, rabbitmq: Server
+) -> None:
+    queue, url = rabbitmq.new_name(), rabbitmq.url()
+    values = [b"%d" % number for number in range(100)]
+    declare(url, queue, x_delivery_limit=5)
+    publish(url, queue, values)
+    options: dict[str, Any] = {"topics": [rabbitmq.url(f"?queue={queue}")], "declare": False}
+
+    def dies(deliveries: int) -> None:
+        reader = Reading(tmp_path, **options)
+        reader.turn()  # the journal has nothing
+        reader.until(lambda: reader.owed == deliveries, "so many in hand", reads=False)
+        reader.abandon()
+        eventually(lambda: waiting_in(url, queue) == 100, "they are the server's again")
+
+    for deliveries in (100, 1, 1):
+        dies(deliveries)
+    with Reading(tmp_path, **options) as here, pytest.raises(ConfigError, match="3 times in succession the"):
+        here.until_values(1)
+    dies(1)
+    with Reading(tmp_path, **options) as here:
+        assert sorted(here.until_values(100), key=lambda value: int(value or b"")) == values
+        publish(url, queue, [b"new"], first=100)
+        here.until_values(101)
+        here.until(lambda: here.queue.prefetch == 2000 and here.is_consuming, "as many as ever")
+        assert [path.suffix for path in (tmp_path / "journal").iterdir()] == [".messages"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 
 import pytest
@@ -34,7 +35,10 @@ def _get_all(url: str, queue: str) -> list[bytes]:
 
 
 def test_rabbitmq_keeps_its_messages_over_a_kill_and_a_stop_and_leaves_nothing() -> None:
-    with RabbitMQ() as rabbitmq:
+    server = RabbitMQ()
+    taken = server._node_port
+    with socket.create_server(("127.0.0.1", taken)), server as rabbitmq:  # another process was faster
+        assert rabbitmq._node_port != taken
         _publish(rabbitmq.url(), "classic", [b"1", b"2"])
         _publish(rabbitmq.url(), "quorum", [b"3"], **{"x-queue-type": "quorum"})
         rabbitmq.until_kept("quorum")

@@ -19,8 +19,10 @@ from actors.runtime.ports import SinkOptions
 from actors.runtime.values import Payload
 from actors.sinks.lmdb import Lmdb, read_lmdb
 from actors.sinks.memcached import Memcached
+from actors.sinks.redis import Indexed, Redis
 from actors.sinks.sql import Deleted, Sql
 from tests.databases import Place, payload, postgres_place, sqlite_place
+from tests.redis import Redis as RedisServer
 from tests.servers import Memcached as Server
 
 KEYS = [b"a", b"b", b"c", b"d"]
@@ -45,7 +47,20 @@ def _table(place: Place) -> Keeper:
                   lambda: {key.encode(): bytes(value) for value, key in place.ask("SELECT value, id FROM rows")})
 
 
-@pytest.fixture(params=["lmdb", "memcached", "sqlite", "postgres"])
+def _redis(server: RedisServer, in_sets: bool) -> Keeper:
+    def held() -> dict[bytes, bytes]:
+        found = server.contents()
+        members = [key for key, _ in server.entries(b"by-all")]
+        assert not in_sets or set(members) == set(found), "a key without its entry, or the other way round"
+        return found
+
+    if not in_sets:
+        return Keeper(Redis(url=server.url()), lambda word: word, held)
+    return Keeper(Redis(url=server.url(), index="by-"),
+                  lambda word: word if word[1] is None else Indexed(word[0], word[1], 1, (b"all",)), held)
+
+
+@pytest.fixture(params=["lmdb", "memcached", "redis", "redis sets", "sqlite", "postgres"])
 def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Keeper]:
     """Each sink that deletes."""
     if request.param == "lmdb":
@@ -55,6 +70,9 @@ def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Keeper]:
     elif request.param == "memcached":
         with Server() as server:
             yield Keeper(Memcached(server=server.address), lambda word: word, lambda: server.get_many(KEYS))
+    elif request.param.startswith("redis"):
+        with RedisServer({"appendonly": "no"}) as redis:
+            yield _redis(redis, "sets" in request.param)
     else:
         yield _table(sqlite_place(tmp_path) if request.param == "sqlite" else
                      postgres_place(tmp_path, request.getfixturevalue("postgres")))
@@ -93,14 +111,15 @@ def test_a_deletion_of_what_is_not_there_is_no_failure_and_one_among_many_costs_
     assert {key: held.get(key) for key in KEYS} == {b"a": None, b"b": b"2", b"c": b"", b"d": None}
 
 
-@pytest.mark.parametrize("options", [Lmdb(), Memcached(server="h:1")])
-def test_a_deletion_can_be_taken_out_of_a_payload_again_for_a_retry(options: Lmdb | Memcached) -> None:
+@pytest.mark.parametrize("options", [Lmdb(), Memcached(server="h:1"), Redis(url="redis://h"),
+                                     Redis(url="redis://h", index="by-")])
+def test_a_deletion_can_be_taken_out_of_a_payload_again_for_a_retry(options: Lmdb | Memcached | Redis) -> None:
     items: list[Word] = [(b"a", b"x"), (b"b", None), (b"delete", b"delete x\r\n"), (b"c", None)]
     assert options.unpack(options.pack(items)) == items
 
 
-@pytest.mark.parametrize("options", [Lmdb(), Memcached(server="h:1")])
-def test_what_is_there_is_to_stay_so_a_deletion_is_rejected(options: Lmdb | Memcached) -> None:
+@pytest.mark.parametrize("options", [Lmdb(), Memcached(server="h:1"), Redis(url="redis://h")])
+def test_what_is_there_is_to_stay_so_a_deletion_is_rejected(options: Lmdb | Memcached | Redis) -> None:
     keeping = options.keeping()
     assert keeping.tombstones() == ""
     keeping.pack([(b"a", b"x")])

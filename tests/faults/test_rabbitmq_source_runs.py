@@ -7,7 +7,9 @@ import os
 import random
 import signal
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,23 +67,44 @@ def finish(folder: Path, server: Server, queues: list[str], output: str = "rest.
         assert rest.wait() == 0, rest.output()
 
 
+@contextmanager
+def fed(server: Server, queue: str, many: int = 40) -> Iterator[list[int]]:
+    """Publish numbers whenever the queue is empty, so that nobody who is to be killed runs out of work; how many."""
+    count = [0]
+    over = threading.Event()
+
+    def feed() -> None:
+        while not over.wait(0.02):
+            if not waiting_in(server.url(), queue):
+                publish(server.url(), queue, numbers(many, count[0]), first=count[0])
+                count[0] += many
+
+    with ThreadPoolExecutor(1) as pool:
+        feeding = pool.submit(feed)
+        try:
+            yield count
+        finally:
+            over.set()
+        feeding.result()
+
+
 def test_whoever_is_killed_each_message_is_in_exactly_one_of_sink_and_letters(
     tmp_path: Path, rabbitmq: Server
 ) -> None:
-    queue, count = rabbitmq.new_name(), 3000
+    queue = rabbitmq.new_name()
     declare(rabbitmq.url(), queue, x_delivery_limit=20)
     chance = random.Random(20261129)
-    publish(rabbitmq.url(), queue, numbers(count // 2))
     with start(tmp_path, rabbitmq, [queue], sets=("options.pause_s=0.0002",)) as running:
-        for name in chance.choices(["reader.1", "parser.1", "writer.lined", "writer.dead_letters"], k=6):
-            running.kill(name, after_batches=chance.randrange(1, 6))
-        publish(rabbitmq.url(), queue, numbers(count // 2, count // 2), first=count // 2)
-        for name in ("reader.1", "writer.lined", "reader.1"):
-            running.kill(name, after_batches=2)
+        with fed(rabbitmq, queue) as count:
+            for name in chance.choices(["reader.1", "parser.1", "writer.lined", "writer.dead_letters"], k=6):
+                running.kill(name, after_batches=chance.randrange(1, 6))
+            for name in ("reader.1", "writer.lined", "reader.1"):
+                running.kill(name, after_batches=2)
+        publish(rabbitmq.url(), queue, numbers(1000, count[0]), first=count[0])
         os.kill(running.process.pid, signal.SIGKILL)
         running.process.wait()
     finish(tmp_path, rabbitmq, [queue])
-    assert_each_once(tmp_path / "state", count)
+    assert_each_once(tmp_path / "state", count[0] + 1000)
     assert_counts_add_up(tmp_path / "state")
     assert take_all(rabbitmq.url(), queue) == []
 
@@ -89,17 +112,17 @@ def test_whoever_is_killed_each_message_is_in_exactly_one_of_sink_and_letters(
 def test_a_queue_with_a_limit_of_deliveries_loses_nothing_though_the_reader_dies_more_often(
     tmp_path: Path, rabbitmq: Server
 ) -> None:
-    queue, count = rabbitmq.new_name(), 2500
+    queue = rabbitmq.new_name()
     declare(rabbitmq.url(), queue, x_delivery_limit=3)
-    publish(rabbitmq.url(), queue, numbers(count))
     slow = ("options.pause_s=0.0005", "source.prefetch=200")
     with start(tmp_path, rabbitmq, [queue], sets=slow) as running:
-        for _ in range(6):
-            running.kill("reader.1", after_batches=3)
+        with fed(rabbitmq, queue, many=1000) as count:
+            for _ in range(6):
+                running.kill("reader.1", after_batches=3)
         running.process.send_signal(signal.SIGTERM)
         assert running.wait() in (0, 3), running.output()
     finish(tmp_path, rabbitmq, [queue])
-    assert_each_once(tmp_path / "state", count)
+    assert_each_once(tmp_path / "state", count[0])
 
 
 def test_a_server_that_is_killed_and_away_is_waited_for_and_each_message_is_read_once(tmp_path: Path) -> None:
@@ -233,6 +256,9 @@ def test_what_is_damaged_in_the_journal_and_what_is_gone_is_told_and_all_else_is
     assert {letter.reason for letter in told} == {"source_damaged", "source_lost"}
     assert all(f"{found[letter.reason == 'source_lost']}: " in letter.detail for letter in told)
     assert [path.name for path in (state / "journal").glob("*.damaged")] == [f"{found[0].name}.damaged"]
+    assert [unit["verdict"].partition(" (")[0].partition(" any")[0] for unit in rest.of("report")[0]["units"][:2]] == [
+        "not whole: some of what its source had is not what was written",
+        "not whole: what its source had is gone before it was read"]
     numbered = lined(state)
     missing = set(range(1, count + 1)) - set(numbered)
     assert len(set(numbered)) == len(numbered) and 20 <= len(missing) <= 120, sorted(missing)

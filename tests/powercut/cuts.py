@@ -32,7 +32,7 @@ from actors.runtime.units import LEDGER
 from actors.sinks.dead_letters import read_letters
 from actors.sinks.lmdb import read_lmdb
 from tests.loads import ROOT, WATCHDOG_S
-from tests.powercut import topics
+from tests.powercut import in_redis, topics
 from tests.powercut.disk import Disk, read_record
 from tests.powercut.recording import recorded
 from tests.tcp import address_of
@@ -46,12 +46,15 @@ class Job(NamedTuple):
         prepare: makes its input in that folder.
         drive: is there while it runs, and has it end.
         look: what is in its stores, in a form that can be compared; raises for what must never be.
+        beside: what is there while it runs, on the same disk; it may add to the environment.
     """
 
     words: tuple[str, ...]
     prepare: Callable[[Path], None]
     look: Callable[[Path], Any]
     drive: Callable[[Path, subprocess.Popen[str]], None] = lambda root, process: None
+    beside: Callable[[Path, dict[str, str]], contextlib.AbstractContextManager[object]] = (
+        lambda root, environment: contextlib.nullcontext())
 
 
 def start(job: Job, root: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -59,8 +62,9 @@ def start(job: Job, root: Path, environment: dict[str, str]) -> subprocess.Compl
     environment = {**environment, "PYTHONPATH": str(ROOT)}
     environment.pop("PYTHONUNBUFFERED", None)
     words = [sys.executable, "-m", "actors.cli", "run", *job.words, "--state", "state", "--format", "json"]
-    with subprocess.Popen(words, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          stdin=subprocess.DEVNULL) as process:
+    with job.beside(root, environment), subprocess.Popen(
+            words, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            stdin=subprocess.DEVNULL) as process:
         try:
             job.drive(root, process)
             output, _ = process.communicate(timeout=WATCHDOG_S)
@@ -254,4 +258,14 @@ GIVEN_AGAIN = Job(
 
 TOPIC = Job(topics.FOLLOW, lambda root: write_numbers(root, FILES, 150), topics.look, topics.publish)
 
-JOBS = {"everywhere": EVERYWHERE, "hours": HOURS, "numbers": NUMBERS, "given": GIVEN_AGAIN, "topic": TOPIC}
+
+
+def _keep_numbers(root: Path) -> None:
+    write_numbers(root)
+    in_redis.prepare(root)
+
+
+REDIS = Job(in_redis.WORDS, _keep_numbers, in_redis.look, beside=in_redis.beside)
+
+JOBS = {"everywhere": EVERYWHERE, "hours": HOURS, "numbers": NUMBERS, "given": GIVEN_AGAIN, "topic": TOPIC,
+        "redis": REDIS}

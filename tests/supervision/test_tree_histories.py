@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from actors.runtime.events import BAD_CONFIG, DONE, FAILED, RESUMABLE, ActorDied
 from actors.runtime.health import Sample
 from actors.runtime.messages import Drain, Hold, Message, Roster, Start, Stop, Suspect
 from actors.runtime.policy import Policy
-from actors.runtime.restart import Exit
+from actors.runtime.restart import LOST, Exit
 from actors.runtime.sections import RecycleOptions, RestartOptions, RunOptions
 from actors.runtime.topology import ChildSpec
 
@@ -263,6 +264,15 @@ def test_why_an_actor_cannot_run_is_the_reason_for_the_end_of_the_run() -> None:
     history = History().up()
     history.exit("writer.a", Exit(78), LastWords(stack="writer.a: topic t: it has 3 partitions, expected 2"))
     assert history.tree.reason == "writer.a: topic t: it has 3 partitions, expected 2"
+
+
+def test_what_is_lost_for_good_ends_the_run_at_the_first_death_and_what_is_redelivered_does_not() -> None:
+    history, other = History().up(), History().up()
+    history.exit("writer.a", Exit(LOST), LastWords(stack="writer.a: positions 3 to 5 are gone"))
+    assert (history.tree.code, history.tree.reason) == (FAILED, "writer.a: positions 3 to 5 are gone")
+    assert history.tree.mode is Mode.STOPPING
+    other.exit("writer.a", Exit(os.EX_TEMPFAIL))
+    assert other.tree.mode is Mode.RUNNING
 
 
 def test_an_actor_that_is_not_ready_in_time_is_killed() -> None:

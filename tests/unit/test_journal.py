@@ -184,7 +184,8 @@ def test_a_segment_that_the_ledger_has_open_and_that_is_gone_gives_its_ranges_as
         append(journal, ledger, b"e\n")
         assert [path.name[:7] for path in segments(tmp_path)] == ["000001-", "000005-"]
     assert [(chunk.data, chunk.start, chunk.end, chunk.fault) for chunk in found] == [
-        (b"a\n", 0, 2, ""), (b"", 2, 4, "source_lost"), (b"", 4, 6, "source_lost")]
+        (b"a\n", 0, 2, ""), (b"", 2, 4, "source_lost"), (b"", 4, 6, "source_lost"),
+        (b"", 8, 9, "source_lost")]
     assert [unit.damage for unit in ledger.units[:4]] == [
         "", *(f"{path}: it is gone; what was in it behind byte {at}, and not loaded, is lost"
               for path, at in zip(gone, (0, 0, 2), strict=True))]

@@ -19,6 +19,7 @@ from actors.sinks.lines import Lines
 from actors.sinks.lmdb import Lmdb
 from actors.sinks.memcached import Memcached
 from actors.sinks.parquet import Parquet
+from actors.sinks.redis import Redis
 from actors.sinks.sql import Sql
 from actors.sinks.stdout import Stdout
 from actors.sinks.topic import Topic as TopicSink
@@ -71,6 +72,9 @@ REPLAYED = [Files(pattern="x"), Directory(paths=["x"]), Topic(topics=["topic:x"]
 @pytest.mark.parametrize(("sinks", "promise"), [
     (ONCE, "exactly once: what is delivered again after a crash is known by its position, and left out"),
     (BY_KEY, "effectively once: what is written again after a crash takes its own place by its key"),
+    ([Redis(url="redis://h")], "exactly once: what is delivered again after a crash is known by its position, and left "
+                               "out; but what the server loses (without appendfsync always) is noticed: written again, "
+                               "or exit code 1"),
     ([Memcached(server="h:1")], "effectively once: what is written again after a crash takes its own place by its key; "
                                 "but what the server forgets (a restart, eviction) is gone"),
     ([Stdout()], "at least once: what is written again after a crash is there twice"),
@@ -128,3 +132,10 @@ def test_explain_says_how_long_an_outage_is_waited_for() -> None:
     assert "is waited for, for as long as it takes (run.max_outage_s)" in explained("run.max_outage_s=0")
     assert "for as long as it takes" in explained("source.type=tests.unit.test_paths:Group")
     assert "at most 7 s" in explained("source.type=tests.unit.test_paths:Group", "run.max_outage_s=7")
+
+
+def test_explain_says_what_a_server_has_to_keep_and_what_follows_where_it_does_not() -> None:
+    said = {type(sink).__name__: sink.promises() for sink in (Redis(url="redis://h"), Memcached(server="h:1"))}
+    assert "exactly once, in source order, as long as the server keeps what it has answered" in said["Redis"]
+    assert "else the run ends with exit code 1" in said["Redis"]
+    assert said["Memcached"].endswith("is gone, and unnoticed: a key only can be asked")

@@ -51,7 +51,8 @@ def test_only_another_configuration_helps(error: BaseException, says: str) -> No
 @pytest.mark.parametrize(("error", "says"), [
     (attempts(DIED), "the connection was lost$"), (attempts(BOOTING), "541 INTERNAL_ERROR - .* '/' is down$"),
     (attempts(LIMIT), r"connection: 530 .*connection limit \(1\) is reached$"),
-    (attempts(exceptions.IncompatibleProtocolError(repr(EOF))), r"amqps://\)\?$"), (EOF, "it has closed the connection$"),
+    (attempts(exceptions.IncompatibleProtocolError(repr(EOF))), r"amqps://\)\?$"),
+    (EOF, "it has closed the connection$"),
     (exceptions.StreamLostError("Stream connection lost: ConnectionResetError(104, 'Connection reset by peer')"),
      r"the connection was lost \(connection reset by peer\)$"),
     (AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "Connection refused"))]),
