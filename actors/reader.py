@@ -380,9 +380,9 @@ class Reader:
         return not self._source.exhausted or (not is_open and bool(self._ledger.taken_up()))
 
     def _finish(self) -> None:
+        self._post.slot.phase("DRAINED")  # also when it is woken again while others come to their end
         if not self._told:
             self._told = True
-            self._post.slot.phase("DRAINED")
             left = self._is_left()
             self._post.tell(InputDone(left, reason=ASKED if self._finishing and not left else ""))
 

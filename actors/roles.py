@@ -17,7 +17,7 @@ from actors.runtime.actor import Post, Role
 from actors.runtime.errors import ConfigError, NotYet
 from actors.runtime.manifest import Manifest, application
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.ports import Sink, SinkOptions, Source, SourceOptions, unfit, unpacks
+from actors.runtime.ports import GatheringSink, Sink, SinkOptions, Source, SourceOptions, unfit, unpacks
 from actors.runtime.rundir import path_for
 from actors.runtime.topology import DEAD_LETTERS, MONITOR, aggregator_names, stage_of, writer_name
 from actors.runtime.tracing import OFF, Tracer
@@ -162,7 +162,8 @@ def _writer(manifest: Manifest, sink: str) -> MakeRole:
         real = Discard()
 
     def make(post: Post) -> Role:
-        opened = _opened(f"sinks.{sink}", Sink, real, lambda: real.open(sink, Path(manifest.state)))
+        wanted = GatheringSink if real.gathers else Sink
+        opened = _opened(f"sinks.{sink}", wanted, real, lambda: real.open(sink, Path(manifest.state)))
         return Writer(post, sink, _asked_first(manifest, sink, opened), options.ordered, letters, real.contiguous)
 
     return make

@@ -16,9 +16,9 @@ import msgspec
 from actors.runtime.actor import Post
 from actors.runtime.counts import Counts
 from actors.runtime.errors import Finish, Retryable
-from actors.runtime.messages import Ack, AnyMessage, BatchId, Member, Part
+from actors.runtime.messages import Ack, AnyMessage, BatchId, Drained, Member, Part
 from actors.runtime.outputs import gaps_of, owners_in, places_in
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import GatheringSink, Sink, SinkOptions
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.topology import DEAD_LETTERS, writer_name
 from actors.runtime.tracing import Group
@@ -62,6 +62,7 @@ class Writer:
         self._post = post
         self._name = name
         self._sink = sink
+        self._gathering = sink if isinstance(sink, GatheringSink) else None
         self._ordered = ordered
         self._contiguous = contiguous
         self._dead_letters = dead_letters
@@ -70,6 +71,7 @@ class Writer:
         self._group: list[Held] = []
         self._parked: dict[BatchId, _Parked] = {}
         self._trouble = Trouble(post)
+        self._ending: bool | None = None  # told to come to an end; True: the input has ended
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """Take a part, or the dead-letter store's acknowledgement."""
@@ -97,8 +99,7 @@ class Writer:
         slot.open = len(self._sequencer) + len(self._ready)
         self._show_what_waits()
         if not self._group:
-            slot.phase("IDLE")
-            return None
+            return self._rest(now)
         slot.phase("WRITE")
         written = [held for held in self._group if held.part.count or self._contiguous]
         refusals: list[Refusal] = []
@@ -117,6 +118,24 @@ class Writer:
         self._settle(written, refusals, more)
         return 0.0
 
+    def _rest(self, now: float) -> float | None:
+        """There is nothing to write: let a sink that gathers do what is due by time, or at the end."""
+        next_s = None
+        if self._gathering is not None:
+            self._post.slot.phase("WRITE")
+            try:
+                if self._ending:
+                    self._gathering.end()
+                next_s = self._gathering.tick()
+            except Retryable as error:
+                return self._trouble.met(str(error), now)
+            self._trouble.over(now)
+        if self._ending is not None:
+            self._ending = None
+            self._post.tell(Drained())
+        self._post.slot.phase("IDLE")
+        return next_s
+
     def _next_group(self) -> list[Held]:
         group: list[Held] = []
         size = 0
@@ -127,7 +146,8 @@ class Writer:
         return group
 
     def drain(self, is_end: bool = False) -> None:
-        """Nothing to do: no input comes once the reader has stopped."""
+        """No input comes any more: bring what the sink has gathered to its end, when the input has ended; say so."""
+        self._ending = is_end
 
     def close(self) -> None:
         """Close the sink."""

@@ -50,8 +50,9 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "thresher.sinks": {
         "Sinks that ship": ("Csv", "DeadLetters", "Deleted", "Discard", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached",
-                            "RabbitMQ", "Redis", "Indexed", "Sql", "Stdout", "Topic", "Message"),
-        "A sink of one's own": ("SinkOptions", "Sink", "Payload", "Refusal", "Packed", "DeadLetter", "record_of"),
+                            "Parquet", "RabbitMQ", "Redis", "Indexed", "Sql", "Stdout", "Topic", "Message"),
+        "A sink of one's own": ("SinkOptions", "Sink", "GatheringSink", "Payload", "Refusal", "Packed", "DeadLetter",
+                                "record_of"),
     },
     "thresher.testing": {
         "Runs in the test's own process": ("run_inline", "InlineResult", "Faults"),

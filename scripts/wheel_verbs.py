@@ -20,6 +20,13 @@ WORDS = (
     "probe live TARGET", "report TARGET", "dlq ls TARGET", "dlq show TARGET 1", "dlq retry TARGET",
     "dlq export TARGET", "dlq purge TARGET --yes", "bench TARGET", "verify TARGET", "doctor", "schema TARGET",
     "docs TARGET", "topic ls .", "topic show lines", "topic tail lines", "topic trim lines")
+_PARQUET = """app = "shop"
+[sinks.requests]
+type = "parquet"
+columns = {page = "text", status = "integer"}
+[budget]
+max_error_rate = 0.05
+"""
 _SQL = """app = "shop"
 [sinks.requests]
 type = "sql"
@@ -33,6 +40,7 @@ _NEEDS = {
     "otel": (("run", "shop.toml", "--set", "tracing.enabled=true"), BAD_CONFIG),
     "numbers": (("run", "numbers"), BAD_CONFIG),
     "sql": (("run", "sql.toml", "--state", "sql"), BAD_CONFIG),
+    "parquet": (("run", "parquet.toml", "--state", "parquet"), BAD_CONFIG),
     "zstd": (("run", "shop.toml", "one.log.zst", "--state", "zstd"), FAILURE)}
 #: What a frame of zstd begins with that has one block, which is not compressed.
 _FRAME = b"\x28\xb5\x2f\xfd\0\x58"
@@ -150,6 +158,7 @@ def typos(wheel: Installed, shop: Path) -> None:
 def what_is_missing(wheel: Installed, shop: Path) -> dict[str, list[str]]:
     """Without the libraries of an extra its runs say once, in a command, what to install; return it for each extra."""
     (shop / "sql.toml").write_text(_SQL)
+    (shop / "parquet.toml").write_text(_PARQUET)
     line = (shop / "data/shop.log").read_bytes().splitlines(keepends=True)[0]
     (shop / "one.log.zst").write_bytes(_FRAME + (len(line) << 3 | 1).to_bytes(3, "little") + line)
     found = {}

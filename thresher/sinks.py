@@ -8,7 +8,7 @@ from thresher._lazy import lazy
 
 if TYPE_CHECKING:
     from actors.runtime.framing import record_of
-    from actors.runtime.ports import Sink, SinkOptions
+    from actors.runtime.ports import GatheringSink, Sink, SinkOptions
     from actors.runtime.values import DeadLetter, Packed, Payload, Refusal
     from actors.sinks.csv import Csv
     from actors.sinks.dead_letters import DeadLetters
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from actors.sinks.lines import Lines
     from actors.sinks.lmdb import Lmdb
     from actors.sinks.memcached import Memcached
+    from actors.sinks.parquet import Parquet
     from actors.sinks.rabbitmq import RabbitMQ
     from actors.sinks.redis import Indexed, Redis
     from actors.sinks.sql import Deleted, Sql
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy(__name__, {
         "actors.runtime.framing": ("record_of",),
-        "actors.runtime.ports": ("Sink", "SinkOptions"),
+        "actors.runtime.ports": ("GatheringSink", "Sink", "SinkOptions"),
         "actors.runtime.values": ("DeadLetter", "Packed", "Payload", "Refusal"),
         "actors.sinks.csv": ("Csv",),
         "actors.sinks.dead_letters": ("DeadLetters",),
@@ -36,6 +37,7 @@ else:
         "actors.sinks.lines": ("Lines",),
         "actors.sinks.lmdb": ("Lmdb",),
         "actors.sinks.memcached": ("Memcached",),
+        "actors.sinks.parquet": ("Parquet",),
         "actors.sinks.rabbitmq": ("RabbitMQ",),
         "actors.sinks.redis": ("Indexed", "Redis"),
         "actors.sinks.sql": ("Deleted", "Sql"),
@@ -44,6 +46,6 @@ else:
     })
 
 __all__ = [
-    "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "Indexed", "Jsonl", "Kafka", "Lines", "Lmdb", "Memcached",
-    "Message", "Packed", "Payload", "RabbitMQ", "Redis", "Refusal", "Sink", "SinkOptions", "Sql", "Stdout", "Topic",
-    "record_of"]
+    "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "GatheringSink", "Indexed", "Jsonl", "Kafka", "Lines",
+    "Lmdb", "Memcached", "Message", "Packed", "Parquet", "Payload", "RabbitMQ", "Redis", "Refusal", "Sink",
+    "SinkOptions", "Sql", "Stdout", "Topic", "record_of"]

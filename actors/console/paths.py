@@ -15,9 +15,8 @@ from actors.runtime.ports import SinkOptions, SourceOptions
 
 def path_of(source: SourceOptions, sink: SinkOptions) -> str:
     """What is promised from this source to this sink, and why."""
-    again, loses = source.comes_again(), source.loses()
-    found = _promise(again, sink)
-    return f"{found}; but {loses}" if loses else found
+    found = _promise(source.comes_again(), sink)
+    return "; but ".join([found, *filter(None, (source.loses(), sink.loses()))])
 
 
 def state_of(source: SourceOptions) -> str:

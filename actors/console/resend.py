@@ -6,6 +6,7 @@ are written again with the next retry, which sinks that store by key or keep pos
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 import time
@@ -22,7 +23,7 @@ from actors.runtime.errors import Reject, Retryable
 from actors.runtime.events import Observer, OutageEnded
 from actors.runtime.manifest import Manifest
 from actors.runtime.outages import outage_began
-from actors.runtime.ports import Sink
+from actors.runtime.ports import GatheringSink, Sink
 from actors.runtime.restart import full_jitter
 from actors.runtime.topology import writer_name
 from actors.runtime.values import Payload
@@ -70,6 +71,9 @@ class Resending:
             except Retryable as error:
                 self.resent.problem = f"{self._writer}: {error}, for more than {self._max_outage_s:g} s"
                 return
+        if isinstance(sink, GatheringSink):
+            with contextlib.suppress(Retryable):  # it is as durable as it is: the next run brings it to its end
+                sink.end()
 
     def _groups(self, numbers: Sequence[int]) -> Iterator[list[StoredLetter]]:
         group: list[StoredLetter] = []

@@ -33,7 +33,7 @@ from actors.runtime.forgetting import Forgotten, UpTo, forget_what_is_over, forg
 from actors.runtime.half_read import require_same_framing
 from actors.runtime.manifest import Manifest
 from actors.runtime.outbox import partition_of
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import GatheringSink, Sink, SinkOptions
 from actors.runtime.topology import process_name
 from actors.runtime.units import LEDGER
 from actors.runtime.values import Payload, Refusal
@@ -154,7 +154,7 @@ def acknowledged_in(state: Path) -> dict[str, int]:
     return found
 
 
-class Unasked(Sink):
+class Unasked(GatheringSink):
     """A sink that could not be asked before the run: it is, before its first write.
 
     Args:
@@ -176,6 +176,15 @@ class Unasked(Sink):
             self._mark.touch()
             self._is_asked = True
         return self._sink.write(payloads)
+
+    def tick(self) -> float | None:
+        """As the sink does: what it has gathered is in it already."""
+        return self._sink.tick() if isinstance(self._sink, GatheringSink) else None
+
+    def end(self) -> None:
+        """As the sink does."""
+        if isinstance(self._sink, GatheringSink):
+            self._sink.end()
 
     def close(self) -> None:
         """Close it."""

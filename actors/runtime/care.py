@@ -74,10 +74,12 @@ def recycle(
         yield from retire(oldest, "replace", drain_s, givers, now)
 
 
-def finish(shards: Sequence[Child], is_end: bool) -> Iterator[Action]:
-    """No input is under way any more: let the shards emit what is closed, or all when the input has ended."""
-    for child in shards:
-        if child.is_up and not child.drained:
+def finish(left: Sequence[Child], is_end: bool) -> Iterator[Action]:
+    """No input is under way any more: let these emit what is closed, or all when the input has ended. Shards come
+    first, for what they emit is what writers gather."""
+    layer = max((child.spec.layer for child in left), default=0)
+    for child in left:
+        if child.is_up and child.spec.layer == layer:
             yield Send(child.address, Drain(is_end))
 
 

@@ -15,6 +15,7 @@ EXTRAS = {
     "numbers": {"numpy": "numpy>=1.26"},
     "otel": {"opentelemetry.sdk": "opentelemetry-sdk>=1.25",
              "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http>=1.25"},
+    "parquet": {"pyarrow": "pyarrow>=18.0"},
     "rabbitmq": {"pika": "pika>=1.3.2"},
     "sql": {"sqlalchemy": "sqlalchemy>=2.0", "psycopg": "psycopg[binary]>=3.1"},
     "watch": {"watchfiles": "watchfiles>=1.0"},

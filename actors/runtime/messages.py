@@ -330,7 +330,8 @@ class Drain(Message, frozen=True, tag="drain"):
     """Take no new input; finish what is under way; then say ``InputDone`` (a reader) or ``Drained`` (any other).
 
     Attributes:
-        end: to an aggregator: the input has ended, so every window is closed; else only what is closed is emitted.
+        end: the input has ended: an aggregator closes every window (else it emits only what is closed), a writer brings
+            what its sink has gathered to its end (else that stays gathered).
 
     From an aggregator to the supervisor: nobody takes what it emits any more, so the run may stop, as by a signal.
     """

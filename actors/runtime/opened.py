@@ -46,6 +46,52 @@ class Sink(Protocol):
 
 
 @runtime_checkable
+class GatheringSink(Sink, Protocol):
+    """One that keeps what is written until it makes something else of it: what options that ``gathers`` open.
+
+    Inherit from this: ``write``, ``tick`` and ``end`` have to be given.
+
+    Example::
+
+        class Parcels(GatheringSink):
+            def __init__(self, folder):
+                self.folder, self.held = folder, []
+
+            def write(self, payloads):
+                self.held += [bytes(payload.data) for payload in payloads]  # and on the disk, if a kill is to keep it
+                return []
+
+            def tick(self):
+                if len(self.held) >= 1000:
+                    self.end()
+                return None  # nothing waits for a time
+
+            def end(self):
+                (self.folder / f"{time.time_ns()}").write_bytes(b"".join(self.held))
+                self.held = []
+    """
+
+    @abstractmethod
+    def tick(self) -> float | None:
+        """Do what is due by now; return seconds until something is, None: nothing waits for a time. Called when there
+        is nothing to write.
+
+        Raises:
+            Retryable: as ``write`` does.
+        """
+        ...
+
+    @abstractmethod
+    def end(self) -> None:
+        """The input has ended, and all of it is written: bring what was gathered to its end. May be called again.
+
+        Raises:
+            Retryable: as ``write`` does; the run is not over before it works.
+        """
+        ...
+
+
+@runtime_checkable
 class Source(Protocol):
     """An opened source, in its reader's process. Inherit from this: ``read`` has to be given, all else has a default.
 

@@ -17,12 +17,15 @@ import msgspec
 from actors.runtime.following import Follower
 from actors.runtime.given_again_port import GivenAgain
 from actors.runtime.ledger_port import UnitLedger as UnitLedger
+from actors.runtime.opened import GatheringSink as GatheringSink
 from actors.runtime.opened import Sink as Sink
 from actors.runtime.opened import Source as Source
 from actors.runtime.values import LettersOf
 
 #: Seconds that a source or sink may be down, where neither the run nor one of them says anything else.
 MAX_OUTAGE_S = 30.0
+#: What a sink loses that writes to this machine's disk and does not wait for it (see ``SinkOptions.loses``).
+UNFLUSHED = "a power cut of this machine takes what was written last, though it was acknowledged (sync = false)"
 #: See ``SinkOptions.repeated``.
 Repeated = Literal["skipped", "replaced", "added", ""]
 #: When a record is read again of a source whose units move between runs.
@@ -70,6 +73,9 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     #: True for a sink that writes to the run's standard output; events, progress and the closing report go to
     #: standard error then.
     console: ClassVar[bool] = False
+    #: True for a sink that keeps what is written until it makes something else of it, by time or when the input ends:
+    #: it opens a ``GatheringSink``.
+    gathers: ClassVar[bool] = False
     #: The option that is its address, and the schemes of that (``kafka`` of ``kafka://host/name``). Where nobody says a
     #: ``type``, an address in the same option chooses, of the sinks that ship, the one with its scheme.
     addressed_by: ClassVar[str] = ""
@@ -143,6 +149,11 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """What becomes of a range that is written again after a crash, for ``explain``: ``skipped`` (it is known by its
         position), ``replaced`` (it takes its own place, by a key), ``added`` (it is there twice). Empty: ``guarantee``
         says it."""
+        return ""
+
+    def loses(self) -> str:
+        """When something that was acknowledged may be lost, for ``explain``: by a power cut, or by the system itself.
+        Empty: never, as far as its disk keeps what it says it keeps."""
         return ""
 
     def tombstones(self) -> str:

@@ -50,7 +50,8 @@ class ChildSpec(msgspec.Struct, frozen=True):
         layer: order of start; stop is the other way round.
         restart: ``permanent`` (always), ``transient`` (when it crashes) or ``temporary`` (never).
         ordered: a fixed destination that applies parts in source order.
-        emits: an origin itself: when the input has ended it has still to bring what it emits to its end.
+        emits: when the input has ended it has still to bring something to its end: an origin what it emits, a writer
+            what its sink has gathered.
         vital: nothing gets on without it. One that is not holds nobody up, and its deaths never end a run.
     """
 
@@ -95,7 +96,8 @@ def expand(manifest: Manifest) -> tuple[ChildSpec, ...]:
     specs.append(ChildSpec(writer_name(DEAD_LETTERS), DEAD_LETTERS, writer_name(DEAD_LETTERS), 0))
     for sink in manifest.sinks:
         name = writer_name(sink)
-        specs.append(ChildSpec(name, "writer", name, 1, ordered=component_ordered(manifest.sinks[sink])))
+        specs.append(ChildSpec(name, "writer", name, 1, ordered=component_ordered(manifest.sinks[sink]),
+                               emits=manifest.sinks[sink].kind().gathers))
     for name in aggregator_names(manifest):
         specs.append(ChildSpec(name, "aggregator", name, 2, ordered=True, emits=bool(manifest.emit_sinks)))
     for index in range(1, 1 + (0 if fused else manifest.checker.workers)):

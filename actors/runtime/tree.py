@@ -151,7 +151,7 @@ class Tree:
             yield from map(Emit, self._outages.heard(child.name, problem, seconds, max_s, now))
 
     def drained(self, address: str, now: float) -> Iterator[Action]:
-        """A worker that was asked to leave has nothing in its hands any more; or a shard has emitted all it had to."""
+        """A worker that was asked to leave has nothing in its hands any more; or a shard or a writer is at its end."""
         child = self._by_address(address)
         if child is None or child.stopping:
             return
@@ -362,11 +362,11 @@ class Tree:
         yield from self._stop(code, why, now)
 
     def _finish(self, now: float) -> Iterator[Action]:
-        """The reader has nothing under way: when the shards have emitted what they have, stop."""
+        """The reader has nothing under way: when the shards, and then the writers, have come to their end, stop."""
         assert self._end is not None
-        shards = [child for child in self._children.values() if child.spec.emits]
-        yield from care.finish(shards, self._is_end)
-        if all(child.drained for child in shards):
+        left = [child for child in self._children.values() if child.spec.emits and not child.drained]
+        yield from care.finish(left, self._is_end)
+        if not left:
             yield from self._stop(*self._end, now)
 
     def _stop(self, code: int, reason: str, now: float) -> Iterator[Action]:

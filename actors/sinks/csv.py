@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from actors.runtime.errors import ConfigError, Reject
-from actors.runtime.ports import Repeated, Sink, SinkOptions
+from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
 from actors.sinks.csv_files import CsvFolder, clear_files, index_of
 from actors.sinks.lines import LinesFile, clear_lines
 from actors.sinks.lines_manifest import manifest_path, read_manifest
@@ -148,6 +148,10 @@ class Csv(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def place(self, name: str, state: Path) -> Path:
         """Where the table, or the folder, is."""
         return state / (self.folder or self.path or f"{name}.csv")
+
+    def loses(self) -> str:
+        """Nothing, unless it does not wait for the disk."""
+        return "" if self.sync else UNFLUSHED
 
     def repeated(self) -> Repeated:
         """A file takes the place of the one of its name; of a table the position is in the manifest."""

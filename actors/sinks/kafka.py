@@ -144,6 +144,10 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return ("idempotent producer: in source order for each key, at least once; a message that is there twice after "
                 "a crash has the same thresher-id, by which consumers can drop it")
 
+    def loses(self) -> str:
+        """A broker does not wait for its disk."""
+        return "what no broker had on its disk is gone when all replicas lose their power at once"
+
     def repeated(self) -> Repeated:
         """In transactions a batch is known by its position; else its messages are there again, under the same ids."""
         return "skipped" if self.transactions else "added"

@@ -26,21 +26,11 @@ from typing import ClassVar
 
 import msgspec
 
-from actors.runtime.disk import write_all
 from actors.runtime.errors import ConfigError, Reject, plain_reason
 from actors.runtime.following import Follower
-from actors.runtime.ports import Repeated, Sink, SinkOptions
-from actors.runtime.values import Payload, Refusal
-from actors.sinks.held_file import HeldFile
-from actors.sinks.lines_manifest import (
-    Manifest,
-    lock,
-    manifest_path,
-    news_of,
-    read_manifest,
-    unfinished_path,
-    write_manifest,
-)
+from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
+from actors.sinks.growing_file import GrowingFile
+from actors.sinks.lines_manifest import lock, manifest_path, read_manifest, unfinished_path
 from actors.sinks.lines_read import LinesFollower
 
 
@@ -112,6 +102,10 @@ class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Where the file is."""
         return state / (self.path or f"{name}.{self.suffix}")
 
+    def loses(self) -> str:
+        """Nothing, unless it does not wait for the disk."""
+        return "" if self.sync else UNFLUSHED
+
     def repeated(self) -> Repeated:
         """Its position is in the manifest."""
         return "skipped"
@@ -125,7 +119,7 @@ class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 OPTIONS = Lines
 
 
-class LinesFile(HeldFile):
+class LinesFile(GrowingFile):
     """The opened file.
 
     Args:
@@ -141,45 +135,6 @@ class LinesFile(HeldFile):
     def __init__(self, path: Path, sync: bool, head: bytes = b"") -> None:
         self._head = head
         super().__init__(path, sync)
-
-    def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
-        """Append the lines of all batches that are not in the file yet."""
-        descriptor = self._opened()
-        news, applied = news_of(payloads, self._manifest.applied)
-        if not news:
-            return []
-        before = self._manifest
-        lines = [payload.data for payload in news]
-        try:
-            self._append(descriptor, lines, Manifest(before.length + sum(map(len, lines)), applied, before.before))
-        except OSError as error:
-            self.close()
-            raise self._unusable(error) from error
-        return []
-
-    def _require_there(self) -> None:
-        where = manifest_path(self._path)
-        if not self._path.exists() and where.exists() and (length := read_manifest(self._path).length):
-            raise ConfigError(f"{self._path}: expected at least {length} bytes, as {where.name} says, got no file: it "
-                              f"was removed or moved away; put it back, or remove {where.name} to begin another")
-
-    def _take(self, descriptor: int) -> None:
-        lock(self._path, descriptor)
-        where = manifest_path(self._path)
-        try:
-            self._manifest = read_manifest(self._path)
-        except FileNotFoundError:
-            size = os.fstat(descriptor).st_size
-            self._manifest = Manifest(size, before=size)  # what was there before us stays
-            # now, or the first write that is cut short would seem to have been there
-            write_manifest(self._path, self._manifest, self._sync)
-        size = os.fstat(descriptor).st_size
-        if size < self._manifest.length:
-            raise ConfigError(
-                f"{self._path}: expected at least {self._manifest.length} bytes, as {where.name} says, got {size}: it "
-                f"was cut or replaced; put it back, or remove {where.name} to go on with what is there")
-        os.ftruncate(descriptor, self._manifest.length)
-        self._begin(descriptor)
 
     def _begin(self, descriptor: int) -> None:
         """Have the file begin as it is to begin, and go on with a line of its own."""
@@ -197,16 +152,6 @@ class LinesFile(HeldFile):
         if missing:
             manifest = msgspec.structs.replace(self._manifest, length=length + len(missing))
             self._append(descriptor, [missing], manifest)
-
-    def _append(self, descriptor: int, lines: Sequence[bytes | memoryview], manifest: Manifest) -> None:
-        """Append, and have it count."""
-        self._require_whole(descriptor)
-        write_all(descriptor, lines, self._manifest.length)
-        if self._sync:
-            os.fdatasync(descriptor)
-        self._require_in_place(descriptor)
-        write_manifest(self._path, manifest, self._sync)
-        self._manifest = manifest
 
 
 def clear_lines(path: Path) -> None:

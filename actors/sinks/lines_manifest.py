@@ -21,15 +21,32 @@ from actors.runtime.values import Payload
 MAX_PARTITIONS = 8192
 
 
+class Made(msgspec.Struct, frozen=True):
+    """What has been made of a journal.
+
+    Attributes:
+        id: in the names of its files, and of no others.
+        files: so many were made; what is in the journal is in none of them.
+        rows: so many are in the journal.
+        since: when the first of them was appended, in s since 1970.
+    """
+
+    id: str
+    files: int = 0
+    rows: int = 0
+    since: float = 0.0
+
+
 class Manifest(msgspec.Struct):
     """What counts: ``length`` bytes of the file, with ``applied`` position of each partition, the last written to last.
 
-    ``before``: how many of the bytes were there before there was a manifest.
+    ``before``: how many of the bytes were there before there was a manifest. ``made``: of a journal.
     """
 
     length: int = 0
     applied: dict[str, int] = {}
     before: int = 0
+    made: Made | msgspec.UnsetType = msgspec.UNSET
 
 
 def manifest_path(path: Path) -> Path:

@@ -26,7 +26,7 @@ from msgspec import Meta
 
 from actors.runtime.disk import Place, make_folder, sync_folder, why_not_written
 from actors.runtime.errors import Reject, Retryable
-from actors.runtime.ports import Repeated, Sink, SinkOptions
+from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
 
 if TYPE_CHECKING:
@@ -104,6 +104,10 @@ class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def adds(self) -> bool:
         """No: the same is stored under its key again."""
         return False
+
+    def loses(self) -> str:
+        """Nothing, unless it does not wait for the disk."""
+        return "" if self.sync else UNFLUSHED
 
     def tombstones(self) -> str:
         """A value that is None."""

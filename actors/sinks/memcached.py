@@ -176,6 +176,10 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """No: the same is stored under its key again."""
         return False
 
+    def loses(self) -> str:
+        """All of it, whenever the server likes."""
+        return "what the server forgets (a restart, eviction) is gone"
+
     def tombstones(self) -> str:
         """A value that is None."""
         return "" if self.only_missing else "(key, None) deletes the key"

@@ -163,6 +163,10 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """No: the same is stored under its key again."""
         return False
 
+    def loses(self) -> str:
+        """What it had answered and not flushed; that is noticed."""
+        return "what the server loses (without appendfsync always) is noticed: written again, or exit code 1"
+
     def tombstones(self) -> str:
         """A value that is None."""
         what = "the key and its entries in sorted sets" if self.index else "the key"

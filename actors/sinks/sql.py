@@ -1,15 +1,7 @@
 """SQL: rows in a table of SQLite or PostgreSQL, each once, through SQLAlchemy (the extra ``sql``).
 
-An item is a tuple or list in the order of the columns, or a mapping or struct that has them by name. What a column
-cannot take is rejected in the pool, by the same rules for both systems: they are the narrower of the two.
-
-    text        no NUL character               (PostgreSQL has none)
-    integer     64 bits
-    real        finite                         (NaN would be NULL in SQLite)
-    timestamp   an aware datetime, or milliseconds since 1970; kept in UTC, to the microsecond
-    json        plain data or structs, without NUL characters; NaN is null
-    boolean     bytes
-    TYPE?       the same, or None
+An item is a row by typed columns (``columns``). What a column cannot take is rejected in the pool, by the same rules
+for both systems: they are the narrower of the two. A timestamp is kept in UTC, to the microsecond.
 
 ``Deleted(key)`` in the place of a row deletes the row of that key. It is part of the order and of the transaction as a
 row is: of a row and a deletion of one key the later stands, and neither is done twice.
@@ -19,12 +11,8 @@ row is: of a row and a deletion of one key the later stands, and neither is done
 
 from __future__ import annotations
 
-import datetime
-import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -34,20 +22,12 @@ from msgspec import Meta
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.extras import how_to_install
 from actors.runtime.options import without_password
-from actors.runtime.ports import Repeated, Sink, SinkOptions
+from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
+from actors.sinks.columns import Column, columns_of, require_columns, row_of, short
 from actors.sinks.sql_applied import applied_in, owner_of
 from actors.sinks.sql_witness import forget
 
-Check = Callable[[Any], Any]
-_MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_MICROSECOND = datetime.timedelta(microseconds=1)
-_MIN_TIME = (datetime.datetime.min.replace(tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND
-_MAX_TIME = (datetime.datetime.max.replace(tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND
-#: A NUL character as JSON writes it, behind an even number of backslashes.
-_JSON_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
-_SHOWN = 60
 
 
 class Deleted:
@@ -115,12 +95,7 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.url and self.url.partition("://")[0] not in _SCHEMES:
             raise ValueError("url: expected sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, "
                              f"got {without_password(self.url)!r}")
-        if not self.columns or len({name.lower() for name in self.columns}) != len(self.columns) or "" in self.columns:
-            raise ValueError(f"columns: expected one or more, with different names, got {list(self.columns)!r}")
-        for name, kind in self.columns.items():
-            if kind.removesuffix("?") not in _CHECKS:
-                raise ValueError(f"columns: {name}: expected {', '.join(_CHECKS)}, with a ? where it may be NULL, "
-                                 f"got {kind!r}")
+        require_columns(self.columns)
         for name in self.key:
             if self.columns.get(name, "json") == "json" or self.columns[name].endswith("?"):
                 raise ValueError(f"key: expected columns that are never NULL and no json, got {name!r}")
@@ -133,17 +108,17 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Raises:
             Reject: a column is missing, or its value is none of its type; a deletion, and the table has no key.
         """
-        columns = _plan(tuple(self.columns.items()))
+        columns = columns_of(self.columns)
         return msgspec.msgpack.encode([
-            self._gone(item, columns) if isinstance(item, Deleted) else _row(item, columns) for item in items])
+            self._gone(item, columns) if isinstance(item, Deleted) else row_of(item, columns) for item in items])
 
-    def _gone(self, item: Deleted, columns: list[_Column]) -> list[Any]:
+    def _gone(self, item: Deleted, columns: list[Column]) -> list[Any]:
         if not self.key or len(item.key) != len(self.key):
             expected = f"Deleted({', '.join(self.key)})" if self.key else "a row, for there is no key to delete by"
-            raise Reject("column", f"expected {expected}, got {_short(item)}")
+            raise Reject("column", f"expected {expected}, got {short(item)}")
         values = dict(zip(self.key, item.key, strict=True))
         only = [column for column in columns if column.name in values]
-        found = dict(zip((column.name for column in only), _row(values, only), strict=True))
+        found = dict(zip((column.name for column in only), row_of(values, only), strict=True))
         return [*(found.get(column.name) for column in columns), True]
 
     def open(self, name: str, state: Path) -> Sink:
@@ -206,6 +181,13 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """One of its key alone."""
         return f"Deleted({', '.join(self.key)}) deletes the row" if self.key else ""
 
+    def loses(self) -> str:
+        """Nothing, unless it does not wait for the disk."""
+        if self.sync:
+            return ""
+        return UNFLUSHED if self.place("", Path()) else (
+            "a power cut of the server takes what was written last, though it was acknowledged (sync = false)")
+
     def repeated(self) -> Repeated:
         """Its position is in the transaction of its rows."""
         return "skipped"
@@ -221,110 +203,3 @@ OPTIONS = Sql
 
 def _needs(name: str, error: ImportError) -> str:
     return f"sinks.{name}: type sql needs {error.name or error}: {how_to_install('sql')}"
-
-
-class _Column(msgspec.Struct, frozen=True):
-    name: str
-    kind: str
-    nullable: bool
-    check: Check
-
-
-@lru_cache(maxsize=64)
-def _plan(columns: tuple[tuple[str, str], ...]) -> list[_Column]:
-    return [_Column(name, kind.removesuffix("?"), kind.endswith("?"), _CHECKS[kind.removesuffix("?")])
-            for name, kind in columns]
-
-
-def _row(item: Any, columns: list[_Column]) -> list[Any]:
-    """The values of an item in the order of the columns, as they travel."""
-    row: list[Any] = []
-    for column, value in zip(columns, _values(item, columns), strict=True):
-        if value is None and column.nullable:
-            row.append(None)
-            continue
-        try:
-            row.append(column.check(value))
-        except (ValueError, OverflowError, TypeError) as error:
-            raise Reject("column", f"{column.name}: expected {column.kind}{_HINTS.get(column.kind, '')}, "
-                                   f"got {_short(value)}") from error
-    return row
-
-
-def _values(item: Any, columns: list[_Column]) -> Sequence[Any]:
-    if isinstance(item, tuple | list):
-        if len(item) != len(columns):
-            raise Reject("column", f"expected {len(columns)} values ({', '.join(c.name for c in columns)}), "
-                                   f"got {len(item)}")
-        return item
-    try:
-        if isinstance(item, dict):
-            return [item[column.name] for column in columns]
-        return [getattr(item, column.name) for column in columns]
-    except (KeyError, AttributeError) as error:
-        raise Reject("column", f"expected an item with {', '.join(c.name for c in columns)}, got {_short(item)}"
-                     ) from error
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text[:_SHOWN]}{'...' if len(text) > _SHOWN else ''}"
-
-
-# What each type takes, and how it travels ---------------------------------------------------------------------------
-
-
-def _text(value: Any) -> str:
-    if type(value) is not str or "\0" in value:
-        raise TypeError
-    if not value.isascii():
-        value.encode()  # half a surrogate pair is no text
-    return value
-
-
-def _integer(value: Any) -> int:
-    if type(value) is not int or not _MIN_INT <= value <= _MAX_INT:
-        raise TypeError
-    return value
-
-
-def _real(value: Any) -> float:
-    if type(value) not in (float, int) or not math.isfinite(value):
-        raise TypeError
-    return float(value)
-
-
-def _timestamp(value: Any) -> int:
-    if isinstance(value, datetime.datetime):
-        if value.tzinfo is None:
-            raise TypeError
-        return (value - _EPOCH) // _MICROSECOND
-    if type(value) is not int or not _MIN_TIME <= value * 1000 <= _MAX_TIME:
-        raise TypeError
-    return value * 1000
-
-
-def _json(value: Any) -> str:
-    text = msgspec.json.encode(value).decode()
-    if _JSON_NUL.search(text):
-        raise TypeError
-    return text
-
-
-def _boolean(value: Any) -> bool:
-    if type(value) is not bool:
-        raise TypeError
-    return value
-
-
-def _bytes(value: Any) -> bytes:
-    if type(value) is not bytes:
-        raise TypeError
-    return value
-
-
-_CHECKS: dict[str, Check] = {"text": _text, "integer": _integer, "real": _real, "timestamp": _timestamp, "json": _json,
-                             "boolean": _boolean, "bytes": _bytes}
-_HINTS = {"text": " without a NUL character", "integer": " of at most 64 bits", "real": ", a finite number",
-          "timestamp": ": a datetime with a zone, or milliseconds since 1970",
-          "json": ": plain data without a NUL character"}

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.following import Follower
-from actors.runtime.ports import Repeated, Sink, SinkOptions
+from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
 from actors.topics.blocks import Message, pack_items
 from actors.topics.following import TopicFollower
@@ -80,6 +80,10 @@ class Topic(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def tombstones(self) -> str:
         """A value that is None."""
         return "(key, None) goes to those who read: there is none any more for the key"
+
+    def loses(self) -> str:
+        """Nothing, unless it does not wait for the disk."""
+        return "" if self.sync else UNFLUSHED
 
     def repeated(self) -> Repeated:
         """Its position is in the manifest."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from unittest import SkipTest
 
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import Sink, SinkOptions, unfit, unpacks
+from actors.runtime.ports import GatheringSink, Sink, SinkOptions, unfit, unpacks
 from actors.runtime.values import Payload, Refusal
 from actors.testing.contract import OptionsContract, names_in
 from actors.testing.killed import write_and_be_killed
@@ -177,6 +177,26 @@ class SinkContract(OptionsContract[SinkOptions]):
             assert len(said.splitlines()) == 1, f"expected one line that names the system, got {said}"
         with closing(sink):
             assert sink.write(payloads) == []
+            self._expect(tmp_path, items)
+
+    def test_the_end_of_the_input_takes_nothing_away(self, tmp_path: Path) -> None:
+        """Of a sink that ``gathers``. Nor does a ``tick``; the end may come twice, and more may be written then."""
+        options, items = self.options(tmp_path), self.items()
+        if not options.gathers:
+            raise SkipTest("gathers: nothing is kept for later")
+        payloads = self._payloads(options, [items[:2], items[2:]])
+        with closing(self._open(options, tmp_path)) as sink:
+            assert isinstance(sink, GatheringSink), "gathers: what is opened is no GatheringSink"
+            for payload in payloads:
+                sink.write([payload])
+                for _ in range(2):
+                    seconds = sink.tick()
+                    assert seconds is None or seconds >= 0, f"tick: expected seconds or None, got {seconds!r}"
+                    sink.end()
+            self._expect(tmp_path, items)
+        with closing(self._open(options, tmp_path)) as again:
+            assert isinstance(again, GatheringSink)
+            again.end()
             self._expect(tmp_path, items)
 
     def test_closing_twice_is_harmless(self, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.loads import ROOT, WATCHDOG_S
 
 @pytest.mark.parametrize("name", [
     "appsinstalled", "connections", "framings", "kafka", "kafka_sink", "many_files", "many_keys", "monitor", "numbers",
-    "overhead", "rabbitmq", "ratings", "redis", "slow_functions", "sql_refusals", "topic", "tracing"])
+    "overhead", "parquet", "rabbitmq", "ratings", "redis", "slow_functions", "sql_refusals", "topic", "tracing"])
 def test_a_benchmark_says_what_it_does(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / f"benchmarks/{name}.py"), "--help"], capture_output=True, text=True,

@@ -7,13 +7,28 @@ import pytest
 from actors.console import catalogue
 from actors.runtime.sections import CheckerOptions, RecycleOptions
 from scripts.make_docs import pages
+from scripts.make_sinks import ROWS, cells_of
 from tests.loads import ROOT
 
 
-@pytest.mark.parametrize("name", ["docs/configuration.md", "docs/reference.md", "docs/thresher.schema.json"])
+@pytest.mark.parametrize("name", [
+    "docs/configuration.md", "docs/reference.md", "docs/sinks.md", "docs/thresher.schema.json"])
 def test_generated_documents_are_fresh(name: str) -> None:
     path = ROOT / name
     assert path.read_text(encoding="utf-8") == pages()[path], f"{name} is not fresh: run scripts/make_docs.py"
+
+
+def test_the_table_of_sinks_has_all_that_ship_and_what_they_are() -> None:
+    shipped = {section.name for section in catalogue.sinks()}
+    assert {row.type.split("`")[1] for row in ROWS} == shipped, "a sink has come or gone: scripts/make_sinks.py"
+    cells = {row.type.replace("`", ""): cells_of(row)[2:] for row in ROWS}
+    assert cells["sql with key"] == ["yes", "source order", "exactly once", "`Deleted(a)` deletes the row", "nothing",
+                                     "stays"]
+    assert cells["parquet"] == ["-", "source order", "exactly once", "-", "nothing", "emptied"]
+    assert cells["kafka"][1:3] == ["source order for each key", "at least once"]
+    assert cells["memcached"][2:5] == ["effectively once", "`(key, None)` deletes the key",
+                                       "what the server forgets (a restart, eviction) is gone"]
+    assert cells["stdout"] == ["-", "source order", "at least once", "-", "-", "-"]
 
 
 def test_every_option_has_a_description() -> None:

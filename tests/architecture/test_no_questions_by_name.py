@@ -34,7 +34,7 @@ ALLOWED = {
     ("actors/runtime/options.py", "kind"): "the fields of any struct, which configuration is laid over",
     ("actors/runtime/rows.py", "parse"): _MARKS,
     ("actors/settings.py", "pipeline"): _SECTION,
-    ("actors/sinks/sql.py", "item"): "a user's item, which has the columns by name",
+    ("actors/sinks/columns.py", "item"): "a user's item, which has the columns by name",
     ("actors/sinks/sql_errors.py", "original"): "an error of a driver, which may have a code",
     ("actors/targets.py", "found"): "a module, which is a folder when it has no file",
     ("actors/testing/faults.py", "self"): "its own attributes, which are all looked over alike",

@@ -28,9 +28,9 @@ PUBLIC = {
         "Chunk", "Directory", "Files", "Kafka", "RabbitMQ", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp",
         "Topic", "Unit", "UnitLedger", "pack_records", "records_in"},
     "thresher.sinks": {
-        "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "Indexed", "Jsonl", "Kafka", "Lines", "Lmdb",
-        "Memcached", "Message", "Packed", "Payload", "RabbitMQ", "Redis", "Refusal", "Sink", "SinkOptions", "Sql",
-        "Stdout", "Topic", "record_of"},
+        "Csv", "DeadLetter", "DeadLetters", "Deleted", "Discard", "GatheringSink", "Indexed", "Jsonl", "Kafka",
+        "Lines", "Lmdb", "Memcached", "Message", "Packed", "Parquet", "Payload", "RabbitMQ", "Redis", "Refusal",
+        "Sink", "SinkOptions", "Sql", "Stdout", "Topic", "record_of"},
     "thresher.testing": {
         "FakeClock", "Faults", "InlineResult", "MemorySink", "MemorySource", "SinkContract", "SourceContract",
         "UnorderedMemorySink", "assert_bulk_is_faithful", "run_inline"},

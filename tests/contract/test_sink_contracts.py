@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import datetime
 import json
 import sqlite3
 import subprocess
@@ -13,6 +14,8 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from actors.runtime.ports import SinkOptions
@@ -24,12 +27,14 @@ from actors.sinks.jsonl import Jsonl
 from actors.sinks.lines import Lines
 from actors.sinks.lmdb import Lmdb
 from actors.sinks.memcached import Memcached
+from actors.sinks.parquet import Parquet
 from actors.sinks.sql import Sql
 from actors.sinks.stdout import Stdout
 from actors.sinks.topic import Message, Topic
 from actors.testing import SinkContract
 from actors.topics.reading import read_topic
 from tests.loads import ROOT
+from tests.postgres import Postgres
 from tests.servers import Memcached as Server
 
 LINES = [b"one", b"two", b"three", b"four"]
@@ -232,6 +237,79 @@ class TestSqlWithAKey(TestSql):
         with closing(sqlite3.connect(folder / "rows.db")) as connection:
             has_table = connection.execute("SELECT 1 FROM sqlite_master WHERE name='words'").fetchone()
         return super().contents(folder) if has_table else []
+
+
+class TestSqlOfPostgreSQL(SinkContract):
+    """The same in a real server, with a key, which is stopped and started."""
+
+    @pytest.fixture(autouse=True)
+    def _database(self, postgres: Postgres) -> None:
+        self.server, self.database = postgres, postgres.make_database()
+
+    def options(self, folder: Path) -> SinkOptions:
+        with self.server.connect(self.database) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS words ("
+                               "word TEXT PRIMARY KEY, number BIGINT NOT NULL CHECK (number < 1000))")
+        return Sql(url=self.server.url(self.database), table="words", columns={"word": "text", "number": "integer"},
+                   key=["word"])
+
+    def items(self) -> list[Any]:
+        return [("one", 1), ("zwölf", 12), ("", -3), ("four", 4)]
+
+    def versions(self) -> tuple[Any, Any]:
+        return ("one", 1), ("one", 11)
+
+    def impossible(self) -> Any:
+        return ("many", 1000)
+
+    def contents(self, folder: Path) -> list[Any]:
+        with self.server.connect(self.database) as connection:
+            return connection.execute("SELECT word, number FROM words").fetchall()
+
+    @contextmanager
+    def down(self, folder: Path) -> Iterator[None]:
+        self.server.stop()
+        yield
+        self.server.start()
+
+
+class TestParquet(SinkContract):
+    """Files of two rows or three, and a journal."""
+
+    in_order: ClassVar[bool] = True
+
+    def options(self, folder: Path) -> SinkOptions:
+        return Parquet(folder="rows", columns={"word": "text?", "number": "integer", "at": "timestamp?", "all": "json"},
+                       roll_bytes=1500, sync=False)
+
+    def items(self) -> list[Any]:
+        at = datetime.datetime(2018, 7, 15, 11, 4, 0, 123456, datetime.UTC)
+        return [("one", 1, at, {"a": [None, "\n"]}), (None, -2**63, None, []), ("", 3, at, None), ("\r\nä", 4, None, 4)]
+
+    def contents(self, folder: Path) -> list[Any]:
+        return rows_of_parquet(folder / "rows", "contract")
+
+    @contextmanager
+    def down(self, folder: Path) -> Iterator[None]:
+        (folder / "rows").write_text("in the way")
+        yield
+        (folder / "rows").unlink()
+
+
+def rows_of_parquet(folder: Path, name: str) -> list[Any]:
+    """What is in the files of a sink, read by themselves, and then in its journal."""
+    rows = [row for path in sorted(folder.glob("part-*.parquet")) for row in rows_in(pq.read_table(path))]
+    journal = folder / f".{name}.journal"
+    return rows + rows_in(pa.ipc.open_stream(journal.read_bytes()).read_all()) if journal.exists() else rows
+
+
+def rows_in(table: pa.Table) -> list[Any]:
+    """The rows of such a table."""
+    found = zip(*(column.cast("int64").to_pylist() if name == "at" else column.to_pylist()
+                  for name, column in zip(table.column_names, table.columns, strict=True)), strict=True)
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    return [(word, number, None if at is None else epoch + datetime.timedelta(microseconds=at), json.loads(text))
+            for word, number, at, text in found]
 
 
 class TestStdout(SinkContract):

@@ -12,7 +12,7 @@ from unittest import SkipTest
 import pytest
 
 from actors.runtime.errors import Retryable
-from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.ports import GatheringSink, Sink, SinkOptions
 from actors.runtime.values import Payload, Refusal
 from actors.testing import SinkContract
 
@@ -25,6 +25,7 @@ class Good(SinkOptions, frozen=True, kw_only=True):
 
     guarantee: ClassVar[str] = "by position: exactly once"
     ordered: ClassVar[bool] = True
+    gathers: ClassVar[bool] = True
 
     wrong: str = ""
 
@@ -71,7 +72,7 @@ class Changing(Good, frozen=True, kw_only=True):
     names: Any = ("one", "two")
 
 
-class Shelf(Sink):
+class Shelf(GatheringSink):
     """A file a payload."""
 
     def __init__(self, folder: Path, wrong: str) -> None:
@@ -92,6 +93,14 @@ class Shelf(Sink):
             return []
         return [refusal for number, payload in enumerate(reversed(payloads) if self.wrong == "order" else payloads)
                 for refusal in self._put(number, payload)]
+
+    def tick(self) -> float | None:
+        return -1.0 if self.wrong == "tick" else None
+
+    def end(self) -> None:
+        if self.wrong == "end":
+            for path in list(self.folder.iterdir())[:1]:
+                path.unlink()
 
     def close(self) -> None:
         if self.wrong == "close" and self.closed:
@@ -168,6 +177,8 @@ WRONG = [
     ("neighbours", "test_an_item_that_is_refused_does_not_harm_its_neighbours"),
     ("down", "test_an_outage_is_waited_for"),
     ("open", "test_an_outage_is_waited_for"),
+    ("tick", "test_the_end_of_the_input_takes_nothing_away"),
+    ("end", "test_the_end_of_the_input_takes_nothing_away"),
     ("close", "test_closing_twice_is_harmless"),
     ("check", "test_a_check_changes_nothing"),
     ("clear nothing", "test_clearing_empties_what_is_its_own_or_says_that_it_cannot"),

@@ -12,9 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.kafka import Kafka
 from tests.loads import ROOT, WATCHDOG_S
+from tests.postgres import Postgres
 from tests.powercut.cuts import JOBS, start
+from tests.powercut.elsewhere import Elsewhere
 from tests.powercut.loop import LoopDisk, cuts_on_loop, what_is_missing
+from tests.rabbitmq import RabbitMQ
+from tests.servers import Memcached
 
 #: Cuts of each job, and the seed of the first.
 CUTS = int(os.environ.get("THRESHER_POWER_CUTS_ON_LOOP", "2"))
@@ -43,6 +48,18 @@ def test_after_the_power_of_a_real_disk_went_the_same_command_ends_with_all_of_i
     folder: Path, job: str
 ) -> None:
     in_peace, *found = cuts_on_loop(JOBS[job], folder / "cuts", range(FIRST, FIRST + CUTS))
+    assert len(found) == CUTS
+    for cut in found:
+        assert (cut.code, cut.found) == (0, in_peace), f"seed {cut.seed}: {cut.output}"
+
+
+def test_servers_that_keep_their_power_have_all_of_it_and_each_once_when_that_of_this_machine_went(
+    folder: Path, postgres: Postgres, kafka: Kafka, rabbitmq: RabbitMQ
+) -> None:
+    with Memcached() as memcached:
+        job = Elsewhere(memcached, postgres, kafka, rabbitmq).job()
+        in_peace, *found = cuts_on_loop(job, folder / "cuts", range(FIRST, FIRST + CUTS))
+    assert len(in_peace["told"]) == len(in_peace["queued"]) == len(in_peace["kept"]) == len(in_peace["rowed"])
     assert len(found) == CUTS
     for cut in found:
         assert (cut.code, cut.found) == (0, in_peace), f"seed {cut.seed}: {cut.output}"

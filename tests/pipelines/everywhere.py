@@ -7,10 +7,10 @@ from operator import itemgetter
 from typing import Any
 
 from thresher import Fold, Pipeline, Reject
-from thresher.sinks import Csv, DeadLetters, Jsonl, Lines, Lmdb, Sql
+from thresher.sinks import Csv, DeadLetters, Jsonl, Lines, Lmdb, Parquet, Sql
 from thresher.sources import Files
 
-STORES = ("keyed", "lined", "listed", "rowed", "tabled", "filed")
+STORES = ("keyed", "lined", "listed", "rowed", "tabled", "filed", "gathered")
 #: So many files, each of which has the last of its numbers.
 NAMES = 20
 
@@ -53,5 +53,6 @@ PIPELINE = Pipeline(
     fold=Fold(partials=partials, keys=("store",), fields=("numbers", "sum")),
     sinks={"keyed": Lmdb(), "lined": Lines(), "listed": Jsonl(),
            "rowed": Sql(table="numbers", columns={"number": "integer"}), "tabled": Csv(columns=["number", "quoted"]),
-           "filed": Csv(columns=["number"], folder="filed")},
+           "filed": Csv(columns=["number"], folder="filed"),
+           "gathered": Parquet(folder="gathered", columns={"number": "integer"}, roll_bytes=2000)},
     dead_letters=DeadLetters())

@@ -24,6 +24,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from actors.runtime.state import read_state
 from actors.runtime.units import LEDGER
 from actors.sinks.dead_letters import read_letters
@@ -133,7 +136,7 @@ def look_everywhere(state: Path, data: Path, **elsewhere: Path) -> dict[str, Any
     """What is in each store; some of them may be elsewhere."""
     places = {"keyed": state / "keyed.lmdb", "lined": state / "lined.log", "listed": state / "listed.jsonl",
               "rowed": state / "rowed.sqlite", "tabled": state / "tabled.csv", "filed": state / "filed",
-              "letters": state / "dead-letters.db", **elsewhere}
+              "gathered": state / "gathered", "letters": state / "dead-letters.db", **elsewhere}
     with closing(sqlite3.connect(places["rowed"])) as rows:
         rowed = sorted(number for (number,) in rows.execute("SELECT number FROM numbers"))
     return {
@@ -143,6 +146,7 @@ def look_everywhere(state: Path, data: Path, **elsewhere: Path) -> dict[str, Any
         "rowed": rowed,
         "tabled": _rows(places["tabled"]),
         "filed": {path.name: _rows(path) for path in places["filed"].glob("*.csv")},
+        "gathered": _gathered(places["gathered"]),
         "letters": Counter(letter.raw for letter in read_letters(places["letters"])),
         "folded": {key[0]: numbers for key, numbers in read_state(state / "aggregator.1.db").items()},
         "files": sorted(path.name for path in data.iterdir()),
@@ -152,6 +156,16 @@ def look_everywhere(state: Path, data: Path, **elsewhere: Path) -> dict[str, Any
 def _rows(path: Path) -> list[list[str]]:
     with path.open(newline="") as file:
         return list(csv.reader(file))
+
+
+def _gathered(folder: Path) -> list[int]:
+    """What is in files of Parquet: more than one, of which none is half there, and nothing waits to become one."""
+    files = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    assert len(files) > 1
+    assert list(folder.glob(".*.new")) == []
+    rows = [number for name in files for number in pq.read_table(folder / name).column("number").to_pylist()]
+    assert pa.ipc.open_stream((folder / ".gathered.journal").read_bytes()).read_all().num_rows == 0
+    return rows
 
 
 EVERYWHERE = Job(

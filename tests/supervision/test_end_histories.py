@@ -17,9 +17,13 @@ SPECS = (
 )
 
 
-def up() -> History:
+#: The same, with a writer whose sink gathers.
+GATHERING = (ChildSpec("writer.files", "writer", "writer.files", 1, ordered=True, emits=True), *SPECS)
+
+
+def up(specs: tuple[ChildSpec, ...] = SPECS) -> History:
     """A tree whose actors are all up."""
-    return History(specs=SPECS).up()
+    return History(specs=specs).up()
 
 
 def test_when_the_input_has_ended_the_shards_are_told_and_all_stop_when_each_has_answered() -> None:
@@ -65,3 +69,25 @@ def test_a_reader_that_gives_up_waits_for_nobody() -> None:
 def test_what_a_drained_shard_says_at_another_time_is_nothing() -> None:
     history = up()
     assert history.take(history.tree.drained("aggregator.1#1", 1.0)) == []
+
+
+def test_a_writer_that_gathers_is_told_behind_the_shards_and_again_when_it_dies() -> None:
+    history = up(GATHERING)
+    history.take(history.tree.input_done("reader.1#1", False, 1.0))
+    assert mail(history.take(history.tree.drained("aggregator.1#1", 1.1)), Drain) == [("aggregator.2#1", Drain(True))]
+    actions = history.take(history.tree.drained("aggregator.2#1", 1.2))
+    assert (mail(actions, Drain), sent(actions, Stop)) == ([("writer.files#1", Drain(True))], [])
+    history.take(history.tree.exited("writer.files", KILLED, LastWords("WRITE"), 1.3))
+    history.take(history.tree.tick(1.3))
+    history.take(history.tree.booted("writer.files#2", 1.4))
+    assert mail(history.take(history.tree.ready("writer.files#2", "ipc://x", 1.5)), Drain) == [
+        ("writer.files#2", Drain(True))]
+    assert len(sent(history.take(history.tree.drained("writer.files#2", 1.6)), Stop)) == len(GATHERING)
+    assert history.tree.code == DONE
+
+
+def test_a_writer_that_gathers_is_told_that_it_is_not_the_end_when_there_is_input_left() -> None:
+    history = up((GATHERING[0], *SPECS[3:]))
+    history.take(history.tree.signalled("SIGTERM", 1.0))
+    assert mail(history.take(history.tree.input_done("reader.1#1", True, 1.1)), Drain) == [
+        ("writer.files#1", Drain(False))]

@@ -250,7 +250,7 @@ def test_a_rule_of_the_options_own_names_the_key_and_where_it_was_said(tmp_path:
 ])
 def test_a_type_that_is_none_is_a_problem(section: str, name: str, why: str) -> None:
     valid = {"source": "directory, files, kafka, rabbitmq, stdin, tcp, topic",
-             "sinks.Main": "csv, discard, jsonl, kafka, lines, lmdb, memcached, rabbitmq, redis, "
+             "sinks.Main": "csv, discard, jsonl, kafka, lines, lmdb, memcached, parquet, rabbitmq, redis, "
                            "sql, stdout, topic",
              "dead_letters": "dead_letters, discard"}
     assert _problem(f"{section}.type={name}") == (
@@ -260,8 +260,8 @@ def test_a_type_that_is_none_is_a_problem(section: str, name: str, why: str) -> 
 @pytest.mark.parametrize(("value", "shown"), [("3", "3"), ("true", "True"), ("[1]", "[1]"), ("{a = 1}", "{'a': 1}")])
 def test_a_type_that_is_no_text_is_a_problem(tmp_path: Path, value: str, shown: str) -> None:
     assert _problem_in(tmp_path, f"[sinks.Main]\ntype = {value}") == (
-        "x.toml:3: sinks.Main.type: expected csv, discard, jsonl, kafka, lines, lmdb, memcached, rabbitmq, redis, sql, "
-        f"stdout, topic or module:class, got {shown} (expected a text)")
+        "x.toml:3: sinks.Main.type: expected csv, discard, jsonl, kafka, lines, lmdb, memcached, parquet, rabbitmq, "
+        f"redis, sql, stdout, topic or module:class, got {shown} (expected a text)")
 
 
 def test_a_type_whose_module_fails_says_how_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,5 +456,5 @@ url = "postgresql+psycopg://me:s3cret@host/db"
 
 def test_a_mistyped_type_is_told_with_the_one_that_may_be_meant(tmp_path: Path) -> None:
     assert _problem_in(tmp_path, '[sinks.Main]\ntype = "lmbd"') == (
-        "x.toml:3: sinks.Main.type: expected csv, discard, jsonl, kafka, lines, lmdb, memcached, rabbitmq, redis, sql, "
-        "stdout, topic or module:class, got 'lmbd'; did you mean 'lmdb'?")
+        "x.toml:3: sinks.Main.type: expected csv, discard, jsonl, kafka, lines, lmdb, memcached, parquet, rabbitmq, "
+        "redis, sql, stdout, topic or module:class, got 'lmbd'; did you mean 'lmdb'?")
