@@ -37,15 +37,19 @@ class Supply:
         source: the opened source.
         sizing: how many records a batch has.
         is_repeated: whether a chunk is one that an earlier reader had issued.
+        dated: gives a chunk its date; None: nobody asks for it.
 
     Attributes:
         reads: so many chunks may still be taken from the source.
     """
 
-    def __init__(self, source: Source, sizing: Sizing, is_repeated: Callable[[Chunk], bool]) -> None:
+    def __init__(
+        self, source: Source, sizing: Sizing, is_repeated: Callable[[Chunk], bool], dated: Callable[[Chunk], Chunk] | None = None
+    ) -> None:
         self._source = source
         self._sizing = sizing
         self._is_repeated = is_repeated
+        self._dated = dated
         self._next: Chunk | None = None
         self._rest: Pieces | None = None
         self._ahead: deque[Chunk] = deque()
@@ -122,7 +126,7 @@ class Supply:
         chunk = self._source.read() if self.may_read() else None
         if chunk is not None:
             self.reads -= 1
-            self._ahead.append(chunk)
+            self._ahead.append(chunk if self._dated is None else self._dated(chunk))
             self._ahead_bytes += len(chunk.data)
 
     def _may_cut(self, chunk: Chunk) -> bool:

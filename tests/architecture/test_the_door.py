@@ -18,7 +18,7 @@ DOORS = ("thresher", "thresher.sources", "thresher.sinks", "thresher.testing")
 PUBLIC = {
     "thresher": {
         "Aggregates", "AggregatorOptions", "Bars", "BudgetOptions", "Bulk", "CheckerOptions", "ConfigError", "Curves",
-        "Distinct", "Finish", "FlowOptions", "Fold", "Links", "Many", "MonitorOptions", "Panel", "ParserOptions",
+        "Distinct", "Finish", "FlowOptions", "Fold", "InputUnit", "Links", "Many", "MonitorOptions", "Panel", "ParserOptions",
         "Pipeline", "Record", "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "RunResult",
         "Totals",
         "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with",
