@@ -62,7 +62,7 @@ class Dates:
         dates, now = self._known[chunk.unit], self._clock()
         at = bisect_right(dates, (chunk.start, 1 << 62)) - 1
         is_new = at == len(dates) - 1
-        if at < 0 or is_new and now - dates[at][1] >= HOLDS_MS and dates[at][0] < chunk.start:
+        if at < 0 or (is_new and now - dates[at][1] >= HOLDS_MS and dates[at][0] < chunk.start):
             dates.insert(at + 1, (chunk.start, now))
             at += 1
             del dates[:-_MOST]

@@ -44,7 +44,8 @@ class Supply:
     """
 
     def __init__(
-        self, source: Source, sizing: Sizing, is_repeated: Callable[[Chunk], bool], dated: Callable[[Chunk], Chunk] | None = None
+        self, source: Source, sizing: Sizing, is_repeated: Callable[[Chunk], bool],
+        dated: Callable[[Chunk], Chunk] | None = None,
     ) -> None:
         self._source = source
         self._sizing = sizing

@@ -41,7 +41,7 @@ class Chunk(msgspec.Struct, frozen=True):
             with the position. Empty: as before.
         framing: ``""``: ``data`` is lines; ``records``: see ``actors.runtime.framing``.
         only: of what is made of its record only this goes on, as ``DeadLetter.output`` has it; empty: all.
-        seen_ms: when it was read first, in ms since 1970, for a ``parse`` that asks; 0: nobody does. The reader says it.
+        seen_ms: when it was read first, in ms since 1970, for a ``parse`` that asks; the reader says it. 0: none does.
 
     Example::
 

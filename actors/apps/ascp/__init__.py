@@ -111,7 +111,8 @@ def partials(values: list[Event]) -> dict[tuple[Any, ...], list[Any]]:
 
 def emit(window: Window, rows: sessions.Marks) -> list[tuple[str, Any]]:
     """The sessions among the lines of a process: a summary of each, and its series."""
-    found = sessions.sessions_of(*window.key, rows)
+    host, pid = window.key
+    found = sessions.sessions_of(host, pid, rows)
     return [("sessions", session.summary()) for session in found] + [
         ("series", row) for session in found for row in session.series()]
 

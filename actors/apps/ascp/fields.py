@@ -1,14 +1,18 @@
 """``key=value`` lines: values in quotation marks, values with blanks, and units made one.
 
     uuid=a9063e44-… status=success file="/tmp/1 GB" size=1048576000 rate=96.36Mbps elapsed=87.05s
-    ──▶  (uuid, "a9063e44-…", NONE) … (size, 1048576000, BYTES) (rate, 96360000, BITS_PER_SECOND) (elapsed, 87.05, SECONDS)
+    ──▶  (uuid, "a9063e44-…") … (size, 1048576000, BYTES) (rate, 96360000, BITS_PER_SECOND) (elapsed, 87.05, SECONDS)
 
 Where a value ends. One in quotation marks ends at the first mark that is followed by the end of the line, or by blanks
-and a key that is known; if there is none, by any key. One without ends before the next key: of a path (``source``,
-``dest``), which may have blanks and ``=`` in it, that is the next key that is known.
+and a key. One without ends before the next key: of a path (``source``, ``dest``), which may have blanks and ``=`` in
+it, that is the next key that is known.
 
 What a value is. The keys of ``TEXTS`` are text, whatever they look like (``proto_data=20008`` is hexadecimal: another
 line has ``2000e``), and so is what has quotation marks. Of all others a number is a number, with its unit.
+
+Fast: lines of one kind and version have the same keys in the same order. From the first one that is taken apart key by
+key an expression is made, which takes apart all that are like it in one call; what it does not fit, or may not, goes
+key by key, to the same result.
 """
 
 from __future__ import annotations
@@ -21,19 +25,21 @@ NONE, BITS_PER_SECOND, BYTES, SECONDS, RATIO = range(5)
 #: (name, value, unit)
 Field = tuple[str, str | int | float, int]
 
-#: Keys whose values are text.
-TEXTS = frozenset((
+_TEXTS = (
     "uuid id op status source dest source_prefix local peer os ver lic peeros peerver peerlic proto_sess proto_udp "
     "proto_bwmeas proto_data user rate_policy cipher precalc mf_path mf_suffix partial_file_suffix files_encrypt "
     "files_decrypt file_csum prepostcmd tcp_mode rtt_auto cookie srcbase range keepalive test_login proxy_ip "
-    "net_rc_alg exclude_older/newer_than file mtime errstr token").split())
+    "net_rc_alg exclude_older/newer_than file mtime errstr token")
+_OTHERS = (
+    "tcp_port userid targetrate minrate resume create ovr times mf dgram_sz vl_proto_ver peer_vl_proto_ver vl_local "
+    "vlink_remote vl_sess_id rd_sz wr_sz cluster_num_nodes cluster_node_id rate elapsed loss rexreqs overhead "
+    "errcode")
+#: Keys whose values are text.
+TEXTS = frozenset(_TEXTS.split())
 #: Keys whose numbers are bytes.
 SIZES = frozenset(("size", "start_byte"))
 #: Keys that are known besides.
-KNOWN = TEXTS | SIZES | frozenset((
-    "tcp_port userid targetrate minrate resume create ovr times mf dgram_sz vl_proto_ver peer_vl_proto_ver vl_local "
-    "vlink_remote vl_sess_id rd_sz wr_sz cluster_num_nodes cluster_node_id rate elapsed loss rexreqs overhead "
-    "errcode").split())
+KNOWN = TEXTS | SIZES | frozenset(_OTHERS.split())
 #: Keys whose values are paths, or sentences: they may have blanks and ``=`` in them.
 PATHS = frozenset(("source", "dest", "source_prefix", "srcbase", "file", "errstr"))
 
@@ -44,10 +50,14 @@ _UNITS = {
     "us": (SECONDS, -6), "%": (RATIO, -2)}
 _QUANTITY = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]{1,9}))?([A-Za-z%]{0,4})", re.ASCII)
 _MOST = (1 << 63) - 1
-_KEY = rb"([A-Za-z_][\w./>-]*)="
-_FIRST = re.compile(_KEY)
-_NEXT = re.compile(rb" +" + _KEY)
-_CLOSING = re.compile(rb'"(?= *$| +' + _KEY + rb")")
+_KEY = r"([A-Za-z_][A-Za-z0-9_./>-]*)="
+_FIRST = re.compile(" *" + _KEY)
+_NEXT = re.compile(" +" + _KEY)
+_CLOSING = re.compile(r'"(?=\Z| +' + _KEY + ")")
+#: Values that are as they usually are, so that there is no other place where one may end.
+_QUOTED, _PATH, _PLAIN = r'"([^"]*)"', r'([^"=]*)', r'([^"= ]*)'
+#: So many forms of lines of one kind are remembered.
+_FEW = 8
 
 
 @lru_cache(maxsize=1 << 16)
@@ -64,10 +74,15 @@ def quantity(text: str) -> tuple[int | float, int] | None:
     if unit is None:
         return None
     digits, power = int(whole + (part or "")), unit[1] - len(part or "")
-    if part is None and power >= 0 or unit[0] == BITS_PER_SECOND and power >= 0:
+    if power >= 0 and (part is None or unit[0] == BITS_PER_SECOND):
         number: int | float = digits * 10**power
         return (number, unit[0]) if abs(number) <= _MOST else None
     return digits / 10**-power, unit[0]
+
+
+@lru_cache(maxsize=1 << 16)
+def _typed(name: str, text: str) -> Field:
+    return typed(name, text)
 
 
 def typed(name: str, text: str, is_quoted: bool = False) -> Field:
@@ -80,74 +95,65 @@ def typed(name: str, text: str, is_quoted: bool = False) -> Field:
     return name, found[0], BYTES if name in SIZES and found[1] == NONE else found[1]
 
 
-def fields_of(body: bytes) -> list[Field] | None:
-    """The fields of ``key=value key=value …``; None: it is nothing of the kind."""
-    return _usual(body) or _any(body)
+class Fields:
+    """Takes apart lines of one kind; remembers what they look like."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[re.Pattern[str], tuple[tuple[str, bool], ...]]] = []
+
+    def __call__(self, body: bytes) -> list[Field] | None:
+        """The fields of ``key=value key=value …``; None: it is nothing of the kind."""
+        text = body.decode("utf-8", "replace")
+        for form, names in self._known:
+            match = form.fullmatch(text)
+            if match is not None:
+                return [(name, value, NONE) if is_text else _typed(name, value)
+                        for (name, is_text), value in zip(names, match.groups(), strict=True)]
+        found = fields_of(text)
+        if found is not None and len(self._known) < _FEW:
+            self._learn(text, found)
+        return found
+
+    def _learn(self, text: str, found: list[Field]) -> None:
+        words: list[str] = []
+        names: list[tuple[str, bool]] = []
+        at = 0
+        for name, *_ in found:
+            start = text.index(f"{name}=", at)
+            before, at = text[at:start], start + len(name) + 1
+            is_quoted = text[at:at + 1] == '"'
+            value = _QUOTED if is_quoted else _PATH if name in PATHS else _PLAIN
+            if words:  # what is left of the value before this one ends in its blanks
+                before = before[len(before.rstrip(" ")):]
+            words.append(f"{re.escape(before)}{re.escape(name)}={value}")
+            names.append((name, is_quoted or name in TEXTS))
+        form = re.compile("".join(words) + " *")
+        match = form.fullmatch(text)
+        if match is not None and [typed(name, value, is_text) for (name, is_text), value in zip(
+                names, match.groups(), strict=True)] == found:
+            self._known.append((form, tuple(names)))
 
 
-def _usual(body: bytes) -> list[Field] | None:
-    """The same where no value has a blank but in quotation marks, and all keys are known; None: it may be otherwise."""
+def fields_of(text: str) -> list[Field] | None:
+    """The fields of ``key=value key=value …``, key by key; None: it is nothing of the kind."""
     found: list[Field] = []
-    parts = body.decode("utf-8", "replace").split('"')
-    last, opened = len(parts) - 1, ""
-    if last & 1:
-        return None
-    known, texts = KNOWN, TEXTS
-    for number, part in enumerate(parts):
-        if number & 1:
-            if parts[number + 1][:1] != " " and (parts[number + 1] or number + 1 < last):
-                return None  # a quotation mark within a value, or behind one
-            found.append((opened, part, NONE))
-            continue
-        words = part.split(" ")
-        if number < last:
-            opened, mark, rest = words.pop().partition("=")
-            if not mark or rest or opened not in known:
-                return None
-        for word in words:
-            if not word:
-                continue
-            name, mark, text = word.partition("=")
-            if not mark or name not in known:
-                return None
-            if name in texts:
-                found.append((name, text, NONE))
-            else:
-                found.append(typed(name, text))
-    return found
-
-
-def _any(body: bytes) -> list[Field] | None:
-    found: list[Field] = []
-    body = body.rstrip(b" ")
-    here = _FIRST.match(body, len(body) - len(body.lstrip(b" ")))
+    text = text.rstrip(" ")
+    here = _FIRST.match(text)
     while here is not None:
-        name, start = _text(here[1]), here.end()
-        end, is_quoted = (_closing(body, start), True) if body[start:start + 1] == b'"' else (None, False)
-        if end is None:
-            here = _next(body, start, name in PATHS)
-            text, is_quoted = body[start:here.start() if here else len(body)], False
+        name, start = here[1], here.end()
+        closing = _CLOSING.search(text, start + 1) if text[start:start + 1] == '"' else None
+        if closing is None:
+            here = _next(text, start, name in PATHS)
+            found.append(typed(name, text[start:here.start() if here else len(text)]))
         else:
-            text, here = body[start + 1:end], _NEXT.match(body, end + 1)
-        found.append(typed(name, _text(text), is_quoted))
+            here = _NEXT.match(text, closing.end())
+            found.append(typed(name, text[start + 1:closing.start()], is_quoted=True))
     return found or None
 
 
-def _closing(body: bytes, start: int) -> int | None:
-    """Where the quotation mark is that closes the one at ``start``; None: nowhere."""
-    ends = list(_CLOSING.finditer(body, start + 1))
-    known = next((end for end in ends if end[1] is None or _text(end[1]) in KNOWN), None)
-    end = known or (ends[0] if ends else None)
-    return None if end is None else end.start()
-
-
-def _next(body: bytes, start: int, is_path: bool) -> re.Match[bytes] | None:
+def _next(text: str, start: int, is_path: bool) -> re.Match[str] | None:
     """The next key."""
-    for found in _NEXT.finditer(body, start):
-        if not is_path or _text(found[1]) in KNOWN:
+    for found in _NEXT.finditer(text, start):
+        if not is_path or found[1] in KNOWN:
             return found
     return None
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")

@@ -7,10 +7,10 @@
 A group is known by its name *and* its members, never by its place: ``bl`` is there twice, with other members, and
 versions differ. ``mgmt backlog`` has no triple, one or two behind it.
 
-Fast: what a line says besides its numbers is the same in all lines of one version. So the names of a line, joined, are
-looked up in a table (``_SHAPES``), and all its numbers are decoded in one call, as JSON. What is not in the table, or
-is unusual, is taken apart word by word, to the same result or to the reason why it is malformed; what was well-formed
-is in the table from then on.
+Fast: what a line says besides its numbers is the same in all lines of one version. So the line is cut at each ``=``;
+what has to stand before the next one is taken off by one call for all (``map``); what is left are digits and slashes,
+which is compared at once, and all numbers are decoded in one call, as JSON. What is unusual is taken apart word by
+word, to the same result or to the reason why it is malformed; what was well-formed is known from then on.
 """
 
 from __future__ import annotations
@@ -25,9 +25,14 @@ from actors.apps.ascp.fields import NONE, Field
 
 #: So many triples may follow ``mgmt backlog i/s/n =``.
 _TRIPLES = 2
-#: The table holds so many kinds of lines at most: there are some twenty, and nobody may fill the memory with others.
-_MOST_SHAPES = 4096
-_DIGITS, _INKS = b"0123456789", b"0123456789/"
+#: The table holds so many kinds of lines at most, and of lines that begin the same: there are some twenty, and nobody
+#: may fill the memory with others.
+_MOST_SHAPES, _FEW_SHAPES = 1024, 8
+_DIGITS = b"0123456789"
+#: Stands for what is behind the last ``=`` where that may be nothing, or several triples.
+_OPEN = b"*"
+_NO_TRIPLES: tuple[tuple[str, ...], list[int]] = ((), [])
+_without = bytes.removesuffix
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 _NAME = re.compile(r"[A-Za-z_][\w.>-]*", re.ASCII)
 _MEMBERS = re.compile(r"\w+(?:/\w+)*", re.ASCII)
@@ -44,19 +49,24 @@ class Malformed(Exception):
 
 
 class _Shape(NamedTuple):
-    """What lines of one kind have in common: names; what stands between the digits of all values; the line without
-    digits and slashes, which says where blanks and ``=`` are."""
+    """What lines of one kind have in common.
+
+    Attributes:
+        names: of the groups.
+        pairs: the name of the plain pair at the end, or nothing.
+        behind: what stands behind the values of each group, up to the next ``=``.
+        between: what stands between the digits of all values, when a comma is between two groups.
+    """
 
     names: tuple[str, ...]
+    pairs: tuple[str, ...]
+    behind: list[bytes]
     between: bytes
-    rest: bytes
 
 
-_SHAPES: dict[bytes, _Shape] = {}
-_BACKLOG = b" mgmt backlog i/s/n ="
-_BACKLOG_NAME = "mgmt backlog i/s/n"
-_RECEIVED = b" rcvD="
-_RECEIVED_NAME = "rcvD"
+#: By what stands before the first ``=``, and the number of those.
+_SHAPES: dict[tuple[bytes, int], list[_Shape]] = {}
+_BACKLOG, _BACKLOG_NAME = b" mgmt backlog i/s/n ", "mgmt backlog i/s/n"
 
 
 def groups_of(body: bytes) -> Groups:
@@ -65,17 +75,46 @@ def groups_of(body: bytes) -> Groups:
     Raises:
         Malformed: a group is.
     """
-    head, mark, tail = body.rpartition(_RECEIVED)
-    if mark and tail.isdigit() and len(tail) < 19:
-        found = _known(head)
-        if found is not None:
-            return found[0], found[1], [(_RECEIVED_NAME, int(tail), NONE)]
-    else:
-        head, mark, tail = body.partition(_BACKLOG)
-        triples = _triples(tail) if mark else None
-        if triples is not None and (found := _known(head)) is not None:
-            return found[0] + triples[0], found[1] + triples[1], []
-    return _by_words(body)
+    parts = body.split(b"=")
+    for shape in _SHAPES.get((parts[0], len(parts)), ()):
+        behind = shape.behind
+        values = b",".join(map(_without, parts[1:], behind))
+        if behind[-1] == _OPEN:
+            triples = _triples(parts[-1])
+            values = values[:-len(parts[-1]) - 1]
+        else:
+            triples = _NO_TRIPLES
+        if triples is None or values.translate(None, _DIGITS) != shape.between:
+            continue
+        try:
+            numbers = _decode(b"[%b]" % values.replace(b"/", b","))
+        except msgspec.MsgspecError:  # a number with leading zeros, none at all, one that is too large
+            break
+        if shape.pairs:
+            return shape.names, numbers, [(shape.pairs[0], numbers.pop(), NONE)]
+        return (shape.names + triples[0], numbers + triples[1], []) if triples[0] else (shape.names, numbers, [])
+    found = _by_words(body)
+    _learn(body, parts, found)
+    return found
+
+
+def _learn(body: bytes, parts: list[bytes], found: Groups) -> None:
+    """From here on lines of this form are known, if it is a usual one."""
+    names, _, pairs = found
+    behind = [value.lstrip(b"0123456789/") for value in parts[1:]]
+    known = _SHAPES.setdefault((parts[0], len(parts)), []) if len(_SHAPES) < _MOST_SHAPES else []
+    last = body.rpartition(b"=")[0].endswith(_BACKLOG)
+    if last:
+        names = tuple(name for name in names if name != _BACKLOG_NAME)
+        behind[-1] = _OPEN
+    between = ["/" * name.rpartition(" ")[2].count("/") for name in names] + [""] * len(pairs)
+    # So it is usual: one blank between two words, the pair last, and read back the same.
+    said = "=".join([(name if number == 0 else " " + name) for number, name in enumerate(
+        [*names, *(pair[0] for pair in pairs), *([f"{_BACKLOG_NAME} "] if last else [])])]) + "="
+    if len(pairs) > 1 or (last and pairs) or len(known) >= _FEW_SHAPES:
+        return
+    if parts[0] + b"=" + b"=".join(behind[:-1]) + b"=" == said.encode() and behind[-1] in (b"", _OPEN):
+        known.append(_Shape(names, tuple(pair[0] for pair in pairs), behind, ",".join(between).encode()))
 
 
 @lru_cache(maxsize=4096)

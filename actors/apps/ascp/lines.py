@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from actors.apps.ascp import events
 from actors.apps.ascp.events import Event
-from actors.apps.ascp.fields import BYTES, NONE, Field, fields_of, quantity, typed
+from actors.apps.ascp.fields import BYTES, NONE, Field, Fields, quantity, typed
 from actors.apps.ascp.groups import Malformed, groups_of
 from thresher import Reject
 
@@ -62,9 +62,8 @@ def parse_lines(lines: list[bytes], host: str, reference_ms: int, offset_ms: int
     """
     limit = reference_ms + offset_ms + _AHEAD_MS
     found: list[Event | Reject | None] = []
-    for line in lines:
-        if line[-1:] == b"\r":
-            line = line[:-1]
+    for given in lines:
+        line = given[:-1] if given[-1:] == b"\r" else given
         if not line or line.isspace():
             found.append(None)
             continue
@@ -183,9 +182,14 @@ def _queues(rest: bytes) -> _Found | None:
     return "", groups, numbers, fields, ""
 
 
-def _pairs(rest: bytes) -> _Found | None:
-    fields = fields_of(rest)
-    return None if fields is None else ("", (), [], fields, "")
+def _pairs() -> Callable[[bytes], _Found | None]:
+    fields_of = Fields()
+
+    def take(rest: bytes) -> _Found | None:
+        fields = fields_of(rest)
+        return None if fields is None else ("", (), [], fields, "")
+
+    return take
 
 
 def _state(rest: bytes) -> _Found | None:
@@ -246,10 +250,10 @@ _RULES = _by_first_byte(
     (b"Sender DS Qs ", events.QUEUES, "Sender", _queues),
     (b"State: ", events.STATE, "", _state),
     (b"Source file transfers ", events.FILES, "", _files),
-    (b"FASP Transfer Start ", events.TRANSFER_START, "", _pairs),
-    (b"FASP Transfer Stop ", events.TRANSFER_STOP, "", _pairs),
-    (b"FASP Session Start ", events.SESSION_START, "", _pairs),
-    (b"FASP Session Stop ", events.SESSION_STOP, "", _pairs),
-    (b"FASP Session Params ", events.SESSION_PARAMS, "", _pairs),
+    (b"FASP Transfer Start ", events.TRANSFER_START, "", _pairs()),
+    (b"FASP Transfer Stop ", events.TRANSFER_STOP, "", _pairs()),
+    (b"FASP Session Start ", events.SESSION_START, "", _pairs()),
+    (b"FASP Session Stop ", events.SESSION_STOP, "", _pairs()),
+    (b"FASP Session Params ", events.SESSION_PARAMS, "", _pairs()),
     (b"FASP Session Statistics ", events.SESSION_STATISTICS, "", _statistics),
 )

@@ -33,8 +33,9 @@ _MEMBERS = (("prog", "t"), ("prog", "f"), ("prog", "e"), ("bl", "t"), ("bl", "r"
             ("rate_rtt", "b"), ("rate_rtt", "l"), ("rate_rtt", "h"), ("rate_rtt", "s"))
 #: What is kept of other lines.
 _FIELDS = frozenset((
-    "uuid id op status source dest peer user targetrate rate_policy file size elapsed rate passed failed skipped delay "
-    "detail/bl_total detail/bl_rex progress/tx_bytes progress/file_bytes progress/tx_time").split())
+    "uuid", "id", "op", "status", "source", "dest", "peer", "user", "targetrate", "rate_policy", "file", "size",
+    "elapsed", "rate", "passed", "failed", "skipped", "delay", "detail/bl_total", "detail/bl_rex", "progress/tx_bytes",
+    "progress/file_bytes", "progress/tx_time"))
 _DIGEST_BYTES = 8
 _MICROSECONDS = 1_000_000
 
