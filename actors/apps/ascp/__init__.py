@@ -11,7 +11,7 @@ more from files changes nothing. What a session is lies in ``sessions``, how a l
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -101,7 +101,7 @@ def times(values: list[Event]) -> list[int | None]:
 @per_chunk
 def processes(values: list[Event]) -> list[tuple[str, str]]:
     """Sessions are looked for among the lines of a process."""
-    return list(map(itemgetter(0, 1), values))
+    return list(map(attrgetter("host", "pid"), values))
 
 
 def partials(values: list[Event]) -> dict[tuple[Any, ...], list[Any]]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
+
+import msgspec
 
 from actors.apps.ascp import ascp_pb2
 from actors.apps.ascp.fields import Field
@@ -27,7 +28,7 @@ _HOST_CHARS = 150
 _NONE = "-"
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a line says.
 
     Attributes:
@@ -124,10 +125,10 @@ _Field = ascp_pb2.Field
 
 def encode(event: Event) -> tuple[bytes, bytes]:
     """The key, and the message; of equal events the same bytes."""
-    host, pid, thread, at, level, kind, side, groups, numbers, fields, text, raw = event
-    head = _head(kind, level, side, groups)
-    body = _message(host=host, pid=pid, thread=thread, time_ms=at, numbers=numbers, text=text, raw=raw,
-                    fields=[_field(*each) for each in fields] if fields else None)
+    head = _head(event.kind, event.level, event.side, event.groups)
+    body = _message(host=event.host, pid=event.pid, thread=event.thread, time_ms=event.at, numbers=event.numbers,
+                    text=event.text, raw=event.raw,
+                    fields=[_field(*each) for each in event.fields] if event.fields else None)
     return key_of(event), head + body.SerializeToString()
 
 

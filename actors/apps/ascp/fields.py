@@ -80,15 +80,12 @@ def quantity(text: str) -> tuple[int | float, int] | None:
     return digits / 10**-power, unit[0]
 
 
-@lru_cache(maxsize=1 << 16)
-def _typed(name: str, text: str) -> Field:
-    return typed(name, text)
-
-
 def typed(name: str, text: str, is_quoted: bool = False) -> Field:
     """A field of this name."""
     if is_quoted or name in TEXTS:
         return name, text, NONE
+    if text.isdigit() and text.isascii() and len(text) < 19:
+        return name, int(text), BYTES if name in SIZES else NONE
     found = quantity(text)
     if found is None:
         return name, text, NONE
@@ -107,7 +104,7 @@ class Fields:
         for form, names in self._known:
             match = form.fullmatch(text)
             if match is not None:
-                return [(name, value, NONE) if is_text else _typed(name, value)
+                return [(name, value, NONE) if is_text else typed(name, value)
                         for (name, is_text), value in zip(names, match.groups(), strict=True)]
         found = fields_of(text)
         if found is not None and len(self._known) < _FEW:

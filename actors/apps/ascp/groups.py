@@ -16,7 +16,6 @@ word, to the same result or to the reason why it is malformed; what was well-for
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -29,15 +28,11 @@ _TRIPLES = 2
 #: may fill the memory with others.
 _MOST_SHAPES, _FEW_SHAPES = 1024, 8
 _DIGITS = b"0123456789"
-#: Stands for what is behind the last ``=`` where that may be nothing, or several triples.
-_OPEN = b"*"
-_NO_TRIPLES: tuple[tuple[str, ...], list[int]] = ((), [])
 _without = bytes.removesuffix
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 _NAME = re.compile(r"[A-Za-z_][\w.>-]*", re.ASCII)
 _MEMBERS = re.compile(r"\w+(?:/\w+)*", re.ASCII)
 _VALUES = re.compile(r"-?[0-9]+(?:/-?[0-9]+)*", re.ASCII)
-_TAIL = re.compile(rb"(?: [0-9]{1,18}/[0-9]{1,18}/[0-9]{1,18}){0,2}")
 _decode = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0, le=_MOST)]]).decode
 
 #: Names of groups with members, their numbers one behind the other, plain pairs.
@@ -52,16 +47,17 @@ class _Shape(NamedTuple):
     """What lines of one kind have in common.
 
     Attributes:
-        names: of the groups.
-        pairs: the name of the plain pair at the end, or nothing.
         behind: what stands behind the values of each group, up to the next ``=``.
-        between: what stands between the digits of all values, when a comma is between two groups.
+        forms: the names of the groups, by what is left of the values when their digits are taken out, with a comma
+            between two groups.
+        pair: the name of the plain pair at the end, or nothing.
+        is_open: whether nothing, or several triples, may stand at the end.
     """
 
-    names: tuple[str, ...]
-    pairs: tuple[str, ...]
     behind: list[bytes]
-    between: bytes
+    forms: dict[bytes, tuple[str, ...]]
+    pair: str
+    is_open: bool
 
 
 #: By what stands before the first ``=``, and the number of those.
@@ -75,88 +71,41 @@ def groups_of(body: bytes) -> Groups:
     Raises:
         Malformed: a group is.
     """
-    parts = body.split(b"=")
-    for shape in _SHAPES.get((parts[0], len(parts)), ()):
-        behind = shape.behind
-        values = b",".join(map(_without, parts[1:], behind))
-        if behind[-1] == _OPEN:
-            triples = _triples(parts[-1])
-            values = values[:-len(parts[-1]) - 1]
+    first, *parts = body.split(b"=")
+    for behind, forms, pair, is_open in _SHAPES.get((first, len(parts)), ()):
+        if is_open:
+            values = b",".join(map(_without, parts[:-1], behind)) + parts[-1].replace(b" ", b",")
         else:
-            triples = _NO_TRIPLES
-        if triples is None or values.translate(None, _DIGITS) != shape.between:
+            values = b",".join(map(_without, parts, behind))
+        names = forms.get(values.translate(None, _DIGITS))
+        if names is None:
             continue
         try:
             numbers = _decode(b"[%b]" % values.replace(b"/", b","))
         except msgspec.MsgspecError:  # a number with leading zeros, none at all, one that is too large
             break
-        if shape.pairs:
-            return shape.names, numbers, [(shape.pairs[0], numbers.pop(), NONE)]
-        return (shape.names + triples[0], numbers + triples[1], []) if triples[0] else (shape.names, numbers, [])
+        return names, numbers, [(pair, numbers.pop(), NONE)] if pair else []
     found = _by_words(body)
-    _learn(body, parts, found)
+    _learn(first, parts, found)
     return found
 
 
-def _learn(body: bytes, parts: list[bytes], found: Groups) -> None:
-    """From here on lines of this form are known, if it is a usual one."""
+def _learn(first: bytes, parts: list[bytes], found: Groups) -> None:
+    """From here on lines of this form are known, if it is a usual one: one blank between two words, a pair last."""
     names, _, pairs = found
-    behind = [value.lstrip(b"0123456789/") for value in parts[1:]]
-    known = _SHAPES.setdefault((parts[0], len(parts)), []) if len(_SHAPES) < _MOST_SHAPES else []
-    last = body.rpartition(b"=")[0].endswith(_BACKLOG)
-    if last:
-        names = tuple(name for name in names if name != _BACKLOG_NAME)
-        behind[-1] = _OPEN
-    between = ["/" * name.rpartition(" ")[2].count("/") for name in names] + [""] * len(pairs)
-    # So it is usual: one blank between two words, the pair last, and read back the same.
-    said = "=".join([(name if number == 0 else " " + name) for number, name in enumerate(
-        [*names, *(pair[0] for pair in pairs), *([f"{_BACKLOG_NAME} "] if last else [])])]) + "="
-    if len(pairs) > 1 or (last and pairs) or len(known) >= _FEW_SHAPES:
+    behind = [part.lstrip(b"0123456789/") for part in parts]
+    is_open = (behind[-2] if len(parts) > 1 else first).endswith(_BACKLOG)
+    closed = [name for name in names if not is_open or name != _BACKLOG_NAME]
+    titles = closed + [name for name, *_ in pairs] + ([f"{_BACKLOG_NAME} "] if is_open else [])
+    said = [first, *behind[:-1]] if is_open or not behind[-1] else []
+    known = _SHAPES.get((first, len(parts)), [])
+    if len(pairs) > (not is_open) or len(known) >= _FEW_SHAPES or len(_SHAPES) >= _MOST_SHAPES or said != [
+            (" " * (number > 0) + title).encode() for number, title in enumerate(titles)]:
         return
-    if parts[0] + b"=" + b"=".join(behind[:-1]) + b"=" == said.encode() and behind[-1] in (b"", _OPEN):
-        known.append(_Shape(names, tuple(pair[0] for pair in pairs), behind, ",".join(between).encode()))
-
-
-@lru_cache(maxsize=4096)
-def _triples(tail: bytes) -> tuple[tuple[str, ...], list[int]] | None:
-    """What stands behind ``mgmt backlog i/s/n =``, when nothing but triples does."""
-    if not _TAIL.fullmatch(tail):
-        return None
-    some = tail.split()
-    return (_BACKLOG_NAME,) * len(some), [int(each) for triple in some for each in triple.split(b"/")]
-
-
-def _known(head: bytes) -> tuple[tuple[str, ...], list[int]] | None:
-    """Groups whose names are all one word, and which were seen before; None: not so."""
-    words = head.replace(b"DS Qs ", b"DS_Qs ", 1).replace(b"=", b" ").split(b" ")
-    values = b",".join(words[2::3])
-    del words[2::3]
-    names = b" ".join(words)
-    shape = _SHAPES.get(names)
-    if shape is None:
-        shape = _new_shape(head, names)
-        if shape is None:
-            return None
-    if values.translate(None, _DIGITS) != shape.between or head.translate(None, _INKS) != shape.rest:
-        return None
-    try:
-        return shape.names, _decode(b"[%b]" % values.replace(b"/", b","))
-    except msgspec.MsgspecError:  # a number with leading zeros, none at all, one that is too large
-        return None
-
-
-def _new_shape(head: bytes, key: bytes) -> _Shape | None:
-    """Add the shape of these groups to the table, if they are well-formed and each has a name of one word."""
-    try:
-        names, _, pairs = _by_words(head)
-    except Malformed:
-        return None
-    said = " ".join(names).replace("DS Qs ", "DS_Qs ", 1)
-    if pairs or len(_SHAPES) >= _MOST_SHAPES or said.encode() != key or key.count(b" ") != 2 * len(names) - 1:
-        return None
-    between = ",".join("/" * name.rpartition(" ")[2].count("/") for name in names)
-    shape = _SHAPES[key] = _Shape(names, between.encode(), head.translate(None, _INKS))
-    return shape
+    between = ",".join("/" * title.rpartition(" ")[2].count("/") for title in titles[:len(closed) + len(pairs)])
+    forms = {(between + ",//" * count).encode(): (*closed, *[_BACKLOG_NAME] * count)
+             for count in range(_TRIPLES * is_open + 1)}
+    _SHAPES[first, len(parts)] = [*known, _Shape(behind, forms, pairs[0][0] if pairs else "", is_open)]
 
 
 def _by_words(body: bytes) -> Groups:

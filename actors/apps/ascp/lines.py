@@ -42,7 +42,8 @@ _PIECE = re.compile(r" *(?:\(([^():]+): ([^()]*)\)|([^\s=()]+)=([^\s()]+)|([^\s=
 
 #: Side, groups, numbers, fields, text: what a rule makes of the rest of a line; None: it does not fit.
 _Found = tuple[str, tuple[str, ...], list[int], list[Field], str]
-_Rule = tuple[bytes, str, str, Callable[[bytes], _Found | None]]
+#: What a line begins with, where the rest begins, kind, side, what takes the rest apart.
+_Rule = tuple[bytes, int, str, str, Callable[[bytes], _Found | None]]
 #: Kind, side, groups, numbers, fields, text.
 _Said = tuple[str, str, tuple[str, ...], list[int], list[Field], str]
 #: Where the level stands, ms since 1970, host, process, thread.
@@ -164,21 +165,16 @@ def _said(body: bytes) -> _Said:
     Raises:
         Malformed: a group is.
     """
-    for begins, kind, side, take in _RULES.get(body[:1], ()):
+    for begins, behind, kind, side, take in _RULES.get(body[:1], ()):
         if body.startswith(begins):
-            found = take(body[len(begins):])
+            found = take(body[behind:])
             if found is not None:
-                return kind, found[0] or side, found[1], found[2], found[3], found[4]
+                return kind, found[0] or side, *found[1:]
     return _text(body)
 
 
-def _data(rest: bytes) -> _Found | None:
-    groups, numbers, fields = groups_of(b"bl " + rest)
-    return "", groups, numbers, fields, ""
-
-
-def _queues(rest: bytes) -> _Found | None:
-    groups, numbers, fields = groups_of(b"DS Qs " + rest)
+def _groups(rest: bytes) -> _Found | None:
+    groups, numbers, fields = groups_of(rest)
     return "", groups, numbers, fields, ""
 
 
@@ -238,22 +234,26 @@ def _statistic(name: str, text: str) -> Field:
     return name, value, BYTES if unit == NONE and name.endswith("_bytes") and not isinstance(value, str) else unit
 
 
-def _by_first_byte(*rules: _Rule) -> dict[bytes, tuple[_Rule, ...]]:
-    return {first: tuple(rule for rule in rules if rule[0][:1] == first) for first in {rule[0][:1] for rule in rules}}
+def _by_first_byte(*rules: tuple[bytes, bytes, str, str, Callable[[bytes], _Found | None]]
+                   ) -> dict[bytes, tuple[_Rule, ...]]:
+    found: dict[bytes, tuple[_Rule, ...]] = {}
+    for begins, rest, kind, side, take in rules:
+        found[begins[:1]] = (*found.get(begins[:1], ()), (begins + rest, len(begins), kind, side, take))
+    return found
 
 
-#: What a line begins with, behind its level; its kind; its side; what takes the rest apart.
+#: What a line begins with, behind its level; what begins the rest, which is taken apart; its kind and side; by what.
 _RULES = _by_first_byte(
-    (b"Receiver bl ", events.DATA, "Receiver", _data),
-    (b"Receiver DS Qs ", events.QUEUES, "Receiver", _queues),
-    (b"Sender bl ", events.DATA, "Sender", _data),
-    (b"Sender DS Qs ", events.QUEUES, "Sender", _queues),
-    (b"State: ", events.STATE, "", _state),
-    (b"Source file transfers ", events.FILES, "", _files),
-    (b"FASP Transfer Start ", events.TRANSFER_START, "", _pairs()),
-    (b"FASP Transfer Stop ", events.TRANSFER_STOP, "", _pairs()),
-    (b"FASP Session Start ", events.SESSION_START, "", _pairs()),
-    (b"FASP Session Stop ", events.SESSION_STOP, "", _pairs()),
-    (b"FASP Session Params ", events.SESSION_PARAMS, "", _pairs()),
-    (b"FASP Session Statistics ", events.SESSION_STATISTICS, "", _statistics),
+    (b"Receiver ", b"bl ", events.DATA, "Receiver", _groups),
+    (b"Receiver ", b"DS Qs ", events.QUEUES, "Receiver", _groups),
+    (b"Sender ", b"bl ", events.DATA, "Sender", _groups),
+    (b"Sender ", b"DS Qs ", events.QUEUES, "Sender", _groups),
+    (b"State: ", b"", events.STATE, "", _state),
+    (b"Source file transfers ", b"", events.FILES, "", _files),
+    (b"FASP Transfer Start ", b"", events.TRANSFER_START, "", _pairs()),
+    (b"FASP Transfer Stop ", b"", events.TRANSFER_STOP, "", _pairs()),
+    (b"FASP Session Start ", b"", events.SESSION_START, "", _pairs()),
+    (b"FASP Session Stop ", b"", events.SESSION_STOP, "", _pairs()),
+    (b"FASP Session Params ", b"", events.SESSION_PARAMS, "", _pairs()),
+    (b"FASP Session Statistics ", b"", events.SESSION_STATISTICS, "", _statistics),
 )
