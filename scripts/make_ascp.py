@@ -22,7 +22,7 @@ START = datetime(2018, 10, 10, 13, tzinfo=UTC)
 _STATES = ("SINK_POST_COMPLETE_Q", "SINK_READ_Q", "SOURCE_NEW_Q")
 #: Data lines are made of one of these: (members of ``bl``, of ``disk``, whether ``vlink`` is there).
 VERSIONS = (("t/o/r/d", "l/h/b/w", False), ("t/o/r/d/ts", "l/h/b", True), ("t/o/r/d/ts", "l/h/b/w", True))
-_MS_CHARS = 3
+
 
 
 class Running:
@@ -35,7 +35,8 @@ class Running:
 
     def __init__(self, rng: random.Random, began: datetime) -> None:
         self.rng, self.began = rng, began
-        self.uuid = f"{rng.getrandbits(32):08x}-{rng.getrandbits(16):04x}-4{rng.getrandbits(12):03x}-a{rng.getrandbits(12):03x}-{rng.getrandbits(48):012x}"
+        digits = f"{rng.getrandbits(128):032x}"
+        self.uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
         self.is_sender = rng.random() < 0.5
         self.side = "Sender" if self.is_sender else "Receiver"
         self.target = rng.choice((80, 100, 300, 1000)) * 10**6
@@ -112,8 +113,8 @@ class Running:
     def statistics(self) -> str:
         """What it says about itself at its end."""
         rate = self.bytes * 8 / max(1, self.us)
-        return (f"LOG FASP Session Statistics [{self.side}] id={self.uuid} delay={self.rtt}ms rex_delay={self.rtt + 8}ms "
-                f"solicited_rex=0.01% unsolicited_rex=0.00% ave_xmit_rate {rate:.2f}Mbps effective=99.99% "
+        return (f"LOG FASP Session Statistics [{self.side}] id={self.uuid} delay={self.rtt}ms "
+                f"rex_delay={self.rtt + 8}ms solicited_rex=0.01% unsolicited_rex=0.00% ave_xmit_rate {rate:.2f}Mbps effective=99.99% "
                 f"effective_rate={rate:.2f}Mbps (detail: good_blks {self.blocks} bl_total {self.blocks} "
                 f"bl_orig {self.blocks - self.rex} bl_rex {self.rex} dup_last_blks 1) "
                 "(sndr ctl: sent 1061 rcvd 1061 lost 0 lost 0.00%) (rcvr ctl: sent 9618 rcvd 9617 lost 1 lost 0.01%) "
@@ -160,7 +161,8 @@ def _process(seed: int, host: int, number: int, longest_s: int, is_syslog: bool,
     pid = 5000 + number
     at = began + timedelta(seconds=rng.randint(0, 9))
     while True:
-        for at, text in Running(rng, at).lines(rng.randint(3, max(3, longest_s))):  # noqa: B020, B007 - it goes on from there
+        seconds = rng.randint(3, max(3, longest_s))
+        for at, text in Running(rng, at).lines(seconds):  # noqa: B020 - it goes on from there
             if is_syslog:
                 prefix = f"{at:%b} {at.day:2d} {at:%H:%M:%S} host-{host} ascp[{pid}]: "
             else:

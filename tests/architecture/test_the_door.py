@@ -18,8 +18,8 @@ DOORS = ("thresher", "thresher.sources", "thresher.sinks", "thresher.testing")
 PUBLIC = {
     "thresher": {
         "Aggregates", "AggregatorOptions", "Bars", "BudgetOptions", "Bulk", "CheckerOptions", "ConfigError", "Curves",
-        "Distinct", "Finish", "FlowOptions", "Fold", "InputUnit", "Links", "Many", "MonitorOptions", "Panel", "ParserOptions",
-        "Pipeline", "Record", "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "RunResult",
+        "Distinct", "Finish", "FlowOptions", "Fold", "InputUnit", "Links", "Many", "MonitorOptions", "Panel",
+        "ParserOptions", "Pipeline", "Record", "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions", "RunResult",
         "Totals",
         "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend", "lines_with",
         "drop", "per_chunk", "progress", "run", "identity"},
