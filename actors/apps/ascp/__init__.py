@@ -73,7 +73,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 @per_chunk
-def parse(lines: list[bytes], unit: InputUnit, options: Options) -> list[Event | Reject | None]:
+def parse(lines: list[bytes | None], unit: InputUnit, options: Options) -> list[Event | Reject | None]:
     """Take lines apart; blank ones are no records."""
     reference = options.reference_ms
     return parse_lines(

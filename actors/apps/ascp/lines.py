@@ -12,7 +12,7 @@ that is malformed is no text: it is rejected.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -52,11 +52,12 @@ _LEVELS = {b"LOG ": "LOG", b"ERR ": "ERR"}
 _NO_PREFIX: _Prefix = (0, None, "", "", "")
 
 
-def parse_lines(lines: list[bytes], host: str, reference_ms: int, offset_ms: int = 0) -> list[Event | Reject | None]:
+def parse_lines(lines: Sequence[bytes | None], host: str, reference_ms: int, offset_ms: int = 0
+                ) -> list[Event | Reject | None]:
     """Take lines apart; blank ones are none.
 
     Args:
-        lines: without newlines.
+        lines: without newlines; None: a message without a value.
         host: of lines whose prefix has none.
         reference_ms: what the year of a line is found by, ms since 1970.
         offset_ms: what the clocks of the hosts are ahead of UTC.
@@ -64,10 +65,10 @@ def parse_lines(lines: list[bytes], host: str, reference_ms: int, offset_ms: int
     limit = reference_ms + offset_ms + _AHEAD_MS
     found: list[Event | Reject | None] = []
     for given in lines:
-        line = given[:-1] if given[-1:] == b"\r" else given
-        if not line or line.isspace():
+        if not given or given.isspace():
             found.append(None)
             continue
+        line = given[:-1] if given[-1:] == b"\r" else given
         start, at, name, pid, thread = _prefix(line, limit)
         if at is not None:
             at -= offset_ms
