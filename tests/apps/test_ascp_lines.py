@@ -194,6 +194,8 @@ def test_equals_signs_and_blanks_in_other_places_are_no_known_line() -> None:
     one("LOG Receiver bl t/o=1/2 rex q/w=3/4 rcvD=1")
     for body in ("bl t/o 1/2 rex=q/w=3/4 rcvD=1", "bl t/o=1/2 rex=q/w 3/4 rcvD=1", "bl t/o=1/2/3 rex q/w=4 rcvD=1"):
         assert isinstance(outcome(f"LOG Receiver {body}"), Reject)
+    one("LOG Receiver DS Qs ds/n=1/2 mgmt backlog i/s/n = 0/1/2")
+    assert isinstance(outcome("LOG Receiver DS Qs ds/n=1/2 mgmt backlog i/s/n =0"), Reject)
     assert one("LOG Receiver bl  t/o=1/2  rex q/w=3/4 rcvD=1 ").numbers == [1, 2, 3, 4]
 
 

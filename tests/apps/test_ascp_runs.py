@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import gzip
 import json
 import os
 import random
 import socket
+import sqlite3
 import subprocess
 import sys
 from itertools import islice
@@ -119,6 +122,33 @@ def test_standard_input_gives_what_files_give(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert dict(read_lmdb(state / "events.lmdb")) == expected_store()
     assert rows_of(state) == expected_rows()
+
+
+def test_the_configurations_that_ship_put_sessions_into_tables(tmp_path: Path) -> None:
+    log = tmp_path / "ascp.log"
+    log.write_bytes(b"".join(LINES))
+    batch, live = tmp_path / "ascp", tmp_path / "ascp-live"
+    done = run(batch, str(ROOT / "config/ascp.toml"), str(log))
+    assert done.returncode == 0, done.stderr
+    with (batch / "sessions.csv").open(encoding="utf-8") as file:
+        found = {row["session"]: row for row in csv.DictReader(file)}
+    expected = {row["session"]: row for row in expected_rows()}
+    assert {name: row["bytes"] for name, row in found.items()} == {
+        name: str(row["bytes"]) for name, row in expected.items()}
+    with (batch / "series.csv").open(encoding="utf-8") as file:
+        assert sum(1 for _ in file) == 1 + sum(len(session.points) for session in sessions(
+            [line[:-1] for line in LINES]))
+    before = dict(read_lmdb(batch / "events.lmdb"))
+    text = (ROOT / "config/ascp-live.toml").read_text()
+    config = tmp_path / "live.toml"
+    head, _, rest = text.partition('type = "tcp"\nhost = "127.0.0.1"\nport = 5140\n')
+    config.write_text(f'{head}type = "directory"\npaths = ["{log}"]\nfollow = false\n{rest}')
+    done = run(live, str(config))
+    assert done.returncode == 0, done.stderr
+    with contextlib.closing(sqlite3.connect(live / "sessions.sqlite")) as connection:
+        rows = dict(connection.execute("SELECT session, bytes FROM sessions"))
+    assert rows == {name: row["bytes"] for name, row in expected.items()}
+    assert dict(read_lmdb(batch / "events.lmdb")) == before  # one store for both
 
 
 def reader_has(size: int) -> Any:

@@ -28,6 +28,7 @@ _TRIPLES = 2
 #: may fill the memory with others.
 _MOST_SHAPES, _FEW_SHAPES = 1024, 8
 _DIGITS = b"0123456789"
+_BLANK_OR_NOTHING = (b" ", b"")
 _without = bytes.removesuffix
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 _NAME = re.compile(r"[A-Za-z_][\w.>-]*", re.ASCII)
@@ -74,6 +75,8 @@ def groups_of(body: bytes) -> Groups:
     first, *parts = body.split(b"=")
     for behind, forms, pair, is_open in _SHAPES.get((first, len(parts)), ()):
         if is_open:
+            if parts[-1][:1] not in _BLANK_OR_NOTHING:
+                break
             values = b",".join(map(_without, parts[:-1], behind)) + parts[-1].replace(b" ", b",")
         else:
             values = b",".join(map(_without, parts, behind))
