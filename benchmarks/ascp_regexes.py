@@ -1,7 +1,7 @@
 """What ``ascp`` is measured against: a hundred or so regular expressions, one for each thing that a line may say.
 
 The program that was replaced was of that kind, and is not public: this one is ours, written as well as such a program
-can be. Each expression is compiled once, begins with the text that it looks for (so that the search for it is one in C),
+can be. Each expression is compiled once, begins with the text that it looks for (so that the search for it is quick),
 and says how its groups are converted. Two ways to use them:
 
 * ``every``: each is searched for in each line;
@@ -108,8 +108,8 @@ _PARAMS = [
     *_words("mf_path mf_suffix partial_file_suffix files_encrypt files_decrypt file_csum"), _whole("dgram_sz"),
     *_words("prepostcmd tcp_mode rtt_auto"), _quoted("cookie"),
     *_wholes("vl_proto_ver peer_vl_proto_ver vl_local vlink_remote vl_sess_id"), _word("srcbase"),
-    *_wholes("rd_sz wr_sz cluster_num_nodes cluster_node_id"), *_words("range keepalive test_login proxy_ip net_rc_alg"),
-    _word("exclude_older/newer_than")]
+    *_wholes("rd_sz wr_sz cluster_num_nodes cluster_node_id"),
+    *_words("range keepalive test_login proxy_ip net_rc_alg"), _word("exclude_older/newer_than")]
 _TRANSFER: list[Pattern] = [
     *_words("uuid op status"), _quoted("file"), *_wholes("size start_byte"),
     ("rate", re.compile(r" rate=([\d.]+)([KMG])bps"), _rate),

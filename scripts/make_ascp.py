@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make ascp logs: sessions of several hosts at the same time, sorted by time, seeded; as the real ones, in form.
 
-    python scripts/make_ascp.py --bytes 100MB [--hosts 8] [--seed 1] [--plain] > ascp.log
+    python scripts/make_ascp.py --lines 100000 [--hosts 8] [--seed 1] [--plain] > ascp.log
 
 Each session starts, says what it is set to, says once a second where it is, transfers some files, and stops. Host and
 process numbers are few, so they come back.
@@ -114,8 +114,8 @@ class Running:
         """What it says about itself at its end."""
         rate = self.bytes * 8 / max(1, self.us)
         return (f"LOG FASP Session Statistics [{self.side}] id={self.uuid} delay={self.rtt}ms "
-                f"rex_delay={self.rtt + 8}ms solicited_rex=0.01% unsolicited_rex=0.00% ave_xmit_rate {rate:.2f}Mbps effective=99.99% "
-                f"effective_rate={rate:.2f}Mbps (detail: good_blks {self.blocks} bl_total {self.blocks} "
+                f"rex_delay={self.rtt + 8}ms solicited_rex=0.01% unsolicited_rex=0.00% "
+                f"ave_xmit_rate {rate:.2f}Mbps effective=99.99% effective_rate={rate:.2f}Mbps (detail: good_blks {self.blocks} bl_total {self.blocks} "
                 f"bl_orig {self.blocks - self.rex} bl_rex {self.rex} dup_last_blks 1) "
                 "(sndr ctl: sent 1061 rcvd 1061 lost 0 lost 0.00%) (rcvr ctl: sent 9618 rcvd 9617 lost 1 lost 0.01%) "
                 f"(progress: tx_bytes {self.bytes} file_bytes {self.bytes} tx_time {self.us}) "
@@ -177,20 +177,14 @@ def _joined(numbers: list[int] | tuple[int, ...]) -> str:
 
 def main() -> int:
     """Write lines to standard output."""
-    from scripts.make_connections import size_of
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bytes", type=size_of, default=size_of("10MB"), metavar="SIZE")
+    parser.add_argument("--lines", type=int, default=10_000, help="about 300 bytes each; default: %(default)s")
     parser.add_argument("--hosts", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plain", action="store_true", help="with the prefix that has a date")
     options = parser.parse_args()
-    left = options.bytes
     lines = make_lines(options.seed, hosts=options.hosts, is_syslog=not options.plain)
-    while left > 0:
-        block = b"".join(islice(lines, 1000))
-        sys.stdout.buffer.write(block)
-        left -= len(block)
+    sys.stdout.buffer.writelines(islice(lines, options.lines))
     return 0
 
 

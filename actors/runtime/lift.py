@@ -105,7 +105,7 @@ class OfUnits:
     def of(self, unit: InputUnit) -> Lifted:
         """Return it for records of this unit."""
         bound = functools.partial(self._function, unit=unit)
-        if getattr(self._function, "__per_chunk__", False):
+        if _is_per_chunk(self._function):
             bound.__per_chunk__ = True  # type: ignore[attr-defined]
         return _lifted(bound)
 
@@ -131,7 +131,7 @@ def lift_parse(function: Callable[..., Any], options: msgspec.Struct | None) -> 
 
 
 def _lifted(bound: Callable[..., Any]) -> Lifted:
-    wanted = "records" if getattr(bound, "__per_chunk__", False) else "record"
+    wanted = "records" if _is_per_chunk(bound) else "record"
     return OfRecords(bound, "parse") if wanted in _parameters(bound)[1:] else lift(bound, "parse")
 
 
@@ -144,6 +144,10 @@ def said_to_return(function: Callable[..., Any] | None) -> Any:
     except Exception:  # an annotation that only a type checker sees, or nothing of the kind
         return None
     return get_origin(kind) or kind
+
+
+def _is_per_chunk(function: Callable[..., Any]) -> bool:
+    return bool(getattr(function, "__per_chunk__", False))
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:

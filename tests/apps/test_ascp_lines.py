@@ -13,7 +13,7 @@ from actors.apps.ascp.lines import parse_lines
 from tests.ascp import DATA, PREFIX, REAL, REFERENCE_MS, fields, one, outcome
 from thresher import Reject
 
-real_lines = pytest.mark.skipif(not all(map(lambda path: path.exists(), REAL)), reason="the real lines are not here")
+real_lines = pytest.mark.skipif(not all(path.exists() for path in REAL), reason="the real lines are not here")
 
 
 def real() -> list[Event]:

@@ -115,7 +115,7 @@ def test_batches_and_kills_change_nothing_and_order_within_the_disorder_neither(
     rng = random.Random(5)
     times = {each: next(e.at for e in parse_lines([each], "", REFERENCE_MS) if isinstance(e, Event)) for each in lines}
     shuffled = sorted(lines, key=lambda each: (times[each] or 0) + rng.random() * 299_000)
-    for given, faults, fused in ((lines, Faults(11, kills=0.01), True), (shuffled, Faults(12), False)):
+    for given, faults, fused in ((lines, Faults(11, kills=3), True), (shuffled, Faults(12), False)):
         other = run_inline(PIPELINE, given, options=OPTIONS, batch_bytes=9_000, faults=faults, fused=fused)
         assert not other.dead_letters and other.stores["events"] == plain.stores["events"]
         assert rows(other, "sessions") == rows(plain, "sessions") and rows(other, "series") == rows(plain, "series")
@@ -176,7 +176,8 @@ def test_many_sessions_of_few_processes_are_told_apart() -> None:
         if b"FASP Session Start" in each:
             starts[words[3], words[4]].append(each.partition(b"uuid=")[2].split(b" ")[0])
     found = sessions(lines)
-    assert sorted(session.uuid.encode() for session in found) == sorted(uuid for some in starts.values() for uuid in some)
+    assert sorted(session.uuid.encode() for session in found) == sorted(
+        uuid for some in starts.values() for uuid in some)
     for session in found:
         elapsed = [point.elapsed_us or 0 for point in session.points]
         assert elapsed == sorted(elapsed) and len(set(elapsed)) == len(elapsed)
