@@ -115,7 +115,8 @@ class Running:
         rate = self.bytes * 8 / max(1, self.us)
         return (f"LOG FASP Session Statistics [{self.side}] id={self.uuid} delay={self.rtt}ms "
                 f"rex_delay={self.rtt + 8}ms solicited_rex=0.01% unsolicited_rex=0.00% "
-                f"ave_xmit_rate {rate:.2f}Mbps effective=99.99% effective_rate={rate:.2f}Mbps (detail: good_blks {self.blocks} bl_total {self.blocks} "
+                f"ave_xmit_rate {rate:.2f}Mbps effective=99.99% effective_rate={rate:.2f}Mbps "
+                f"(detail: good_blks {self.blocks} bl_total {self.blocks} "
                 f"bl_orig {self.blocks - self.rex} bl_rex {self.rex} dup_last_blks 1) "
                 "(sndr ctl: sent 1061 rcvd 1061 lost 0 lost 0.00%) (rcvr ctl: sent 9618 rcvd 9617 lost 1 lost 0.01%) "
                 f"(progress: tx_bytes {self.bytes} file_bytes {self.bytes} tx_time {self.us}) "

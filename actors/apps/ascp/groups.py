@@ -61,6 +61,8 @@ class _Shape(NamedTuple):
     is_open: bool
 
 
+#: What a line of groups begins with, behind its side.
+BEGINNINGS = (b"bl ", b"DS Qs ")
 #: By what stands before the first ``=``, and the number of those.
 _SHAPES: dict[tuple[bytes, int], list[_Shape]] = {}
 _BACKLOG, _BACKLOG_NAME = b" mgmt backlog i/s/n ", "mgmt backlog i/s/n"
@@ -72,6 +74,16 @@ def groups_of(body: bytes) -> Groups:
     Raises:
         Malformed: a group is.
     """
+    found = known_groups(body)
+    if found is None:
+        found = _by_words(body)
+        first, *parts = body.split(b"=")
+        _learn(first, parts, found)
+    return found
+
+
+def known_groups(body: bytes) -> Groups | None:
+    """The same of a line that is like one that was taken apart before; None: it is not, or it is malformed."""
     first, *parts = body.split(b"=")
     for behind, forms, pair, is_open in _SHAPES.get((first, len(parts)), ()):
         if is_open:
@@ -88,9 +100,7 @@ def groups_of(body: bytes) -> Groups:
         except msgspec.MsgspecError:  # a number with leading zeros, none at all, one that is too large
             break
         return names, numbers, [(pair, numbers.pop(), NONE)] if pair else []
-    found = _by_words(body)
-    _learn(first, parts, found)
-    return found
+    return None
 
 
 def _learn(first: bytes, parts: list[bytes], found: Groups) -> None:
@@ -102,7 +112,7 @@ def _learn(first: bytes, parts: list[bytes], found: Groups) -> None:
     titles = closed + [name for name, *_ in pairs] + ([f"{_BACKLOG_NAME} "] if is_open else [])
     said = [first, *behind[:-1]] if is_open or not behind[-1] else []
     known = _SHAPES.get((first, len(parts)), [])
-    if len(pairs) > (not is_open) or len(known) >= _FEW_SHAPES or len(_SHAPES) >= _MOST_SHAPES or said != [
+    if not first.startswith(BEGINNINGS) or len(pairs) > (not is_open) or len(known) >= _FEW_SHAPES or len(_SHAPES) >= _MOST_SHAPES or said != [
             (" " * (number > 0) + title).encode() for number, title in enumerate(titles)]:
         return
     between = ",".join("/" * title.rpartition(" ")[2].count("/") for title in titles[:len(closed) + len(pairs)])

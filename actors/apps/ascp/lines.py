@@ -14,14 +14,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import TypeVar
 
 from actors.apps.ascp import events
 from actors.apps.ascp.events import Event
 from actors.apps.ascp.fields import BYTES, NONE, Field, Fields, quantity, typed
-from actors.apps.ascp.groups import Malformed, groups_of
+from actors.apps.ascp.groups import Malformed, groups_of, known_groups
 from thresher import Reject
 
+T = TypeVar("T")
+#: So much is remembered of each kind.
+_MOST = 1 << 16
+_RETURN = ord("\r")
 #: A line may be so much after the reference, in ms.
 _AHEAD_MS = 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,7 +35,7 @@ _MONTHS = {name: number for number, name in enumerate(
 #: So many years back there is a 29th of February.
 _YEARS = 9
 _SYSLOG = re.compile(rb"[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}")
-_HEADER = re.compile(rb"([\x21-\x7e]+) ascp4?\[([0-9]{1,10})")
+_HEADER = re.compile(rb" ([\x21-\x7e]+) ascp4?\[([0-9]{1,10})")
 _DATED = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 _MS = re.compile(rb"\.[0-9]{3}")
 _THREAD = re.compile(rb" \[([0-9A-Fa-f]{1,16})-([0-9A-Fa-f]{1,16})")
@@ -40,8 +45,8 @@ _COUNT = re.compile(r"(passed|failed|skipped) : ([0-9]{1,18})", re.ASCII)
 _SIDE = re.compile(r"\[(Sender|Receiver)\] ", re.ASCII)
 _PIECE = re.compile(r" *(?:\(([^():]+): ([^()]*)\)|([^\s=()]+)=([^\s()]+)|([^\s=()]+) ([^\s=()]+))(?= |$)", re.ASCII)
 
-#: Side, groups, numbers, fields, text: what a rule makes of the rest of a line; None: it does not fit.
-_Found = tuple[str, tuple[str, ...], list[int], list[Field], str]
+#: Groups, numbers, fields, side, text: what a rule makes of the rest of a line; None: it does not fit.
+_Found = tuple[tuple[str, ...], list[int], list[Field], str, str]
 #: What a line begins with, where the rest begins, kind, side, what takes the rest apart.
 _Rule = tuple[bytes, int, str, str, Callable[[bytes], _Found | None]]
 #: Kind, side, groups, numbers, fields, text.
@@ -49,6 +54,11 @@ _Said = tuple[str, str, tuple[str, ...], list[int], list[Field], str]
 #: Where the level stands, ms since 1970, host, process, thread.
 _Prefix = tuple[int, int | None, str, str, str]
 _LEVELS = {b"LOG ": "LOG", b"ERR ": "ERR"}
+#: What most lines begin with behind their prefix: level, side, where their groups begin.
+_USUAL_CHARS = len(b"LOG Receiver ")
+_USUAL = {begins: (begins[:3].decode(), begins.split()[1].decode(), behind) for begins, behind in (
+    (b"LOG Receiver ", 13), (b"LOG Sender bl", 11), (b"LOG Sender DS", 11),
+    (b"ERR Receiver ", 13), (b"ERR Sender bl", 11), (b"ERR Sender DS", 11))}
 _NO_PREFIX: _Prefix = (0, None, "", "", "")
 
 
@@ -62,20 +72,28 @@ def parse_lines(lines: Sequence[bytes | None], host: str, reference_ms: int, off
         reference_ms: what the year of a line is found by, ms since 1970.
         offset_ms: what the clocks of the hosts are ahead of UTC.
     """
-    limit = reference_ms + offset_ms + _AHEAD_MS
+    moments = _moments(reference_ms + offset_ms + _AHEAD_MS)
     found: list[Event | Reject | None] = []
     for given in lines:
         if not given or given.isspace():
             found.append(None)
             continue
-        line = given[:-1] if given[-1:] == b"\r" else given
-        start, at, name, pid, thread = _prefix(line, limit)
+        line = given[:-1] if given[-1] == _RETURN else given
+        start, at, name, pid, thread = _prefix(line, moments)
         if at is not None:
             at -= offset_ms
+        usual = _USUAL.get(line[start:start + _USUAL_CHARS])
+        if usual is not None:  # most lines are: this is what the table below says of them, with no step between
+            level, side, behind = usual
+            some = known_groups(line[start + behind:])
+            if some is not None:
+                groups, numbers, fields = some
+                kind = events.DATA if groups[0][0] == "b" else events.QUEUES
+                found.append(Event(name or host, pid, thread, at, level, kind, side, groups, numbers, fields, "", line))
+                continue
         level = _LEVELS.get(line[start:start + 4], "")
-        body = line[start + 4:] if level else line[start:]
         try:
-            kind, side, groups, numbers, fields, text = _said(body) if level else _text(body)
+            kind, side, groups, numbers, fields, text = _said(line, start + 4) if level else _text(line, start)
         except Malformed as error:
             found.append(Reject("group", str(error)))
             continue
@@ -83,45 +101,63 @@ def parse_lines(lines: Sequence[bytes | None], host: str, reference_ms: int, off
     return found
 
 
+class _Table(dict[bytes, T]):
+    """What is made of some bytes, made once; a look-up that finds it is one of a dict.
+
+    Args:
+        make: makes it.
+    """
+
+    def __init__(self, make: Callable[[bytes], T]) -> None:
+        self._make = make
+
+    def __missing__(self, key: bytes) -> T:
+        if len(self) >= _MOST:
+            self.clear()
+        value = self[key] = self._make(key)
+        return value
+
+
 # The prefix ----------------------------------------------------------------------------------------------------------
 
 
-def _prefix(line: bytes, limit: int) -> _Prefix:
+def _prefix(line: bytes, moments: _Table[int | None]) -> _Prefix:
     """What stands before the level; nothing is known of a line that has none of the prefixes."""
-    if line[:4] in _LEVELS:
-        return _NO_PREFIX
     if line[3:4] == b" ":
+        if line[:4] in _LEVELS:
+            return _NO_PREFIX
         end = line.find(b"]: ", _SECOND_CHARS)
-        process = _process(line[_SECOND_CHARS + 1:end]) if end > 0 and line[_SECOND_CHARS:16] == b" " else None
-        at = _moment(line[:_SECOND_CHARS], limit) if process is not None else None
-        if process is not None and at is not None:
+        process = _PROCESSES[line[_SECOND_CHARS:end]] if end > 0 else None
+        if process is not None and (at := moments[line[:_SECOND_CHARS]]) is not None:
             return end + 3, at, process[0], process[1], ""
     elif line[4:5] == b"-":
         end = line.find(b"] ", _MS_CHARS)
-        thread = _thread(line[_MS_CHARS:end]) if end > 0 else None
-        at = _second(line[:_MS_CHARS - 4]) if thread is not None and _MS.fullmatch(line[19:_MS_CHARS]) else None
-        if thread is not None and at is not None:
-            return end + 2, at + int(line[20:_MS_CHARS]), "", thread[0], thread[1]
+        thread = _THREADS[line[_MS_CHARS:end]] if end > 0 else None
+        second = _SECONDS[line[:_MS_CHARS - 4]] if thread is not None else None
+        if thread is not None and second is not None and _MS.fullmatch(line[19:_MS_CHARS]):
+            return end + 2, second + int(line[20:_MS_CHARS]), "", thread[0], thread[1]
     return _NO_PREFIX
 
 
-@lru_cache(maxsize=1 << 14)
 def _process(header: bytes) -> tuple[str, str] | None:
-    """Host and process of ``host ascp[5276``."""
+    """Host and process of `` host ascp[5276``."""
     found = _HEADER.fullmatch(header)
     return None if found is None else (found[1].decode(), found[2].decode())
 
 
-@lru_cache(maxsize=1 << 14)
 def _thread(header: bytes) -> tuple[str, str] | None:
     """Process and thread of `` [112c-00001cf0``."""
     found = _THREAD.fullmatch(header)
     return None if found is None else (found[1].decode(), found[2].decode())
 
 
-@lru_cache(maxsize=1 << 16)
-def _moment(stamp: bytes, limit: int) -> int | None:
+@lru_cache(maxsize=4)
+def _moments(limit: int) -> _Table[int | None]:
     """The ms of ``Jan 23 10:47:43`` in the latest year that puts it at ``limit`` or before; None: it is no time."""
+    return _Table(partial(_moment, limit))
+
+
+def _moment(limit: int, stamp: bytes) -> int | None:
     month = _MONTHS.get(stamp[:3])
     if month is None or not _SYSLOG.fullmatch(stamp):
         return None
@@ -134,7 +170,6 @@ def _moment(stamp: bytes, limit: int) -> int | None:
     return None
 
 
-@lru_cache(maxsize=1 << 16)
 def _second(stamp: bytes) -> int | None:
     """The ms of ``2020-08-21 19:48:44``; None: it is no time, or one before 1970."""
     if not _DATED.fullmatch(stamp):
@@ -153,30 +188,32 @@ def _ms(year: int, month: int, day: int, hour: int, minute: int, second: int) ->
     return round((when - _EPOCH).total_seconds() + second) * 1000 if second <= 60 else None
 
 
+_PROCESSES, _THREADS, _SECONDS = _Table(_process), _Table(_thread), _Table(_second)
+
+
 # What is said --------------------------------------------------------------------------------------------------------
 
 
-def _text(body: bytes) -> _Said:
-    return events.TEXT, "", (), [], [], body.decode("utf-8", "replace")
+def _text(line: bytes, start: int) -> _Said:
+    return events.TEXT, "", (), [], [], line[start:].decode("utf-8", "replace")
 
 
-def _said(body: bytes) -> _Said:
+def _said(line: bytes, start: int) -> _Said:
     """Take apart what stands behind the level, by the table.
 
     Raises:
         Malformed: a group is.
     """
-    for begins, behind, kind, side, take in _RULES.get(body[:1], ()):
-        if body.startswith(begins):
-            found = take(body[behind:])
+    for begins, behind, kind, side, take in _RULES.get(line[start:start + 1], ()):
+        if line.startswith(begins, start):
+            found = take(line[start + behind:])
             if found is not None:
-                return kind, found[0] or side, *found[1:]
-    return _text(body)
+                return kind, found[3] or side, found[0], found[1], found[2], found[4]
+    return _text(line, start)
 
 
 def _groups(rest: bytes) -> _Found | None:
-    groups, numbers, fields = groups_of(rest)
-    return "", groups, numbers, fields, ""
+    return *groups_of(rest), "", ""
 
 
 def _pairs() -> Callable[[bytes], _Found | None]:
@@ -184,7 +221,7 @@ def _pairs() -> Callable[[bytes], _Found | None]:
 
     def take(rest: bytes) -> _Found | None:
         fields = fields_of(rest)
-        return None if fields is None else ("", (), [], fields, "")
+        return None if fields is None else ((), [], fields, "", "")
 
     return take
 
@@ -193,15 +230,15 @@ def _state(rest: bytes) -> _Found | None:
     text = rest.decode("utf-8", "replace")
     found = _STATE.fullmatch(text)
     if found is None:
-        return "", (), [], [], text
+        return (), [], [], "", text
     names = ("ds_id", "state", "direction", "size", "thresh")
-    return "", (), [], [(name, value if name in ("state", "direction") else int(value), NONE)
-                        for name, value in zip(names, found.groups(), strict=True)], ""
+    return (), [], [(name, value if name in ("state", "direction") else int(value), NONE)
+                    for name, value in zip(names, found.groups(), strict=True)], "", ""
 
 
 def _files(rest: bytes) -> _Found | None:
     found = _COUNT.fullmatch(rest.decode("utf-8", "replace"))
-    return None if found is None else ("", (), [], [(found[1], int(found[2]), NONE)], "")
+    return None if found is None else ((), [], [(found[1], int(found[2]), NONE)], "", "")
 
 
 def _statistics(rest: bytes) -> _Found | None:
@@ -219,7 +256,7 @@ def _statistics(rest: bytes) -> _Found | None:
         else:
             fields += _parenthesised(group, inner.split(" "))
         at = piece.end()
-    return side[1] if side else "", (), [], fields, ""
+    return (), [], fields, side[1] if side else "", ""
 
 
 def _parenthesised(group: str, words: list[str]) -> list[Field]:
