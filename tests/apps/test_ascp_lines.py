@@ -192,10 +192,14 @@ def test_a_group_that_nobody_knows_is_one_all_the_same() -> None:
 
 def test_equals_signs_and_blanks_in_other_places_are_no_known_line() -> None:
     one("LOG Receiver bl t/o=1/2 rex q/w=3/4 rcvD=1")
-    for body in ("bl t/o 1/2 rex=q/w=3/4 rcvD=1", "bl t/o=1/2 rex=q/w 3/4 rcvD=1", "bl t/o=1/2/3 rex q/w=4 rcvD=1"):
+    for body in ("bl t/o 1/2 rex=q/w=3/4 rcvD=1", "bl t/o=1/2 rex=q/w 3/4 rcvD=1", "bl t/o=1/2/3 rex q/w=4 rcvD=1",
+                 "bl t/o=1/2 rex q/w=3/4 rcvD1=", "bl t1/o=/2 rex q/w=3/4 rcvD=1", "bl t/o=1/ rex2 q/w=3/4 rcvD=1"):
         assert isinstance(outcome(f"LOG Receiver {body}"), Reject)
     one("LOG Receiver DS Qs ds/n=1/2 mgmt backlog i/s/n = 0/1/2")
     assert isinstance(outcome("LOG Receiver DS Qs ds/n=1/2 mgmt backlog i/s/n =0"), Reject)
+    assert one("LOG Receiver bl t2/o=1/2 rex q/w=3/4 rcvD=1").groups == ("bl t2/o", "rex q/w")
+    assert one("LOG Receiver bl t/o=1/2 rex3 q/w=3/4 rcvD=1").groups == ("bl t/o", "rex3 q/w")
+    assert one("LOG Receiver bl t/o=1/2 rex q/w=3/4 rcvD5=1").fields == [("rcvD5", 1, NONE)]
     assert one("LOG Receiver bl  t/o=1/2  rex q/w=3/4 rcvD=1 ").numbers == [1, 2, 3, 4]
 
 

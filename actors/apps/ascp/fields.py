@@ -58,6 +58,8 @@ _CLOSING = re.compile(r'"(?=\Z| +' + _KEY + ")")
 _QUOTED, _PATH, _PLAIN = r'"([^"]*)"', r'([^"=]*)', r'([^"= ]*)'
 #: So many forms of lines of one kind are remembered.
 _FEW = 8
+#: So many values of one key are remembered.
+_MOST_VALUES = 4096
 
 
 @lru_cache(maxsize=1 << 16)
@@ -92,11 +94,25 @@ def typed(name: str, text: str, is_quoted: bool = False) -> Field:
     return name, found[0], BYTES if name in SIZES and found[1] == NONE else found[1]
 
 
+class _Values(dict[str, Field]):
+    """The fields of one key, by their text: of many keys few values ever come."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __missing__(self, text: str) -> Field:
+        if len(self) >= _MOST_VALUES:
+            self.clear()
+        found = self[text] = typed(self._name, text)
+        return found
+
+
 class Fields:
     """Takes apart lines of one kind; remembers what they look like."""
 
     def __init__(self) -> None:
-        self._known: list[tuple[re.Pattern[str], tuple[tuple[str, bool], ...]]] = []
+        #: Each with the names of its values, and what they are if they are not text.
+        self._known: list[tuple[re.Pattern[str], list[tuple[str, _Values | None]]]] = []
 
     def __call__(self, body: bytes) -> list[Field] | None:
         """The fields of ``key=value key=value …``; None: it is nothing of the kind."""
@@ -104,8 +120,8 @@ class Fields:
         for form, names in self._known:
             match = form.fullmatch(text)
             if match is not None:
-                return [(name, value, NONE) if is_text else typed(name, value)
-                        for (name, is_text), value in zip(names, match.groups(), strict=True)]
+                return [(name, value, NONE) if values is None else values[value]
+                        for (name, values), value in zip(names, match.groups(), strict=True)]
         found = fields_of(text)
         if found is not None and len(self._known) < _FEW:
             self._learn(text, found)
@@ -113,7 +129,7 @@ class Fields:
 
     def _learn(self, text: str, found: list[Field]) -> None:
         words: list[str] = []
-        names: list[tuple[str, bool]] = []
+        names: list[tuple[str, _Values | None]] = []
         at = 0
         for name, *_ in found:
             start = text.index(f"{name}=", at)
@@ -123,12 +139,12 @@ class Fields:
             if words:  # what is left of the value before this one ends in its blanks
                 before = before[len(before.rstrip(" ")):]
             words.append(f"{re.escape(before)}{re.escape(name)}={value}")
-            names.append((name, is_quoted or name in TEXTS))
+            names.append((name, None if is_quoted or name in TEXTS else _Values(name)))
         form = re.compile("".join(words) + " *")
         match = form.fullmatch(text)
-        if match is not None and [typed(name, value, is_text) for (name, is_text), value in zip(
+        if match is not None and [typed(name, value, values is None) for (name, values), value in zip(
                 names, match.groups(), strict=True)] == found:
-            self._known.append((form, tuple(names)))
+            self._known.append((form, names))
 
 
 def fields_of(text: str) -> list[Field] | None:

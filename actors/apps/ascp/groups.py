@@ -7,15 +7,18 @@
 A group is known by its name *and* its members, never by its place: ``bl`` is there twice, with other members, and
 versions differ. ``mgmt backlog`` has no triple, one or two behind it.
 
-Fast: what a line says besides its numbers is the same in all lines of one version. So the line is cut at each ``=``;
-what has to stand before the next one is taken off by one call for all (``map``); what is left are digits and slashes,
-which is compared at once, and all numbers are decoded in one call, as JSON. What is unusual is taken apart word by
-word, to the same result or to the reason why it is malformed; what was well-formed is known from then on.
+Fast: what a line says besides its numbers is the same in all lines of one version. So a line without its digits is
+looked up in a table, which says its names. Then letters are deleted, and all that is no digit and no slash is a blank:
+what is left are, in turn, the slashes of the members and the values; these are joined, and decoded in one call, as
+JSON. That a digit may stand in a name is found by counting them. What is not in the table, or unusual, is taken apart
+word by word, to the same result or to the reason why it is malformed; what was well-formed is in the table from then
+on.
 """
 
 from __future__ import annotations
 
 import re
+from string import ascii_letters
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -24,12 +27,12 @@ from actors.apps.ascp.fields import NONE, Field
 
 #: So many triples may follow ``mgmt backlog i/s/n =``.
 _TRIPLES = 2
-#: The table holds so many kinds of lines at most, and of lines that begin the same: there are some twenty, and nobody
-#: may fill the memory with others.
-_MOST_SHAPES, _FEW_SHAPES = 1024, 8
-_DIGITS = b"0123456789"
-_BLANK_OR_NOTHING = (b" ", b"")
-_without = bytes.removesuffix
+#: The table holds so many kinds of lines at most: there are some twenty, and nobody may fill the memory with others.
+_MOST_SHAPES = 1024
+_COMMA = ord(",")
+_DIGITS, _LETTERS = b"0123456789", f"{ascii_letters}_".encode()
+#: What stands between two numbers becomes a comma, all else but them a blank.
+_BLANK = bytes(byte if byte in _DIGITS else ord(",") if byte == ord("/") else ord(" ") for byte in range(256))
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 _NAME = re.compile(r"[A-Za-z_][\w.>-]*", re.ASCII)
 _MEMBERS = re.compile(r"\w+(?:/\w+)*", re.ASCII)
@@ -45,27 +48,23 @@ class Malformed(Exception):
 
 
 class _Shape(NamedTuple):
-    """What lines of one kind have in common.
+    """What lines have in common that are the same without their digits.
 
     Attributes:
-        behind: what stands behind the values of each group, up to the next ``=``.
-        forms: the names of the groups, by what is left of the values when their digits are taken out, with a comma
-            between two groups.
+        names: of the groups.
         pair: the name of the plain pair at the end, or nothing.
-        is_open: whether nothing, or several triples, may stand at the end.
+        words: how many there are when letters are deleted. An odd number: values stand at the end that have no slashes
+            of members before them, those of the pair, or of a second triple; or slashes without values behind them.
     """
 
-    behind: list[bytes]
-    forms: dict[bytes, tuple[str, ...]]
+    names: tuple[str, ...]
     pair: str
-    is_open: bool
+    words: int
 
 
 #: What a line of groups begins with, behind its side.
 BEGINNINGS = (b"bl ", b"DS Qs ")
-#: By what stands before the first ``=``, and the number of those.
-_SHAPES: dict[tuple[bytes, int], list[_Shape]] = {}
-_BACKLOG, _BACKLOG_NAME = b" mgmt backlog i/s/n ", "mgmt backlog i/s/n"
+_SHAPES: dict[bytes, _Shape] = {}
 
 
 def groups_of(body: bytes) -> Groups:
@@ -77,48 +76,49 @@ def groups_of(body: bytes) -> Groups:
     found = known_groups(body)
     if found is None:
         found = _by_words(body)
-        first, *parts = body.split(b"=")
-        _learn(first, parts, found)
+        _learn(body, found)
     return found
 
 
 def known_groups(body: bytes) -> Groups | None:
     """The same of a line that is like one that was taken apart before; None: it is not, or it is malformed."""
-    first, *parts = body.split(b"=")
-    for behind, forms, pair, is_open in _SHAPES.get((first, len(parts)), ()):
-        if is_open:
-            if parts[-1][:1] not in _BLANK_OR_NOTHING:
-                break
-            values = b",".join(map(_without, parts[:-1], behind)) + parts[-1].replace(b" ", b",")
-        else:
-            values = b",".join(map(_without, parts, behind))
-        names = forms.get(values.translate(None, _DIGITS))
-        if names is None:
-            continue
-        try:
-            numbers = _decode(b"[%b]" % values.replace(b"/", b","))
-        except msgspec.MsgspecError:  # a number with leading zeros, none at all, one that is too large
-            break
-        return names, numbers, [(pair, numbers.pop(), NONE)] if pair else []
-    return None
+    rest = body.translate(None, _DIGITS)
+    shape = _SHAPES.get(rest)
+    return None if shape is None else _values(body, rest, shape)
 
 
-def _learn(first: bytes, parts: list[bytes], found: Groups) -> None:
-    """From here on lines of this form are known, if it is a usual one: one blank between two words, a pair last."""
+def _values(body: bytes, rest: bytes, shape: _Shape) -> Groups | None:
+    names, pair, count = shape
+    words = body.translate(_BLANK, _LETTERS).split()
+    if len(words) != count:
+        return None
+    values = b",".join(words[1::2])
+    if count & 1:
+        last = words[-1]
+        if pair and not body.endswith(b"=" + last):
+            return None
+        if last[0] != _COMMA:
+            values += b"," + last
+    try:
+        numbers = _decode(b"[%b]" % values)
+    except msgspec.MsgspecError:  # a number with leading zeros, none at all, one that is too large
+        return None
+    if len(values) - len(numbers) + 1 != len(body) - len(rest):
+        return None  # a digit in a name
+    return names, numbers, [(pair, numbers.pop(), NONE)] if pair else []
+
+
+def _learn(body: bytes, found: Groups) -> None:
+    """From here on lines are known that are like this one, if it is a usual one: read back the same."""
     names, _, pairs = found
-    behind = [part.lstrip(b"0123456789/") for part in parts]
-    is_open = (behind[-2] if len(parts) > 1 else first).endswith(_BACKLOG)
-    closed = [name for name in names if not is_open or name != _BACKLOG_NAME]
-    titles = closed + [name for name, *_ in pairs] + ([f"{_BACKLOG_NAME} "] if is_open else [])
-    said = [first, *behind[:-1]] if is_open or not behind[-1] else []
-    known = _SHAPES.get((first, len(parts)), [])
-    if not first.startswith(BEGINNINGS) or len(pairs) > (not is_open) or len(known) >= _FEW_SHAPES or len(_SHAPES) >= _MOST_SHAPES or said != [
-            (" " * (number > 0) + title).encode() for number, title in enumerate(titles)]:
+    rest = body.translate(None, _DIGITS)
+    pair = pairs[0][0] if pairs else ""
+    said = "".join((*names, pair))
+    if not body.startswith(BEGINNINGS) or len(_SHAPES) >= _MOST_SHAPES or any(map(str.isdigit, said)):
         return
-    between = ",".join("/" * title.rpartition(" ")[2].count("/") for title in titles[:len(closed) + len(pairs)])
-    forms = {(between + ",//" * count).encode(): (*closed, *[_BACKLOG_NAME] * count)
-             for count in range(_TRIPLES * is_open + 1)}
-    _SHAPES[first, len(parts)] = [*known, _Shape(behind, forms, pairs[0][0] if pairs else "", is_open)]
+    shape = _Shape(names, pair, len(body.translate(_BLANK, _LETTERS).split()))
+    if _values(body, rest, shape) == found:
+        _SHAPES[rest] = shape
 
 
 def _by_words(body: bytes) -> Groups:
