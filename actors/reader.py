@@ -204,6 +204,7 @@ class Reader:
         What a source without end has accepted is loaded, if it is no more than a window; more of it, and what is left
         of a source with an end, stays for the next run.
         """
+        self._trouble.give_up()
         if self._source.endless:
             self._source.stop()
             self._supply.reads = min(self._supply.reads, self._flow.window_batches)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A queue of RabbitMQ read by a run, beside a plain consumer that runs the same functions; what was stored is compared.
 
-    python benchmarks/rabbitmq.py [--messages 50000] [--bytes 1000] [--rounds 3] [--queue-type quorum] [--json]
+    python benchmarks/rabbitmq.py [--messages 30000] [--bytes 1000] [--rounds 3] [--queue-type quorum] [--json]
 
 Each round fills a queue of a server that is started for it with the same messages for each, which empties it, in turn:
 
@@ -49,7 +49,7 @@ Result = dict[str, Any]
 def main() -> int:
     """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=50_000)
+    parser.add_argument("--messages", type=int, default=30_000)
     parser.add_argument("--bytes", type=int, default=1000, help="of a message")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--queue-type", choices=["quorum", "classic"], default="quorum")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The RabbitMQ sink beside a plain publisher with a window of confirms, to a real server, in turn, and checked.
 
-    python benchmarks/rabbitmq_sink.py [--messages 100000] [--bytes 1024] [--queue quorum] [--window 1000] [--rounds 3]
+    python benchmarks/rabbitmq_sink.py [--messages 30000] [--bytes 1024] [--queue quorum] [--window 1000] [--rounds 3]
                                        [--url amqp://…] [--json]
 
 Each round publishes the same messages, a key and a value each, to a queue of its own:
@@ -49,7 +49,7 @@ Result = dict[str, float]
 def main() -> int:
     """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=100_000)
+    parser.add_argument("--messages", type=int, default=30_000)
     parser.add_argument("--bytes", type=int, default=1024, help="of a value")
     parser.add_argument("--queue", choices=("quorum", "classic", "stream"), default="quorum")
     parser.add_argument("--window", type=int, default=1000)

@@ -84,6 +84,10 @@ class MemoryLedger:
         """All units whose fingerprint begins with ``kind``."""
         return [unit for unit in self.units if unit.fingerprint.startswith(kind)]
 
+    def unfinished(self, folder: str) -> list[Unit]:
+        """Units that are being read, and whose name begins with ``folder``."""
+        return [unit for unit in self.units if unit.status == "reading" and unit.name.startswith(folder)]
+
     def resume(self, unit: Unit, name: str, fingerprint: str) -> None:
         """Read on a unit, finished or not."""
         unit.status, unit.end = "reading", None

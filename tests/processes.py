@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Self
 
 START_S = 120.0
+#: How long an outage lasts at least, in seconds: 600 shows that ten minutes are not another thing than one.
+OUTAGE_S = float(os.environ.get("THRESHER_OUTAGE_S", "0"))
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -74,6 +76,7 @@ class Broker:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._served: Served | None = None
+        self._killed_at = -OUTAGE_S
 
     def __enter__(self) -> Self:
         try:
@@ -90,6 +93,7 @@ class Broker:
     def start(self) -> None:
         """Start, on the same folder and ports as before, and wait until it serves."""
         if self._served is None:
+            time.sleep(max(0.0, self._killed_at + OUTAGE_S - time.monotonic()))
             self._served = self._begin()
             self._served.wait_until(self._serves, self.log)
 
@@ -108,6 +112,7 @@ class Broker:
         if self._served is not None:
             self._served.kill()
             self._served = None
+            self._killed_at = time.monotonic()
 
     def restart(self) -> None:
         """Kill it and start it again."""

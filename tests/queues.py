@@ -20,6 +20,8 @@ from actors.sources.rabbitmq_queue import Queue
 from tests.fakes import MemoryLedger
 
 WATCHDOG_S = 120.0
+#: Messages that are published in one.
+_TRANSACTION = 1000
 Client = Any
 
 
@@ -49,12 +51,22 @@ def declare(url: str, name: str, kind: str = "quorum", **arguments: Any) -> None
 
 
 def publish(url: str, queue: str, values: Sequence[bytes], ids: bool = True, first: int = 0, **properties: Any) -> None:
-    """Publish to a queue, each message confirmed; its id is ``id-NUMBER``."""
+    """Publish to a queue, and wait until the server keeps it; a message's id is ``id-NUMBER``.
+
+    In transactions: their end waits for all of one, where this client's confirms wait for each message.
+    """
+    returned: list[Any] = []
     with channel(url) as client:
-        client.confirm_delivery()
+        client.add_on_return_callback(lambda *message: returned.append(message))
+        client.tx_select()
         for number, value in enumerate(values, first):
             client.basic_publish("", queue, value, pika.BasicProperties(
                 delivery_mode=2, message_id=f"id-{number}" if ids else None, **properties), mandatory=True)
+            if (number - first) % _TRANSACTION == _TRANSACTION - 1:
+                client.tx_commit()
+        client.tx_commit()
+        client.connection.process_data_events(0)  # which calls back for what came before the last answer
+    assert not returned, f"{len(returned):,} messages reached no queue"
 
 
 def waiting_in(url: str, queue: str) -> int:

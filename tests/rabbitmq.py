@@ -7,10 +7,13 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 import time
 import urllib.request
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -115,6 +118,24 @@ class RabbitMQ(Broker):
         with urllib.request.urlopen(request, timeout=WATCHDOG_S) as answer:
             text = answer.read()
         return json.loads(text) if text else None
+
+    def suspend(self, queue: str, on: bool = True) -> None:
+        """Keep a quorum queue's leader from its work, or let it go on; the server answers for it meanwhile."""
+        program = str(_SERVER.with_name("rabbitmqctl"))
+        done = subprocess.run(
+            [program, "eval", f'sys:{"suspend" if on else "resume"}(whereis(list_to_atom("%2F_{queue}"))).'],
+            env=self._environment(), capture_output=True, text=True, timeout=WATCHDOG_S, check=False)
+        assert done.stdout.strip() == "ok", done.stdout + done.stderr
+
+    @contextmanager
+    def user(self, name: str, *, configure: str = ".*", write: str = ".*", read: str = ".*") -> Iterator[None]:
+        """A user whose password is the name, who may do this with what has such a name; needs ``management``."""
+        self.ask(f"users/{name}", "PUT", password=name, tags="monitoring")
+        try:
+            self.ask(f"permissions/%2F/{name}", "PUT", configure=configure, write=write, read=read)
+            yield
+        finally:
+            self.ask(f"users/{name}", "DELETE")
 
     def log(self) -> str:
         """The last of what it has said."""

@@ -24,6 +24,7 @@ from actors.runtime.errors import ConfigError
 from actors.runtime.events import DONE, FAILED, USAGE, Observer
 from actors.runtime.framing import Record
 from actors.runtime.units import LEDGER
+from actors.runtime.values import SOURCE_LOST
 from actors.runtime.windows import iso
 from actors.settings import Settings
 from actors.sinks.dead_letters import StoredLetter, used_bytes
@@ -163,12 +164,14 @@ def _how_many(number: int, filters: Filters) -> str:
 
 
 def _place(letter: StoredLetter) -> str:
-    return escaped(letter.source) + (f":{letter.line}" if letter.line >= 0 else _number_of(letter))
+    has_lines = letter.line >= 0 and letter.reason != SOURCE_LOST
+    return escaped(letter.source) + (f":{letter.line}" if has_lines else _number_of(letter))
 
 
 def _number_of(letter: StoredLetter) -> str:
     """Of a record in a unit that has no lines, where it is."""
-    return f" offset {letter.offset}" if letter.envelope and letter.offset >= 0 else ""
+    is_numbered = letter.envelope or letter.reason == SOURCE_LOST
+    return f" offset {letter.offset}" if is_numbered and letter.offset >= 0 else ""
 
 
 def _is_none(record: Record | None) -> bool:
@@ -198,7 +201,8 @@ def _show(options: argparse.Namespace, store: Store, connection: sqlite3.Connect
 
 
 def _all_of(letter: StoredLetter, about: Record | None) -> Iterator[str]:
-    offset = f", byte {letter.offset:,}" if letter.offset >= 0 and not (letter.envelope and letter.line < 0) else ""
+    is_byte = letter.offset >= 0 and letter.reason != SOURCE_LOST and not (letter.envelope and letter.line < 0)
+    offset = f", byte {letter.offset:,}" if is_byte else ""
     yield f"letter {letter.id}: {letter.status}, retried {letter.attempts} times" + (
         f", last {letter.tried}" if letter.tried else "")
     yield f"rejected  {letter.time} by {escaped(letter.stage)}"
@@ -297,8 +301,8 @@ def _intention(prepared: Prepared, only_missing: bool) -> str:
             "what is there under their keys stays" if only_missing else
             "a newer value of a key of theirs is overwritten (--only-missing leaves what is there)"))
     if prepared.pieces:
-        lines.append(f"{prepared.pieces:,} of the reader are left out: a piece of a line may pass for a record "
-                     "(--stage reader sends them)")
+        lines.append(f"{prepared.pieces:,} of the reader are left out: they tell of what was lost, or are pieces "
+                     "of lines, which may pass for records (--stage reader sends them)")
     if prepared.empty:
         lines.append(f"{prepared.empty:,} hold no bytes and are left out: give the file again that could not be read")
     if prepared.emitted:

@@ -105,7 +105,7 @@ def _nodes(manifest: Manifest) -> Iterator[Node]:
 def _edges(manifest: Manifest) -> Iterator[Edge]:
     source = manifest.source.load()
     yield Edge("source", "reader", "raw bytes", _IN_ORDER, source.promises())
-    yield Edge("reader", "parser", "batches of lines", _ANY_ORDER, _HELD)
+    yield Edge("reader", "parser", "batches of records", _ANY_ORDER, _HELD)
     if not manifest.parser.fused:
         yield Edge("parser", "checker", "batches of values", _ANY_ORDER, _HELD)
     worker = "parser" if manifest.parser.fused else "checker"

@@ -18,7 +18,7 @@ import msgspec
 
 from actors.console.groups import Group, Groups, all_groups, folded_groups
 from actors.console.history import read_record, why_no_record
-from actors.runtime.counts import OUTCOMES
+from actors.runtime.counts import BEFORE, OUTCOMES
 from actors.runtime.database import OtherVersion, open_for_reading
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import BAD_CONFIG, DONE, FAILED, OVER_BUDGET, RESUMABLE, RunResult
@@ -113,7 +113,8 @@ class Report(msgspec.Struct, frozen=True):
 
     ``journal``: the folder of the source's own files, which nobody has given it: they are shown together. ``target``:
     what ``thresher dlq`` is to be given for this state. Of what was given again: how many, and the first names.
-    ``made``: as in ``UnitReport``. ``what``: what its units are, in the plural.
+    ``read_before``: those that earlier runs have read. ``made``: as in ``UnitReport``. ``what``: what its units are, in
+    the plural.
     """
 
     name: str
@@ -139,6 +140,7 @@ class Report(msgspec.Struct, frozen=True):
     failed_before: Some = Some()
     made: int = 0
     what: str = FILES
+    read_before: int = 0
 
     def fields(self) -> dict[str, Any]:
         """As a map, for machines."""
@@ -165,6 +167,7 @@ def build(
     reports = [_unit_report(unit, of_unit.get(unit.id, NO_GROUPS), is_done) for unit in units]
     outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in OUTCOMES}
     read = sum(unit.counts.get("read", 0) for unit in units)
+    read_before = sum(unit.counts.get(BEFORE, 0) for unit in units)
     seconds = 0.0 if result is None else result.seconds
     told, failed = _given_again(state / LEDGER, run, units)
     code, reason = _verdict(result, reports, told.refused, failed, what := _what_units_are(manifest),
@@ -184,13 +187,13 @@ def build(
         reason = f"{reason}; what was folded cannot be read now ({unread}): thresher report shows it when it can"
     return Report(
         name=manifest.name, dry=manifest.dry, units=reports, groups=groups.shown, read=read,
-        outcomes=outcomes, seconds=seconds, records_per_s=read / seconds if seconds else 0.0,
+        outcomes=outcomes, seconds=seconds, records_per_s=(read - read_before) / seconds if seconds else 0.0,
         outages={} if result is None else result.outages, places=_places(manifest), state=manifest.state,
         code=code, reason=reason, journal=manifest.source.load().journal_folder(),
         groups_count=groups.count, target=target or manifest.name, skipped=told.skipped, refused=told.refused,
         why_refused=told.why, failed_before=failed, loaded_again=_some(
             unit.name for unit in units if unit.note.startswith(AGAIN)), made=sum(unit.made for unit in reports),
-        what=what)
+        what=what, read_before=read_before)
 
 
 def _what_units_are(manifest: Manifest) -> str:

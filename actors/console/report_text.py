@@ -26,10 +26,11 @@ def render(report: Report) -> str:
         outcomes = ", ".join(
             f"{number:,} {name.replace('_', '-')}" for name, number in report.outcomes.items() if number)
         rate = f" in {report.seconds:.1f} s ({report.records_per_s:,.0f} records/s)" if report.seconds else ""
-        lines.append(f"read {report.read:,} records{rate}: {outcomes or 'nothing'}")
+        now = f", {report.read - report.read_before:,} of them now{rate}" if report.read_before else rate
+        lines.append(f"read {report.read:,} records{now}: {outcomes or 'nothing'}")
         if report.made != report.read:
-            lines.append(f"made {report.made:,} of them: a record is dead-lettered if any of its is, else written if "
-                         "any is")
+            lines.append(f"made {report.made:,} items of them: a record counts as dead-lettered if any of its items "
+                         "is, else as written if any is")
     lines += [f"{count_of_files(some)} {what}: {', '.join(some.names)}{' …' if some.count > len(some.names) else ''}"
               for some, what in ((report.loaded_again, AGAIN), (report.skipped, "loaded before, skipped"),
                                  (report.refused, f"refused: {report.why_refused}"),

@@ -20,6 +20,8 @@ from actors.runtime.errors import ConfigError
 PORTS = {"amqp": 5672, "amqps": 5671}
 #: Longest name of a queue, an exchange, a routing key, a user: what AMQP calls a short string, in bytes.
 MOST_NAME_BYTES = 255
+_ENCODE = ("in user, password and names the characters :/?#[]@,&=% are percent-encoded (a / is %2F, an @ is %40), also "
+           "where they come from the environment or a file")
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
 
 
@@ -67,10 +69,13 @@ def address_of(text: str, known: tuple[str, ...], option: str) -> Address:
     try:
         parts = urlsplit(text)
         scheme, netloc = parts.scheme, parts.netloc
-    except ValueError as error:
-        raise _wrong(option, known, str(error)) from error
+    except ValueError:
+        raise _wrong(option, known, f"a [ or ] that is not of an IPv6 address, or an odd letter, is in it: {_ENCODE}"
+                     ) from None  # the reason may have the password in it
     if scheme not in PORTS:
         raise _wrong(option, known, f"got the scheme {scheme!r}" if scheme else "got no scheme")
+    if "@" in text.split("://", 1)[-1].removeprefix(netloc):  # then what looks like the host is a piece of a password
+        raise _wrong(option, known, f"an @ stands behind the host: {_ENCODE}")
     if parts.fragment:
         raise _wrong(option, known, "a # begins a fragment: write it %23")
     login, _, hosts = netloc.rpartition("@")

@@ -20,6 +20,13 @@ _PASSES = "limit"
 #: What OpenSSL puts around its words.
 _OF_OPENSSL = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
 
+#: Errors of the client that mean that a connection was lost, whatever else they deduce.
+_LOST = ("StreamLostError", "ProbableAuthenticationError", "ProbableAccessDeniedError", "ConnectionOpenAborted",
+         "ConnectionWrongStateError")
+#: In their text: the reply of the server, and an error of the system.
+_SAID = re.compile(r"ClosedByBroker: \((\d+)\) ['\"](.*?)['\"](?: \(host=|$)")
+_OF_SYSTEM = re.compile(r"Error\(\d+, ['\"]([^'\"]*)['\"]")
+
 
 class Refused(Exception):
     """The server has closed a channel, and says why.
@@ -108,9 +115,20 @@ def _words(error: BaseException) -> str:
         return f"it has closed the connection: {error.args[0]} {error.args[1]}"
     if name == "AMQPHeartbeatTimeout":
         return "no sign of life from it within the heartbeat"
-    if name in ("StreamLostError", "IncompatibleProtocolError", "ProbableAuthenticationError",
-                "ProbableAccessDeniedError", "ConnectionOpenAborted", "ConnectionWrongStateError"):
-        return f"the connection was lost ({error.args[0]})" if error.args else "the connection was lost"
     if name == "AMQPConnectorStackTimeout":
         return "it does not answer in time"
+    if name == "IncompatibleProtocolError":
+        return "it has closed the connection before it said anything: is it a server of AMQP, without TLS (amqp://) or " \
+               "with it (amqps://)?"
+    if name in _LOST:
+        return _lost(str(error.args[0]) if error.args else "")
     return str(error) or name
+
+
+def _lost(text: str) -> str:
+    """Of a lost connection, what the client's text says, which is in the words of its language."""
+    if said := _SAID.search(text):
+        return f"it has closed the connection: {said[1]} {said[2]}"
+    if of_system := _OF_SYSTEM.search(text):
+        return f"the connection was lost ({of_system[1].lower()})"
+    return "it has closed the connection" if "EOF" in text else "the connection was lost"

@@ -76,7 +76,7 @@ def record_of(offset: int, properties: Properties, body: bytes) -> Record:
         time = None if properties.timestamp is None else min(int(properties.timestamp) * 1000, _MOST_MS)
     time = None if time is None else int(time)  # the client has a class of its own for 64 bits, which is not encoded
     is_none = table.get(NONE) is True and not body
-    return Record(offset, None if is_none else body, time=time, key=_bytes_of(table.get(KEY)),
+    return Record(offset, None if is_none else body, time=time, key=bytes_of(table.get(KEY)),
                   headers=tuple(_headers_in(table)))
 
 
@@ -86,7 +86,7 @@ def _headers_in(table: Mapping[Any, Any]) -> Iterator[tuple[str, bytes | None]]:
             continue
         shown = name if isinstance(name, str) else name.decode(errors="backslashreplace")
         for one in value if isinstance(value, list) else (value,):
-            yield shown, _bytes_of(one)
+            yield shown, bytes_of(one)
 
 
 def _text_or_bytes(value: bytes | None) -> Value:
@@ -96,7 +96,8 @@ def _text_or_bytes(value: bytes | None) -> Value:
         return value
 
 
-def _bytes_of(value: Any) -> bytes | None:
+def bytes_of(value: Any) -> bytes | None:
+    """What the client has made of a value, as a header has it; text that is none is in bytes already."""
     if value is None or isinstance(value, bytes):
         return value
     if isinstance(value, str):

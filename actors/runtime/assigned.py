@@ -74,6 +74,7 @@ class Assigned:
         self._gone: set[int] = set()
         self._tick_at: float | None = None
         self._is_new = True
+        self._is_asleep = type(source).tick is Source.tick  # such a source has nothing to say
         self._problem: Retryable | None = None
 
     def turn(self, now: float) -> None:
@@ -130,7 +131,15 @@ class Assigned:
         if self._tick_at is not None:
             times.append(self._tick_at)
         waits = [max(0.0, at - now) for at in times]
-        return min(waits if wait_s is None else [wait_s, *waits], default=None)
+        sooner = min(waits if wait_s is None else [wait_s, *waits], default=None)
+        if sooner is None and not self._is_asleep:
+            # What was read behind the tick may have changed when the next one is due: nobody sleeps without end on
+            # the word of a tick that is older than that. One more turn hears the next one.
+            self._is_asleep = True
+            return 0.0
+        if sooner is not None:
+            self._is_asleep = type(self._source).tick is Source.tick
+        return sooner
 
     def _take_note(self, said: Revoked) -> None:
         for unit in said.units:

@@ -11,6 +11,8 @@ OUTCOMES = ("written", "folded", "filtered", "dead_lettered", "handed_over")
 Counts = dict[str, int]
 #: The name of that last count. It goes no further than to the reader.
 FINISH = "finish"
+#: Records that earlier runs have read of a unit; they are among those that are ``read``.
+BEFORE = "before"
 
 
 def merge(total: Counts, more: Counts) -> Counts:

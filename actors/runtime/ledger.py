@@ -32,7 +32,7 @@ from actors.runtime.given_again import Given
 from actors.runtime.handed_over import HandedOver
 from actors.runtime.poison import REASONS, Blame
 from actors.runtime.units import ANY_RUN as ANY_RUN
-from actors.runtime.units import COLUMNS, FACTS, LATE, RECORD, SAVE, STEPS, last_used, row_of, unit_of
+from actors.runtime.units import COLUMNS, FACTS, LATE, RECORD, SAVE, STEPS, last_used, row_of, unit_of, units_where
 from actors.runtime.units import read_units as read_units
 from actors.runtime.values import HANDED_OVER, SOURCE_LOST, Chunk, Unit
 
@@ -150,10 +150,8 @@ class Ledger:
 
     def loaded_before(self) -> list[Unit]:
         """Units that an earlier run has loaded and not seen put away: it ended in between."""
-        rows = self._connection.execute(
-            f"SELECT {COLUMNS} FROM units WHERE status='loaded' AND run<>? AND run NOT LIKE 'retry-%' ORDER BY id",
-            (self._run,)).fetchall()
-        return [unit for unit in map(unit_of, rows) if unit.id not in self._at_hand.units]
+        found = units_where(self._connection, "status='loaded' AND run<>? AND run NOT LIKE 'retry-%'", self._run)
+        return [unit for unit in found if unit.id not in self._at_hand.units]
 
     def recall_loaded(self) -> None:
         """Take up the units that an earlier reader of this run has loaded, and may have put away, when it died."""
@@ -364,9 +362,8 @@ class Ledger:
 
     def _left_behind(self, partition: str, unit: Unit) -> list[Unit]:
         """Unfinished units that lie before this one in its partition, and are not this run's (so far)."""
-        rows = self._connection.execute(
-            f"SELECT {COLUMNS} FROM units WHERE partition=? AND id<? AND status='reading'", (partition, unit.id))
-        return [other for other in map(unit_of, rows) if other.id not in self._at_hand.units]
+        found = units_where(self._connection, "partition=? AND id<? AND status='reading'", partition, unit.id)
+        return [other for other in found if other.id not in self._at_hand.units]
 
     def is_broken(self, name: str) -> bool:
         """Whether this run could not read a unit of this name."""
@@ -377,11 +374,14 @@ class Ledger:
 
     def known(self, kind: str) -> list[Unit]:
         """All units, of all runs and finished or not, whose fingerprint begins with ``kind``, in order."""
-        rows = self._connection.execute(
-            f"SELECT {COLUMNS} FROM units WHERE substr(fingerprint, 1, ?)=? "
-            "AND status NOT IN ('abandoned', 'broken', 'replaced') AND id NOT IN (SELECT unit FROM replaced) "
-            "ORDER BY id", (len(kind), kind)).fetchall()
-        return [self._at_hand.units.get(unit.id, unit) for unit in map(unit_of, rows)]
+        found = units_where(self._connection, "substr(fingerprint, 1, ?)=? AND status NOT IN ('abandoned', 'broken', "
+                            "'replaced') AND id NOT IN (SELECT unit FROM replaced)", len(kind), kind)
+        return [self._at_hand.units.get(unit.id, unit) for unit in found]
+
+    def unfinished(self, folder: str) -> list[Unit]:
+        """All units, of all runs, that are being read, and whose name begins so, in order."""
+        found = units_where(self._connection, "status='reading' AND substr(name, 1, ?)=?", len(folder), folder)
+        return [self._at_hand.units.get(unit.id, unit) for unit in found]
 
     def resume(self, unit: Unit, name: str, fingerprint: str) -> None:
         """Read on this unit, finished or not; it is called so, and known by this, from here on."""

@@ -63,6 +63,10 @@ class UnitLedger(Protocol):
         """All units, of all runs and finished or not, whose fingerprint begins with ``kind``, in order."""
         ...
 
+    def unfinished(self, folder: str) -> list[Unit]:
+        """All units, of all runs, that are not read to their end or not all durable, and whose name begins so."""
+        ...
+
     def resume(self, unit: Unit, name: str, fingerprint: str) -> None:
         """Read on this unit, which ``begin`` or ``known`` gave, finished or not; it is called so, and known by this."""
         ...

@@ -12,8 +12,9 @@ def why_not_moved(pipeline: Pipeline, source: SourceOptions) -> str:
         return ""
     kept = "distinct numbers are" if pipeline.distinct is not None else (
         "windows are" if pipeline.windows is not None else "what is folded is")
-    return (f"source: units of {source.describe()} move between runs, and {kept} kept in the state directory of one: "
-            "assign them to this run for good (an option of the source), or fold in a pipeline of its own")
+    return (f"source: in a group, units of {source.describe()} move from run to run, but {kept} kept in the state "
+            "directory of one run: leave the option group empty, then they are this run's for good, or fold in a "
+            "pipeline of its own")
 
 
 def why_not_dry(source: SourceOptions) -> str:

@@ -104,8 +104,8 @@ class Source(Protocol):
     def tick(self, now: float) -> float | None:
         """Do what keeps the source alive (a poll, a heartbeat): called in every turn of the reader, also while it is
         blocked (its window is full, a sink is down, it drains). Nothing is read here. ``now`` and what is returned are
-        monotonic seconds: when it has to be called again at the latest; None: there is no hurry. What it takes is work
-        of the reader's, for ``watch``.
+        monotonic seconds: when it has to be called again at the latest; None: when ``wake`` says so. What it takes is
+        work of the reader's, for ``watch``.
 
         Raises:
             Retryable: the outside system cannot be reached. Nothing is read, what is open goes on, and it is called

@@ -126,7 +126,7 @@ class Supply:
     def _read_ahead(self) -> None:
         chunk = self._source.read() if self.may_read() else None
         if chunk is not None:
-            self.reads -= 1
+            self.reads -= not chunk.fault  # one that tells of what is lost has to be told
             self._ahead.append(chunk if self._dated is None else self._dated(chunk))
             self._ahead_bytes += len(chunk.data)
 

@@ -44,6 +44,10 @@ class Trouble:
         self._retry_at = now + delay
         return delay
 
+    def give_up(self) -> None:
+        """It need not work again: what was said of it stays."""
+        self._failures, self._retry_at = 0, 0.0
+
     def over(self, now: float) -> None:
         """It worked."""
         if self._failures:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from actors.runtime.counts import BEFORE
 from actors.runtime.database import open_for_reading
 from actors.runtime.values import Unit
 
@@ -38,10 +39,14 @@ FACTS = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT
 LATE = ('CREATE TABLE IF NOT EXISTS late (unit INTEGER, start INTEGER, "end" INTEGER, shard INTEGER, before INTEGER, '
          'PRIMARY KEY (unit, start, "end", shard)) WITHOUT ROWID')
 COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem, damage, note, prefix, content'
+#: What a unit had ``read`` when another run went on with it stays in its counts, as ``before``.
+_COUNTED = f"""CASE WHEN run=excluded.run AND json_extract(counts, '$.{BEFORE}') IS NULL THEN excluded.counts
+    ELSE json_set(excluded.counts, '$.{BEFORE}', CASE WHEN run=excluded.run THEN json_extract(counts, '$.{BEFORE}')
+    ELSE coalesce(json_extract(counts, '$.read'), 0) END) END"""
 SAVE = f"""
 INSERT INTO units (run, partition, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET run=excluded.run, name=excluded.name, fingerprint=excluded.fingerprint,
-    low=excluded.low, lines=excluded.lines, "end"=excluded."end", status=excluded.status, counts=excluded.counts,
+    low=excluded.low, lines=excluded.lines, "end"=excluded."end", status=excluded.status, counts={_COUNTED},
     problem=excluded.problem, damage=excluded.damage, note=excluded.note, prefix=excluded.prefix,
     content=excluded.content
 """
@@ -64,6 +69,12 @@ def unit_of(row: tuple[object, ...]) -> Unit:
     values = dict(zip(Unit.__struct_fields__, row, strict=True))
     values["counts"] = msgspec.json.decode(str(values["counts"]))
     return Unit(**values)  # type: ignore[arg-type]
+
+
+def units_where(connection: sqlite3.Connection, condition: str, *values: object) -> list[Unit]:
+    """Return the units for which this is true, in order."""
+    return [unit_of(row) for row in connection.execute(
+        f"SELECT {COLUMNS} FROM units WHERE {condition} ORDER BY id", values).fetchall()]
 
 
 def last_used(connection: sqlite3.Connection, run: str) -> tuple[int, int]:

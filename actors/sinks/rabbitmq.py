@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -106,6 +107,8 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if "routing_key" in query and not query.get("exchange"):
             raise ConfigError("topic: routing_key: expected an exchange with it: the default exchange takes the name "
                               "of a queue")
+        if unknown := set(re.findall(r"\{\w+\}", query.get("routing_key", ""))) - {"{key}"}:
+            raise ConfigError(f"topic: routing_key: expected a text with {{key}} in it or none, got {min(unknown)}")
         if (self.declare and query.get("exchange") and query.get("queue") and self.exchange_type == "direct"
                 and "{key}" in query.get("routing_key", "")):
             raise ConfigError("topic: a queue cannot be bound to a direct exchange for all keys: set exchange_type = "

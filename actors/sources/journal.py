@@ -9,15 +9,19 @@ Guarantees:
 * Nothing is handed out that is not in the journal: what the reader issues survives the death of any process (with
   ``sync``: of the machine), and a restart hands out exactly what was not committed, in the same ranges.
 * A write is of whole lines, at the place where the last whole write ended. A write that fails (disk full) or is cut
-  short by a kill has not happened: it is written again there, or its half line is cut off when the segment is opened.
+  short by a kill has not happened: it is written again there, or its end is cut off when the segment is opened.
 * A segment is known to the ledger by the random id in its name: none is mistaken for another, whatever becomes of the
-  folder. One that has become shorter than what was issued of it gives its ranges as faults; one that is missing
-  between others is reported. Both are failures of the run, not of the next record.
+  folder. What the ledger has open and is gone, shorter than what was issued of it, or (records and messages) not what
+  was written by its checksum, is told as faults with their ranges, and fails its unit; what is behind it is read. The
+  file of such a unit is kept, as ``….damaged``.
+* What is not found: lines that are other lines now (they lie as they came, without a checksum); a last segment that is
+  removed before anything of it was issued.
 * On disk there is no more than the window and the segments that it touches.
 
 What does not work: a file for each connection (the order between them is lost, and thousands of short ones are
 thousands of files); one file that is cut at its front (no file system does that everywhere); a length or checksum
-before each group (a torn group says nothing that a missing newline does not, and lines can no longer be cut anywhere).
+before each group of lines (lines could no longer be cut anywhere, and read by other programs; records can, and have it:
+``framings.writes``).
 """
 
 from __future__ import annotations
@@ -31,20 +35,26 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from actors.runtime.disk import is_at, make_folder, may_pass, sync_folder, write_all
 from actors.runtime.errors import ConfigError, Fatal, Retryable, plain_reason
 from actors.runtime.ports import UnitLedger
-from actors.runtime.values import Chunk, Unit
+from actors.runtime.values import SOURCE_DAMAGED, SOURCE_LOST, Chunk, Unit
 from actors.sources.cutter import Cutter
 from actors.sources.framings import enveloped, journalled
 from actors.sources.framings.cutter import AnyCutter
+from actors.sources.framings.writes import MarkedStream, header_of, look_through, marks_of
 from actors.sources.inflate import PlainStream
+from actors.sources.streams import Fault
 
 #: Of lines, of records with their lengths, or of messages with all that they came with: told by the name, for the next
 #: run may be framed in another way.
 LINES, RECORDS, MESSAGES = ".log", ".records", ".messages"
 #: What the files of a journal are called.
 SEGMENT = re.compile(r"([0-9]{6,})-([0-9a-f]{16})(\.log|\.records|\.messages)")
+#: What the name of a segment ends with that is kept because it is damaged.
+KEPT = ".damaged"
 #: Bytes that are looked at, at a time, for the last newline of a segment.
 _BLOCK_BYTES = 64 * 1024
 #: How long a line may be was decided when it was accepted.
@@ -54,9 +64,10 @@ _ANY_LENGTH = 1 << 62
 class _Growing:
     """The segment that is written to: ``size`` bytes of it count."""
 
-    def __init__(self, number: int, path: Path) -> None:
+    def __init__(self, number: int, path: Path, segment: str) -> None:
         self.number = number
         self.path = path
+        self.segment = segment
         self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.unit: Unit | None = None
         self.size = 0
@@ -136,7 +147,7 @@ class Journal:
                 file.close()
                 self._left = None
             if chunk is not None:
-                return chunk
+                return self._told(unit, chunk) if chunk.fault else chunk
 
     def append(self, data: bytes) -> Chunk:
         """Write whole lines, or records as ``journalled`` packs them (messages: ``enveloped``), and return them as a
@@ -149,13 +160,14 @@ class Journal:
             self._require_in_place()
             growing = self._growing or self._begin()
             unit = growing.unit = growing.unit or self._ledger.begin(*self._known_as(growing.path))
-            write_all(growing.descriptor, [data], growing.size)
+            head = b"" if self._form == LINES else header_of(data, growing.size, growing.segment)
+            write_all(growing.descriptor, [head, data] if head else [data], growing.size)
             if self._sync:
                 os.fdatasync(growing.descriptor)
         except OSError as error:
             raise Retryable(f"journal {self.folder}: {plain_reason(error)}") from error
         chunk = self._chunk(unit, growing, data)
-        growing.size += len(data)
+        growing.size += len(head) + len(data)
         growing.lines += chunk.lines
         if growing.size >= self._segment_bytes:
             self.end()
@@ -169,7 +181,8 @@ class Journal:
             self._let_go()
 
     def put_away(self, unit: Unit) -> None:
-        """All of this segment is durable elsewhere: delete it. It may be gone already.
+        """All of this segment is durable elsewhere: delete it, or keep it aside when it is damaged. It may be gone
+        already.
 
         Raises:
             Retryable: its file system is read-only now.
@@ -178,6 +191,9 @@ class Journal:
         if not SEGMENT.fullmatch(path.name) or unit.name != self._name(path):
             return  # of another source that was read with this state directory
         try:
+            if unit.damage:
+                with contextlib.suppress(FileNotFoundError):
+                    path.rename(path.with_name(path.name + KEPT))
             path.unlink(missing_ok=True)
             self._has_deleted = True
         except OSError as error:
@@ -213,13 +229,18 @@ class Journal:
                      lines=data.count(b"\n"))
 
     def _segments(self) -> deque[tuple[int, Path]]:
-        """What is there, in order. Not looked at before: what an earlier run has loaded is deleted first."""
+        """What is there, or has to be, in order. Not looked at before: what an earlier run has loaded is deleted
+        first."""
         if self._waiting is None:
             try:
-                found = [(int(name[1]), path) for path in self.folder.iterdir()
-                         if (name := SEGMENT.fullmatch(path.name))]
+                names = {path.name for path in self.folder.iterdir()}
             except OSError as error:
                 raise Retryable(f"journal {self.folder}: {plain_reason(error)}") from error
+            for unit in self._ledger.unfinished(os.path.join(self._named, "")):
+                path = self.folder / os.path.basename(unit.name)
+                if SEGMENT.fullmatch(path.name) and self._known_as(path) == (unit.name, unit.fingerprint):
+                    names.add(path.name)
+            found = [(int(of[1]), self.folder / of[0]) for of in map(SEGMENT.fullmatch, names) if of is not None]
             self._waiting = deque(sorted(found))
         return self._waiting
 
@@ -235,21 +256,21 @@ class Journal:
 
     def _begin(self) -> _Growing:
         """Make the next segment. The file first: a unit without one could never be finished."""
-        number = self._number + 1
-        growing = _Growing(number, self.folder / f"{number:06d}-{secrets.token_hex(8)}{self._form}")
+        number, segment = self._number + 1, secrets.token_hex(8)
+        growing = _Growing(number, self.folder / f"{number:06d}-{segment}{self._form}", segment)
         self._growing, self._number = growing, number
         if self._sync:
             sync_folder(self.folder)
         return growing
 
     def _take_up(self, number: int, path: Path) -> None:
-        """Open a segment that was left, at the place from which on it is not committed.
+        """Open a segment that was left, at the place from which on it is not committed; one that is gone is empty.
 
         Raises:
             Retryable: it cannot be opened.
         """
         try:
-            file = FileIO(path, "r+")
+            file = FileIO(path, "r+") if path.exists() else FileIO(os.devnull)
         except OSError as error:
             raise Retryable(f"{path}: {plain_reason(error)}: it has lines that were accepted and are not loaded") \
                 from error
@@ -263,22 +284,47 @@ class Journal:
             self._number = number
             self._is_open = unit.status == "reading" and (unit.end is None or unit.low < unit.end)
             if self._is_open:
-                self._left = _Left(unit, file, self._cutter(file, unit, path.suffix))
+                self._left = _Left(unit, file, self._cutter(file, unit, path))
                 stack.pop_all()
         if unit.status in ("done", "failed"):  # settled by the generation before, which died before it was deleted
             self.put_away(unit)
 
-    def _cutter(self, file: FileIO, unit: Unit, form: str) -> AnyCutter:
+    def _cutter(self, file: FileIO, unit: Unit, path: Path) -> AnyCutter:
         """What reads a segment on, whose end is cut off when the write that it is from was never finished."""
         recorded = self._ledger.boundaries(unit)
-        if form != LINES:
-            size = journalled.whole_bytes(file, unit.low - unit.base)
-            if size < os.fstat(file.fileno()).st_size:
-                os.ftruncate(file.fileno(), size)
-            of = journalled.cutter_of if form == RECORDS else enveloped.cutter_of
-            return of(file, unit, recorded, self._batch_bytes)
-        _cut_half_line(file)
-        return Cutter(PlainStream(file), unit, recorded, self._batch_bytes, _ANY_LENGTH, False)
+        size = os.fstat(file.fileno()).st_size
+        known = max([unit.low, *(end for _, end in recorded), unit.end or 0]) - unit.base
+        if path.suffix == LINES:
+            stream = PlainStream(file)
+            _cut_half_line(file, known)
+        else:
+            looked = look_through(file, self._known_as(path)[1], unit.low - unit.base, known, self._batch_bytes)
+            if looked.end < size:
+                os.ftruncate(file.fileno(), looked.end)
+            if looked.is_odd:
+                self._ledger.noted(unit, f"{path}: {size - looked.end} bytes at its end are no whole write: none was "
+                                   "finished there, or something has changed them: they are not read")
+            ranges = [(start - unit.base, end - unit.base) for start, end in recorded]
+            stream = MarkedStream(file, marks_of(looked.damaged, ranges))
+        if not path.exists():
+            stream.fault = Fault(SOURCE_LOST, f"it is gone; what was in it behind byte {unit.low - unit.base}, and not "
+                                 "loaded, is lost")
+            self._ledger.damaged(unit, unit.damage or f"{path}: {stream.fault.detail}", "")
+        elif size < known:
+            stream.fault = Fault(SOURCE_LOST, f"it has {size} bytes, and had {known} or more; what was in them, and "
+                                 "not loaded, is lost")
+            self._ledger.damaged(unit, unit.damage or f"{path}: {stream.fault.detail}", "")
+        if path.suffix == LINES:
+            return Cutter(stream, unit, recorded, self._batch_bytes, _ANY_LENGTH, False)
+        of = journalled.cutter_of if path.suffix == RECORDS else enveloped.cutter_of
+        return of(stream, unit, recorded, self._batch_bytes)
+
+    def _told(self, unit: Unit, chunk: Chunk) -> Chunk:
+        """What is not there, or not what was written, fails its unit: nobody but us writes here."""
+        fault = SOURCE_LOST if chunk.fault in (SOURCE_LOST, "file_changed") else SOURCE_DAMAGED
+        detail = f"{self.folder / os.path.basename(unit.name)}: {chunk.detail}"
+        self._ledger.damaged(unit, unit.damage or detail, "")
+        return msgspec.structs.replace(chunk, fault=fault, detail=detail)
 
     def _require_in_place(self) -> None:
         """Nothing is handed out that a restart would not find: when somebody has removed the segment, another is begun.
@@ -297,8 +343,9 @@ class Journal:
             self._growing = None
 
 
-def _cut_half_line(file: FileIO) -> None:
-    """Cut off what is behind the last newline: the write that it is from was never finished."""
+def _cut_half_line(file: FileIO, known: int) -> None:
+    """Cut off what is behind the last newline, and behind what is known to have been whole: the write that it is from
+    was never finished."""
     end = size = os.fstat(file.fileno()).st_size
     while end:
         start = max(0, end - _BLOCK_BYTES)
@@ -306,5 +353,6 @@ def _cut_half_line(file: FileIO) -> None:
         end = start + newline + 1 if newline >= 0 else start
         if newline >= 0:
             break
+    end = max(end, known)
     if end < size:
         os.ftruncate(file.fileno(), end)

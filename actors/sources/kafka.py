@@ -179,8 +179,9 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
                      idle_timeout_s=self.idle_timeout_s, look_s=self.look_s)
 
     def require_addresses(self, state: Path) -> None:
-        """They are topics of one cluster, each once."""
+        """They are topics of one cluster, each once, and ``start`` is a moment."""
         self.addresses()
+        moment_of(self.start)
 
     def check(self, state: Path) -> list[str]:
         """Say why the topics cannot be read now: the broker does not answer, a topic is not there, this user may not

@@ -3,6 +3,7 @@
     consume(n, 0) ──▶ records ────────────▶ partition.come
                  ├──▶ end of partition ───▶ partition.reached    how far the broker has skipped what is no record
                  ├──▶ out of range ───────▶ resets               nobody sets an offset but us: auto.offset.reset=error
+                 ├──▶ log was cut back ───▶ resets               the client compares the epochs of its leaders
                  ├──▶ no such topic ──────▶ has_doubts           look which topics are there
                  └──▶ a rebalance ────────▶ callbacks (kafka_group)
 
@@ -13,8 +14,9 @@ them, so what is assigned meanwhile is paused as well.
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from actors.kafka.clients import Heard, Properties, Said
@@ -45,6 +47,11 @@ TAKE_BYTES, _TAKE_MOST = 512 * 1024, 2000
 #: A reader that has taken nothing for so long is paused.
 PAUSE_S = 3.0
 _RESET = "_AUTO_OFFSET_RESET"
+#: How the library says that a log was cut back, and where; it has no code for it here.
+_CUT_BACK = re.compile(r"log truncation detected", re.IGNORECASE)
+_CUT_BACK_TO = re.compile(r"broker end offset is (\d+)")
+#: A log was cut back, nobody knows where: nothing in it is as old as what was read.
+ALL_OF_IT = -1
 _END = "_PARTITION_EOF"
 #: What may mean that a topic has gone.
 _DOUBTS = ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID", "INCONSISTENT_TOPIC_ID")
@@ -64,7 +71,9 @@ class Inflow:
 
     Attributes:
         assigned: the partitions that are fetched.
-        resets: those whose next offset is not there.
+        resets: those whose next offset is not there: None, or, where the log was cut back, where it was cut
+            (``ALL_OF_IT``: it is not known).
+        is_paused: nothing is fetched, for nothing was taken for long.
         has_doubts: a topic may have gone.
         problem: an error of a partition, or of the group, that is not ours to mend; None: there is none.
     """
@@ -75,18 +84,18 @@ class Inflow:
 
         self.client = Consumer({**configuration, "error_cb": heard.error_cb, "on_commit": on_commit})
         self.assigned: set[Key] = set()
-        self.resets: set[Key] = set()
+        self.resets: dict[Key, int | None] = {}
         self.has_doubts = False
         self.problem: Said | None = None
         self._partitions = partitions
-        self._is_paused = False
+        self.is_paused = False
         self._average = 256.0  # bytes a record, about
         self._polled_at = 0.0
 
     def take(self, now: float) -> tuple[list[Partition], bool]:
         """Take what is at hand, some of it; return of which partitions something has come, and whether that was all."""
-        if self._is_paused:
-            self._is_paused = False
+        if self.is_paused:
+            self.is_paused = False
             self.client.resume(_places(self.assigned))
         count = max(1, min(_TAKE_MOST, int(TAKE_BYTES / self._average)))
         messages = self._consume(count, now)
@@ -95,30 +104,32 @@ class Inflow:
     def poll(self, now: float, read_at: float) -> list[Partition]:
         """Be alive though nothing is taken, since ``read_at``; return of which partitions something has come all the
         same."""
-        if not self._is_paused and now - read_at >= PAUSE_S and self.assigned:
-            self._is_paused = True
+        if not self.is_paused and now - read_at >= PAUSE_S and self.assigned:
+            self.is_paused = True
             self.client.pause(_places(self.assigned))
-        if now - self._polled_at < (0.1 if self._is_paused else 1.0):
+        if now - self._polled_at < (0.1 if self.is_paused else 1.0):
             return []
         return self._sort(self._consume(1, now), now)
 
-    def assign(self, offsets: Mapping[Key, int]) -> None:
-        """Fetch these partitions from these offsets on; those that are fetched already, from there on."""
+    def assign(self, partitions: Collection[Partition]) -> None:
+        """Fetch these partitions from where they are on; those that are fetched already, from there on."""
         from confluent_kafka import TopicPartition
 
-        self.unassign(key for key in offsets if key in self.assigned)
-        self.client.incremental_assign([TopicPartition(*key, offset) for key, offset in offsets.items()])
-        self.assigned.update(offsets)
-        self.resets.difference_update(offsets)
+        keys = [partition.key for partition in partitions]
+        self.unassign(key for key in keys if key in self.assigned)
+        self.client.incremental_assign(
+            [TopicPartition(*one.key, one.seen, leader_epoch=one.epoch) for one in partitions])
+        self.assigned.update(keys)
         # One that was paused when it was given up is so still when it comes back.
-        (self.client.pause if self._is_paused else self.client.resume)(_places(offsets))
+        (self.client.pause if self.is_paused else self.client.resume)(_places(keys))
 
     def unassign(self, keys: Iterable[Key]) -> None:
         """Fetch these partitions no more."""
         if keys := [key for key in keys if key in self.assigned]:
             self.client.incremental_unassign(_places(keys))
             self.assigned.difference_update(keys)
-            self.resets.difference_update(keys)
+            for key in keys:
+                self.resets.pop(key, None)
 
     def commit(self, units: Mapping[Key, Unit], state_id: str) -> None:
         """Tell the broker how far these are; what becomes of it is heard in a later turn."""
@@ -128,7 +139,7 @@ class Inflow:
             TopicPartition(*key, unit.low, metadata=state_id) for key, unit in units.items()])
 
     def high(self, key: Key) -> int | None:
-        """Where a partition ends, as the last answer of the broker has it; None: there was none."""
+        """Where a partition ends, as the last answer of the broker has it; None: there was none, or it was an error."""
         from confluent_kafka import TopicPartition
 
         if key not in self.assigned:
@@ -153,32 +164,36 @@ class Inflow:
         touched: dict[Key, Partition] = {}
         key: Key | None = None
         records: list[Record] = []
+        last: Any = None
         size = in_all = 0
         for message in messages:
             found = message.topic(), message.partition()
             error = message.error()
             if found != key or error is not None:
-                in_all += self._give(key, records, size, touched, now)
+                in_all += self._give(key, records, size, touched, now, last)
                 key, records, size = found, [], 0
             if error is not None:
                 self._note(error, found, message.offset(), touched)
                 continue
+            last = message
             value, own, (kind, time), headers = message.value(), message.key(), message.timestamp(), message.headers()
             records.append(Record(message.offset(), value, -1, time if kind else None, own,
                                   tuple(headers) if headers else ()))
             size += OVERHEAD + len(value or b"") + len(own or b"")
             if headers:
                 size += sum(len(name) + len(held or b"") for name, held in headers)
-        in_all += self._give(key, records, size, touched, now)
+        in_all += self._give(key, records, size, touched, now, last)
         if in_all:
             self._average = (3 * self._average + in_all / len(messages)) / 4
         return list(touched.values())
 
     def _give(self, key: Key | None, records: list[Record], size: int, touched: dict[Key, Partition],
-              now: float) -> int:
+              now: float, last: Any) -> int:
         partition = self._partitions.get(key) if key is not None and records else None
         if partition is not None and key is not None and key in self.assigned:
-            partition.come(Run(records, size), now)
+            epoch = last.leader_epoch()  # that of the last one is enough: an older one is in the same log
+            partition.come(Run(records, size, -1 if epoch is None else epoch), now)
+            partition.ends(self.high(key))
             touched[key] = partition
         return size
 
@@ -188,9 +203,11 @@ class Inflow:
         if name == _END:
             if partition is not None and key in self.assigned:
                 partition.reached(offset)
+                partition.ends(max(offset, self.high(key) or 0))
                 touched[key] = partition
         elif name == _RESET:
-            self.resets.add(key)
+            cut = _CUT_BACK_TO.search(error.str())
+            self.resets[key] = None if not _CUT_BACK.search(error.str()) else int(cut[1]) if cut else ALL_OF_IT
         elif name in _DOUBTS:
             self.has_doubts = True
         elif name not in _PASSING:

@@ -10,7 +10,8 @@ record, an aborted transaction) is passed over by a chunk without records, so th
 it for ever. Otherwise retention would seem to take a record where it takes a marker.
 
 Guarantees: a range that an earlier reader had issued is handed out when all of it has come, in the same cut; what could
-not be fetched any more is a fault with its offsets, in its place among the records.
+not be fetched any more is a fault with its offsets, in its place among the records. With each position goes what the
+next reader needs to know of it (``Known``).
 
 Pure: no clock, no client.
 """
@@ -25,6 +26,8 @@ from actors.runtime.values import SOURCE_LOST, Chunk, Unit
 
 #: What the fingerprints of these units begin with.
 KIND = "kafka "
+#: And end with, when what they are of is gone.
+_GONE = " gone"
 #: A partition of a topic: its name and number.
 Key = tuple[str, int]
 #: Bytes that a record takes in a chunk besides its own, about.
@@ -33,10 +36,25 @@ OVERHEAD = 16
 LINGER_S = 0.2
 
 
-def fingerprint(topic: str, number: int, generation: int = 0) -> str:
-    """What a partition is known by in the ledger: the id of its topic, its number, and how many times its log was cut
-    back behind what was read of it."""
-    return f"{KIND}{topic} {number}" + (f" {generation}" if generation else "")
+def fingerprint(topic: str, number: int, generation: int = 0, is_gone: bool = False) -> str:
+    """What a partition is known by in the ledger: the id of its topic, its number, how many times its log was cut back
+    behind what was read of it, and whether it is known to be gone."""
+    return f"{KIND}{topic} {number}" + (f" {generation}{_GONE}" if is_gone else f" {generation}" if generation else "")
+
+
+def has_gone(mark: str) -> bool:
+    """Whether the partition with this fingerprint is known to be gone: what became of it was told."""
+    return mark.endswith(_GONE)
+
+
+def gone(mark: str) -> str:
+    """The fingerprint of a partition when it is known to be gone."""
+    return fingerprint(*partition_of(mark), generation_of(mark), is_gone=True)
+
+
+def there(mark: str) -> str:
+    """The fingerprint of a partition that was thought to be gone."""
+    return fingerprint(*partition_of(mark), generation_of(mark))
 
 
 def generation_of(mark: str) -> int:
@@ -51,16 +69,41 @@ def partition_of(mark: str) -> tuple[str, int]:
     return topic, int(number)
 
 
+class Known(NamedTuple):
+    """What is kept of a partition with its position.
+
+    Attributes:
+        epoch: of the leader that gave what came last: with it the broker finds out whether its log is still the one
+            that was read; -1: not known.
+        high: where the log ended at least.
+    """
+
+    epoch: int = -1
+    high: int = 0
+
+    @classmethod
+    def read(cls, text: str) -> Known:
+        """What was kept as ``text``; of nothing, nothing."""
+        words = text.split(" ")
+        return cls(int(words[1]), int(words[3])) if len(words) == 4 else cls()
+
+    def text(self) -> str:
+        """As it is kept."""
+        return f"epoch {self.epoch} high {self.high}"
+
+
 class Run(NamedTuple):
     """Records of a partition that have come together.
 
     Attributes:
         records: by offset.
         size: bytes, about.
+        epoch: of the leader that gave them; -1: not known.
     """
 
     records: list[Record]
     size: int
+    epoch: int = -1
 
 
 class Lost(NamedTuple):
@@ -89,11 +132,14 @@ class Partition:
         position: end of the last chunk.
         seen: all below this offset has come, or is not there.
         high: end of the log, as far as it is known.
+        is_sure: whether the broker has said that with what came last.
+        ended: where it ended when it was taken up.
+        epoch: of the leader that gave what came last; -1: not known.
         size: bytes of the records that are held, about.
         touched: when something of it has come last (monotonic seconds).
         queued: it waits for its turn.
         is_over: nothing more is read of it.
-        is_leaving: it is taken away from this run.
+        is_leaving: it is taken away from this run: nothing more of it is handed out.
         is_gone: nothing more comes of it: there is no such partition any more.
     """
 
@@ -101,11 +147,17 @@ class Partition:
                  until: int | None = None) -> None:
         self.key = key
         self.unit = unit
-        self.position = self.seen = self.high = unit.low
+        self.position = self.seen = unit.low
+        self.epoch, high = Known.read(unit.prefix)
+        self.high = max(high, unit.low)
+        self.ended = 0
         self.size = 0
         self.touched = self._since = now
         self.queued = self.is_over = self.is_leaving = self.is_gone = False
         self._until = until
+        self.is_sure = False
+        #: One that was read to its end is looked at all the same: another log may lie there now.
+        self._is_heard = self.epoch < 0
         self._ends = deque(end for _, end in recorded)
         self._runs: deque[Run | Lost] = deque()
         self._held: list[Record] = []  # of a run, from ``_at`` on; so many bytes are left
@@ -113,22 +165,29 @@ class Partition:
 
     def come(self, run: Run, now: float) -> None:
         """Records have come; those that had come before, or lie beyond the end of what is to be read, are dropped."""
-        records, size = run
+        records, size, epoch = run
         end = records[-1].offset + 1
         if records[0].offset < self.seen or (self._until is not None and end > self._until):
             limit = end if self._until is None else self._until
             records = [record for record in records if self.seen <= record.offset < limit]
             size = sum(map(size_of, records))
         self.reached(end)
+        self.epoch = max(self.epoch, epoch)
         if records:
             self._since = self._since if self.size else now
             self.touched = now
             self.size += size
-            self._runs.append(Run(records, size))
+            self._runs.append(Run(records, size, epoch))
 
     def reached(self, offset: int) -> None:
         """All below this offset has come, or is no record that anybody reads."""
+        self._is_heard = True
         self.seen = max(self.seen, offset if self._until is None else min(offset, self._until))
+
+    def ends(self, high: int | None) -> None:
+        """With what came last the broker said that the log ends here; None: nobody knows what it said."""
+        self.is_sure = high is not None
+        self.high = max(self.high, high or 0)
 
     def lost(self, until: int, why: str) -> None:
         """What has not come, up to this offset, is gone."""
@@ -137,10 +196,33 @@ class Partition:
             self._runs.append(Lost(until, why))
             self.seen = until
 
-    def give_up(self, why: str) -> None:
-        """Nothing more comes. What an earlier reader had issued, and has not come again, is gone as well."""
-        if self._ends:
-            self.lost(self._ends[-1], why)
+    def give_up(self, why: str, high: int, is_all: bool) -> None:
+        """Nothing more comes. What is known to have been there, and has not come, is gone: what an earlier reader had
+        issued, and what lies below ``high``.
+
+        Args:
+            why: nothing more comes, for a person.
+            high: where the log ended at least.
+            is_all: nothing was there behind that. Where it is not known that is told, as one offset if as no more.
+        """
+        self._until = None
+        name, seen = self.unit.name, self.seen
+        self.high = high = max(high, seen, *self._ends)
+        lost = f"offsets {seen} to {high - 1} of {name} are lost" if high > seen else ""
+        if is_all:
+            self.lost(high, f"{why} before all of it was read: {lost}")
+        else:
+            unknown = f"{why}; whether all of {name} was read is not known: it was read up to offset {seen}"
+            self.lost(max(high, seen + 1), f"{unknown}, {lost}" if lost else unknown)
+
+    def drop(self, why: str) -> None:
+        """What is held is not handed out any more: all behind the last chunk is gone."""
+        if not self._has_held() and not any(isinstance(run, Run) for run in self._runs):
+            return
+        told = [run.why for run in self._runs if isinstance(run, Lost)]
+        why = f"{why}: offsets {self.position} to {self.seen - 1} of {self.unit.name} are lost"
+        self._runs = deque([Lost(self.seen, "; ".join([why, *told]))])
+        self._held, self._at, self._left, self.size = [], 0, 0, 0
 
     def has_more(self) -> bool:
         """Whether something is to be handed out."""
@@ -148,7 +230,7 @@ class Partition:
 
     def is_read(self) -> bool:
         """Whether all is handed out that is to be read."""
-        return self.is_over or (self._until is not None and self.position >= self._until)
+        return self.is_over or (self._is_heard and self._until is not None and self.position >= self._until)
 
     def next(self, batch_bytes: int, is_all: bool, now: float) -> Chunk | None:
         """Return the next chunk, about so long; None: there is none now, or it is worth to wait for more.
@@ -223,7 +305,8 @@ class Partition:
 
     def _cut(self, until: int, data: bytes, fault: str = "", why: str = "") -> Chunk:
         start, self.position = self.position, until
-        return Chunk(self.unit.id, self.unit.name, start, until, start, 0, data, fault, why, lines=0, framing=RECORDS)
+        return Chunk(self.unit.id, self.unit.name, start, until, start, 0, data, fault, why, lines=0,
+                     prefix=Known(self.epoch, max(self.high, until)).text(), framing=RECORDS)
 
 
 def size_of(record: Record) -> int:

@@ -4,6 +4,7 @@
     read      take what is at hand ──▶ partitions ──▶ the next chunk, in turn
     committed ──▶ the broker, about once a second, with the id of this state directory
     released  ──▶ the broker, at once; when all that was asked back is released it goes to its next owner
+    stop      what is held stays for a later run; of what has gone since, that it is lost is handed out
 
 Everything runs in the reader's thread, and nothing in it waits for the cluster: the client has threads of its own.
 While records come the reader looks again after milliseconds, and the less comes, the later.
@@ -26,10 +27,11 @@ from actors.kafka.clients import Heard, Said, is_hopeless, sentence
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.ports import Source, UnitLedger
 from actors.runtime.values import Chunk, Revoked, Unit
+from actors.sources.kafka_gone import Gone
 from actors.sources.kafka_group import Membership
 from actors.sources.kafka_inflow import TAKE_BYTES, Inflow
 from actors.sources.kafka_lookups import Lookups
-from actors.sources.kafka_partitions import Partition
+from actors.sources.kafka_partitions import Key, Partition
 from actors.sources.kafka_roster import Roster
 from actors.sources.kafka_told import Told
 from actors.sources.kafka_topics import Topics, Wanted
@@ -42,6 +44,8 @@ _BLOCKED_S, _ASKING_S = 0.5, 0.02
 _HIGH_S = 0.5
 #: What the broker says of a partition is shown for so long: it says it now and then.
 _TROUBLE_S = 2.0
+#: Seconds that what is taken away is kept for, until it is known whether its topic is there.
+_SURE_S = 5.0
 #: This user may not commit.
 _NO_GROUP = "GROUP_AUTHORIZATION_FAILED"
 #: What no retry mends: another client has this member's name, or the client has given up.
@@ -77,14 +81,17 @@ class KafkaSource(Source):
         self._inflow = Inflow(configuration[0], self._roster.by_key, heard, self._told.heard)
         self._membership = Membership(self._inflow) if wanted.group else None
         self._topics = Topics(wanted, ledger, Lookups(configuration[1], heard), self._inflow, self._roster, heard,
-                              self._membership)
+                              self._membership,
+                              Gone(ledger, self._inflow, self._roster, self._told, self._membership))
         if self._membership is not None:
             self._membership.join(wanted.topics)
         self._leaving: dict[int, Partition] = {}  # asked back, by unit
         self._news: list[Revoked] = []
         self._read_at = clock()
         self._look_s = _LAST_LOOK_S
-        self._is_hungry = self._is_closed = self._is_noted = False
+        self._is_hungry = self._is_closed = self._is_noted = self._is_stopped = False
+        self._sure_of: set[Key] = set()  # taken away, and looked at whether their topics are there, until then
+        self._sure_by = 0.0
         self._high_at = 0.0
         self._trouble = "", 0.0
         self._read_bytes = self._ahead_bytes = self._read_records = 0
@@ -95,6 +102,10 @@ class KafkaSource(Source):
             return None
         now = self._read_at = self._clock()
         is_all = False
+        if self._is_stopped:
+            chunk = self._roster.next(self._batch_bytes, True, now, self._drained)
+            self.exhausted = not self._roster.is_waiting()
+            return chunk
         if self._roster.held_bytes() < max(TAKE_BYTES, self._batch_bytes):
             come, is_all = self._inflow.take(now)
             self._roster.queue(come)
@@ -153,12 +164,15 @@ class KafkaSource(Source):
 
     def committed(self, units: Sequence[Unit]) -> None:
         """The broker is to be told, soon."""
-        keys = {partition.unit.id: key for key, partition in self._roster.by_key.items()}
+        keys = {one.unit.id: key for key, one in self._roster.by_key.items() if not one.is_leaving}
         self._told.take_note({keys[unit.id]: unit for unit in units if unit.id in keys})
 
     def stop(self) -> None:
-        """Read no further: what is not read stays for the next run."""
-        self.exhausted = True
+        """Read no further: what is not read stays for the next run. What was fetched of topics that are gone cannot, so
+        that it is lost is still to be handed out."""
+        self._is_stopped = True
+        self._roster.stop("the run was stopped before all that was fetched of a topic that is gone was handed out")
+        self.exhausted = not self._roster.is_waiting()
 
     def active(self) -> tuple[int, ...]:
         """The ids of those units that have something unread, or something of which has come within
@@ -199,6 +213,11 @@ class KafkaSource(Source):
         membership = self._membership
         if membership is None:
             return
+        taken = membership.asked_back.union(membership.lost)
+        self._roster.hold(taken)
+        self._told.forget(membership.lost)
+        if not self._is_sure(taken, now):
+            return
         lost, membership.lost = membership.lost, []
         gone = [partition for key in lost if (partition := self._roster.drop(key)) is not None]
         gone += [partition for partition in self._leaving.values() if partition.key in lost]
@@ -215,10 +234,19 @@ class KafkaSource(Source):
         elif membership.asked_back and not self._leaving:
             membership.let_go()  # none of it was being read
 
+    def _is_sure(self, taken: set[Key], now: float) -> bool:
+        """Whether it is known if what is taken away goes to somebody: of a topic that was removed nothing does."""
+        new = taken & self._roster.by_key.keys() - self._sure_of
+        if new:
+            self._sure_by = self._sure_by if self._sure_of else now + min(_SURE_S, self._drain_s)
+            self._topics.make_sure()
+        self._sure_of = (self._sure_of | new) & taken
+        return not (self._sure_of and self._topics.is_unsure and now < self._sure_by)
+
     def _look_how_far_they_go(self) -> None:
         ahead = 0
         for key, partition in self._roster.by_key.items():
-            partition.high = max(partition.seen, self._inflow.high(key) or 0)
+            partition.high = max(partition.high, partition.seen, self._inflow.high(key) or 0)
             ahead += partition.high - partition.position
         self._ahead_bytes = ahead * self._read_bytes // max(1, self._read_records) if ahead else 0
 
@@ -243,6 +271,8 @@ class KafkaSource(Source):
                 raise ConfigError(f"source: {text}")
             self._trouble = text, now + _TROUBLE_S
         problem, until = self._trouble
+        if self._is_stopped:
+            return
         if self._topics.problem or now < until:
             raise Retryable(self._topics.problem or problem)
         if self._topics.missing and not self._roster.is_waiting():  # what was fetched of one that has gone goes on

@@ -3,6 +3,7 @@
     look ──▶ a topic, its id ──▶ partitions that are not read yet ──▶ starts, ends, commits ──▶ units ──▶ fetched
          ├─▶ another id, or none ──▶ what was read of the old one is all that there is: told
          └─▶ out of range ──▶ retention took it: told, read on behind it │ the log was cut back: told, a new unit
+What is gone is told in one place: ``kafka_gone``.
 
 Nothing here waits: a question is asked in one turn, and its answer found in a later one. One that fails is asked anew,
 and what the cluster says meanwhile is ``problem``.
@@ -26,14 +27,17 @@ from actors.kafka.clients import Heard, Properties, Said, is_hopeless, sentence
 from actors.runtime.errors import ConfigError
 from actors.runtime.ports import UnitLedger
 from actors.runtime.values import HANDED_OVER, Unit
+from actors.sources.kafka_gone import ANEW, REMOVED, CutBack, Gone
 from actors.sources.kafka_group import Membership
 from actors.sources.kafka_inflow import Inflow
 from actors.sources.kafka_lookups import EARLIEST, LATEST, Committed, Lookups, Question, TopicFound
-from actors.sources.kafka_partitions import KIND, Key, Partition, fingerprint, generation_of, partition_of
+from actors.sources.kafka_partitions import KIND, Key, Partition, fingerprint, has_gone, partition_of, there
 from actors.sources.kafka_roster import Roster
 
 #: Seconds between two questions while there is no answer.
 _RETRY_S = 0.5
+#: And until one that says that a topic is missing is asked again: a broker may know less than the others for a moment.
+_AGAIN_S = 0.3
 _MISSING = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_ID", "_UNKNOWN_TOPIC")
 
 
@@ -97,20 +101,11 @@ class _Opening:
     def __init__(self, known: Sequence[Unit], committed: Mapping[Key, Committed], read: set[str]) -> None:
         self.newest = {partition_of(unit.fingerprint): unit for unit in known}
         self.committed = committed
-        self._reading: dict[str, list[Unit]] = {}
-        for unit in known:
-            if unit.status == "reading" and unit.end is None:
-                self._reading.setdefault(unit.name, []).append(unit)
         self._topics = read | {unit.name.rpartition("/")[0] for unit in known} | {topic for topic, _ in committed}
 
     def is_added(self, key: Key) -> bool:
         """Whether partitions of this topic were read before: then one that is new was added since."""
         return key[0] in self._topics
-
-    def others(self, key: Key, topic: str) -> list[Unit]:
-        """The units of another topic of this name that were being read."""
-        return [unit for unit in self._reading.get(f"{key[0]}/{key[1]}", ())
-                if partition_of(unit.fingerprint)[0] != topic]
 
 
 class Topics:
@@ -124,15 +119,17 @@ class Topics:
         roster: of the partitions that are read.
         heard: what was heard of the connections.
         membership: in the group, or None.
+        gone: what becomes of units that end.
 
     Attributes:
         problem: why nothing can be read now; empty: it can, as far as is known.
         missing: which topic there is not, when there is none of them.
         lost: units that another run has gone on with.
+        is_unsure: whether topics are gone is being looked up, since ``make_sure``.
     """
 
     def __init__(self, wanted: Wanted, ledger: UnitLedger, lookups: Lookups, inflow: Inflow, roster: Roster,
-                 heard: Heard, membership: Membership | None) -> None:
+                 heard: Heard, membership: Membership | None, gone: Gone) -> None:
         self.problem = self.missing = ""
         self.lost: list[Unit] = []
         self._wanted = wanted
@@ -142,7 +139,12 @@ class Topics:
         self._roster = roster
         self._heard = heard
         self._membership = membership
+        self._gone = gone
         self._found: dict[str, TopicFound] = {}
+        #: Names that were missing in the last answer, and of those the ones that are taken for removed.
+        self._doubted: set[str] = set()
+        self._removed: set[str] = set()
+        self.is_unsure = False
         self._look: Question[str, TopicFound] | None = None
         self._look_at = 0.0
         self._starting: _Starting | None = None
@@ -151,11 +153,17 @@ class Topics:
 
     def is_all_taken_up(self) -> bool:
         """Whether all topics were found, and all their partitions that are wanted are being read, or are over."""
-        return self._starting is None and len(self._found) == len(self._wanted.topics) and not self._left()
+        return self._starting is None and not self._left() and (
+            len(self._found) + len(self._removed) == len(self._wanted.topics))
 
     def is_asking(self) -> bool:
         """Whether an answer is waited for."""
         return self._look is not None or self._starting is not None or self._resetting is not None
+
+    def make_sure(self) -> None:
+        """Look at once which topics there are: what was asked before does not count."""
+        self.is_unsure = True
+        self._look, self._look_at = None, 0.0
 
     def tick(self, now: float) -> None:
         """Look, ask, take up.
@@ -182,29 +190,44 @@ class Topics:
         self._look_at = now + self._wanted.look_s
         self.problem = self.missing = ""
         for name, error in failed.items():
-            if error.name() not in _MISSING:
+            if error.name() in _MISSING:
+                self._miss(name, now)
+            else:
                 self._cannot(now, error)
-                continue
-            self._was_reached = True
-            if not self._wanted.follow:
-                raise ConfigError(f"source.topics: {self._wanted.where}: there is no topic {name}: expected one that "
-                                  "is there; one that is followed may come later")
-            if self._found.pop(name, None) is not None:
-                self._bury(name, "the topic was removed")
-            if not self._found:
-                self.missing = f"{self._wanted.where}: there is no topic {name} (it may come)"
         for name, topic in found.items():
             self._was_reached = True
-            before = self._found.get(name)
-            if before is not None and before.id != topic.id:
-                self._bury(name, "another topic was made in its place")
+            self._doubted.discard(name)
+            self._removed.discard(name)
             absent = [number for number in self._wanted.partitions if number >= topic.partitions]
             if absent:
                 raise ConfigError(f"source.partitions: expected 0 to {topic.partitions - 1}, as topic {name} has them, "
                                   f"got {absent[0]}")
+            before = self._found.get(name)
+            if before is not None and before.id != topic.id:
+                self._gone.topic(name, ANEW, now)
+            if before is None or before.id != topic.id:
+                self._gone.older(name, topic.id, now)
             self._found[name] = topic
+        self.is_unsure = self.is_unsure and bool(self._doubted - self._removed)
         if not failed:
             self._heard.forget()
+
+    def _miss(self, name: str, now: float) -> None:
+        """There is no such topic. One that was there is taken for removed when it is missing a second time."""
+        self._was_reached = True
+        if not self._wanted.follow and name not in self._found and name not in self._removed:
+            raise ConfigError(f"source.topics: {self._wanted.where}: there is no topic {name}: expected one that is "
+                              "there; one that is followed may come later")
+        if name not in self._doubted:
+            self._doubted.add(name)
+            self._look_at = now + _AGAIN_S
+        elif name not in self._removed:
+            self._removed.add(name)
+            if self._found.pop(name, None) is not None:
+                self._gone.topic(name, REMOVED, now)
+            self._gone.older(name, "", now)
+        if not self._found and self._wanted.follow:
+            self.missing = f"{self._wanted.where}: there is no topic {name} (it may come)"
 
     def _cannot(self, now: float, error: Said) -> None:
         """The cluster did not answer, or not as it has to."""
@@ -213,23 +236,6 @@ class Topics:
             raise ConfigError(f"source: {text}")
         self.problem = text
         self._look_at = min(self._look_at, now + _RETRY_S)
-
-    def _bury(self, name: str, why: str) -> None:
-        """A topic has gone: what was fetched of it is handed out, and nothing more comes."""
-        for key, partition in list(self._roster.by_key.items()):
-            if key[0] != name:
-                continue
-            high = self._inflow.high(key) or partition.high
-            if high > partition.seen:
-                self._ledger.damaged(partition.unit, f"{why} before all of it was read: offsets {partition.seen} to "
-                                     f"{high - 1} of {partition.unit.name} are lost", "")
-            self._inflow.unassign((key,))
-            self._end(partition, why)
-
-    def _end(self, partition: Partition, why: str) -> None:
-        self._ledger.noted(partition.unit, why)
-        partition.give_up(why)
-        self._roster.take_leave(partition)
 
     # Partitions ------------------------------------------------------------------------------------------------------
 
@@ -267,7 +273,7 @@ class Topics:
         opening = _Opening(self._ledger.known(KIND), commits.get(self._wanted.group, {}),
                            {topic for topic, _ in self._roster.by_key})
         wanted = set(self._left())
-        read: dict[Key, int] = {}
+        read: list[Partition] = []
         for key in starting.keys:
             end = ends[key] or 0
             start = firsts[key] if self._wanted.start == EARLIEST or opening.is_added(key) else moments.get(key)
@@ -276,23 +282,25 @@ class Topics:
                 continue
             self._roster.add(partition)
             if not partition.is_read():
-                read[key] = partition.seen
+                read.append(partition)
         if read:
             self._inflow.assign(read)
         if self._membership is not None and not self.lost:
             self._lose_what_others_have()
 
     def _open(self, key: Key, opening: _Opening, start: int, end: int, now: float) -> Partition | None:
-        """Begin the unit of a partition, or go on with it; None: another run has gone on with it, which is said
-        first."""
+        """Begin the unit of a partition, or go on with it; None: not now (what another run has gone on with is given up
+        first)."""
         name, number = key
         topic = self._found[name].id
-        for other in opening.others(key, topic):
-            self._bury_older(key, other, now)
         unit, commit = opening.newest.get((topic, number)), opening.committed.get(key)
-        mark = fingerprint(topic, number) if unit is None else unit.fingerprint
+        mark = fingerprint(topic, number) if unit is None else there(unit.fingerprint)
         is_ours = commit is None or commit.state_id == self._ledger.state_id
+        if unit is None and is_ours:
+            commit = None  # it was told of another topic of this name, that was removed since
         recorded: list[tuple[int, int]] = []
+        if unit is not None and unit.status == "reading" and has_gone(unit.fingerprint):
+            return None  # it was taken for gone, and was not: when all of that is durable it is gone on with
         if unit is not None and unit.status == "reading" and not is_ours:
             self.lost.append(unit)
             return None
@@ -303,26 +311,22 @@ class Topics:
         else:
             recorded = self._ledger.boundaries(unit)
             self._ledger.resume(unit, f"{name}/{number}", mark)
-        return Partition(key, unit, recorded, now, None if self._wanted.follow else end)
-
-    def _bury_older(self, key: Key, unit: Unit, now: float) -> None:
-        """A topic of this name was read by an earlier reader, and this is another one."""
-        recorded = self._ledger.boundaries(unit)
-        self._ledger.resume(unit, unit.name, unit.fingerprint)
-        why = (f"another topic was made in the place of {key[0]}; whether all of the old one was read is not known: it "
-               f"was read up to offset {unit.low}")
-        self._ledger.damaged(unit, why, "")
-        self._end(Partition(key, unit, recorded, now), why)
+        # One whose log was cut back is read, though it seems to be over, so that the client finds that out.
+        partition = Partition(key, unit, recorded, now, None if self._wanted.follow or unit.low > end else end)
+        partition.ended = end
+        return partition
 
     def _lose_what_others_have(self) -> None:
         """What an earlier reader was reading, and this member was not given, is somebody else's."""
-        if self._is_settled or self._membership is None:
+        if self._is_settled or self._membership is None or (
+                len(self._found) + len(self._removed) < len(self._wanted.topics)):
             return
         self._is_settled = True
         for unit in self._ledger.known(KIND):
-            name, _, number = unit.name.rpartition("/")
-            if unit.status == "reading" and (name, int(number)) not in self._membership.given \
-                    and name in self._wanted.topics:
+            (topic, number), name = partition_of(unit.fingerprint), unit.name.rpartition("/")[0]
+            found = self._found.get(name)
+            if unit.status == "reading" and (name, number) not in self._membership.given and (
+                    found is not None and found.id == topic):
                 self.lost.append(unit)
 
     # What is not there -----------------------------------------------------------------------------------------------
@@ -345,28 +349,21 @@ class Topics:
             return
         for key in firsts:
             if key in self._inflow.resets and key in self._roster.by_key:
-                self._read_on(self._roster.by_key[key], firsts[key] or 0, ends[key] or 0, now)
+                cut = CutBack(self._inflow.resets[key], firsts[key] or 0, ends[key] or 0)
+                self._read_on(self._roster.by_key[key], cut, now)
 
-    def _read_on(self, partition: Partition, first: int, end: int, now: float) -> None:
-        """The next offset of this partition was not there: it begins and ends at these."""
-        seen, name = partition.seen, partition.unit.name
-        if seen < first:
+    def _read_on(self, partition: Partition, cut: CutBack, now: float) -> None:
+        """The next offset of this partition was not there."""
+        seen, first, name = partition.seen, cut.first, partition.unit.name
+        if cut.at is not None or seen > cut.end:
+            partition = self._gone.cut_back(partition, cut, now, None if self._wanted.follow else cut.end)
+            self._roster.add(partition)
+        elif seen < first:
             why = (f"offsets {seen} to {first - 1} of {name} were not there any more when their turn came: retention "
                    "took them, or somebody deleted them")
             partition.lost(first, why)
             self._roster.queue((partition,))
-        elif seen > end:
-            why = (f"{name} ends at offset {end}, and was read up to {seen}: its log was cut back (an unclean "
-                   f"election), and offsets from {end} on are given anew")
-            self._ledger.damaged(partition.unit, why, "")
-            mark = partition.unit.fingerprint
-            topic, number = partition_of(mark)
-            self._end(partition, why)
-            unit = self._ledger.begin(name, fingerprint(topic, number, generation_of(mark) + 1), alone=True,
-                                      after=(end, 0))
-            partition = Partition(partition.key, unit, [], now)
-            self._roster.add(partition)
         if partition.is_read():
             self._inflow.unassign((partition.key,))
         else:
-            self._inflow.assign({partition.key: partition.seen})
+            self._inflow.assign((partition,))

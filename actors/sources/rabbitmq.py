@@ -86,7 +86,8 @@ class RabbitMQ(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
         cert_file: our own certificate, where the server asks for one.
         key_file: its key.
         management: address of the management plugin (``http://HOST:15672``), for ``check``; empty: at the host of the
-            first node, if it is there.
+            first node, if it is there. User and password are those of the queue's server, unless it has its own
+            (``http://USER:PASSWORD@HOST:15672``).
 
     Example::
 

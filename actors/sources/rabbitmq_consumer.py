@@ -8,6 +8,10 @@ when a consumer is cancelled is such a delivery: the server itself takes it back
 nothing can be under way: while all that may be un-acknowledged is, or the queue is empty. Until then what is journalled
 is not acknowledged, so that nothing follows it. Nor is the client's own ``basic_cancel`` used: it rejects what comes
 behind it.
+
+How many messages wait is no proof that a queue is there: of a quorum queue whose leader is away the server answers that
+none does. It answers as well that the queue has no consumer; but it has this one. So only a queue that knows of its
+consumer is empty, and one that does not, or lets a request wait, is ``silent``.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ import msgspec
 
 #: A queue that has delivered nothing for so long, though more may be un-acknowledged, has nothing under way.
 QUIET_S = 1.0
+#: A queue that has said so often in succession that it has no consumer is silent; after so long it is given up.
+STRANGE, SILENT_S = 3, 30.0
 
 
 class State(StrEnum):
@@ -63,6 +69,8 @@ class Consumer:
         stream_at: where a stream is read on from; None: at its ``start``.
         took: is given what the client gives for each message.
         joined: is called when it is set up.
+        silent: is called when the queue does not answer, whatever the server says for it; with whether it is time to
+            give this consumer up.
 
     Attributes:
         state: what it is doing.
@@ -72,18 +80,19 @@ class Consumer:
     """
 
     def __init__(self, channel: Any, wanted: Wanted, prefetch: int, stream_at: Callable[[], int | None],
-                 took: Callable[..., None], joined: Callable[[], None]) -> None:
+                 took: Callable[..., None], joined: Callable[[], None], silent: Callable[[bool], None]) -> None:
         self.state = State.HELD
         self.joins = self.empties = 0
         self.ready = -1
         self._channel = channel
         self._wanted = wanted
         self._prefetch = prefetch
-        self._stream_at, self._took, self._joined = stream_at, took, joined
+        self._stream_at, self._took, self._joined, self._silent = stream_at, took, joined, silent
         self._tag = ""
         self._is_wanted = self._is_asking = False
         self._last = self._acknowledged = self._owed = 0  # delivery tags
-        self._quiet_since = 0.0
+        self._quiet_since = self._asked_at = 0.0
+        self._strange = 0
 
     def join(self) -> None:
         """Have messages delivered."""
@@ -92,7 +101,8 @@ class Consumer:
             return
         self.state = State.JOINING
         self.joins += 1
-        self.empties = 0
+        self.empties = self._strange = 0
+        self._asked_at = time.monotonic()
         at = self._stream_at() if self._wanted.is_stream else None
         arguments = {"x-stream-offset": self._wanted.start if at is None else at} if self._wanted.is_stream else {}
         self._channel.basic_qos(prefetch_count=self._prefetch)
@@ -112,13 +122,17 @@ class Consumer:
             self.turn()
 
     def turn(self) -> None:
-        """Cancel it, if it is to be and nothing can be under way."""
-        if self.state is State.FILLING and (
+        """Cancel it, if it is to be and nothing can be under way; see whether the queue is silent."""
+        is_waiting = self.state in (State.JOINING, State.CANCELLING)
+        if is_waiting and time.monotonic() - self._asked_at >= SILENT_S:
+            self._silent(True)
+        elif self.state is State.FILLING and (
                 self._last - self._acknowledged >= self._prefetch or self.ready == 0 or self._wanted.is_stream
                 or time.monotonic() - self._quiet_since >= QUIET_S):
             from pika.spec import Basic
 
             self.state = State.CANCELLING
+            self._asked_at = time.monotonic()
             # Not documented: what the client's ``basic_cancel`` does, without the rejections behind it.
             self._channel._send_method(Basic.Cancel(self._tag, nowait=True))
             # The answers to two questions say that it was carried out: what the queue had sent before may have come
@@ -157,6 +171,7 @@ class Consumer:
 
     def _on_message(self, _: Any, method: Any, properties: Any, body: bytes) -> None:
         self.empties = 0
+        self._is_heard()
         self._last = method.delivery_tag
         self._quiet_since = time.monotonic()
         self._took(method, properties, body)
@@ -164,9 +179,23 @@ class Consumer:
 
     def _on_answer(self, answer: Any) -> None:
         self._is_asking = False
+        is_known = bool(answer.method.consumer_count)
+        if self.state in (State.CONSUMING, State.FILLING) and not is_known:
+            self._asked_at = self._asked_at if self._strange else time.monotonic()
+            self._strange += 1
+            if self._strange >= STRANGE:
+                self._silent(time.monotonic() - self._asked_at >= SILENT_S)
+            return
+        self._is_heard()
         self.ready = int(answer.method.message_count)
-        self.empties = 0 if self.ready else self.empties + 1
+        self.empties = 0 if self.ready or not is_known else self.empties + 1
         self.turn()
+
+    def _is_heard(self) -> None:
+        """The queue itself has answered."""
+        was_silent, self._strange = self._strange >= STRANGE, 0
+        if was_silent:
+            self._joined()
 
     def _on_cancelled(self, _: Any) -> None:
         self.state = State.HELD

@@ -11,10 +11,12 @@ from actors.rabbitmq.connection import Server
 from actors.rabbitmq.loop import Loop
 from actors.runtime.errors import Retryable
 from actors.sources.rabbitmq_consumer import Wanted
-from actors.sources.rabbitmq_queue import Delivered, Queue
+from actors.sources.rabbitmq_queue import Delivered, Queue, State
 
 #: A queue that has said so often in succession that it is empty, and has delivered nothing since, is read to its end.
 EMPTIES = 2
+#: A connection that is being made is turned so often: it takes some turns, and has ``connect_timeout_s`` for them.
+OPENING_S = 0.05
 #: Longest time for the farewell.
 CLOSE_S = 2.0
 #: What a message takes in memory besides its body, about.
@@ -65,6 +67,8 @@ class Consumers:
     def next_at(self, opens: bool) -> float | None:
         """When a turn is due (monotonic seconds); None: when ``fileno`` says so. ``opens``: as in ``turn``."""
         times = [self._loop.next_at(), *(queue.due_at for queue in self._queues if opens)]
+        if any(queue.state is State.OPENING for queue in self._queues):  # its reader does not look at ``fileno`` while
+            times.append(time.monotonic() + OPENING_S)  # it waits for an outage to end
         return min((at for at in times if at is not None), default=None)
 
     def acknowledge(self, count: int) -> None:

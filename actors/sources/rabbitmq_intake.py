@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from actors.rabbitmq.connection import Server
+from actors.runtime.errors import Retryable
 from actors.runtime.ports import Source, UnitLedger
 from actors.runtime.values import Chunk, Unit
 from actors.sources.framings.enveloped import Message, packed
@@ -17,7 +19,7 @@ from actors.sources.rabbitmq_consumer import Wanted
 from actors.sources.rabbitmq_consumers import Consumers
 from actors.sources.rabbitmq_messages import message_of
 from actors.sources.rabbitmq_queue import Queue
-from actors.sources.rabbitmq_seen import Known, Seen, known_by
+from actors.sources.rabbitmq_seen import FILE, Known, Seen, known_by
 
 #: What was delivered is journalled by ``tick`` when nobody has read for so long.
 STALE_S = 1.0
@@ -25,6 +27,8 @@ STALE_S = 1.0
 ASK_S, ASK_OFTEN_S = 5.0, 0.2
 #: A turn is due at the latest after so long.
 TURN_S = 0.5
+#: A source that ends says that messages wait and none is delivered when it has been so for so long.
+NOT_GIVEN_S = 10.0
 
 
 class Limits(NamedTuple):
@@ -88,6 +92,8 @@ class RabbitMQSource(Source):
         self._is_left = True  # the journal may have what an earlier reader has left
         self._is_stopping = self._is_held = False
         self._accepted = 0
+        self._ledger = ledger
+        self._given_at = time.monotonic()
 
     def read(self) -> Chunk | None:
         """Return what was left before, then what was delivered by now; None when there is nothing.
@@ -98,6 +104,7 @@ class RabbitMQSource(Source):
         chunk = self._next()
         if chunk is not None:
             self._accepted += len(chunk.data)
+            self._given_at = time.monotonic()
         elif not self._is_left:
             self._go_on_or_end()
         return chunk
@@ -106,11 +113,12 @@ class RabbitMQSource(Source):
         """Keep the connections alive, and journal what has waited for long.
 
         Raises:
-            Retryable: no server can be reached, and there is nothing to hand out; or the journal cannot be written.
+            Retryable: no server can be reached, and there is nothing to hand out; or the journal cannot be written; or
+                (not followed) messages wait, and none is delivered.
             ConfigError: a server does not let this user in, or a queue is another one.
         """
-        if self._is_left:
-            return None
+        if self._is_left:  # the turn that finds no more of it has asked already, and must not sleep without end
+            return now + TURN_S
         intake, consumers = self._intake, self._intake.consumers
         consumers.turn(opens=not self._is_stopping)
         if consumers.waiting and time.monotonic() - consumers.since >= STALE_S:
@@ -120,8 +128,11 @@ class RabbitMQSource(Source):
                 self._is_held = True
                 consumers.hold()
         consumers.ask(ASK_S if self._shape.follow else ASK_OFTEN_S)
-        if not (consumers.waiting or intake.ready or self._is_stopping):
+        if consumers.waiting or intake.ready or self._is_stopping:
+            self._given_at = now
+        else:
             consumers.require_reached()
+            self._require_to_be_given(now)
         at = consumers.next_at(opens=not self._is_stopping)
         return now + TURN_S if at is None else min(at, now + TURN_S)
 
@@ -130,8 +141,13 @@ class RabbitMQSource(Source):
         return {self._intake.unit: self._intake.consumers.ready()} if self._intake.unit else {}
 
     def finished(self, unit: Unit) -> None:
-        """Delete the segment; what was in it is known first."""
-        self._intake.seen.keep()
+        """Delete the segment; what was in it is known first. Tell how many messages came again until then."""
+        seen = self._intake.seen
+        seen.keep()
+        if seen.repeats:
+            are = "message was" if seen.repeats == 1 else "messages were"
+            self._ledger.noted(unit, f"{seen.repeats} {are} delivered again, and known: not read twice")
+            seen.repeats = 0
         self._intake.journal.put_away(unit)
 
     def failed(self, unit: Unit) -> None:
@@ -168,6 +184,18 @@ class RabbitMQSource(Source):
             intake.journal_one()
         return intake.take() if intake.ready else None
 
+    def _require_to_be_given(self, now: float) -> None:
+        """Whoever waits for the end of a run has to know that it waits for somebody else."""
+        wait = self._intake.consumers.ready()
+        if self._shape.follow or not wait:
+            self._given_at = now
+        elif now - self._given_at >= NOT_GIVEN_S:
+            server, wanted = self._shape.queues[0]
+            which = f"queue {wanted.name}" if len(self._shape.queues) == 1 else "its queues"
+            raise Retryable(f"rabbitmq {server.address.shown}: {wait} messages wait in {which}, and none is delivered to "
+                            "this run: another consumer is the active one (single active consumer): end that one, or "
+                            "wait for it")
+
     def _go_on_or_end(self) -> None:
         """Nothing is left to hand out: have more delivered, or end."""
         consumers = self._intake.consumers
@@ -203,6 +231,8 @@ class Intake:
         self.journal = Journal(
             state, shape.journal, ledger, limits.batch_bytes, shape.segment_bytes, shape.sync, MESSAGES)
         self.seen = Seen(self.journal.folder, shape.sync)
+        if self.seen.problem:
+            ledger.broken(os.path.join(shape.journal, FILE), self.seen.problem)
         self.consumers = Consumers(shape.queues, limits.prefetch, limits.prefetch_bytes, self.seen.streams.get)
         self.ready: deque[Chunk] = deque()
         self.ready_bytes = self.unit = 0

@@ -5,14 +5,15 @@
     amqp-stream-offset                               its place, in a stream
 
 So a dead letter has all of it, and one that is sent again comes back the same. What a producer has put under one of
-these names itself is not kept: a record that went through two queues says where it came from last.
+these names itself is not kept: a record that went through two queues says where it came from last. A key, a name or an
+id that is not UTF-8 stays the bytes that it is.
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
-from actors.rabbitmq.properties import record_of
+from actors.rabbitmq.properties import bytes_of, record_of
 from actors.sources.framings.enveloped import Message
 from actors.sources.rabbitmq_seen import MESSAGE_ID, QUEUE, STREAM_OFFSET
 
@@ -30,12 +31,12 @@ class Delivery(Protocol):
     """What is read of a delivered message."""
 
     @property
-    def exchange(self) -> str:
-        """That it was published to."""
+    def exchange(self) -> str | bytes:
+        """That it was published to; bytes where it is no text."""
 
     @property
-    def routing_key(self) -> str:
-        """That it was published with."""
+    def routing_key(self) -> str | bytes:
+        """That it was published with; bytes where it is no text."""
 
     @property
     def properties(self) -> Any:
@@ -63,11 +64,12 @@ def message_of(delivery: Delivery, queue: bytes, is_stream: bool, key: str) -> M
     if key:
         found = next((value for name, value in headers if name == key.removeprefix(HEADER)), None)
     elif found is None:
-        found = delivery.routing_key.encode()
-    headers += ((QUEUE, queue), (_EXCHANGE, delivery.exchange.encode()), (_ROUTING_KEY, delivery.routing_key.encode()))
+        found = bytes_of(delivery.routing_key)
+    headers += ((QUEUE, queue), (_EXCHANGE, bytes_of(delivery.exchange)),
+                (_ROUTING_KEY, bytes_of(delivery.routing_key)))
     said = (properties.message_id, properties.content_type, properties.content_encoding, properties.correlation_id,
             properties.reply_to, properties.type, properties.app_id)
-    headers += ((name, str(value).encode()) for name, value in zip(_SAID, said, strict=True) if value is not None)
+    headers += ((name, bytes_of(value)) for name, value in zip(_SAID, said, strict=True) if value is not None)
     if is_stream:
         offset = (properties.headers or {}).get(_OFFSET)
         headers = [header for header in headers if header[0] != _OFFSET]

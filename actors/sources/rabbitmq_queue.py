@@ -55,8 +55,8 @@ class Delivered(msgspec.Struct, frozen=True, gc=False):
     session: int
     tag: int
     is_redelivered: bool
-    exchange: str
-    routing_key: str
+    exchange: str | bytes
+    routing_key: str | bytes
     properties: Any
     body: bytes
 
@@ -124,9 +124,9 @@ class Queue:
         self.state = State.OPENING
         self.session += 1
         try:
-            from pika.adapters.select_connection import SelectConnection
+            from actors.rabbitmq.client import Client
 
-            self._workflow = SelectConnection.create_connection(
+            self._workflow = Client.create_connection(
                 self._server.parameters(), self._mine(self._on_opened), custom_ioloop=self._loop)
         except ConfigError as error:  # a certificate cannot be read
             self._fail(error)
@@ -198,7 +198,7 @@ class Queue:
         channel.add_on_close_callback(self._mine(self._on_channel_closed))
         channel.add_on_cancel_callback(self._mine(self._on_cancelled_by_server))
         consumer = Consumer(channel, self.wanted, self.prefetch, lambda: self._stream_at(self.known_as),
-                            self._mine(self._on_message), self._mine(self._on_joined))
+                            self._mine(self._on_message), self._mine(self._on_joined), self._mine(self._on_silent))
         done = self._mine(lambda _: self._on_declared(consumer))
         if self.wanted.declare:
             channel.queue_declare(self.wanted.name, durable=True, arguments=self.wanted.arguments, callback=done)
@@ -223,6 +223,11 @@ class Queue:
     def _on_cancelled_by_server(self, _: Any) -> None:
         self._fail(Retryable(f"{self._where}: the server delivers no more of it: it was deleted, or the node that has "
                              "it went down"))
+
+    def _on_silent(self, is_over: bool) -> None:
+        self.problem = f"{self._where}: it does not answer: its leader, or the majority of its nodes, is away"
+        if is_over:
+            self._fail(Retryable(self.problem))
 
     def _on_channel_closed(self, _: Any, error: Any) -> None:
         if type(error).__name__ == "ChannelClosedByBroker":

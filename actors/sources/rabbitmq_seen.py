@@ -24,16 +24,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import msgspec
 
 from actors.runtime.disk import sync_folder
-from actors.runtime.errors import Retryable, plain_reason
+from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.sources.framings.enveloped import Message, messages_in
+from actors.sources.journal import KEPT as ASIDE
 from actors.sources.journal import MESSAGES, SEGMENT
 
 #: The file, in the journal's folder.
 FILE = "seen.rabbitmq"
+_CHECKSUM_BYTES = 4
 #: Headers that the source puts into each record, and by which a message is known again.
 QUEUE, MESSAGE_ID, STREAM_OFFSET = "amqp-queue", "amqp-message-id", "amqp-stream-offset"
 #: So many identities are kept: more than are un-acknowledged at any time, and than a classic queue that was killed has
@@ -86,11 +89,16 @@ class Seen:
     Attributes:
         streams: by queue, the offset behind the last message that was journalled.
         repeats: so many messages were known, and not journalled again.
+        problem: what is wrong with the file; empty: nothing.
+
+    Raises:
+        ConfigError: the file is not what was written, and cannot be kept aside.
     """
 
     def __init__(self, folder: Path, sync: bool) -> None:
         self.streams: dict[str, int] = {}
         self.repeats = 0
+        self.problem = ""
         self._folder = folder
         self._sync = sync
         self._sessions: dict[bytes, int] = {}  # the oldest first
@@ -128,7 +136,8 @@ class Seen:
         unfinished = path.with_name(f"{FILE}.new")
         try:
             with unfinished.open("wb") as file:
-                file.write(msgspec.msgpack.encode(_Kept(list(self._sessions)[-KEPT:], self.streams)))
+                kept = msgspec.msgpack.encode(_Kept(list(self._sessions)[-KEPT:], self.streams))
+                file.write(crc32(kept).to_bytes(_CHECKSUM_BYTES, "big") + kept)
                 file.flush()
                 if self._sync:
                     os.fsync(file.fileno())
@@ -147,17 +156,33 @@ class Seen:
 
     def _load(self) -> None:
         """What an earlier reader has left: the file, and behind that the segments that are there."""
-        with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
-            kept = msgspec.msgpack.decode((self._folder / FILE).read_bytes(), type=_Kept)
-            self._sessions = dict.fromkeys(kept.ids, BEFORE)
-            self.streams = dict(kept.streams)
+        path = self._folder / FILE
+        with contextlib.suppress(FileNotFoundError):
+            data = path.read_bytes()
+            kept = data[_CHECKSUM_BYTES:]
+            if len(kept) and crc32(kept).to_bytes(_CHECKSUM_BYTES, "big") == data[:_CHECKSUM_BYTES]:
+                known = msgspec.msgpack.decode(kept, type=_Kept)
+                self._sessions = dict.fromkeys(known.ids, BEFORE)
+                self.streams = dict(known.streams)
+            else:
+                self._keep_aside(path)
         self._is_changed = False
         for path in sorted(self._folder.iterdir()):
             found = SEGMENT.fullmatch(path.name)
             if found is not None and found[3] == MESSAGES:
                 with contextlib.suppress(msgspec.MsgspecError):  # the journal says what is wrong with it
-                    for message in messages_in(path):
+                    for message in messages_in(path, found[2]):
                         self.add([(known_by(message), BEFORE)])
+
+    def _keep_aside(self, path: Path) -> None:
+        aside = path.with_name(f"{FILE}{ASIDE}")
+        said = f"{path}: it is not what was written: something has changed it"
+        try:
+            path.replace(aside)
+        except OSError as error:
+            raise ConfigError(f"{said}, and it cannot be kept aside: {plain_reason(error)}: move it away") from error
+        self.problem = (f"{said}: which messages come again, and how far streams were read, is known of what the "
+                        f"journal has only; it is kept as {aside.name}")
 
 
 def forget(folder: Path) -> None:

@@ -82,7 +82,7 @@ class Reading:
     def commit(self, *chunks: Chunk) -> None:
         """All of these chunks is durable."""
         for chunk in chunks:
-            self.ledger.close(chunk, {"read": len(records_of(chunk))})
+            self.ledger.close(chunk, {"read": 1 if chunk.fault else len(records_of(chunk))})
         self.ledger.commit()
         self.source.committed([unit for unit in self.ledger.taken_up() if unit.status == "reading"])
 

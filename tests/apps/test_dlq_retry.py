@@ -49,7 +49,7 @@ def test_after_mending_letters_go_through_and_what_is_still_bad_stays_open(rejec
     assert done.returncode == 4, done.stderr
     text = done.stdout.decode()
     assert text.startswith("5 letters go in as new data of now: a newer value of a key of theirs is overwr")
-    assert "\n3 of the reader are left out: a piece of a line may pass for a record (--stage reader sends" in text
+    assert "\n3 of the reader are left out: they tell of what was lost, or are pieces of lines, which may" in text
     assert text.endswith(
         "\n2 retried, 3 rejected again: columns 2, latitude 1\nexit code 4: some letters were rejected again\n")
     after = letters(rejected)

@@ -26,6 +26,8 @@ def test_it_is_told_with_its_range_and_the_run_fails_until_somebody_takes_note(t
     assert (state / "out.log").read_bytes().split() == [b"%d" % at for at in range(END) if at not in GONE]
     (letter,) = json.loads(thresher("dlq", "ls", TARGET, "--state", str(state), "--json").stdout)["letters"]
     assert (letter["reason"], letter["position"], letter["source"]) == ("source_lost", GONE.start, "topic/0")
+    shown = thresher("dlq", "show", TARGET, str(letter["id"]), "--state", str(state)).stdout
+    assert f"source    topic/0 offset {GONE.start}\n" in shown, "offsets of messages are no bytes"
     again = thresher("run", TARGET, "--state", str(state))
     assert again.returncode == 4, "it is still open"
     assert thresher("dlq", "purge", TARGET, "--state", str(state), "--yes").returncode == 0

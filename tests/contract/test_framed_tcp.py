@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.sources.framings.writes import HEADER_BYTES, header_of
 from actors.sources.tcp import Tcp
 from tests.framings import FRAMINGS, Framing, Outcome, outcomes_of
 from tests.properties.test_fuzzed_framings import content_of
@@ -72,9 +73,12 @@ def test_places_are_those_of_the_journal(tmp_path: Path) -> None:
     with reading(tmp_path, framing="csv") as here, here.connect() as client:
         client.sendall(b'1,"a\nb"\n2,c\n')
         here.until(lambda: len(values(here)) == 2)
-        assert outcomes_of(here.chunks) == [(0, -1, "", b'1,"a\nb"'), (11, -1, "", b"2,c")]
         (path,) = (tmp_path / "journal").glob("*.records")
-        assert path.read_bytes() == b'\0\0\0\x0b1,"a\nb"\0\0\0\x072,c'
+        found = path.read_bytes()
+        places = [(place, -1, "", record) for place, record in (
+            (found.index(b"\0\0\0\x0b1"), b'1,"a\nb"'), (found.index(b"\0\0\0\x072"), b"2,c"))]
+        assert outcomes_of(here.chunks) == places and places[0][0] == HEADER_BYTES
+        assert b'\0\0\0\x0b1,"a\nb"' in found and found.endswith(b"\0\0\0\x072,c")
 
 
 def test_clients_take_turns_and_none_of_them_ends_a_record_of_another(tmp_path: Path) -> None:
@@ -121,14 +125,15 @@ def test_to_stop_hands_out_what_is_whole_because_nothing_follows(tmp_path: Path)
         assert here.source.exhausted
 
 
-@pytest.mark.parametrize("rest", [b"\0\0\0\x09abc", b"\0\0", bytes(5000)])
+@pytest.mark.parametrize("rest", [b"\x93TJ1\0\0", b"\0\0", bytes(5000)])
 def test_half_a_record_at_the_end_of_the_journal_was_never_accepted(tmp_path: Path, rest: bytes) -> None:
     with reading(tmp_path / "a", framing="csv") as here, here.connect() as client:
         client.sendall(b"1\n2\n")
         here.until(lambda: values(here) == [b"1", b"2"])
         (path,) = (tmp_path / "a/journal").glob("*.records")
         with path.open("ab") as file:
-            file.write(b"\0\0\0\x053" + rest)
+            records = b"\0\0\0\x053"
+            file.write(header_of(records, path.stat().st_size, path.name[7:23]) + records + rest)
         again = here.as_after_a_kill(tmp_path / "b", framing="csv")
         try:
             again.read_all()

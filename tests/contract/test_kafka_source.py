@@ -270,8 +270,8 @@ def test_a_topic_that_was_made_anew_between_two_runs_is_told(kafka: Broker, topi
         of_old = [chunk for chunk in source.chunks if chunk.unit == old.id]
         assert {chunk.fault for chunk in of_old} == {SOURCE_LOST}
         assert (of_old[0].start, of_old[-1].end) == (old.low, issued)
-        (buried,) = [unit for unit in source.ledger.known("kafka ") if unit.id == old.id]
-        assert f"it was read up to offset {old.low}" in buried.damage
+        assert f"is not known: it was read up to offset {old.low}, offsets {old.low} to {issued - 1} of" in (
+            of_old[0].detail)
         assert values(source.chunks) == [b"%d" % number for number in range(100, 120)]
 
 
@@ -292,8 +292,9 @@ def test_a_log_that_was_cut_back_is_told_and_read_on_as_another_unit(
         topics.send(name, numbered(3, 100))
         source.read_until(has(3))
         old, new = source.ledger.taken_up()
-        assert (old.end, new.low) == (50, 5)
-        assert "ends at offset 5, and was read up to 50" in old.damage
+        (told,) = [chunk for chunk in source.chunks if chunk.fault]
+        assert (told.unit, told.start, told.end, new.low) == (old.id, 50, 51, 5)
+        assert "ends at offset 5, and was read up to 50" in told.detail
         assert values(source.chunks) == [b"100", b"101", b"102"]
         source.commit(*source.chunks)
     with reading(kafka, tmp_path / "state", name) as source:
@@ -383,7 +384,7 @@ def test_a_reader_that_takes_nothing_is_polled_paused_after_seconds_and_reads_on
     with reading(kafka, tmp_path / "state", name, batch_bytes=500) as source:
         source.read_until(has(50))
         inflow = source.source._inflow  # type: ignore[attr-defined]
-        while not inflow._is_paused:
+        while not inflow.is_paused:
             source.tick()
             source._wait()
         for _ in range(50):
@@ -432,7 +433,7 @@ def most():
 before = most()
 with Reading(Kafka(topics=[sys.argv[1]]), Path(sys.argv[2]), 262144) as source:
     source.read_until(lambda _: bool(source.chunks))
-    while not source.source._inflow._is_paused:
+    while not source.source._inflow.is_paused:
         source.tick()
         source._wait()
     print(most() - before)

@@ -56,6 +56,23 @@ class Ranked(Running):
         return found
 
 
+def draw_over_two_runs(folder: Path, *sets: str, end: signal.Signals) -> None:
+    """Draw what the sink of closed minutes was given; kill its writer, end the run, go on with another."""
+    with Ranked(folder, *sets, pipeline="ranked_topic") as running:
+        running.rate(0, "B1", "B1", "B2")
+        running.rate(1, "B3")
+        running.rate(2, "B4")
+        running.until_drawn(*LABELS[:2])
+        running.kill("writer.top", 0)
+        running.process.send_signal(end)
+        assert running.wait() == (0 if end == signal.SIGTERM else -end), running.output()
+    with Ranked(folder, *sets, pipeline="ranked_topic") as running:
+        running.rate(3, "B5")
+        running.until_drawn(*LABELS[:3])
+        running.process.send_signal(signal.SIGTERM)
+        assert running.wait() == 0, running.output()
+
+
 LABELS = [label_of(FIRST_MS + minute * MINUTE_MS) for minute in range(4)]
 
 

@@ -510,6 +510,7 @@ def test_check_says_that_nobody_listens() -> None:
 @pytest.mark.parametrize(("wrong", "why"), [
     ({"topic": "amqp://h"}, "expected a queue or an exchange"), ({"topic": "amqp://h?queue=a{key}"}, "queue: "),
     ({"topic": "amqp://h?queue=a&routing_key=k"}, "routing_key: "),
+    ({"topic": "amqp://h?exchange=e&routing_key=r.{ky}"}, r"routing_key: .*got \{ky\}"),
     ({"topic": "amqp://h?exchange="}, "expected a queue"),
     ({"topic": "amqp://h?exchange=e&queue=q&routing_key={key}"}, "direct exchange"),
     ({"topic": "amqp://h?queue=q", "key_file": "k.pem"}, "cert_file")])

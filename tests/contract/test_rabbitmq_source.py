@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.error
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from actors.runtime.framing import Record
 from actors.runtime.pieces import record_count
 from actors.sources.rabbitmq import RabbitMQ
 from actors.sources.rabbitmq_seen import FILE
-from tests.queues import Reading, channel, declare, eventually, publish, take_all, waiting_in
+from tests.queues import WATCHDOG_S, Reading, channel, declare, eventually, publish, take_all, waiting_in
 from tests.rabbitmq import RabbitMQ as Server
 
 pika = pytest.importorskip("pika")
@@ -109,6 +110,10 @@ def test_a_message_whose_acknowledgement_was_lost_is_read_once(
         here.until(lambda: b"last" in here.values, "the last one")
         assert here.values == ([b"last"] if is_put_away else [*VALUES, b"last"])
         assert here.source._intake.seen.repeats == (0 if kind == "stream" else 40)
+        here.close_all()
+        here.source.finished(here.ledger.units[-1])
+        told = "40 messages were delivered again, and known: not read twice"
+        assert here.ledger.units[-1].note == ("" if kind == "stream" else told)
     if kind != "stream":
         assert take_all(rabbitmq.url(), queue) == []
 
@@ -154,7 +159,7 @@ def test_while_nothing_can_be_handed_out_nothing_stays_unacknowledged_and_memory
         left = waiting_in(rabbitmq.url(), queue)
         assert 0 < left < 400 - 50_000 // 1100 + 1
         assert here.until_values(400) == values  # it has gone on by itself
-        assert not any(record for record in here.records if "x-delivery-count" in held(record))
+        assert not any("x-delivery-count" in held(record) for record in here.records)
     assert take_all(rabbitmq.url(), queue) == []
 
 
@@ -228,6 +233,23 @@ def test_only_the_active_consumer_is_given_messages(tmp_path: Path, rabbitmq: Se
             assert one.values == VALUES
 
 
+def test_a_run_that_waits_for_another_active_consumer_says_so_and_ends_when_that_has_taken_all(
+    tmp_path: Path, rabbitmq: Server, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.sources.rabbitmq_intake.NOT_GIVEN_S", 0.3)
+    options = {**at(rabbitmq, queue), "single_active_consumer": True}
+    with Reading(tmp_path / "one", **options, prefetch=10) as one:
+        one.until(lambda: one.is_consuming, "a consumer")
+        publish(rabbitmq.url(), queue, VALUES)
+        with Reading(tmp_path / "two", **options, follow=False) as two:
+            two.until(lambda: bool(two.problems), "a word")
+            assert two.problems == [
+                f"rabbitmq 127.0.0.1:{rabbitmq.port}: 30 messages wait in queue {queue}, and none is delivered to this "
+                "run: another consumer is the active one (single active consumer): end that one, or wait for it"]
+            assert one.until_values(40) == VALUES
+            assert two.until_exhausted() == []
+
+
 @pytest.mark.parametrize(("options", "said"), [
     ({"queue_type": "classic"}, "inequivalent arg 'x-queue-type'"),
     ({"single_active_consumer": True}, "inequivalent arg 'x-single-active-consumer'"),
@@ -291,6 +313,7 @@ def test_messages_that_are_long_are_prefetched_by_their_bytes_and_memory_is_boun
 
         here.until(is_all, "all")
         assert here.values == values
+        assert not any("x-delivery-count" in held(record) for record in here.records), "none was delivered in vain"
         assert here.queue.prefetch in range(5, 11)
     assert most < 600_000 + 2 * 102_400 + 70_000  # what is read off a socket at a time, and a message
     assert take_all(rabbitmq.url(), queue) == []
@@ -345,6 +368,17 @@ def test_who_is_not_let_in_is_told_what_to_correct_and_never_the_password(
         RabbitMQ(**at(rabbitmq, queue, **how)).check(tmp_path)
 
 
+def test_a_connection_is_made_in_time_by_ticks_alone(tmp_path: Path, rabbitmq: Server, queue: str) -> None:
+    declare(rabbitmq.url(), queue)
+    with Reading(tmp_path, **at(rabbitmq, queue), connect_timeout_s=1.0) as here:
+        here.turn()
+        deadline = time.monotonic() + WATCHDOG_S
+        while not here.is_consuming:  # as while the reader waits for an outage to end
+            due = here.source.tick(time.monotonic())
+            assert due is not None and time.monotonic() < deadline and not here.queue.problem
+            time.sleep(max(0.0, due - time.monotonic()))
+
+
 def test_a_server_that_is_not_there_is_waited_for_and_named(tmp_path: Path) -> None:
     with Reading(tmp_path, topics=["amqp://u:secret@127.0.0.1:1/?queue=q"]) as here:
         here.until(lambda: bool(here.problems), "the problem")
@@ -368,3 +402,46 @@ def test_check_says_what_is_not_there_and_what_may_lose_messages_and_takes_nothi
     assert waiting_in(rabbitmq.url(), queue) == 40
     (problem,) = RabbitMQ(topics=["amqp://127.0.0.1:1/?queue=q"]).check(tmp_path)
     assert problem == "rabbitmq 127.0.0.1:1: connection refused"
+
+
+def test_check_finds_that_a_user_may_not_read_or_declare_and_takes_nothing_and_makes_nothing(
+    tmp_path: Path, rabbitmq: Server
+) -> None:
+    quorum, stream, none = (rabbitmq.new_name() for _ in range(3))
+    declare(rabbitmq.url(), quorum)
+    declare(rabbitmq.url(), stream, "stream")
+    publish(rabbitmq.url(), quorum, VALUES)
+    for user, read, configure in (("writer", "^$", ".*"), ("reader", ".*", "^$")):
+        with rabbitmq.user(user, configure=configure, read=read):
+            for queue, kind in ((quorum, "quorum"), (stream, "stream"), (none, "quorum")):
+                how = {**at(rabbitmq, queue, user=user, password=user), "queue_type": kind}
+                with pytest.raises(ConfigError) as refused:
+                    RabbitMQ(**how).check(tmp_path)
+                assert "403 ACCESS_REFUSED" in str(refused.value) and queue in str(refused.value)
+                what = "read it" if user == "writer" else "configure it, or set source.declare = false"
+                assert f"give the user the permission to {what}" in str(refused.value)
+    assert take_all(rabbitmq.url(), quorum) == [(value, False) for value in VALUES]
+    with pytest.raises(urllib.error.HTTPError):
+        rabbitmq.ask(f"queues/%2F/{none}")
+
+
+@pytest.mark.parametrize(("management", "said"), [
+    ("http://guest:hidden-word@127.0.0.1:{port}", "127.0.0.1:{port}: it answers 401 Unauthorized"),
+    ("http://guest:hidden-word@127.0.0.1:1", "127.0.0.1:1: connection refused"),
+    ("http://guest:hidden-word@127.0.0.1:port", "it is no http:// or https:// address"),
+    ("http://guest:hidden-word/hidden-word@127.0.0.1:1", "it is no http:// or https:// address"),
+    ("ftp://guest:hidden-word@127.0.0.1", "it is no http:// or https:// address"),
+    ("http://guest:hidden-word@127.0.0.1:{amqp}", "127.0.0.1:{amqp}: ")])
+def test_an_address_of_the_management_may_have_a_password_of_its_own_which_nobody_is_shown(
+    tmp_path: Path, rabbitmq: Server, queue: str, management: str, said: str
+) -> None:
+    declare(rabbitmq.url(), queue)
+    ports = {"port": str(rabbitmq.management_port), "amqp": str(rabbitmq.port)}
+    source = RabbitMQ(**at(rabbitmq, queue), declare=False, management=management.format(**ports))
+    (problem, *_) = source.check(tmp_path)
+    assert problem.startswith("source.management: ") and said.format(**ports) in problem
+    assert "hidden-word" not in problem
+    right = management.replace("hidden-word", "guest").format(**ports)
+    if right == f"http://guest:guest@127.0.0.1:{rabbitmq.management_port}":
+        found = RabbitMQ(**at(rabbitmq, queue), declare=False, management=right).check(tmp_path)
+        assert not [problem for problem in found if "management" in problem]

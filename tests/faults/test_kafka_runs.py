@@ -225,10 +225,13 @@ def test_a_run_to_the_end_reads_what_is_there_and_the_next_one_reads_on(
 ) -> None:
     topics = Topics(kafka.address)
     published = Published(topics, topics.make(partitions=3))
-    for _ in range(2):
+    for before in (0, 400):
         published.send(400, 3)
         with follow(tmp_path, "state", kafka, published.name, "--once") as running:
             assert running.wait() == 0, running.output()
+        (report,) = running.of("report")
+        assert (report["read"], report["read_before"]) == (before + 400, before)
+        assert report["records_per_s"] == pytest.approx(400 / report["seconds"])
         assert Counter([*lined(tmp_path / "state"), *lettered(tmp_path / "state", published)]) == Counter(
             published.numbers.values())
 

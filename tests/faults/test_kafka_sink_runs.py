@@ -14,7 +14,7 @@ import pytest
 
 from actors.kafka.received import headers_of
 from actors.sinks.kafka_messages import RECORD_ID
-from tests.contract.test_monitor_panels import LABELS, Ranked
+from tests.contract.test_monitor_panels import draw_over_two_runs
 from tests.kafka import Kafka, Topics
 from tests.loads import Running, assert_counts_add_up
 from tests.pipelines.published import KEYS
@@ -132,17 +132,5 @@ def test_closed_minutes_go_to_a_topic_once_and_are_drawn_from_it_over_two_runs(
     topics = Topics(kafka.address)
     name = topics.make()
     sets = ("sinks.top.type=kafka", f"sinks.top.topic=kafka://{kafka.address}/{name}", "sinks.top.transactions=true")
-    with Ranked(tmp_path, *sets, pipeline="ranked_topic") as running:
-        running.rate(0, "B1", "B1", "B2")
-        running.rate(1, "B3")
-        running.rate(2, "B4")
-        running.until_drawn(*LABELS[:2])
-        running.kill("writer.top", 0)
-        running.process.send_signal(end)
-        assert running.wait() == (0 if end == signal.SIGTERM else -end), running.output()
-    with Ranked(tmp_path, *sets, pipeline="ranked_topic") as running:
-        running.rate(3, "B5")
-        running.until_drawn(*LABELS[:3])
-        running.process.send_signal(signal.SIGTERM)
-        assert running.wait() == 0, running.output()
+    draw_over_two_runs(tmp_path, *sets, end=end)
     assert [json.loads(one.value() or b"")["top"][0][0] for one in topics.read(name)] == ["B1", "B3", "B4"]

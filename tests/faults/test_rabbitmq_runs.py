@@ -17,6 +17,7 @@ import pytest
 from actors.runtime.errors import Retryable
 from actors.sinks.rabbitmq import RabbitMQ
 from tests import amqp
+from tests.contract.test_monitor_panels import draw_over_two_runs
 from tests.contract.test_rabbitmq_sink import bodies, payload
 from tests.loads import Running, assert_counts_add_up
 from tests.pipelines.published import KEYS
@@ -174,3 +175,9 @@ def test_a_wrong_user_or_virtual_host_ends_the_run_with_code_78_and_no_password(
     assert re.search(says, feed.output())
     assert "secret" not in feed.output()
     assert "Traceback" not in feed.output()
+
+
+def test_closed_minutes_go_to_a_stream_and_are_drawn_from_it_over_two_runs(tmp_path: Path, rabbitmq: Server) -> None:
+    queue = rabbitmq.new_name()
+    draw_over_two_runs(tmp_path, "sinks.top.type=rabbitmq", f"sinks.top.topic={rabbitmq.url(f'?queue={queue}')}",
+                       "sinks.top.queue_type=stream", end=signal.SIGTERM)

@@ -120,7 +120,7 @@ def test_a_server_that_is_killed_and_away_is_waited_for_and_each_message_is_read
             running.until(lambda views: views["reader.1"].phase == "RETRY"
                           and "connection refused" in views["reader.1"].note, "the server is missed")
             server.start()
-            running.until(lambda views: views["reader.1"].phase != "RETRY", "the server is there again")
+            running.until(lambda views: not views["reader.1"].note, "the server is there again")
         server.pause()  # deaf: no connection is closed, and no sign of life comes
         running.until(lambda views: views["reader.1"].phase == "RETRY" and (
             "no sign of life" in views["reader.1"].note or "not answer in time" in views["reader.1"].note),
@@ -204,6 +204,39 @@ def test_beside_another_consumer_each_message_goes_to_one_of_them(tmp_path: Path
     ours = [*lined(state), *(int(letter.raw) for letter in letters(state))]
     assert sorted([*ours, *taken]) == list(range(count))
     assert ours and taken
+
+
+def test_what_is_damaged_in_the_journal_and_what_is_gone_is_told_and_all_else_is_read(
+    tmp_path: Path, rabbitmq: Server
+) -> None:
+    queue, count, state = rabbitmq.new_name(), 200, tmp_path / "state"
+    declare(rabbitmq.url(), queue)
+    publish(rabbitmq.url(), queue, [b"%100d" % number for number in range(1, count + 1)])
+    gate = tmp_path / "gate"
+    sets = (f"options.gate={gate}", "options.bad_every=1000", "source.segment_bytes=10000",
+            "source.journal_bytes=200000")
+    with start(tmp_path, rabbitmq, [queue], sets=sets) as running:
+        eventually(lambda: len(list(state.glob("journal/*.messages"))) >= 3, "three segments")
+        running.until(lambda views: views["parser.1"].phase == "WORK", "a record in hand")
+        os.killpg(running.process.pid, signal.SIGKILL)
+        running.process.wait()
+    found = sorted((state / "journal").glob("*.messages"))
+    assert len(found) >= 3, found
+    data = bytearray(found[0].read_bytes())
+    data[len(data) // 2:len(data) // 2 + 300] = bytes(300)
+    found[0].write_bytes(data)
+    found[1].unlink()
+    gate.touch()
+    with start(tmp_path, rabbitmq, [queue], "--once", sets=sets, output="rest.out") as rest:
+        assert rest.wait() == 4, rest.output()
+    told = letters(state)
+    assert {letter.reason for letter in told} == {"source_damaged", "source_lost"}
+    assert all(f"{found[letter.reason == 'source_lost']}: " in letter.detail for letter in told)
+    assert [path.name for path in (state / "journal").glob("*.damaged")] == [f"{found[0].name}.damaged"]
+    numbered = lined(state)
+    missing = set(range(1, count + 1)) - set(numbered)
+    assert len(set(numbered)) == len(numbered) and 20 <= len(missing) <= 120, sorted(missing)
+    assert_counts_add_up(state)
 
 
 def test_a_letter_has_all_that_the_message_came_with(tmp_path: Path, rabbitmq: Server) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from actors.runtime.ledger import read_units
 from actors.runtime.state import read_state
+from actors.runtime.units import LEDGER
 from actors.topics.reading import read_topic
 from tests.loads import ROOT, WATCHDOG_S
 from tests.pipelines.published import KEYS
@@ -43,16 +46,22 @@ def _takes_a_signal(pid: int) -> bool:
     return bool(caught >> signal.SIGTERM - 1 & 1)
 
 
+def _committed(root: Path) -> int:
+    """Records that the one that follows has in its ledger; its lines may be some that it is about to cut off."""
+    ledger = root / "state" / LEDGER
+    return sum(unit.counts.get("written", 0) for unit in read_units(ledger)) if ledger.exists() else 0
+
+
 def publish(root: Path, process: subprocess.Popen[str]) -> None:
     """Publish while the other one follows; then have that one end. What has failed is missed by ``look``."""
     _run(root, _PUBLISH, _environment_of(process))
-    lined, published = root / "state" / "lined.log", sum(1 for _ in read_topic(root / "topic"))
+    published = sum(1 for _ in read_topic(root / "topic"))
     deadline = time.monotonic() + WATCHDOG_S
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            if _takes_a_signal(process.pid) and lined.exists() and lined.read_bytes().count(b"\n") >= published:
+            if _takes_a_signal(process.pid) and _committed(root) >= published:
                 break
-        except OSError:  # the power of the disk is gone
+        except (OSError, sqlite3.Error):  # the power of the disk is gone
             break
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)

@@ -287,8 +287,15 @@ def test_ratings_are_read_from_the_broker_of_the_addresses_and_the_schema_knows_
         assert valid.is_valid({"app": "ratings-trends", "source": {"topics": addresses, **option}}) == (of == kind)
 
 
+def test_where_a_topic_begins_is_looked_at_before_a_run() -> None:
+    for address in ("kafka://a/x", "topic:x", "amqp://a/?queue=x"):
+        found = load("ratings-trends", sets=[f'source.topics=["{address}"]', "source.start=yesterday"], environ={})
+        with pytest.raises(ConfigError, match=r"source\.start: expected earliest, latest"):
+            found.manifest.source.load().require_addresses(Path("state"))
+
+
 def test_what_is_counted_stays_in_one_state_so_a_group_of_kafka_is_refused_and_told_why() -> None:
-    with pytest.raises(ConfigError, match="units of kafka a:9092 topics x, group g, followed move between runs"):
+    with pytest.raises(ConfigError, match="in a group, units of kafka a:9092 topics x, group g, followed move"):
         load("ratings-trends", sets=['source.topics=["kafka://a/x"]', "source.group=g"], environ={})
 
 

@@ -136,6 +136,23 @@ def test_a_source_that_has_no_hurry_is_not_waited_for(stage: Shifted) -> None:
     assert stage.reader.wake == 77
 
 
+def test_nobody_sleeps_without_end_on_a_tick_that_is_older_than_what_was_read(stage: Shifted) -> None:
+    assert stage.work() is None
+    reads = stage.source.read
+
+    def read() -> Chunk | None:  # it finds that what was left before is used up, and has to be kept alive from here on
+        stage.source.tick_at = stage.now + 0.5
+        return reads()
+
+    stage.source.come("1")
+    stage.work(1)
+    stage.ack()
+    stage.now += 1.0  # all that was open is answered, and the commit is due: nothing else wakes the reader
+    stage.source.read = read  # type: ignore[method-assign]
+    assert stage.reader.work(stage.now) == 0.0
+    assert stage.reader.work(stage.now) == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize("is_down", [False, True])
 def test_what_a_tick_takes_is_work_for_the_watch_also_during_an_outage(stage: Shifted, is_down: bool) -> None:
     stage.source.problem = "the journal is full" if is_down else ""

@@ -156,27 +156,68 @@ def test_a_segment_whose_reader_died_before_it_was_deleted_is_deleted_and_not_re
         assert segments(tmp_path) == []
 
 
-def test_a_segment_that_has_become_shorter_gives_its_range_as_a_fault(tmp_path: Path) -> None:
+def test_a_segment_that_has_become_shorter_gives_its_range_as_a_fault_and_fails(tmp_path: Path) -> None:
     ledger = MemoryLedger()
     append(opened(tmp_path, ledger), ledger, b"one\n", b"two\n")
     os.truncate(segments(tmp_path)[0], 4)
     with closing(opened(tmp_path, ledger.reopened())) as journal:
         one, gone = left(journal)
     assert (one.data, one.fault) == (b"one\n", "")
-    assert (gone.start, gone.end, gone.fault) == (4, 8, "file_changed")
+    (path,) = segments(tmp_path)
+    assert (gone.start, gone.end, gone.fault) == (4, 8, "source_lost")
+    assert gone.detail == f"{path}: it has 4 bytes, and had 8 or more; what was in them, and not loaded, is lost"
 
 
-def test_a_segment_that_is_missing_between_others_is_reported(tmp_path: Path) -> None:
+def test_a_segment_that_the_ledger_has_open_and_that_is_gone_gives_its_ranges_as_faults_and_fails(
+    tmp_path: Path
+) -> None:
+    ledger = MemoryLedger()
+    chunks = append(opened(tmp_path, ledger, segment_bytes=1), ledger, b"a\n", b"b\n", b"c\n", b"d\n")
+    ledger.close(chunks[3], {})
+    ledger.units[3].end = None  # all that was issued of it is durable; what else was in it nobody knows
+    gone = segments(tmp_path)[1:]
+    for path in gone:
+        path.unlink()
+    ledger = ledger.reopened()
+    with closing(opened(tmp_path, ledger)) as journal:
+        found = left(journal)
+        append(journal, ledger, b"e\n")
+        assert [path.name[:7] for path in segments(tmp_path)] == ["000001-", "000005-"]
+    assert [(chunk.data, chunk.start, chunk.end, chunk.fault) for chunk in found] == [
+        (b"a\n", 0, 2, ""), (b"", 2, 4, "source_lost"), (b"", 4, 6, "source_lost")]
+    assert [unit.damage for unit in ledger.units[:4]] == [
+        "", *(f"{path}: it is gone; what was in it behind byte {at}, and not loaded, is lost"
+              for path, at in zip(gone, (0, 0, 2), strict=True))]
+
+
+def test_a_segment_that_the_ledger_does_not_know_and_that_is_missing_between_others_is_reported(tmp_path: Path) -> None:
     ledger = MemoryLedger()
     append(opened(tmp_path, ledger, segment_bytes=1), ledger, b"a\n", b"b\n", b"c\n", b"d\n")
     for path in segments(tmp_path)[1:3]:
         path.unlink()
+    for unit in ledger.units[1:3]:
+        unit.status = "abandoned"
     ledger = ledger.reopened()
     with closing(opened(tmp_path, ledger)) as journal:
         assert [chunk.data for chunk in left(journal)] == [b"a\n", b"d\n"]
     assert ledger.problems == {
         f"{FOLDER}/000002 to 000003": f"{tmp_path / FOLDER}: there is no segment 000002 to 000003: somebody has "
                                       "removed it, and what was in it is lost"}
+
+
+def test_what_was_never_issued_of_a_segment_that_was_cut_is_told_too(tmp_path: Path) -> None:
+    ledger = MemoryLedger()
+    journal = opened(tmp_path, ledger)
+    append(journal, ledger, b"one\n")
+    journal.append(b"two\n")
+    journal.end()  # so far it was whole
+    os.truncate(segments(tmp_path)[0], 4)
+    ledger = ledger.reopened()
+    with closing(opened(tmp_path, ledger)) as again:
+        one, gone = left(again)
+        assert (one.data, gone.data, gone.start, gone.fault) == (b"one\n", b"", 4, "source_lost")
+        again.put_away(ledger.units[0])
+    assert [path.name[-12:] for path in segments(tmp_path)] == [".log.damaged"]  # what is left of it is kept
 
 
 def test_segments_that_were_deleted_behind_one_that_could_not_be_are_not_missed(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def test_what_a_pipeline_keeps_cannot_go_with_a_unit_so_it_is_refused(applicatio
     with pytest.raises(ConfigError) as raised:
         load(application, sets=[HERE], environ={})
     assert str(raised.value) == (
-        f"source: units of a topic move between runs, and {kept} kept in the state directory of one: assign them to "
-        "this run for good (an option of the source), or fold in a pipeline of its own")
+        f"source: in a group, units of a topic move from run to run, but {kept} kept in the state directory of one "
+        "run: leave the option group empty, then they are this run's for good, or fold in a pipeline of its own")
 
 
 @pytest.mark.parametrize("application", ["appsinstalled", "numbers"])

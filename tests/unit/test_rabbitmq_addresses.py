@@ -48,11 +48,28 @@ def test_any_user_password_and_name_can_be_said_in_an_address(user: str, passwor
 
 
 @pytest.mark.parametrize("text", ["amqp://me:secret@h:x", "amqp://me:secret@h?no=1", "http://me:secret@h",
-                                  "amqp://me:secret@h/v#x", "amqp://me:secret@h/v?queue=q&queue=q"])
+                                  "amqp://me:secret@h/v#x", "amqp://me:secret@h/v?queue=q&queue=q",
+                                  "amqp://me:secret?secret@h/v", "amqp://me:1#secret@h/v", "amqp://me:[secret]@h/v",
+                                  "amqp://me:secret/secret=1@h/v?queue=q", "amqp://me:[secret@h"])
 def test_a_refusal_never_shows_the_password(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         address_of(text, KNOWN, "topic")
     assert "secret" not in str(caught.value)
+
+
+@given(st.text("ab1:/?#[]@,&=%[", max_size=12))
+def test_no_piece_of_a_password_that_is_not_encoded_is_shown(middle: str) -> None:
+    text = f"amqp://me:S3cret{middle}Pw0rd@h:5672/v?queue=q"
+    try:
+        found = address_of(text, KNOWN, "topic").shown
+    except ConfigError as refused:
+        found = str(refused)
+    assert "S3cret" not in found and "Pw0rd" not in found
+
+
+def test_an_at_sign_behind_the_host_is_a_password_that_is_not_encoded() -> None:
+    with pytest.raises(ConfigError, match=r"percent-encoded \(a / is %2F"):
+        address_of("amqp://thr:S3cr@t/pwx@h:5672/?queue=q", KNOWN, "topic")
 
 
 def test_what_people_are_shown_has_neither_user_nor_password() -> None:

@@ -28,6 +28,7 @@ VHOST = exceptions.ProbableAccessDeniedError(repr(exceptions.ConnectionClosedByB
 LIMIT = exceptions.ProbableAccessDeniedError(repr(exceptions.ConnectionClosedByBroker(
     530, "NOT_ALLOWED - access to vhost '/' refused for user 'guest': connection limit (1) is reached")))
 DIED = exceptions.ProbableAuthenticationError(repr(exceptions.StreamLostError("Stream connection lost: reset (403)")))
+EOF = exceptions.StreamLostError("Transport indicated EOF")
 BOOTING = exceptions.ProbableAccessDeniedError(repr(exceptions.ConnectionClosedByBroker(
     541, "INTERNAL_ERROR - access to vhost '/' refused for user 'guest': vhost '/' is down")))
 
@@ -48,7 +49,11 @@ def test_only_another_configuration_helps(error: BaseException, says: str) -> No
 
 
 @pytest.mark.parametrize(("error", "says"), [
-    (attempts(DIED), "lost"), (attempts(BOOTING), "lost"), (attempts(LIMIT), "lost"),
+    (attempts(DIED), "the connection was lost$"), (attempts(BOOTING), "541 INTERNAL_ERROR - .* '/' is down$"),
+    (attempts(LIMIT), r"connection: 530 .*connection limit \(1\) is reached$"),
+    (attempts(exceptions.IncompatibleProtocolError(repr(EOF))), r"amqps://\)\?$"), (EOF, "it has closed the connection$"),
+    (exceptions.StreamLostError("Stream connection lost: ConnectionResetError(104, 'Connection reset by peer')"),
+     r"the connection was lost \(connection reset by peer\)$"),
     (AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "Connection refused"))]),
      "connection refused"),
     (AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(TimeoutError("timed out"))]), "in time"),
@@ -61,4 +66,5 @@ def test_what_may_pass_is_waited_for_and_said_in_one_line(error: BaseException, 
     failure = failure_of(error, "h:1")
     assert isinstance(failure, Retryable)
     assert len(str(failure).splitlines()) == 1
+    assert not re.search(r"Error\b|\('|ClosedBy", str(failure).replace("INTERNAL_ERROR", ""))
     assert re.search(rf"^rabbitmq h:1: .*{says}", str(failure))

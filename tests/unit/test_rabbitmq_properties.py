@@ -12,8 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.rabbitmq.decoding import UNDECODED, properties_in
 from actors.rabbitmq.properties import KEY, NONE, OURS, TIME_MS, record_of, seconds_of, table_of
 from actors.runtime.framing import Record, pack_records, records_in
+from actors.sources.framings.enveloped import packed
+from actors.sources.rabbitmq_messages import message_of
+from actors.sources.rabbitmq_seen import known_by
 
 pytest.importorskip("pika")
 from pika.spec import BasicProperties
@@ -26,7 +30,7 @@ VALUES = st.none() | st.binary(max_size=30)
 def over_the_wire(table: dict[str, Any], seconds: int | None) -> BasicProperties:
     """The client's own encoding, and back."""
     encoded = b"".join(BasicProperties(headers=table, timestamp=seconds).encode())
-    return BasicProperties().decode(encoded)
+    return BasicProperties(**properties_in(encoded))
 
 
 @given(VALUES, VALUES, st.none() | st.integers(-(1 << 61), 1 << 61), st.lists(st.tuples(NAMES, VALUES), max_size=6))
@@ -84,3 +88,62 @@ def test_a_time_before_1970_has_no_seconds_in_amqp() -> None:
     assert seconds_of(-1) is None
     assert seconds_of(1999) == 1
     assert seconds_of(None) is None
+
+
+FIELDS = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 62), 1 << 62) | st.text(st.characters(exclude_categories=["Cs"]))
+    | st.binary() | st.decimals(-2_000_000, 2_000_000, places=2)
+    | st.datetimes(timezones=st.just(UTC)).map(lambda at: at.replace(microsecond=0)).filter(lambda at: at.year > 1970),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3), max_leaves=8)
+ODD = b"".join(BasicProperties(content_type="a", headers={"a": [1, {"b": "c"}], "t": datetime(2026, 1, 1)},
+                               message_id="m", timestamp=7, app_id="app").encode())
+
+
+def delivered(encoded: bytes) -> Any:
+    return SimpleNamespace(exchange=b"\xe4", routing_key=b"\xe4", body=b"x",
+                           properties=BasicProperties(**properties_in(encoded)))
+
+
+@given(st.dictionaries(NAMES, FIELDS, max_size=5), st.none() | st.text(max_size=20, alphabet="abü"))
+def test_what_the_client_can_decode_is_decoded_as_the_client_does(table: dict[str, Any], name: str | None) -> None:
+    encoded = b"".join(BasicProperties(headers=table, message_id=name, priority=3, cluster_id=name).encode())
+    assert BasicProperties(**properties_in(encoded)) == BasicProperties().decode(encoded)
+
+
+@given(st.binary(max_size=200) | st.tuples(st.integers(0, len(ODD) - 1), st.binary(min_size=1, max_size=4)).map(
+    lambda change: ODD[:change[0]] + change[1] + ODD[change[0] + len(change[1]):]))
+def test_no_properties_keep_a_message_from_being_journalled(encoded: bytes) -> None:
+    message = message_of(delivered(encoded), b"q", False, "")
+    known_by(message)
+    assert packed([message])
+    assert (message.value, dict(message.headers)["amqp-routing-key"]) == (b"x", b"\xe4")
+
+
+def nested(depth: int) -> bytes:
+    inside = b"V"
+    for _ in range(depth):
+        inside = b"A" + len(inside).to_bytes(4) + inside
+    return inside
+
+
+@pytest.mark.parametrize(("value", "expected"), [
+    (b"T" + (1_700_000_000_000).to_bytes(8), b"1700000000000"), (b"d\x7f\xf8" + bytes(6), b"nan"),
+    (b"d" + bytes.fromhex("400599999999999a"), b"2.7"), (b"f\x7f\x80\0\0", b"inf"), (b"D\xff\0\0\0\1", b"1E-255"),
+    (b"F\0\0\0\4\1\xe4I\0", b'{"headers":"SQA=","amqp-undecoded":"headers"}'), (b"?what", b"?what")])
+def test_what_the_client_cannot_decode_is_text_or_the_bytes_that_it_is_and_what_is_beside_it_is_read(
+    value: bytes, expected: bytes
+) -> None:
+    table = b"\1wS\0\0\0\1w" + b"\1h" + value
+    encoded = b"\x20\x80" + len(table).to_bytes(4) + table + b"\2id"
+    found = message_of(delivered(encoded), b"q", False, "")
+    headers = dict(found.headers)
+    assert (headers["w"], headers["amqp-message-id"]) == (b"w", b"id")
+    assert headers["h"] == expected or b"\\xe4" in (headers["h"] or b"")
+    assert (UNDECODED in headers) == (value == b"?what")
+
+
+def test_tables_in_tables_are_read_so_deep_and_no_deeper() -> None:
+    for depth in (3, 17, 5000):
+        value = nested(depth)
+        table = b"\1h" + value
+        assert dict(message_of(delivered(b"\x20\0" + len(table).to_bytes(4) + table), b"q", False, "").headers)["h"]

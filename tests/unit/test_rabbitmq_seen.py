@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from actors.runtime.errors import Retryable
 from actors.sources import rabbitmq_seen
 from actors.sources.framings.enveloped import Message, packed
+from actors.sources.framings.writes import header_of
 from actors.sources.rabbitmq_seen import BEFORE, FILE, KEPT, Known, Seen, known_by
 
 SEGMENT = "000001-0123456789abcdef.messages"
@@ -53,11 +55,31 @@ def test_what_the_segments_have_is_known_after_a_death_and_what_they_had_by_the_
     seen = Seen(tmp_path, True)
     seen.add([(message("a"), 1), (message("", offset=6), 1)])
     seen.keep()
-    (tmp_path / SEGMENT).write_bytes(packed([delivered("b"), delivered("", queue="s", offset=8)]) + b"\0\0\0\xffhalf")
+    written = packed([delivered("b"), delivered("", queue="s", offset=8)])
+    (tmp_path / SEGMENT).write_bytes(header_of(written, 0, SEGMENT[7:23]) + written + b"\0\0\0\xffhalf")
     again = Seen(tmp_path, True)
     assert again.is_repeat(message("a"), 1, False)
     assert again.is_repeat(message("b"), 1, False)
     assert again.streams == {"q": 7, "s": 9}
+
+
+@pytest.mark.parametrize("spoil", [lambda data: b"", lambda data: data[:-1], lambda data: data[:9] + b"?" + data[10:]])
+def test_a_file_that_is_not_what_was_written_is_told_and_kept_aside(
+    tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    seen = Seen(tmp_path, False)
+    seen.add([(message("a"), 1), (message("", offset=6), 1)])
+    seen.keep()
+    assert Seen(tmp_path, False).problem == ""
+    spoiled = spoil((tmp_path / FILE).read_bytes())
+    (tmp_path / FILE).write_bytes(spoiled)
+    again = Seen(tmp_path, False)
+    assert again.streams == {} and not again.is_repeat(message("a"), 2, True)
+    assert again.problem == (
+        f"{tmp_path / FILE}: it is not what was written: something has changed it: which messages "
+        "come again, and how far streams were read, is known of what the journal has only; it is kept as "
+        f"{FILE}.damaged")
+    assert (tmp_path / f"{FILE}.damaged").read_bytes() == spoiled
 
 
 def test_only_so_many_are_kept_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

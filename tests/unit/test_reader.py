@@ -159,6 +159,16 @@ def test_a_source_that_cannot_be_read_now_is_tried_again(stage: Stage) -> None:
     assert len(stage.batches) == 1
 
 
+def test_a_source_that_is_down_when_the_run_is_stopped_is_not_said_to_work_again(stage: Stage) -> None:
+    stage.source.problem = "no server"
+    stage.reader.work(0.0)
+    stage.reader.drain()
+    stage.source.problem = ""  # nothing more is asked of it
+    stage.work()
+    assert stage.end == InputDone(False)
+    assert [told for told in stage.post.told if isinstance(told, Outage)] == [Outage("no server", 0.0)]
+
+
 def test_an_application_that_has_enough_ends_the_input_once_and_what_was_accepted_is_loaded(stage: Stage) -> None:
     stage.source.come(*"123456789")
     stage.work()

@@ -1,6 +1,6 @@
 """How messages lie in a journal: each behind its length, with all that it came with (its key, its headers, its time).
 
-    00 00 00 2a [value, time, key, headers] …     what stands behind the length is packed as one array
+    header │ 00 00 00 2a [value, time, key, headers] …     what stands behind the length is packed as one array
 
 The place of a message in its unit is the byte that its length begins at, as that of any other record in a journal.
 """
@@ -14,11 +14,12 @@ from pathlib import Path
 import msgspec
 
 from actors.runtime.errors import DecodeError
-from actors.runtime.framing import RECORDS, Headers, Record, pack_records, records_in
+from actors.runtime.framing import Headers, Record, pack_records, records_in
 from actors.runtime.values import Chunk, Unit
 from actors.sources.framings import journalled
 from actors.sources.framings.cutter import RecordCutter
-from actors.sources.inflate import PlainStream
+from actors.sources.framings.writes import HEADER_BYTES, WritesScanner
+from actors.sources.streams import ByteStream
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -46,29 +47,31 @@ def packed(messages: Sequence[Message]) -> bytes:
     return journalled.packed([_encoder.encode(message) for message in messages])
 
 
-def messages_in(path: Path) -> Iterator[Message]:
-    """Yield the whole messages of a segment, of which few are in memory.
+def messages_in(path: Path, segment: str) -> Iterator[Message]:
+    """Yield the messages of a segment that are what was written, of which few are in memory.
+
+    Args:
+        path: of its file.
+        segment: its id.
 
     Raises:
         OSError: it cannot be read.
         msgspec.MsgspecError: it is no segment of messages.
     """
     with FileIO(path) as file:
-        for record in journalled.records_from(file):
+        for record in journalled.records_from(file, segment):
             yield _decoder.decode(record.value or b"")
 
 
 def chunk_of(unit: Unit, offset: int, data: bytes) -> Chunk:
-    """Return messages, as they lie from this offset on in the segment that is this unit, as a chunk."""
-    start = unit.base + offset
-    return Chunk(unit.id, unit.name, start, start + len(data), offset, 0,
-                 pack_records([_opened(record) for record in journalled.records_of(data, offset)]), lines=0,
-                 framing=RECORDS)
+    """Return messages, written behind their header at this offset of the segment that is this unit, as a chunk."""
+    records = [_opened(record) for record in journalled.records_of(data, offset + HEADER_BYTES)]
+    return journalled.made_of(unit, offset, data, records)
 
 
-def cutter_of(file: FileIO, unit: Unit, recorded: list[tuple[int, int]], batch_bytes: int) -> RecordCutter:
+def cutter_of(stream: ByteStream, unit: Unit, recorded: list[tuple[int, int]], batch_bytes: int) -> RecordCutter:
     """Return what reads a segment on."""
-    return _Cutter(PlainStream(file), unit, recorded, batch_bytes, journalled.scanner())
+    return _Cutter(stream, unit, recorded, batch_bytes, WritesScanner())
 
 
 class _Cutter(RecordCutter):
