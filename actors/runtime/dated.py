@@ -19,7 +19,6 @@ from typing import Protocol
 
 import msgspec
 
-from actors.runtime.manifest import Manifest
 from actors.runtime.values import Chunk
 
 #: A date holds for so long.
@@ -50,7 +49,7 @@ class Dates:
         clock: ms since 1970.
     """
 
-    def __init__(self, facts: Facts, clock: Callable[[], int]) -> None:
+    def __init__(self, facts: Facts, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._facts = facts
         self._clock = clock
         self._known: dict[int, list[tuple[int, int]]] = {}
@@ -73,11 +72,6 @@ class Dates:
     def _kept(self, unit: int) -> list[tuple[int, int]]:
         kept = self._facts.fact(_name(unit))
         return [] if kept is None else _dates.decode(kept)
-
-
-def dates_of(manifest: Manifest, facts: Facts) -> Dates | None:
-    """What dates the input of a run; None: nobody asks for it."""
-    return Dates(facts, lambda: time.time_ns() // 1_000_000) if manifest.dated else None
 
 
 def _name(unit: int) -> str:

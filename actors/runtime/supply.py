@@ -21,6 +21,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 
+from actors.runtime.dated import Dates, Facts
 from actors.runtime.pieces import Pieces, record_count
 from actors.runtime.ports import Source
 from actors.runtime.sizing import Sizing
@@ -37,7 +38,7 @@ class Supply:
         source: the opened source.
         sizing: how many records a batch has.
         is_repeated: whether a chunk is one that an earlier reader had issued.
-        dated: gives a chunk its date; None: nobody asks for it.
+        facts: keeps when the input was seen first; None: nobody asks for it.
 
     Attributes:
         reads: so many chunks may still be taken from the source.
@@ -45,12 +46,12 @@ class Supply:
 
     def __init__(
         self, source: Source, sizing: Sizing, is_repeated: Callable[[Chunk], bool],
-        dated: Callable[[Chunk], Chunk] | None = None,
+        facts: Facts | None = None,
     ) -> None:
         self._source = source
         self._sizing = sizing
         self._is_repeated = is_repeated
-        self._dated = dated
+        self._dated = None if facts is None else Dates(facts)
         self._next: Chunk | None = None
         self._rest: Pieces | None = None
         self._ahead: deque[Chunk] = deque()
