@@ -105,6 +105,10 @@ class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """No: the same is stored under its key again."""
         return False
 
+    def answers(self) -> str:
+        """Keys are in order."""
+        return "answers a key, and keys from one to another, in order"
+
     def tombstones(self) -> str:
         """A value that is None."""
         return "" if self.only_missing else "(key, None) deletes the key"

@@ -151,6 +151,17 @@ def test_the_configurations_that_ship_put_sessions_into_tables(tmp_path: Path) -
     assert dict(read_lmdb(batch / "events.lmdb")) == before  # one store for both
 
 
+def test_explain_says_what_each_store_can_answer() -> None:
+    said = {}
+    for kind in ("lmdb", "memcached"):
+        more = ("--set", "sinks.events.server=127.0.0.1:11211") if kind == "memcached" else ()
+        said[kind] = subprocess.run(
+            [sys.executable, "-m", "actors.cli", "explain", "ascp", "--set", f"sinks.events.type={kind}", *more],
+            cwd=ROOT, capture_output=True, text=True, timeout=WATCHDOG_S, check=True).stdout
+    assert "answers a key, and keys from one to another, in order" in said["lmdb"]
+    assert "answers a key, and nothing else" in said["memcached"]
+
+
 def reader_has(size: int) -> Any:
     def has(views: Views) -> bool:
         return "reader.1" in views and views["reader.1"].bytes_done >= size
