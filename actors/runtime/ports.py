@@ -136,8 +136,8 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return ""
 
     def answers(self) -> str:
-        """What can be asked of what is stored here, for ``explain``: a key, or a range of them in order. Empty: there is
-        nothing to say."""
+        """What can be asked of what is stored here, for ``explain``: a key, or a range of them in order. Empty: nothing
+        is said."""
         return ""
 
     def let_go(self, state: Path, loads: Sequence[LettersOf]) -> None:
