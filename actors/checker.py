@@ -286,7 +286,7 @@ class Check:
             whole: _Partial = self._partials(values, unit)
             return whole
         by_window: dict[WindowId, list[Any]] = {}
-        if len(set(map(id, places))) == 1:  # the usual case: the same for all, however many windows these are
+        if places[0] and len(set(map(id, places))) == 1:  # the usual case: the same for all, however many these are
             found = self._partials(values, unit)
             return {(window, key): list(numbers) for window in places[0] for key, numbers in found.items()}
         for value, place in zip(values, places, strict=True):

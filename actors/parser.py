@@ -11,7 +11,7 @@ import msgspec
 
 from actors.runtime.errors import DecodeError, Reject
 from actors.runtime.framing import NOT_RECORDS, RECORDS, Record, records_in, slices
-from actors.runtime.lift import Lifted, OfRecords, bind
+from actors.runtime.lift import Lifted, OfRecords, bind, of_batch
 from actors.runtime.messages import Batch
 from actors.runtime.pipeline import Bulk, Pipeline
 from actors.runtime.progress import progress
@@ -47,6 +47,7 @@ def slices_of(parse: Lifted, batch: Batch, data: bytes, start: int = 0, stop: in
     if batch.fault:
         yield Rows(batch, whole(batch, data), [Reject(batch.fault, batch.detail)], stage="reader")
         return
+    parse = of_batch(parse, batch)
     if batch.framing == RECORDS:
         yield from _slices_of_records(parse, batch, data)
         return

@@ -87,7 +87,7 @@ class Reader:
         self._generations: dict[str, int] = {}
         # A letter that is retried stays whole: a sink that refuses it again names the batch.
         self._sizing = Sizing(0.0 if manifest.is_retry else self._flow.batch_s)
-        self._supply = Supply(source, self._sizing, ledger.is_repeated)
+        self._supply = Supply(source, self._sizing, ledger.is_repeated, ledger if manifest.dated else None)
         self._origin = make_origin(post.tracer, post.generation, self._flow.window_batches, self._flow.window_bytes)
         self._assigned = Assigned(ledger, source, self._origin, manifest.folds, self._close_what_is_acked, self._commit)
         self._instead = Instead(post, manifest, ledger, self._origin, self._sizing, self._stop)

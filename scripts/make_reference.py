@@ -33,7 +33,7 @@ names go together, `docs/configuration.md` the options as they stand in files, `
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "thresher": {
         "What a pipeline is made of": ("Pipeline", "per_chunk", "drop", "identity", "Bulk", "lines_with"),
-        "What a record is, and what becomes of it": ("Record", "Reject", "Finish", "Many"),
+        "What a record is, and what becomes of it": ("Record", "InputUnit", "Reject", "Finish", "Many"),
         "Aggregates and windows": ("Fold", "Windows", "Window", "Distinct", "Totals"),
         "A panel on the dashboard": ("Panel", "Aggregates", "Bars", "Curves"),
         "Functions that take long": ("extend", "progress"),

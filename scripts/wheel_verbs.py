@@ -62,6 +62,8 @@ PIPELINE = Pipeline(source=Files(pattern="topic.txt", rename="none"), parse=byte
 #: What lies in a folder that is hostile, each of it an error when it is imported.
 _TAKEN = ("supervisor.py", "config.py", "logging.py", "json.py", "protos/__init__.py", "actors/__init__.py")
 _LINES = b"idfa\te7e1\t67.5\t-22.5\t7942,300\ngaid\te7e2\t6.5\t2\t1\n"
+_TRANSFERS = (b"Oct 10 13:21:05 a ascp[7]: LOG FASP Session Start uuid=1 op=recv status=started\n"
+              b"Oct 10 13:21:06 a ascp[7]: LOG Receiver bl t/o/r/d=9/9/0/0 prog t/f/e=9/9/1000 rcvD=0\n")
 _STORED = """
 from pathlib import Path
 from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
@@ -183,6 +185,8 @@ def applications(wheel: Installed) -> None:
     with gzip.open(folder / "a.tsv.gz", "wb") as log:
         log.write(_LINES)
     wheel.works(folder, "run", "appsinstalled", "a.tsv.gz", "--format", "text", says="read 2 records")
+    (folder / "ascp.log").write_bytes(_TRANSFERS)
+    wheel.works(folder, "run", "ascp", "ascp.log", "--format", "text", says="read 2 records")
     stored = wheel.evaluated(_STORED.format(store=str(folder / "var/appsinstalled/idfa.lmdb")))
     if stored != "idfa:e7e1 [7942, 300]\n":
         raise Broken(f"appsinstalled: expected the record idfa:e7e1 in its store, got {stored}")

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         WatchOptions,
         WindowOptions,
     )
+    from actors.runtime.values import InputUnit
     from thresher._run import RunResult, run
 else:
     __getattr__, __dir__ = lazy(__name__, {
@@ -67,6 +68,7 @@ else:
         "actors.runtime.sections": (
             "AggregatorOptions", "BudgetOptions", "CheckerOptions", "FlowOptions", "MonitorOptions", "ParserOptions",
             "RecycleOptions", "RestartOptions", "RunOptions", "TracingOptions", "WatchOptions", "WindowOptions"),
+        "actors.runtime.values": ("InputUnit",),
         "thresher._run": ("RunResult", "run"),
     })
 
@@ -83,6 +85,7 @@ __all__ = [
     "Finish",
     "FlowOptions",
     "Fold",
+    "InputUnit",
     "Links",
     "Lost",
     "Many",

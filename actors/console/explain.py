@@ -29,7 +29,8 @@ def explain(settings: Settings) -> dict[str, Any]:
         "sinks": {
             name: {"type": shown[f"sinks.{name}"]["type"], "writes": options.describe(),
                    "guarantee": options.promises(), "order": "source order" if options.ordered else "any order",
-                   "path": path_of(source, options), "tombstones": options.tombstones()}
+                   "path": path_of(source, options), "tombstones": options.tombstones(),
+                   "answers": options.answers()}
             for name, options in sinks.items()
         },
         "dead_letters": {"writes": letters.describe(), "guarantee": letters.guarantee},
@@ -91,6 +92,7 @@ def render(data: dict[str, Any]) -> str:
         lines += [f"writes  {name}: {sink['writes']}, in {sink['order']}", f"        {sink['guarantee']}",
                   f"        from its source: {sink['path']}"]
         lines += [f"        {sink['tombstones']}"] * bool(sink["tombstones"])
+        lines += [f"        {sink['answers']}"] * bool(sink["answers"])
     lines += [f"rejects {data['dead_letters']['writes']}", f"        {data['dead_letters']['guarantee']}",
               f"folds   {data['aggregates']}"]
     if data["windows"] != "none":

@@ -14,8 +14,10 @@ import msgspec
 
 from actors.runtime.errors import NO_VALUE, ConfigError, Finish, Reject
 from actors.runtime.framing import Record
+from actors.runtime.messages import Batch
 from actors.runtime.progress import progress
 from actors.runtime.too_long import Pace
+from actors.runtime.values import InputUnit
 
 #: A list in, a list of the same length out; a ``Reject`` in the place of each record that was rejected, a ``Finish`` in
 #: that of a record which is the end of all input.
@@ -90,11 +92,47 @@ class OfRecords:
         return self._lifted(values)
 
 
+class OfUnits:
+    """A ``parse`` that has a parameter ``unit``: it is lifted for each batch, with the unit that this is of.
+
+    Args:
+        function: ``parse``, with its options.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def of(self, unit: InputUnit) -> Lifted:
+        """Return it for records of this unit."""
+        bound = functools.partial(self._function, unit=unit)
+        if _is_per_chunk(self._function):
+            bound.__per_chunk__ = True  # type: ignore[attr-defined]
+        return _lifted(bound)
+
+    def __call__(self, values: list[Any]) -> list[Any]:
+        """Return what is made of values of no unit in particular."""
+        return self.of(InputUnit(0, "", 0))(values)
+
+
+def of_batch(parse: Lifted, batch: Batch) -> Lifted:
+    """Return what ``lift_parse`` gave for the records of this batch."""
+    return parse.of(InputUnit(batch.unit, batch.source, batch.seen_ms)) if isinstance(parse, OfUnits) else parse
+
+
+def asks_for_unit(parse: Callable[..., Any]) -> bool:
+    """Whether a ``parse`` has a parameter ``unit``."""
+    return "unit" in _parameters(parse)[1:]
+
+
 def lift_parse(function: Callable[..., Any], options: msgspec.Struct | None) -> Lifted:
-    """Return ``parse`` over lists: of values, or (``OfRecords``) of whole records."""
+    """Return ``parse`` over lists: of values, or (``OfRecords``) of whole records; ``OfUnits``: of each batch anew."""
     bound = bind(function, options)
-    wanted = "records" if getattr(function, "__per_chunk__", False) else "record"
-    return OfRecords(bound, "parse") if wanted in _parameters(function)[1:] else lift(bound, "parse")
+    return OfUnits(bound) if asks_for_unit(bound) else _lifted(bound)
+
+
+def _lifted(bound: Callable[..., Any]) -> Lifted:
+    wanted = "records" if _is_per_chunk(bound) else "record"
+    return OfRecords(bound, "parse") if wanted in _parameters(bound)[1:] else lift(bound, "parse")
 
 
 def said_to_return(function: Callable[..., Any] | None) -> Any:
@@ -106,6 +144,10 @@ def said_to_return(function: Callable[..., Any] | None) -> Any:
     except Exception:  # an annotation that only a type checker sees, or nothing of the kind
         return None
     return get_origin(kind) or kind
+
+
+def _is_per_chunk(function: Callable[..., Any]) -> bool:
+    return bool(getattr(function, "__per_chunk__", False))
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -61,6 +61,7 @@ class Batch(Ranged, frozen=True, tag="batch"):
         only: see ``Chunk``.
         spent_s: seconds that the pool before this one has worked on it.
         give_back_s: when a worker has worked on it for so long it may give it back, to be cut; 0: it does all of it.
+        seen_ms: see ``Chunk``.
     """
 
     epoch: int
@@ -82,6 +83,7 @@ class Batch(Ranged, frozen=True, tag="batch"):
     only: str = ""
     spent_s: float = 0.0
     give_back_s: float = 0.0
+    seen_ms: int = 0
 
 
 class Part(Ranged, frozen=True, tag="part"):

@@ -84,7 +84,7 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True):
     """Event-time windows: what is folded is folded window by window, and comes out as rows when a window is closed.
 
     Attributes:
-        time: ``value -> event time in ms``, or per chunk.
+        time: ``value -> event time in ms``, or per chunk. None: the value belongs to no window, and is not folded.
         key: ``value -> tuple``: windows are kept for each key; by default there is one key, ``()``. Or per chunk.
         emit: ``(window, [(key, numbers), …]) -> [(sink name, item), …]``: the rows of a closed window, from what
             ``fold`` has in it, sorted by key. A pure function: it is called again after a crash.
@@ -235,7 +235,8 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         name: what messages, process titles and the state directory (``var/NAME``) say; by default that of its module.
         source: options of the source, e.g. ``Files(pattern=...)``.
         parse: ``bytes -> value | Many([...]) | None``, or per chunk. With a parameter ``record`` (per chunk:
-            ``records``) it is given the whole ``Record`` besides, which has a key, headers, a time and a place.
+            ``records``) it is given the whole ``Record`` besides, which has a key, headers, a time and a place; with a
+            parameter ``unit`` the ``InputUnit`` that it is of, which says when that was seen first.
         check: ``value -> value | None``, or per chunk.
         route: ``value -> sink name``, or a tuple of them: it goes to each; or None: the record goes to no sink;
             ``drop`` for all that. It may be left out where there is one sink, besides ``emit_sinks``: every record goes

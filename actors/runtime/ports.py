@@ -161,6 +161,11 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ``(key, None) deletes the key``. Empty: no item says that."""
         return ""
 
+    def answers(self) -> str:
+        """What can be asked of what is stored here, for ``explain``: a key, or a range of them in order. Empty: nothing
+        is said."""
+        return ""
+
     def let_go(self, state: Path, loads: Sequence[LettersOf]) -> None:
         """As a store of dead letters: these were loaded again. Called again with the same after a crash. By default
         nothing is done."""

@@ -33,7 +33,7 @@ import msgspec
 
 from actors.runtime.errors import Finish, Reject
 from actors.runtime.framing import RECORDS, Record, record_of, records_in
-from actors.runtime.lift import Lifted, OfRecords, bind, bind_partials, lift, lift_parse
+from actors.runtime.lift import Lifted, OfRecords, bind, bind_partials, lift, lift_parse, of_batch
 from actors.runtime.messages import Batch, Tap
 from actors.runtime.outputs import NO_RESULT, Many, named, refusal
 from actors.runtime.pipeline import Pipeline, route_of
@@ -140,7 +140,7 @@ class Inspector:
                 yield self._shown(actor, batch, record, {"reject": ("reader", batch.fault, batch.detail)})
             return
         for record in _chosen(batch, data, count):
-            given = record if isinstance(self._parse, OfRecords) else record.value
+            given = record if isinstance(of_batch(self._parse, batch), OfRecords) else record.value
             yield self._shown(actor, batch, record, self.through(batch, given))
 
     def letters(self, actor: str, payload: bytes, count: int) -> Iterator[Shown]:
@@ -157,7 +157,7 @@ class Inspector:
         """What becomes of what ``parse`` is given, as fields of ``Shown``."""
         fields: dict[str, Any] = {}
         try:
-            (parsed,) = self._parse([given])
+            (parsed,) = of_batch(self._parse, batch)([given])
             value, number = _one_of(parsed)
             value = _next(lambda _: [value], given, "parser", "no record", "parse")
             if number:

@@ -41,6 +41,7 @@ class Chunk(msgspec.Struct, frozen=True):
             with the position. Empty: as before.
         framing: ``""``: ``data`` is lines; ``records``: see ``actors.runtime.framing``.
         only: of what is made of its record only this goes on, as ``DeadLetter.output`` has it; empty: all.
+        seen_ms: when it was read first, in ms since 1970, for a ``parse`` that asks; the reader says it. 0: none does.
 
     Example::
 
@@ -60,6 +61,7 @@ class Chunk(msgspec.Struct, frozen=True):
     prefix: str = ""
     framing: str = ""
     only: str = ""
+    seen_ms: int = 0
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
@@ -227,6 +229,26 @@ class Unit(msgspec.Struct):
     note: str = ""
     prefix: str = ""
     content: str = ""
+
+
+class InputUnit(msgspec.Struct, frozen=True):
+    """The input unit that records are of, as a ``parse`` with a parameter ``unit`` is given it.
+
+    Attributes:
+        number: of the unit in the ledger.
+        name: for people, e.g. its path.
+        seen_ms: when this part of it was read first, to the hour, in ms since 1970. It stays that, whoever reads it
+            again after a crash.
+
+    Example::
+
+        def parse(line: bytes, unit: InputUnit):
+            return unit.seen_ms, line
+    """
+
+    number: int
+    name: str
+    seen_ms: int
 
 
 class Revoked(msgspec.Struct, frozen=True):

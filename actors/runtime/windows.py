@@ -194,9 +194,11 @@ class Placer:
     def _limit(self) -> int:
         return int(time.time() * 1000) + self._skew
 
-    def _unfit(self, at: Any) -> Reject | None:
+    def _unfit(self, at: Any) -> Reject | tuple[()] | None:
         if isinstance(at, Reject):
             return at
+        if at is None:
+            return ()  # in no window
         if type(at) is not int or at <= NEVER:
             return Reject("time", f"expected an event time in ms, a whole number, got {at!r:.60}")
         if at > self._limit():

@@ -109,6 +109,10 @@ class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Nothing, unless it does not wait for the disk."""
         return "" if self.sync else UNFLUSHED
 
+    def answers(self) -> str:
+        """Keys are in order."""
+        return "answers a key, and keys from one to another, in order"
+
     def tombstones(self) -> str:
         """A value that is None."""
         return "" if self.only_missing else "(key, None) deletes the key"

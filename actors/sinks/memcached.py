@@ -180,6 +180,10 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """All of it, whenever the server likes."""
         return "what the server forgets (a restart, eviction) is gone"
 
+    def answers(self) -> str:
+        """Keys are in no order, and nobody can list them."""
+        return "answers a key, and nothing else: no range, no list"
+
     def tombstones(self) -> str:
         """A value that is None."""
         return "" if self.only_missing else "(key, None) deletes the key"

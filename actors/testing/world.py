@@ -30,6 +30,7 @@ from actors.reader import Reader
 from actors.runtime.actor import Post
 from actors.runtime.codec import decode, encode
 from actors.runtime.ledger import Ledger
+from actors.runtime.lift import asks_for_unit
 from actors.runtime.manifest import Component, Manifest
 from actors.runtime.messages import Ack, Batch, Failed, Part, Roster
 from actors.runtime.pipeline import Pipeline
@@ -309,9 +310,9 @@ def _manifest(pipeline: Pipeline, folder: Path, shape: Shape) -> Manifest:
         sinks={name: _component(MemorySink if options.ordered else UnorderedMemorySink)
                for name, options in pipeline.sinks.items()},
         dead_letters=_component(UnorderedMemorySink), folds=pipeline.fold is not None,
-        windowed=pipeline.windows is not None, window=pipeline.window, emit_sinks=pipeline.emit_sinks,
+        windowed=pipeline.windows is not None, dated=asks_for_unit(pipeline.parse), window=pipeline.window,
+        emit_sinks=pipeline.emit_sinks, aggregator=pipeline.aggregator, budget=pipeline.budget,
         parser=ParserOptions(workers=shape.workers, fused=shape.fused), checker=CheckerOptions(workers=shape.workers),
-        aggregator=pipeline.aggregator, budget=pipeline.budget,
         flow=msgspec.structs.replace(pipeline.flow, batch_bytes=shape.batch_bytes, batch_s=shape.batch_s))
 
 

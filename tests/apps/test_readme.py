@@ -240,6 +240,17 @@ def test_ratings_are_published_and_counted(reader: Reader) -> None:
     assert sum(row["count"] for row in rows) == counted["read"]
 
 
+@shows("scripts/make_ascp.py --lines 3000 > ascp.log")
+def test_transfer_logs_are_taken_apart_and_summed_up(reader: Reader) -> None:
+    make, run = BLOCKS["scripts/make_ascp.py --lines 3000 > ascp.log"].commands
+    reader.do(make)
+    assert _report(reader.do(run))["outcomes"]["written"] == 3000
+    lines = set((reader.folder / "ascp.log").read_bytes().splitlines())  # of two that are the same there is one event
+    assert len(dict(read_lmdb(reader.folder / "var/ascp/events.lmdb"))) == len(lines) > 2900
+    rows = [json.loads(line) for line in (reader.folder / "var/ascp/sessions.jsonl").read_text().splitlines()]
+    assert len(rows) > 20 and any(row["status"] == "success" and row["mbps"] for row in rows)
+
+
 @shows('app = "appsinstalled"')
 def test_the_configuration_of_the_readme_can_be_run(reader: Reader) -> None:
     text = "\n".join(BLOCKS['app = "appsinstalled"'].lines)

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from actors.apps.appsinstalled import appsinstalled_pb2
+from actors.apps.ascp import ascp_pb2
 from actors.apps.ratings import ratings_pb2
 from actors.targets import applications, name_of
 from tests.loads import ROOT
 
 FORMS = {"protos": {".proto"}, "config": {".toml"}}
-MODULES = {"appsinstalled": appsinstalled_pb2, "ratings": ratings_pb2}
+MODULES = {"appsinstalled": appsinstalled_pb2, "ascp": ascp_pb2, "ratings": ratings_pb2}
 
 
 def test_the_packages_are_thresher_and_actors() -> None:
@@ -43,7 +44,8 @@ def test_schemas_and_values_hold_no_python(folder: str) -> None:
 
 
 def test_an_application_is_a_module_a_folder_or_one_of_several_in_a_folder() -> None:
-    assert applications() == ["appsinstalled", "connections", "numbers", "ratings-feed", "ratings-trends"]
+    assert applications() == [
+        "appsinstalled", "ascp", "ascp-live", "connections", "numbers", "ratings-feed", "ratings-trends"]
     assert [name_of(app) for app in ("actors.apps.numbers", "actors.apps.ratings.feed", "actors.apps.numbers:OTHER",
                                      "words", "/a/words.py")] == [
         "numbers", "ratings-feed", "numbers:OTHER", "words", "/a/words.py"]
@@ -58,7 +60,7 @@ def test_the_generated_messages_are_those_of_the_schema(name: str) -> None:
     schema = (ROOT / "protos" / f"{name}.proto").read_text(encoding="utf-8")
     found = {message: [(field.name, str(field.number)) for field in descriptor.fields]
              for message, descriptor in MODULES[name].DESCRIPTOR.message_types_by_name.items()}
-    assert found == {message: re.findall(r"^  (?:repeated |optional )?\w+ (\w+) = (\d+);", body, re.MULTILINE)
+    assert found == {message: re.findall(r"^ +(?:repeated |optional )?\w+ (\w+) = (\d+);", body, re.MULTILINE)
                      for message, body in re.findall(r"^message (\w+) {(.*?)^}", schema, re.MULTILINE | re.DOTALL)}
 
 

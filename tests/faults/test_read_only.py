@@ -98,13 +98,8 @@ def waits(views: Views, actor: str, problem: str) -> bool:
 
 
 def somebody_waits(views: Views) -> bool:
-<<<<<<< HEAD
     """Whether anybody waits for it: who meets it first is chance, and the reader may have nothing to keep then."""
     return any(view.phase == "RETRY" and SENTENCE in view.note for view in views.values())
-=======
-    """Whether any actor waits for a file system that is read-only."""
-    return any(view.phase == "RETRY" for view in views.values())
->>>>>>> parquet
 
 
 def _elsewhere(place: Place, scene: Scene) -> dict[str, Path]:
@@ -163,11 +158,7 @@ def test_a_state_directory_is_waited_for_by_who_has_something_to_write_to_it(sce
     with scene.start(state=state) as running:
         running.until(lambda views: views["reader.1"].batches >= 10, "ten batches")
         scene.turn_read_only()
-<<<<<<< HEAD
         running.until(somebody_waits, "an outage")
-=======
-        running.until(somebody_waits, "an outage")  # who of them all meets it first is chance
->>>>>>> parquet
         scene.mend()
         assert running.wait() == 0, running.output()
     assert running.of("outage") != []

@@ -106,12 +106,20 @@ def test_a_record_far_ahead_of_the_clock_is_a_dead_letter_and_moves_nothing() ->
     assert passage.newest == now + 1000
 
 
-@pytest.mark.parametrize("bad", [None, "x", 1.5, True, NEVER])
+@pytest.mark.parametrize("bad", ["x", 1.5, True, NEVER])
 def test_what_is_no_event_time_is_a_dead_letter(bad: Any) -> None:
     (first, second) = place(HOUR, [bad, 1000])
     assert isinstance(first, Reject)
     assert first.reason == "time"
     assert not isinstance(second, Reject)
+
+
+def test_what_has_no_event_time_is_in_no_window_and_moves_no_watermark() -> None:
+    passage = Passage(batch())
+    first, second, third = placer(HOUR).place(passage, [None, 1000, None])
+    assert first == third == () and ends([second]) == ends(placer(HOUR).place(Passage(batch()), [1000]))
+    assert passage.newest == 1000
+    assert placer(HOUR).place(Passage(batch()), [None, None]) == [(), ()]
 
 
 def test_a_key_that_is_no_tuple_is_a_dead_letter() -> None:
