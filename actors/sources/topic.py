@@ -197,6 +197,7 @@ class TopicSource(Source):
         self._watch = Watch(options.poll_s) if can_watch else None
         self.wake = None if self._watch is None else self._watch.wake
         self._look_at = -math.inf
+        self._is_stopped = False
         self._read_bytes = self._total_bytes = 0
 
     def read(self) -> Chunk | None:
@@ -207,7 +208,8 @@ class TopicSource(Source):
         """
         if self.exhausted:
             return None
-        self._look_if_due()
+        if not self._is_stopped:
+            self._look_if_due()
         while self._turns:
             partition = self._turns[0]
             try:
@@ -223,13 +225,17 @@ class TopicSource(Source):
                     self._ledger.damaged(partition.unit, chunk.detail, "")
                 return chunk
             self._end_if_over(partition)
-        if not self._options.follow:
+        if self._is_stopped:
+            self.exhausted = True
+        elif not self._options.follow:
             self.exhausted = all(partition.is_over for topic in self._topics for partition in topic.partitions)
         return None
 
     def stop(self) -> None:
-        """Read no further: what is not read stays for the next run."""
-        self.exhausted = True
+        """Read no further: what is not read stays for the next run. What is gone is told."""
+        self._is_stopped = True
+        self._turns = deque(partition for partition in self._turns if partition.is_gone)
+        self.exhausted = not self._turns
 
     def active(self) -> tuple[int, ...]:
         """The ids of those units that have something unread, or have grown within ``idle_timeout_s``."""
@@ -263,7 +269,7 @@ class TopicSource(Source):
             self._turns.append(partition)
 
     def _end_if_over(self, partition: Partition) -> None:
-        if not self._options.follow and not partition.is_over:
+        if (partition.is_gone or not self._options.follow) and not partition.is_over:
             partition.is_over = True
             self._ledger.end(partition.unit, partition.position)
             partition.close()
@@ -328,13 +334,10 @@ class TopicSource(Source):
     def _make_anew(self, topic: _Followed) -> None:
         """Another topic lies where this one was: what was read of it is all that there is."""
         for partition in topic.partitions:
-            if partition.has_more():
-                self._ledger.damaged(partition.unit, f"{topic.folder} was made anew before all of it was read: offsets "
-                                     f"from {partition.position} on are lost", "")
             self._ledger.noted(partition.unit, "another topic has been made in its place")
-            self._ledger.end(partition.unit, partition.position)
-            partition.is_over = True
-            partition.close()
+            partition.give_up(f"{topic.folder} was made anew before all of it was read: offsets from "
+                              f"{partition.position} on are lost")
+            self._queue(partition)
         topic.partitions = []
 
     def finished(self, unit: Unit) -> None:

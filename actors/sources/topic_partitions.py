@@ -44,13 +44,14 @@ class Partition:
         touched: when it was last seen to have grown (monotonic seconds).
         queued: it waits for its turn.
         is_over: nothing more is read of it.
+        is_gone: what was not read is not there any more; it is told.
         old: it was begun in an earlier look.
     """
 
     def __init__(self, unit: Unit, folder: Path, extent: Extent, recorded: list[tuple[int, int]], now: float) -> None:
         self.unit = unit
         self.position = unit.low
-        self.queued = self.is_over = self.old = False
+        self.queued = self.is_over = self.is_gone = self.old = False
         self.touched = now - max(0.0, time.time() - extent.time / 1000)
         self._until = extent.next
         self._reader = PartitionReader(folder, unit.low, extent)
@@ -98,7 +99,7 @@ class Partition:
         end = self._ends[0] if self._ends else None
         records: list[Record] = []
         size = 0
-        while (end is not None or size < batch_bytes) and self._fill():
+        while not self.is_gone and (end is not None or size < batch_bytes) and self._fill():
             if end is None and size + self._held_bytes <= batch_bytes:  # a block, or what is left of one
                 records += self._held[self._at:]
                 size += self._held_bytes
@@ -115,6 +116,13 @@ class Partition:
         if records:
             return self._chunk(records)
         return None if self._gap is None else self._fault(self._gap, end)
+
+    def give_up(self, why: str) -> None:
+        """What was not read is gone: ``next`` tells of it, and has no more."""
+        self.is_gone = True
+        self._held, self._at = [], 0
+        self._gap = Gap(self.position, self._until, "lost", why) if self.has_more() else None
+        self.close()
 
     def close(self) -> None:
         """Close the files."""

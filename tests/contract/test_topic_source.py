@@ -382,10 +382,31 @@ def test_a_topic_that_is_made_anew_is_another_and_what_was_not_read_is_told(tmp_
         assert found.source.wake is not None
         assert select.select([found.source.wake], [], [], WATCHDOG_S)[0]
         until_quiet(found, 2)
-        units = {unit.id: unit for unit in found.ledger.taken_up()}
-        assert read_values(found.chunks)[-1] == b"d"
-        assert found.chunks[-1].unit != old
-        assert "made anew before all of it was read: offsets from 1 on are lost" in units[old].damage
+        assert faults(found.chunks) == [(SOURCE_LOST, 1, 3)]
+        (lost,) = (chunk for chunk in found.chunks if chunk.fault)
+        assert lost.unit == old
+        assert "made anew before all of it was read: offsets from 1 on are lost" in lost.detail
+        assert read_values(found.chunks) == [b"a", b"d"]
+
+
+def test_what_is_lost_of_a_topic_that_is_made_anew_is_told_also_by_a_run_that_is_stopped(tmp_path: Path) -> None:
+    feed = Feed(tmp_path / "t")
+    feed.append(b"a", b"b", b"c")
+    now = [1000.0]
+    options = Topic(topics=[str(feed.topic)], poll_s=0.5)
+    with a_ledger(tmp_path) as ledger, closing(TopicSource(options, ledger, 1, tmp_path, lambda: now[0])) as source:
+        assert source.read() is not None
+        shutil.rmtree(feed.topic)
+        Feed(tmp_path / "t").append(b"d")
+        now[0] += 1
+        source.lag()  # it looks, and has no turn before the stop
+        source.stop()
+        assert not source.exhausted
+        lost = source.read()
+        assert lost is not None
+        assert (lost.fault, lost.start, lost.end) == (SOURCE_LOST, 1, 3)
+        assert source.read() is None
+        assert source.exhausted
 
 
 # What the watermark waits for -----------------------------------------------------------------------------------------
