@@ -18,7 +18,7 @@ import msgspec
 
 from actors.console.groups import Group, Groups, all_groups, folded_groups
 from actors.console.history import read_record, why_no_record
-from actors.runtime.counts import BEFORE, OUTCOMES
+from actors.runtime.counts import OUTCOMES
 from actors.runtime.database import OtherVersion, open_for_reading
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import BAD_CONFIG, DONE, FAILED, OVER_BUDGET, RESUMABLE, RunResult
@@ -168,7 +168,7 @@ def build(
     reports = [_unit_report(unit, of_unit.get(unit.id, NO_GROUPS), is_done) for unit in units]
     outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in OUTCOMES}
     read = sum(unit.counts.get("read", 0) for unit in units)
-    read_before = sum(unit.counts.get(BEFORE, 0) for unit in units)
+    read_before = sum(unit.before for unit in units)
     seconds = 0.0 if result is None else result.seconds
     told, failed = _given_again(state / LEDGER, run, units)
     code, reason = _verdict(result, reports, told.refused, failed, what := _what_units_are(manifest),

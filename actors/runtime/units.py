@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -66,9 +67,9 @@ SELECT (SELECT coalesce(max(id), 0) + 1 FROM units),
 
 def unit_of(row: tuple[object, ...]) -> Unit:
     """Return the unit of a row of ``COLUMNS``."""
-    values = dict(zip(Unit.__struct_fields__, row, strict=True))
-    values["counts"] = msgspec.json.decode(str(values["counts"]))
-    return Unit(**values)  # type: ignore[arg-type]
+    values: dict[str, Any] = dict(zip(Unit.__struct_fields__, row, strict=False))  # ``before`` is among the counts
+    counts = values["counts"] = msgspec.json.decode(str(values["counts"]))
+    return Unit(**values, before=counts.pop(BEFORE, 0))
 
 
 def units_where(connection: sqlite3.Connection, condition: str, *values: object) -> list[Unit]:

@@ -208,6 +208,7 @@ class Unit(msgspec.Struct):
         note: what else a person should know of it.
         prefix: how far it was read, and a digest of that, in the words of its source.
         content: a digest of all of it, as on disk, where somebody may ask whether it is given again.
+        before: how many of the records that were read earlier runs have read, as far as it is committed.
 
     Example::
 
@@ -229,6 +230,7 @@ class Unit(msgspec.Struct):
     note: str = ""
     prefix: str = ""
     content: str = ""
+    before: int = 0
 
 
 class InputUnit(msgspec.Struct, frozen=True):

@@ -4,17 +4,15 @@ The pool packs ready-made ``set`` commands, so the writer only moves bytes: a pa
 at the same time, over one persistent connection. Reading while writing is no refinement: a server that cannot get rid
 of its replies stops reading, and two sides that only write wait for each other for ever.
 
-A ``set`` is idempotent, so after any doubt (time-out, connection lost, an answer that is none) the connection is given
-up and the whole payload written again. Only an answer that names the item as the culprit is final: it is refused,
-alone.
+A ``set`` is idempotent, and so is the ``delete`` of a value that is None. After any doubt (time-out, connection lost,
+an answer that is none) the connection is given up and the whole payload written again. Only an answer that names the
+item as the culprit is final: it is refused, alone.
 
 What was sent on a connection that is given up may still wait in the server, which serves each connection for itself: a
 server that was stuck would do it after what comes on the next one, and old values would stand over new ones. So nothing
 is sent anywhere until the server has ended the old connection, which it does when it has done all of it. A server that
 is gone for good is noticed by the system (a reset, or keep-alive probes that nobody answers). What a writer that was
 killed had sent to a server that was stuck can still come late: nobody is left who could wait for it.
-
-A value that is None is a ``delete``, which is as idempotent: that the key was not there is as good an answer.
 
 A key that memcached does not understand must never be sent: it would take the value that follows for commands, so that
 a value of ``flush_all`` empties the server, or close the connection without a word, at each retry. ``pack`` rejects it.
@@ -45,8 +43,7 @@ if TYPE_CHECKING:
     from pymemcache.client.base import Client
 
 _STORED = b"STORED\r\n"
-_RECEIVE_BYTES = 256 * 1024
-_SEND_BYTES = 256 * 1024
+_RECEIVE_BYTES = _SEND_BYTES = 256 * 1024
 #: Replies that are worth waking up for, far below any socket buffer.
 _WAKE_BYTES = 16 * 1024
 #: Answers that name one item as impossible; the connection stays in step.
@@ -177,11 +174,11 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return False
 
     def loses(self) -> str:
-        """All of it, whenever the server likes."""
+        """All, when the server likes."""
         return "what the server forgets (a restart, eviction) is gone"
 
     def answers(self) -> str:
-        """Keys are in no order, and nobody can list them."""
+        """Nobody can list keys."""
         return "answers a key, and nothing else: no range, no list"
 
     def tombstones(self) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from actors.runtime.counts import BEFORE
 from actors.runtime.framing import Record
 from actors.runtime.ledger import read_units
 from actors.runtime.manifest import Manifest
@@ -88,8 +87,7 @@ def outcome_of(manifest: Manifest, pipeline: Pipeline) -> Outcome:
             keyed.add(f"sink {name}")
     places["dead letters"] = _letters(state / DeadLetters().path)
     places["folded"] = _folded(state, manifest, pipeline.fold, units)
-    places["counts"] = {(unit.name, name): n for unit in units for name, n in [*unit.counts.items()]
-                        if n and name != BEFORE}
+    places["counts"] = {(unit.name, name): n for unit in units for name, n in [*unit.counts.items()] if n}
     places["counts"] |= {(unit.name, "status"): unit.status for unit in units}
     return Outcome(places, frozenset(keyed), units)
 

@@ -46,7 +46,7 @@ def test_lint_of_a_misspelt_key_says_file_line_key_and_what_is_valid(tmp_path: P
     ("[sinks.iphone]\ntype = \"lmdb\"",
      ":3: unknown key 'sinks.iphone'\n  sinks of appsinstalled: adid, dvid, gaid, idfa"),
     ("[sinks.idfa]\ntype = \"memcache\"", ":3: sinks.idfa.type: expected csv, discard, jsonl, kafka, lines, lmdb, "
-     "memcached, rabbitmq, redis, sql, stdout, topic or module:class, got 'memcache'"),
+     "memcached, parquet, rabbitmq, redis, sql, stdout, topic or module:class, got 'memcache'"),
     ("[sinks.idfa]\ntype = \"memcached\"", ":3: sinks.idfa.server: expected a value, got nothing"),
     ("[source]\npatern = \"x\"", ":3: unknown key 'source.patern'\n  valid keys in [source]: again, damaged, "
      "delimiter, framing, header, length, length_counts, max_line_bytes, max_record_bytes, paths, pattern, quote, "

@@ -137,6 +137,7 @@ def test_a_server_that_is_killed_and_away_is_waited_for_and_each_message_is_read
         running = stack.enter_context(start(
             tmp_path, server, queues, sets=("options.pause_s=0.0005", "source.prefetch=100", "source.heartbeat_s=5",
                                            "source.connect_timeout_s=2")))
+        server.until_kept(queues[0])
         for batches in (3, 30):
             running.until(lambda views, most=batches: views["parser.1"].batches >= most, "batches")  # type: ignore[misc]
             server.kill()
