@@ -24,20 +24,16 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from actors.runtime.database import open_for_reading  # noqa: E402
 from actors.runtime.rundir import find, path_for  # noqa: E402
 from actors.runtime.state import read_state  # noqa: E402
-from actors.runtime.units import LEDGER  # noqa: E402
+from actors.runtime.units import ANY_RUN, LEDGER, read_units  # noqa: E402
 from actors.sinks.dead_letters import read_letters  # noqa: E402
 from actors.sinks.lmdb import read_lmdb  # noqa: E402
 from scripts.make_logs import write_logs  # noqa: E402
@@ -264,9 +260,7 @@ def _letters(state: Path) -> list[tuple[Any, ...]]:
 
 def _names(state: Path) -> dict[int, tuple[str, dict[str, int]]]:
     """Every unit of the ledger: name and outcome counts."""
-    with closing(open_for_reading(state / LEDGER)) as connection:
-        return {row[0]: (row[1], msgspec.json.decode(row[2], type=dict[str, int]))
-                for row in connection.execute("SELECT id, name, counts FROM units")}
+    return {unit.id: (unit.name, unit.counts) for unit in read_units(state / LEDGER, ANY_RUN)}
 
 
 def _units(state: Path) -> dict[str, dict[str, int]]:

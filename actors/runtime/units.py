@@ -41,9 +41,12 @@ LATE = ('CREATE TABLE IF NOT EXISTS late (unit INTEGER, start INTEGER, "end" INT
          'PRIMARY KEY (unit, start, "end", shard)) WITHOUT ROWID')
 COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem, damage, note, prefix, content'
 #: What a unit had ``read`` when another run went on with it stays in its counts, as ``before``.
-_COUNTED = f"""CASE WHEN run=excluded.run AND json_extract(counts, '$.{BEFORE}') IS NULL THEN excluded.counts
-    ELSE json_set(excluded.counts, '$.{BEFORE}', CASE WHEN run=excluded.run THEN json_extract(counts, '$.{BEFORE}')
-    ELSE coalesce(json_extract(counts, '$.read'), 0) END) END"""
+_COUNTED = f"""CASE
+    WHEN run<>excluded.run AND json_extract(counts, '$.read')>0
+        THEN json_set(excluded.counts, '$.{BEFORE}', json_extract(counts, '$.read'))
+    WHEN json_extract(counts, '$.{BEFORE}')>0
+        THEN json_set(excluded.counts, '$.{BEFORE}', json_extract(counts, '$.{BEFORE}'))
+    ELSE excluded.counts END"""
 SAVE = f"""
 INSERT INTO units (run, partition, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET run=excluded.run, name=excluded.name, fingerprint=excluded.fingerprint,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from actors.runtime.counts import Counts, merge
+from actors.runtime.counts import BEFORE, Counts, merge
 from actors.runtime.database import open_for_reading
 
 #: Part of the time that may go into reading.
@@ -69,4 +69,5 @@ def _read(path: Path) -> Counts:
     with closing(open_for_reading(path)) as ledger:
         for (text,) in ledger.execute("SELECT counts FROM units"):
             merge(total, _counts.decode(text))
+    total.pop(BEFORE, None)  # they are among those that are read
     return total
