@@ -24,10 +24,17 @@ from pathlib import Path
 import msgspec
 
 from actors.runtime.disk import sync_folder, write_all
-from actors.runtime.errors import ConfigError, Retryable, plain_reason
+from actors.runtime.errors import Retryable, plain_reason
 from actors.runtime.values import Payload, Refusal
 from actors.sinks.held_file import HeldFile
-from actors.sinks.lines_manifest import Manifest, lock, manifest_path, news_of, read_manifest, write_manifest
+from actors.sinks.lines_manifest import (
+    Manifest,
+    clear_made,
+    lock,
+    news_of,
+    read_manifest,
+    write_manifest,
+)
 
 #: So much of the index is read at once, for where its last whole line ends.
 _TAIL_BYTES = 64 * 1024
@@ -110,25 +117,8 @@ def clear_files(folder: Path, name: str) -> None:
     Raises:
         ConfigError: somebody writes there; or one of them cannot be removed.
     """
-    index = index_of(folder, name)
-    try:
-        descriptor = os.open(index, os.O_RDWR | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        raise ConfigError(f"{index}: {plain_reason(error)}: expected the index of the files to remove") from error
-    try:
-        lock(index, descriptor)
-        for written in _names(descriptor):
-            (folder / written).unlink(missing_ok=True)
-            _unfinished(folder / written).unlink(missing_ok=True)
-        where = manifest_path(index)
-        for path in (where, where.with_name(f"{where.name}.new"), index):
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{_says(folder, error)}: expected to remove what was written there") from error
-    finally:
-        os.close(descriptor)
+    clear_made(folder, index_of(folder, name), "index", lambda index: (
+        path for written in _names(index) for path in (folder / written, _unfinished(folder / written))))
 
 
 def _names(descriptor: int) -> Iterator[str]:

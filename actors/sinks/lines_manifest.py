@@ -8,13 +8,13 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from actors.runtime.disk import sync_folder
-from actors.runtime.errors import ConfigError
+from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.values import Payload
 
 #: Most partitions in a manifest, which is written with every group: some 400 KB then.
@@ -100,6 +100,34 @@ def lock(path: Path, descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise ConfigError(f"{path}: another process writes to it: give another path") from error
+
+
+def clear_made(folder: Path, kept: Path, noun: str, made: Callable[[int], Iterable[Path]]) -> None:
+    """Remove the files that were made in a folder, and then what a sink keeps of them there, with its manifest.
+
+    Args:
+        folder: where they are.
+        kept: the file that says which they are; without it there are none.
+        noun: what that file is called.
+        made: is given its descriptor, and says which; one that is gone already is passed over.
+
+    Raises:
+        ConfigError: somebody writes to it; or one of them cannot be removed.
+    """
+    try:
+        descriptor = os.open(kept, os.O_RDWR | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise ConfigError(f"{kept}: {plain_reason(error)}: expected the {noun} of the files to remove") from error
+    try:
+        lock(kept, descriptor)
+        for path in itertools.chain(made(descriptor), (unfinished_path(kept), manifest_path(kept), kept)):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: {plain_reason(error)}: expected to remove what was written there") from error
+    finally:
+        os.close(descriptor)
 
 
 def read_manifest(path: Path) -> Manifest:

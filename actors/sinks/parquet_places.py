@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from actors.runtime.errors import ConfigError, plain_reason
-from actors.sinks.lines_manifest import lock, manifest_path, read_manifest, unfinished_path
+from actors.sinks.lines_manifest import clear_made, read_manifest
 
 
 def journal_of(folder: Path, name: str) -> Path:
@@ -31,22 +29,7 @@ def clear_files(folder: Path, name: str) -> None:
         ConfigError: somebody writes to it; or one of them cannot be removed.
     """
     journal = journal_of(folder, name)
-    try:
-        descriptor = os.open(journal, os.O_RDWR | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        raise ConfigError(f"{journal}: {plain_reason(error)}: expected the journal of the files to remove") from error
-    try:
-        lock(journal, descriptor)
-        for path in _made(folder, journal):
-            path.unlink(missing_ok=True)
-        for path in (unfinished_path(journal), manifest_path(journal), journal):
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{folder}: {plain_reason(error)}: expected to remove what was written there") from error
-    finally:
-        os.close(descriptor)
+    clear_made(folder, journal, "journal", lambda _: _made(folder, journal))
 
 
 def _made(folder: Path, journal: Path) -> list[Path]:
