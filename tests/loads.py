@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
-from actors.runtime.board import BoardReader, read_views
+from actors.runtime.board import BoardReader
 from actors.runtime.events import ActorView
 from actors.runtime.ledger import read_units
 from actors.runtime.rundir import BOARD, path_for
@@ -65,14 +65,7 @@ class Running:
 
         What lies there before is the board of a run that was killed, which shows what that one had done.
         """
-        try:
-            board = BoardReader(path_for(self.state) / BOARD)
-        except (OSError, ValueError):
-            return {}
-        try:
-            return {view.actor: view for view in board.views()} if board.run().pid == self.process.pid else {}
-        finally:
-            board.close()
+        return views_of(self.state, self.process.pid)
 
     def until(self, condition: Callable[[Views], bool], what: str) -> Views:
         """Wait until the board shows something; fail when the run ends first."""
@@ -113,12 +106,17 @@ class Running:
         return [event for event in self.events if event.get("event") == kind]
 
 
-def views_of(state: Path) -> Views:
-    """What the board of a state directory's run shows now; empty before there is one and after it has gone."""
+def views_of(state: Path, supervisor: int | None = None) -> Views:
+    """What the board of a state directory's run shows now, or that of this supervisor; empty before there is one and
+    after it has gone."""
     try:
-        return {view.actor: view for view in read_views(path_for(state) / BOARD)}
+        board = BoardReader(path_for(state) / BOARD)
     except (OSError, ValueError):
         return {}
+    try:
+        return {view.actor: view for view in board.views()} if supervisor in (None, board.run().pid) else {}
+    finally:
+        board.close()
 
 
 class Load(Running):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import Any
 
-from thresher import Pipeline, Reject
+from tests.pipelines.everywhere import number_for
+from thresher import Pipeline
 from thresher.sinks import DeadLetters, Kafka, Memcached, RabbitMQ, Sql
 from thresher.sources import Files
 
@@ -13,10 +14,8 @@ STORES = ("kept", "rowed", "told", "queued")
 
 
 def parse(line: bytes) -> tuple[str, int]:
-    """A number, and the store that it goes to: by its rest."""
-    if not line.isdigit():
-        raise Reject("number", f"expected a number, got {line!r}")
-    return STORES[int(line) % len(STORES)], int(line)
+    """A number for one of the stores."""
+    return number_for(line, STORES)
 
 
 def encode(value: tuple[str, int]) -> Any:

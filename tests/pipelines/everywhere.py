@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -15,11 +15,16 @@ STORES = ("keyed", "lined", "listed", "rowed", "tabled", "filed", "gathered")
 NAMES = 20
 
 
-def parse(line: bytes) -> tuple[str, int]:
+def number_for(line: bytes, stores: Sequence[str]) -> tuple[str, int]:
     """A number, and the store that it goes to: by its rest."""
     if not line.isdigit():
         raise Reject("number", f"expected a number, got {line!r}")
-    return STORES[int(line) % len(STORES)], int(line)
+    return stores[int(line) % len(stores)], int(line)
+
+
+def parse(line: bytes) -> tuple[str, int]:
+    """A number for one of the stores."""
+    return number_for(line, STORES)
 
 
 def encode(value: tuple[str, int]) -> Any:
