@@ -161,6 +161,12 @@ def test_who_may_not_tell_the_broker_of_positions_reads_all_the_same_and_check_s
     strange = at(kafka.login_address, name, commit_as=name, client=login(kafka, STRANGER))
     (problem,) = strange.check(tmp_path / "state")
     assert "an ACL of the group" in problem
+    member = at(kafka.login_address, name, group=name, client=login(kafka, STRANGER))
+    with pytest.raises(ConfigError, match="an ACL of the group"):  # who may not commit is no member
+        member.check(tmp_path / "state")
+    with Reading(member, tmp_path / "member", 1000) as source, pytest.raises(
+            ConfigError, match="an ACL of the group"):
+        source.read_until(has(1))
     with Reading(strange, tmp_path / "state", 1000) as source:
         source.read_until(has(5))
         source.commit(*source.chunks)
@@ -186,6 +192,10 @@ def test_check_finds_a_topic_that_is_not_there_and_offsets_that_are_gone(
     assert f"{name}/0: offsets {low} to 6 are not there any more" in problem
     (problem,) = options(kafka, "nowhere").check(state)
     assert "there is no topic nowhere" in problem
+    with pytest.raises(ConfigError, match="there is no topic nowhere"):  # nobody waits for it
+        options(kafka, "nowhere", follow=False).check(state)
+    with pytest.raises(ConfigError, match=r"source\.client: .*fetch\.max\.bytes"):
+        options(kafka, name, client={"fetch.max.bytes": -1}).check(state)
     with pytest.raises(ConfigError, match=r"source\.partitions: expected 0 to 0"):
         options(kafka, name, partitions=[3]).check(state)
     (problem,) = at(f"127.0.0.1:{free_port()}", name).check(state)

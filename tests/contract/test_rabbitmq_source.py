@@ -393,6 +393,8 @@ def test_check_says_what_is_not_there_and_what_may_lose_messages_and_takes_nothi
     assert RabbitMQ(**here).check(tmp_path) == []
     assert RabbitMQ(**here, declare=False).check(tmp_path) == [
         f"queue {queue}: there is none: declare it, or set source.declare = true"]
+    with pytest.raises(ConfigError, match="there is none: declare it"):  # nobody waits for it
+        RabbitMQ(**here, declare=False, follow=False).check(tmp_path)
     declare(rabbitmq.url(), queue, x_delivery_limit=3)
     publish(rabbitmq.url(), queue, VALUES)
     (problem,) = RabbitMQ(**here, declare=False).check(tmp_path)
