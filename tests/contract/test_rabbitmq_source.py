@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.runtime.errors import ConfigError
+from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.framing import Record
 from actors.runtime.pieces import record_count
 from actors.sources.rabbitmq import RabbitMQ
@@ -343,6 +343,11 @@ def test_what_waits_is_known_behind_the_unit_that_is_written(tmp_path: Path, rab
         here.source._intake.consumers.ask(0)
         here.until(lambda: sum(here.source.lag().values()) >= 35, "the lag", reads=False)
         assert list(here.source.lag()) == [here.chunks[0].unit]
+        here.abandon()
+        with pytest.raises(Retryable):  # it is not none that waits
+            here.source.lag()
+        here.until(lambda: here.queue.consumer is not None, "another connection", reads=False)
+        assert sum(here.source.lag().values()) >= 35, "it is as it was said last"
 
 
 def test_with_tls_a_server_of_a_known_ca_is_read(tmp_path: Path, rabbitmq: Server, queue: str) -> None:
