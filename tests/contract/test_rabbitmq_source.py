@@ -267,6 +267,15 @@ def test_a_queue_with_other_arguments_is_never_changed_and_the_run_ends_and_says
         assert here.until_values(1) == [b"a"]
 
 
+def test_a_stream_that_is_read_as_a_queue_is_refused(tmp_path: Path, rabbitmq: Server, queue: str) -> None:
+    """Only what comes from then on would be delivered, as if it were all."""
+    declare(rabbitmq.url(), queue, "stream")
+    publish(rabbitmq.url(), queue, VALUES)
+    with Reading(tmp_path, **at(rabbitmq, queue), declare=False) as here, pytest.raises(
+            ConfigError, match="invalid arg 'x-priority' .* of queue type rabbit_stream_queue: .*correct the options"):
+        here.until(lambda: False, "a refusal")
+
+
 def test_a_stream_is_read_on_behind_the_last_message_that_was_journalled(
     tmp_path: Path, rabbitmq: Server, queue: str
 ) -> None:
