@@ -272,7 +272,7 @@ def test_a_stream_that_is_read_as_a_queue_is_refused(tmp_path: Path, rabbitmq: S
     declare(rabbitmq.url(), queue, "stream")
     publish(rabbitmq.url(), queue, VALUES)
     with Reading(tmp_path, **at(rabbitmq, queue), declare=False) as here, pytest.raises(
-            ConfigError, match="invalid arg 'x-priority' .* of queue type rabbit_stream_queue: .*correct the options"):
+            ConfigError, match=r"invalid arg 'x-priority' .* of queue type rabbit_stream_queue: .*correct the option"):
         here.until(lambda: False, "a refusal")
 
 
