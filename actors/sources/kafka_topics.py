@@ -374,6 +374,7 @@ class Topics:
                    "took them, or somebody deleted them")
             partition.lost(first, why)
             self._roster.queue((partition,))
+        partition.behind = -1  # what the client could find out by the epoch it has said
         if partition.is_read():
             self._inflow.unassign((partition.key,))
         else:

@@ -59,6 +59,40 @@ def test_a_broker_that_is_killed_is_waited_for_and_named_and_each_record_is_read
         assert sorted(int(value or b"") for value in values(source.chunks)) == list(range(400))
 
 
+def test_a_position_behind_what_another_leader_has_passed_over_is_one_in_its_log_and_nothing_is_told_as_lost(
+    tmp_path: Path, kafka_to_kill: Broker
+) -> None:
+    """The end of a transaction that was open when the broker was killed is no record, and is of the next epoch."""
+    from confluent_kafka import Producer
+
+    broker = kafka_to_kill
+    name = Topics(broker.address).make()
+    words = {"bootstrap.servers": broker.address, "transactional.id": name}
+    producer = Producer(words)
+    producer.init_transactions()
+    producer.begin_transaction()
+    for number in range(5):
+        producer.produce(name, b"%d" % number)
+    producer.commit_transaction()
+    producer.begin_transaction()
+    producer.produce(name, b"5")
+    producer.flush()
+    with reading(broker, tmp_path / "state", name) as source:
+        source.read_until(has(5))
+        broker.kill()
+        broker.start()
+        Producer(words).init_transactions(WATCHDOG_S)  # aborts what was open
+        until_it_works(source, lambda: source.chunks[-1].end == 8)
+        source.commit(*source.chunks)
+    for number in (6, 7):
+        Topics(broker.address).send(name, [{"value": b"%d" % number}])
+        with reading(broker, tmp_path / "state", name) as source:
+            source.read_until(has(1))
+            assert values(source.chunks) == [b"%d" % number]
+            assert len(source.ledger.known("kafka ")) == 1, "nothing was told as cut back"
+            source.commit(*source.chunks)
+
+
 def test_a_broker_that_is_not_there_yet_is_waited_for_and_logs_that_it_has_lost_meanwhile_are_told(
     tmp_path: Path, kafka_to_kill: Broker
 ) -> None:
