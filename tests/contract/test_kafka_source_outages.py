@@ -210,6 +210,13 @@ def test_who_may_not_tell_the_broker_of_positions_reads_all_the_same_and_check_s
         source.read_until(lambda _: told.refused is not None)
         source.read_until(lambda _: source.ledger.taken_up()[0].note != "")
         assert "positions are not told to the broker" in source.ledger.taken_up()[0].note
+        refused = told.refused
+    with reading(kafka, tmp_path / "early", name) as source:  # it may be known before any partition is read
+        source.source._told.refused = refused  # type: ignore[attr-defined]
+        source.tick()
+        source.read_until(has(5))
+        source.tick()
+        assert "positions are not told to the broker" in source.ledger.taken_up()[0].note
 
 
 def test_check_finds_a_topic_that_is_not_there_and_offsets_that_are_gone(
