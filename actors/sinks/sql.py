@@ -149,7 +149,7 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
             return problems_of(self, name, state)
         except ImportError as error:
-            return [_needs(name, error)]
+            raise ConfigError(_needs(name, error)) from error
 
     def place(self, name: str, state: Path) -> Path | None:
         """The file of SQLite."""

@@ -256,11 +256,12 @@ def test_a_missing_library_is_said_with_how_to_get_it(missing: str, url: str) ->
     program = (f"import sys; sys.modules[{missing!r}] = None; from pathlib import Path\n"
                "from actors.sinks.sql import Sql\n"
                f"options = Sql(url={url!r}, columns={{'id': 'integer'}}); options.pack([(1,)])\n"
-               "try: options.open('out', Path('.'))\n"
-               "except Exception as error: print(type(error).__name__, error)")
+               "for call in (options.open, options.check):\n"
+               "    try: call('out', Path('.'))\n"
+               "    except Exception as error: print(type(error).__name__, error)")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == (f"ConfigError sinks.out: type sql needs {missing}: "
-                           "pip install 'sqlalchemy>=2.0' 'psycopg[binary]>=3.1'\n")
+    assert done.stdout == 2 * (f"ConfigError sinks.out: type sql needs {missing}: "
+                               "pip install 'sqlalchemy>=2.0' 'psycopg[binary]>=3.1'\n")
 
 
 def test_packing_imports_no_library_of_databases() -> None:
