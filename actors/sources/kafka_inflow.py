@@ -25,10 +25,10 @@ from actors.runtime.framing import MOST_INT, Record
 from actors.runtime.values import Unit
 from actors.sources.kafka_partitions import OVERHEAD, Key, Partition, Run, size_of
 
-#: What ``client`` may set otherwise. A queue of 8 MB and one answer of 4 MB under way are what a reader that stands
+#: What ``client`` may set otherwise. A queue of 6 MB and one answer of 4 MB under way are what a reader that stands
 #: still adds; the time between two looks at a full queue is short, for it is empty again in milliseconds.
 DEFAULTS: Properties = {
-    "queued.max.messages.kbytes": 8192, "queued.min.messages": 5000, "fetch.max.bytes": 4 * 1024 * 1024,
+    "queued.max.messages.kbytes": 6144, "queued.min.messages": 5000, "fetch.max.bytes": 4 * 1024 * 1024,
     "fetch.queue.backoff.ms": 10, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 2000, "check.crcs": True,
     "client.id": "thresher"}
 #: What it may not, and why.
