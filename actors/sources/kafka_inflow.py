@@ -90,7 +90,7 @@ class Inflow:
         self.problem: Said | None = None
         self._partitions = partitions
         self.is_paused = False
-        self._average = 256.0  # bytes a record, about
+        self._average = 1024.0  # bytes a record, about; not less, or what is taken first is many MB
         self._polled_at = 0.0
 
     def take(self, now: float) -> tuple[list[Partition], bool]:
