@@ -14,6 +14,7 @@ import pytest
 
 from scripts.kafka import Node, NotThere, answers, find_jars, find_java
 from tests.certificates import make_certificates, require_openssl
+from tests.monitors import eventually
 from tests.processes import Broker, Served
 from tests.servers import free_port
 
@@ -128,10 +129,9 @@ class Topics:
         from confluent_kafka.cimpl import NewPartitions
 
         self._finish(self.admin.create_partitions([NewPartitions(name, partitions)]))
-        deadline = time.monotonic() + WATCHDOG_S
-        while len(self.admin.describe_topics(TopicCollection([name]))[name].result(WATCHDOG_S).partitions) < partitions:
-            assert time.monotonic() < deadline, f"{name} has no {partitions} partitions"
-            time.sleep(0.02)
+        asked = TopicCollection([name])
+        eventually(lambda: len(self.admin.describe_topics(asked)[name].result(WATCHDOG_S).partitions) == partitions,
+                   f"{partitions} partitions of {name}")
 
     def delete(self, name: str) -> None:
         """Delete a topic."""
