@@ -23,7 +23,6 @@ in each batch instead of a refusal (between the hint and the truth lies a window
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -98,6 +97,7 @@ class Passage:
 
     Attributes:
         is_probe: nobody knows yet what windows are counted from: the batch is looked at for its times only.
+        seen_ms: when the batch was issued first: what is ahead of that is ahead of the clock.
         partly_late: records that are too late for some of their windows, and were put into the others.
     """
 
@@ -105,6 +105,7 @@ class Passage:
         self.anchor = batch.anchor or 0
         self.is_probe = batch.anchor is None
         self.late = dict(batch.late)
+        self.seen_ms = batch.seen_ms
         self.newest: int | None = None
         self.partly_late = 0
         self._first: int | None = None
@@ -151,7 +152,8 @@ class Placer:
     def place(self, passage: Passage, values: list[Any]) -> list[Any]:
         """Return for each value the tuple of its windows (``WindowId``), or the Reject that it is."""
         times = self._time(values)
-        places = [self._unfit(at) for at in times] if self._has_unfit(times) else None
+        limit = passage.seen_ms + self._skew
+        places = [self._unfit(at, limit) for at in times] if _has_unfit(times, limit) else None
         good = times if places is None else [at for at, place in zip(times, places, strict=True) if place is None]
         before = passage.newest
         if good:
@@ -180,7 +182,7 @@ class Placer:
         """
         if self._layout.kind == "global":
             return (ALL_TIME,)
-        if times is None or self._key is not None or self._has_unfit(list(times)):
+        if times is None or self._key is not None or _has_unfit(list(times), passage.seen_ms + self._skew):
             return None
         first, oldest, newest = times
         if oldest < passage.begin(first) - self._layout.disorder:
@@ -188,22 +190,17 @@ class Placer:
         passage.see(times, self._layout.disorder)
         return () if passage.is_probe else self._only_window(passage, oldest, newest)
 
-    def _has_unfit(self, times: list[Any]) -> bool:
-        return set(map(type, times)) != {int} or max(times) > self._limit() or min(times) <= NEVER
-
-    def _limit(self) -> int:
-        return int(time.time() * 1000) + self._skew
-
-    def _unfit(self, at: Any) -> Reject | tuple[()] | None:
+    def _unfit(self, at: Any, limit: int) -> Reject | tuple[()] | None:
         if isinstance(at, Reject):
             return at
         if at is None:
             return ()  # in no window
         if type(at) is not int or at <= NEVER:
             return Reject("time", f"expected an event time in ms, a whole number, got {at!r:.60}")
-        if at > self._limit():
+        if at > limit:
             return Reject("future", f"its time {iso(at)} is more than window.max_future_skew_s "
-                          f"({self._skew / 1000:g} s) ahead of this machine's clock")
+                          f"({self._skew / 1000:g} s) ahead of this machine's clock, which was at "
+                          f"{iso(limit - self._skew)} when it was read")
         return None
 
     def _only_window(self, passage: Passage, oldest: int, newest: int) -> tuple[WindowId, ...] | None:
@@ -241,6 +238,10 @@ class Placer:
                           f"the watermark reached {iso(bound)}")
         passage.partly_late += len(result) < len(wanted)
         return tuple(result)
+
+
+def _has_unfit(times: list[Any], limit: int) -> bool:
+    return set(map(type, times)) != {int} or max(times) > limit or min(times) <= NEVER
 
 
 class Watermark:
