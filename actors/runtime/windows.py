@@ -23,6 +23,7 @@ in each batch instead of a refusal (between the hint and the truth lies a window
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -78,6 +79,11 @@ class Layout:
     def closed_at(self, end: int) -> int:
         """The watermark at which a window that ends there is complete, and what comes for it late."""
         return end + self.gap if self.kind == "session" else end
+
+    def oldest_end(self, start: int, end: int) -> int:
+        """The end of what the oldest record of an entry would be alone: of a session it is its own, of one that several
+        records of a batch make, the others may be late or not as they are."""
+        return start + self.gap if self.kind == "session" else end
 
     def is_over(self, end: int, watermark: int) -> bool:
         """Whether a window that ends there takes nothing more."""
@@ -242,6 +248,40 @@ class Placer:
 
 def _has_unfit(times: list[Any], limit: int) -> bool:
     return set(map(type, times)) != {int} or max(times) > limit or min(times) <= NEVER
+
+
+def by_sessions(values: Sequence[Any], places: Sequence[Sequence[WindowId]]) -> dict[WindowId, list[Any]]:
+    """Return the values of each session that these make, in their order; each comes with what it would be alone.
+
+    So a shard is given one entry for a session, however many of its records are in a batch. Which sessions there are in
+    the end does not depend on it: what touches becomes one, here or there.
+    """
+    by_key: dict[tuple[Any, ...], list[tuple[int, int, Any]]] = {}
+    for value, place in zip(values, places, strict=True):
+        for start, end, key in place:
+            by_key.setdefault(key, []).append((start, end, value))
+    found: dict[WindowId, list[Any]] = {}
+    for key, some in by_key.items():
+        spans = _touching(sorted([start, end] for start, end, _ in some)) if some[1:] else [some[0][:2]]
+        if len(spans) == 1:
+            found[spans[0][0], spans[0][1], key] = [value for _, _, value in some]
+            continue
+        starts = [start for start, _ in spans]
+        for start, _, value in some:
+            first, last = spans[bisect_right(starts, start) - 1]
+            found.setdefault((first, last, key), []).append(value)
+    return found
+
+
+def _touching(spans: list[list[int]]) -> list[tuple[int, int]]:
+    """What these make, in order of their starts, where those that overlap are one."""
+    joined = [spans[0]]
+    for span in spans[1:]:
+        if span[0] < joined[-1][1]:
+            joined[-1][1] = max(joined[-1][1], span[1])
+        else:
+            joined.append(span)
+    return [(start, end) for start, end in joined]
 
 
 class Watermark:

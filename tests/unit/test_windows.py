@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.messages import Batch, Span
 from actors.runtime.pipeline import Windows
 from actors.runtime.sections import WindowOptions
-from actors.runtime.windows import FOREVER, NEVER, Layout, Passage, Placer, Watermark, iso, shard_of_window
+from actors.runtime.windows import FOREVER, NEVER, Layout, Passage, Placer, Watermark, by_sessions, iso, shard_of_window
 
 #: When the batches were issued first.
 NOW = 1_700_000_000_000
@@ -183,6 +184,20 @@ def test_a_watermark_goes_on_where_it_was() -> None:
 def test_sizes_that_make_no_windows_are_refused(wrong: dict[str, Any], text: str) -> None:
     with pytest.raises((ConfigError, ValueError, msgspec.ValidationError), match=text):
         WindowOptions(**wrong)
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from("ab")), min_size=1, max_size=30))
+def test_the_records_of_a_session_in_one_slice_are_one_entry_and_keep_their_order(some: list[tuple[int, str]]) -> None:
+    values = [(at, key, number) for number, (at, key) in enumerate(some)]
+    found = by_sessions(values, [((at, at + 5, (key,)),) for at, key, _ in values])
+    for (start, end, key), within in found.items():
+        times = sorted(at for at, _, _ in within)
+        assert (start, end) == (times[0], times[-1] + 5)
+        assert all(second - first < 5 for first, second in pairwise(times))
+        assert within == sorted(within, key=lambda value: value[2]) and {key for _, key, _ in within} == set(key)
+        assert not any(start < other[1] and other[0] < end for other in found if other != (start, end, key)
+                       and other[2] == key)
+    assert sorted(value for within in found.values() for value in within) == sorted(values)
 
 
 def test_times_are_shown_in_utc() -> None:
