@@ -314,7 +314,7 @@ class Reader:
         # What a unit has open is not applied yet: it is waited for, though the unit has ended or is silent.
         opened = {unit for unit in self._origin.open_units() if self._ledger.is_alone(unit)}
         active = tuple(sorted(opened.union(self._source.active())))
-        if active != self._origin.active:
+        if active != (self._origin.active or ()):  # nothing is not the first word: the source may not have looked yet
             self._origin.active = active
             self._origin.roll += 1
             for member in self._post.members.values():

@@ -328,8 +328,10 @@ class Watermark:
         """Others are to be waited for, and nothing has come; return what the watermark has reached."""
         if version > self._roll:
             self._note(version, active)
-            if active:  # when all are silent there is nothing to go by
-                self.reached = max(self.reached, min(self.of(self.units.get(each, "")) for each in active))
+            least = min((self.of(self.units.get(each, "")) for each in active), default=None)
+            if least is None:  # all are silent, or over: nobody is waited for, and the newest of all counts
+                least = max(map(self.of, self.times), default=NEVER)
+            self.reached = max(self.reached, least)
         return self.reached
 
     def _note(self, version: int, active: tuple[int, ...], partition: str = "") -> None:

@@ -157,8 +157,16 @@ def test_when_one_falls_silent_and_nothing_comes_the_others_are_gone_by() -> Non
     assert watermark.roll(1, (1, 2)) == 50
     assert watermark.roll(2, (1,)) == 90
     assert watermark.roll(1, (2,)) == 90
-    assert watermark.roll(3, ()) == 90  # all are silent: there is nothing to go by
+    assert watermark.roll(3, ()) == 90
     assert watermark.roll(4, (3,)) == 90  # one that has brought nothing yet
+
+
+def test_when_all_are_silent_the_watermark_is_the_largest_and_the_last_window_stays_open() -> None:
+    watermark = Watermark(10, {"a": 100, "b": 60}, {1: "a", 2: "b"}, 50)
+    assert watermark.roll(1, (1, 2)) == 50
+    assert watermark.roll(2, ()) == 90, "no clock closes what is behind it"
+    assert watermark.roll(3, (1, 2)) == 90
+    assert Watermark(10, {}, {}, NEVER).roll(1, ()) == NEVER
 
 
 def test_of_partitions_one_behind_the_other_only_the_last_counts() -> None:
