@@ -87,8 +87,9 @@ def _named(parser: argparse.ArgumentParser, pipeline: Pipeline, asked: str) -> s
     default = next((name for name, question in pipeline.questions.items() if question.default), None)
     if default is not None and not close:
         return default
-    parser.error(f"{pipeline.name} has no question {asked!r}" + (f"\n  did you mean {close[0]!r}?" if close else "")
-                 + f"\n  questions: {', '.join(pipeline.questions) or '(none)'}")
+    return parser.error(
+        f"{pipeline.name} has no question {asked!r}" + (f"\n  did you mean {close[0]!r}?" if close else "")
+        + f"\n  questions: {', '.join(pipeline.questions) or '(none)'}")
 
 
 def _add(parser: argparse.ArgumentParser, argument: Argument) -> None:
@@ -141,7 +142,7 @@ class _Broken(Exception):
 def _answer(
     settings: Settings, question: Question, words: list[Any], flags: dict[str, Any], options: argparse.Namespace
 ) -> int:
-    from actors.console.answers import write_rows
+    from actors.console.answers import Form, write_rows
 
     manifest = settings.manifest
     sinks = {name: component.load() for name, component in manifest.sinks.items()}
@@ -151,7 +152,7 @@ def _answer(
     except ConfigError as error:
         raise ConfigError(f"{options.target}: {options.question} cannot be answered: {error}") from error
     with store:
-        form = options.form or ("table" if sys.stdout.isatty() else "csv")
+        form: Form = options.form or ("table" if sys.stdout.isatty() else "csv")
         count = write_rows(_of_the_function(rows_of(question, store, words, flags, given)), form, sys.stdout)
     if not count:
         print(f"{options.target}: {options.question}: nothing found", file=sys.stderr)

@@ -11,7 +11,6 @@ from actors.console.paths import path_of, state_of
 from actors.runtime.manifest import Manifest
 from actors.runtime.sections import WindowOptions
 from actors.runtime.sizing import LEARNT
-from actors.runtime.stored import sentence
 from actors.runtime.topology import expand
 from actors.runtime.units import LEDGER, read_fact
 from actors.settings import Settings
@@ -31,7 +30,7 @@ def explain(settings: Settings) -> dict[str, Any]:
             name: {"type": shown[f"sinks.{name}"]["type"], "writes": options.describe(),
                    "guarantee": options.promises(), "order": "source order" if options.ordered else "any order",
                    "path": path_of(source, options), "tombstones": options.tombstones(),
-                   "answers": sentence(options.answers())}
+                   "answers": options.answers_in_words()}
             for name, options in sinks.items()
         },
         "dead_letters": {"writes": letters.describe(), "guarantee": letters.guarantee},

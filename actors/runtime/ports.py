@@ -20,7 +20,7 @@ from actors.runtime.ledger_port import UnitLedger as UnitLedger
 from actors.runtime.opened import GatheringSink as GatheringSink
 from actors.runtime.opened import Sink as Sink
 from actors.runtime.opened import Source as Source
-from actors.runtime.stored import Need, Reader
+from actors.runtime.stored import Need, Reader, sentence
 from actors.runtime.values import LettersOf
 
 #: Seconds that a source or sink may be down, where neither the run nor one of them says anything else.
@@ -166,6 +166,10 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """What can be asked of what is stored here: ``("key",)``, ``("key", "range")`` (keys in order) or
         ``("rows",)``. By default nothing."""
         return ()
+
+    def answers_in_words(self) -> str:
+        """The same for people, for ``explain``: a store of keys may know more than a question can ask."""
+        return sentence(self.answers())
 
     def reader(self, name: str, state: Path) -> Reader:
         """Open what the sink called ``name`` has stored, to look at: see ``Reader``. It is not waited for, and nothing

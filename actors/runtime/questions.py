@@ -21,7 +21,7 @@ import msgspec
 
 from actors.runtime.errors import ConfigError
 from actors.runtime.ports import SinkOptions
-from actors.runtime.stored import Need, Reader, Store, sentence
+from actors.runtime.stored import Need, Reader, Store
 
 #: What a function is given by the engine, if it has such a parameter, and not by who asks.
 GIVEN = ("options", "window")
@@ -63,7 +63,9 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
             \"\"\"
             return sorted(store["words"].rows(), key=lambda row: -row["total"])[:top]
 
-        Pipeline(…, sinks={"words": Jsonl()}, questions={"most": Question(answer=most, needs={"words": "rows"})})
+        PIPELINE = Pipeline(
+            source=Directory(paths=["in"]), parse=lambda line: {"word": line.decode(), "total": 1},
+            sinks={"words": Jsonl()}, questions={"most": Question(answer=most, needs={"words": "rows"})})
     """
 
     answer: Callable[..., Iterable[Any]]
@@ -187,14 +189,14 @@ def needs_of(question: Question, sinks: Mapping[str, SinkOptions]) -> dict[str, 
     if not question.needs:
         return {}
     lacking = [f"sink {sink} is {sinks[sink].describe()}, which "
-               f"{sentence(sinks[sink].answers()) or 'answers nothing'}" for sink, need in question.needs.items()
+               f"{sinks[sink].answers_in_words() or 'answers nothing'}" for sink, need in question.needs.items()
                if need not in sinks[sink].answers()]
     raise ConfigError("; ".join(lacking) + f": it needs {_wanted(question)}")
 
 
 #: Which stores can do what, for who has chosen another.
-_WHO = {"key": "keys of {} (lmdb, redis, memcached)", "rows": "rows of {} (sql, jsonl, csv, parquet)",
-        "range": "keys of {} in their order (lmdb; redis with ranges = true)"}
+_WHO = {"key": "keys of {} (lmdb, redis, memcached)", "rows": "rows of {} (sql, jsonl, csv)",
+        "range": "keys of {} in their order (lmdb)"}
 
 
 def _wanted(question: Question) -> str:

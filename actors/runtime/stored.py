@@ -47,8 +47,15 @@ class Reader:
         """
         raise NotImplementedError(f"{type(self).__name__}.get")
 
-    def range(self, first: bytes = b"", last: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+    def range(
+        self, first: bytes = b"", last: bytes | None = None, backwards: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) in the order of keys, from ``first`` to before ``last``; None: to the end (``range``).
+
+        Args:
+            first: the first key that may be.
+            last: the first key that is too far; None: there is none.
+            backwards: the same in the order from the last to the first. Who stops early has read little.
 
         Raises:
             NothingStored: nothing was ever written here.

@@ -31,8 +31,8 @@ from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
 from actors.runtime.stored import Need, Reader
 from actors.sinks.csv_files import CsvFolder, clear_files, index_of
 from actors.sinks.lines import LinesFile, clear_lines
-from actors.sinks.lines_read import LinesReader
 from actors.sinks.lines_manifest import manifest_path, read_manifest
+from actors.sinks.lines_read import LinesReader
 
 #: What a field may be; all else has no text of its own that could be read again.
 _FIELDS = (str, int, float, type(None), decimal.Decimal, datetime.date, datetime.time, uuid.UUID)

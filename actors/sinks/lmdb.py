@@ -224,6 +224,7 @@ class _Environment(Sink):
             size = max(self._options.map_bytes, present.stat().st_size)
             self._environment = self._lmdb.open(
                 os.fspath(self._path), map_size=size, sync=self._options.sync, mode=0o600, max_readers=_READERS)
+            self._environment.reader_check()  # who was killed while it looked would keep pages for ever
             self._place = Place(present)
         return self._environment
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from actors.runtime.errors import Retryable
 from actors.runtime.stored import NothingStored, Reader
@@ -19,8 +19,9 @@ from actors.runtime.stored import NothingStored, Reader
 if TYPE_CHECKING:
     import lmdb
 
-#: Most items, and about how many bytes, that a transaction reads.
+#: Most items, and about how many bytes, that a transaction reads; so many the first one, the next ones more and more.
 _ITEMS, _BYTES = 1000, 1 << 20
+_FIRST_ITEMS, _GROWS = 4, 4
 _Read = TypeVar("_Read")
 _Pairs = list[tuple[bytes, bytes]]
 
@@ -41,16 +42,16 @@ class LmdbReader(Reader):
         longest = self._opened().max_key_size()
         return self._within(partial(_value, key=key)) if 0 < len(key) <= longest else None
 
-    def range(self, first: bytes = b"", last: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
-        """Keys in order."""
-        longest = self._opened().max_key_size()
-        start, is_behind = first[:longest], False
-        while True:
-            found = self._within(partial(_some, start=start, is_behind=is_behind, last=last))
-            if not found:
-                return
+    def range(
+        self, first: bytes = b"", last: bytes | None = None, backwards: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Keys in order; the first transactions read little, for who wants no more."""
+        piece = _Piece(first, last, backwards, self._opened().max_key_size())
+        most = _FIRST_ITEMS
+        while found := self._within(partial(_some, piece=piece, most=most)):
             yield from found
-            start, is_behind = found[-1][0], True
+            piece = piece.behind(found[-1][0])
+            most = min(_ITEMS, most * _GROWS)
 
     def close(self) -> None:
         """Close the environment."""
@@ -89,20 +90,53 @@ def _value(transaction: lmdb.Transaction, key: bytes) -> bytes | None:
     return None if found is None else bytes(found)
 
 
-def _some(transaction: lmdb.Transaction, start: bytes, is_behind: bool, last: bytes | None) -> _Pairs:
-    """Some of the items from a key on, or from behind it; none: there are no more."""
+class _Piece(NamedTuple):
+    """What is left of a range.
+
+    Attributes:
+        first: no key is before it.
+        last: no key is it or behind it; None: there is no such.
+        backwards: from the last one to the first.
+        longest: no key has more bytes, and LMDB looks for none that has.
+    """
+
+    first: bytes
+    last: bytes | None
+    backwards: bool
+    longest: int
+
+    def behind(self, key: bytes) -> _Piece:
+        """What is left once this key is read."""
+        return self._replace(last=key) if self.backwards else self._replace(first=key + b"\0")
+
+    def has(self, key: bytes) -> bool:
+        """Whether a key is one of these."""
+        return self.first <= key and (self.last is None or key < self.last)
+
+    def find(self, cursor: lmdb.Cursor) -> bool:
+        """Move to the first key of these, or to where the next move finds it; return whether there may be one."""
+        if not self.backwards:
+            start = self.first[:self.longest]
+            found = cursor.set_range(start) if start else cursor.first()
+            return bool(found and (bytes(cursor.key()) >= self.first or cursor.next()))
+        if self.last is None or not cursor.set_range(self.last[:self.longest] or b"\0"):
+            return bool(cursor.last())
+        return bool(bytes(cursor.key()) < self.last or cursor.prev())
+
+
+def _some(transaction: lmdb.Transaction, piece: _Piece, most: int) -> _Pairs:
+    """So many of the items, if they are not too large; none: there are no more."""
     found: _Pairs = []
     size = 0
     with transaction.cursor() as cursor:
-        if not (cursor.set_range(start) if start else cursor.first()):
+        if not piece.find(cursor):
             return found
-        if is_behind and cursor.key() == start and not cursor.next():
-            return found
-        for key, value in cursor:
-            if last is not None and bytes(key) >= last:
+        for key, value in cursor.iterprev() if piece.backwards else cursor.iternext():
+            item = bytes(key), bytes(value)
+            if not piece.has(item[0]):
                 break
-            found.append((bytes(key), bytes(value)))
+            found.append(item)
             size += len(value)
-            if len(found) >= _ITEMS or size >= _BYTES:
+            if len(found) >= most or size >= _BYTES:
                 break
     return found

@@ -40,8 +40,6 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         expire_s: seconds until a key expires; 0 for never.
         only_missing: store nothing under a key that is there already.
         index: what the names of the sorted sets begin with, which no key may; empty: there are none.
-        ranges: keep all keys in a sorted set, too, so that ranges of them can be asked for (``thresher ask``); with
-            ``index``, whose name that set has, and without ``expire_s``.
         replicas: so many replicas have each batch in their memory before it counts as written (``WAIT``).
         sync: wait until the server has each batch on its disk, where it can be asked (``WAITAOF``: Redis 7.2, Valkey;
             ``thresher check`` says whether its answer can be relied on).
@@ -73,7 +71,6 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     expire_s: Annotated[int, Meta(ge=0, le=_MAX_EXPIRE_S)] = 0
     only_missing: bool = False
     index: str = ""
-    ranges: bool = False
     replicas: Annotated[int, Meta(ge=0)] = 0
     sync: bool = True
     ca_file: str = ""
@@ -88,8 +85,6 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         self.address()
         if self.index.encode().startswith(RESERVED):
             raise ConfigError(f"index: expected another beginning than {RESERVED.decode()}, got {self.index!r}")
-        if self.ranges and (not self.index or self.expire_s):
-            raise ConfigError("ranges: expected index with it, and no expire_s: entries would outlive their keys")
         if self.key_file and not self.cert_file:
             raise ConfigError("key_file: expected cert_file with it")
 
@@ -162,8 +157,12 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return positions_of(self, name, state)
 
     def answers(self) -> tuple[Need, ...]:
-        """A key; with ``ranges`` keys in order, too."""
-        return ("key", "range") if self.ranges else ("key",)
+        """A hash of keys; sorted sets are the items' own (``index``)."""
+        return ("key",)
+
+    def answers_in_words(self) -> str:
+        """Its sorted sets can be asked, too, by whoever knows them."""
+        return "answers a key, and what it is listed in where items name sorted sets (index)"
 
     def reader(self, name: str, state: Path) -> Reader:
         """Look at the server; the connection is made with the first key."""
@@ -182,10 +181,6 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def loses(self) -> str:
         """What it had answered and not flushed; that is noticed."""
         return "what the server loses (without appendfsync always) is noticed: written again, or exit code 1"
-
-    def answers(self) -> str:
-        """A hash of keys; sorted sets are the items' own (``index``)."""
-        return "answers a key, and what it is listed in where items name sorted sets (index)"
 
     def tombstones(self) -> str:
         """A value that is None."""
@@ -207,7 +202,7 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def _indexed(self, item: Item) -> bytes:
         one = item if isinstance(item, Indexed) else Indexed(item[0], item[1])
         self._require_keys([(one.key, one.value)])
-        return put_in(one, self.index.encode(), self.expire_s, self.only_missing, self.ranges)
+        return put_in(one, self.index.encode(), self.expire_s, self.only_missing)
 
     def _require_keys(self, pairs: Sequence[tuple[bytes, bytes | None]]) -> None:
         ours = (RESERVED, self.index.encode()) if self.index else (RESERVED,)

@@ -7,8 +7,6 @@
     by-host:a            e17 ─ 1565647200000
     thresher_index:e17   by-session:9, by-host:a                where to take it out again
 
-    thresher_keys:by-    e17 ─ 0                                with ``ranges``: all keys, in the order of their bytes
-
 A value and its entries are changed by one script, in the ``MULTI`` of the batch, so who looks sees both or neither. A
 key that moves to another session leaves the old one; a tombstone knows its key alone, so ``thresher_index:KEY`` says
 where its entries are. The position is written by the same script: where the server has forgotten it
@@ -70,7 +68,7 @@ end
 local names = {}
 for i = 2, #KEYS do
   names[#names + 1] = KEYS[i]
-  redis.call('ZADD', KEYS[i], i == 2 and ARGV[6] == 'keys' and 0 or score, key)
+  redis.call('ZADD', KEYS[i], score, key)
   if ttl > 0 then
     for _, old in ipairs(redis.call('ZRANGE', KEYS[i], 0, 3)) do
       if redis.call('EXISTS', old) == 0 then redis.call('ZREM', KEYS[i], old) end
@@ -84,8 +82,6 @@ redis.call('SET', of, cmsgpack.pack(names), unpack(with))
 return redis.status_reply('OK')
 """
 _SHA = hashlib.sha1(SCRIPT).hexdigest().encode()
-#: Says to the script that the first of the sets is that of all keys.
-_KEYS = b"keys"
 LOAD = command(b"SCRIPT", b"LOAD", SCRIPT)
 
 
@@ -109,12 +105,7 @@ class Indexed(msgspec.Struct, frozen=True):
     under: tuple[bytes, ...] = ()
 
 
-def keys_of(index: bytes) -> bytes:
-    """The sorted set of all keys, for ranges of them: all scores are 0, so it is in the order of bytes."""
-    return RESERVED + b"keys:" + index
-
-
-def put_in(item: Indexed, index: bytes, expire_s: int, keeps: bool, ranges: bool) -> bytes:
+def put_in(item: Indexed, index: bytes, expire_s: int, keeps: bool) -> bytes:
     """Return the command that stores an item with its entries, or deletes it with them.
 
     Raises:
@@ -124,9 +115,9 @@ def put_in(item: Indexed, index: bytes, expire_s: int, keeps: bool, ranges: bool
         return command(b"EVALSHA", _SHA, b"1", item.key, b"del")
     if not math.isfinite(item.score):
         raise Reject("score", f"expected a finite number, got {item.score!r}")
-    names = [keys_of(index)] * ranges + [index + name for name in dict.fromkeys(item.under)]
+    names = [index + name for name in dict.fromkeys(item.under)]
     return command(b"EVALSHA", _SHA, b"%d" % (1 + len(names)), item.key, *names, b"put", item.value,
-                   b"%d" % expire_s, b"1" if keeps else b"0", repr(item.score).encode(), *[_KEYS] * ranges)
+                   b"%d" % expire_s, b"1" if keeps else b"0", repr(item.score).encode())
 
 
 def taken_out(words: list[bytes], index: bytes) -> Indexed:
@@ -140,7 +131,6 @@ def taken_out(words: list[bytes], index: bytes) -> Indexed:
         names, rest = words[3:3 + number], words[3 + number:]
         if rest[0] == b"del":
             return Indexed(names[0], None)
-        names = [names[0], *names[2:]] if rest[5:] == [_KEYS] else names
         score = float(rest[4])
         return Indexed(names[0], rest[1], int(score) if score.is_integer() else score,
                        tuple(name.removeprefix(index) for name in names[1:]))
