@@ -1,0 +1,123 @@
+"""Stores of keys and values, looked at by a reader: a value, ranges in order, while somebody writes and afterwards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from actors.runtime.ports import Sink, SinkOptions
+from actors.runtime.stored import NothingStored, Reader, behind
+from actors.runtime.values import Payload
+from actors.sinks.lmdb import Lmdb
+from tests.loads import ROOT, WATCHDOG_S
+
+LONGEST = 511
+
+
+def write(sink: Sink, options: SinkOptions, items: dict[bytes, bytes | None], start: int = 0) -> None:
+    assert sink.write([Payload("p", start, start + 1, len(items), options.pack(list(items.items())))]) == []
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[bytes, bytes], Reader]]:
+    """An environment of keys that begin with one another, and its reader."""
+    folder = tmp_path_factory.mktemp("many")
+    texts = [b"a" * count for count in range(1, 40)] + [b"\xff", b"\xff\xff", b"a" * LONGEST, b"b/1", b"b/2", b"b0"]
+    items: dict[bytes, bytes | None] = {text: b"%d" % number for number, text in enumerate(texts)}
+    with closing(Lmdb().open("out", folder)) as sink:
+        write(sink, Lmdb(), items)
+    with closing(Lmdb().reader("out", folder)) as reader:
+        yield {key: value for key, value in items.items() if value is not None}, reader
+
+
+BOUNDS = st.one_of(st.binary(max_size=3), st.integers(0, 40).map(lambda count: b"a" * count),
+                   st.sampled_from([b"a" * LONGEST, b"a" * (LONGEST + 1), b"b" * (LONGEST + 9), b"\xff\xff"]))
+
+
+@settings(max_examples=300)
+@given(BOUNDS, st.none() | BOUNDS, st.booleans())
+@example(b"a" * (LONGEST + 1), None, False)
+@example(b"", b"a" * (LONGEST + 1), True)
+@example(b"", b"", True)
+def test_a_range_of_lmdb_has_what_is_between_two_keys_in_order(
+    many: tuple[dict[bytes, bytes], Reader], first: bytes, last: bytes | None, backwards: bool
+) -> None:
+    items, reader = many
+    expected = sorted((key, value) for key, value in items.items() if key >= first and (last is None or key < last))
+    assert list(reader.range(first, last, backwards)) == (expected[::-1] if backwards else expected)
+
+
+def test_a_key_of_lmdb_is_there_or_is_not(many: tuple[dict[bytes, bytes], Reader]) -> None:
+    items, reader = many
+    assert reader.get(b"aaa") == items[b"aaa"]
+    for none in (b"", b"c", b"a" * (LONGEST + 1)):
+        assert reader.get(none) is None
+
+
+def test_what_begins_with_the_same_is_before_the_key_behind_it(many: tuple[dict[bytes, bytes], Reader]) -> None:
+    _, reader = many
+    assert [key for key, _ in reader.range(b"b/", behind(b"b/"))] == [b"b/1", b"b/2"]
+    assert [key for key, _ in reader.range(b"\xff", behind(b"\xff"))] == [b"\xff", b"\xff\xff"]
+
+
+#: Writes 3000 keys each time that it is told a letter to write, and says so: two environments of one process are not
+#: two of LMDB's.
+WRITER = """
+import sys
+from pathlib import Path
+from actors.runtime.values import Payload
+from actors.sinks.lmdb import Lmdb
+options = Lmdb(map_bytes=1 << 20, sync=False)
+sink = options.open("out", Path(sys.argv[1]))
+for line in sys.stdin:
+    items = [(b"%05d" % number, line[:1].encode() * int(line[1:])) for number in range(3000)]
+    assert sink.write([Payload("p", 0, 1, len(items), options.pack(items))]) == []
+    print("written", flush=True)
+"""
+
+
+def test_who_reads_slowly_holds_no_page_and_reads_on_in_a_store_that_has_grown(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as writer, \
+            closing(Lmdb().reader("out", tmp_path)) as reader:
+        assert writer.stdin is not None and writer.stdout is not None
+
+        def has_written(letter: str, size: int) -> int:
+            assert writer.stdin is not None and writer.stdout is not None
+            writer.stdin.write(f"{letter}{size}\n")
+            writer.stdin.flush()
+            assert writer.stdout.readline() == "written\n"
+            return (tmp_path / "out.lmdb" / "data.mdb").stat().st_size
+
+        before = [has_written("a", 100) for _ in range(4)][-1]
+        found = reader.range()
+        assert [value[:1] for _, value in islice(found, 50)] == [b"a"] * 50
+        assert [has_written("b", 100) for _ in range(12)][-1] <= 2 * before
+        assert has_written("c", 2000) > 4 << 20
+        rest = list(found)
+        assert [key for key, _ in rest] == [b"%05d" % number for number in range(50, 3000)]
+        assert rest[-1][1] == b"c" * 2000
+        writer.stdin.close()
+        assert writer.wait(WATCHDOG_S) == 0
+
+
+def test_where_nothing_was_written_a_reader_of_lmdb_says_so_and_makes_nothing(tmp_path: Path) -> None:
+    with closing(Lmdb().reader("out", tmp_path)) as reader:
+        looks: tuple[Callable[[], object], ...] = (lambda: reader.get(b"a"), lambda: list(reader.range()))
+        for look in looks:
+            with pytest.raises(NothingStored, match=r"out\.lmdb: there is no such store"):
+                look()
+        assert list(tmp_path.iterdir()) == []
+        with closing(Lmdb().open("out", tmp_path)) as sink:
+            write(sink, Lmdb(), {b"a": b"1"})
+        (tmp_path / "out.lmdb" / "lock.mdb").unlink()
+        assert reader.get(b"a") == b"1"
+        assert [path.name for path in (tmp_path / "out.lmdb").iterdir()] == ["data.mdb"]
