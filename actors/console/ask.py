@@ -92,6 +92,18 @@ def _named(parser: argparse.ArgumentParser, pipeline: Pipeline, asked: str) -> s
         + f"\n  questions: {', '.join(pipeline.questions) or '(none)'}")
 
 
+def refuse_unknown(parser: argparse.ArgumentParser, options: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Where words are left over, complain of the first, and exit."""
+    if not rest:
+        return
+    flag, asked = rest[0].partition("=")[0], " ".join(filter(None, (options.target, options.question)))
+    known = [text for action in parser._actions for text in action.option_strings if text.startswith("--")]
+    close = difflib.get_close_matches(flag, known, 1)
+    what = "flag" if flag.startswith("-") else "further word"
+    parser.error(f"{asked} has no {what} {flag!r}" + (f"\n  did you mean {close[0]}?" if close else "")
+                 + f"\n  flags: {', '.join(known)}")
+
+
 def _add(parser: argparse.ArgumentParser, argument: Argument) -> None:
     shown = argument.name.rstrip("_")
     said = f" (default: {argument.default})" if argument.default not in (None, False, "", ()) else ""

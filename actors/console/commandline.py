@@ -55,6 +55,9 @@ def read(words: list[str]) -> argparse.Namespace:
                      + f"\n  verbs: {', '.join(VERBS)}")
     if words[:1] == ["ask"]:
         module_of("ask").add_question(verbs["ask"], words[1:])
+        options, rest = parser.parse_known_args(words)
+        module_of("ask").refuse_unknown(verbs["ask"], options, rest)
+        return options
     if words[:1] != ["run"]:
         return parser.parse_args(words)
     run = verbs["run"]
