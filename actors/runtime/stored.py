@@ -4,7 +4,7 @@
     SinkOptions.reader()   ──▶  Reader: get, range, rows
 
 A reader never writes, makes no file, and takes no lock that a run waits for: it works while a run is writing, after it,
-and where the run was killed. It holds nothing between two items that would make a store grow or a writer wait, so
+and where the run was killed. It holds nothing between two items that would make a writer wait, or a store of ours grow:
 whoever reads slowly (a pager) harms nobody; what is written meanwhile may be seen or not.
 """
 

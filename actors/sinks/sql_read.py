@@ -8,7 +8,8 @@ on would keep the log of the writer from being used again. Each time it is decid
                                          changed all the same, or a log has come, those rows are read once more
 
 What does not work: to open a file read-only that has no log (SQLite makes one, and leaves it: who asks would write).
-A table of PostgreSQL is read in one transaction that only reads, by a cursor of the server's.
+A table of PostgreSQL is read in one transaction that only reads, by a cursor of the server's: no writer waits for it,
+but what others delete meanwhile the server keeps until the answer has been read to its end.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.stored import NothingStored, Reader
 
 _ROWS = 1000
+#: What SQLite calls the number of a row, where no column has that name.
+_NUMBERS = ("rowid", "_rowid_", "oid")
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MS = datetime.timedelta(milliseconds=1)
 
@@ -79,8 +82,9 @@ class FileReader(Reader):
         """In the order in which they were first there."""
         names = list(self._columns)
         makes = [_FROM_FILE.get(kind.removesuffix("?")) for kind in self._columns.values()]
-        select = (f"SELECT rowid, {', '.join(map(_quoted, names))} FROM {self._table} WHERE rowid > ? "
-                  f"ORDER BY rowid LIMIT {_ROWS}")
+        number = next(name for name in _NUMBERS if name not in {name.lower() for name in names})
+        select = (f"SELECT {number}, {', '.join(map(_quoted, names))} FROM {self._table} WHERE {number} > ? "
+                  f"ORDER BY {number} LIMIT {_ROWS}")
         at = -(1 << 63)
         while found := self._read(select, at):
             for _, *values in found:
@@ -143,7 +147,6 @@ class ServerReader(Reader):
             with self._engine.connect() as connection:
                 reading = connection.execution_options(
                     postgresql_readonly=True, stream_results=True, yield_per=_ROWS)
-                reading.execute(sqlalchemy.text("SET TIME ZONE 'UTC'"))
                 for values in reading.execute(sqlalchemy.select(self._table)):
                     yield dict(zip(self._columns, self._made(values), strict=True))
         except exc.DBAPIError as error:

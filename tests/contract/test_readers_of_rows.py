@@ -1,0 +1,97 @@
+"""Stores of rows, looked at by a reader: each row as it was given, while somebody writes and after a kill."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.runtime.errors import ConfigError, Retryable
+from actors.runtime.stored import NothingStored
+from tests.databases import Place, payload, sqlite_place
+
+MOMENT_MS = 1_565_647_204_351
+KINDS = {"i": "integer", "t": "text", "r": "real", "z": "timestamp", "j": "json", "b": "boolean", "y": "bytes"}
+
+
+def rows_of(place: Place, **values: Any) -> list[dict[str, Any]]:
+    with closing(place.options(**values).reader("out", place.folder)) as reader:
+        return list(reader.rows())
+
+
+@pytest.fixture
+def sql_place(place: Place) -> Place:
+    pytest.importorskip("sqlalchemy")
+    return place
+
+
+def test_a_row_of_sql_comes_back_as_it_was_given_with_times_in_ms(sql_place: Place) -> None:
+    columns = {**KINDS, **{f"{name}_": f"{kind}?" for name, kind in KINDS.items()}, "rowid": "text"}
+    options = sql_place.options(columns=columns)
+    noon = datetime.datetime(2026, 5, 1, 12, tzinfo=datetime.UTC)
+    first = (2**63 - 1, "ä'\"%s:x", -1.5, noon, {"a": [1, None, "ü"]}, True, bytes(range(256)))
+    second: tuple[Any, ...] = (-(2**63), "", 7, MOMENT_MS, [], False, b"")
+    with closing(sql_place.open(options)) as sink:
+        sink.write([payload(options, [(*first, *second, "x"), (*second, *(None,) * 7, "y")])])
+        found = rows_of(sql_place, columns=columns)
+    of_first = (*first[:3], round(noon.timestamp() * 1000), *first[4:])
+    expected = [(*of_first, *second, "x"), (*second, *(None,) * 7, "y")]
+    assert [tuple(row.values()) for row in found] == expected
+    assert [type(value) for value in found[0].values()] == [int, str, float, int, dict, bool, bytes,
+                                                             int, str, float, int, list, bool, bytes, str]
+    assert list(found[0]) == list(columns)
+
+
+def test_rows_are_read_while_more_are_written_by_a_writer_who_waits_for_nobody(sql_place: Place) -> None:
+    options = sql_place.options(key=["id"], timeout_s=5)
+    with closing(sql_place.open(options)) as sink, closing(options.reader("out", sql_place.folder)) as reader:
+        sink.write([payload(options, [(number, "a") for number in range(2500)])])
+        found = reader.rows()
+        assert len(list(islice(found, 10))) == 10
+        sink.write([payload(options, [(number, "b") for number in range(2500)], 10)])
+        assert sorted(row["id"] for row in found) == list(range(10, 2500))
+        assert {row["name"] for row in reader.rows()} == {"b"}
+
+
+def test_where_there_is_no_table_the_reader_says_so_and_makes_none(sql_place: Place) -> None:
+    with pytest.raises(NothingStored, match=r"there is no (such file|table)"):
+        rows_of(sql_place)
+    assert list(sql_place.folder.iterdir()) == []
+    with closing(sql_place.open(sql_place.options())):
+        assert rows_of(sql_place) == []
+    with pytest.raises(NothingStored, match=r"there is no table .?others"):
+        rows_of(sql_place, table="others")
+
+
+def test_a_file_of_sqlite_is_read_after_a_kill_and_stays_as_it_is(tmp_path: Path) -> None:
+    pytest.importorskip("sqlalchemy")
+    alive, dead = sqlite_place(tmp_path / "alive"), sqlite_place(tmp_path / "dead")
+    alive.folder.mkdir()
+    options = alive.options()
+    with closing(alive.open(options)) as sink:
+        sink.write([payload(options, [(1, "a"), (2, "b")])])
+        shutil.copytree(alive.folder, dead.folder)  # with a log that nobody has put into the file
+    for place in (alive, dead):
+        before = {path.name: path.read_bytes() for path in place.folder.iterdir() if not path.name.endswith("-shm")}
+        assert ("out.sqlite-wal" in before) == (place is dead)
+        assert rows_of(place) == [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+        assert {path.name: path.read_bytes() for path in place.folder.iterdir()
+                if not path.name.endswith("-shm")} == before
+
+
+def test_a_server_of_sql_that_is_not_there_or_lets_nobody_in_is_told_apart(in_postgres: Place) -> None:
+    pytest.importorskip("psycopg")
+    assert in_postgres.server is not None
+    gone = in_postgres.url.replace(f":{in_postgres.server.port}/", ":9/")
+    with pytest.raises(Retryable, match="refused"):
+        rows_of(in_postgres, url=gone, timeout_s=2)
+    wrong = in_postgres.url.replace("correct%20horse", "wrong").replace("correct horse", "wrong")
+    assert wrong != in_postgres.url
+    with pytest.raises(ConfigError, match=r"sinks\.out: sql .*password") as raised:
+        rows_of(in_postgres, url=wrong, timeout_s=2)
+    assert "wrong" not in str(raised.value)
