@@ -9,12 +9,15 @@ However much was written since the last look, no more than the last lines of it 
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from actors.runtime.errors import Retryable, plain_reason
+import msgspec
+
+from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.runtime.stored import NothingStored, Reader
 from actors.sinks.lines_manifest import read_manifest
 
@@ -89,8 +92,11 @@ class LinesReader(Reader):
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """In the order in which they were written; what is no object of names has the column ``value``."""
-        for row in self._decode(self._lines()):
-            yield row if isinstance(row, dict) else {"value": row}
+        try:
+            for row in self._decode(self._lines()):
+                yield row if isinstance(row, dict) else {"value": row}
+        except (msgspec.MsgspecError, csv.Error, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self._path}: expected what this sink writes, got something else: {error}") from error
 
     def _lines(self) -> Iterator[bytes]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import shutil
 from contextlib import closing
@@ -10,9 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from actors.runtime.errors import ConfigError, Retryable
+from actors.runtime.ports import SinkOptions
 from actors.runtime.stored import NothingStored
+from actors.runtime.values import Payload
+from actors.sinks.csv import Csv
+from actors.sinks.jsonl import Jsonl
+from actors.sinks.lines import Lines
+from tests.contract.test_csv import FIELDS, killed
 from tests.databases import Place, payload, sqlite_place
 
 MOMENT_MS = 1_565_647_204_351
@@ -95,3 +104,66 @@ def test_a_server_of_sql_that_is_not_there_or_lets_nobody_in_is_told_apart(in_po
     with pytest.raises(ConfigError, match=r"sinks\.out: sql .*password") as raised:
         rows_of(in_postgres, url=wrong, timeout_s=2)
     assert "wrong" not in str(raised.value)
+
+
+# Files of lines ------------------------------------------------------------------------------------------------------
+
+
+def read(options: SinkOptions, folder: Path) -> list[dict[str, Any]]:
+    with closing(options.reader("out", folder)) as reader:
+        return list(reader.rows())
+
+
+def given_to(options: SinkOptions, items: list[Any], start: int) -> Payload:
+    return Payload("p", start, start + 1, len(items), options.pack(items))
+
+
+@pytest.mark.parametrize(("options", "items", "expected"), [
+    (Jsonl(), [{"a": [1, None], "at": MOMENT_MS}, "text\nof two lines"],
+     [{"a": [1, None], "at": MOMENT_MS}, {"value": "text\nof two lines"}]),
+    (Lines(), [b"a", "ä", b"\xff"], [{"line": "a"}, {"line": "ä"}, {"line": "\ufffd"}]),
+    (Csv(columns=["a", "b"]), [("x\ny", 1), ('",', None)], [{"a": "x\ny", "b": "1"}, {"a": '",', "b": None}]),
+    (Csv(columns=["a", "b"], header=False, delimiter=";"), [("x;y", 1.5)], [{"a": "x;y", "b": "1.5"}]),
+])
+def test_lines_that_count_are_rows_while_there_is_a_writer_and_after_a_kill(
+    tmp_path: Path, options: SinkOptions, items: list[Any], expected: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(NothingStored, match=r"out\.\w+: nothing was written there"):
+        read(options, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    sink: Any = options.open("out", tmp_path)
+    assert read(options, tmp_path) == []
+    sink.write([given_to(options, items, 0)])
+    assert read(options, tmp_path) == expected
+    sink.write([given_to(options, items, 1)])
+    place = options.place("out", tmp_path)
+    assert place is not None
+    with place.open("ab") as file:
+        file.write(b'"half of a\nline"\n')  # what a kill leaves: no manifest says that it counts
+    killed(sink)
+    assert read(options, tmp_path) == 2 * expected
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(FIELDS, FIELDS), max_size=5))
+def test_fields_of_csv_are_what_any_reader_of_csv_finds(
+    tmp_path_factory: pytest.TempPathFactory, items: list[tuple[Any, Any]]
+) -> None:
+    folder = tmp_path_factory.mktemp("csv")
+    options = Csv(columns=["a", "b"], sync=False)
+    with closing(options.open("out", folder)) as sink:
+        sink.write([given_to(options, items, 0)])
+    with (folder / "out.csv").open(newline="", encoding="utf-8") as file:
+        expected = [{name: text or None for name, text in row.items()} for row in csv.DictReader(file)]
+    assert read(options, folder) == expected
+
+
+@pytest.mark.parametrize("options", [Jsonl(), Csv(columns=["a"])])
+def test_a_file_that_something_else_has_written_is_refused_in_a_sentence(tmp_path: Path, options: SinkOptions) -> None:
+    place = options.place("out", tmp_path)
+    assert place is not None
+    with closing(options.open("out", tmp_path)) as sink:
+        sink.write([given_to(options, [{"a": "bbbb"}], 0)])
+    place.write_bytes(b"\xff" * place.stat().st_size)
+    with pytest.raises(ConfigError, match=r"out\.\w+: expected what this sink writes, got something else"):
+        read(options, tmp_path)
