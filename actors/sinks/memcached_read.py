@@ -33,6 +33,8 @@ class MemcachedReader(Reader):
         from pymemcache.client.base import Client
         from pymemcache.exceptions import MemcacheError, MemcacheIllegalInputError
 
+        if not key:
+            return None
         connect_timeout_s, timeout_s = self._timeouts
         if self._client is None:
             self._client = Client(self._address, connect_timeout=connect_timeout_s, timeout=timeout_s, no_delay=True)

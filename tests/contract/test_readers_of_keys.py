@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -13,11 +15,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from actors.runtime.errors import Retryable
 from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.stored import NothingStored, Reader, behind
 from actors.runtime.values import Payload
 from actors.sinks.lmdb import Lmdb
+from actors.sinks.memcached import Memcached
+from actors.sinks.redis import Redis
 from tests.loads import ROOT, WATCHDOG_S
+from tests.redis import Redis as Server
+from tests.servers import Memcached as MemcachedServer
 
 LONGEST = 511
 
@@ -121,3 +128,71 @@ def test_where_nothing_was_written_a_reader_of_lmdb_says_so_and_makes_nothing(tm
         (tmp_path / "out.lmdb" / "lock.mdb").unlink()
         assert reader.get(b"a") == b"1"
         assert [path.name for path in (tmp_path / "out.lmdb").iterdir()] == ["data.mdb"]
+
+
+# Servers -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def memcached() -> Iterator[MemcachedServer]:
+    with MemcachedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def emptied(redis: Server) -> Server:
+    """The one of this test process, as every test wants it."""
+    redis.ask("FLUSHALL")
+    redis.ask("ACL", "SETUSER", "default", "nopass")
+    return redis
+
+
+def of_server(name: str, port: int) -> SinkOptions:
+    return Memcached(server=f"127.0.0.1:{port}") if name == "memcached" else Redis(url=f"redis://127.0.0.1:{port}/0")
+
+
+@pytest.mark.parametrize("name", ["memcached", "redis"])
+def test_a_server_is_asked_for_a_key_while_it_is_written_to(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    options = of_server(name, request.getfixturevalue("emptied" if name == "redis" else name).port)
+    assert options.answers() == ("key",)
+    with closing(options.reader("out", tmp_path)) as reader, closing(options.open("out", tmp_path)) as sink:
+        write(sink, options, {b"looked-at/a": b"\r\n\xff\0", b"looked-at/b": b"", b"looked-at/c": b"c"})
+        assert [reader.get(b"looked-at/" + end) for end in (b"a", b"b", b"c", b"d")] == [b"\r\n\xff\0", b"", b"c", None]
+        write(sink, options, {b"looked-at/a": b"new", b"looked-at/c": None}, 1)
+        assert [reader.get(b"looked-at/" + end) for end in (b"a", b"b", b"c")] == [b"new", b"", None]
+        for none in (b"", b"with blanks", b"a" * 300):
+            assert reader.get(none) is None
+        reader.close()
+        assert reader.get(b"looked-at/b") == b""
+        write(sink, options, {b"looked-at/a": None, b"looked-at/b": None}, 2)
+
+
+@pytest.mark.parametrize("name", ["memcached", "redis"])
+def test_a_server_that_is_not_there_can_be_asked_again_and_what_is_none_of_them_is_named(
+    name: str, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        options = of_server(name, server.getsockname()[1])
+        with closing(options.reader("out", tmp_path)) as reader:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(speaks_http, server)
+                with pytest.raises(Retryable, match=f"expected {name.title() if name == 'redis' else name}"):
+                    reader.get(b"a")
+            server.close()
+            with pytest.raises(Retryable, match=rf"{name} 127.0.0.1:\d+.*refused"):
+                reader.get(b"a")
+
+
+def speaks_http(server: socket.socket) -> None:
+    client, _ = server.accept()
+    with client:
+        client.recv(4096)
+        client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def test_what_is_no_text_in_redis_is_no_value_of_ours(emptied: Server, tmp_path: Path) -> None:
+    emptied.ask("RPUSH", "looked-at/list", "a")
+    with closing(Redis(url=emptied.url()).reader("out", tmp_path)) as reader:
+        assert reader.get(b"looked-at/list") is None
