@@ -188,10 +188,9 @@ def needs_of(question: Question, sinks: Mapping[str, SinkOptions]) -> dict[str, 
             return needs
     if not question.needs:
         return {}
-    lacking = [f"sink {sink} is {sinks[sink].describe()}, which "
-               f"{sinks[sink].answers_in_words() or 'answers nothing'}" for sink, need in question.needs.items()
-               if need not in sinks[sink].answers()]
-    raise ConfigError("; ".join(lacking) + f": it needs {_wanted(question)}")
+    lacking = [f"sink {sink} ({sinks[sink].describe()}) {sinks[sink].answers_in_words() or 'answers nothing'}"
+               for sink, need in question.needs.items() if need not in sinks[sink].answers()]
+    raise ConfigError("; ".join(lacking) + f". It needs {_wanted(question)}")
 
 
 #: Which stores can do what, for who has chosen another.
