@@ -24,7 +24,7 @@ from actors.console.flags import plain_words
 from actors.runtime.errors import ConfigError, Retryable, ThresherError
 from actors.runtime.manifest import options_of
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.questions import Argument, Moment, Question, arguments_of, needs_of, open_store, rows_of
+from actors.runtime.questions import Argument, Moment, Question, arguments_of, open_store, rows_of, why_not
 from actors.runtime.stored import NothingStored
 from actors.settings import Settings, pipeline_of
 from actors.targets import told
@@ -182,7 +182,8 @@ def _of_the_function(rows: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str,
 
 
 def _list(settings: Settings, as_json: bool) -> int:
-    why = reasons(settings)
+    sinks = {name: component.load() for name, component in settings.manifest.sinks.items()}
+    why = why_not(settings.pipeline.questions, sinks)
     if as_json:
         print(json.dumps([
             {"question": name, "about": question.summary, "why_not": why.get(name, ""),
@@ -191,18 +192,6 @@ def _list(settings: Settings, as_json: bool) -> int:
     else:
         print("\n".join(_listed(settings.pipeline, why)))
     return _DONE
-
-
-def reasons(settings: Settings) -> dict[str, str]:
-    """By name, why questions cannot be answered with the sinks that are configured; those that can are left out."""
-    sinks = {name: component.load() for name, component in settings.manifest.sinks.items()}
-    found: dict[str, str] = {}
-    for name, question in settings.pipeline.questions.items():
-        try:
-            needs_of(question, sinks)
-        except ConfigError as error:
-            found[name] = str(error)
-    return found
 
 
 def _listed(pipeline: Pipeline, why: Mapping[str, str]) -> Iterator[str]:

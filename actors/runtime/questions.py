@@ -193,6 +193,17 @@ def needs_of(question: Question, sinks: Mapping[str, SinkOptions]) -> dict[str, 
     raise ConfigError("; ".join(lacking) + f". It needs {_wanted(question)}")
 
 
+def why_not(questions: Mapping[str, Question], sinks: Mapping[str, SinkOptions]) -> dict[str, str]:
+    """By name, why questions cannot be answered with the sinks that are configured; those that can are left out."""
+    found: dict[str, str] = {}
+    for name, question in questions.items():
+        try:
+            needs_of(question, sinks)
+        except ConfigError as error:
+            found[name] = str(error)
+    return found
+
+
 #: Which stores can do what, for who has chosen another.
 _WHO = {"key": "keys of {} (lmdb, redis, memcached)", "rows": "rows of {} (sql, jsonl, csv)",
         "range": "keys of {} in their order (lmdb)"}

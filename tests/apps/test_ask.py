@@ -194,3 +194,41 @@ def test_who_stops_reading_ends_the_answer(tmp_path: Path) -> None:
         asking.stdout.close()
         assert asking.stderr.read() == ""
         assert asking.wait(WATCHDOG_S) in (0, 1)
+
+
+def thresher(*words: str, code: int = 0) -> str:
+    done = subprocess.run([sys.executable, "-m", "actors.cli", *words], cwd=ROOT, capture_output=True, text=True,
+                          timeout=WATCHDOG_S, check=False)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done.stdout + done.stderr
+
+
+def test_explain_says_which_questions_can_be_asked_and_which_cannot() -> None:
+    assert "\nanswers count, transfers, longest, largest, fastest, session, series (thresher ask)\n" in thresher(
+        "explain", "ascp")
+    said = thresher("explain", "ascp", *ELSEWHERE)
+    assert "\nanswers count, transfers, longest, largest, fastest, session (thresher ask)\n" in said
+    assert "\n        not series: sink events (memcached 127.0.0.1:9) answers a key, and nothing else" in said
+    assert "thresher ask" not in thresher("explain", "ratings-feed")
+
+
+BROKEN = """
+from thresher import Pipeline, Question
+from thresher.sinks import Jsonl
+from thresher.sources import Files
+
+PIPELINE = Pipeline(source=Files(pattern="in.log"), parse=bytes.decode, sinks={"out": Jsonl()}, questions={
+    "all": Question(answer=lambda store, names: store["out"].rows(), needs={"out": "rows"})})
+"""
+FAILING = BROKEN.replace("lambda store, names: store", "lambda store: 1 / 0 and store")
+
+
+def test_a_question_that_nobody_could_ask_is_refused_by_lint_and_one_that_fails_says_where(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    assert "questions['all']: parameter names: expected a type that a command line can give" in thresher(
+        "lint", str(tmp_path / "broken.py"), code=78)
+    (tmp_path / "failing.py").write_text(FAILING)
+    target = str(tmp_path / "failing.py")
+    thresher("lint", target)
+    said = ask(target, "all", "--state", str(tmp_path / "state"), code=1).stderr
+    assert said.startswith(f"{target}: all: ") and "division by zero" in said
