@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -232,3 +233,14 @@ def test_a_question_that_nobody_could_ask_is_refused_by_lint_and_one_that_fails_
     thresher("lint", target)
     said = ask(target, "all", "--state", str(tmp_path / "state"), code=1).stderr
     assert said.startswith(f"{target}: all: ") and "division by zero" in said
+
+
+def test_what_the_page_shows_works_as_it_stands_there(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "questions.md").read_text()
+    (found,) = re.findall(r"^<!-- test: (\S+) -->\n```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / found[0]).write_text(found[1])
+    (tmp_path / "a.txt").write_text("b\na\nb\nc\nb\na\n")
+    target = str(tmp_path / found[0])
+    state = "--state", str(tmp_path / "state")
+    thresher("run", target, str(tmp_path / "a.txt"), *state)
+    assert ask(target, "most", "--top", "2", *state).stdout == "word,count\nb,3\na,2\n"
