@@ -97,6 +97,7 @@ def refuse_unknown(parser: argparse.ArgumentParser, options: argparse.Namespace,
     if not rest:
         return
     flag, asked = rest[0].partition("=")[0], " ".join(filter(None, (options.target, options.question)))
+    # argparse has no public way to ask a parser which options it has.
     known = [text for action in parser._actions for text in action.option_strings if text.startswith("--")]
     close = difflib.get_close_matches(flag, known, 1)
     what = "flag" if flag.startswith("-") else "further word"
