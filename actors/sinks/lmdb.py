@@ -205,7 +205,8 @@ class _Environment(Sink):
                     self._place.require()
                 return
             except self._lmdb.MapFullError:
-                environment.set_mapsize(2 * environment.info()["map_size"])
+                if not environment.reader_check():  # who was killed while it looked keeps pages no longer
+                    environment.set_mapsize(2 * environment.info()["map_size"])
 
     def _opened(self) -> lmdb.Environment:
         if self._environment is None:
@@ -224,7 +225,7 @@ class _Environment(Sink):
             size = max(self._options.map_bytes, present.stat().st_size)
             self._environment = self._lmdb.open(
                 os.fspath(self._path), map_size=size, sync=self._options.sync, mode=0o600, max_readers=_READERS)
-            self._environment.reader_check()  # who was killed while it looked would keep pages for ever
+            self._environment.reader_check()
             self._place = Place(present)
         return self._environment
 

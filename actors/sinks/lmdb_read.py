@@ -80,6 +80,7 @@ class LmdbReader(Reader):
             try:  # the lock file says which pages we look at, so that no writer uses them; without it nobody writes
                 self._environment = lmdb.open(os.fspath(self._path), readonly=True, create=False,
                                               lock=(self._path / "lock.mdb").exists())
+                self._environment.reader_check()  # of those before us who were killed
             except lmdb.Error as error:
                 raise Retryable(f"lmdb {self._path}: {error}") from error
         return self._environment

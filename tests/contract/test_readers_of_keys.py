@@ -91,29 +91,65 @@ for line in sys.stdin:
 """
 
 
+#: Looks, and is killed while it does.
+KILLED = """
+import os, sys, lmdb
+environment = lmdb.open(sys.argv[1], readonly=True)
+transaction = environment.begin()
+assert transaction.stat()["entries"] == 3000
+os.kill(os.getpid(), 9)
+"""
+
+
+class Writer:
+    """``WRITER`` as a process; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(folder)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True)
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._process.communicate(timeout=WATCHDOG_S)
+
+    def has_written(self, letter: str, size: int, times: int = 1) -> int:
+        """How large the file is once all values are so many of this letter, so many times."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        for _ in range(times):
+            self._process.stdin.write(f"{letter}{size}\n")
+            self._process.stdin.flush()
+            assert self._process.stdout.readline() == "written\n"
+        return (self._folder / "out.lmdb" / "data.mdb").stat().st_size
+
+
 def test_who_reads_slowly_holds_no_page_and_reads_on_in_a_store_that_has_grown(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as writer, \
-            closing(Lmdb().reader("out", tmp_path)) as reader:
-        assert writer.stdin is not None and writer.stdout is not None
-
-        def has_written(letter: str, size: int) -> int:
-            assert writer.stdin is not None and writer.stdout is not None
-            writer.stdin.write(f"{letter}{size}\n")
-            writer.stdin.flush()
-            assert writer.stdout.readline() == "written\n"
-            return (tmp_path / "out.lmdb" / "data.mdb").stat().st_size
-
-        before = [has_written("a", 100) for _ in range(4)][-1]
+    with Writer(tmp_path) as writer, closing(Lmdb().reader("out", tmp_path)) as reader:
+        before = writer.has_written("a", 100, 4)
         found = reader.range()
         assert [value[:1] for _, value in islice(found, 50)] == [b"a"] * 50
-        assert [has_written("b", 100) for _ in range(12)][-1] <= 2 * before
-        assert has_written("c", 2000) > 4 << 20
+        assert writer.has_written("b", 100, 12) <= 2 * before
+        assert writer.has_written("c", 2000) > 4 << 20
         rest = list(found)
         assert [key for key, _ in rest] == [b"%05d" % number for number in range(50, 3000)]
         assert rest[-1][1] == b"c" * 2000
-        writer.stdin.close()
-        assert writer.wait(WATCHDOG_S) == 0
+
+
+def test_who_is_killed_while_it_looks_keeps_no_page_from_the_next_writer_or_one_that_needs_room(tmp_path: Path) -> None:
+    def is_killed() -> None:
+        words = [sys.executable, "-c", KILLED, str(tmp_path / "out.lmdb")]
+        assert subprocess.run(words, timeout=WATCHDOG_S, check=False).returncode == -9
+
+    with Writer(tmp_path) as writer:
+        before = writer.has_written("a", 100, 4)
+        is_killed()
+        assert writer.has_written("b", 100, 20) <= max(2 * before, 1 << 20)
+        is_killed()
+    with Writer(tmp_path) as writer:
+        assert writer.has_written("c", 100, 20) <= max(2 * before, 1 << 20)
 
 
 def test_where_nothing_was_written_a_reader_of_lmdb_says_so_and_makes_nothing(tmp_path: Path) -> None:
