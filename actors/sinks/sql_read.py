@@ -28,6 +28,8 @@ from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.stored import NothingStored, Reader
 
 _ROWS = 1000
+#: Of the transaction: nobody is waited for longer, be it a lock or the next rows.
+_LIMITS = "SELECT set_config('lock_timeout', :limit, true), set_config('statement_timeout', :limit, true)"
 #: What SQLite calls the number of a row, where no column has that name.
 _NUMBERS = ("rowid", "_rowid_", "oid")
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -137,6 +139,7 @@ class ServerReader(Reader):
         self._table = Tables(options, name, self._engine.dialect.name).rows
         self._kinds = [kind.removesuffix("?") for kind in options.columns.values()]
         self._columns = list(options.columns)
+        self._timeout_s = options.timeout_s
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """In whatever order the server gives them."""
@@ -145,9 +148,10 @@ class ServerReader(Reader):
 
         try:
             with self._engine.connect() as connection:
-                reading = connection.execution_options(
-                    postgresql_readonly=True, stream_results=True, yield_per=_ROWS)
-                for values in reading.execute(sqlalchemy.select(self._table)):
+                connection.execution_options(postgresql_readonly=True)
+                connection.execute(sqlalchemy.text(_LIMITS), {"limit": str(max(1, round(self._timeout_s * 1000)))})
+                for values in connection.execute(sqlalchemy.select(self._table), execution_options={
+                        "stream_results": True, "yield_per": _ROWS}):
                     yield dict(zip(self._columns, self._made(values), strict=True))
         except exc.DBAPIError as error:
             raise self._failed(error) from error

@@ -93,6 +93,19 @@ def test_a_file_of_sqlite_is_read_after_a_kill_and_stays_as_it_is(tmp_path: Path
                 if not path.name.endswith("-shm")} == before
 
 
+def test_a_table_that_somebody_else_has_locked_is_not_waited_for_longer_than_was_said(in_postgres: Place) -> None:
+    pytest.importorskip("psycopg")
+    assert in_postgres.server is not None
+    with closing(in_postgres.open(in_postgres.options())):
+        pass
+    database = in_postgres.url.rpartition("/")[2]
+    with in_postgres.server.connect(database) as other, other.transaction():
+        other.execute("LOCK TABLE rows IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(Retryable, match="timeout"):
+            rows_of(in_postgres, timeout_s=0.2)
+    assert rows_of(in_postgres, timeout_s=20) == []
+
+
 def test_a_server_of_sql_that_is_not_there_or_lets_nobody_in_is_told_apart(in_postgres: Place) -> None:
     pytest.importorskip("psycopg")
     assert in_postgres.server is not None

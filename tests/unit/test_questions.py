@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from actors.runtime.stored import Need, Reader, sentence
 from actors.sinks.discard import Discard
 from actors.sinks.jsonl import Jsonl
 from actors.sinks.lmdb import Lmdb
+from scripts.make_sinks import ROWS
 from thresher import Moment, Question, Store, WindowOptions
 
 
@@ -174,3 +176,19 @@ def test_what_a_store_answers_is_a_sentence() -> None:
     assert sentence(Lmdb().answers()) == "answers a key, and keys from one to another, in order"
     assert sentence(()) == ""
     assert sentence(("key", "rows")) == "answers key, rows"
+
+
+ASKED = [row for row in ROWS if row.options.answers()]
+
+
+@pytest.mark.parametrize("options", [row.options for row in ASKED], ids=[row.type for row in ASKED])
+def test_a_sink_that_says_what_it_answers_has_a_reader_that_can(options: SinkOptions, tmp_path: Path) -> None:
+    with closing(options.reader("out", tmp_path)) as reader:
+        for need in options.answers():
+            method = {"key": "get", "range": "range", "rows": "rows"}[need]
+            assert getattr(type(reader), method) is not getattr(Reader, method)
+
+
+def test_those_of_the_sinks_that_ship_can_be_asked_that_the_page_names() -> None:
+    assert {row.type.partition(" ")[0] for row in ASKED} == {
+        f"`{name}`" for name in ("lmdb", "redis", "memcached", "sql", "jsonl", "csv", "lines")}
