@@ -134,9 +134,14 @@ def application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:
     pipeline: Pipeline = loading.named(manifest.app, PIPELINE)
     if manifest.query and pipeline.query is not None:
         pipeline = pipeline.query
+    return pipeline, options_of(manifest, pipeline)
+
+
+def options_of(manifest: Manifest, pipeline: Pipeline) -> msgspec.Struct | None:
+    """The application's own options, as configured; None: it has none."""
     if manifest.options is None or pipeline.options is None:
-        return pipeline, pipeline.options
-    return pipeline, msgspec.convert(manifest.options, type(pipeline.options))
+        return pipeline.options
+    return msgspec.convert(manifest.options, type(pipeline.options))
 
 
 class _Head(msgspec.Struct):

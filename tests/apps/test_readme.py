@@ -6,6 +6,7 @@ replaced by free ones, and nothing else.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -242,13 +243,16 @@ def test_ratings_are_published_and_counted(reader: Reader) -> None:
 
 @shows("scripts/make_ascp.py --lines 3000 > ascp.log")
 def test_transfer_logs_are_taken_apart_and_summed_up(reader: Reader) -> None:
-    make, run = BLOCKS["scripts/make_ascp.py --lines 3000 > ascp.log"].commands
+    make, run, longest = BLOCKS["scripts/make_ascp.py --lines 3000 > ascp.log"].commands
     reader.do(make)
     assert _report(reader.do(run))["outcomes"]["written"] == 3000
     lines = set((reader.folder / "ascp.log").read_bytes().splitlines())  # of two that are the same there is one event
     assert len(dict(read_lmdb(reader.folder / "var/ascp/events.lmdb"))) == len(lines) > 2900
     rows = [json.loads(line) for line in (reader.folder / "var/ascp/sessions.jsonl").read_text().splitlines()]
     assert len(rows) > 20 and any(row["status"] == "success" and row["mbps"] for row in rows)
+    head, *asked = csv.reader(reader.do(longest).stdout.splitlines())
+    assert (len(asked), head[:3]) == (3, ["session", "start", "seconds"])
+    assert float(asked[0][2]) == max(row["elapsed_s"] for row in rows)
 
 
 @shows('app = "appsinstalled"')
