@@ -107,6 +107,8 @@ def run(
         try:
             manifest.save(directory.path / MANIFEST)
             rundir.save_search_path(directory.path)
+            if manifest.monitor.enabled:
+                rundir.save_monitor_token(directory.path, manifest.monitor.token_secret)
             create_board(directory.path / BOARD, [spec.name for spec in specs], may_come(manifest))
         except OSError as error:
             raise ConfigError(f"run directory {directory.path}: {error.strerror}: make room, "
@@ -247,7 +249,7 @@ class _Run:
             case messages.Ready(endpoint):
                 return self._tree.ready(sender, endpoint, now)
             case messages.Serving(url):
-                return iter((actions.Emit(MonitorReady(url)),))
+                return iter((actions.Emit(MonitorReady(url, str(self._run_dir / rundir.MONITOR_TOKEN))),))
             case messages.Lost(source, start, end, fault):
                 kind = SourceLost if fault == SOURCE_LOST else FileLost
                 return iter((actions.Emit(kind(source, start, end)),))

@@ -28,8 +28,10 @@ _GLANCE_S = 0.2
 MANIFEST, BOARD, CONTROL = "manifest.json", "board", "control"
 #: Where Python looks for modules in the supervisor, as a list: its actors look there, in that order, too.
 SEARCH_PATH = "search-path.json"
-#: Where the monitor says at which address it answers.
-MONITOR_URL = "monitor.url"
+#: Where the monitor says at which address it answers; what has to be shown there, for this user's eyes.
+MONITOR_URL, MONITOR_TOKEN = "monitor.url", "monitor.token"
+#: Random bytes of a token that is made.
+_TOKEN_BYTES = 24
 #: What must be free in the state directory at the start: databases that cannot even be made are no outage.
 ROOM_BYTES = 1024 * 1024
 
@@ -44,6 +46,18 @@ def save_search_path(run_dir: Path) -> None:
     file = run_dir / SEARCH_PATH
     file.touch(mode=0o600)
     file.write_text(json.dumps(loading.search_path()), encoding="utf-8")
+
+
+def save_monitor_token(run_dir: Path, given: str) -> None:
+    """Write down what the monitor's clients have to show: the token that is given, or one that is made.
+
+    It is made by the supervisor, once: a monitor that is started again knows the pages that are open.
+    """
+    import secrets  # few runs have a monitor
+
+    file = os.open(run_dir / MONITOR_TOKEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(file, "w", encoding="utf-8") as token:
+        token.write(given or secrets.token_urlsafe(_TOKEN_BYTES))
 
 
 def base() -> Path:

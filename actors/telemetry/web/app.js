@@ -134,7 +134,7 @@ function lost(why) {
   document.body.classList.add("stale");
   parts.control.disable();
   const hasEnded = state.hasEnded || ENDING.has(state.mode);
-  say(byId("link"), hasEnded ? "The run has ended. These are its last figures."
+  say(byId("link"), hasEnded ? `The run has ended. These are its last figures.${why ? ` Its address says: ${why}` : ""}`
     : `Connection lost${why ? `: ${why}` : ""}. Trying again.`);
   if (hasEnded) {
     badge(byId("mode"), "ended", "off");
