@@ -4,8 +4,10 @@
     a panel     its page may be of an origin in ``monitor.allow_origins``: that one is named in the answer
     a command   besides: ``monitor.allow_control``, JSON (which no form of another site can send), the same origin
 
-The cookie is not the token: it is made from it, so that what lies in a browser's profile cannot be used as the token
-elsewhere. It is the same after a restart of the monitor. All comparisons take the same time whatever is shown.
+The cookie is not the token: it is made from it and from the run. Browsers send a host's cookies to every port of it, so
+another user's server on this machine may get it, also at the port of a run that has ended: what it has got is worth
+nothing at the next run, though that has the same token. It outlives the monitor, so that open pages go on. All comparisons
+take the same time whatever is shown.
 
 What does not work: to trust the loopback address (every user of the machine can connect to it); checking the ``Host``
 instead of a token (it keeps out pages of other sites, and nobody who writes it by hand); checking the ``Origin`` alone
@@ -21,7 +23,6 @@ from urllib.parse import urlsplit
 import msgspec
 
 from actors.runtime.sections import MonitorOptions
-
 
 #: Where this user finds the token.
 WHERE = "the run says where it is when it starts (`dashboard: ...`), if it is not monitor.token_secret"
@@ -41,12 +42,13 @@ class Guard:
         options: of the monitor.
         port: where it really listens.
         token: of the run.
+        run: its identity.
 
     Raises:
         ValueError: the token is empty, as nothing would be kept out.
     """
 
-    def __init__(self, options: MonitorOptions, port: int, token: str) -> None:
+    def __init__(self, options: MonitorOptions, port: int, token: str, run: str) -> None:
         if not token:
             raise ValueError("token: expected one, got none")
         self._token = token.encode()
@@ -54,7 +56,7 @@ class Guard:
         self.allows_control = options.allow_control
         #: Browsers keep one jar for all ports of a host, so the port is in the cookie's name.
         self.cookie_name = f"thresher_{port}"
-        self.cookie = hmac.digest(self._token, b"thresher monitor cookie", "sha256").hex()
+        self.cookie = hmac.digest(self._token, f"thresher monitor cookie of {run}".encode(), "sha256").hex()
 
     def look(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Refused | None:
         """Judge any request but a probe."""

@@ -100,7 +100,8 @@ async def serve(manifest: Manifest, listening: socket.socket, stop: asyncio.Even
     helpers = _Helpers(*(ThreadPoolExecutor(1, name) for name in _Helpers._fields))
     doorman = Doorman(_places(manifest))
     token = (rundir.path_for(Path(manifest.state)) / rundir.MONITOR_TOKEN).read_text(encoding="utf-8")
-    site = _Site(manifest, Guard(manifest.monitor, listening.getsockname()[1], token), doorman, helpers)
+    guard = Guard(manifest.monitor, listening.getsockname()[1], token, manifest.run)
+    site = _Site(manifest, guard, doorman, helpers)
     runner = web.AppRunner(
         site.application(), access_log=None, logger=_quiet(), keepalive_timeout=IDLE_S, max_line_size=_LINE_BYTES,
         max_field_size=_LINE_BYTES, lingering_time=1.0, auto_decompress=False)

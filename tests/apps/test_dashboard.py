@@ -369,9 +369,16 @@ def test_a_run_is_scaled_and_stopped_from_the_page_when_that_is_allowed(browser:
             expect(page.get_by_role("button", name="Stop…")).to_be_disabled()
             expect(page.locator("#why")).to_be_hidden()
             with Connections(tmp_path, "--set", f"monitor.port={port}"):
-                expect(page.locator("#link")).to_contain_text("expected the token of this run")
-            with Connections(tmp_path, "--set", f"monitor.port={port}", *given):
+                expect(page.locator("#link")).to_have_text(
+                    "The run has ended. These are its last figures. "
+                    "Another run answers here and wants its own token: open the address that it shows.")
+                expect(page.locator("#read")).to_have_text(str(len(HOSTS)))
+            with Connections(tmp_path, "--set", f"monitor.port={port}", *given) as another:
+                another.until(bool, "a board")  # what lies there before is of the run that was killed
+                expect(page.locator("#link")).to_contain_text("wants its own token")  # though that is the same
+                page.context.new_page().goto(entry_of(another.state))
                 expect(page.locator("#ready")).to_have_text("ready")
+                expect(page.locator("#link")).to_have_text("")
                 expect(page.locator("#answer")).to_have_text("")
 
 

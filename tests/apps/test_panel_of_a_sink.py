@@ -150,8 +150,9 @@ const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
 for (let text = "", part; !(part = await reader.read()).done;) {
   const messages = (text + part.value).split("\\n\\n");
   text = messages.pop();
-  for (const [, data] of messages.map((message) => /^event: drawing\\n(?:.*\\n)*?data: (.*)/m.exec(message)).filter(Boolean)) {
-    document.getElementById("top").replaceChildren(...JSON.parse(data).bars.map(({ above, height }) =>
+  for (const message of messages.filter((one) => one.startsWith("event: drawing"))) {
+    const { bars } = JSON.parse(/^data: (.*)/m.exec(message)[1]);
+    document.getElementById("top").replaceChildren(...bars.map(({ above, height }) =>
       Object.assign(document.createElement("li"), { textContent: `${above} ${height}` })));
   }
 }

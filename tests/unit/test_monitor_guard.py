@@ -9,7 +9,7 @@ from actors.runtime.sections import MonitorOptions
 from actors.telemetry.guard import Guard
 
 TOKEN = "0123456789abcdef"
-CLOSED = Guard(MonitorOptions(), 8686, TOKEN)
+CLOSED = Guard(MonitorOptions(), 8686, TOKEN, "run-1")
 JSON = {"Content-Type": "application/json; charset=utf-8", "Host": "localhost:8686"}
 
 
@@ -29,7 +29,15 @@ def test_the_cookie_stands_for_the_token_and_is_not_it() -> None:
     assert TOKEN not in CLOSED.cookie
     assert CLOSED.look({}, {CLOSED.cookie_name: TOKEN}) is not None
     assert CLOSED.look({}, {CLOSED.cookie_name: ""}) is not None
-    assert CLOSED.cookie_name != Guard(MonitorOptions(), 8687, TOKEN).cookie_name
+    assert CLOSED.cookie_name != Guard(MonitorOptions(), 8687, TOKEN, "run-1").cookie_name
+
+
+def test_the_cookie_of_a_run_is_worth_nothing_at_the_next_with_the_same_token_and_outlives_the_monitor() -> None:
+    shown = {CLOSED.cookie_name: CLOSED.cookie}
+    assert Guard(MonitorOptions(), 8686, TOKEN, "run-1").look({}, shown) is None
+    refused = Guard(MonitorOptions(), 8686, TOKEN, "run-2").look({}, shown)
+    assert refused is not None
+    assert refused.status == 401
 
 
 @pytest.mark.parametrize("shown", ["\udcff", "ä", ""])
@@ -41,7 +49,7 @@ def test_a_cookie_that_is_no_text_is_not_the_right_one(shown: str) -> None:
 
 
 def test_an_origin_that_is_no_address_is_another_one() -> None:
-    refused = Guard(MonitorOptions(allow_control=True), 8686, TOKEN).command({**JSON, "Origin": "http://["})
+    refused = Guard(MonitorOptions(allow_control=True), 8686, TOKEN, "run-1").command({**JSON, "Origin": "http://["})
     assert refused is not None
     assert refused.status == 403
 
@@ -49,7 +57,7 @@ def test_an_origin_that_is_no_address_is_another_one() -> None:
 def test_nothing_is_not_the_token_and_there_has_to_be_one() -> None:
     assert not CLOSED.is_token("")
     with pytest.raises(ValueError, match="token: expected one, got none"):
-        Guard(MonitorOptions(), 8686, "")
+        Guard(MonitorOptions(), 8686, "", "run-1")
 
 
 @pytest.mark.parametrize(("headers", "status"), [
@@ -59,7 +67,7 @@ def test_nothing_is_not_the_token_and_there_has_to_be_one() -> None:
     ({**JSON, "Origin": "http://localhost:9999"}, 403), ({**JSON, "Origin": "null"}, 403),
     ({**JSON, "Sec-Fetch-Site": "cross-site"}, 403), ({**JSON, "Sec-Fetch-Site": "same-site"}, 403)])
 def test_a_command_is_json_from_the_same_origin(headers: dict[str, str], status: int | None) -> None:
-    refused = Guard(MonitorOptions(allow_control=True), 8686, TOKEN).command(headers)
+    refused = Guard(MonitorOptions(allow_control=True), 8686, TOKEN, "run-1").command(headers)
     assert (refused and refused.status) == status
 
 
