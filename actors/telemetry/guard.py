@@ -6,8 +6,9 @@
 
 The cookie is not the token: it is made from it and from the run. Browsers send a host's cookies to every port of it, so
 another user's server on this machine may get it, also at the port of a run that has ended: what it has got is worth
-nothing at the next run, though that has the same token. It outlives the monitor, so that open pages go on. All comparisons
-take the same time whatever is shown.
+nothing at the next run, though that has the same token. It outlives the monitor, so that open pages go on.
+
+All comparisons take the same time whatever is shown.
 
 What does not work: to trust the loopback address (every user of the machine can connect to it); checking the ``Host``
 instead of a token (it keeps out pages of other sites, and nobody who writes it by hand); checking the ``Origin`` alone
