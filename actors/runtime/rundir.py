@@ -30,6 +30,7 @@ MANIFEST, BOARD, CONTROL = "manifest.json", "board", "control"
 SEARCH_PATH = "search-path.json"
 #: Where the monitor says at which address it answers; what has to be shown there, for this user's eyes.
 MONITOR_URL, MONITOR_TOKEN = "monitor.url", "monitor.token"
+_TMP = Path("/tmp")
 #: Random bytes of a token that is made.
 _TOKEN_BYTES = 24
 #: What must be free in the state directory at the start: databases that cannot even be made are no outage.
@@ -65,7 +66,7 @@ def base() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime and len(runtime) <= 50 and os.access(runtime, os.W_OK):
         return Path(runtime) / "thresher"
-    return Path("/tmp") / f"thresher-{os.getuid()}"  # not $TMPDIR: it may be long
+    return _TMP / f"thresher-{os.getuid()}"  # not $TMPDIR: it may be long
 
 
 def path_for(state: Path) -> Path:
@@ -122,6 +123,9 @@ class RunDirectory:
             raise ConfigError(f"state directory {state}: {error.strerror}: expected room for {ROOM_BYTES:,} bytes or "
                               "more: make room, or give another with --state DIR") from error
         self.path = path_for(state)
+        if problem := owner_problem():
+            os.close(self._lock)
+            raise ConfigError(problem)
         _make_private(self.path.parent)
         _remove(self.path)
         self.path.mkdir(mode=0o700)
@@ -143,6 +147,17 @@ def _lock(file: int) -> None:
             if time.monotonic() >= deadline:
                 raise
         time.sleep(_GLANCE_S / 20)
+
+
+def owner_problem() -> str:
+    """Why another user could put a directory of his own in the place of ours; empty when he could not."""
+    place = base().parent
+    if place == _TMP or not place.exists():  # there, entries are their owners' (the sticky bit)
+        return ""
+    owner = place.stat().st_uid
+    return "" if owner in (0, os.getuid()) else (
+        f"{place}: expected a directory of user {os.getuid()} or of root, got one of user {owner}: "
+        "set XDG_RUNTIME_DIR to another directory")
 
 
 def _make_private(path: Path) -> None:
