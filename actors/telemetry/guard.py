@@ -26,7 +26,7 @@ import msgspec
 from actors.runtime.sections import MonitorOptions
 
 #: Where this user finds the token.
-WHERE = "the run says where it is when it starts (`dashboard: ...`), if it is not monitor.token_secret"
+WHERE = "the run says where it is when it starts (`dashboard: ...`)"
 
 
 class Refused(msgspec.Struct, frozen=True):
