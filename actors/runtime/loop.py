@@ -118,8 +118,7 @@ def run(
         desk = Desk(decisions, manifest, reload)
         told = Log(directory.path, Recorder(manifest, observer))
         stdin_for = _who_reads_stdin(manifest)
-        with contextlib.closing(
-                _Run(directory.path, decisions, desk, told, stdin_for, entry)) as supervised:
+        with contextlib.closing(_Run(directory.path, decisions, desk, told, stdin_for, entry)) as supervised:
             return supervised.until_ended(
                 RunStarted(manifest.run, manifest.name, manifest.state, len(specs)), judge or (lambda result: result))
     finally:
