@@ -75,9 +75,12 @@ def path_for(state: Path) -> Path:
 
 
 def find(state: Path) -> Path | None:
-    """Return the run directory of a run that is going on with this state directory, or None."""
+    """Return the run directory of a run that is going on with this state directory, or None.
+
+    What another user has put in its place is no run: whoever looks at one believes its manifest.
+    """
     path = path_for(state)
-    if not (path / BOARD).exists():
+    if not _is_believed(path.parent) or not (path / BOARD).exists():
         return None
     try:
         with (state / "lock").open("rb") as file:
@@ -147,6 +150,16 @@ def _lock(file: int) -> None:
             if time.monotonic() >= deadline:
                 raise
         time.sleep(_GLANCE_S / 20)
+
+
+def _is_believed(place: Path) -> bool:
+    """Whether what lies there is this user's, or root looks on purpose, with ``XDG_RUNTIME_DIR``, at another's."""
+    try:
+        found = place.lstat()
+    except OSError:
+        return False
+    is_ours = found.st_uid == os.getuid() or (os.getuid() == 0 and place.parent != _TMP)
+    return is_ours and stat.S_ISDIR(found.st_mode)
 
 
 def owner_problem() -> str:

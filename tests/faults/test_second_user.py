@@ -7,6 +7,7 @@ is shown with a file and a socket that are open to all.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from actors.runtime import rundir
 from actors.runtime.rundir import MONITOR_TOKEN, path_for
 from tests.loads import ROOT, WATCHDOG_S
 from tests.monitors import Watched, entry_of, eventually, url_of
@@ -192,10 +194,11 @@ def test_another_user_reads_nothing_of_the_monitor_and_commands_nothing_through_
     assert entry_of(running.state).startswith(url)
 
 
-#: A run of another user, as far as its directory.
+#: A user who begins a run, as far as its directory; and who looks which of his runs are going on.
 VICTIM = """
 import os, sys
 from pathlib import Path
+from actors.console import command
 from actors.runtime import errors, rundir
 os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
 try:
@@ -203,12 +206,13 @@ try:
 except errors.ConfigError as error:
     print("refused:", error)
 """
+LOOKING = f"{VICTIM.partition('try:')[0]}print(*command.going_on())"
 
 
-def _begin(user: int, state: Path, **environ: str) -> str:
-    """What a run of this user says whose environment has no runtime directory but this one."""
+def _begin(user: int, state: Path, script: str = VICTIM, **environ: str) -> str:
+    """What is said to this user, whose environment has no runtime directory but this one."""
     known = {name: text for name, text in os.environ.items() if name != "XDG_RUNTIME_DIR"}
-    done = subprocess.run([sys.executable, "-c", VICTIM, str(user), str(state)], cwd=ROOT, env={**known, **environ},
+    done = subprocess.run([sys.executable, "-c", script, str(user), str(state)], cwd=ROOT, env={**known, **environ},
                           capture_output=True, text=True, timeout=WATCHDOG_S, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -245,6 +249,30 @@ def _free(place: Path) -> None:
     if place.is_symlink():
         place.unlink()
     shutil.rmtree(place, ignore_errors=True)
+
+
+def test_a_run_that_another_user_has_made_up_is_no_run_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    user = 50_000 + os.getpid() % 10_000
+    place, home = Path(f"/tmp/thresher-{user}"), Path(tempfile.mkdtemp(prefix="thresher-home-"))
+    home.chmod(0o755)
+    state = home / "state"
+    state.mkdir()
+    try:
+        _directory(place, home)
+        monkeypatch.setattr(rundir, "base", lambda: place)
+        made_up = path_for(state)
+        made_up.mkdir()
+        (made_up / "board").touch()
+        (made_up / "manifest.json").write_text(json.dumps({"state": str(state)}))
+        with (state / "lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert _begin(user, state, LOOKING) == "\n"
+            for path in (place, made_up, *made_up.iterdir()):
+                os.chown(path, user, user)
+            assert _begin(user, state, LOOKING) == f"{state}\n", "it would have been taken for one"
+    finally:
+        _free(place)
+        shutil.rmtree(home)
 
 
 def test_a_run_does_not_begin_in_a_runtime_directory_whose_owner_could_put_another_in_the_place_of_its_own() -> None:
