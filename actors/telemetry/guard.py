@@ -26,7 +26,7 @@ import msgspec
 from actors.runtime.sections import MonitorOptions
 
 #: Where this user finds the token.
-WHERE = "the run says where it is when it starts (`dashboard: ...`)"
+_WHERE = "the run says where it is when it starts (`dashboard: ...`)"
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -67,7 +67,11 @@ class Guard:
         if _is_same(cookies.get(self.cookie_name, ""), self.cookie.encode()):
             return None
         return Refused(401, "expected the token of this run as `Authorization: Bearer TOKEN`; in a browser open the "
-                            f"address with /?token=TOKEN once: {WHERE}")
+                            f"address with /?token=TOKEN once: {_WHERE}")
+
+    def enter(self, shown: str) -> Refused | None:
+        """Judge who shows a token in the address."""
+        return None if self.is_token(shown) else Refused(401, f"this is not the token of this run: {_WHERE}")
 
     def is_token(self, shown: str) -> bool:
         """Whether this is the token."""

@@ -41,7 +41,7 @@ from actors.runtime.board import BoardReader
 from actors.runtime.manifest import Manifest
 from actors.telemetry import letters, readiness
 from actors.telemetry.doorman import SPARE, Doorman
-from actors.telemetry.guard import WHERE, Guard, Refused
+from actors.telemetry.guard import Guard, Refused
 from actors.telemetry.history import History
 from actors.telemetry.http_panels import PanelPages, too_many
 from actors.telemetry.looks import Looks
@@ -55,7 +55,8 @@ from actors.telemetry.streams import HEAD, Streams
 MOST_CONNECTIONS, _LINE_BYTES, _BODY_BYTES = 512, 8190, 16 * 1024
 #: Descriptors that the monitor needs for itself.
 _OWN_DESCRIPTORS = 64
-#: Most answers a second besides the probes': what they cost is bounded, whoever asks; so many at once need not wait.
+#: Most answers a second besides the probes', and most refusals: what they cost is bounded, whoever asks, and strangers
+#: keep nobody else waiting; so many at once need not wait.
 ANSWERS_PER_S, _BURST = 200.0, 100
 #: Most digits of a number in a query.
 _DIGITS = 9
@@ -137,7 +138,7 @@ class _Site:
     def __init__(self, manifest: Manifest, guard: Guard, doorman: Doorman, helpers: _Helpers) -> None:
         self._guard = guard
         self._doorman = doorman
-        self._turns = Turns(ANSWERS_PER_S, _BURST)
+        self._turns, self._strangers = Turns(ANSWERS_PER_S, _BURST), Turns(ANSWERS_PER_S, _BURST)
         self._commands = helpers.command
         self._run_dir = rundir.path_for(Path(manifest.state))
         self._board = BoardReader(self._run_dir / rundir.BOARD)
@@ -193,14 +194,14 @@ class _Site:
         try:
             if request.path in _PROBES:
                 return await handler(request)
-            await self._turns.take()
-            if request.path == "/" and "token" in request.query:
-                return self._enter(request.query["token"])
-            refused = self._guard.look(request.headers, request.cookies)
+            token = request.query.get("token") if request.path == "/" else None
+            refused = (self._guard.look(request.headers, request.cookies) if token is None
+                       else self._guard.enter(token))
+            await (self._turns if refused is None else self._strangers).take()
             if refused is not None:
                 return await handler(request) if self._panels.is_preflight(request) else _refusal(refused)
             with self._doorman.hold(request.transport):
-                return await handler(request)
+                return await handler(request) if token is None else self._welcome()
         except web.HTTPException as error:
             headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
             return web.Response(status=error.status, text=f"{error.status}: {error.reason}\n", headers=headers)
@@ -214,10 +215,8 @@ class _Site:
             traceback.print_exc(file=sys.stderr)
             return web.Response(status=500, text="500: the monitor has a fault; its output says more\n")
 
-    def _enter(self, shown: str) -> web.Response:
+    def _welcome(self) -> web.Response:
         """Give a browser the cookie that stands for the token."""
-        if not self._guard.is_token(shown):
-            return _refusal(Refused(401, f"this is not the token of this run: {WHERE}"))
         answer = web.Response(status=303, headers={"Location": "/"})
         answer.set_cookie(self._guard.cookie_name, self._guard.cookie, httponly=True, samesite="Strict", path="/")
         return answer

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import shutil
 import socket
 import stat
@@ -27,7 +28,7 @@ import pytest
 from actors.runtime import rundir
 from actors.runtime.rundir import MONITOR_TOKEN, path_for
 from tests.loads import ROOT, WATCHDOG_S
-from tests.monitors import Watched, entry_of, eventually, url_of
+from tests.monitors import Watched, ask, entry_of, eventually, url_of
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="root alone can become another user")
 NOBODY = 65534
@@ -192,6 +193,20 @@ def test_another_user_reads_nothing_of_the_monitor_and_commands_nothing_through_
     assert set(running.views()) == actors
     assert running.ask("api/scale", {"pool": "parser", "workers": parsers}).status == 200, "its own user commands it"
     assert entry_of(running.state).startswith(url)
+
+
+def test_strangers_who_ask_and_ask_keep_nobody_waiting_who_has_the_token(running: Watched) -> None:
+    where = ("127.0.0.1", urlsplit(running.url).port or 0)
+    request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for _ in range(2000):  # nearly ten seconds of refusals
+        with socket.create_connection(where, WATCHDOG_S) as one:
+            one.sendall(request)
+    with socket.create_connection(where, WATCHDOG_S) as last:
+        last.sendall(request)
+        assert running.metrics()
+        assert ask(entry_of(running.state), Authorization="").status == 303
+        assert select.select([last], [], [], 0)[0] == [], "who has come before waits still"
+        assert last.recv(12) == b"HTTP/1.1 401"
 
 
 #: A user who begins a run, as far as its directory; and who looks which of his runs are going on.
