@@ -120,6 +120,8 @@ def _what(value: Any, wanted: type) -> str:
             f": write {value.__name__}(…)" if issubclass(value, wanted) else "")
     if callable(value) and hasattr(value, "__name__"):
         return f"the function {value.__name__}"
+    if isinstance(value, SourceOptions | SinkOptions):
+        return f"{type(value).__name__}(…), which is a {'source' if isinstance(value, SourceOptions) else 'sink'}"
     return "nothing" if value is None else (
         f"the text {_short(value)}" if isinstance(value, str) else f"{type(value).__name__} {_short(value)}")
 
@@ -189,9 +191,10 @@ def _why_not_called(function: Callable[..., Any], call: _Call, has_options: bool
     try:
         signature.bind(*call.given, **dict.fromkeys(asked))
     except TypeError:
-        more = f", and by name what it needs of {', '.join(by_name)}" if by_name else ""
+        bare = inspect.Signature([each.replace(annotation=inspect.Parameter.empty) for each in there])
+        more = f" and, by name, {' or '.join(by_name)}" if by_name else ""
         return (f"expected a function of ({', '.join(call.given)}){more}, "
-                f"got {getattr(function, '__name__', _short(function))}{signature}")
+                f"got {getattr(function, '__name__', _short(function))}{bare}")
     return ""
 
 

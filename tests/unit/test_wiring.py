@@ -1,4 +1,4 @@
-"""A PIPELINE is looked at before anything runs: what does not fit is said in one line, with the line that has to change."""
+"""A PIPELINE is looked at before anything runs: what does not fit is said, with the line that has to change."""
 
 from __future__ import annotations
 
@@ -40,6 +40,14 @@ def only_a(value: Any) -> Literal["a"]:
     return "a"
 
 
+def one(it: Any) -> Any:
+    return it
+
+
+def nothing() -> list[Any]:
+    return []
+
+
 async def awaited(line: bytes) -> bytes:
     return line
 
@@ -57,10 +65,12 @@ def made(**changed: Any) -> Pipeline:
     ({"source": Files}, "source: expected options of a source, e.g. Files(pattern=\"*.log\"), got the class Files: "
                         "write Files(…)"),
     ({"source": "*.log"}, "source: expected options of a source, e.g. Files(pattern=\"*.log\"), got the text '*.log'"),
-    ({"source": Jsonl()}, "source: expected options of a source, e.g. Files(pattern=\"*.log\"), got Jsonl Jsonl("),
+    ({"source": Jsonl()}, "source: expected options of a source, e.g. Files(pattern=\"*.log\"), got Jsonl(…), which is "
+                          "a sink"),
     ({"sinks": {"out": Jsonl}}, "sinks['out']: expected {\"out\": Jsonl()}: options of each sink, got the class Jsonl: "
                                 "write Jsonl(…)"),
-    ({"sinks": Jsonl()}, "sinks: expected {\"out\": Jsonl()}: options of each sink, got Jsonl Jsonl("),
+    ({"sinks": Jsonl()}, "sinks: expected {\"out\": Jsonl()}: options of each sink, got Jsonl(…), which "
+                         "is a sink"),
     ({"dead_letters": "letters.db"}, "dead_letters: expected options of a sink, e.g. DeadLetters(), got the text"),
     ({"fold": totals}, "fold: expected Fold(partials=…, keys=(…), fields=(…)), got the function totals"),
     ({"windows": emit}, "windows: expected Windows(time=…, emit=…), got the function emit"),
@@ -68,12 +78,14 @@ def made(**changed: Any) -> Pipeline:
                            "Options: write Options(…)"),
     ({"options": {"least": 3}}, "options: expected a value of a msgspec.Struct of your own, e.g. Options(), got dict"),
     ({"parser": 4}, "parser: expected ParserOptions(…), got int 4"),
-    ({"parser": ParserOptions}, "parser: expected ParserOptions(…), got the class ParserOptions: write ParserOptions(…)"),
+    ({"parser": ParserOptions},
+     "parser: expected ParserOptions(…), got the class ParserOptions: write ParserOptions(…)"),
     ({"emit_sinks": "out", "windows": WINDOWS, "fold": FOLD},
      "emit_sinks: expected a tuple of names, as in ('out',), got the text 'out'"),
     ({"fold": Fold(partials=totals, keys="all", fields=("number",))},  # type: ignore[arg-type]
      "fold.keys: expected a tuple of names, as in ('all',), got the text 'all'"),
-    ({"questions": {"most": parse}}, "questions['most']: expected {\"most\": Question(answer=…)}, got the function parse"),
+    ({"questions": {"most": parse}},
+     "questions['most']: expected {\"most\": Question(answer=…)}, got the function parse"),
 ])
 def test_a_part_of_another_kind_is_named(changed: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError) as error:
@@ -84,29 +96,27 @@ def test_a_part_of_another_kind_is_named(changed: dict[str, Any], text: str) -> 
 @pytest.mark.parametrize(("changed", "text"), [
     ({"parse": "parse"}, "parse: expected a function of (line), got the text 'parse'"),
     ({"parse": None}, "parse: expected a function of (line), got nothing"),
-    ({"parse": lambda: {}}, "parse: expected a function of (line), and by name what it needs of options, unit, record, "
+    ({"parse": lambda: {}}, "parse: expected a function of (line) and, by name, options or unit or record, "
                             "got <lambda>()"),
-    ({"parse": lambda line, limit: {}}, "parse: expected a function of (line), and by name what it needs of options, "
-                                        "unit, record, got <lambda>(line, limit)"),
+    ({"parse": lambda line, limit: {}}, "parse: expected a function of (line) and, by name, options or unit or record, "
+                                        "got <lambda>(line, limit)"),
     ({"parse": lambda line, *, options: {}}, "parse: it has a parameter options, and the Pipeline has none: give "
                                              "options=Options()"),
     ({"parse": awaited}, "parse: expected a function that returns one value for a record, got an async function"),
-    ({"check": lambda value, more: value}, "check: expected a function of (value), and by name what it needs of options, "
+    ({"check": lambda value, more: value}, "check: expected a function of (value) and, by name, options, "
                                            "got <lambda>(value, more)"),
-    ({"encode": lambda: b""}, "encode: expected a function of (value), and by name what it needs of options, "
-                              "got <lambda>()"),
-    ({"bulk": lambda: None}, "bulk: expected a function of (data), and by name what it needs of options, lines, "
-                             "got <lambda>()"),
+    ({"encode": lambda: b""}, "encode: expected a function of (value) and, by name, options, got <lambda>()"),
+    ({"bulk": lambda: None}, "bulk: expected a function of (data) and, by name, options or lines, got <lambda>()"),
     ({"fold": Fold(partials=lambda: {}, keys=("a",), fields=("b",))},
-     "fold.partials: expected a function of (values), and by name what it needs of options, unit, got <lambda>()"),
-    ({"fold": Fold(partials=totals, keys=("a",), fields=("b",), merge=lambda one: one)},
-     "fold.merge: expected a function of (numbers, numbers), got <lambda>(one)"),
+     "fold.partials: expected a function of (values) and, by name, options or unit, got <lambda>()"),
+    ({"fold": Fold(partials=totals, keys=("a",), fields=("b",), merge=one)},  # type: ignore[arg-type]
+     "fold.merge: expected a function of (numbers, numbers), got one(it)"),
     ({"fold": FOLD, "windows": Windows(time=lambda value: 0, emit=lambda window: [])},
-     "windows.emit: expected a function of (window, groups), and by name what it needs of options, got <lambda>(window)"),
+     "windows.emit: expected a function of (window, groups) and, by name, options, got <lambda>(window)"),
     ({"fold": FOLD, "windows": Windows(time=lambda value: 0, emit=awaited)},
      "windows.emit: expected a function that returns what it makes, got an async function"),
-    ({"distinct": Distinct(limit=10, emit=lambda: [])},
-     "distinct.emit: expected a function of (numbers), got <lambda>()"),
+    ({"distinct": Distinct(limit=10, emit=nothing)},  # type: ignore[arg-type]
+     "distinct.emit: expected a function of (numbers), got nothing()"),
 ])
 def test_a_function_that_cannot_be_called_is_named(changed: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError) as error:
