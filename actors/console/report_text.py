@@ -31,6 +31,11 @@ def render(report: Report) -> str:
         if report.made != report.read:
             lines.append(f"made {report.made:,} items of them: a record counts as dead-lettered if any of its items "
                          "is, else as written if any is")
+    if report.causes:
+        width = max(map(len, report.causes))
+        lines.append(f"why, the newest of each (thresher dlq ls {report.target} shows more):")
+        lines += [f"  {reason:<{width}}  {cause.text}{f'  ({cause.at})' if cause.at else ''}"
+                  for reason, cause in report.causes.items()]
     lines += [f"{count_of_files(some)} {what}: {', '.join(some.names)}{' …' if some.count > len(some.names) else ''}"
               for some, what in ((report.loaded_again, AGAIN), (report.skipped, "loaded before, skipped"),
                                  (report.refused, f"refused: {report.why_refused}"),
