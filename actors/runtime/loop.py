@@ -211,7 +211,9 @@ class _Run:
             case messages.Booted():
                 return self._tree.booted(sender, now)
             case messages.Ready(endpoint):
-                return self._tree.ready(sender, endpoint, now)
+                # Nothing is given to it before it is on the roster, so this is what it has without any work.
+                bare_bytes = procfs.resident_bytes(self._pids.get(sender.partition("#")[0], 0))
+                return self._tree.ready(sender, endpoint, now, bare_bytes)
             case messages.Serving(url):
                 return iter((actions.Emit(MonitorReady(url, str(self._run_dir / rundir.MONITOR_TOKEN))),))
             case messages.Lost(source, start, end, fault):
