@@ -36,7 +36,7 @@ class RecycleOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """When a worker is replaced by a fresh one: one at a time, after it has finished what it has.
 
     Attributes:
-        max_rss_bytes: resident memory above which a worker is replaced; 0: never.
+        max_rss_bytes: resident memory above which a worker is replaced, more than it has without work; 0: never.
         max_age_s: age above which a worker is replaced; 0: never.
 
     Example::
@@ -54,7 +54,7 @@ class ParserOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_fi
     Attributes:
         workers: number of processes.
         fused: run ``check`` in the parsers too: one hop less, the same results.
-        max_rss_bytes: resident memory above which a worker is replaced; 0: never.
+        max_rss_bytes: resident memory above which a worker is replaced, more than it has without work; 0: never.
         max_age_s: age above which a worker is replaced; 0: never.
 
     Example::
@@ -71,7 +71,7 @@ class CheckerOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_f
 
     Attributes:
         workers: number of processes.
-        max_rss_bytes: resident memory above which a worker is replaced; 0: never.
+        max_rss_bytes: resident memory above which a worker is replaced, more than it has without work; 0: never.
         max_age_s: age above which a worker is replaced; 0: never.
 
     Example::

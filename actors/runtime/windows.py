@@ -33,6 +33,7 @@ from zlib import crc32
 import msgspec
 
 from actors.runtime.errors import Reject
+from actors.runtime.kinds import Kind
 from actors.runtime.lift import bind, lift
 from actors.runtime.messages import FULLY, UNSURE, Batch, Span
 from actors.runtime.newest import NEVER as NEVER
@@ -200,14 +201,21 @@ class Placer:
     ) -> None:
         self._time = lift(bind(windows.time, options), "time")
         self._key = None if windows.key is None else lift(bind(windows.key, options), "key")
+        self._times = Kind(int, ("windows.time", "the event time of each value in ms, a whole number"))
+        self._keys = Kind(tuple, ("windows.key", "a tuple for each value, e.g. (host,)"))
         self._layout = Layout(shape)
         self._newest = Newest(shape)
         self._skew = _ms(shape.disorder_s if shape.max_future_skew_s is None else shape.max_future_skew_s)
         self._shards = shards
 
     def place(self, passage: Passage, values: list[Any]) -> list[Any]:
-        """Return for each value the tuple of its windows (``WindowId``), or the Reject that it is."""
+        """Return for each value the tuple of its windows (``WindowId``), or the Reject that it is.
+
+        Raises:
+            ConfigError: ``time`` or ``key`` returns something else than it must, for every value.
+        """
         times = self._time(values)
+        self._times.see(times)
         limit = passage.seen_ms + self._skew
         places = [self._unfit(at, limit) for at in times] if _has_unfit(times, limit) else None
         good = times if places is None else [at for at, place in zip(times, places, strict=True) if place is None]
@@ -217,6 +225,7 @@ class Placer:
         if passage.is_probe or not good:
             return places or [()] * len(values)
         keys = None if self._key is None else self._key(values)
+        self._keys.see(keys or ())
         if keys is None and places is None and (one := self._only_window(passage, min(times), max(times))):
             return [one] * len(values)
         result: list[Any] = []

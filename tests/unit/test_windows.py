@@ -255,6 +255,33 @@ def test_sizes_that_make_no_windows_are_refused(wrong: dict[str, Any], text: str
         WindowOptions(**wrong)
 
 
+@pytest.mark.parametrize(("time", "key", "said"), [
+    (lambda value: value, lambda value: value, "windows.key: expected a tuple for each value, e.g. (host,), and it has "
+     "returned nothing but others, e.g. 2"),
+    (lambda value: value / 1000, None, "windows.time: expected the event time of each value in ms, a whole number, and "
+     "it has returned nothing but others, e.g. 0.002")])
+def test_a_function_that_is_wrong_for_every_record_is_a_mistake_and_not_so_many_dead_letters(
+    time: Any, key: Any, said: str
+) -> None:
+    def made() -> Placer:
+        return Placer(Windows(time=time, key=key, emit=lambda *_: []), None, HOUR, 1)
+
+    with pytest.raises(ConfigError) as found:
+        made().place(Passage(batch()), [1, 2])
+    assert str(found.value) == said
+    one_by_one = made()
+    (rejected,) = one_by_one.place(Passage(batch()), [1])  # it may be the record
+    assert isinstance(rejected, Reject)
+    with pytest.raises(ConfigError):
+        one_by_one.place(Passage(batch()), [2])
+
+
+def test_a_key_that_is_wrong_for_some_records_rejects_them_alone() -> None:
+    keys = {1: None, 2: Reject("host", ""), 3: 3, 4: (4,), 5: 5}
+    placed = placer(HOUR, keys.get).place(Passage(batch()), [1, 2, 3, 4, 5])
+    assert [place.reason if isinstance(place, Reject) else "" for place in placed] == ["key", "host", "key", "", "key"]
+
+
 @given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from("ab")), min_size=1, max_size=30))
 def test_the_records_of_a_session_in_one_slice_are_one_entry_and_keep_their_order(some: list[tuple[int, str]]) -> None:
     values = [(at, key, number) for number, (at, key) in enumerate(some)]
