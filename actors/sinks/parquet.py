@@ -22,7 +22,7 @@ from actors.runtime.errors import ConfigError
 from actors.runtime.extras import how_to_install
 from actors.runtime.ports import UNFLUSHED, GatheringSink, Repeated, SinkOptions
 from actors.runtime.stored import Need, Reader
-from actors.sinks.columns import columns_of, require_columns, row_of
+from actors.sinks.columns import columns_of, laid_out, require_columns
 from actors.sinks.lines_manifest import read_manifest
 from actors.sinks.parquet_places import clear_files, journal_of
 
@@ -79,8 +79,7 @@ class Parquet(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         """
         from actors.sinks.parquet_rows import packed
 
-        columns = columns_of(self.columns)
-        return packed([row_of(item, columns) for item in items], self.columns)
+        return packed(laid_out(items, columns_of(self.columns)), self.columns)
 
     def unpack(self, data: bytes) -> list[Any]:
         """Return the rows that ``pack`` made this of, as tuples; times with a zone, JSON as plain data."""

@@ -29,11 +29,10 @@ def schema_of(columns: Mapping[str, str]) -> Any:
     return _schema(tuple(columns.items()))
 
 
-def packed(rows: Sequence[Sequence[Any]], columns: Mapping[str, str]) -> bytes:
-    """Rows, checked and as they travel, as one message."""
+def packed(values: Sequence[Sequence[Any]], columns: Mapping[str, str]) -> bytes:
+    """Values by column, checked and as they travel, as one message."""
     schema = schema_of(columns)
-    arrays = [pa.array(values, type=field.type) for field, values in zip(
-        schema, zip(*rows, strict=True) if rows else [()] * len(schema), strict=True)]
+    arrays = [pa.array(some, type=field.type) for field, some in zip(schema, values, strict=True)]
     data: bytes = pa.RecordBatch.from_arrays(arrays, schema=schema).serialize().to_pybytes()
     return data
 

@@ -13,10 +13,13 @@ from redis import Redis as Client
 from actors.runtime.errors import ConfigError, Reject, Retryable
 from actors.runtime.ports import SinkOptions
 from actors.runtime.values import Payload, Refusal
+from actors.sinks.lmdb import Lmdb
+from actors.sinks.memcached import Memcached
 from actors.sinks.redis import Indexed, Redis
 from actors.sinks.redis_applied import applied_key, refused_key
 from actors.sinks.redis_group import Group
 from actors.sinks.redis_line import Line
+from actors.sinks.topic import Topic
 from actors.testing import SinkContract
 from tests.contract.test_sink_contracts import OfKeys
 from tests.redis import Redis as Server
@@ -175,7 +178,9 @@ def test_a_key_or_a_score_that_cannot_be_is_rejected_before_it_is_sent(items: li
 
 def test_an_item_that_names_sets_is_the_pair_where_there_are_none() -> None:
     item, plain = Indexed(b"a", b"1", 5, (b"s",)), Redis(url="redis://localhost")
-    assert plain.pack([item]) == plain.pack([(b"a", b"1")]) and item[1] == b"1" and repr(item).endswith("5, (b's',))")
+    for sink in (plain, Lmdb(), Memcached(server="localhost:1"), Topic()):
+        assert sink.pack([item]) == sink.pack([(b"a", b"1")])
+    assert item[1] == b"1" and repr(item).endswith("5, (b's',))")
     assert item != (b"a", b"1") and item != Indexed(b"a", b"1", 6, (b"s",)) and Indexed(b"a", b"1") == (b"a", b"1")
     with pytest.raises(Reject, match="expected names of sets"):
         Redis(url="redis://localhost", index="by-").pack([Indexed(b"a", b"1", 5, (b"",))])
