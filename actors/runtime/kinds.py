@@ -1,4 +1,4 @@
-"""What a function of the application returns is of a kind. What never was is a mistake in it, and not in the records."""
+"""Whether a program is wrong and not its data: what it gives as a time, or as a key, is never one.
 
 from __future__ import annotations
 
