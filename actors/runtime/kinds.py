@@ -1,4 +1,4 @@
-"""Whether a program is wrong and not its data: what it gives as a time, or as a key, is never one.
+"""A program that is wrong, and not its data: what its function gives as a time, or as a key, is never one."""
 
 from __future__ import annotations
 
