@@ -172,11 +172,12 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     from actors import launcher
     from actors.console import report, report_text
     from actors.console.history import Recorder
-    from actors.console.inputs import require_streams
+    from actors.console.inputs import require_matches, require_streams
     from actors.console.systemd import Notifier
     from actors.runtime.settling import settle
 
     require_streams(settings)
+    require_matches(settings, [*options.files, *(options.query or ())])
     as_json = _is_json(options)
     observer = _observer(as_json, options.quiet or options.format == "none")
     recorder = Recorder(Path(settings.manifest.state), observer)
