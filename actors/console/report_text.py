@@ -10,6 +10,7 @@ from actors.console.groups import Group
 from actors.console.report import Report, UnitReport, count_of_files, meaning
 from actors.runtime.counts import merged
 from actors.runtime.given_again import AGAIN
+from actors.runtime.printable import one_line
 
 
 def render(report: Report) -> str:
@@ -44,7 +45,7 @@ def render(report: Report) -> str:
     if not report.dry:
         lines += [f"{name + ':':<14}{place}" for name, place in report.places.items()]
     lines.append(f"exit code {report.code} ({meaning(report)}): {report.reason}")
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _condensed(report: Report) -> list[UnitReport]:
