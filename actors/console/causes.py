@@ -14,7 +14,6 @@ from pathlib import Path
 
 import msgspec
 
-from actors.console.frame import printable
 from actors.runtime.database import open_for_reading
 
 _FRAME = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
@@ -65,7 +64,6 @@ def _told(detail: str) -> tuple[str, str]:
     lines = [line for line in detail.splitlines() if line.strip()]
     text = (lines[-1] if frames else lines[0]) if lines else ""
     at = f"{_near(frames[-1][0])}:{frames[-1][1]}" if frames else ""
-    text = printable(text)
     return text if len(text) <= _WIDTH else f"{text[:_WIDTH - 1]}…", at
 
 
