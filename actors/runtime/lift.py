@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
+from actors.runtime import stacks
 from actors.runtime.errors import NO_VALUE, Finish, Reject
 from actors.runtime.framing import Record
 from actors.runtime.messages import Batch
@@ -24,9 +23,6 @@ from actors.runtime.values import InputUnit
 Lifted = Callable[[list[Any]], list[Any]]
 #: What makes partial aggregates of values, and of the number of their unit.
 Partials = Callable[[list[Any], int], dict[tuple[Any, ...], list[Any]]]
-_TRACEBACK_FRAMES = 3
-#: Ours, above and below theirs, are not shown: at most so many, of files in this folder.
-_OUR_FRAMES, _OURS = 2, os.path.dirname(__file__)
 #: A sign of progress is given after at most so many calls for one record each; fewer, when they take longer than this.
 _SIGN_RECORDS, _SIGN_S = 64, 0.05
 
@@ -192,7 +188,4 @@ def _one(function: Callable[[Any], Any], reason: str, value: Any) -> Any:
 def _rejected(error: Exception, reason: str) -> Reject | Finish:
     if isinstance(error, NO_VALUE):
         return error
-    told = traceback.TracebackException.from_exception(error, limit=-_TRACEBACK_FRAMES - _OUR_FRAMES)
-    theirs = [frame for frame in told.stack if os.path.dirname(frame.filename) != _OURS]
-    told.stack = traceback.StackSummary.from_list(theirs[-_TRACEBACK_FRAMES:])
-    return Reject(reason, "".join(told.format()).strip())
+    return Reject(reason, stacks.told(error))
