@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.console import commandline
+from actors.console import commandline, folders
 from actors.runtime import open_files, whole_lines
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import RunEnded
@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv is None or inherited.is_taken_over():  # else this is somebody's process
             inherited.hear(in_order=_begins_a_run(words))
         inherited.require_folder()
+        folders.change(words)
         options = commandline.read(words)
+        folders.settle(options)
         return _VERBS[options.command](options)
     except ConfigError as error:
         return _refused(options, error)

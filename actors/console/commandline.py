@@ -211,6 +211,7 @@ def _verb(verbs: Any, name: str, text: str, example: str) -> _Mixed:
     parser: _Mixed = verbs.add_parser(name, description=f"{text[0].upper()}{text[1:]}. "
                                       f"For example: thresher {example}")
     parser.set_defaults(command=name)
+    parser.add_argument("--chdir", metavar="DIR", help="begin in this folder; TARGET and FILE are looked for there")
     return parser
 
 
