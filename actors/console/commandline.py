@@ -163,6 +163,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     how.add_argument("--follow", action="store_true", help="read the files as they are written, until told to stop")
     how.add_argument("--once", action="store_true", help="read what is there, and end, also where files are followed")
     run.add_argument("--dry-run", action="store_true", help="do everything but write, keep no position, rename nothing")
+    run.add_argument("--inline", action="store_true", help="in one process, for a debugger: breakpoint() works; slower")
     anew = run.add_mutually_exclusive_group()
     anew.add_argument("--fresh", action="store_true",
                       help="begin anew: forget positions, aggregates and dead letters, empty files of lines")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import time
@@ -25,6 +26,14 @@ Lifted = Callable[[list[Any]], list[Any]]
 Partials = Callable[[list[Any], int], dict[tuple[Any, ...], list[Any]]]
 #: A sign of progress is given after at most so many calls for one record each; fewer, when they take longer than this.
 _SIGN_RECORDS, _SIGN_S = 64, 0.05
+_most_records = _SIGN_RECORDS
+
+
+def one_at_a_time() -> None:
+    """From here on functions are called for a record once, in this process; else they are called again for records
+    whose neighbour has raised an exception."""
+    global _most_records
+    _most_records = 1
 
 
 def bind(function: Callable[..., Any], options: msgspec.Struct | None) -> Callable[..., Any]:
@@ -150,16 +159,17 @@ def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) 
     size, began, pace = 1, time.monotonic(), Pace()
     while len(results) < len(values):
         some = values[len(results):len(results) + size]
-        try:
-            made = [function(value) for value in some]  # the usual case: no exception at all
-        except Exception:
-            made = []  # not here: each error would be told as one that came while this one was dealt with
+        made: list[Any] = []
+        if size > 1:
+            with contextlib.suppress(Exception):
+                made = [function(value) for value in some]  # the usual case: no exception at all
+        # Not within an except: each error would be told as one that came while this one was dealt with.
         results += made or [_one(function, reason, value) for value in some]
         progress()
         now = time.monotonic()
         if len(results) < len(values):
             pace.check(len(results), now)
-        size, began = (1 if now - began > _SIGN_S else min(2 * size, _SIGN_RECORDS)), now
+        size, began = (1 if now - began > _SIGN_S else min(2 * size, _most_records)), now
     return results
 
 
@@ -188,4 +198,6 @@ def _one(function: Callable[[Any], Any], reason: str, value: Any) -> Any:
 def _rejected(error: Exception, reason: str) -> Reject | Finish:
     if isinstance(error, NO_VALUE):
         return error
+    if type(error).__module__ == "bdb":  # a debugger was left, or has nobody to ask
+        raise error
     return Reject(reason, stacks.told(error))
