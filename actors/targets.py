@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import functools
 import importlib.util
@@ -31,6 +32,14 @@ _DECLARES = re.compile(rf"^{PIPELINE}\b", re.MULTILINE)
 def applications() -> list[str]:
     """The names of the applications that ship."""
     return sorted(_modules())
+
+
+def summary_of(name: str) -> str:
+    """What an application that ships is for: the first line of its module, which is not imported for that."""
+    spec = importlib.util.find_spec(_modules()[name])
+    assert spec is not None and spec.origin is not None
+    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0].removeprefix(f"{name}: ")
 
 
 def name_of(app: str) -> str:
