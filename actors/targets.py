@@ -83,7 +83,8 @@ def import_application(name: str, where: str, beside: Path | None = None) -> tup
         raise ConfigError(f"{where}: {module}.{attribute}: expected a Pipeline, got {type(pipeline).__name__}")
     name = Path(module).stem if loading.is_file(module) else name_of(module).rpartition(".")[2]
     app = module if attribute == PIPELINE else f"{module}:{attribute}"
-    return app, completed(pipeline, name, f"{where}: {module}.{attribute}")
+    file = getattr(found, "__file__", None) or ""
+    return app, completed(pipeline, name, f"{where}: {module}.{attribute}", lambda field: _at(file, attribute, field))
 
 
 def target_like(path: Path) -> str:
@@ -100,6 +101,14 @@ def told(error: BaseException) -> str:
               if "importlib" not in frame.filename and frame.filename != loading.__file__]
     at = f" ({frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
     return f"{type(error).__name__}: {error}{at}"
+
+
+def _at(file: str, attribute: str, field: str) -> str:
+    """The line of a module that gives a field of its pipeline, for the end of an error."""
+    from actors.wiring import line_of
+
+    line = line_of(Path(file), attribute, field)
+    return f" ({file}:{line})" if line else ""
 
 
 def _module_called(name: str, where: str, beside: Path | None) -> str:

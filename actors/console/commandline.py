@@ -128,6 +128,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
                      "-: standard input")
     run.add_argument("--query", nargs="*", metavar="FILE", help="answer the question that the application has for "
                      "whole files, over these; nothing is kept, unless --state is given")
+    run.add_argument("--workers", type=int, metavar="N", help="processes that run your functions (parser.workers)")
     how = run.add_mutually_exclusive_group()
     how.add_argument("--follow", action="store_true", help="read the files as they are written, until told to stop")
     how.add_argument("--once", action="store_true", help="read what is there, and end, also where files are followed")
