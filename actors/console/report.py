@@ -54,7 +54,7 @@ FILES, PARTITIONS, PARTS = "files", "partitions", "parts"
 _MEANING = {
     DONE: "done",
     FAILED: "failure",
-    RESUMABLE: "stopped with work left: run the same command again to resume",
+    RESUMABLE: "stopped with work left: run the same command again {how}to resume",
     BAD_CONFIG: "the configuration is invalid, or something that it names cannot be used",
     OVER_BUDGET: "error budget exceeded: see the rejected records, mend or raise budget.max_error_rate, run again",
 }
@@ -118,7 +118,8 @@ class Report(msgspec.Struct, frozen=True):
     ``journal``: the folder of the source's own files, which nobody has given it: they are shown together. ``target``:
     what ``thresher dlq`` is to be given for this state. Of what was given again: how many, and the first names.
     ``read_before``: those that earlier runs have read. ``made``: as in ``UnitReport``. ``what``: what its units are, in
-    the plural. ``causes``: of each reason for which records were rejected, the newest.
+    the plural. ``causes``: of each reason for which records were rejected, the newest. ``how``:
+    what is different in the command that resumes.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Report(msgspec.Struct, frozen=True):
     what: str = FILES
     read_before: int = 0
     causes: dict[str, Cause] = {}
+    how: str = ""
 
     def fields(self) -> dict[str, Any]:
         """As a map, for machines."""
@@ -153,9 +155,11 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def build(
-    manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run: str | None, target: str = ""
+    manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run: str | None, target: str = "",
+    is_fresh: bool = False
 ) -> Report:
-    """Read the state directory and return the report of a run; of the last one when ``run`` is None."""
+    """Read the state directory and return the report of a run (``is_fresh``: that was told to begin anew); of the last
+    one when ``run`` is None."""
     state = Path(manifest.state)
     last = read_record(state) if run is None else None
     asked = run is None
@@ -198,7 +202,8 @@ def build(
         groups_count=groups.count, target=target or manifest.name, skipped=told.skipped, refused=told.refused,
         why_refused=told.why, failed_before=failed, loaded_again=_some(
             unit.name for unit in units if unit.note.startswith(AGAIN)), made=sum(unit.made for unit in reports),
-        what=what, read_before=read_before, causes=_causes(manifest, reports))
+        what=what, read_before=read_before, causes=_causes(manifest, reports),
+        how="with --resume " if not manifest.limits.resume else "without --fresh " if is_fresh else "")
 
 
 def _causes(manifest: Manifest, reports: Sequence[UnitReport]) -> dict[str, Cause]:
@@ -264,7 +269,7 @@ def meaning(report: Report) -> str:
     if report.code == OVER_BUDGET:
         causes += [_SAFE_WHEN_REFUSED] if report.refused.count else []
         causes += [_SAFE_BEFORE.format(target=report.target)] if report.failed_before.count else []
-    return "; ".join(causes) or _MEANING.get(report.code, "")
+    return "; ".join(causes) or _MEANING.get(report.code, "").format(how=report.how)
 
 
 def _where_it_hung(manifest: Manifest, result: RunResult | None, units: Sequence[Unit]) -> str:
