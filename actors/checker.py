@@ -17,6 +17,7 @@ from zlib import crc32
 import msgspec
 
 from actors.runtime.errors import NO_VALUE, Finish, Reject
+from actors.runtime.framing import places_in
 from actors.runtime.lift import bind, bind_partials, lift
 from actors.runtime.making import Making, Slice
 from actors.runtime.messages import NO_TIMES, Batch
@@ -52,6 +53,29 @@ def checking(check: Checking, decoder: msgspec.msgpack.Decoder[Any]) -> Work:
         return check(batch, lambda: [rows])
 
     return make
+
+
+class TrialOfRows:
+    """What a parser has made of records; some of them are checked. See ``runtime/examine.py``.
+
+    Args:
+        check: the work.
+        decoder: of one value.
+        batch, frames: what is tried.
+    """
+
+    def __init__(self, check: Checking, decoder: msgspec.msgpack.Decoder[Any], batch: Batch,
+                 frames: list[bytes]) -> None:
+        self._check = check
+        self._rows = unpack_rows(batch, frames, decoder)
+        self.places = places_in(frames[0], batch.framing, batch.start, batch.end, batch.offset)
+
+    def run(self, first: int, last: int) -> None:
+        """Check some."""
+        rows, base = self._rows, self.places[0]
+        some = Rows(rows.batch, rows.lines[first:last], rows.values[first:last], rows.stage,
+                    (self.places[first] - base, first))
+        self._check(rows.batch, lambda: [some])
 
 
 class Check:

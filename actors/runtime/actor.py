@@ -25,6 +25,7 @@ from actors.runtime.messages import (
     Drain,
     Hello,
     Hold,
+    Mark,
     Member,
     Message,
     Ready,
@@ -57,6 +58,10 @@ class SlotView(Protocol):
 
     def take(self, batch: BatchId) -> None:
         """Have a batch in hand, or ``NOTHING``: what is in hand at a death is suspect."""
+        ...
+
+    def mark(self, mark: Mark) -> None:
+        """Have this of the batch in hand."""
         ...
 
     def took(self, *seconds: float) -> None:

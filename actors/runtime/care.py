@@ -70,7 +70,8 @@ def recycle(
     worn = [child for child in members if is_worn(child, options, now)]
     if worn:
         oldest = min(worn, key=lambda child: child.spawned_at)
-        yield Emit(Recycled(oldest.name, oldest.generation, is_worn(oldest, options, now)))
+        oldest.worn = is_worn(oldest, options, now)
+        yield Emit(Recycled(oldest.name, oldest.generation, oldest.worn))
         yield from retire(oldest, "replace", drain_s, givers, now)
 
 

@@ -6,7 +6,7 @@ from enum import Enum
 
 from actors.runtime.events import ActorDied, LastWords
 from actors.runtime.health import Health
-from actors.runtime.messages import Member
+from actors.runtime.messages import NO_MARK, NOTHING, Mark, Member, Suspect
 from actors.runtime.restart import Exit
 from actors.runtime.sections import WatchOptions
 from actors.runtime.topology import ChildSpec
@@ -55,6 +55,7 @@ class Child:
         self.rss_bytes = 0  # at the last look
         self.suspect = False
         self.hung = ""  # why it is being killed
+        self.worn = ""  # why it is being replaced
         self.health = Health(self._watch)
 
     def adopt(self, watch: WatchOptions) -> None:
@@ -94,8 +95,18 @@ class Child:
         how, cause = ended.text(), "worker_died"
         if self.hung:
             how, cause = f"{self.hung}; {how}", "timeout"
-        return ActorDied(self.name, self.generation, how, last.phase, None, cause, last.hand, last.stack,
+        elif self.worn:
+            how = f"{self.worn}, and it did not finish what it had; {how}"
+        hand = last.hand if last.hand != NOTHING or not last.near else last.near[0]
+        return ActorDied(self.name, self.generation, how, last.phase, None, cause, hand, last.stack,
                          last.rss_bytes, now - self.spawned_at)
+
+    def accusation(self, died: ActorDied, last: LastWords) -> Suspect:
+        """What the origins are told of a death: with what in hand, or how soon after what, it died."""
+        _, start, end = died.hand
+        mark = last.mark if last.hand == died.hand else Mark(start, end, end)  # it was done, and nothing in hand
+        return Suspect(*died.hand, died.cause, f"{died.actor}: {died.how}\n{died.stack}".strip(),
+                       mark if start <= mark.since and mark.end <= end else NO_MARK, self.spec.stage, last.near)
 
     def ended(self) -> None:
         """Its process is gone."""

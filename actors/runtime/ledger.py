@@ -30,7 +30,7 @@ from actors.runtime.counts import Counts, merge
 from actors.runtime.database import open_database, transaction
 from actors.runtime.given_again import Given
 from actors.runtime.handed_over import HandedOver
-from actors.runtime.poison import REASONS, Blame
+from actors.runtime.poison import REASONS, Blame, recalled
 from actors.runtime.units import ANY_RUN as ANY_RUN
 from actors.runtime.units import COLUMNS, FACTS, LATE, RECORD, SAVE, STEPS, last_used, row_of, unit_of, units_where
 from actors.runtime.units import read_units as read_units
@@ -300,7 +300,7 @@ class Ledger:
             connection.executemany(SAVE, [
                 row_of(self._run, self._at_hand.partitions[unit.id], unit) for unit in units])
             connection.executemany(RECORD, [
-                (unit, start, end, blame.marks, blame.reason, blame.detail)
+                (unit, start, end, blame.marks, blame.reason, blame.detail, blame.rest())
                 for unit, start, end, blame in self._issued])
             connection.executemany(
                 'DELETE FROM issued WHERE unit=? AND "end"<=?', [(unit.id, unit.low) for unit in units])
@@ -339,9 +339,9 @@ class Ledger:
         return str(partition)
 
     def _recall_blame(self, unit: Unit) -> None:
-        for start, end, marks, reason, detail in self._connection.execute(
-                'SELECT start, "end", marks, reason, detail FROM issued WHERE unit=? AND marks>0', (unit.id,)):
-            self._blamed[unit.id, start, end] = Blame(marks, reason, detail)
+        for start, end, *said in self._connection.execute(
+                'SELECT start, "end", marks, reason, detail, blame FROM issued WHERE unit=? AND marks>0', (unit.id,)):
+            self._blamed[unit.id, start, end] = recalled(*said)
         for start, end, shard, before in self._connection.execute(
                 'SELECT start, "end", shard, before FROM late WHERE unit=?', (unit.id,)):
             self._late.setdefault((unit.id, start, end), {})[shard] = before

@@ -228,7 +228,7 @@ class _Run:
             if process is not None:
                 progress = (view.batches, view.signs, view.hand[1], view.hand[2])
                 sample = Sample(view.phase, progress, process.cpu_s, process.state, view.extended_s, late_s)
-                self._do(self._tree.observed(view.actor, view.generation, sample, view.rss_bytes, now))
+                self._do(self._tree.observed(view.actor, view.generation, sample, process.rss_bytes, now))
         self._bury_orphans()
 
     def _bury_orphans(self) -> None:
@@ -287,7 +287,8 @@ class _Run:
         with contextlib.suppress(OSError):
             stack = path.read_bytes()[-_STACK_BYTES:]
             path.unlink()
-        return LastWords(view.phase, view.hand, stack.decode(errors="replace"), view.rss_bytes, view.batches)
+        said = stack.decode(errors="replace") or view.note
+        return LastWords(view.phase, view.hand, said, view.rss_bytes, view.batches, *self._board.marks(name))
 
     def _do(self, wanted: Iterable[actions.Action]) -> None:
         for action in wanted:

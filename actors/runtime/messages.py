@@ -20,6 +20,35 @@ BatchId = tuple[str, int, int]
 NOTHING: BatchId = ("", 0, 0)
 
 
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """What of its batch an actor has in hand, as positions: the records from ``start`` to ``end``.
+
+    Attributes:
+        since: what is between here and ``start`` was done within the second before.
+        alone: nothing else was done in that second, and what is in hand is one record: it alone can be to blame.
+    """
+
+    since: int = 0
+    start: int = 0
+    end: int = 0
+    alone: bool = False
+
+
+#: Nothing more is known than which batch.
+NO_MARK = Mark()
+
+
+class Care(Mark, frozen=True):
+    """How a batch is worked on that somebody may have died of: its records are tried first, each under a mark; what it
+    names before the others, and for longer. Names nothing when it is empty.
+
+    Attributes:
+        stage: who takes care, for somebody of that stage died.
+    """
+
+    stage: str = ""
+
+
 class Message(msgspec.Struct, frozen=True, array_like=True):
     """Base of all messages."""
 
@@ -62,6 +91,7 @@ class Batch(Ranged, frozen=True, tag="batch"):
         spent_s: seconds that the pool before this one has worked on it.
         give_back_s: when a worker has worked on it for so long it may give it back, to be cut; 0: it does all of it.
         seen_ms: see ``Chunk``.
+        care: somebody may have died of it; None: work on it as on any other.
     """
 
     epoch: int
@@ -84,6 +114,7 @@ class Batch(Ranged, frozen=True, tag="batch"):
     spent_s: float = 0.0
     give_back_s: float = 0.0
     seen_ms: int = 0
+    care: Care | None = None
 
 
 class Part(Ranged, frozen=True, tag="part"):
@@ -317,15 +348,22 @@ class Tap(Message, frozen=True, tag="tap"):
 
 
 class Suspect(Ranged, frozen=True, tag="suspect"):
-    """A worker died with this range in hand, and nobody had asked it to.
+    """A worker died with this range in hand, or had nothing in hand and had done this last, less than a second before;
+    and nobody had asked it to.
 
     Attributes:
         reason: ``worker_died`` or ``timeout``.
         detail: how it ended, and its last stack.
+        mark: what of the range it had in hand.
+        stage: of the worker.
+        near: the batches that it had done within the second before.
     """
 
     reason: str
     detail: str
+    mark: Mark = NO_MARK
+    stage: str = ""
+    near: tuple[BatchId, ...] = ()
 
 
 class Drain(Message, frozen=True, tag="drain"):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections.abc import Sequence
 
 import msgspec
 
@@ -24,8 +25,8 @@ BOOT_RETRY_S = 1.0
 HEALTHY_S = 10.0
 #: Of an actor that cannot go on because what was acknowledged is lost.
 LOST = os.EX_IOERR
-#: So many suspect batches are remembered.
-_SUSPECTS = 256
+#: So many suspect batches are remembered, and so many deaths are put down to one that was only near.
+_SUSPECTS, _MOST_NEAR = 256, 20
 
 
 class RestartBudget:
@@ -84,17 +85,29 @@ class KnownSuspects:
     """The batches that somebody died with: a death with a part of one in hand is that batch's fault."""
 
     def __init__(self) -> None:
-        self._ranges: list[BatchId] = []
+        #: How often each was only near.
+        self._ranges: dict[BatchId, int] = {}
 
-    def add(self, hand: BatchId) -> bool:
-        """Note what was in hand at a death; return whether it, or what it is a part of, is known already."""
-        partition, start, end = hand
-        if end <= start:
-            return False
-        if any(known == partition and at <= start and end <= until for known, at, until in self._ranges):
-            return True
-        self._ranges = [*self._ranges[1 - _SUSPECTS:], hand]
-        return False
+    def add(self, hand: BatchId, near: Sequence[BatchId] = ()) -> bool:
+        """Note what was in hand at a death, and what had been done just before; return whether one of these, or what it
+        is a part of, is known already. The batch in hand may be so as often as its origin goes on with it; those that
+        were near only so often."""
+        known = self._known(hand)
+        if known is None and hand[1] < hand[2]:
+            culprit = next((at for at in map(self._known, near) if at and self._ranges[at] < _MOST_NEAR), None)
+            for each in (*near, hand):
+                if self._known(each) is None:
+                    self._ranges[each] = 0
+            self._ranges = dict(list(self._ranges.items())[-_SUSPECTS:])
+            if culprit in self._ranges:
+                self._ranges[culprit] += 1
+                return True
+        return known is not None
+
+    def _known(self, batch: BatchId) -> BatchId | None:
+        partition, start, end = batch
+        return next((each for each in self._ranges if each[0] == partition and each[1] <= start and end <= each[2]),
+                    None) if start < end else None
 
 
 class Exit(msgspec.Struct, frozen=True):

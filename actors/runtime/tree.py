@@ -36,7 +36,7 @@ from actors.runtime.events import (
     Scaled,
 )
 from actors.runtime.health import Sample
-from actors.runtime.messages import Drain, Hold, Roster, Start, Stop, Suspect, Tap
+from actors.runtime.messages import Drain, Hold, Roster, Start, Stop, Tap
 from actors.runtime.outages import Outages
 from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit, KnownSuspects, Pool, RestartBudget, wants_restart
@@ -127,7 +127,7 @@ class Tree:
             yield from self._stop_layer(now)
             return
         if not commanded:
-            yield from self._accuse(child, died)
+            yield from self._accuse(child, died, last)
         if ready_for is not None and child.spec.vital:
             yield from self._publish()
         if child.leaving == "remove":
@@ -136,7 +136,7 @@ class Tree:
             child.leaving = ""
             yield from self._spawn(child, now)
         elif wants_restart(child.spec.restart, ended):
-            yield from self._crashed(child, ended, died, ready_for, bool(last.batches), now)
+            yield from self._crashed(child, ended, died, ready_for, last, now)
         else:
             yield Say(name, "STOPPED", child.generation)
             yield from self._stop(FAILED, f"{name} ended ({ended.text()}) before its input did", now)
@@ -281,14 +281,13 @@ class Tree:
         yield Say(child.name, ABSENT, 0)
         yield from self._release(now)  # others may have waited for it
 
-    def _accuse(self, child: Child, died: ActorDied) -> Iterator[Action]:
+    def _accuse(self, child: Child, died: ActorDied, last: LastWords) -> Iterator[Action]:
         """Tell the origins with what in hand a worker died; they hear of it before they hear of the death."""
         if not died.hand[2] or child.spec.stage not in GIVERS:
             return
-        detail = f"{died.actor}: {died.how}\n{died.stack}".strip()
         for other in self._children.values():
             if other.spec.stage == "reader" and other.is_up:
-                yield Send(other.address, Suspect(*died.hand, died.cause, detail))
+                yield Send(other.address, child.accusation(died, last))
 
     def _spawn(self, child: Child, now: float) -> Iterator[Action]:
         child.spawned(now, self._policy.restart.ready_s)
@@ -311,7 +310,7 @@ class Tree:
             yield Send(child.address, roster)
 
     def _crashed(
-        self, child: Child, ended: Exit, died: ActorDied, ready_for: float | None, did_some: bool, now: float
+        self, child: Child, ended: Exit, died: ActorDied, ready_for: float | None, last: LastWords, now: float
     ) -> Iterator[Action]:
         name = child.name
         if not child.spec.vital:
@@ -322,13 +321,13 @@ class Tree:
             yield from self._give_up(died, why, now, ended.run_code)
             return
         if died.cause == "timeout" and child.spec.stage not in GIVERS:
-            child.hangs = 1 if did_some else child.hangs + 1
+            child.hangs = 1 if last.batches else child.hangs + 1
             if child.hangs >= self._policy.restart.boot_failures:
                 yield from self._give_up(died, f"{name} hung {child.hangs} times in a row: {died.how}", now)
                 return
         pool = self._pools[child.spec.pool]
         # A batch is charged to its pool once. How often its parts may kill is the origin's business, and bounded.
-        is_known = child.spec.stage in GIVERS and self._suspects.add(died.hand)
+        is_known = child.spec.stage in GIVERS and self._suspects.add(died.hand, last.near)
         decision = 0.0 if is_known else pool.crashed(name, ready_for, now)
         if isinstance(decision, float):
             child.due = now + decision

@@ -33,6 +33,8 @@ ALTER TABLE units ADD COLUMN prefix TEXT NOT NULL DEFAULT '';
 ALTER TABLE units ADD COLUMN content TEXT NOT NULL DEFAULT '';
 CREATE INDEX units_failed ON units (id) WHERE status='failed';
 CREATE TABLE replaced (unit INTEGER PRIMARY KEY, "by" INTEGER NOT NULL, start INTEGER NOT NULL, same INTEGER NOT NULL);
+""", """
+ALTER TABLE issued ADD COLUMN blame BLOB NOT NULL DEFAULT x'';
 """)
 #: What is known besides, by name; a ledger of the same version may be without it.
 FACTS = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
@@ -56,8 +58,9 @@ ON CONFLICT (id) DO UPDATE SET run=excluded.run, name=excluded.name, fingerprint
 """
 #: The first half of a split range takes the place of the whole.
 RECORD = """
-INSERT INTO issued VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET "end"=excluded."end", marks=excluded.marks, reason=excluded.reason, detail=excluded.detail
+INSERT INTO issued VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET "end"=excluded."end", marks=excluded.marks, reason=excluded.reason, detail=excluded.detail,
+    blame=excluded.blame
 """
 
 #: The number of the next unit, and the positions behind all of a run's partition that was read, and that was issued.

@@ -17,7 +17,17 @@ from actors.runtime.ledger import Ledger
 from actors.runtime.lift import lift_parse
 from actors.runtime.manifest import Manifest
 from actors.runtime.membership import Membership
-from actors.runtime.messages import AnyMessage, BatchId, Drained, Hello, InputDone, Member, Message, Roster
+from actors.runtime.messages import (
+    AnyMessage,
+    BatchId,
+    Drained,
+    Hello,
+    InputDone,
+    Mark,
+    Member,
+    Message,
+    Roster,
+)
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import traveller
@@ -81,6 +91,9 @@ class _Slot:
 
     def take(self, batch: BatchId) -> None:
         """Have a batch in hand."""
+
+    def mark(self, mark: Mark) -> None:
+        """Have this of it in hand."""
 
     def took(self, *seconds: float) -> None:
         """Count how long batches took."""

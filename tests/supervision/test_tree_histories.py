@@ -401,7 +401,7 @@ def test_the_reader_hears_with_what_in_hand_a_worker_died_before_it_hears_of_the
     kinds = [type(action.message) for action in actions if isinstance(action, Send) and action.address == "reader.1#1"]
     assert kinds == [Suspect, Roster]
     ((_, suspect),) = mail(actions, Suspect)
-    assert suspect == Suspect("p", 10, 99, "worker_died", "parser.1: signal SIGKILL\nstack")
+    assert suspect == Suspect("p", 10, 99, "worker_died", "parser.1: signal SIGKILL\nstack", stage="parser")
 
 
 def test_deaths_with_parts_of_one_batch_in_hand_are_charged_once() -> None:

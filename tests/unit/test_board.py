@@ -13,6 +13,7 @@ import pytest
 
 from actors.runtime.board import SIGN_S, Slot, SupervisorBoard, create_board, read_views
 from actors.runtime.events import ActorView
+from actors.runtime.messages import NO_MARK, NOTHING, Mark
 from tests.loads import WATCHDOG_S
 
 NAMES = ("reader.1", "parser.1", "writer.idfa")
@@ -105,6 +106,22 @@ def test_what_a_dead_generation_wrote_is_not_taken_for_the_new_ones(path: Path) 
     said(path, "READY", 2)
     found = view(path)
     assert (found.generation, found.pid, found.state) == (2, 0, "READY")
+
+
+def test_of_a_death_it_is_known_what_was_marked_and_what_was_done_just_before(path: Path) -> None:
+    slot = Slot(path, "parser.1", 1)
+    for start in range(0, 200, 10):
+        slot.take(("p", start, start + 10))
+        slot.take(NOTHING)
+    slot.take(("p", 200, 210))
+    slot.mark(Mark(201, 203, 205, alone=True))
+    board = SupervisorBoard(path)
+    mark, near = board.marks("parser.1")
+    assert mark == Mark(201, 203, 205, alone=True)
+    assert near == tuple(("p", start, start + 10) for start in range(190, 30, -10)), "the last sixteen"
+    Slot(path, "parser.1", 2)
+    assert board.marks("parser.1") == (NO_MARK, ()), "the next generation has done nothing"
+    board.close()
 
 
 def test_time_is_counted_by_what_it_was_spent_on(path: Path) -> None:
