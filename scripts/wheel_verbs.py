@@ -171,8 +171,8 @@ def what_is_missing(wheel: Installed, shop: Path) -> dict[str, list[str]]:
         declared = set(_declared(wheel, f"extra == '{extra}'"))
         if len(commands) != 1 or not declared or not set(found[extra]) <= declared:
             raise Broken(f"thresher {shlex.join(words)}: expected one command with {sorted(declared)}:\n{said}")
-    wheel.run(shop, "check", "numbers", code=FAILURE, says="pip install")
-    wheel.run(shop, "check", "sql.toml", code=FAILURE, says="pip install")
+    wheel.run(shop, "check", "numbers", code=BAD_CONFIG, says="pip install")
+    wheel.run(shop, "check", "sql.toml", code=BAD_CONFIG, says="pip install")
     for verb in ("lint", "explain", "echo", "graph", "status"):
         wheel.works(shop, verb, "sql.toml")
     return found

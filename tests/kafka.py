@@ -123,10 +123,15 @@ class Topics:
                 time.sleep(0.1)
 
     def grow(self, name: str, partitions: int) -> None:
-        """Let a topic have so many partitions in all."""
+        """Let a topic have so many partitions in all; the broker says so to others when this returns."""
+        from confluent_kafka import TopicCollection
         from confluent_kafka.cimpl import NewPartitions
 
         self._finish(self.admin.create_partitions([NewPartitions(name, partitions)]))
+        deadline = time.monotonic() + WATCHDOG_S
+        while len(self.admin.describe_topics(TopicCollection([name]))[name].result(WATCHDOG_S).partitions) < partitions:
+            assert time.monotonic() < deadline, f"{name} has no {partitions} partitions"
+            time.sleep(0.02)
 
     def delete(self, name: str) -> None:
         """Delete a topic."""

@@ -31,7 +31,7 @@ from confluent_kafka import KafkaException, Producer
 
 from actors.kafka.applied import SETTINGS, Applied, owner_of, read, send
 from actors.kafka.identity import id_of, known_id
-from actors.runtime.errors import ConfigError
+from actors.runtime.errors import ConfigError, Lost
 from actors.runtime.ports import Sink
 from actors.runtime.progress import extend
 from actors.runtime.values import Payload, Refusal
@@ -64,6 +64,7 @@ class Transactions(Sink):
         """Write all batches that are not in the topic yet, and their positions, in one transaction."""
         with self._broker.says():
             try:
+                self._broker.look()
                 refusals = self._write(payloads)
             except KafkaException as error:
                 self._let_go()
@@ -179,6 +180,11 @@ class Transactions(Sink):
             self._require_holder(self._read(id_of(self._state)))
 
     def _require_holder(self, applied: Applied) -> None:
+        if not applied.holder:
+            raise Lost(
+                f"sinks.{self._name}: {self._broker.address.servers}: topic {self._broker.options.applied_topic} has "
+                "lost the positions of this sink: it was removed, or made anew. Started again the run goes on, and "
+                "what was written at last and not acknowledged may be there twice, under the same thresher-id")
         if applied.holder != self._token:
             raise ConfigError(
                 f"sinks.{self._name}: {self._broker.address}: another process has opened this sink of this state, and "

@@ -167,6 +167,10 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """What it had answered and not flushed; that is noticed."""
         return "what the server loses (without appendfsync always) is noticed: written again, or exit code 1"
 
+    def answers(self) -> str:
+        """A hash of keys; sorted sets are the items' own (``index``)."""
+        return "answers a key, and what it is listed in where items name sorted sets (index)"
+
     def tombstones(self) -> str:
         """A value that is None."""
         what = "the key and its entries in sorted sets" if self.index else "the key"

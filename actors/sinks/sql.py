@@ -95,6 +95,10 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.url and self.url.partition("://")[0] not in _SCHEMES:
             raise ValueError("url: expected sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, "
                              f"got {without_password(self.url)!r}")
+        scheme, _, place = self.url.partition("://")
+        if scheme != "sqlite" and place.count("@") > 1:  # the driver takes a piece of a password for the host
+            raise ValueError("url: expected one @, before the host, got more: in user, password and names an @ is %40, "
+                             "also where they come from the environment or a file")
         require_columns(self.columns)
         for name in self.key:
             if self.columns.get(name, "json") == "json" or self.columns[name].endswith("?"):
@@ -145,7 +149,7 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
             return problems_of(self, name, state)
         except ImportError as error:
-            return [_needs(name, error)]
+            raise ConfigError(_needs(name, error)) from error
 
     def place(self, name: str, state: Path) -> Path | None:
         """The file of SQLite."""

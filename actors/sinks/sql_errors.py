@@ -8,6 +8,8 @@ from sqlalchemy import exc
 
 #: Refused for good: data, integrity, a view's check, limits of the program, a trigger that says so.
 _REFUSED = ("22", "23", "44", "54", "P0001")
+#: The same for the handler of a block of PL/pgSQL, where a code that ends in three zeros stands for its class.
+CONDITIONS = " OR ".join(f"SQLSTATE '{state:0<5}'" for state in _REFUSED)
 #: Not allowed: to this user, as a rule; a policy for rows or a trigger says it of one row. Who says it is in the error.
 _DENIED, _OF_ONE_ROW = "42501", ("ExecWithCheckOptions", "exec_stmt_raise")
 #: A serialization failure, a deadlock: the transaction has to be done once more, and there is nothing to wait for.
@@ -59,8 +61,13 @@ def is_hopeless(error: BaseException | None) -> bool:
 
 def plain(error: BaseException, between: str = "") -> str:
     """What the database says: its first line, or all of them in one."""
-    lines = str(_original(error)).split("\n")
-    return between.join(line.strip() for line in lines if line.strip()) if between else lines[0]
+    text = str(_original(error))
+    return in_one_line(text, between) if between else text.split("\n")[0]
+
+
+def in_one_line(text: str, between: str = " ") -> str:
+    """All lines of a text in one."""
+    return between.join(line.strip() for line in text.split("\n") if line.strip())
 
 
 def _state(error: BaseException | None) -> str:

@@ -192,10 +192,10 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         try:
             from actors.sources.kafka_check import problems_of
 
-            return problems_of(self._wanted(), self.configurations("check")[1], self.group or self.commit_as, state,
+            return problems_of(self._wanted(), self.configurations("check"), self.group or self.commit_as, state,
                                self.refused)
         except ImportError as error:
-            return [f"source: type kafka needs {error.name or error}: {how_to_install('kafka')}"]
+            raise ConfigError(f"source: type kafka needs {error.name or error}: {how_to_install('kafka')}") from error
 
 
 OPTIONS = Kafka
