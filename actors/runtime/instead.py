@@ -86,7 +86,7 @@ class Instead:
         return suspect if suspect is not None and (suspect[0].data or suspect[0].fault) else None  # else it is empty
 
     def _replace(self, key: BatchId, instead: list[tuple[Chunk, Blame]]) -> None:
-        self._ledger.blamed(instead)  # durable with the flush before the next delivery
+        self._ledger.issued.blamed(instead)  # durable with the flush before the next delivery
         self._origin.replace(key, instead)
 
     def of_too_long(self, sender: str, message: Again, workers: int) -> bool:

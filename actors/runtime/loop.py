@@ -53,7 +53,7 @@ from actors.runtime.mailbox import ControlBox
 from actors.runtime.manifest import Manifest, load_manifest
 from actors.runtime.policy import policy_of
 from actors.runtime.restart import Exit, exit_of
-from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory, stack_file
+from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory, take_stack
 from actors.runtime.settling import settle
 from actors.runtime.topology import expand, may_come
 from actors.runtime.values import SOURCE_LOST
@@ -61,8 +61,6 @@ from actors.runtime.values import SOURCE_LOST
 _PR_SET_CHILD_SUBREAPER = 36
 #: Seconds between two looks at the actors.
 LOOK_S = 0.5
-#: How much of a stack is kept: its end.
-_STACK_BYTES = 8192
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Takes how a run ended, as its actors tell it; returns how it ended.
 Judge = Callable[[RunResult], RunResult]
@@ -107,6 +105,8 @@ def run(
         try:
             manifest.save(directory.path / MANIFEST)
             rundir.save_search_path(directory.path)
+            if manifest.monitor.enabled:
+                rundir.save_monitor_token(directory.path, manifest.monitor.token_secret)
             create_board(directory.path / BOARD, [spec.name for spec in specs], may_come(manifest))
         except OSError as error:
             raise ConfigError(f"run directory {directory.path}: {error.strerror}: make room, "
@@ -116,8 +116,7 @@ def run(
         desk = Desk(decisions, manifest, reload)
         told = Log(directory.path, Recorder(manifest, observer))
         stdin_for = _who_reads_stdin(manifest)
-        with contextlib.closing(
-                _Run(directory.path, decisions, desk, told, stdin_for, entry)) as supervised:
+        with contextlib.closing(_Run(directory.path, decisions, desk, told, stdin_for, entry)) as supervised:
             return supervised.until_ended(
                 RunStarted(manifest.run, manifest.name, manifest.state, len(specs)), judge or (lambda result: result))
     finally:
@@ -247,7 +246,7 @@ class _Run:
             case messages.Ready(endpoint):
                 return self._tree.ready(sender, endpoint, now)
             case messages.Serving(url):
-                return iter((actions.Emit(MonitorReady(url)),))
+                return iter((actions.Emit(MonitorReady(url, str(self._run_dir / rundir.MONITOR_TOKEN))),))
             case messages.Lost(source, start, end, fault):
                 kind = SourceLost if fault == SOURCE_LOST else FileLost
                 return iter((actions.Emit(kind(source, start, end)),))
@@ -283,11 +282,7 @@ class _Run:
         view = next((view for view in self._board.views() if view.actor == name), None)
         if view is None:
             return LastWords()
-        path, stack = stack_file(self._run_dir, name, view.generation), b""
-        with contextlib.suppress(OSError):
-            stack = path.read_bytes()[-_STACK_BYTES:]
-            path.unlink()
-        said = stack.decode(errors="replace") or view.note
+        said = take_stack(self._run_dir, name, view.generation) or view.note
         return LastWords(view.phase, view.hand, said, view.rss_bytes, view.batches, *self._board.marks(name))
 
     def _do(self, wanted: Iterable[actions.Action]) -> None:

@@ -212,7 +212,7 @@ class Broker:
         """
         if self.options.create:
             return
-        said = (f"{self.address}: there is no such topic: make it, or set sinks.{self._name}.create = true")
+        said = f"{self.address}: there is no such topic: make it, or set sinks.{self._name}.create = true"
         raise Retryable(said) if self._has_worked else ConfigError(f"sinks.{self._name}: {said}")
 
 

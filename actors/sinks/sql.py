@@ -23,6 +23,7 @@ from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.extras import how_to_install
 from actors.runtime.options import without_password
 from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
+from actors.runtime.stored import Need, Reader
 from actors.sinks.columns import Column, columns_of, require_columns, row_of, short
 from actors.sinks.sql_applied import applied_in, owner_of
 from actors.sinks.sql_witness import forget
@@ -171,6 +172,26 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return {}
         with closing(Store(self, name, state)) as store:
             return store.positions()
+
+    def answers(self) -> tuple[Need, ...]:
+        """Its rows."""
+        return ("rows",)
+
+    def reader(self, name: str, state: Path) -> Reader:
+        """Open the table, to look at; a file of SQLite without SQLAlchemy.
+
+        Raises:
+            ConfigError: the library for a server is not installed.
+        """
+        from actors.sinks.sql_read import FileReader, ServerReader
+
+        path = self.place(name, state)
+        if path is not None:
+            return FileReader(path, self.table or name, self.columns, self.timeout_s)
+        try:
+            return ServerReader(self, name, state)
+        except ImportError as error:
+            raise ConfigError(_needs(name, error)) from error
 
     def clear(self, name: str, state: Path) -> bool:
         """No: rows stay. What this state knew to be there it no longer asks for."""

@@ -17,6 +17,7 @@ _AGAIN = ("40001", "40P01")
 #: The server has ended this session: an operator, a time-out for idle ones.
 _ENDED = ("57P01", "57P05", "25P03")
 _LOCKED = "55P03"
+_MISSING = ("42P01", "3F000")
 #: What no retry mends at the start: a wrong user or password, no such database, no right to. Without a connection the
 #: server's words are all that there is.
 _HOPELESS_STATES = ("28", "3D", "42501")
@@ -38,6 +39,11 @@ def is_denied(error: BaseException | None) -> bool:
 def is_again(error: BaseException | None) -> bool:
     """Whether the transaction was in the way of another one, and has only to be done once more."""
     return _state(error) in _AGAIN
+
+
+def is_missing(error: BaseException | None) -> bool:
+    """Whether there is no such table, or schema."""
+    return _state(error) in _MISSING
 
 
 def has_ended(error: BaseException | None) -> bool:

@@ -230,12 +230,12 @@ class Inflow:
         partition = self._partitions.get(key)
         if name == _END:
             if partition is not None and key in self.assigned and key not in self.resets:
-                if 0 <= partition.behind <= offset < partition.seen:  # in front of what was passed over
+                if partition.is_as_read(offset):
+                    partition.reached(offset)
+                    partition.ends(max(offset, self.high(key) or 0))
+                    touched[key] = partition
+                else:
                     self.resets[key] = None
-                    return
-                partition.reached(offset)
-                partition.ends(max(offset, self.high(key) or 0))
-                touched[key] = partition
         elif name == _RESET:
             cut = _CUT_BACK_TO.search(error.str())
             self.resets[key] = None if not _CUT_BACK.search(error.str()) else int(cut[1]) if cut else ALL_OF_IT

@@ -147,6 +147,7 @@ class Partition:
         is_over: nothing more is read of it.
         is_leaving: it is taken away from this run: nothing more of it is handed out.
         is_gone: nothing more comes of it: there is no such partition any more.
+        short_until: the broker has said once that its log is too short, and is asked again then; 0: it has not.
     """
 
     def __init__(self, key: Key, unit: Unit, recorded: list[tuple[int, int]], now: float,
@@ -158,6 +159,7 @@ class Partition:
         self.epoch, self.high = known.epoch, max(known.high, unit.low)
         self.behind = self._behind = known.behind if known.behind <= unit.low else -1
         self.ended = 0
+        self.short_until = 0.0
         self.size = 0
         self.touched = self._since = now
         self.queued = self.is_over = self.is_leaving = self.is_gone = False
@@ -203,9 +205,10 @@ class Partition:
         """From where on it is fetched, and the epoch of what lies in front of that; -1: not known."""
         return (self.seen, -1) if self.behind < 0 else (self.behind, self.epoch)
 
-    def is_as_read(self, first: int) -> bool:
-        """Whether a record at this offset can come, of the log that was read: there was none where it passed over."""
-        return not 0 <= self.behind <= first < self.seen
+    def is_as_read(self, offset: int) -> bool:
+        """Whether a record, or the end, can be at this offset in the log that was read: neither was where it passed
+        over."""
+        return not 0 <= self.behind <= offset < self.seen
 
     def reached(self, offset: int) -> None:
         """All below this offset has come, or is no record that anybody reads."""

@@ -152,8 +152,6 @@ class Topics:
         self._look_at = 0.0
         self._starting: _Starting | None = None
         self._resetting: _Resetting | None = None
-        #: Logs that were said to be too short, once: when that is asked again.
-        self._short: dict[Key, float] = {}
         self._was_reached = self._is_settled = False
 
     def is_all_taken_up(self) -> bool:
@@ -340,7 +338,7 @@ class Topics:
     def _reset(self, now: float) -> None:
         if self._resetting is None:
             keys = [key for key in self._inflow.resets if key in self._roster.by_key
-                    and now >= self._short.get(key, 0.0)]
+                    and now >= self._roster.by_key[key].short_until]
             if keys and not self.problem:
                 self._resetting = _Resetting(
                     self._lookups.offsets(dict.fromkeys(keys, EARLIEST)),
@@ -362,10 +360,10 @@ class Topics:
     def _read_on(self, partition: Partition, cut: CutBack, now: float) -> None:
         """The next offset of this partition was not there."""
         seen, first, name = partition.seen, cut.first, partition.unit.name
-        if cut.at is None and seen > cut.end and partition.key not in self._short:
-            self._short[partition.key] = now + _CUT_AGAIN_S
+        if cut.at is None and seen > cut.end and not partition.short_until:
+            partition.short_until = now + _CUT_AGAIN_S
             return
-        self._short.pop(partition.key, None)
+        partition.short_until = 0.0
         if cut.at is not None or seen > cut.end:
             partition = self._gone.cut_back(partition, cut, now, None if self._wanted.follow else cut.end)
             self._roster.add(partition)

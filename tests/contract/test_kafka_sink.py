@@ -23,6 +23,7 @@ from actors.testing import SinkContract
 from actors.topics.blocks import Message, unpack_items
 from tests.kafka import PASSWORD, STRANGER, USER, WATCHDOG_S, Topics
 from tests.kafka import Kafka as Server
+from tests.kafka_hanging import hang
 
 #: Small enough for a test that waits for it, and far more than a broker takes that is not stopped.
 PATIENCE_S = 3.0
@@ -316,6 +317,21 @@ def finish(opened: Any, payloads: list[Payload]) -> None:
 # Transactions --------------------------------------------------------------------------------------------------------
 
 
+def test_what_a_killed_broker_has_left_open_hides_no_position_and_is_in_no_later_transaction(
+    tmp_path: Path, kafka_to_kill: Server
+) -> None:
+    topics = Topics(kafka_to_kill.address)
+    name = topics.make(partitions=2)
+    options = sink(kafka_to_kill, name, transactions=True, applied_topic=f"{name}.applied")
+    with closing(options.open("out", tmp_path)) as opened:
+        finish(opened, [batch(options, 0, [b"0"])])
+    with topics.credulous():
+        hang(kafka_to_kill.address, f"{id_of(tmp_path)}/out", [(f"{name}.applied", 0), (name, 0), (name, 1)], b"hung")
+    with closing(options.open("out", tmp_path)) as opened:
+        finish(opened, [batch(options, 1, [Message(b"%d" % number, b"k%d" % number) for number in range(1, 9)])])
+    assert sorted(one.value or b"" for one in written(topics, name)) == [b"%d" % number for number in range(9)]
+
+
 def test_positions_are_those_of_this_state_sink_and_topic_and_are_read_without_a_trace(
     tmp_path: Path, kafka: Server, topics: Topics
 ) -> None:
@@ -347,7 +363,8 @@ def test_a_transaction_that_a_writer_left_open_is_ended_and_its_messages_are_not
     with closing(options.open("out", tmp_path)) as opened:
         opened.write([batch(options, 0, [b"of the living"])])
     assert [one.value for one in written(topics, name)] == [b"of the living"]
-    assert len(written(topics, name, isolation="read_uncommitted")) == 2
+    seen = [one.value for one in written(topics, name, isolation="read_uncommitted")]
+    assert seen == [b"of the dead", None, b"of the living"], "what is rolled back to end what was open, too"
 
 
 def test_a_position_that_lies_behind_an_open_transaction_of_another_sink_is_waited_for(

@@ -279,7 +279,7 @@ def test_the_ledger_gives_back_what_was_learned_after_any_restart(
         chunks: list[tuple[Chunk, Blame]] = []
         for start, end in ledger.boundaries(unit):
             chunk = Chunk(unit.id, "s", start, end, start, 1, data[start:end])
-            blamed = ledger.issue(chunk)
+            blamed = ledger.issue(chunk).blame
             chunks.append((given_up(chunk, blamed), blamed))
             origin.issue("run", *chunks[-1])
         assert b"".join(chunk.data for chunk, _ in chunks) == data
@@ -298,7 +298,7 @@ def test_the_ledger_gives_back_what_was_learned_after_any_restart(
         suspect, death = origin.suspect(("run", culprit.start, culprit.end)), process.accusation()
         assert suspect is not None
         assert death is not None
-        ledger.blamed(blame(*suspect, death))
+        ledger.issued.blamed(blame(*suspect, death))
         ledger.flush()
     ledger._connection.close()
     assert letters == [poison]

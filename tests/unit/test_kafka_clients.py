@@ -174,6 +174,23 @@ def test_a_call_that_took_too_long_is_told_as_what_was_heard_of_the_connection_a
     assert sentence(Said("_TIMED_OUT", "no answer"), {}, heard.last()) == "no answer"
 
 
+def test_no_answer_is_waited_for_from_a_broker_that_is_not_there_for_two_seconds_or_does_not_let_one_in() -> None:
+    clock = FakeClock()
+    heard = Heard({}, clock.monotonic)
+    heard.begin()
+    heard.error_cb(Said("_TRANSPORT", "127.0.0.1:9092: Connection refused"))
+    clock.advance(9)
+    assert not heard.is_in_vain(), "another address may answer"
+    for _ in range(2):
+        heard.error_cb(Said("_ALL_BROKERS_DOWN", "2/2 brokers are down"))
+        clock.advance(1)
+    assert heard.is_in_vain()
+    heard.begin()
+    assert not heard.is_in_vain()
+    heard.error_cb(Said("_AUTHENTICATION", "SASL authentication error"))
+    assert heard.is_in_vain()
+
+
 def test_what_is_wrong_with_a_table_is_one_line_that_names_the_file_or_the_property_and_no_secret(
     tmp_path: Path
 ) -> None:
