@@ -23,6 +23,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from actors.runtime.errors import storable
 from actors.runtime.poison import Blame, recalled
 from actors.runtime.values import Chunk, Unit
 
@@ -83,7 +84,7 @@ class Issued:
         """Record the range of a chunk; return what is decided about it: by earlier readers, and now."""
         key = (chunk.unit, chunk.start, chunk.end)
         blame, seen_ms = self._blamed.get(key, Blame()), self._first.get(key) or self._clock()
-        chunk = msgspec.structs.replace(chunk, seen_ms=seen_ms)
+        chunk = msgspec.structs.replace(chunk, seen_ms=seen_ms, detail=storable(chunk.detail))
         self._record(chunk, blame)
         return Decided(chunk, blame, self._late_in(chunk))
 

@@ -12,7 +12,7 @@ from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
-from actors.runtime.errors import NO_VALUE, ConfigError, Finish, Reject
+from actors.runtime.errors import NO_VALUE, ConfigError, Finish, Reject, shortened
 from actors.runtime.framing import Record
 from actors.runtime.messages import Batch
 from actors.runtime.progress import progress
@@ -25,6 +25,8 @@ Lifted = Callable[[list[Any]], list[Any]]
 #: What makes partial aggregates of values, and of the number of their unit.
 Partials = Callable[[list[Any], int], dict[tuple[Any, ...], list[Any]]]
 _TRACEBACK_FRAMES = 3
+#: What each error says is kept, of several: so many characters of its beginning and its end.
+_SAID = (768, 256)
 #: Ours, above and below theirs, are not shown: at most so many, of files in this folder.
 _OUR_FRAMES, _OURS = 2, os.path.dirname(__file__)
 #: A sign of progress is given after at most so many calls for one record each; fewer, when they take longer than this.
@@ -214,4 +216,4 @@ def _rejected(error: Exception, reason: str) -> Reject | Finish:
     told = traceback.TracebackException.from_exception(error, limit=-_TRACEBACK_FRAMES - _OUR_FRAMES)
     theirs = [frame for frame in told.stack if os.path.dirname(frame.filename) != _OURS]
     told.stack = traceback.StackSummary.from_list(theirs[-_TRACEBACK_FRAMES:])
-    return Reject(reason, "".join(told.format()).strip())
+    return Reject(reason, "".join(shortened(each, *_SAID) for each in told.format()).strip())

@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.runtime.errors import shortened
 from actors.runtime.framing import cut_out, is_alone, split
 from actors.runtime.messages import NO_MARK, Care, Mark, Suspect
 from actors.runtime.values import Chunk
@@ -46,8 +47,6 @@ MOST_AS_LETTER = 8
 MOST_MARKS = 16
 #: Why a record is given up: its worker died, or was killed because it hung.
 REASONS = ("worker_died", "timeout")
-#: So much is kept of how somebody died: the beginning says how, the end of a stack where.
-_HEAD, _TAIL = 1024, 7168
 _rest = msgspec.msgpack.Decoder(tuple[int, str, Mark])
 
 
@@ -123,13 +122,6 @@ def given_up(chunk: Chunk, blamed: Blame) -> Chunk:
 def is_hopeless(chunk: Chunk, blamed: Blame) -> bool:
     """Whether a chunk kills though it is only a dead letter: nobody would ever be done with it."""
     return bool(chunk.fault) and blamed.marks >= ALLOWED + MOST_AS_LETTER
-
-
-def shortened(detail: str) -> str:
-    """The beginning and the end of how somebody died."""
-    if len(detail) <= _HEAD + _TAIL:
-        return detail
-    return f"{detail[:_HEAD]}\n... {len(detail) - _HEAD - _TAIL} characters ...\n{detail[-_TAIL:]}"
 
 
 def _named(chunk: Chunk, death: Suspect) -> Mark:

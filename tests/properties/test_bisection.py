@@ -9,13 +9,14 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.runtime.errors import shortened
 from actors.runtime.examine import Examination, TrialOfPayload
 from actors.runtime.framing import Record as Kept
 from actors.runtime.framing import cut_out, is_alone, pack_records, places_in, split
 from actors.runtime.ledger import Ledger
 from actors.runtime.messages import NO_MARK, NOTHING, Batch, BatchId, Mark, Suspect
 from actors.runtime.origin import Origin
-from actors.runtime.poison import ALLOWED, MOST_MARKS, Blame, blame, given_up, shortened, was_near
+from actors.runtime.poison import ALLOWED, MOST_MARKS, Blame, blame, given_up, was_near
 from actors.runtime.values import Chunk
 
 LINES = st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"x")), min_size=1, max_size=60)
