@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from actors.runtime.actions import ABSENT
-from actors.runtime.events import BATCH_BOUNDS_S, ActorView, RunView
+from actors.runtime.events import BATCH_BOUNDS_S, ActorView, LastWords, RunView
 from actors.runtime.messages import NO_MARK, NOTHING, BatchId, Mark
+from actors.runtime.rundir import take_stack
 
 MAGIC = b"THRESHB8"
 _HEADER = struct.Struct("<8sI")
@@ -125,6 +126,17 @@ class SupervisorBoard:
         late = sorted((entry for entry in done if now - entry[3] <= LATE_S), key=lambda entry: -entry[3])
         return Mark(*_MARK.unpack_from(board, at + _MARK_AT)), tuple(
             dict.fromkeys((_text(partition), start, end) for partition, start, end, _ in late))
+
+    def last_words(self, run_dir: Path, name: str) -> LastWords:
+        """What an actor has left that has just ended, here and in the run directory. What the generation before it has
+        left is not its own: it may have died before it came to its slot."""
+        view = next((view for view in self.views() if view.actor == name), None)
+        if view is None:
+            return LastWords()
+        said = take_stack(run_dir, name, view.generation)
+        if not view.pid:
+            return LastWords(stack=said)
+        return LastWords(view.phase, view.hand, said or view.note, view.rss_bytes, view.batches, *self.marks(name))
 
     def close(self) -> None:
         """Unmap."""

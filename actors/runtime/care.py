@@ -91,6 +91,7 @@ def overdue(child: Child, now: float) -> Iterator[Action]:
         yield Kill(child.name, signal.SIGTERM)
     if child.deadline is not None and child.deadline <= now and child.alive:
         child.deadline = None
+        child.is_late = child.ready_since is None and not child.stopping
         yield Kill(child.name, signal.SIGKILL)
 
 

@@ -56,6 +56,7 @@ class Child:
         self.suspect = False
         self.hung = ""  # why it is being killed
         self.worn = ""  # why it is being replaced
+        self.is_late = False  # it is being killed, for it was not ready in time
         self.health = Health(self._watch)
 
     def adopt(self, watch: WatchOptions) -> None:
@@ -90,10 +91,19 @@ class Child:
         self.generation += 1
         self.alive, self.due, self.spawned_at, self.deadline = True, None, now, now + ready_s
 
+    def ready_for(self, last: LastWords, now: float) -> float | None:
+        """Seconds that it was ready for until its end; None: it never was. Whoever has had work was, whether its word
+        for that came before its death became known or not."""
+        if self.ready_since is None:
+            return 0.0 if last.batches or last.hand != NOTHING or last.near else None
+        return now - self.ready_since
+
     def death(self, ended: Exit, last: LastWords, now: float) -> ActorDied:
         """How it died, as far as is known; whether it is started again is not, yet."""
         how, cause = ended.text(), "worker_died"
-        if self.hung:
+        if self.is_late:
+            how = f"it was not ready in time (restart.ready_s); {how}"
+        elif self.hung:
             how, cause = f"{self.hung}; {how}", "timeout"
         elif self.worn:
             how = f"{self.worn}, and it did not finish what it had; {how}"

@@ -53,7 +53,7 @@ from actors.runtime.mailbox import ControlBox
 from actors.runtime.manifest import Manifest, load_manifest
 from actors.runtime.policy import policy_of
 from actors.runtime.restart import Exit, exit_of
-from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory, take_stack
+from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory
 from actors.runtime.settling import settle
 from actors.runtime.topology import expand, may_come
 from actors.runtime.values import SOURCE_LOST
@@ -276,14 +276,8 @@ class _Run:
             self._control.unwatch(fd)
         os.close(fd)
         _, wait_status = os.waitpid(self._pids.pop(name), 0)
-        yield from self._tree.exited(name, exit_of(wait_status), self._last_words(name), time.monotonic())
-
-    def _last_words(self, name: str) -> LastWords:
-        view = next((view for view in self._board.views() if view.actor == name), None)
-        if view is None:
-            return LastWords()
-        said = take_stack(self._run_dir, name, view.generation) or view.note
-        return LastWords(view.phase, view.hand, said, view.rss_bytes, view.batches, *self._board.marks(name))
+        last = self._board.last_words(self._run_dir, name)
+        yield from self._tree.exited(name, exit_of(wait_status), last, time.monotonic())
 
     def _do(self, wanted: Iterable[actions.Action]) -> None:
         for action in wanted:

@@ -2,8 +2,8 @@
 
 The vocabulary is OTP's. A *pool* may restart ``intensity`` times in ``period_s``; one restart more and the pool as a
 whole is restarted, which the *tree* counts: more than ``tree_intensity`` of those in ``tree_period_s`` and the run
-gives up. Commanded stops never count. A death before the first *ready* is a boot failure, counted apart, because
-nothing gets better by trying a broken start faster.
+gives up. Commanded stops never count. A death before *ready* is a boot failure, counted apart, because nothing gets
+better by trying a broken start faster; so many in a row, with no *ready* between them, and the run gives up.
 """
 
 from __future__ import annotations
@@ -183,6 +183,10 @@ class Pool:
             backoff = self._backoffs[name] = Backoff(
                 self._options.backoff_s, self._options.max_backoff_s, self._random)
         return backoff.next(ready_for_s)
+
+    def ready(self, name: str) -> None:
+        """A child is ready: the deaths of this start are over."""
+        self._boot_failures.pop(name, None)
 
     def adopt(self, options: RestartOptions) -> None:
         """Go by other options; what has been counted stays counted."""

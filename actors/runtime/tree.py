@@ -92,6 +92,7 @@ class Tree:
         if child is None:
             return
         child.endpoint, child.ready_since, child.ever_ready = endpoint, now, True
+        self._pools[child.spec.pool].ready(child.name)
         if not child.stopping:  # else the deadline is that of its end
             child.deadline = None
         child.since = self._version + 1  # the one that is published below
@@ -117,7 +118,7 @@ class Tree:
     def exited(self, name: str, ended: Exit, last: LastWords, now: float) -> Iterator[Action]:
         """A process has ended."""
         child = self._children[name]
-        ready_for = None if child.ready_since is None else now - child.ready_since
+        ready_for = child.ready_for(last, now)
         commanded = child.stopping or self.mode is Mode.STOPPING
         died = child.death(ended, last, now)
         child.ended()
@@ -334,7 +335,7 @@ class Tree:
             yield Say(name, "BACKOFF", child.generation)
             yield Emit(msgspec.structs.replace(died, restart_s=decision))
         elif ready_for is None or not self._budget.add(now):
-            yield from self._give_up(died, decision, now)
+            yield from self._give_up(died, f"{decision}; the last: {died.how}", now)
         else:
             pool.restarted()
             child.due = now

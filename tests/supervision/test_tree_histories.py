@@ -230,7 +230,7 @@ def test_more_than_three_restarts_of_whole_pools_in_a_minute_end_the_run() -> No
         if history.tree.mode is not Mode.RUNNING:
             break
     assert history.tree.code == FAILED
-    assert history.tree.reason == "writer.a: more than 1 restarts of its pool in 30 s"
+    assert history.tree.reason == "writer.a: more than 1 restarts of its pool in 30 s; the last: signal SIGKILL"
     deaths = [a.event for a in history.actions if isinstance(a, Emit) and isinstance(a.event, ActorDied)]
     assert len(deaths) == 8  # each pool restart takes two deaths, and the fourth is one too many
     assert deaths[-1].restart_s is None
@@ -250,7 +250,8 @@ def test_a_child_that_dies_three_times_before_it_was_ready_ends_the_run() -> Non
         history.exit("writer.a", Exit(1))
         assert spawned(history.tick(now + 1.0), "writer.a")
     history.exit("writer.a", Exit(1))
-    assert (history.tree.code, history.tree.reason) == (FAILED, "writer.a died 3 times before it was ready")
+    assert (history.tree.code, history.tree.reason) == (FAILED, "writer.a died 3 times before it was ready; "
+                                                             "the last: exit code 1")
 
 
 def test_a_wrong_configuration_ends_the_run_at_the_first_death() -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from actors.runtime.board import SIGN_S, Slot, SupervisorBoard, create_board, read_views
-from actors.runtime.events import ActorView
+from actors.runtime.events import ActorView, LastWords
 from actors.runtime.messages import NO_MARK, NOTHING, Mark
+from actors.runtime.rundir import stack_file
 from tests.loads import WATCHDOG_S
 
 NAMES = ("reader.1", "parser.1", "writer.idfa")
@@ -121,6 +122,23 @@ def test_of_a_death_it_is_known_what_was_marked_and_what_was_done_just_before(pa
     assert near == tuple(("p", start, start + 10) for start in range(190, 30, -10)), "the last sixteen"
     Slot(path, "parser.1", 2)
     assert board.marks("parser.1") == (NO_MARK, ()), "the next generation has done nothing"
+    board.close()
+
+
+def test_who_dies_before_it_comes_to_its_slot_has_not_done_what_the_one_before_it_did(path: Path) -> None:
+    board = SupervisorBoard(path)
+    board.say("parser.1", "READY", 1)
+    slot = Slot(path, "parser.1", 1)
+    slot.batches = 7
+    slot.take(("p", 0, 10))
+    slot.take(NOTHING)
+    stack_file(path.parent, "parser.1", 1).write_bytes(b"in trouble")
+    assert board.last_words(path.parent, "parser.1") == LastWords(
+        "BOOT", NOTHING, "in trouble", batches=7, near=(("p", 0, 10),))
+    board.say("parser.1", "STARTING", 2)
+    stack_file(path.parent, "parser.1", 2).write_bytes(b"at its start")
+    assert board.last_words(path.parent, "parser.1") == LastWords(stack="at its start")
+    assert board.last_words(path.parent, "nobody") == LastWords()
     board.close()
 
 
