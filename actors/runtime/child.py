@@ -6,10 +6,10 @@ from enum import Enum
 
 from actors.runtime.events import ActorDied, LastWords
 from actors.runtime.health import Health
-from actors.runtime.messages import NO_MARK, NOTHING, Mark, Member, Suspect
+from actors.runtime.messages import CONSUMER, NO_MARK, NOTHING, Mark, Member, Suspect
 from actors.runtime.restart import Exit
 from actors.runtime.sections import WatchOptions
-from actors.runtime.topology import ChildSpec
+from actors.runtime.topology import CONSUMERS, GIVERS, ChildSpec, is_emitted
 
 
 class Mode(Enum):
@@ -111,12 +111,19 @@ class Child:
         return ActorDied(self.name, self.generation, how, last.phase, None, cause, hand, last.stack,
                          last.rss_bytes, now - self.spawned_at)
 
-    def accusation(self, died: ActorDied, last: LastWords) -> Suspect:
-        """What the origins are told of a death: with what in hand, or how soon after what, it died."""
-        _, start, end = died.hand
+    def accusation(self, ended: Exit, died: ActorDied, last: LastWords) -> Suspect | None:
+        """What the origins are told of a death: with what in hand, or how soon after what, it died; None: nothing, for
+        it died of nothing that one of them has sent. A consumer that says itself that it cannot go on (its server has
+        lost what it had, say) has not died of a record."""
+        partition, start, end = died.hand
+        is_pooled = self.spec.stage in GIVERS
+        is_consumer = self.spec.stage in CONSUMERS and not ended.is_told
+        if not end or not (is_pooled or is_consumer) or is_emitted(partition):
+            return None
         mark = last.mark if last.hand == died.hand else Mark(start, end, end)  # it was done, and nothing in hand
         return Suspect(*died.hand, died.cause, f"{died.actor}: {died.how}\n{died.stack}".strip(),
-                       mark if start <= mark.since and mark.end <= end else NO_MARK, self.spec.stage, last.near)
+                       mark if start <= mark.since and mark.end <= end else NO_MARK,
+                       self.spec.stage if is_pooled else CONSUMER, last.near if is_pooled else ())
 
     def ended(self) -> None:
         """Its process is gone."""

@@ -18,6 +18,8 @@ from actors.runtime.counts import Counts
 BatchId = tuple[str, int, int]
 #: No batch.
 NOTHING: BatchId = ("", 0, 0)
+#: The stage of whoever is given parts, when it dies: a record may kill several, and its deaths are counted together.
+CONSUMER = "consumer"
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -43,7 +45,7 @@ class Care(Mark, frozen=True):
     names before the others, and for longer. Names nothing when it is empty.
 
     Attributes:
-        stage: who takes care, for somebody of that stage died.
+        stage: who takes care, for somebody of that stage died; consumers all together are one.
     """
 
     stage: str = ""
@@ -129,6 +131,7 @@ class Part(Ranged, frozen=True, tag="part"):
         active: see ``Batch``.
         newest: largest event time in the whole batch, in ms; None when it has none.
         trace: see ``Batch``.
+        alone: a consumer has died with it: it is to be applied with no other; see ``singly``.
     """
 
     epoch: int
@@ -141,6 +144,7 @@ class Part(Ranged, frozen=True, tag="part"):
     active: tuple[int, ...] = ()
     newest: int | None = None
     trace: str = ""
+    alone: bool = False
 
 
 class Credit(Message, frozen=True, tag="credit"):

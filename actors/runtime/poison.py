@@ -17,6 +17,10 @@ Guarantees:
   another batch of the same worker when that has been near three deaths.
 * A batch that nobody can find a record in (it kills as a whole, or is marked sixteen times) is split in halves, which
   are suspect from the start. So every death leads on, and there is an end.
+* A consumer (a writer, a shard) cannot try what it applies: its first death names nothing, what it has in hand at two
+  more is cut in sixteen, at each further one again, until a record is left, which is applied alone (``singly.py``). The
+  rule is the same: a record is given up only for a death in which it was alone in hand. Deaths of all consumers count together, and a record that
+  is alone is so at each of them: two that die of one record would else take turns for ever.
 * Marks and splits are recorded before they are acted on (the ledger does that), so no restart forgets them, and a
   batch that was split never travels whole again.
 
@@ -36,7 +40,7 @@ import msgspec
 
 from actors.runtime.errors import shortened
 from actors.runtime.framing import cut_out, is_alone, split
-from actors.runtime.messages import NO_MARK, Care, Mark, Suspect
+from actors.runtime.messages import CONSUMER, NO_MARK, Care, Mark, Suspect
 from actors.runtime.values import Chunk
 
 #: Deaths after which a record alone is given up, and those that a batch may have been near before it is tried itself.
@@ -45,6 +49,8 @@ ALLOWED = 3
 MOST_AS_LETTER = 8
 #: Deaths of a batch in which nobody finds a record, before it is split.
 MOST_MARKS = 16
+#: A chunk that a consumer has died with is cut so often.
+_HALVINGS = 4
 #: Why a record is given up: its worker died, or was killed because it hung.
 REASONS = ("worker_died", "timeout")
 _rest = msgspec.msgpack.Decoder(tuple[int, str, Mark])
@@ -90,6 +96,8 @@ def blame(chunk: Chunk, before: Blame, death: Suspect) -> list[tuple[Chunk, Blam
     now = Blame(marks, death.reason, shortened(death.detail), before.near, death.stage)
     if chunk.fault:  # it stays given up, also for a reader that begins anew
         return [(chunk, msgspec.structs.replace(now, mark=before.mark))]
+    if death.stage == CONSUMER:
+        return _at_consumer(chunk, now, death)
     if marks == 1:
         return [(chunk, now)]
     mark = _named(chunk, death)
@@ -101,6 +109,22 @@ def blame(chunk: Chunk, before: Blame, death: Suspect) -> list[tuple[Chunk, Blam
             again = msgspec.structs.replace(now, marks=1, near=0)
             return [(half, again) for half in halves]
     return [(chunk, msgspec.structs.replace(now, mark=mark if mark != NO_MARK else _all_of(chunk)))]
+
+
+def _at_consumer(chunk: Chunk, now: Blame, death: Suspect) -> list[tuple[Chunk, Blame]]:
+    """What to deliver in place of a chunk whose part a consumer had in hand: what it applies is not tried first, so the
+    range is cut until a single record is left, which is applied alone then; see ``singly``."""
+    if is_alone(chunk):
+        was_alone = death.mark == Mark(chunk.start, chunk.start, chunk.end, True)
+        now = msgspec.structs.replace(now, mark=Mark(chunk.start, chunk.start, chunk.end, was_alone))
+        return [(given_up(chunk, now), now)]
+    if now.marks < ALLOWED - 1:  # somebody may have killed it
+        return [(chunk, now)]
+    pieces = [chunk]
+    for _ in range(_HALVINGS):
+        pieces = [half for piece in pieces for half in split(piece)]
+    again = msgspec.structs.replace(now, marks=ALLOWED - 1, near=0)  # the next death has these in hand, or one of these
+    return [(piece, again) for piece in pieces]
 
 
 def was_near(chunk: Chunk, before: Blame, death: Suspect) -> Blame:
@@ -120,8 +144,11 @@ def given_up(chunk: Chunk, blamed: Blame) -> Chunk:
 
 
 def is_hopeless(chunk: Chunk, blamed: Blame) -> bool:
-    """Whether a chunk kills though it is only a dead letter: nobody would ever be done with it."""
-    return bool(chunk.fault) and blamed.marks >= ALLOWED + MOST_AS_LETTER
+    """Whether a chunk kills though it is only a dead letter, or though it is one record and was never alone in hand at
+    a death (who dies of what it does next, say): nobody would ever be done with it."""
+    if chunk.fault:
+        return blamed.marks >= ALLOWED + MOST_AS_LETTER
+    return blamed.stage == CONSUMER and blamed.marks >= MOST_MARKS
 
 
 def _named(chunk: Chunk, death: Suspect) -> Mark:

@@ -126,6 +126,11 @@ class Exit(msgspec.Struct, frozen=True):
         return self.status in (BAD_CONFIG, LOST)
 
     @property
+    def is_told(self) -> bool:
+        """Whether it has ended by its own decision, and said why."""
+        return self.permanent or self.status == os.EX_TEMPFAIL
+
+    @property
     def run_code(self) -> int:
         """The exit code of the run, when this ends it."""
         return BAD_CONFIG if self.status == BAD_CONFIG else FAILED

@@ -25,6 +25,7 @@ from actors.runtime.actor import Post, SlotView
 from actors.runtime.counts import Counts
 from actors.runtime.examine import LATE_S, Descriptors, Examination, MakeTrial, pausing
 from actors.runtime.messages import (
+    CONSUMER,
     NOTHING,
     Ack,
     Again,
@@ -328,9 +329,10 @@ class PoolWorker:
         else:
             addresses = [members[part.destination].address for part in made.parts]
             self._relay.sent(producer, batch.id, batch.epoch, addresses, made.counts, made.dead)
+            alone = batch.care is not None and batch.care.stage == CONSUMER and batch.care.end > 0
             for address, part in zip(addresses, made.parts, strict=True):
                 header = Part(*batch.id, batch.epoch, batch.low, part.count, part.claims, batch.source, batch.unit,
-                              batch.roll, batch.active, made.newest, batch.trace)
+                              batch.roll, batch.active, made.newest, batch.trace, alone)
                 self._post.send(address, header, part.frames)
             if not addresses:  # nothing was made of it: done
                 self._post.send(producer, Ack(*batch.id, batch.epoch, made.counts))

@@ -76,6 +76,8 @@ def trouble(what: str, options: Options) -> None:
             os._exit(7)
         case "kill":
             os.kill(os.getpid(), 9)
+        case "raise":
+            raise ValueError("no room for this one")
         case "stop":
             os.kill(os.getpid(), 19)
         case "loop":
