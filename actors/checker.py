@@ -12,13 +12,14 @@ import contextlib
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-from zlib import crc32
 
 import msgspec
 
 from actors.runtime.errors import NO_VALUE, Finish, Reject
+from actors.runtime.fitness import FOLD, Fitness, Unfit
+from actors.runtime.folding import Folding, Partial
 from actors.runtime.framing import places_in
-from actors.runtime.lift import bind, bind_partials, lift
+from actors.runtime.lift import bind, lift
 from actors.runtime.making import Making, Slice
 from actors.runtime.messages import NO_TIMES, Batch
 from actors.runtime.outputs import Outputs, only_to, pack_owners, pack_places
@@ -27,22 +28,26 @@ from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import Rows, unpack_rows
 from actors.runtime.sections import WindowOptions
 from actors.runtime.state import merge_into, merge_of
-from actors.runtime.windows import Passage, Placer, WindowId, by_sessions, shard_of_window
+from actors.runtime.windows import Passage, Placer
 from actors.runtime.worker import Checking, Made, Output, Work
+from actors.spread import shard_parts, window_parts
 
-STAGE = "checker"
+STAGE, NEWLINE = "checker", "\n"
 _encoder = msgspec.msgpack.Encoder()
-_Partial = dict[tuple[Any, ...], list[Any]]
 
 
 class Destinations(msgspec.Struct, frozen=True):
-    """Where a checker sends: the writers by sink name, with their options, and the shards in order."""
+    """Where a checker sends: the writers by sink name, with their options, and the shards in order.
+
+    ``was_taken``: whether a sink, the fold or the windows have taken something in this state; see ``Fitness``.
+    """
 
     writers: Mapping[str, str]
     sinks: Mapping[str, SinkOptions]
     dead_letters: str
     dead_letter_options: SinkOptions
     shards: Sequence[str]
+    was_taken: Callable[[str], bool] = lambda place: True
 
 
 def checking(check: Checking, decoder: msgspec.msgpack.Decoder[Any]) -> Work:
@@ -95,13 +100,14 @@ class Check:
         self._check = None if pipeline.check is None else lift(bind(pipeline.check, options), "check")
         self._route = lift(bind(route_of(pipeline), options), "route")
         self._encode = lift(bind(pipeline.encode, options), "encode")
-        self._fold = pipeline.fold
-        self._partials = None if pipeline.fold is None else bind_partials(pipeline.fold.partials, options)
+        self._fold = None if pipeline.fold is None else Folding(
+            pipeline.fold, options, window.kind if pipeline.windows is not None else "")
         self._merge = merge_of(pipeline.fold)
         self._kind = window.kind
         self._placer = None if pipeline.windows is None else Placer(
             pipeline.windows, options, window, len(destinations.shards))
         self._to = destinations
+        self._fitness = Fitness(destinations.was_taken)
         self._naming = frozenset(name for name, sink in destinations.sinks.items() if sink.names_records)
 
     def __call__(
@@ -131,7 +137,14 @@ class Check:
         if self._placer is not None and made.passage.is_probe:
             return Made({}, again=made.passage.span() or NO_TIMES, records=made.read)
         parts = [self._part(name, made) for name in made.items]
-        parts += self._window_parts(made.partials) if self._placer is not None else self._shard_parts(made.partials)
+        try:
+            parts += (shard_parts(made.partials, self._to.shards) if self._placer is None
+                      else window_parts(made, self._kind, self._to.shards))
+        except (TypeError, OverflowError) as error:  # a number or a member of a key that cannot travel
+            if careful:
+                raise
+            raise _NeedsCare from error
+        self._fitness.judge(made.passage.unfit, made.passage.taken)
         if made.letters:
             parts.append(self._dead_letter_part(made))
         # Not a claim of one part: when some of the batch is late for a shard, another has taken its part already.
@@ -150,8 +163,14 @@ class Check:
         for name, items in bulk.items.items():
             made.items[name] += items
         partials = bulk.partials
+        if self._fold is not None:
+            try:
+                self._fold.require(partials)
+            except Unfit as error:
+                raise _NeedsCare from error
         if self._placer is not None:
-            windows = self._placer.place_whole(made.passage, bulk.times) if bulk.partials else ()
+            number = bulk.read - bulk.filtered
+            windows = self._placer.place_whole(made.passage, bulk.times, number) if bulk.partials else ()
             if windows is None:
                 raise _NeedsLines
             partials = {(window, key): numbers for window in windows for key, numbers in partials.items()}
@@ -170,7 +189,7 @@ class Check:
                 places, some.late = _without_late(places, indices)
             places, kept, _ = some.split(places, indices, STAGE, "time")
             values, indices = _chosen(values, indices, kept), kept
-        partials: list[_Partial] = []
+        partials: list[Partial] = []
         if not some.sink:  # else it was folded when all of its record was sent
             fold = self._fold_each if careful else self._fold_all
             partials, values, indices = fold(values, places, indices, some)
@@ -230,6 +249,7 @@ class Check:
             if problem is not None:
                 some.rejects.append((index, problem, STAGE))
             else:
+                self._fitness.took(f"sinks.{name}")
                 made.items[name].append(item)
                 fit[index] = name
         self._place(made, list(fit.values()), list(fit), some)
@@ -274,6 +294,9 @@ class Check:
         """Why this sink cannot take an item."""
         (problem,) = lift(lambda each: self._to.sinks[sink].pack([each]), "encode")([item])
         if isinstance(problem, Reject) and problem.reason == "encode_error":
+            self._fitness.refused(f"sinks.{sink}", type(item).__name__, f"encode returns {type(item).__name__} "
+                                  f"{reprlib.repr(item)}, which {self._to.sinks[sink].describe()} cannot take "
+                                  f"({problem.detail.rpartition(NEWLINE)[2]})")
             several = " (if it is meant as several values, return Many([...]) from parse)" if (
                 isinstance(item, list)) else ""
             return Reject("encode_error", f"sink {sink} cannot take what it is given, {reprlib.repr(item)} "
@@ -282,45 +305,40 @@ class Check:
 
     def _fold_all(
         self, values: list[Any], places: list[Any], indices: Sequence[int], some: Slice
-    ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
+    ) -> tuple[list[Partial], list[Any], Sequence[int]]:
         """Fold the values of a slice at once."""
-        if self._partials is None or not values:
+        if self._fold is None or not values:
             return [], values, indices
         try:
-            return [self._partials_of(values, places, some.rows.batch.unit)], values, indices
+            found = self._fold(values, places, some.rows.batch.unit)
         except Exception as error:
             raise _NeedsCare from error
+        self._fitness.took(FOLD)
+        return [found], values, indices
 
     def _fold_each(
         self, values: list[Any], places: list[Any], indices: Sequence[int], some: Slice
-    ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
+    ) -> tuple[list[Partial], list[Any], Sequence[int]]:
         """Fold each value for itself; reject those that cannot be folded."""
         if self._fold is None:
             return [], values, indices
         pairs = list(zip(values, places or [()] * len(values), strict=True))
         unit = some.rows.batch.unit
-        fold_one = lift(lambda pair: self._partials_of([pair[0]], [pair[1]], unit), "fold")
-        partials, kept, _ = some.split(fold_one(pairs), indices, STAGE, "fold")
-        return partials, _chosen(values, indices, kept), kept
+        fold = self._fold
 
-    def _partials_of(self, values: list[Any], places: list[Any], unit: int) -> _Partial:
-        """Partial aggregates; with windows those of each, its (start, end, key) before the key."""
-        assert self._partials is not None
-        if self._placer is None:
-            whole: _Partial = self._partials(values, unit)
-            return whole
-        by_window: dict[WindowId, list[Any]] = {}
-        if places[0] and len(set(map(id, places))) == 1:  # the usual case: the same for all, however many these are
-            found = self._partials(values, unit)
-            return {(window, key): list(numbers) for window in places[0] for key, numbers in found.items()}
-        if self._kind == "session":
-            by_window = by_sessions(values, places)
-        else:
-            for value, place in zip(values, places, strict=True):
-                for window in place:
-                    by_window.setdefault(window, []).append(value)
-        return {(window, key): numbers for window, some in by_window.items()
-                for key, numbers in self._partials(some, unit).items()}
+        def fold_one(pair: tuple[Any, Any]) -> Partial:
+            found = fold([pair[0]], [pair[1]], unit)
+            _encoder.encode(list(found.items()))
+            return found
+
+        found = lift(fold_one, "fold")(pairs)
+        for each in found:
+            if isinstance(each, Unfit):
+                self._fitness.refused(FOLD, each.kind, each.why)
+            elif not isinstance(each, NO_VALUE):
+                self._fitness.took(FOLD)
+        partials, kept, _ = some.split(found, indices, STAGE, "fold")
+        return partials, _chosen(values, indices, kept), kept
 
     def _is_ordered(self, destination: str) -> bool:
         for name, writer in self._to.writers.items():
@@ -336,36 +354,12 @@ class Check:
             frame = self._to.sinks[sink].pack(items)
         except Exception as error:
             raise _NeedsCare from error
+        self._fitness.took(f"sinks.{sink}")
         frames = [frame, pack_owners(owners)] if owners else [frame]
         places = made.places.get(sink, ())
         if len(places) == len(items):  # of what was made of a whole slice nobody says of which record it is
             frames = [frame, pack_owners(owners), pack_places(places)]
         return Output(writer, len(items), {"written": len(items) - len(owners), f"written.{sink}": len(items)}, frames)
-
-    def _window_parts(self, partials: Mapping[tuple[Any, ...], list[Any]]) -> list[Output]:
-        """The partial aggregates of each window, encoded once: the shard keeps them as they are."""
-        by_window: dict[WindowId, list[tuple[Any, Any]]] = {}
-        for (window, key), numbers in partials.items():
-            by_window.setdefault(window, []).append((key, numbers))
-        shards = self._to.shards
-        by_shard: list[list[tuple[int, int, tuple[Any, ...], bytes]]] = [[] for _ in shards]
-        for window, entries in by_window.items():
-            by_shard[shard_of_window(window, self._kind, len(shards))].append((*window, _encoder.encode(entries)))
-        return [Output(shard, len(some), {}, [_encoder.encode(some)] if some else [])
-                for shard, some in zip(shards, by_shard, strict=True)]
-
-    def _shard_parts(self, partials: Mapping[tuple[Any, ...], list[Any]]) -> list[Output]:
-        shards = self._to.shards
-        if not shards:
-            return []
-        by_shard: list[list[tuple[tuple[Any, ...], list[Any]]]] = [[] for _ in shards]
-        if len(shards) == 1:
-            by_shard = [list(partials.items())]
-        else:
-            for key, numbers in partials.items():
-                by_shard[shard_of(key, len(shards))].append((key, numbers))
-        return [Output(shard, len(entries), {}, [_encoder.encode(entries)] if entries else [])
-                for shard, entries in zip(shards, by_shard, strict=True)]
 
     def _dead_letter_part(self, made: Making) -> Output:
         frame = self._to.dead_letter_options.pack(made.letters)
@@ -393,8 +387,3 @@ def _chosen(values: list[Any], indices: Sequence[int], kept: Sequence[int]) -> l
         return values
     chosen = set(kept)
     return [value for value, index in zip(values, indices, strict=True) if index in chosen]
-
-
-def shard_of(key: tuple[Any, ...], shards: int) -> int:
-    """The shard that a key belongs to; the same for ever, in every process."""
-    return crc32(msgspec.msgpack.encode(key)) % shards

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.runtime.messages import BatchId, Mark, Member, Message
+from actors.runtime.marks import Mark
+from actors.runtime.messages import BatchId, Member, Message
 from actors.runtime.tracing import OFF
 
 

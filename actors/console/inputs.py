@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import functools
+import glob
 import json
 import os
 import stat
 from collections.abc import Sequence
 
+from actors.runtime import inherited
 from actors.runtime.errors import ConfigError
 from actors.runtime.ports import SourceOptions
 from actors.settings import Settings, load, pipeline_of
 from actors.sources.files import Files
 from actors.sources.framings.options import FramedOptions
+from actors.sources.matching import dotted
 
 #: The FILE that means standard input.
 STDIN = "-"
@@ -46,15 +49,18 @@ def settings_of(
     return loaded(sets=[*sets, *source])
 
 
-def require_stdin(settings: Settings) -> None:
-    """Raise ConfigError when the source reads standard input and there is none to read."""
-    if not settings.manifest.source.kind().wants_stdin:
+def require_streams(settings: Settings) -> None:
+    """Raise ConfigError when the source reads standard input and there is none, or a sink's output is closed."""
+    manifest = settings.manifest
+    if inherited.is_closed(1):
+        for name, component in manifest.sinks.items():
+            if component.kind().console:
+                raise ConfigError(f"sinks.{name}: standard output is closed: expected a pipe, a file or a terminal")
+    if not manifest.source.kind().wants_stdin:
         return
-    try:
-        status = os.fstat(0)
-    except OSError:
-        raise ConfigError("standard input is closed: expected a pipe or a file, e.g. zcat x.gz | thresher run APP -"
-                          ) from None
+    if inherited.is_closed(0):
+        raise ConfigError("standard input is closed: expected a pipe or a file, e.g. zcat x.gz | thresher run APP -")
+    status = os.fstat(0)
     if stat.S_ISCHR(status.st_mode) and os.isatty(0):
         raise ConfigError("standard input is a terminal: expected a pipe or a file, "
                           "e.g. zcat x.gz | thresher run APP -")
@@ -80,6 +86,23 @@ def _source(settings: Settings, files: list[str], follow: bool, once: bool) -> l
     return (['source.pattern=""'] if files and isinstance(now, Files) else []) + source
 
 
+def require_matches(settings: Settings, files: Sequence[str]) -> None:
+    """Make sure that a pattern that was given as FILE is one of files, be they loaded and put away already.
+
+    Raises:
+        ConfigError: nothing matches it, and what may come later is not waited for.
+    """
+    source = settings.manifest.source.load()
+    if not source.takes_files or (source.follows and settings.manifest.source.values.get("follow")):
+        return
+    for pattern in files:
+        if not glob.has_magic(pattern) or os.path.lexists(pattern):
+            continue
+        if not any(glob.glob(each, recursive=True) for each in (pattern, dotted(pattern))):
+            raise ConfigError(f"FILE {pattern}: nothing matches it, and nothing that is loaded and put away: "
+                              f"looked for it from {os.getcwd()}")
+
+
 def _framing(now: SourceOptions) -> list[str]:
     """How the source that is configured is framed: what is read in its place is framed so, too."""
     said = now.framing_set() if isinstance(now, FramedOptions) else {}
@@ -94,6 +117,8 @@ def settings_from(options: argparse.Namespace, dry: bool = False) -> Settings:
     """
     query = getattr(options, "query", None)
     sets = list(options.set)
+    if getattr(options, "workers", None) is not None:
+        sets.append(f"parser.workers={options.workers}")
     if getattr(options, "monitor", False):
         sets.append("monitor.enabled=true")
     elif dry or query is not None:  # beside the service that the configuration is of, whose port is taken

@@ -17,6 +17,7 @@ from actors.runtime.board import Slot
 from actors.runtime.errors import NotYet
 from actors.runtime.links import Links
 from actors.runtime.mailbox import IPC, SUPERVISOR, Mailbox
+from actors.runtime.marks import Mark
 from actors.runtime.membership import Membership
 from actors.runtime.messages import (
     AnyMessage,
@@ -25,7 +26,6 @@ from actors.runtime.messages import (
     Drain,
     Hello,
     Hold,
-    Mark,
     Member,
     Message,
     Ready,

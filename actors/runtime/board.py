@@ -22,9 +22,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from actors.runtime import procfs
 from actors.runtime.actions import ABSENT
 from actors.runtime.events import BATCH_BOUNDS_S, ActorView, LastWords, RunView
-from actors.runtime.messages import NO_MARK, NOTHING, BatchId, Mark
+from actors.runtime.marks import NO_MARK, Mark
+from actors.runtime.messages import NOTHING, BatchId
 from actors.runtime.rundir import take_stack
 
 MAGIC = b"THRESHB8"
@@ -54,7 +56,6 @@ _NOTE_BYTES = 160
 HEARTBEAT_S = 0.5
 #: Seconds between two signs of progress that are written: who judges looks every half second.
 SIGN_S = 0.05
-_PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 #: Phases in which an actor works, and in which it waits for room downstream.
 BUSY, STARVED = frozenset({"WORK", "WRITE"}), "WAIT_CREDIT"
 
@@ -274,7 +275,7 @@ class Slot:
                 self.starved_s += now - self._since
             self._phase, self._since = phase, now
         if now >= self._rss_next:
-            self._rss_bytes, self._rss_next = _own_rss(), now + HEARTBEAT_S
+            self._rss_bytes, self._rss_next = procfs.resident_bytes("self"), now + HEARTBEAT_S
         self.publish()
 
     def publish(self) -> None:
@@ -297,11 +298,6 @@ class Slot:
         while True:
             _BEAT.pack_into(self._file.map, self._beat_at, time.monotonic())
             time.sleep(HEARTBEAT_S)
-
-
-def _own_rss() -> int:
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * _PAGE_BYTES
 
 
 def _views(file: BoardFile) -> list[ActorView]:

@@ -6,7 +6,8 @@ from enum import Enum
 
 from actors.runtime.events import ActorDied, LastWords
 from actors.runtime.health import Health
-from actors.runtime.messages import CONSUMER, NO_MARK, NOTHING, Mark, Member, Suspect
+from actors.runtime.marks import CONSUMER, NO_MARK, Mark
+from actors.runtime.messages import NOTHING, Member, Suspect
 from actors.runtime.restart import Exit
 from actors.runtime.sections import WatchOptions
 from actors.runtime.topology import CONSUMERS, GIVERS, ChildSpec, is_emitted
@@ -53,6 +54,7 @@ class Child:
         self.deadline: float | None = None  # when it is killed, unless it is ready, or has ended, by then
         self.term_at: float | None = None  # when it is asked to go, before that
         self.rss_bytes = 0  # at the last look
+        self.bare_bytes = 0  # the same when it was ready
         self.suspect = False
         self.hung = ""  # why it is being killed
         self.worn = ""  # why it is being replaced

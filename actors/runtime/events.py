@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from actors.runtime.messages import NO_MARK, BatchId, Mark
+from actors.runtime.marks import NO_MARK, Mark
+from actors.runtime.messages import BatchId
 
 
 def describe_batch(batch: tuple[str, int, int]) -> str:

@@ -27,7 +27,8 @@ from typing import Protocol
 import msgspec
 
 from actors.runtime.framing import RECORDS, pack_records, places_in, records_or_one
-from actors.runtime.messages import NO_MARK, Batch, Care, Mark
+from actors.runtime.marks import NO_MARK, Care, Mark
+from actors.runtime.messages import Batch
 
 #: Seconds by which a death may come late.
 LATE_S = 1.0

@@ -19,8 +19,8 @@ Guarantees:
   are suspect from the start. So every death leads on, and there is an end.
 * A consumer (a writer, a shard) cannot try what it applies: its first death names nothing, what it has in hand at two
   more is cut in sixteen, at each further one again, until a record is left, which is applied alone (``singly.py``). The
-  rule is the same: a record is given up only for a death in which it was alone in hand. Deaths of all consumers count together, and a record that
-  is alone is so at each of them: two that die of one record would else take turns for ever.
+  rule is the same: a record is given up only for a death in which it was alone in hand. Deaths of all consumers count
+  together, and a record that is alone is so at each of them: two that die of one record would else take turns for ever.
 * Marks and splits are recorded before they are acted on (the ledger does that), so no restart forgets them, and a
   batch that was split never travels whole again.
 
@@ -40,7 +40,8 @@ import msgspec
 
 from actors.runtime.errors import shortened
 from actors.runtime.framing import cut_out, is_alone, split
-from actors.runtime.messages import CONSUMER, NO_MARK, Care, Mark, Suspect
+from actors.runtime.marks import CONSUMER, NO_MARK, Care, Mark
+from actors.runtime.messages import Suspect
 from actors.runtime.values import Chunk
 
 #: Deaths after which a record alone is given up, and those that a batch may have been near before it is tried itself.

@@ -22,7 +22,8 @@ from collections.abc import Callable
 
 from actors.runtime.actor import Post
 from actors.runtime.examine import LATE_S, pausing
-from actors.runtime.messages import NO_MARK, NOTHING, BatchId, Mark, Part
+from actors.runtime.marks import NO_MARK, Mark
+from actors.runtime.messages import NOTHING, BatchId, Part
 from actors.runtime.progress import progress
 
 #: So many parts are taken one by one after a death: as many as are open by default, and at most a group. After several

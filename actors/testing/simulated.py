@@ -16,18 +16,9 @@ from actors.runtime.codec import encode
 from actors.runtime.ledger import Ledger
 from actors.runtime.lift import lift_parse
 from actors.runtime.manifest import Manifest
+from actors.runtime.marks import Mark
 from actors.runtime.membership import Membership
-from actors.runtime.messages import (
-    AnyMessage,
-    BatchId,
-    Drained,
-    Hello,
-    InputDone,
-    Mark,
-    Member,
-    Message,
-    Roster,
-)
+from actors.runtime.messages import AnyMessage, BatchId, Drained, Hello, InputDone, Member, Message, Roster
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import traveller

@@ -16,7 +16,8 @@ import pytest
 
 from actors.console.progress import is_off_screen, shares_output
 from actors.runtime.errors import Finish, Reject, Retryable
-from actors.runtime.messages import Ack, BatchId, Mark, Member, Message, Part
+from actors.runtime.marks import Mark
+from actors.runtime.messages import Ack, BatchId, Member, Message, Part
 from actors.runtime.tracing import OFF
 from actors.runtime.values import Payload
 from actors.settings import load

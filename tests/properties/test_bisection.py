@@ -14,7 +14,8 @@ from actors.runtime.examine import Examination, TrialOfPayload
 from actors.runtime.framing import Record as Kept
 from actors.runtime.framing import cut_out, is_alone, pack_records, places_in, split
 from actors.runtime.ledger import Ledger
-from actors.runtime.messages import NO_MARK, NOTHING, Batch, BatchId, Mark, Suspect
+from actors.runtime.marks import NO_MARK, Mark
+from actors.runtime.messages import NOTHING, Batch, BatchId, Suspect
 from actors.runtime.origin import Origin
 from actors.runtime.poison import ALLOWED, MOST_MARKS, Blame, blame, given_up, was_near
 from actors.runtime.values import Chunk

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from actors.runtime.actor import Post
 from actors.runtime.child import Child
 from actors.runtime.events import LastWords
-from actors.runtime.messages import CONSUMER, NO_MARK, NOTHING, BatchId, Mark, Part, Suspect
+from actors.runtime.marks import CONSUMER, NO_MARK, Mark
+from actors.runtime.messages import NOTHING, BatchId, Part, Suspect
 from actors.runtime.poison import ALLOWED, MOST_MARKS, Blame, blame, is_hopeless
 from actors.runtime.restart import LOST, Exit
 from actors.runtime.sections import WatchOptions

@@ -13,7 +13,8 @@ import pytest
 
 from actors.runtime.board import SIGN_S, Slot, SupervisorBoard, create_board, read_views
 from actors.runtime.events import ActorView, LastWords
-from actors.runtime.messages import NO_MARK, NOTHING, Mark
+from actors.runtime.marks import NO_MARK, Mark
+from actors.runtime.messages import NOTHING
 from actors.runtime.rundir import stack_file
 from tests.loads import WATCHDOG_S
 
