@@ -311,7 +311,7 @@ class Reader:
             if anchor.decide(spans, is_all and no_more) and anchor.value is not None:
                 self._ledger.keep(ANCHOR, str(anchor.value))  # durable with the flush before the next delivery
                 self._origin.resume(anchor.value)
-        # What a unit has open, or was read ahead of it, is not applied yet: it is waited for, also if it is all read.
+        # What a unit has open, or was read ahead of it, is not applied yet: it is waited for, even if all is read.
         unapplied = self._origin.open_units() | self._supply.units()
         opened = {unit for unit in unapplied if self._ledger.is_alone(unit)}
         active = tuple(sorted(opened.union(self._source.active())))
