@@ -1,4 +1,4 @@
-"""The monitor's HTTP server; it and ``http_panels`` alone know aiohttp. See docs/operations.md for what it answers.
+"""The monitor's HTTP server; it and what is called ``http_…`` alone know aiohttp. See docs/operations.md for the paths.
 
     request ──guard──▶ handler ──▶ something that is there already: the last look, a file, a kept answer
 
@@ -40,6 +40,7 @@ from actors.telemetry import letters, readiness
 from actors.telemetry.doorman import Doorman
 from actors.telemetry.guard import Guard, Refused
 from actors.telemetry.history import History
+from actors.telemetry.http_browse import BrowsePages
 from actors.telemetry.http_panels import PanelPages, too_many
 from actors.telemetry.looks import Looks
 from actors.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -78,6 +79,7 @@ class _Helpers(NamedTuple):
     look: Executor
     read: Executor
     draw: Executor
+    browse: Executor
     command: Executor
 
 
@@ -143,6 +145,7 @@ class _Site:
         self._letters: Paced[bytes] = Paced(helpers.read)
         self._store = letters.store_of(manifest)
         self._panels = PanelPages(manifest, guard, helpers.draw, lambda: len(self._streams))
+        self._browse = BrowsePages(manifest, helpers.browse)
         self._pages = Pages()
 
     def application(self) -> web.Application:
@@ -163,7 +166,9 @@ class _Site:
         for verb in ("scale", "reload", "stop"):
             application.router.add_post(f"/api/{verb}", partial(self._command, verb))
         application.on_response_prepare.append(_dress)
+        application.router.add_get("/browse", partial(self._file, name="browse.html"))
         self._panels.add_routes(application)
+        self._browse.add_routes(application)
         return application
 
     def chores(self) -> tuple[Any, ...]:
@@ -283,8 +288,8 @@ class _Site:
         page = self._pages.get("index.html")
         return _page(request, page) if page is not None else web.Response(text=_NO_PAGE)
 
-    async def _file(self, request: web.Request) -> web.Response:
-        page = self._pages.get(request.match_info["name"])
+    async def _file(self, request: web.Request, name: str = "") -> web.Response:
+        page = self._pages.get(name or request.match_info["name"])
         if page is None:
             raise web.HTTPNotFound
         return _page(request, page)
