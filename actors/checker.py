@@ -26,7 +26,7 @@ from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import Rows, unpack_rows
 from actors.runtime.sections import WindowOptions
 from actors.runtime.state import merge_into, merge_of
-from actors.runtime.windows import Passage, Placer, WindowId, shard_of_window
+from actors.runtime.windows import Passage, Placer, WindowId, by_sessions, shard_of_window
 from actors.runtime.worker import Checking, Made, Output, Work
 
 STAGE = "checker"
@@ -289,9 +289,12 @@ class Check:
         if places[0] and len(set(map(id, places))) == 1:  # the usual case: the same for all, however many these are
             found = self._partials(values, unit)
             return {(window, key): list(numbers) for window in places[0] for key, numbers in found.items()}
-        for value, place in zip(values, places, strict=True):
-            for window in place:
-                by_window.setdefault(window, []).append(value)
+        if self._kind == "session":
+            by_window = by_sessions(values, places)
+        else:
+            for value, place in zip(values, places, strict=True):
+                for window in place:
+                    by_window.setdefault(window, []).append(value)
         return {(window, key): numbers for window, some in by_window.items()
                 for key, numbers in self._partials(some, unit).items()}
 

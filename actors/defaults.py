@@ -13,6 +13,7 @@ from actors.runtime.errors import ConfigError
 from actors.runtime.lift import bind_partials, said_to_return
 from actors.runtime.panel import MAIN
 from actors.runtime.pipeline import Pipeline, route_of
+from actors.runtime.questions import require_questions
 
 _FEED = re.compile(r"[a-z0-9_-]+")
 
@@ -27,7 +28,8 @@ def completed(pipeline: Pipeline, name: str, where: str = "PIPELINE") -> Pipelin
 
     Raises:
         ConfigError: its functions do not fit: one of them is a generator, it has no route and several sinks,
-            ``fold.partials`` needs what nobody gives, or a panel is drawn from a sink that there is not.
+            ``fold.partials`` needs what nobody gives, a panel is drawn from a sink that there is not, or a question
+            cannot be asked.
     """
     try:
         for part, function in (("parse", pipeline.parse), ("check", pipeline.check), ("route", pipeline.route),
@@ -35,6 +37,7 @@ def completed(pipeline: Pipeline, name: str, where: str = "PIPELINE") -> Pipelin
             _require_values(function, part)
         route_of(pipeline)
         _require_panels(pipeline)
+        require_questions(pipeline.questions, pipeline.sinks)
         if pipeline.fold is not None:
             bind_partials(pipeline.fold.partials, pipeline.options)
     except ConfigError as error:

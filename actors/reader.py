@@ -87,7 +87,7 @@ class Reader:
         self._generations: dict[str, int] = {}
         # A letter that is retried stays whole: a sink that refuses it again names the batch.
         self._sizing = Sizing(0.0 if manifest.is_retry else self._flow.batch_s)
-        self._supply = Supply(source, self._sizing, ledger.is_repeated, ledger if manifest.dated else None)
+        self._supply = Supply(source, self._sizing, ledger.is_repeated)
         self._origin = make_origin(post.tracer, post.generation, self._flow.window_batches, self._flow.window_bytes)
         self._assigned = Assigned(ledger, source, self._origin, manifest.folds, self._close_what_is_acked, self._commit)
         self._instead = Instead(post, manifest, ledger, self._origin, self._sizing, self._stop)
@@ -281,8 +281,7 @@ class Reader:
             return 0
         if chunk.fault in (FILE_LOST, SOURCE_LOST):
             self._post.tell(Lost(chunk.source, chunk.start, chunk.end, chunk.fault))
-        blame = self._ledger.issue(chunk)
-        late = self._ledger.late_in(chunk)
+        chunk, blame, late = self._ledger.issue(chunk)
         self._ages.issued(chunk, now)
         may_cut = not (chunk.fault or chunk.only or self._ledger.is_repeated(chunk))
         self._origin.issue(self._ledger.partition(chunk.unit), poison.given_up(chunk, blame), blame, late, may_cut)
@@ -301,7 +300,7 @@ class Reader:
             return self._origin.put_off(message.id, message.epoch, sender, message.span)
         found = self._origin.again(message.id, message.epoch, sender, message.late)
         if found is not None:
-            self._ledger.refused(*found)  # durable with the flush before the next delivery
+            self._ledger.issued.refused(*found)  # durable with the flush before the next delivery
         return found is not None
 
     def _say_what_windows_need(self, anchor: Anchor) -> None:
@@ -315,7 +314,7 @@ class Reader:
         # What a unit has open is not applied yet: it is waited for, though the unit has ended or is silent.
         opened = {unit for unit in self._origin.open_units() if self._ledger.is_alone(unit)}
         active = tuple(sorted(opened.union(self._source.active())))
-        if active != self._origin.active:
+        if active != (self._origin.active or ()):  # nothing is not the first word: the source may not have looked yet
             self._origin.active = active
             self._origin.roll += 1
             for member in self._post.members.values():

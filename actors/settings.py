@@ -22,7 +22,7 @@ from actors.defaults import completed
 from actors.runtime import loading
 from actors.runtime.counted_twice import why_twice
 from actors.runtime.errors import ConfigError, plain_reason
-from actors.runtime.lift import asks_for_unit, bind
+from actors.runtime.lift import bind
 from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.moving import why_not_dry, why_not_moved
 from actors.runtime.options import Assignment, masked, overlay, refused_by, unknown_key
@@ -193,7 +193,7 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     manifest = Manifest(
         run=uuid.uuid4().hex, name=pipeline.name, app=found.app, state=str(Path(state).absolute()), dry=dry,
         source=source, sinks=used, dead_letters=letters, doubles=why_twice(pipeline, used),
-        folds=pipeline.fold is not None, windowed=pipeline.windows is not None, dated=asks_for_unit(pipeline.parse),
+        folds=pipeline.fold is not None, windowed=pipeline.windows is not None,
         emit_sinks=pipeline.emit_sinks,
         options=None if options is None else msgspec.to_builtins(options),
         limits=limits, **fixed)

@@ -28,6 +28,7 @@ import time  # noqa: E402
 
 from scripts.make_logs import write_logs  # noqa: E402
 from tests.loads import DEVICE_TYPES, Stores, expected_stores  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 from tests.servers import Memcached  # noqa: E402
 
 Servers = dict[str, Memcached]
@@ -125,4 +126,4 @@ def _spread(values: list[float]) -> tuple[float, float, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

@@ -40,6 +40,7 @@ from actors.apps.ascp.lines import parse_lines  # noqa: E402
 from benchmarks import ascp_regexes  # noqa: E402
 from scripts.make_ascp import START, make_lines  # noqa: E402
 from scripts.make_connections import size_of  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 
 #: Lines of a slice, as a worker of the application has them.
 SLICE = 200
@@ -204,4 +205,4 @@ def _print(rounds: list[dict[str, float]], end: list[dict[str, float]] | None, s
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

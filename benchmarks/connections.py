@@ -30,6 +30,7 @@ import time  # noqa: E402
 
 from scripts.make_connections import host_names, size_of, write_connections  # noqa: E402
 from tests.loads import members  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 #: Seconds between two looks at the memory.
@@ -189,4 +190,4 @@ def _spread(values: list[float]) -> tuple[float, float, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

@@ -33,6 +33,7 @@ from collections.abc import Callable  # noqa: E402
 from scripts.make_connections import write_connections  # noqa: E402
 from scripts.make_logs import write_logs  # noqa: E402
 from tests.powercut.recording import build, slowed  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 from tests.tcp import address_of  # noqa: E402
 
 CLIENTS, NUMBERS = 5, 600_000
@@ -140,4 +141,4 @@ JOBS: dict[str, Callable[[Path], Callable[[Environment], float]]] = {
 
 if __name__ == "__main__":
     os.environ["PYTHONPATH"] = str(ROOT)
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

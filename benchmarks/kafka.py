@@ -34,6 +34,7 @@ from actors.sinks.lmdb import read_lmdb  # noqa: E402
 from benchmarks.kafka_loop import encode, parse  # noqa: E402
 from tests.kafka import WATCHDOG_S, Topics  # noqa: E402
 from tests.kafka import Kafka as Server  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 
 LOOP = ROOT / "benchmarks" / "kafka_loop.py"
 
@@ -131,4 +132,4 @@ def _print(found: dict[str, list[float]], wrong: int, options: argparse.Namespac
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

@@ -38,6 +38,7 @@ from actors.sinks.kafka import Kafka  # noqa: E402
 from actors.sinks.kafka_messages import RECORD_ID  # noqa: E402
 from tests.kafka import Kafka as Server  # noqa: E402
 from tests.kafka import Topics  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 
 #: Batches in a group.
 GROUP = 8
@@ -153,4 +154,4 @@ def _print(found: dict[str, list[Result]], options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

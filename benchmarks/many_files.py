@@ -30,6 +30,8 @@ import tempfile  # noqa: E402
 import time  # noqa: E402
 from typing import Any  # noqa: E402
 
+from tests.processes import with_all_it_starts  # noqa: E402
+
 _PIPELINE = '''
 from thresher import Pipeline
 from thresher.sinks import DeadLetters, Lines
@@ -132,4 +134,4 @@ def _spread(some: list[Figures], name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

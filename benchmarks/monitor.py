@@ -43,6 +43,7 @@ from typing import Any  # noqa: E402
 
 from actors.runtime.rundir import MONITOR_URL, path_for  # noqa: E402
 from scripts.make_logs import write_logs  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 
 #: What nobody may see in a run that is only watched.
 _TROUBLE = ("suspect", "hung", "died")
@@ -204,4 +205,4 @@ def _spread(values: list[float]) -> tuple[float, float, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

@@ -40,6 +40,7 @@ from actors.runtime.board import read_views  # noqa: E402
 from actors.runtime.rundir import BOARD, path_for  # noqa: E402
 from benchmarks.numbers_client import numbers_of  # noqa: E402
 from tests.loads import members  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 
 _REPORT = re.compile(r"Received (\d+) unique numbers, (\d+) duplicates\. Unique total: (\d+)")
 Result = dict[str, float]
@@ -219,4 +220,4 @@ def _print(rounds: list[dict[str, Result]], options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

@@ -23,6 +23,7 @@ sys.path[0] = str(ROOT)  # not this folder, whose ``numbers`` is not the module 
 
 import argparse  # noqa: E402
 import gzip  # noqa: E402
+import http.client  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import platform  # noqa: E402
@@ -36,8 +37,10 @@ import urllib.request  # noqa: E402
 from contextlib import suppress  # noqa: E402
 from typing import Any  # noqa: E402
 
+from actors.runtime.rundir import MONITOR_TOKEN, path_for  # noqa: E402
 from scripts.make_logs import write_logs  # noqa: E402
 from tests.loads import DEVICE_TYPES, Stores, expected_stores  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 from tests.servers import Memcached, free_port  # noqa: E402
 
 VARIANTS = ("blind", "board", "monitor")
@@ -116,7 +119,7 @@ def _run(folder: Path, variant: str, servers: dict[str, Memcached], expected: St
     process = subprocess.Popen(
         [sys.executable, "-P", __file__, "--one", variant, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)})
-    visitor = _Visitor(port) if variant == "monitor" else None
+    visitor = _Visitor(port, state) if variant == "monitor" else None
     assert process.stdout is not None
     events = [json.loads(line) for line in process.stdout]
     if process.wait():
@@ -133,8 +136,9 @@ def _run(folder: Path, variant: str, servers: dict[str, Memcached], expected: St
 class _Visitor:
     """One dashboard that stays open, and a Prometheus that scrapes each second; in threads of this process."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, state: Path) -> None:
         self._url = f"http://127.0.0.1:{port}"
+        self._token = path_for(state) / MONITOR_TOKEN
         self._over = threading.Event()
         self._scrapes = 0
         self._threads = [threading.Thread(target=work) for work in (self._scrape, self._watch)]
@@ -152,14 +156,20 @@ class _Visitor:
 
     def _scrape(self) -> None:
         while not self._over.wait(1.0):
-            with suppress(OSError), urllib.request.urlopen(f"{self._url}/metrics", timeout=5) as answer:
+            with suppress(OSError), self._ask("/metrics") as answer:
                 self._scrapes += b"thresher_" in answer.read()
 
     def _watch(self) -> None:
         while not self._over.wait(0.2):
-            with suppress(OSError), urllib.request.urlopen(f"{self._url}/api/events", timeout=5) as stream:
+            with suppress(OSError), self._ask("/api/events") as stream:
                 while stream.readline():
                     pass
+
+    def _ask(self, path: str) -> http.client.HTTPResponse:
+        headers = {"Authorization": f"Bearer {self._token.read_text()}"}
+        request = urllib.request.Request(self._url + path, headers=headers)
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=5)
+        return answer
 
 
 def _check(servers: dict[str, Memcached], expected: Stores) -> bool:
@@ -204,4 +214,4 @@ def _spread(values: list[float]) -> tuple[float, float, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

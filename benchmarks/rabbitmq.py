@@ -37,6 +37,7 @@ from typing import Any  # noqa: E402
 
 from tests.loads import Running  # noqa: E402
 from tests.pipelines import queued  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 
 PREFETCH = 1000
 #: One message in so many is a dead letter.
@@ -196,4 +197,4 @@ def _print(rounds: list[dict[str, Result]], options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

@@ -39,6 +39,7 @@ from actors.rabbitmq.connection import Connection, Server  # noqa: E402
 from actors.rabbitmq.declaring import Queue, declare_queue  # noqa: E402
 from actors.runtime.values import Payload  # noqa: E402
 from actors.sinks.rabbitmq import RabbitMQ  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 
 #: Batches in a group, and messages in a batch.
 GROUP, BATCH = 8, 500
@@ -184,4 +185,4 @@ def _print(found: dict[str, list[Result]], options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

@@ -41,6 +41,7 @@ from benchmarks.ratings_table import Key, tables  # noqa: E402
 from benchmarks.ratings_watch import Watch  # noqa: E402
 from scripts.make_reviews import write_reviews  # noqa: E402
 from tests.loads import Running  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 from tests.ratings_brokers import BROKERS, Place, missing, options, placed_in, servers, sets  # noqa: E402
 
 WATCHDOG_S = 600.0
@@ -206,4 +207,4 @@ def _print(rounds: list[dict[Key, Found]], brokers: list[str], forms: Any, said:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

@@ -43,6 +43,7 @@ from redis.utils import HIREDIS_AVAILABLE  # noqa: E402
 
 from actors.runtime.values import Payload  # noqa: E402
 from actors.sinks.redis import Indexed, Redis  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 from tests.redis import Redis as Server  # noqa: E402
 
 #: Batches in a group.
@@ -182,4 +183,4 @@ def _print(found: dict[str, list[Result]], options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

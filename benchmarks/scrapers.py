@@ -4,6 +4,8 @@
     python -P benchmarks/scrapers.py URL_FILE --scrapes 200 --streams 50    # -P: beside it lies a numbers.py
     python -P benchmarks/scrapers.py URL_FILE --serve 20000                 # answers with so many bytes
 
+The token of the monitor lies beside that file.
+
 The clients wait until there is a file with the server's address, go on until they are told to stop (SIGTERM), and
 print what they have seen, as JSON. They run when a processor is idle, and look at as little as they can of what they
 get: every answer at its status and length; a few are kept, to be parsed after the end.
@@ -53,10 +55,12 @@ class Scraper(asyncio.Protocol):
     Args:
         seen: what is counted.
         every_s: seconds between two questions; 0: the next one follows the answer.
+        headers: what is said besides, each with its end.
     """
 
-    def __init__(self, seen: Seen, every_s: float) -> None:
+    def __init__(self, seen: Seen, every_s: float, headers: bytes) -> None:
         self._seen = seen
+        self._headers = headers
         self._every_s = every_s
         self._parts: list[bytes] = []
         self._missing = -1
@@ -99,20 +103,21 @@ class Scraper(asyncio.Protocol):
     def _ask(self) -> None:
         self._parts, self._missing, self._asked = [], -1, time.perf_counter()
         self._next = asyncio.get_running_loop().time() + self._every_s
-        self._transport.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self._transport.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % self._headers)
 
 
 class Listener(asyncio.Protocol):
     """Reads an event stream, or asks for one and never reads."""
 
-    def __init__(self, seen: Seen, is_stalled: bool) -> None:
+    def __init__(self, seen: Seen, is_stalled: bool, headers: bytes) -> None:
         self._seen = seen
+        self._headers = headers
         self._is_stalled = is_stalled
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask."""
         assert isinstance(transport, asyncio.Transport)
-        transport.write(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        transport.write(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % self._headers)
         if self._is_stalled:
             transport.pause_reading()
 
@@ -185,16 +190,18 @@ async def _ask(options: argparse.Namespace) -> None:
 async def _connect(seen: Seen, options: argparse.Namespace, host: str, port: int) -> None:
     loop = asyncio.get_running_loop()
     every_s = options.scrapes / options.rate if options.rate else 0.0
+    token = options.url_file.with_name("monitor.token")
+    headers = b"Authorization: Bearer %s\r\n" % token.read_bytes() if token.exists() else b""
     for _ in range(options.stalled):
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect((host, port))
         connection.setblocking(False)
-        await loop.create_connection(lambda: Listener(seen, True), sock=connection)
+        await loop.create_connection(lambda: Listener(seen, True, headers), sock=connection)
     for _ in range(options.streams):
-        await loop.create_connection(lambda: Listener(seen, False), host, port)
+        await loop.create_connection(lambda: Listener(seen, False, headers), host, port)
     for _ in range(options.scrapes):
-        await loop.create_connection(lambda: Scraper(seen, every_s), host, port)
+        await loop.create_connection(lambda: Scraper(seen, every_s, headers), host, port)
 
 
 async def _probe(seen: Seen, host: str | None, port: int | None) -> None:

@@ -36,6 +36,8 @@ import tempfile  # noqa: E402
 import time  # noqa: E402
 from typing import Any  # noqa: E402
 
+from tests.processes import with_all_it_starts  # noqa: E402
+
 _PIPELINE = '''
 import os
 import time
@@ -157,4 +159,4 @@ def _used(rows: list[list[str]], workers: int) -> Figures:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

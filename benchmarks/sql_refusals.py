@@ -35,6 +35,7 @@ from actors.runtime.values import Payload  # noqa: E402
 from actors.sinks.sql import Sql  # noqa: E402
 from tests.databases import COLUMNS, Place, postgres_place, sqlite_place  # noqa: E402
 from tests.postgres import Postgres  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 
 #: Batches in a group.
 GROUP = 8
@@ -157,4 +158,4 @@ def _cpu(row: Result) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

@@ -39,6 +39,7 @@ import msgspec  # noqa: E402
 from scripts.make_logs import write_logs  # noqa: E402
 from tests.loads import Stores, lmdb_stores  # noqa: E402
 from tests.otlp import Collector, Received, settings  # noqa: E402
+from tests.processes import with_all_it_starts  # noqa: E402
 
 #: Part of the batches that are traced, by setting; None: tracing is off.
 RATIOS: dict[str, float | None] = {"off": None, "1 %": 0.01, "100 %": 1.0}
@@ -160,4 +161,4 @@ def _told(spread: tuple[float, float, float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_all_it_starts(main))

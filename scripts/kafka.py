@@ -292,7 +292,8 @@ def _keep_classes(folder: Path) -> None:
 
 def _start(arguments: argparse.Namespace) -> int:
     fetch()
-    more = dict(item.partition("=")[::2] for item in arguments.set)
+    # Alone it has nobody to hand over to, and would wait for minutes for its own controller when that is slow.
+    more = {"controlled.shutdown.enable": "false"} | dict(item.partition("=")[::2] for item in arguments.set)
     node = Node(arguments.folder.resolve(), arguments.port, arguments.controller_port or arguments.port + 1, more=more,
                 heap_mb=1024, quick=False)
     node.prepare()

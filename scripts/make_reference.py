@@ -36,6 +36,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "What a record is, and what becomes of it": ("Record", "InputUnit", "Reject", "Finish", "Many"),
         "Aggregates and windows": ("Fold", "Windows", "Window", "Distinct", "Totals"),
         "A panel on the dashboard": ("Panel", "Aggregates", "Bars", "Curves"),
+        "Questions about what is stored": ("Question", "Store", "Reader", "Moment"),
         "Functions that take long": ("extend", "progress"),
         "Running": ("run", "RunResult", "ConfigError", "Retryable", "Lost"),
         "Sections of a pipeline's options": (

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import Browser, Page  # noqa: E402
 
-from actors.runtime.rundir import MONITOR_URL, path_for  # noqa: E402
+from actors.runtime.rundir import MONITOR_TOKEN, MONITOR_URL, path_for  # noqa: E402
 from scripts.make_connections import make_blocks  # noqa: E402
 from scripts.make_logs import write_logs  # noqa: E402
 from tests.browser import chromium, visit  # noqa: E402
@@ -114,10 +114,10 @@ def settle(page: Page) -> None:
 
 
 def url_of(running: Running) -> str:
-    """Where the monitor of a run answers."""
+    """Where the monitor of a run lets a browser in."""
     path = path_for(running.state) / MONITOR_URL
     wait_for(lambda: path.exists() and path.read_text().strip() != "", "the monitor answers")
-    return path.read_text().strip()
+    return f"{path.read_text().strip()}?token={path.with_name(MONITOR_TOKEN).read_text()}"
 
 
 def wait_for(condition: Callable[[], object], what: str) -> None:

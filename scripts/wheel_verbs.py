@@ -19,7 +19,8 @@ WORDS = (
     "top TARGET", "status TARGET", "tap parser TARGET", "scale parser=2 TARGET", "reload TARGET", "stop TARGET",
     "probe live TARGET", "report TARGET", "dlq ls TARGET", "dlq show TARGET 1", "dlq retry TARGET",
     "dlq export TARGET", "dlq purge TARGET --yes", "bench TARGET", "verify TARGET", "doctor", "schema TARGET",
-    "docs TARGET", "topic ls .", "topic show lines", "topic tail lines", "topic trim lines")
+    "docs TARGET", "topic ls .", "topic show lines", "topic tail lines", "topic trim lines",
+    "ask TARGET")
 _PARQUET = """app = "shop"
 [sinks.requests]
 type = "parquet"
@@ -103,6 +104,7 @@ def a_run(wheel: Installed, shop: Path) -> None:
         raise Broken("the run of a new pipeline did not write 163 requests")
     wheel.works(shop, "report", "shop.toml", says="dead-lettered")
     wheel.works(shop, "status", "shop.toml", says="ended with exit code 0")
+    wheel.works(shop, "ask", "shop.toml", says="no questions")
     wheel.works(shop, "dlq", "ls", "shop.toml", says="5 open letters")
     wheel.works(shop, "dlq", "show", "shop.toml", "1", says="letter 1")
     wheel.works(shop, "dlq", "export", "shop.toml", "--out", "letters.jsonl")
@@ -171,8 +173,8 @@ def what_is_missing(wheel: Installed, shop: Path) -> dict[str, list[str]]:
         declared = set(_declared(wheel, f"extra == '{extra}'"))
         if len(commands) != 1 or not declared or not set(found[extra]) <= declared:
             raise Broken(f"thresher {shlex.join(words)}: expected one command with {sorted(declared)}:\n{said}")
-    wheel.run(shop, "check", "numbers", code=FAILURE, says="pip install")
-    wheel.run(shop, "check", "sql.toml", code=FAILURE, says="pip install")
+    wheel.run(shop, "check", "numbers", code=BAD_CONFIG, says="pip install")
+    wheel.run(shop, "check", "sql.toml", code=BAD_CONFIG, says="pip install")
     for verb in ("lint", "explain", "echo", "graph", "status"):
         wheel.works(shop, verb, "sql.toml")
     return found

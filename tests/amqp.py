@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
 
+#: A queue of which nothing has come for so long is asked whether it is empty.
+_SILENCE_S = 2.0
+
+
 class Taken(NamedTuple):
     """A message as it was taken out of a queue."""
 
@@ -57,6 +61,26 @@ def take(url: str, queue: str) -> list[Taken]:
             method, properties, body = one
             found.append(Taken(body or b"", properties, str(method.routing_key)))
     return found
+
+
+def consume(url: str, queue: str) -> Iterator[Taken]:
+    """Consume all that is in a queue, which is empty then; what is delivered again comes twice.
+
+    A queue that was killed with its server may pause for seconds: that it is silent does not say that it is empty.
+    """
+    deadline = time.monotonic() + WATCHDOG_S
+    while True:
+        with channel(url) as opened:
+            opened.basic_qos(prefetch_count=500)
+            for method, properties, body in opened.consume(queue, inactivity_timeout=_SILENCE_S):
+                if method is None:  # nothing has come for so long
+                    break
+                yield Taken(body or b"", properties, str(method.routing_key))
+                opened.basic_ack(method.delivery_tag)
+            opened.cancel()
+        if (left := count(url, queue)) == 0:
+            return
+        assert time.monotonic() < deadline, f"{queue}: {left} messages, and they do not come within {WATCHDOG_S} s"
 
 
 def count(url: str, queue: str) -> int:

@@ -49,14 +49,14 @@ def visit(browser: Browser, url: str, may_lose_connection: bool = False, **optio
     Args:
         browser: the browser.
         url: of the page.
-        may_lose_connection: whether failed requests to its host are no complaint.
+        may_lose_connection: whether failed requests to its host, and those that another run refuses, are no complaint.
         options: of the context: ``viewport``, ``color_scheme``.
     """
     host = urlsplit(url).netloc
     complaints: list[str] = []
 
     def said(message: ConsoleMessage) -> None:
-        lost = may_lose_connection and "net::ERR_" in message.text
+        lost = may_lose_connection and ("net::ERR_" in message.text or "401" in message.text)
         if message.type in ("error", "warning") and not lost:
             complaints.append(f"console: {message.text}")
 

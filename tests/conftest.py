@@ -36,6 +36,35 @@ def rabbitmq() -> Iterator[RabbitMQ]:
 
 
 @pytest.fixture(scope="session")
+def _mortal_kafka() -> Iterator[Kafka]:
+    with Kafka() as server:
+        yield server
+
+
+@pytest.fixture
+def kafka_to_kill(_mortal_kafka: Kafka) -> Iterator[Kafka]:
+    """A real Apache Kafka that a test may kill and start again; whatever it leaves, the next one finds it serving."""
+    yield _mortal_kafka
+    _mortal_kafka.start()
+
+
+@pytest.fixture(scope="session")
+def _mortal_rabbitmq() -> Iterator[RabbitMQ]:
+    server = RabbitMQ()
+    with (server.folder / "rabbitmq.conf").open("a") as file:
+        file.write("max_message_size = 65536\n")
+    with server:
+        yield server
+
+
+@pytest.fixture
+def rabbitmq_to_kill(_mortal_rabbitmq: RabbitMQ) -> Iterator[RabbitMQ]:
+    """The same of RabbitMQ, which takes messages of 64 KiB at most."""
+    yield _mortal_rabbitmq
+    _mortal_rabbitmq.start()
+
+
+@pytest.fixture(scope="session")
 def redis() -> Iterator[Redis]:
     """A real Redis, with TLS and a socket too; a test empties it first, and starts it again if it has stopped it."""
     with Redis({"proto-max-bulk-len": "1mb", "unixsocket": "socket"}, secure=True) as server:

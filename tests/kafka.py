@@ -6,7 +6,8 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from scripts.kafka import Node, NotThere, answers, find_jars, find_java
 from tests.certificates import make_certificates, require_openssl
+from tests.monitors import eventually
 from tests.processes import Broker, Served
 from tests.servers import free_port
 
@@ -123,10 +125,14 @@ class Topics:
                 time.sleep(0.1)
 
     def grow(self, name: str, partitions: int) -> None:
-        """Let a topic have so many partitions in all."""
+        """Let a topic have so many partitions in all; the broker says so to others when this returns."""
+        from confluent_kafka import TopicCollection
         from confluent_kafka.cimpl import NewPartitions
 
         self._finish(self.admin.create_partitions([NewPartitions(name, partitions)]))
+        asked = TopicCollection([name])
+        eventually(lambda: len(self.admin.describe_topics(asked)[name].result(WATCHDOG_S).partitions) == partitions,
+                   f"{partitions} partitions of {name}")
 
     def delete(self, name: str) -> None:
         """Delete a topic."""
@@ -145,6 +151,23 @@ class Topics:
         info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
         change = UserScramCredentialUpsertion(user, info, password.encode())
         self._finish(self.admin.alter_user_scram_credentials([change]))
+
+    @contextmanager
+    def credulous(self) -> Iterator[None]:
+        """Meanwhile the broker takes what is said to be of a transaction without asking the coordinator."""
+        try:
+            self._verify("false")
+            yield
+        finally:
+            self._verify("true")
+
+    def _verify(self, value: str) -> None:
+        from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+        entry = ConfigEntry("transaction.partition.verification.enable", value,
+                            incremental_operation=AlterConfigOpType.SET)
+        self._finish(self.admin.incremental_alter_configs(
+            [ConfigResource(ResourceType.BROKER, "1", incremental_configs=[entry])]))
 
     def send(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
         """Send records and wait until all are acknowledged: each the arguments of ``Producer.produce``."""

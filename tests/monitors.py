@@ -12,13 +12,15 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from actors.runtime.rundir import MONITOR_URL, path_for
+from actors.runtime.rundir import MONITOR_TOKEN, MONITOR_URL, path_for
 from tests.loads import WATCHDOG_S, Running
 
+#: What has to be shown, by host and port: of the monitors that a test has found. Who asks for nothing shows it.
+_tokens: dict[str, str] = {}
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -84,13 +86,27 @@ def url_file(state: Path) -> Path:
 
 
 def url_of(state: Path) -> str:
-    """Where it is; waits until it says so."""
-    return str(eventually(url_file(state).read_text, "an address"))
+    """Where it is; waits until it says so. From now on whoever asks it shows the token of this run."""
+    url = str(eventually(url_file(state).read_text, "an address"))
+    _tokens[urlsplit(url).netloc] = (path_for(state) / MONITOR_TOKEN).read_text()
+    return url
+
+
+def entry_of(state: Path) -> str:
+    """What a terminal shows: where a browser begins."""
+    url = url_of(state)
+    return f"{url}?token={quote(_tokens[urlsplit(url).netloc], safe='')}"
+
+
+def shown(url: str) -> dict[str, str]:
+    """The header that shows the token of a monitor that was found."""
+    token = _tokens.get(urlsplit(url).netloc)
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
 def ask(url: str, data: Any = None, method: str | None = None, **headers: str) -> Answer:
-    """Ask once; redirects are not followed."""
-    known = {"Content_Type": "application/json"} if data is not None else {}
+    """Ask once, with the token unless another header takes its place; redirects are not followed."""
+    known = {**shown(url), **({"Content_Type": "application/json"} if data is not None else {})}
     request = urllib.request.Request(
         url, None if data is None else json.dumps(data).encode(),
         {name.replace("_", "-"): value for name, value in {**known, **headers}.items()}, method=method)
@@ -180,6 +196,7 @@ def connect(url: str, path: str, headers: str = "") -> socket.socket:
     """Ask for something by hand, and let the answer come."""
     where = urlsplit(url)
     assert where.hostname and where.port
+    headers = "".join(f"{name}: {value}\r\n" for name, value in shown(url).items()) + headers
     connection = socket.socket()
     connection.settimeout(WATCHDOG_S)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # one who does not read is full soon

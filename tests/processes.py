@@ -158,5 +158,24 @@ def named_in_processes(*words: str) -> list[str]:
     return found
 
 
+def with_all_it_starts(main: Callable[[], int]) -> int:
+    """Run the main function of a program that starts others; told to end (SIGTERM, SIGINT), it ends them first.
+
+    Runs lead sessions of their own, so Ctrl-C does not reach them; their actors, and servers' processes, go with them.
+    """
+    def end(_number: int, _frame: object) -> None:
+        for task in Path("/proc/self/task").iterdir():
+            for child in (task / "children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    try:
+        return main()
+    except KeyboardInterrupt:
+        return 130
+
+
 def _die_with_the_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -22,8 +22,6 @@ from tests.rabbitmq import RabbitMQ
 from tests.ratings import records_of
 
 PARTITIONS = 3
-#: A queue that is read back, and of which nothing has come for so long, is empty.
-SILENCE_S = 5.0
 
 
 class Server(Protocol):
@@ -152,12 +150,8 @@ class InRabbitMQ(Place):
         from tests import amqp
 
         found: dict[str, Record] = {}
-        with amqp.channel(self._url) as channel:
-            for _, properties, body in channel.consume(self._audit, auto_ack=True, inactivity_timeout=SILENCE_S):
-                if body is None:  # nothing has come for so long
-                    break
-                found.setdefault(properties.message_id, record_of(len(found), properties, body))
-            channel.cancel()
+        for one in amqp.consume(self._url, self._audit):
+            found.setdefault(one.id, record_of(len(found), one.properties, one.body))
         return list(found.values())
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         per_chunk,
     )
     from actors.runtime.progress import extend, progress
+    from actors.runtime.questions import Moment, Question
     from actors.runtime.search import lines_with
     from actors.runtime.sections import (
         AggregatorOptions,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         WatchOptions,
         WindowOptions,
     )
+    from actors.runtime.stored import Reader, Store
     from actors.runtime.values import InputUnit
     from thresher._run import RunResult, run
 else:
@@ -64,10 +66,12 @@ else:
             "Aggregates", "Bulk", "Distinct", "Fold", "Pipeline", "Totals", "Window", "Windows", "drop", "per_chunk",
             "identity"),
         "actors.runtime.progress": ("extend", "progress"),
+        "actors.runtime.questions": ("Moment", "Question"),
         "actors.runtime.search": ("lines_with",),
         "actors.runtime.sections": (
             "AggregatorOptions", "BudgetOptions", "CheckerOptions", "FlowOptions", "MonitorOptions", "ParserOptions",
             "RecycleOptions", "RestartOptions", "RunOptions", "TracingOptions", "WatchOptions", "WindowOptions"),
+        "actors.runtime.stored": ("Reader", "Store"),
         "actors.runtime.values": ("InputUnit",),
         "thresher._run": ("RunResult", "run"),
     })
@@ -89,10 +93,13 @@ __all__ = [
     "Links",
     "Lost",
     "Many",
+    "Moment",
     "MonitorOptions",
     "Panel",
     "ParserOptions",
     "Pipeline",
+    "Question",
+    "Reader",
     "Record",
     "RecycleOptions",
     "Reject",
@@ -100,6 +107,7 @@ __all__ = [
     "Retryable",
     "RunOptions",
     "RunResult",
+    "Store",
     "Totals",
     "TracingOptions",
     "WatchOptions",

@@ -56,7 +56,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--offline", action="store_true", help="ask no server")
     parser.add_argument("--json", action="store_true", help="findings as one JSON array")
     parser.epilog = ("One line for each finding; a problem says how to mend it. Exit code: 0 all is well, 1 something "
-                     "is missing here, 78 the configuration is wrong. Example: thresher check config.toml && thresher "
+                     "is missing here that may come, 78 the configuration is wrong: `run` would end with that, too. "
+                     "Example: thresher check config.toml && thresher "
                      "run config.toml")
 
 
@@ -140,7 +141,7 @@ def _installed(settings: Settings) -> Iterator[Finding]:
     text = "\n".join(f"{module} is not installed: "
                      + (how_to_install(extra) if extra else f"pip install {module.partition('.')[0]}")
                      for module, extra in missing.items())
-    yield _judged("installed", text, "everything that it imports")
+    yield _judged("installed", text, "everything that it imports", BAD_CONFIG)  # as a run has it
 
 
 def _source(manifest: Manifest, state: Path, is_running: bool) -> Finding:

@@ -34,6 +34,7 @@ VERBS: dict[str, str] = {
     "probe": "answer with the exit code whether a run is live, ready, or started",
     "report": "print the report of the last run again",
     "dlq": "look at, export, retry or purge what was rejected",
+    "ask": "ask a pipeline's own questions about what it has stored; a table, CSV or JSON lines",
     "topic": "look at topics on this machine's disk, print their messages, let old ones go",
     "bench": "run a pipeline without writing anything; rates of each stage, workers to use",
     "verify": "run a pipeline on a sample in several ways, kill its actors, compare",
@@ -42,18 +43,24 @@ VERBS: dict[str, str] = {
     "docs": "print a page of the documentation",
 }
 #: Those with a module of their own, ``actors.console.VERB``.
-MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs", "topic")
+MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs", "topic", "ask")
 
 
 def read(words: list[str]) -> argparse.Namespace:
     """Read the command line; `run` also takes the flags of the application that it names."""
-    parser, run = _parser(words)
+    parser, verbs = _parser(words)
     if words and not words[0].startswith("-") and words[0] not in VERBS:
         close = difflib.get_close_matches(words[0], VERBS, 1)
         parser.error(f"unknown verb {words[0]!r}" + (f"\n  did you mean {close[0]!r}?" if close else "")
                      + f"\n  verbs: {', '.join(VERBS)}")
+    if words[:1] == ["ask"]:
+        module_of("ask").add_question(verbs["ask"], words[1:])
+        options, rest = parser.parse_known_args(words)
+        module_of("ask").refuse_unknown(verbs["ask"], options, rest)
+        return options
     if words[:1] != ["run"]:
         return parser.parse_args(words)
+    run = verbs["run"]
     from actors.console import flags
 
     flags.add_flags(run, words[1:])
@@ -87,8 +94,8 @@ def module_of(verb: str) -> Any:
     return importlib.import_module(f"actors.console.{verb}")
 
 
-def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    """Return the parser of command lines, and that of the verb `run`; of others only the one that is named has all."""
+def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str, _Mixed]]:
+    """Return the parser of command lines, and that of each verb; of ``MODULES`` only the one that is named has all."""
     parser = argparse.ArgumentParser(
         prog="thresher", description="Record pipelines on all cores of a machine.",
         epilog="TARGET: an application's name, a TOML file whose `app` names one, a dotted module with a PIPELINE, "
@@ -112,7 +119,7 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Arg
     for name in MODULES:
         if words[:1] == [name]:
             module_of(name).add_options(verbs[name])
-    return parser, verbs["run"]
+    return parser, verbs
 
 
 def _run_options(run: argparse.ArgumentParser) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from actors.console.frame import learnt
 from actors.console.paths import path_of, state_of
 from actors.runtime.manifest import Manifest
+from actors.runtime.questions import why_not
 from actors.runtime.sections import WindowOptions
 from actors.runtime.sizing import LEARNT
 from actors.runtime.topology import expand
@@ -22,6 +24,7 @@ def explain(settings: Settings) -> dict[str, Any]:
     source = manifest.source.load()
     sinks = {name: component.load() for name, component in manifest.sinks.items()}
     letters = manifest.dead_letters.load()
+    why = why_not(settings.pipeline.questions, sinks)
     return {
         "name": manifest.name,
         "state": manifest.state,
@@ -30,10 +33,12 @@ def explain(settings: Settings) -> dict[str, Any]:
             name: {"type": shown[f"sinks.{name}"]["type"], "writes": options.describe(),
                    "guarantee": options.promises(), "order": "source order" if options.ordered else "any order",
                    "path": path_of(source, options), "tombstones": options.tombstones(),
-                   "answers": options.answers()}
+                   "answers": options.answers_in_words()}
             for name, options in sinks.items()
         },
         "dead_letters": {"writes": letters.describe(), "guarantee": letters.guarantee},
+        "questions": {name: {"about": question.summary, "why_not": why.get(name, "")}
+                      for name, question in settings.pipeline.questions.items()},
         "aggregates": state_of(source) if manifest.folds else "none",
         "windows": _windows(manifest.window) if manifest.windowed else "none",
         "actors": [spec.name for spec in expand(manifest)],
@@ -84,6 +89,16 @@ def _windows(window: WindowOptions) -> str:
             f"what comes for a closed one{kept} is a dead letter (late)")
 
 
+def _asked(questions: dict[str, dict[str, str]]) -> Iterator[str]:
+    """What can be asked of what is stored, and what cannot."""
+    if can := [name for name, said in questions.items() if not said["why_not"]]:
+        yield f"answers {', '.join(can)} (thresher ask)"
+    cannot: dict[str, list[str]] = {}
+    for name, said in questions.items():
+        cannot.setdefault(said["why_not"], []).append(name)
+    yield from (f"        not {', '.join(names)}: {why}" for why, names in cannot.items() if why)
+
+
 def render(data: dict[str, Any]) -> str:
     """The same as text."""
     lines = [f"{data['name']}, state in {data['state']}", "",
@@ -97,6 +112,7 @@ def render(data: dict[str, Any]) -> str:
               f"folds   {data['aggregates']}"]
     if data["windows"] != "none":
         lines.append(f"windows {data['windows']}")
+    lines += _asked(data["questions"])
     lines += ["", f"order   {data['order']}", f"batches {data['batches']}", f"crash   {data['after_a_crash']}",
               f"outages {data['outages']}", "", "actors  " + ", ".join(data["actors"]),
               *(f"note    {note}" for note in data["notes"])]

@@ -19,7 +19,7 @@ _QUERY = "--query"
 
 def add_flags(run: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Add the flags of the application that these words of a command line name, if they name one."""
-    target = _target(run, words)
+    target, *_ = *plain_words(run, words, 1), ""
     try:
         pipeline = pipeline_of(target, query=_QUERY in words)
     except ConfigError:
@@ -46,16 +46,19 @@ def refuse_unknown(run: argparse.ArgumentParser, options: argparse.Namespace, re
         run.error(_unknown(rest[0].partition("=")[0], options.target, options.query is not None, own))
 
 
-def _target(run: argparse.ArgumentParser, words: Sequence[str]) -> str:
-    """TARGET: the first word that is neither a flag nor the value of one."""
+def plain_words(parser: argparse.ArgumentParser, words: Sequence[str], most: int) -> list[str]:
+    """The first words of a command line that are neither flags nor values of those that are known; TARGET is one."""
     # Not public, see above.
-    with_value = {text for action in run._actions if action.nargs is None for text in action.option_strings}
+    with_value = {text for action in parser._actions if action.nargs is None for text in action.option_strings}
     expects_value = False
+    found: list[str] = []
     for word in words:
         if not word.startswith("-") and not expects_value:
-            return word
-        expects_value = word in with_value
-    return ""
+            found.append(word)
+        expects_value = word in with_value and not expects_value
+        if len(found) == most:
+            break
+    return found
 
 
 def _unknown(flag: str, target: str, query: bool, own: Sequence[str]) -> str:

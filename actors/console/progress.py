@@ -6,15 +6,18 @@ sink's lines when they may come to the same screen, be it through a pipe.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+from urllib.parse import quote
 
-from actors.runtime.events import ActorView, Event, RunEnded, RunReady
+from actors.runtime.events import ActorView, Event, MonitorReady, RunEnded, RunReady
 from actors.runtime.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -33,6 +36,14 @@ def is_off_screen(descriptor: int) -> bool:
     except OSError:
         return True
     return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(descriptor))
+
+
+def _said(event: Event, is_terminal: bool) -> str:
+    """An event in words; who sits at a terminal is shown the monitor's token, a log is not."""
+    if isinstance(event, MonitorReady) and is_terminal:
+        with contextlib.suppress(OSError):
+            return f"dashboard: {event.url}?token={quote(Path(event.token_file).read_text(), safe='')}"
+    return event.text()
 
 
 class Rates:
@@ -118,7 +129,7 @@ class TextObserver:
     def event(self, event: Event) -> None:
         """Print an event."""
         if not isinstance(event, RunEnded):
-            print(event.text(), file=sys.stderr, flush=True)
+            print(_said(event, sys.stderr.isatty()), file=sys.stderr, flush=True)
 
     def refresh(self, actors: Sequence[ActorView]) -> None:
         """Nothing to show."""
@@ -155,7 +166,8 @@ class TerminalObserver:
         if isinstance(event, RunReady):
             self._rates.restart()
             self._start()
-        self._console.print(event.text(), highlight=False, markup=False)
+        # Soft: an address that is broken into two lines is none.
+        self._console.print(_said(event, self._console.is_terminal), highlight=False, markup=False, soft_wrap=True)
 
     def refresh(self, actors: Sequence[ActorView]) -> None:
         """Move the bar."""

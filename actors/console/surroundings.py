@@ -44,6 +44,8 @@ def run_directory_problem() -> str:
         return f"{base}: expected a directory: remove it, or {mend}"
     if base.exists() and base.stat().st_uid != os.getuid():
         return f"{base}: it is of user {base.stat().st_uid}: {mend}"
+    if problem := rundir.owner_problem():
+        return problem
     place = existing(base)
     if not os.access(place, os.W_OK | os.X_OK):
         return f"{base}: user {os.getuid()} may not write to {place}: {mend}"

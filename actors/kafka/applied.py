@@ -22,7 +22,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -41,7 +41,8 @@ TOPIC = "thresher_applied"
 SETTINGS = {"cleanup.policy": "compact", "segment.bytes": str(16 * 1024 * 1024), "min.cleanable.dirty.ratio": "0.1"}
 #: Most partitions of batches, and most batches with refusals, that are kept: see ``actors.sinks.lines``.
 MOST = 8192
-_BEHIND = "the positions of this sink lie behind an open transaction of another sink, which the broker ends by and by"
+_BEHIND = ("the positions of this sink lie behind an open transaction of another sink: the broker ends it within its "
+           "transaction.timeout.ms, or, where the broker has forgotten it, that sink does when it is opened again")
 
 Row = tuple[str, str | None]
 
@@ -119,12 +120,12 @@ def owner_of(state_id: str, name: str, topic: str) -> str:
     return f"{state_id}/{name} {topic}"
 
 
-def send(producer: Producer, topic: str, rows: Iterator[Row]) -> None:
-    """Hand records to a producer, within its transaction."""
+def send(producer: Producer, topic: str, rows: Iterable[Row], partition: int = -1) -> None:
+    """Hand records to a producer, within its transaction; to the partition of their keys (-1), or to this one."""
     for key, value in rows:
         while True:
             try:
-                producer.produce(topic, value, key)
+                producer.produce(topic, value, key, partition)
                 break
             except BufferError:
                 producer.poll(0.1)

@@ -175,21 +175,35 @@ class Heard:
 
     #: What was heard so long ago says nothing of now.
     FRESH_S = 60.0
+    #: A broker of several addresses may be found at the second try; one that is not there for so long is not there.
+    ALONE_S = 2.0
 
     def __init__(self, client: Properties, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
         self._last = ""
         self._at = 0.0
+        self._alone_at: float | None = None
+        self._is_refused = False
         self.hopeless = ""
 
     def error_cb(self, error: Said) -> None:
         """Take an error; called from within a poll of the client."""
         text = sentence(error, self._client)
         if is_hopeless(error):
-            self.hopeless = text
+            self.hopeless, self._is_refused = text, True
+        if error.name() == _NOBODY and self._alone_at is None:
+            self._alone_at = self._clock()
         if error.name() != _NOBODY or not self.last():  # it says less than what went before
             self._last, self._at = text, self._clock()
+
+    def begin(self) -> None:
+        """Something is asked now: what was heard before says nothing of what will be answered."""
+        self._alone_at, self._is_refused = None, False
+
+    def is_in_vain(self) -> bool:
+        """Whether no answer comes to what was asked last: the client is not let in, or there is no broker."""
+        return self._is_refused or (self._alone_at is not None and self._clock() - self._alone_at >= self.ALONE_S)
 
     def last(self) -> str:
         """The last error that says anything of now; empty: none does."""

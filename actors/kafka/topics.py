@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Beyond what the library itself waits.
 _MARGIN_S = 5.0
+#: Between two looks at what is heard of the connection.
+_TURN_S = 0.05
 #: What a topic may be made with where it is there already: nothing comes of that.
 _THERE = "TOPIC_ALREADY_EXISTS"
 _NOT_THERE = ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC")
@@ -25,10 +28,12 @@ class Found(msgspec.Struct, frozen=True):
     """A topic that is there.
 
     Attributes:
+        id: another one, made later under the same name, has another; where a broker gives none, they are all the same.
         partitions: how many it has.
         operations: what this user may do with it (``WRITE``, ``READ``, ...); None: the broker does not say.
     """
 
+    id: str
     partitions: int
     operations: frozenset[str] | None = None
 
@@ -64,7 +69,8 @@ class Cluster:
                 return None
             raise
         operations = said.authorized_operations
-        return Found(len(said.partitions), frozenset(one.name for one in operations) if operations else None)
+        return Found(str(said.topic_id), len(said.partitions),
+                     frozenset(one.name for one in operations) if operations else None)
 
     def make(self, topic: str, partitions: int, replication: int, settings: Mapping[str, str],
              only_ask: bool = False) -> None:
@@ -116,10 +122,13 @@ class Cluster:
         self._admin.poll(0)
 
     def _answer(self, future: concurrent.futures.Future[Any]) -> Any:
+        """Wait for an answer, for no longer than one may come."""
         extend(self._timeout_s + 2 * _MARGIN_S)
-        try:
-            return future.result(self._timeout_s + _MARGIN_S)
-        except concurrent.futures.TimeoutError as error:
-            raise took_too_long("no answer") from error
-        finally:
+        self._heard.begin()
+        until = time.monotonic() + self._timeout_s + _MARGIN_S
+        while not concurrent.futures.wait([future], _TURN_S).done:
             self._admin.poll(0)  # what was heard of the connection
+            if self._heard.is_in_vain() or time.monotonic() > until:
+                raise took_too_long("no answer")
+        self._admin.poll(0)
+        return future.result()

@@ -59,12 +59,16 @@ class RunReady(Event, frozen=True, tag="ready"):
 
 
 class MonitorReady(Event, frozen=True, tag="monitor"):
-    """The monitor answers at this address; also once more after it was started again."""
+    """The monitor answers at this address; also once more after it was started again.
+
+    The token is in a file, which this user alone can read: events are printed into logs and pipes.
+    """
 
     url: str
+    token_file: str = ""
 
     def text(self) -> str:
-        return f"dashboard: {self.url}"
+        return f"dashboard: {self.url} with the token in {self.token_file}"
 
 
 class ActorDied(Event, frozen=True, tag="died"):

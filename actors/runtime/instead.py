@@ -66,7 +66,7 @@ class Instead:
         if poison.is_hopeless(*instead[0]):
             self._stop(FAILED, f"a dead letter of {chunk.source} (line {chunk.line}) killed its worker, "
                        f"{instead[0][1].marks} deaths in all; the last: {death.detail.splitlines()[0]}")
-        self._ledger.blamed(instead)  # durable with the flush before the next delivery
+        self._ledger.issued.blamed(instead)  # durable with the flush before the next delivery
         self._origin.replace(death.id, instead)
         if instead[0][0].fault and not chunk.fault:
             self._given_up += 1
@@ -85,7 +85,7 @@ class Instead:
         if len(pieces) == 1:  # nobody gives a single record back, but who knows who has sent this
             return self._origin.failed(message.id, message.epoch, sender, "it cannot be cut")
         instead = [(piece, Blame()) for piece in pieces]
-        self._ledger.blamed(instead)
+        self._ledger.issued.blamed(instead)
         self._origin.replace(message.id, instead)
         return True
 

@@ -22,7 +22,7 @@ below what consumers have applied); a partition per file (the order of two value
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from actors.runtime.at_hand import AtHand, is_alone
@@ -30,9 +30,10 @@ from actors.runtime.counts import Counts, merge
 from actors.runtime.database import open_database, transaction
 from actors.runtime.given_again import Given
 from actors.runtime.handed_over import HandedOver
-from actors.runtime.poison import REASONS, Blame
+from actors.runtime.issued import Decided, Issued, wall_ms
+from actors.runtime.poison import REASONS
 from actors.runtime.units import ANY_RUN as ANY_RUN
-from actors.runtime.units import COLUMNS, FACTS, LATE, RECORD, SAVE, STEPS, last_used, row_of, unit_of, units_where
+from actors.runtime.units import COLUMNS, FACTS, SAVE, STEPS, last_used, row_of, unit_of, units_where
 from actors.runtime.units import read_units as read_units
 from actors.runtime.values import HANDED_OVER, SOURCE_LOST, Chunk, Unit
 
@@ -44,26 +45,24 @@ class Ledger:
         path: the database file.
         run: identity of this run; also the name of the partition of the units that begin in it.
         doubles: why content counts twice that is loaded twice; empty: it does not.
+        clock: ms since 1970.
     """
 
-    def __init__(self, path: Path, run: str, doubles: str = "") -> None:
+    def __init__(self, path: Path, run: str, doubles: str = "", clock: Callable[[], int] = wall_ms) -> None:
         self._run = run
         self._connection = open_database(path, STEPS)
-        self._connection.executescript(f"{FACTS}; {LATE}")
+        self._connection.execute(FACTS)
         #: In memory is only what is not over, so that a look at it costs no more the more input there was.
         self._at_hand = AtHand()
         self.given = Given(self._connection, run, doubles, self.keep)
         self.handed_over = HandedOver(self._connection, run)
+        self.issued = Issued(self._connection, clock)
         self._next_id, self._tip = last_used(self._connection, run)
         self._first_id = self._next_id
-        #: What the next transaction writes: units that the file does not know, ranges, units that have changed.
+        #: What the next transaction writes: units that the file does not know, units that have changed, facts.
         self._begun: set[int] = set()
-        self._issued: list[tuple[int, int, int, Blame]] = []
-        self._blamed: dict[tuple[int, int, int], Blame] = {}
         self._dirty: set[int] = set()
         self._facts: dict[str, str] = {}
-        self._late: dict[tuple[int, int, int], dict[int, int]] = {}
-        self._refused: list[tuple[int, int, int, int, int]] = []
 
     def begin(self, name: str, fingerprint: str, alone: bool = False, after: tuple[int, int] = (0, 0),
               instead_of: Sequence[tuple[Unit, bool]] = ()) -> Unit:
@@ -94,7 +93,7 @@ class Ledger:
             other.status = "abandoned"
             self._take_up(other, row[0])
         self._take_up(unit, row[0])
-        self._recall_blame(unit)
+        self.issued.recall(unit)
         return unit
 
     def boundaries(self, unit: Unit) -> list[tuple[int, int]]:
@@ -204,33 +203,12 @@ class Ledger:
 
     def is_flushed(self) -> bool:
         """Whether all boundaries that were recorded are durable."""
-        return not (self._issued or self._facts or self._refused)
+        return not (self.issued.has_changes or self._facts)
 
-    def issue(self, chunk: Chunk) -> Blame:
-        """Record the range of a chunk; call ``flush`` before anything can come of it. Return its blame so far."""
-        blame = self._blamed.get((chunk.unit, chunk.start, chunk.end), Blame())
-        self._issued.append((chunk.unit, chunk.start, chunk.end, blame))
+    def issue(self, chunk: Chunk) -> Decided:
+        """Record the range of a chunk; call ``flush`` before anything can come of it. Return what is decided of it."""
         self._passed(chunk.unit, chunk.end)
-        return blame
-
-    def blamed(self, instead: Sequence[tuple[Chunk, Blame]]) -> None:
-        """Record what is delivered in the place of a range that somebody died with; call ``flush``, too."""
-        for chunk, blame in instead:
-            self._blamed[chunk.unit, chunk.start, chunk.end] = blame
-            self._issued.append((chunk.unit, chunk.start, chunk.end, blame))
-
-    def refused(self, chunk: Chunk, late: Mapping[int, int]) -> None:
-        """Record what is late in a batch, by shard; call ``flush``, too."""
-        self._late[chunk.unit, chunk.start, chunk.end] = dict(late)
-        self._refused += [(chunk.unit, chunk.start, chunk.end, shard, before) for shard, before in late.items()]
-
-    def late_in(self, chunk: Chunk) -> dict[int, int]:
-        """What was said to be late in a batch, or in the one that it is a part of."""
-        found: dict[int, int] = {}
-        for (unit, start, end), late in self._late.items():
-            if unit == chunk.unit and start <= chunk.start and chunk.end <= end:
-                found |= {shard: max(before, found.get(shard, before)) for shard, before in late.items()}
-        return found
+        return self.issued.issue(chunk)
 
     def close(self, chunk: Chunk, counts: Counts) -> None:
         """All up to the end of this chunk is durable; these are its outcomes. Call in order."""
@@ -270,13 +248,7 @@ class Ledger:
         self._write(self._begun | self._dirty)
         self._dirty.clear()
         self._at_hand.forget_what_is_over()
-        units = self._at_hand.units
-        if self._late:
-            self._late = {key: late for key, late in self._late.items()
-                          if key[0] in units and key[2] > units[key[0]].low}
-        if self._blamed:
-            self._blamed = {key: blame for key, blame in self._blamed.items()
-                            if key[0] in units and key[2] > units[key[0]].low}
+        self.issued.forget_what_is_committed(self._at_hand.units)
 
     def flush(self) -> None:
         """Make the recorded boundaries durable, before the first message about them leaves.
@@ -293,27 +265,19 @@ class Ledger:
 
     def _write(self, changed: set[int]) -> None:
         """Write the rows of these units, and the recorded ranges, in one transaction."""
-        if not (changed or self._issued or self._facts or self._refused):
+        if not (changed or self._facts or self.issued.has_changes):
             return
         units = [self._at_hand.units[key] for key in changed]
         with transaction(self._connection) as connection:
             connection.executemany(SAVE, [
                 row_of(self._run, self._at_hand.partitions[unit.id], unit) for unit in units])
-            connection.executemany(RECORD, [
-                (unit, start, end, blame.marks, blame.reason, blame.detail)
-                for unit, start, end, blame in self._issued])
-            connection.executemany(
-                'DELETE FROM issued WHERE unit=? AND "end"<=?', [(unit.id, unit.low) for unit in units])
-            connection.executemany("INSERT OR REPLACE INTO late VALUES (?, ?, ?, ?, ?)", self._refused)
-            connection.executemany(
-                'DELETE FROM late WHERE unit=? AND "end"<=?', [(unit.id, unit.low) for unit in units])
+            self.issued.write(connection, units)
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", list(self._facts.items()))
             self.given.write(connection)
             self.handed_over.write(connection)
         self._begun.clear()
-        self._issued.clear()
         self._facts.clear()
-        self._refused.clear()
+        self.issued.written()
         self.given.written()
         self.handed_over.written()
 
@@ -331,20 +295,12 @@ class Ledger:
             self._at_hand.changed(unit)
         else:
             self._at_hand.add(unit, self._partition_of(unit))
-            self._recall_blame(unit)
+            self.issued.recall(unit)
         self._dirty.add(unit.id)
 
     def _partition_of(self, unit: Unit) -> str:
         (partition,) = self._connection.execute("SELECT partition FROM units WHERE id=?", (unit.id,)).fetchone()
         return str(partition)
-
-    def _recall_blame(self, unit: Unit) -> None:
-        for start, end, marks, reason, detail in self._connection.execute(
-                'SELECT start, "end", marks, reason, detail FROM issued WHERE unit=? AND marks>0', (unit.id,)):
-            self._blamed[unit.id, start, end] = Blame(marks, reason, detail)
-        for start, end, shard, before in self._connection.execute(
-                'SELECT start, "end", shard, before FROM late WHERE unit=?', (unit.id,)):
-            self._late.setdefault((unit.id, start, end), {})[shard] = before
 
     def _is_handed_over(self, key: int) -> bool:
         """Whether a unit is handed over, and its file does not say so yet."""
@@ -387,7 +343,7 @@ class Ledger:
         """Read on this unit, finished or not; it is called so, and known by this, from here on."""
         if unit.id not in self._at_hand.units:
             self._take_up(unit, self._partition_of(unit))
-            self._recall_blame(unit)
+            self.issued.recall(unit)
         unit.status, unit.end = "reading", None
         self._at_hand.changed(unit)
         self._at_hand.stuck.discard(unit.id)

@@ -107,6 +107,8 @@ def run(
         try:
             manifest.save(directory.path / MANIFEST)
             rundir.save_search_path(directory.path)
+            if manifest.monitor.enabled:
+                rundir.save_monitor_token(directory.path, manifest.monitor.token_secret)
             create_board(directory.path / BOARD, [spec.name for spec in specs], may_come(manifest))
         except OSError as error:
             raise ConfigError(f"run directory {directory.path}: {error.strerror}: make room, "
@@ -116,8 +118,7 @@ def run(
         desk = Desk(decisions, manifest, reload)
         told = Log(directory.path, Recorder(manifest, observer))
         stdin_for = _who_reads_stdin(manifest)
-        with contextlib.closing(
-                _Run(directory.path, decisions, desk, told, stdin_for, entry)) as supervised:
+        with contextlib.closing(_Run(directory.path, decisions, desk, told, stdin_for, entry)) as supervised:
             return supervised.until_ended(
                 RunStarted(manifest.run, manifest.name, manifest.state, len(specs)), judge or (lambda result: result))
     finally:
@@ -247,7 +248,7 @@ class _Run:
             case messages.Ready(endpoint):
                 return self._tree.ready(sender, endpoint, now)
             case messages.Serving(url):
-                return iter((actions.Emit(MonitorReady(url)),))
+                return iter((actions.Emit(MonitorReady(url, str(self._run_dir / rundir.MONITOR_TOKEN))),))
             case messages.Lost(source, start, end, fault):
                 kind = SourceLost if fault == SOURCE_LOST else FileLost
                 return iter((actions.Emit(kind(source, start, end)),))

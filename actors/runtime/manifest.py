@@ -77,7 +77,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         query: run the pipeline that answers a question about whole files (``Pipeline.query``).
         folds: whether the application has a ``fold``.
         windowed: whether it has event-time windows around it.
-        dated: whether ``parse`` asks when its input was seen first.
         emit_sinks: sinks that only the aggregators write to.
         doubles: why content counts twice that is loaded twice; empty: it does not.
         unasked: sinks that could not be asked how far they are, with what their shards had emitted before the run.
@@ -102,7 +101,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     window: WindowOptions = WindowOptions()
     query: bool = False
     windowed: bool = False
-    dated: bool = False
     emit_sinks: tuple[str, ...] = ()
     doubles: str = ""
     unasked: dict[str, dict[str, int]] = {}
@@ -136,9 +134,14 @@ def application(manifest: Manifest) -> tuple[Pipeline, msgspec.Struct | None]:
     pipeline: Pipeline = loading.named(manifest.app, PIPELINE)
     if manifest.query and pipeline.query is not None:
         pipeline = pipeline.query
+    return pipeline, options_of(manifest, pipeline)
+
+
+def options_of(manifest: Manifest, pipeline: Pipeline) -> msgspec.Struct | None:
+    """The application's own options, as configured; None: it has none."""
     if manifest.options is None or pipeline.options is None:
-        return pipeline, pipeline.options
-    return pipeline, msgspec.convert(manifest.options, type(pipeline.options))
+        return pipeline.options
+    return msgspec.convert(manifest.options, type(pipeline.options))
 
 
 class _Head(msgspec.Struct):

@@ -95,7 +95,7 @@ class OpenPanes:
         return found
 
     def add(self, pane: Pane) -> Pane:
-        """Keep this pane; its window does not change as long as it is here."""
+        """Keep this pane; its window changes by ``grow`` only, as long as it is here."""
         self._panes[pane.window] = pane
         self._by_id[pane.id] = pane
         heapq.heappush(self._ends, (pane.end, pane.id))
@@ -103,6 +103,17 @@ class OpenPanes:
             some = self._by_key.setdefault(pane.key, [])
             some.insert(bisect_left(some, pane.start, key=_start), pane)
         return pane
+
+    def grow(self, pane: Pane, start: int, end: int) -> None:
+        """A session that is here becomes longer; it touches no other, so it keeps its place among them."""
+        if start >= pane.start and end <= pane.end:
+            return
+        del self._panes[pane.window]
+        pane.start = min(pane.start, start)
+        if end > pane.end:
+            pane.end = end
+            heapq.heappush(self._ends, (end, pane.id))
+        self._panes[pane.window] = pane
 
     def forget(self, pane: Pane) -> None:
         """Take this pane out."""

@@ -27,10 +27,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from actors.runtime.issued import Decided
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
 from actors.runtime.pieces import Pieces, record_count
-from actors.runtime.poison import Blame
 from actors.runtime.ports import Source
 from actors.runtime.values import Chunk, Revoked, Unit
 
@@ -97,7 +97,7 @@ class CountingLedger(Ledger):
         self.outstanding.update((unit.id, start) for start, _ in found)
         return found
 
-    def issue(self, chunk: Chunk) -> Blame:
+    def issue(self, chunk: Chunk) -> Decided:
         """Record the range of a chunk, and count its records with it."""
         self.outstanding = {one for one in self.outstanding
                             if one[0] != chunk.unit or not chunk.start <= one[1] < chunk.end}

@@ -107,7 +107,7 @@ class WindowState:
         """Fold a part, or refuse it whole, because some of it is late: return up to where all is closed, in ms."""
         entries = _entries.decode(frames[0]) if frames else []
         closed = max(self._watermark.reached, self._watermark.of(part.partition))
-        if any(self._layout.is_over(end, closed) for _, end, _, _ in entries):
+        if any(self._layout.is_over(self._layout.oldest_end(start, end), closed) for start, end, _, _ in entries):
             return closed
         for start, end, key, packed in entries:
             pane = self._pane(start, end, key)
@@ -201,27 +201,35 @@ class WindowState:
         if pane is None:
             touched = self._panes.touching(start, end, key)
             if touched:
-                pane = self._joined(touched, start, end)
+                pane = touched[0]
+                if touched[1:]:
+                    pane = self._joined(touched)
+                self._panes.grow(pane, start, end)
             else:
                 pane = self._panes.add(Pane(self._next_id, start, end, key))
                 self._next_id += 1
         self._changed.add(pane)
         return pane
 
-    def _joined(self, touched: list[Pane], start: int, end: int) -> Pane:
-        first, *others = touched
-        for pane in touched:
-            self._panes.forget(pane)
-        for other in others:
-            merge_into(first.numbers, other.numbers.items(), self._merge)
-            first.size += other.size + other.base
-            first.revision = max(first.revision, other.revision)
-            self._merged.append((first.id, other.id))
-            other.into = first
+    def _joined(self, touched: list[Pane]) -> Pane:
+        """Make one of several: the one that holds most stays, so what is moved is at most half of all there is."""
+        at = max(range(len(touched)), key=lambda index: touched[index].size + touched[index].base)
+        kept, before = touched[at], touched[:at]
+        for other in (*reversed(before), *touched[at + 1:]):  # merged in the order of their times
+            self._panes.forget(other)
+            is_earlier = other.start < kept.start
+            for key, numbers in other.numbers.items():
+                known = kept.numbers.get(key)
+                pair = (numbers, known) if is_earlier else (known, numbers)
+                kept.numbers[key] = numbers if known is None else self._merge(*pair)
+            kept.size += other.size + other.base
+            kept.revision = max(kept.revision, other.revision)
+            self._merged.append((kept.id, other.id))
+            other.into = kept
             self._changed.discard(other)
             self._dropped.add(other.id)
-        first.start, first.end = min(start, *(p.start for p in touched)), max(end, *(p.end for p in touched))
-        return self._panes.add(first)
+        self._panes.grow(kept, touched[0].start, touched[-1].end)
+        return kept
 
     def _add(self, pane: Pane, packed: bytes) -> None:
         merge_into(pane.numbers, _partials.decode(packed), self._merge)

@@ -33,6 +33,7 @@ from actors.runtime.errors import ConfigError
 from actors.runtime.links import Links
 from actors.runtime.panel import Panel
 from actors.runtime.ports import SinkOptions, SourceOptions
+from actors.runtime.questions import Question
 from actors.runtime.sections import (
     AggregatorOptions,
     BudgetOptions,
@@ -263,6 +264,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         feeds: more panels, by name, that are not on the dashboard: for pages of one's own (``/api/panels/NAME``).
         query: the pipeline that ``run --query`` runs instead: it answers a question about the files that are given
             there. Of a configuration file it takes all but ``[source]``, ``[sinks]`` and ``[window]``.
+        questions: what can be asked about what is stored, by name: ``thresher ask APP NAME``.
 
     Example::
 
@@ -288,6 +290,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     panel: Panel | None = None
     feeds: dict[str, Panel] = {}
     query: Pipeline | None = None
+    questions: dict[str, Question] = {}
     parser: ParserOptions = ParserOptions()
     checker: CheckerOptions = CheckerOptions()
     aggregator: AggregatorOptions = AggregatorOptions()

@@ -20,6 +20,7 @@ from actors.runtime.ledger_port import UnitLedger as UnitLedger
 from actors.runtime.opened import GatheringSink as GatheringSink
 from actors.runtime.opened import Sink as Sink
 from actors.runtime.opened import Source as Source
+from actors.runtime.stored import Need, Reader, sentence
 from actors.runtime.values import LettersOf
 
 #: Seconds that a source or sink may be down, where neither the run nor one of them says anything else.
@@ -161,10 +162,23 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ``(key, None) deletes the key``. Empty: no item says that."""
         return ""
 
-    def answers(self) -> str:
-        """What can be asked of what is stored here, for ``explain``: a key, or a range of them in order. Empty: nothing
-        is said."""
-        return ""
+    def answers(self) -> tuple[Need, ...]:
+        """What can be asked of what is stored here: ``("key",)``, ``("key", "range")`` (keys in order) or
+        ``("rows",)``. By default nothing."""
+        return ()
+
+    def answers_in_words(self) -> str:
+        """The same for people, for ``explain``: a store of keys may know more than a question can ask."""
+        return sentence(self.answers())
+
+    def reader(self, name: str, state: Path) -> Reader:
+        """Open what the sink called ``name`` has stored, to look at: see ``Reader``. It is not waited for, and nothing
+        is made. Has to be given where ``answers`` says something.
+
+        Raises:
+            ConfigError: it cannot be read as it is configured.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.reader")
 
     def let_go(self, state: Path, loads: Sequence[LettersOf]) -> None:
         """As a store of dead letters: these were loaded again. Called again with the same after a crash. By default

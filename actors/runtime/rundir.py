@@ -28,8 +28,11 @@ _GLANCE_S = 0.2
 MANIFEST, BOARD, CONTROL = "manifest.json", "board", "control"
 #: Where Python looks for modules in the supervisor, as a list: its actors look there, in that order, too.
 SEARCH_PATH = "search-path.json"
-#: Where the monitor says at which address it answers.
-MONITOR_URL = "monitor.url"
+#: Where the monitor says at which address it answers; what has to be shown there, for this user's eyes.
+MONITOR_URL, MONITOR_TOKEN = "monitor.url", "monitor.token"
+_TMP = Path("/tmp")
+#: Random bytes of a token that is made.
+_TOKEN_BYTES = 24
 #: What must be free in the state directory at the start: databases that cannot even be made are no outage.
 ROOM_BYTES = 1024 * 1024
 
@@ -46,12 +49,24 @@ def save_search_path(run_dir: Path) -> None:
     file.write_text(json.dumps(loading.search_path()), encoding="utf-8")
 
 
+def save_monitor_token(run_dir: Path, given: str) -> None:
+    """Write down what the monitor's clients have to show: the token that is given, or one that is made.
+
+    It is made by the supervisor, once: a monitor that is started again knows the pages that are open.
+    """
+    import secrets  # few runs have a monitor
+
+    file = os.open(run_dir / MONITOR_TOKEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(file, "w", encoding="utf-8") as token:
+        token.write(given or secrets.token_urlsafe(_TOKEN_BYTES))
+
+
 def base() -> Path:
     """Where the run directories of this user are."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime and len(runtime) <= 50 and os.access(runtime, os.W_OK):
         return Path(runtime) / "thresher"
-    return Path("/tmp") / f"thresher-{os.getuid()}"  # not $TMPDIR: it may be long
+    return _TMP / f"thresher-{os.getuid()}"  # not $TMPDIR: it may be long
 
 
 def path_for(state: Path) -> Path:
@@ -60,9 +75,12 @@ def path_for(state: Path) -> Path:
 
 
 def find(state: Path) -> Path | None:
-    """Return the run directory of a run that is going on with this state directory, or None."""
+    """Return the run directory of a run that is going on with this state directory, or None.
+
+    What another user has put in its place is no run: whoever looks at one believes its manifest.
+    """
     path = path_for(state)
-    if not (path / BOARD).exists():
+    if not _is_believed(path.parent) or not (path / BOARD).exists():
         return None
     try:
         with (state / "lock").open("rb") as file:
@@ -108,6 +126,9 @@ class RunDirectory:
             raise ConfigError(f"state directory {state}: {error.strerror}: expected room for {ROOM_BYTES:,} bytes or "
                               "more: make room, or give another with --state DIR") from error
         self.path = path_for(state)
+        if problem := owner_problem():
+            os.close(self._lock)
+            raise ConfigError(problem)
         _make_private(self.path.parent)
         _remove(self.path)
         self.path.mkdir(mode=0o700)
@@ -129,6 +150,27 @@ def _lock(file: int) -> None:
             if time.monotonic() >= deadline:
                 raise
         time.sleep(_GLANCE_S / 20)
+
+
+def _is_believed(place: Path) -> bool:
+    """Whether what lies there is this user's, or root looks on purpose, with ``XDG_RUNTIME_DIR``, at another's."""
+    try:
+        found = place.lstat()
+    except OSError:
+        return False
+    is_ours = found.st_uid == os.getuid() or (os.getuid() == 0 and place.parent != _TMP)
+    return is_ours and stat.S_ISDIR(found.st_mode)
+
+
+def owner_problem() -> str:
+    """Why another user could put a directory of his own in the place of ours; empty when he could not."""
+    place = base().parent
+    if place == _TMP or not place.exists():  # there, entries are their owners' (the sticky bit)
+        return ""
+    owner = place.stat().st_uid
+    return "" if owner in (0, os.getuid()) else (
+        f"{place}: expected a directory of user {os.getuid()} or of root, got one of user {owner}: "
+        "set XDG_RUNTIME_DIR to another directory")
 
 
 def _make_private(path: Path) -> None:

@@ -284,10 +284,11 @@ class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     Attributes:
         enabled: whether it runs. ``thresher run --monitor`` switches it on.
-        host: address that it listens on. Any but a loopback address needs a token.
+        host: address that it listens on. Any but a loopback address needs ``token_secret``.
         port: port that it listens on; 0: any that is free. The run says which.
         token_secret: what clients have to show (``Authorization: Bearer TOKEN``, or ``?token=TOKEN`` once); at least
-            16 characters. Best a reference: ``${file:/run/secrets/x}``. Probes need none.
+            16 characters. Best a reference: ``${file:/run/secrets/x}``. Empty: each run makes its own, which only this
+            user can read. Probes need none.
         allow_control: whether ``POST /api/scale``, ``/api/reload`` and ``/api/stop`` are answered.
         interval_s: seconds between two looks at the run.
         max_streams: most event streams at a time.

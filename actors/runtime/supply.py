@@ -21,7 +21,6 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-from actors.runtime.dated import Dates, Facts
 from actors.runtime.pieces import Pieces, record_count
 from actors.runtime.ports import Source
 from actors.runtime.sizing import Sizing
@@ -38,20 +37,15 @@ class Supply:
         source: the opened source.
         sizing: how many records a batch has.
         is_repeated: whether a chunk is one that an earlier reader had issued.
-        facts: keeps when the input was seen first; None: nobody asks for it.
 
     Attributes:
         reads: so many chunks may still be taken from the source.
     """
 
-    def __init__(
-        self, source: Source, sizing: Sizing, is_repeated: Callable[[Chunk], bool],
-        facts: Facts | None = None,
-    ) -> None:
+    def __init__(self, source: Source, sizing: Sizing, is_repeated: Callable[[Chunk], bool]) -> None:
         self._source = source
         self._sizing = sizing
         self._is_repeated = is_repeated
-        self._dated = None if facts is None else Dates(facts)
         self._next: Chunk | None = None
         self._rest: Pieces | None = None
         self._ahead: deque[Chunk] = deque()
@@ -128,7 +122,7 @@ class Supply:
         chunk = self._source.read() if self.may_read() else None
         if chunk is not None:
             self.reads -= not chunk.fault  # one that tells of what is lost has to be told
-            self._ahead.append(chunk if self._dated is None else self._dated(chunk))
+            self._ahead.append(chunk)
             self._ahead_bytes += len(chunk.data)
 
     def _may_cut(self, chunk: Chunk) -> bool:

@@ -33,12 +33,11 @@ ALTER TABLE units ADD COLUMN prefix TEXT NOT NULL DEFAULT '';
 ALTER TABLE units ADD COLUMN content TEXT NOT NULL DEFAULT '';
 CREATE INDEX units_failed ON units (id) WHERE status='failed';
 CREATE TABLE replaced (unit INTEGER PRIMARY KEY, "by" INTEGER NOT NULL, start INTEGER NOT NULL, same INTEGER NOT NULL);
+""", """
+ALTER TABLE issued ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
 """)
 #: What is known besides, by name; a ledger of the same version may be without it.
 FACTS = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
-#: What is late in a batch, by a shard's word, stays late: what was made of the batch then may have been taken.
-LATE = ('CREATE TABLE IF NOT EXISTS late (unit INTEGER, start INTEGER, "end" INTEGER, shard INTEGER, before INTEGER, '
-         'PRIMARY KEY (unit, start, "end", shard)) WITHOUT ROWID')
 COLUMNS = 'id, name, fingerprint, base, low, lines, "end", status, counts, problem, damage, note, prefix, content'
 #: What a unit had ``read`` when another run went on with it stays in its counts, as ``before``.
 _COUNTED = f"""CASE
@@ -54,12 +53,6 @@ ON CONFLICT (id) DO UPDATE SET run=excluded.run, name=excluded.name, fingerprint
     problem=excluded.problem, damage=excluded.damage, note=excluded.note, prefix=excluded.prefix,
     content=excluded.content
 """
-#: The first half of a split range takes the place of the whole.
-RECORD = """
-INSERT INTO issued VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET "end"=excluded."end", marks=excluded.marks, reason=excluded.reason, detail=excluded.detail
-"""
-
 #: The number of the next unit, and the positions behind all of a run's partition that was read, and that was issued.
 _LAST_USED = """
 SELECT (SELECT coalesce(max(id), 0) + 1 FROM units),

@@ -41,7 +41,7 @@ class Chunk(msgspec.Struct, frozen=True):
             with the position. Empty: as before.
         framing: ``""``: ``data`` is lines; ``records``: see ``actors.runtime.framing``.
         only: of what is made of its record only this goes on, as ``DeadLetter.output`` has it; empty: all.
-        seen_ms: when it was read first, in ms since 1970, for a ``parse`` that asks; the reader says it. 0: none does.
+        seen_ms: when it was issued first, in ms since 1970. The ledger says it, and keeps it; a source does not.
 
     Example::
 
@@ -239,8 +239,8 @@ class InputUnit(msgspec.Struct, frozen=True):
     Attributes:
         number: of the unit in the ledger.
         name: for people, e.g. its path.
-        seen_ms: when this part of it was read first, to the hour, in ms since 1970. It stays that, whoever reads it
-            again after a crash.
+        seen_ms: when this part of it was read first, in ms since 1970. It stays that, whoever reads it again after a
+            crash.
 
     Example::
 

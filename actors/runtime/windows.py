@@ -23,7 +23,7 @@ in each batch instead of a refusal (between the hint and the truth lies a window
 
 from __future__ import annotations
 
-import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -80,6 +80,11 @@ class Layout:
         """The watermark at which a window that ends there is complete, and what comes for it late."""
         return end + self.gap if self.kind == "session" else end
 
+    def oldest_end(self, start: int, end: int) -> int:
+        """The end of what the oldest record of an entry would be alone: of a session it is its own, of one that several
+        records of a batch make, the others may be late or not as they are."""
+        return start + self.gap if self.kind == "session" else end
+
     def is_over(self, end: int, watermark: int) -> bool:
         """Whether a window that ends there takes nothing more."""
         return end + self.lateness <= watermark
@@ -98,6 +103,7 @@ class Passage:
 
     Attributes:
         is_probe: nobody knows yet what windows are counted from: the batch is looked at for its times only.
+        seen_ms: when the batch was issued first: what is ahead of that is ahead of the clock.
         partly_late: records that are too late for some of their windows, and were put into the others.
     """
 
@@ -105,6 +111,7 @@ class Passage:
         self.anchor = batch.anchor or 0
         self.is_probe = batch.anchor is None
         self.late = dict(batch.late)
+        self.seen_ms = batch.seen_ms
         self.newest: int | None = None
         self.partly_late = 0
         self._first: int | None = None
@@ -151,7 +158,8 @@ class Placer:
     def place(self, passage: Passage, values: list[Any]) -> list[Any]:
         """Return for each value the tuple of its windows (``WindowId``), or the Reject that it is."""
         times = self._time(values)
-        places = [self._unfit(at) for at in times] if self._has_unfit(times) else None
+        limit = passage.seen_ms + self._skew
+        places = [self._unfit(at, limit) for at in times] if _has_unfit(times, limit) else None
         good = times if places is None else [at for at, place in zip(times, places, strict=True) if place is None]
         before = passage.newest
         if good:
@@ -180,7 +188,7 @@ class Placer:
         """
         if self._layout.kind == "global":
             return (ALL_TIME,)
-        if times is None or self._key is not None or self._has_unfit(list(times)):
+        if times is None or self._key is not None or _has_unfit(list(times), passage.seen_ms + self._skew):
             return None
         first, oldest, newest = times
         if oldest < passage.begin(first) - self._layout.disorder:
@@ -188,22 +196,17 @@ class Placer:
         passage.see(times, self._layout.disorder)
         return () if passage.is_probe else self._only_window(passage, oldest, newest)
 
-    def _has_unfit(self, times: list[Any]) -> bool:
-        return set(map(type, times)) != {int} or max(times) > self._limit() or min(times) <= NEVER
-
-    def _limit(self) -> int:
-        return int(time.time() * 1000) + self._skew
-
-    def _unfit(self, at: Any) -> Reject | tuple[()] | None:
+    def _unfit(self, at: Any, limit: int) -> Reject | tuple[()] | None:
         if isinstance(at, Reject):
             return at
         if at is None:
             return ()  # in no window
         if type(at) is not int or at <= NEVER:
             return Reject("time", f"expected an event time in ms, a whole number, got {at!r:.60}")
-        if at > self._limit():
+        if at > limit:
             return Reject("future", f"its time {iso(at)} is more than window.max_future_skew_s "
-                          f"({self._skew / 1000:g} s) ahead of this machine's clock")
+                          f"({self._skew / 1000:g} s) ahead of this machine's clock, which was at "
+                          f"{iso(limit - self._skew)} when it was read")
         return None
 
     def _only_window(self, passage: Passage, oldest: int, newest: int) -> tuple[WindowId, ...] | None:
@@ -241,6 +244,44 @@ class Placer:
                           f"the watermark reached {iso(bound)}")
         passage.partly_late += len(result) < len(wanted)
         return tuple(result)
+
+
+def _has_unfit(times: list[Any], limit: int) -> bool:
+    return set(map(type, times)) != {int} or max(times) > limit or min(times) <= NEVER
+
+
+def by_sessions(values: Sequence[Any], places: Sequence[Sequence[WindowId]]) -> dict[WindowId, list[Any]]:
+    """Return the values of each session that these make, in their order; each comes with what it would be alone.
+
+    So a shard is given one entry for a session, however many of its records are in a batch. Which sessions there are in
+    the end does not depend on it: what touches becomes one, here or there.
+    """
+    by_key: dict[tuple[Any, ...], list[tuple[int, int, Any]]] = {}
+    for value, place in zip(values, places, strict=True):
+        for start, end, key in place:
+            by_key.setdefault(key, []).append((start, end, value))
+    found: dict[WindowId, list[Any]] = {}
+    for key, some in by_key.items():
+        spans = _touching(sorted([start, end] for start, end, _ in some)) if some[1:] else [some[0][:2]]
+        if len(spans) == 1:
+            found[spans[0][0], spans[0][1], key] = [value for _, _, value in some]
+            continue
+        starts = [start for start, _ in spans]
+        for start, _, value in some:
+            first, last = spans[bisect_right(starts, start) - 1]
+            found.setdefault((first, last, key), []).append(value)
+    return found
+
+
+def _touching(spans: list[list[int]]) -> list[tuple[int, int]]:
+    """What these make, in order of their starts, where those that overlap are one."""
+    joined = [spans[0]]
+    for span in spans[1:]:
+        if span[0] < joined[-1][1]:
+            joined[-1][1] = max(joined[-1][1], span[1])
+        else:
+            joined.append(span)
+    return [(start, end) for start, end in joined]
 
 
 class Watermark:
@@ -287,8 +328,10 @@ class Watermark:
         """Others are to be waited for, and nothing has come; return what the watermark has reached."""
         if version > self._roll:
             self._note(version, active)
-            if active:  # when all are silent there is nothing to go by
-                self.reached = max(self.reached, min(self.of(self.units.get(each, "")) for each in active))
+            least = min((self.of(self.units.get(each, "")) for each in active), default=None)
+            if least is None:  # all are silent, or over: nobody is waited for, and the newest of all counts
+                least = max(map(self.of, self.times), default=NEVER)
+            self.reached = max(self.reached, least)
         return self.reached
 
     def _note(self, version: int, active: tuple[int, ...], partition: str = "") -> None:

@@ -17,9 +17,10 @@ import csv
 import datetime
 import decimal
 import io
+import itertools
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,15 +28,19 @@ import msgspec
 
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
+from actors.runtime.stored import Need, Reader
 from actors.sinks.csv_files import CsvFolder, clear_files, index_of
 from actors.sinks.lines import LinesFile, clear_lines
 from actors.sinks.lines_manifest import manifest_path, read_manifest
+from actors.sinks.lines_read import LinesReader
 
 #: What a field may be; all else has no text of its own that could be read again.
 _FIELDS = (str, int, float, type(None), decimal.Decimal, datetime.date, datetime.time, uuid.UUID)
 #: Most bytes of a file's name: what is written beside it has six more.
 _NAME_BYTES = 240
 _SHOWN = 60
+#: No field is longer.
+_MOST_BYTES = 1 << 40
 _NOT_A_DELIMITER = "\"\r\n\0"
 
 
@@ -149,6 +154,20 @@ class Csv(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Where the table, or the folder, is."""
         return state / (self.folder or self.path or f"{name}.csv")
 
+    def answers(self) -> tuple[Need, ...]:
+        """The rows of a table."""
+        return () if self.folder else ("rows",)
+
+    def reader(self, name: str, state: Path) -> Reader:
+        """Open the table, to look at: every field is text, or None where it is empty."""
+        return LinesReader(self.place(name, state), self._read)
+
+    def _read(self, lines: Iterable[bytes]) -> Iterator[dict[str, str | None]]:
+        csv.field_size_limit(_MOST_BYTES)
+        found = csv.reader((f"{line.decode()}\n" for line in lines), delimiter=self.delimiter)
+        for row in itertools.islice(found, 1 if self.header else 0, None):
+            yield {column: field or None for column, field in zip(self.columns, row, strict=False)}
+
     def loses(self) -> str:
         """Nothing, unless it does not wait for the disk."""
         return "" if self.sync else UNFLUSHED
@@ -167,10 +186,7 @@ class Csv(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self._lines([self.columns]) if self.header else b""
 
     def _lines(self, rows: Sequence[Any]) -> bytes:
-        lines = _Lines()
-        csv.writer(lines, delimiter=self.delimiter, lineterminator="\r\n").writerows(
-            [_row(row, self.columns) for row in rows])
-        return "".join(lines.found).encode()
+        return lines_of([_row(row, self.columns) for row in rows], self.delimiter).encode()
 
     def _rows(self, data: bytes) -> list[tuple[str, ...]]:
         csv.field_size_limit(max(len(data), csv.field_size_limit()))
@@ -180,6 +196,13 @@ class Csv(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 OPTIONS = Csv
 #: A file as it travels.
 _Packed = tuple[str, bytes]
+
+
+def lines_of(rows: Iterable[Sequence[Any]], delimiter: str = ",") -> str:
+    """Rows as lines of CSV, each with a newline behind it."""
+    lines = _Lines()
+    csv.writer(lines, delimiter=delimiter, lineterminator="\r\n").writerows(rows)
+    return "".join(lines.found)
 
 
 class _Lines:

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import msgspec
 
 from actors.runtime.following import Follower
+from actors.runtime.stored import Reader
 from actors.sinks.lines import Lines
-from actors.sinks.lines_read import LinesFollower
+from actors.sinks.lines_read import LinesFollower, LinesReader
 
 _encoder = msgspec.json.Encoder()
 
@@ -36,6 +37,10 @@ class Jsonl(Lines, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def follow(self, name: str, state: Path, most: int) -> Follower:
         """Read back the values, as plain data."""
         return LinesFollower(self.place(name, state), most, lambda lines: [msgspec.json.decode(line) for line in lines])
+
+    def reader(self, name: str, state: Path) -> Reader:
+        """Open the file, to look at: a row is an object, as plain data."""
+        return LinesReader(self.place(name, state), lambda lines: map(msgspec.json.decode, lines))
 
 
 OPTIONS = Jsonl

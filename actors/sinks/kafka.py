@@ -164,8 +164,8 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """
         try:
             from actors.sinks.kafka_check import problems_of
-        except ImportError:
-            return [_needs(name)]
+        except ImportError as error:
+            raise ConfigError(_needs(name)) from error
         return problems_of(self, name)
 
     def positions(self, name: str, state: Path) -> dict[str, int]:

@@ -1,8 +1,11 @@
-"""``thresher check`` of a topic of Kafka: is the broker reached, is the topic there, may it be made and written to?"""
+"""``thresher check`` of a topic of Kafka: is the broker reached, is the topic there, may it be made and written to?
+
+What a run would wait for is a problem; what would end it with exit code 78 is an error here, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from confluent_kafka import KafkaException
@@ -29,40 +32,45 @@ def problems_of(options: CheckedOptions, name: str) -> list[str]:
         ConfigError: only another configuration, or another user, can help.
     """
     broker = Broker(options, name)
+    broker.require_client()
     cluster = broker.cluster()
     try:
-        return list(_problems(options, cluster, name))
+        _require(options, cluster, name)
     except KafkaException as error:
         if broker.heard.hopeless or is_hopeless(error.args[0]):
             raise ConfigError(broker.heard.hopeless or sentence(error.args[0], options.client)) from error
         said = sentence(error.args[0], options.client, broker.heard.last())
         return [f"{said}: start the broker, or set sinks.{name}.topic to where it is"]
+    return []
 
 
-def _problems(options: CheckedOptions, cluster: Cluster, name: str) -> Iterator[str]:
-    yield from _problems_of_topic(options, cluster, name, options.address.topic, options.partitions, {}, ("WRITE",))
+def _require(options: CheckedOptions, cluster: Cluster, name: str) -> None:
+    _require_topic(options, cluster, name, options.address.topic, options.partitions, {}, ("WRITE",))
     if options.transactions:
         topic = options.applied_topic
-        yield from _problems_of_topic(options, cluster, name, topic, 1, SETTINGS, ("WRITE", "READ"))
+        _require_topic(options, cluster, name, topic, 1, SETTINGS, ("WRITE", "READ"))
         if problem := wrong_policy(cluster.setting(topic, "cleanup.policy"), topic):
-            yield problem
+            raise ConfigError(problem)
 
 
-def _problems_of_topic(
+def _require_topic(
     options: CheckedOptions, cluster: Cluster, name: str, topic: str, partitions: int, settings: Mapping[str, str],
     needed: tuple[str, ...],
-) -> Iterator[str]:
+) -> None:
     found = cluster.found(topic)
     if found is None and not options.create:
-        yield f"there is no topic {topic}: make it, or set sinks.{name}.create = true"
-    elif found is None:
+        raise ConfigError(f"there is no topic {topic}: make it, or set sinks.{name}.create = true")
+    if found is None:
         try:
             cluster.make(topic, partitions, options.replication, settings, only_ask=True)
         except KafkaException as error:
-            yield (f"there is no topic {topic}, and it cannot be made: {sentence(error.args[0], options.client)}: make "
-                   "it by other means, or set partitions and replication to what the cluster has")
+            if not is_hopeless(error.args[0]):
+                raise
+            raise ConfigError(
+                f"there is no topic {topic}, and it cannot be made: {sentence(error.args[0], options.client)}: make "
+                "it by other means, or set partitions and replication to what the cluster has") from error
     elif found.operations is not None:
         for operation in needed:
             if operation not in found.operations and "ALL" not in found.operations:
-                yield (f"topic {topic}: this user may not {operation.lower()} it: let it (an ACL of the topic), or set "
-                       "sasl.* in client")
+                raise ConfigError(f"topic {topic}: this user may not {operation.lower()} it: let it (an ACL of the "
+                                  "topic), or set sasl.* in client")

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from actors.kafka.addresses import Address
 from actors.kafka.clients import Heard, Properties, configured, is_hopeless, sentence, took_too_long, wrong_table
-from actors.kafka.topics import Cluster
+from actors.kafka.topics import Cluster, Found
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.progress import extend
 
@@ -19,6 +19,8 @@ from actors.runtime.progress import extend
 _MARGIN_S = 5.0
 #: A look at the queue, so often.
 _LOOK_S = 0.1
+#: A look at whether the topic is still the one that was written to, so often while there is something to write.
+_SAME_S = 1.0
 #: A message with its framing is at least so small in a batch that the broker takes.
 _LEAST_BATCH_BYTES = 1000
 _BATCH_BYTES = 1_000_000
@@ -62,6 +64,9 @@ class Broker:
         self._name = name
         self._largest: int | None = None
         self._has_worked = False
+        self._asks: Cluster | None = None
+        self._topic_id = ""
+        self._looked_at = 0.0
 
     def producer(self, alone: bool = False, **more: Any) -> Producer:
         """Return a new producer, when the topic is there, or was made.
@@ -117,6 +122,20 @@ class Broker:
         self._has_worked = True
         self.heard.forget()
 
+    def look(self) -> None:
+        """See whether the topic is still the one that was written to; about once a second.
+
+        Raises:
+            Retryable: it is not, or it is gone: said once, and the next producer writes to what is there.
+            KafkaException: the broker cannot be asked now.
+        """
+        now = time.monotonic()
+        if not self._topic_id or now - self._looked_at < _SAME_S:
+            return
+        asks, self._asks = self._asks or self.cluster(), None
+        self._require_same(asks.found(self.address.topic))
+        self._asks, self._looked_at = asks, now
+
     def wait(self, producer: Producer, turn: Callable[[], int]) -> None:
         """Wait until ``turn`` says that nothing is left.
 
@@ -160,13 +179,41 @@ class Broker:
         """See to it that the topic is there, and learn what it takes."""
         options, topic = self.options, self.address.topic
         cluster = self.cluster()
-        if cluster.found(topic) is None:
-            if not options.create:
-                raise ConfigError(f"sinks.{self._name}: {self.address}: there is no such topic: make it, or set "
-                                  f"sinks.{self._name}.create = true")
+        found = cluster.found(topic)
+        self._require_same(found)
+        if found is None:
+            self._require_to_make()
             cluster.make(topic, options.partitions, options.replication, {})
+            found = cluster.found(topic)
+        self._topic_id = "" if found is None else found.id
+        self._looked_at = time.monotonic()
         largest = cluster.setting(topic, "max.message.bytes")
         self._largest = None if largest is None else int(largest)
+
+    def _require_same(self, found: Found | None) -> None:
+        """Say once that the topic that was written to is not there any more.
+
+        Raises:
+            Retryable: it is not.
+        """
+        before, self._topic_id = self._topic_id, "" if found is None else found.id
+        if before and before != self._topic_id:
+            self._topic_id = ""
+            what = "was removed" if found is None else "was removed and made anew"
+            raise Retryable(f"{self.address}: the topic {what}: what was written to it until then is gone with it; "
+                            "what comes is written to the new one")
+
+    def _require_to_make(self) -> None:
+        """There is no topic: is it to be made?
+
+        Raises:
+            ConfigError: it is not, and there never was one.
+            Retryable: there was one, so it may come again.
+        """
+        if self.options.create:
+            return
+        said = f"{self.address}: there is no such topic: make it, or set sinks.{self._name}.create = true"
+        raise Retryable(said) if self._has_worked else ConfigError(f"sinks.{self._name}: {said}")
 
 
 class Patience:

@@ -54,6 +54,7 @@ class Producing(Sink):
         if group is None or not group.is_of(payloads):
             if group is not None:
                 self._let_go()
+            self._require_same_topic()
             group = self._group = Group(payloads)
         self._send(group)
         while group.failed or group.follows():
@@ -69,6 +70,15 @@ class Producing(Sink):
     def close(self) -> None:
         """Let the producer go; what is under way is given again to the next."""
         self._let_go()
+
+    def _require_same_topic(self) -> None:
+        """Nothing is under way: is the topic still the one that the producer knows?"""
+        with self._broker.says():
+            try:
+                self._broker.look()
+            except Retryable:
+                self._let_go()
+                raise
 
     def _send(self, group: Group) -> None:
         broker = self._broker

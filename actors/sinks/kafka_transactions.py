@@ -1,14 +1,17 @@
 """The sink with transactions: a group of batches, and up to where they are, in one transaction.
 
-    open     init_transactions ──▶ end of ``thresher_applied`` ──▶ positions up to there ──▶ "it is me" (a transaction)
+    open     init_transactions ──▶ an empty transaction ──▶ end of ``thresher_applied`` ──▶ positions up to there
+                                                                ──▶ "it is me" (a transaction)
     write    begin ──▶ the messages of what is not there yet ──▶ their positions ──▶ commit
 
 Guarantees: for those who read what is committed each message is in the topic once, in source order for each key,
 whoever is killed and whenever: what a killed writer had begun is ended by the ``init_transactions`` of the next one
-before that reads how far it is. Whatever goes wrong is mended in the one way that also mends a kill: the producer is
-let go, and the next call begins with a new one, and with what the positions say. So a commit whose answer was lost is
-no case of its own. What is refused is remembered with the positions: a writer that dies before the dead-letter store
-has it says so again.
+before that reads how far it is. A broker that is killed itself may leave records of it open that its coordinator knows
+nothing of: nobody would get beyond them, and the next transaction would take them in. So one that has a record in each
+partition is rolled back first: that ends them, and what is still on its way has an epoch that is over. Whatever goes
+wrong is mended in the one way that also mends a kill: the producer is let go, and the next call begins with a new one,
+and with what the positions say. So a commit whose answer was lost is no case of its own. What is refused is remembered
+with the positions: a writer that dies before the dead-letter store has it says so again.
 
 Of two processes that open the same sink of the same state (a copy of a state directory) the later one goes on. The
 other is fenced by the broker, finds in the positions that it is no longer the holder, and ends with exit code 78. A
@@ -31,7 +34,7 @@ from confluent_kafka import KafkaException, Producer
 
 from actors.kafka.applied import SETTINGS, Applied, owner_of, read, send
 from actors.kafka.identity import id_of, known_id
-from actors.runtime.errors import ConfigError
+from actors.runtime.errors import ConfigError, Lost
 from actors.runtime.ports import Sink
 from actors.runtime.progress import extend
 from actors.runtime.values import Payload, Refusal
@@ -64,6 +67,7 @@ class Transactions(Sink):
         """Write all batches that are not in the topic yet, and their positions, in one transaction."""
         with self._broker.says():
             try:
+                self._broker.look()
                 refusals = self._write(payloads)
             except KafkaException as error:
                 self._let_go()
@@ -159,16 +163,29 @@ class Transactions(Sink):
         producer = broker.producer(alone=is_careful, transactional_id=f"{state_id}/{self._name}")
         extend(options.timeout_s + _MARGIN_S)
         producer.init_transactions(options.timeout_s)
+        self._end_what_is_open(producer)
         applied = self._read(state_id)
         if self._is_holder:
             self._require_holder(applied)
         else:
             producer.begin_transaction()
-            send(producer, options.applied_topic, iter([applied.row_of_holder(self._token)]))
+            send(producer, options.applied_topic, [applied.row_of_holder(self._token)])
             self._end(producer)
             self._is_holder = True
         self._opened = producer, applied
         return self._opened
+
+    def _end_what_is_open(self, producer: Producer) -> None:
+        """Roll back a transaction that has a record in each partition, whatever becomes of these."""
+        broker, cluster = self._broker, self._broker.cluster()
+        producer.begin_transaction()
+        for topic in (broker.address.topic, broker.options.applied_topic):
+            found = cluster.found(topic)
+            for number in range(0 if found is None else found.partitions):
+                send(producer, topic, [("", None)], number)
+        broker.wait(producer, lambda: producer.flush(_TURN_S))
+        extend(broker.options.timeout_s + _MARGIN_S)
+        producer.abort_transaction(broker.options.timeout_s)
 
     def _read(self, state_id: str) -> Applied:
         return read_applied(self._broker, owner_of(state_id, self._name, self._broker.address.topic))
@@ -179,6 +196,11 @@ class Transactions(Sink):
             self._require_holder(self._read(id_of(self._state)))
 
     def _require_holder(self, applied: Applied) -> None:
+        if not applied.holder:
+            raise Lost(
+                f"sinks.{self._name}: {self._broker.address.servers}: topic {self._broker.options.applied_topic} has "
+                "lost the positions of this sink: it was removed, or made anew. Started again the run goes on, and "
+                "what was written at last and not acknowledged may be there twice, under the same thresher-id")
         if applied.holder != self._token:
             raise ConfigError(
                 f"sinks.{self._name}: {self._broker.address}: another process has opened this sink of this state, and "

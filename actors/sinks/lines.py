@@ -29,9 +29,10 @@ import msgspec
 from actors.runtime.errors import ConfigError, Reject, plain_reason
 from actors.runtime.following import Follower
 from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
+from actors.runtime.stored import Need, Reader
 from actors.sinks.growing_file import GrowingFile
 from actors.sinks.lines_manifest import lock, manifest_path, read_manifest, unfinished_path
-from actors.sinks.lines_read import LinesFollower
+from actors.sinks.lines_read import LinesFollower, LinesReader
 
 
 class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,6 +98,15 @@ class Lines(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def follow(self, name: str, state: Path, most: int) -> Follower:
         """Read back the lines, each as it was given, as bytes."""
         return LinesFollower(self.place(name, state), most, list)
+
+    def answers(self) -> tuple[Need, ...]:
+        """Its lines."""
+        return ("rows",)
+
+    def reader(self, name: str, state: Path) -> Reader:
+        """Open the file, to look at: a row is a line, as text."""
+        return LinesReader(self.place(name, state),
+                           lambda lines: ({"line": line.decode(errors="replace")} for line in lines))
 
     def place(self, name: str, state: Path) -> Path:
         """Where the file is."""

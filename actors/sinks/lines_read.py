@@ -9,11 +9,16 @@ However much was written since the last look, no more than the last lines of it 
 
 from __future__ import annotations
 
+import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from actors.runtime.errors import ConfigError, Retryable, plain_reason
+from actors.runtime.stored import NothingStored, Reader
 from actors.sinks.lines_manifest import read_manifest
 
 #: So much is read at once; so much at most for one look.
@@ -71,3 +76,38 @@ class LinesFollower:
                 return None
         lines = b"".join(reversed(blocks)).split(b"\n")[:-1]
         return lines[1 if start > at else 0:][-self._most:]
+
+
+class LinesReader(Reader):
+    """Reads a file of lines from its beginning, as far as it counts when that is done.
+
+    Args:
+        path: the file.
+        decode: the rows of its lines, which come without the newlines.
+    """
+
+    def __init__(self, path: Path, decode: Callable[[Iterable[bytes]], Iterable[Any]]) -> None:
+        self._path = path
+        self._decode = decode
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """In the order in which they were written; what is no object of names has the column ``value``."""
+        try:
+            for row in self._decode(self._lines()):
+                yield row if isinstance(row, dict) else {"value": row}
+        except (msgspec.MsgspecError, csv.Error, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self._path}: expected what this sink writes, got something else: {error}") from error
+
+    def _lines(self) -> Iterator[bytes]:
+        try:
+            left = read_manifest(self._path).length
+            with self._path.open("rb") as file:
+                for line in file:
+                    left -= len(line)
+                    if left < 0:
+                        return
+                    yield line.removesuffix(b"\n")
+        except FileNotFoundError as error:
+            raise NothingStored(f"{self._path}: nothing was written there") from error
+        except OSError as error:
+            raise Retryable(f"{self._path}: {plain_reason(error)}") from error

@@ -27,7 +27,9 @@ from msgspec import Meta
 from actors.runtime.disk import Place, make_folder, sync_folder, why_not_written
 from actors.runtime.errors import Reject, Retryable
 from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
+from actors.runtime.stored import Need, Reader
 from actors.runtime.values import Payload, Refusal
+from actors.sinks.lmdb_read import LmdbReader
 
 if TYPE_CHECKING:
     import lmdb
@@ -109,9 +111,13 @@ class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Nothing, unless it does not wait for the disk."""
         return "" if self.sync else UNFLUSHED
 
-    def answers(self) -> str:
+    def answers(self) -> tuple[Need, ...]:
         """Keys are in order."""
-        return "answers a key, and keys from one to another, in order"
+        return "key", "range"
+
+    def reader(self, name: str, state: Path) -> Reader:
+        """Open the environment, to look at."""
+        return LmdbReader(self.place(name, state))
 
     def tombstones(self) -> str:
         """A value that is None."""
@@ -199,7 +205,8 @@ class _Environment(Sink):
                     self._place.require()
                 return
             except self._lmdb.MapFullError:
-                environment.set_mapsize(2 * environment.info()["map_size"])
+                if not environment.reader_check():  # who was killed while it looked keeps pages no longer
+                    environment.set_mapsize(2 * environment.info()["map_size"])
 
     def _opened(self) -> lmdb.Environment:
         if self._environment is None:
@@ -218,6 +225,7 @@ class _Environment(Sink):
             size = max(self._options.map_bytes, present.stat().st_size)
             self._environment = self._lmdb.open(
                 os.fspath(self._path), map_size=size, sync=self._options.sync, mode=0o600, max_readers=_READERS)
+            self._environment.reader_check()
             self._place = Place(present)
         return self._environment
 
@@ -233,8 +241,5 @@ class _Environment(Sink):
 
 def read_lmdb(path: Path) -> Iterator[tuple[bytes, bytes]]:
     """Yield every (key, value) of an environment, in order of key, also while its writer runs."""
-    import lmdb
-
-    with lmdb.open(os.fspath(path), readonly=True, lock=(path / "lock.mdb").exists()) as environment, \
-            environment.begin() as transaction:
-        yield from transaction.cursor()
+    with contextlib.closing(LmdbReader(path)) as reader:
+        yield from reader.range()

@@ -22,7 +22,6 @@ belongs to other items.
 
 from __future__ import annotations
 
-import os
 import re
 import select
 import socket
@@ -37,7 +36,10 @@ from msgspec import Meta
 from actors.runtime.errors import ConfigError, Reject, Retryable, plain_reason
 from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.runtime.progress import extend
+from actors.runtime.stored import Need, Reader
 from actors.runtime.values import Payload, Refusal
+from actors.sinks.memcached_address import address_of, connected
+from actors.sinks.memcached_read import MemcachedReader
 
 if TYPE_CHECKING:
     from pymemcache.client.base import Client
@@ -59,7 +61,6 @@ _PROBES = 5
 #: How long a name server that does not answer may keep the system's resolver busy.
 _RESOLVE_S = 60.0
 _MAX_KEY_BYTES = 250
-_MAX_SOCKET_PATH_BYTES = 107
 _NOT_IN_KEYS = bytes((*range(0x21), 0x7F))
 #: Up to here memcached takes a time as from now, beyond it as a date since 1970: it would be long past.
 _MAX_RELATIVE_S = 30 * 24 * 3600
@@ -101,7 +102,7 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         """Refuse a server that cannot be one, and a time that cannot be said, before anything runs."""
-        _address(self.server)
+        address_of(self.server)
         longest = _MAX_DATE - int(time.time())
         if self.expire_s > max(_MAX_RELATIVE_S, longest):
             raise ConfigError(f"expire_s: expected at most {longest} (memcached knows no date after January 2038), "
@@ -155,7 +156,7 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Say why the server cannot be used now, for ``thresher check``."""
         mend = f"start it, or set sinks.{name}.server to where it is"
         try:
-            with _connected(_address(self.server), self.connect_timeout_s) as server:
+            with connected(address_of(self.server), self.connect_timeout_s) as server:
                 server.settimeout(self.timeout_s)
                 server.sendall(b"version\r\n")
                 reply = server.recv(_MAX_REPLY_BYTES)
@@ -177,9 +178,13 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """All, when the server likes."""
         return "what the server forgets (a restart, eviction) is gone"
 
-    def answers(self) -> str:
+    def answers(self) -> tuple[Need, ...]:
         """Nobody can list keys."""
-        return "answers a key, and nothing else: no range, no list"
+        return ("key",)
+
+    def reader(self, name: str, state: Path) -> Reader:
+        """Look at the server; the connection is made with the first key."""
+        return MemcachedReader(address_of(self.server), self.describe(), self.connect_timeout_s, self.timeout_s)
 
     def tombstones(self) -> str:
         """A value that is None."""
@@ -208,7 +213,7 @@ class _Server(Sink):
         self._connect_timeout_s = options.connect_timeout_s
         self._good = (b"STORED", b"DELETED", b"NOT_FOUND", *[b"NOT_STORED"] * options.only_missing)
         self._client: Client = Client(
-            _address(options.server), connect_timeout=options.connect_timeout_s, timeout=options.timeout_s,
+            address_of(options.server), connect_timeout=options.connect_timeout_s, timeout=options.timeout_s,
             no_delay=True, socket_keepalive=None if options.server.startswith("unix:") else KeepaliveOpts(cnt=_PROBES))
         self._given_up: socket.socket | None = None
 
@@ -375,26 +380,3 @@ def _commands(data: bytes | memoryview) -> Iterator[bytes]:
         after = end + 2 + (0 if is_gone else int(data[at:end].rpartition(b" ")[2]) + 2)
         yield data[at:after]
         at = after
-
-
-def _connected(address: str | tuple[str, int], timeout_s: float) -> socket.socket:
-    if not isinstance(address, str):
-        return socket.create_connection(address, timeout_s)
-    server = socket.socket(socket.AF_UNIX)
-    server.settimeout(timeout_s)
-    try:
-        server.connect(address)
-    except OSError:
-        server.close()
-        raise
-    return server
-
-
-def _address(server: str) -> str | tuple[str, int]:
-    path = server.removeprefix("unix:")
-    if path != server and 0 < len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
-        return path
-    host, colon, port = server.rpartition(":")
-    if not colon or not host or path != server or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ConfigError(f"server: expected host:port, [ipv6]:port or unix:/path, got {server!r}")
-    return host.strip("[]"), int(port)

@@ -157,7 +157,7 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         try:
             from actors.sinks.rabbitmq_check import problems_of
         except ImportError as error:
-            return [_needs(name, error)]
+            raise ConfigError(_needs(name, error)) from error
         return problems_of(self._plan(name))
 
     def follow(self, name: str, state: Path, most: int) -> Follower | None:

@@ -11,12 +11,12 @@ from contextlib import closing
 from actors.rabbitmq.connection import Connection
 from actors.rabbitmq.declaring import OTHERWISE, Exchange, Queue, declare_exchange, declare_queue, is_there
 from actors.rabbitmq.faults import Refused
-from actors.runtime.errors import Retryable
+from actors.runtime.errors import ConfigError, Retryable
 from actors.sinks.rabbitmq_line import Plan
 
 
 def problems_of(plan: Plan) -> list[str]:
-    """Return what would keep the sink from working now, each with how to mend it.
+    """Return what would keep the sink from working now, each with how to mend it: what a run waits for.
 
     Raises:
         ConfigError: only another configuration can help.
@@ -37,7 +37,7 @@ def _problems(connection: Connection, plan: Plan) -> list[str]:
     for one in wanted:
         problems += _problem_of(connection, plan, one)
     if not problems and (not plan.exchange.name or is_there(connection, plan.exchange)):
-        problems += _why_not_written(connection, plan)
+        _require_to_write(connection, plan)
     return problems
 
 
@@ -56,22 +56,22 @@ def _problem_of(connection: Connection, plan: Plan, wanted: Exchange | Queue) ->
             channel.close()
     except Refused as error:
         if error.code == OTHERWISE:
-            return [f"{says} is there with other arguments ({error.text}): set {plan.section}.{noun}_type to what it "
-                    f"is, or {plan.section}.declare = false to take it as it is"]
-        return [f"{says}: {error.text}: give this user the permission to configure it, or make it and set "
-                f"{plan.section}.declare = false"]
+            raise ConfigError(
+                f"{says} is there with other arguments ({error.text}): set {plan.section}.{noun}_type to what it is, "
+                f"or {plan.section}.declare = false to take it as it is") from error
+        raise ConfigError(f"{says}: {error.text}: give this user the permission to configure it, or make it and set "
+                          f"{plan.section}.declare = false") from error
     return []
 
 
-def _why_not_written(connection: Connection, plan: Plan) -> list[str]:
-    """Why this user may not publish there."""
+def _require_to_write(connection: Connection, plan: Plan) -> None:
+    """Make sure that this user may publish there."""
     channel = connection.channel()
     try:
         channel.ask(lambda done: channel.client.tx_select(callback=done), "a transaction")
         channel.client.basic_publish(plan.exchange.name, plan.route, b"")
         channel.ask(lambda done: channel.client.tx_rollback(callback=done), "the end of a transaction")
     except Refused as error:
-        return [f"rabbitmq {connection.where}: {plan.target}: {error.text}: give this user the permission to write to "
-                "it"]
+        raise ConfigError(f"rabbitmq {connection.where}: {plan.target}: {error.text}: give this user the permission to "
+                          "write to it") from error
     channel.close()
-    return []

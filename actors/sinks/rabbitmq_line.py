@@ -210,5 +210,7 @@ def why_not_published(error: Refused, plan: Plan) -> ConfigError | Retryable:
     if error.code == REFUSED:
         return ConfigError(f"{plan.section}: {says}: {error.text}: give this user the permission to write to it")
     if error.code == MISSING:
-        return Retryable(f"{says} is not there ({error.text}): make it, or set {plan.section}.declare = true")
+        mend = ("it was removed, and is declared again" if plan.declare else
+                f"make it, or set {plan.section}.declare = true")
+        return Retryable(f"{says} is not there ({error.text}): {mend}")
     return Retryable(f"{says}: {error}")

@@ -168,7 +168,9 @@ class Publisher(Sink):
 
     def _why_not_taken(self, round_: Round) -> str:
         if round_.unrouted:
-            return f"{round_.unrouted}: no queue takes it: it is waited for one that is bound there"
+            what = ("what was declared is gone, with all that was in it: it is declared again" if self._plan.declare
+                    else "it is waited for one that is bound there")
+            return f"{round_.unrouted}: no queue takes it: {what}"
         return "a queue refuses a message (nack): it is full (x-overflow), or has lost its leader"
 
     def _find_what_is_refused(self, round_: Round, error: Refused) -> None:

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.ports import Repeated, Sink, SinkOptions
+from actors.runtime.stored import Need, Reader
 from actors.sinks.redis_address import SCHEMES, Address, address_of
 from actors.sinks.redis_index import RESERVED, Indexed, put_in, taken_out
 from actors.sinks.redis_resp import command, commands_in
@@ -154,6 +155,20 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         from actors.sinks.redis_check import positions_of
 
         return positions_of(self, name, state)
+
+    def answers(self) -> tuple[Need, ...]:
+        """A hash of keys; sorted sets are the items' own (``index``)."""
+        return ("key",)
+
+    def answers_in_words(self) -> str:
+        """Its sorted sets can be asked, too, by whoever knows them."""
+        return "answers a key, and what it is listed in where items name sorted sets (index)"
+
+    def reader(self, name: str, state: Path) -> Reader:
+        """Look at the server; the connection is made with the first key."""
+        from actors.sinks.redis_read import RedisReader
+
+        return RedisReader(self, name)
 
     def keeping(self) -> Redis:
         """The same, but storing nothing under a key that is there already."""

@@ -21,6 +21,7 @@ SCHEMES = ("redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel")
 _PORT, _SENTINEL_PORT = 6379, 26379
 _EXPECTED = ("url: expected redis://USER:PASSWORD@HOST:PORT/DATABASE (rediss:// for TLS), redis+unix:///PATH?db=NUMBER "
              "or redis+sentinel://HOST:PORT,HOST:PORT/NAME/DATABASE")
+_ENCODE = "in user, password and names the characters :/?#[]@,% are percent-encoded (a / is %2F, an @ is %40)"
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
 #: What a path of a socket may have, with the NUL at its end.
 _MAX_SOCKET_PATH_BYTES = 107
@@ -73,8 +74,8 @@ def address_of(url: str) -> Address:
     """
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise _wrong(str(error)) from error
+    except ValueError:  # the reason may have the password in it
+        raise _wrong(f"a [ or ] that is not of an IPv6 address, or an odd letter, is in it: {_ENCODE}") from None
     if parts.scheme not in SCHEMES:
         raise _wrong(f"got the scheme {parts.scheme!r}" if parts.scheme else "got no scheme")
     if parts.fragment:
@@ -83,6 +84,8 @@ def address_of(url: str) -> Address:
     user, _, password = login.partition(":")
     who = unquote(user), unquote(password)
     secure, kind = parts.scheme.startswith("rediss"), parts.scheme.rpartition("+")[2]
+    if "@" in parts.path + parts.query and (parts.netloc or kind != "unix"):  # what looks like the host is no host
+        raise _wrong(f"an @ stands behind the host: {_ENCODE}")
     if kind == "unix":
         return _socket(hosts, unquote(parts.path), parts.query, who)
     if parts.query:

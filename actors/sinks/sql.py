@@ -23,6 +23,7 @@ from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.extras import how_to_install
 from actors.runtime.options import without_password
 from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
+from actors.runtime.stored import Need, Reader
 from actors.sinks.columns import Column, columns_of, require_columns, row_of, short
 from actors.sinks.sql_applied import applied_in, owner_of
 from actors.sinks.sql_witness import forget
@@ -95,6 +96,10 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.url and self.url.partition("://")[0] not in _SCHEMES:
             raise ValueError("url: expected sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, "
                              f"got {without_password(self.url)!r}")
+        scheme, _, place = self.url.partition("://")
+        if scheme != "sqlite" and place.count("@") > 1:  # the driver takes a piece of a password for the host
+            raise ValueError("url: expected one @, before the host, got more: in user, password and names an @ is %40, "
+                             "also where they come from the environment or a file")
         require_columns(self.columns)
         for name in self.key:
             if self.columns.get(name, "json") == "json" or self.columns[name].endswith("?"):
@@ -145,7 +150,7 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
             return problems_of(self, name, state)
         except ImportError as error:
-            return [_needs(name, error)]
+            raise ConfigError(_needs(name, error)) from error
 
     def place(self, name: str, state: Path) -> Path | None:
         """The file of SQLite."""
@@ -167,6 +172,26 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return {}
         with closing(Store(self, name, state)) as store:
             return store.positions()
+
+    def answers(self) -> tuple[Need, ...]:
+        """Its rows."""
+        return ("rows",)
+
+    def reader(self, name: str, state: Path) -> Reader:
+        """Open the table, to look at; a file of SQLite without SQLAlchemy.
+
+        Raises:
+            ConfigError: the library for a server is not installed.
+        """
+        from actors.sinks.sql_read import FileReader, ServerReader
+
+        path = self.place(name, state)
+        if path is not None:
+            return FileReader(path, self.table or name, self.columns, self.timeout_s)
+        try:
+            return ServerReader(self, name, state)
+        except ImportError as error:
+            raise ConfigError(_needs(name, error)) from error
 
     def clear(self, name: str, state: Path) -> bool:
         """No: rows stay. What this state knew to be there it no longer asks for."""

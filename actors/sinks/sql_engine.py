@@ -59,7 +59,8 @@ def make_engine(options: EngineOptions, name: str, state: Path, says: str) -> sq
             url = url.set(drivername="postgresql+psycopg")
         return sqlalchemy.create_engine(
             url, poolclass=sqlalchemy.NullPool, hide_parameters=True, json_serializer=str,
-            connect_args={"connect_timeout": max(2, round(options.timeout_s)), "application_name": f"thresher {name}"})
+            connect_args={"connect_timeout": max(2, round(options.timeout_s)), "application_name": f"thresher {name}",
+                          "client_encoding": "utf8"})  # whatever the database has: rows travel so
     except (exc.ArgumentError, ValueError) as error:
         raise ConfigError(f"sinks.{name}: {says}: url: expected sqlite:///PATH or "
                           f"postgresql+psycopg://USER:PASSWORD@HOST/DATABASE ({plain(error)})") from error

@@ -8,6 +8,8 @@ from sqlalchemy import exc
 
 #: Refused for good: data, integrity, a view's check, limits of the program, a trigger that says so.
 _REFUSED = ("22", "23", "44", "54", "P0001")
+#: The same for the handler of a block of PL/pgSQL, where a code that ends in three zeros stands for its class.
+CONDITIONS = " OR ".join(f"SQLSTATE '{state:0<5}'" for state in _REFUSED)
 #: Not allowed: to this user, as a rule; a policy for rows or a trigger says it of one row. Who says it is in the error.
 _DENIED, _OF_ONE_ROW = "42501", ("ExecWithCheckOptions", "exec_stmt_raise")
 #: A serialization failure, a deadlock: the transaction has to be done once more, and there is nothing to wait for.
@@ -15,6 +17,7 @@ _AGAIN = ("40001", "40P01")
 #: The server has ended this session: an operator, a time-out for idle ones.
 _ENDED = ("57P01", "57P05", "25P03")
 _LOCKED = "55P03"
+_MISSING = ("42P01", "3F000")
 #: What no retry mends at the start: a wrong user or password, no such database, no right to. Without a connection the
 #: server's words are all that there is.
 _HOPELESS_STATES = ("28", "3D", "42501")
@@ -38,6 +41,11 @@ def is_again(error: BaseException | None) -> bool:
     return _state(error) in _AGAIN
 
 
+def is_missing(error: BaseException | None) -> bool:
+    """Whether there is no such table, or schema."""
+    return _state(error) in _MISSING
+
+
 def has_ended(error: BaseException | None) -> bool:
     """Whether the connection is lost: its server, or what is between, has ended it."""
     return _state(error) in _ENDED or (isinstance(error, exc.DBAPIError) and error.connection_invalidated)
@@ -59,8 +67,13 @@ def is_hopeless(error: BaseException | None) -> bool:
 
 def plain(error: BaseException, between: str = "") -> str:
     """What the database says: its first line, or all of them in one."""
-    lines = str(_original(error)).split("\n")
-    return between.join(line.strip() for line in lines if line.strip()) if between else lines[0]
+    text = str(_original(error))
+    return in_one_line(text, between) if between else text.split("\n")[0]
+
+
+def in_one_line(text: str, between: str = " ") -> str:
+    """All lines of a text in one."""
+    return between.join(line.strip() for line in text.split("\n") if line.strip())
 
 
 def _state(error: BaseException | None) -> str:

@@ -84,6 +84,17 @@ class Line:
             return errors.error_from_result(result)
         raise psycopg.OperationalError(f"an answer out of turn: {_Status(result.status).name}")
 
+    def value(self) -> bytes:
+        """The next answer: its only value.
+
+        Raises:
+            psycopg.Error: it is an error.
+        """
+        result = self._result()
+        if result.status != _Status.TUPLES_OK:
+            raise errors.error_from_result(result)
+        return result.get_value(0, 0) or b""
+
     def expect(self, count: int) -> None:
         """So many answers, none of them an error."""
         for _ in range(count):

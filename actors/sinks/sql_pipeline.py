@@ -1,18 +1,22 @@
-"""Rows into a table of PostgreSQL, in order, without those that it refuses: statements go out before answers are in.
+"""Rows into a table of PostgreSQL, in order, without those that it refuses.
 
-PostgreSQL undoes a whole transaction for one row that it refuses, up to the last savepoint. So rows go in segments, and
-a savepoint is behind each:
+PostgreSQL undoes a whole transaction for one row that it refuses, up to the last savepoint. So rows go in parts with a
+savepoint around each, and a part goes in one of three ways:
 
-    whole   rows ─▶ SAVEPOINT s ─▶ rows ─▶ SAVEPOINT s ─▶ …     one is refused: back to s, the rows before it, go on
+    block   the server goes through the rows by itself, and says which it refuses (``sql_block``)
+    whole   rows ─▶ sync: all of them, or none
     each    row ─▶ SAVEPOINT s ─▶ sync ─▶ ROLLBACK TO s ─▶ row ─▶ …
 
-They lie within one another, the last one counts, and some of them are released at a time (with ``t``, around them).
+The block is the way. Where this user may write none (PL/pgSQL is not there, or not for all), rows go whole, and each by
+itself where some were refused of late. So does a part that ended the block: with a row that a policy refuses, for the
+block cannot tell that from a right that is missing, or a value that the server's encoding has no letters for, for then
+nothing of it was handed over. Rows so large that the server should not hold copies of them go so, too.
 
-Where few are refused, segments are whole: what comes behind one that has failed is skipped by the server, the answers
-say which row it was, and only the rows of its segment before it are sent again. The fewer are refused, the longer the
-segments. Where many are, each row has a savepoint *behind* it: if the row is refused, so is its savepoint, and
-``ROLLBACK TO s`` goes back to the one before; if it is not, that does nothing. So nobody has to wait for an answer to
-know what to send next. Either way cost grows linearly with rows and with refusals, and order is kept.
+In *each* a savepoint is behind each row: if the row is refused, so is its savepoint, and ``ROLLBACK TO s`` goes back to
+the one before; if it is not, that does nothing. So nobody has to wait for an answer to know what to send next. They lie
+within one another, the last one counts, and some of them are released at a time (with ``t``, around them).
+
+Any way cost grows linearly with rows and with refusals, and order is kept.
 
 What does not work: halves (each refusal costs a dozen round trips); a savepoint that is rolled back to and not released
 (the next lies within it: after some thousands the server is out of shared memory, and each row costs more than the one
@@ -22,38 +26,31 @@ before); a savepoint before each row alone (what to send next depends on the ans
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 import sqlalchemy
 from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql
 
+from actors.sinks import sql_block
+from actors.sinks.sql_block import Block
 from actors.sinks.sql_errors import is_refused, plain
 from actors.sinks.sql_line import Line
-from actors.sinks.sql_rows import Encoding, Refused, Row, RowTables, moment
-from actors.sinks.sql_segments import Seen, Work
+from actors.sinks.sql_rows import CHUNK_ROWS, Encoding, Refused, Row, RowTables, moment
+from actors.sinks.sql_segments import Seen
 
-#: Rows that are under way at least, while there are more: fewer would be a packet for each few.
-_LEAST_ROWS = 8
-#: Savepoints within one another, before all of them are released.
-_DEPTH = 16
-#: What is behind a segment, and what is behind the last that may be within the others.
-_BEHIND: dict[bool, tuple[bytes, ...]] = {
-    False: (b"SAVEPOINT s",), True: (b"RELEASE t", b"SAVEPOINT t", b"SAVEPOINT s")}
-#: A segment of rows that have a savepoint each.
-_EACH_ROWS = 32
+#: A block is given as many rows as this has, by those before, and no more than so many.
+_GIVEN_BYTES, _GIVEN_ROWS, _FIRST_ROWS = 1 << 20, 4000, 500
+#: What is larger is not given to a block.
+_MOST_BYTES = 16 << 20
+#: A block gives up after so much of ``timeout_s``: then a row may still wait for a lock as long as it may alone.
+_SHARE = 1 / 40
+#: Rows that are sent, each with its savepoint, before answers are waited for; savepoints within one another.
+_EACH_ROWS, _DEPTH = 256, 32
+_DEEP = (b"RELEASE t", b"SAVEPOINT t", b"SAVEPOINT s")
 _STATEMENTS = {False: b"thresher_put", True: b"thresher_take_out"}
-
-
-class _Sent(NamedTuple):
-    """A segment that is under way, and how many statements behind its rows; or a way back."""
-
-    part: range
-    behind: int
-    is_back: bool = False
 
 
 class RowsOfServer:
@@ -64,16 +61,19 @@ class RowsOfServer:
         tables: with the statements.
         patience: called when from then on it may take ``timeout_s`` until there is an answer.
         seen: what was refused on earlier connections.
+        timeout_s: how long a statement may take.
     """
 
     def __init__(
-        self, connection: sqlalchemy.Connection, tables: RowTables, patience: Callable[[], None], seen: Seen
+        self, connection: sqlalchemy.Connection, tables: RowTables, patience: Callable[[], None], seen: Seen,
+        timeout_s: float
     ) -> None:
         client: Any = connection.connection.dbapi_connection
         assert isinstance(client, psycopg.Connection)
         self._connection = connection
         self._tables = tables
         self._seen = seen
+        self._timeout_s = timeout_s
         self._line = Line(client.pgconn, patience)
         self._encode = Encoding(tables, {
             "integer": _number, "real": _real, "text": str.encode, "json": str.encode, "boolean": _boolean,
@@ -81,29 +81,33 @@ class RowsOfServer:
         formats = [int(kind == "bytes") for kind in tables.kinds]
         self._formats = {False: formats, True: [formats[at] for at in tables.key_at]}
         self._is_prepared = False
-        self._depth = self._under_way = 0
+        self._block: Block | None = None
+        self._given_rows = _FIRST_ROWS
 
     def all_or_none(self, rows: Sequence[Row]) -> bool:
         """See ``Rows``."""
-        return not self._within(Work(rows, most=1))
+        return not self._within(rows, all_or_none=True)
 
     def in_order(self, rows: Sequence[Row]) -> Refused:
         """See ``Rows``."""
-        return self._within(Work(rows))
+        return self._within(rows)
 
-    def _within(self, work: Work) -> Refused:
+    def _within(self, rows: Sequence[Row], all_or_none: bool = False) -> Refused:
+        refused: Refused = {}
         try:
-            self._line.begin()
             if not self._is_prepared:
                 self._prepare()
-            self._depth = self._under_way = 0
-            for savepoint in (b"g", b"t", b"s"):
-                self._line.run(b"SAVEPOINT " + savepoint)
-            while not work.is_over:
-                self._walk(work, self._seen.are_many)
-            if work.is_spoilt:
+            self._line.begin()
+            if all_or_none:
+                self._line.run(b"SAVEPOINT g")
+            at = 0
+            while at < len(rows) and not (refused and all_or_none):
+                done, found = self._part(rows, at)
+                self._seen.learn(done, len(found))
+                refused.update((at + one, text) for one, text in found.items())
+                at += done
+            if refused and all_or_none:
                 self._line.run(b"ROLLBACK TO g")
-            self._line.run(b"RELEASE g")
             self._line.end()
         except psycopg.Error as error:
             self._connection.invalidate()  # nobody knows what is under way on it
@@ -111,100 +115,123 @@ class RowsOfServer:
         except BaseException:
             self._connection.invalidate()
             raise
-        return work.refused
+        return refused
 
     def _prepare(self) -> None:
         make: Any = postgresql.dialect
         dialect = make(paramstyle="numeric_dollar")
-        for gone, statement in ((False, self._tables.put), (True, self._tables.take_out)):
-            if statement is not None:
-                self._line.prepare(_STATEMENTS[gone], str(statement.compile(dialect=dialect)).encode())
+        put, take_out = (str(one.compile(dialect=dialect)) if one is not None else ""
+                         for one in (self._tables.put, self._tables.take_out))
+        self._line.begin()
+        for name, statement in ((_STATEMENTS[False], put), (_STATEMENTS[True], take_out)):
+            if statement:
+                self._line.prepare(name, statement.encode())
+        self._line.end()
+        if self._connection.scalar(sqlalchemy.text(sql_block.MAY)):
+            names = {name.decode(): gone for gone, name in _STATEMENTS.items()}
+            found = self._connection.execute(sqlalchemy.text(sql_block.TYPES), {"names": list(names)})
+            types = {names[name]: list(kinds) for name, kinds in found}
+            self._block = Block(self._tables, put, take_out, types, self._timeout_s * _SHARE)
+            self._line.begin()
+            for name, made in ((b"thresher_give", sql_block.GIVE), (b"thresher_do", self._block.statement),
+                               (b"thresher_ask", sql_block.ASK)):
+                self._line.prepare(name, made)
+            self._line.end()
         self._is_prepared = True
 
-    def _walk(self, work: Work, each: bool) -> None:
-        """Go on until there is nothing more, or it is to be done the other way."""
-        pending: deque[_Sent] = deque()
-        send, receive = (self._send_each, self._receive_each) if each else (self._send_whole, self._receive_whole)
+    def _part(self, rows: Sequence[Row], at: int) -> tuple[int, Refused]:
+        """Store some; return how many rows are behind it, and which of them are refused."""
+        if self._block is None:
+            part = rows[at:at + CHUNK_ROWS]
+            return len(part), self._without_block(part)
+        part, given = self._given(self._block, rows, at)
+        said = self._by_block(self._block, given) if len(given) <= _MOST_BYTES else None
+        return (len(part), self._each(part)) if said is None else said
+
+    def _given(self, block: Block, rows: Sequence[Row], at: int) -> tuple[Sequence[Row], bytes]:
+        """As many rows as a block is to be given, and what it is given."""
         while True:
-            most = _EACH_ROWS if each else self._seen.segment_rows
-            if self._under_way < max(_LEAST_ROWS, most) and not work.is_over and self._seen.are_many == each:
-                while self._under_way < 2 * max(_LEAST_ROWS, most) and not work.is_over:
-                    pending.append(send(work.rows, part := work.take(most)))
-                    self._under_way += len(part)
-                self._line.flush()
-            if not pending:
-                return
-            sent = pending.popleft()
-            self._under_way -= len(sent.part)
-            if not receive(work, sent):
-                pending.clear()
-                pending.append(self._say_back())
-                if work.is_over or self._seen.are_many != each:  # else it goes with what is sent next
-                    self._line.flush()
+            part = rows[at:at + self._given_rows]
+            given = block.given(part)
+            fit = len(part) * _GIVEN_BYTES // len(given)
+            self._given_rows = max(1, min(_GIVEN_ROWS, fit))
+            if len(part) == 1 or len(given) < 2 * _GIVEN_BYTES:
+                return part, given
+
+    def _by_block(self, block: Block, given: bytes) -> tuple[int, Refused] | None:
+        """Store what is given; None: something else than the block has refused it, and nothing is stored."""
+        line = self._line
+        line.say(b"SAVEPOINT s")
+        line.send(b"thresher_give", (given, b"%d" % self._seen.segment_rows), (0, 0))
+        line.send(b"thresher_do", (), ())
+        line.send(b"thresher_ask", (), ())
+        line.say(b"RELEASE s")
+        line.flush()
+        line.expect(1)
+        error = line.answer() or line.answer()
+        if error is None:
+            said = line.value()
+            line.expect(1)
+            return block.said(said)
+        if not is_refused(error):
+            raise error
+        line.synchronise()
+        line.run(b"ROLLBACK TO s")
+        line.run(b"RELEASE s")
+        return None
+
+    def _without_block(self, part: Sequence[Row]) -> Refused:
+        if self._seen.are_some or not self._whole(part):
+            return self._each(part)
+        return {}
+
+    def _whole(self, part: Sequence[Row]) -> bool:
+        """Store all of them, or none; say which."""
+        self._line.say(b"SAVEPOINT s")
+        for row in part:
+            self._send_row(row)
+        self._line.flush()
+        self._line.expect(1)
+        for _ in part:
+            error = self._line.answer()
+            if error is not None:
+                if not is_refused(error):
+                    raise error
+                self._line.synchronise()
+                self._line.run(b"ROLLBACK TO s")
+                break
+        self._line.run(b"RELEASE s")
+        return error is None
+
+    def _each(self, part: Sequence[Row]) -> Refused:
+        """Store one behind the other, each with a savepoint of its own."""
+        line, refused = self._line, Refused()
+        for savepoint in (b"g", b"t", b"s"):
+            line.run(b"SAVEPOINT " + savepoint)
+        for start in range(0, len(part), _EACH_ROWS):
+            some = range(start, min(start + _EACH_ROWS, len(part)))
+            for at in some:
+                self._send_row(part[at])
+                line.say(b"SAVEPOINT s")
+                line.say_sync()
+                line.say(b"ROLLBACK TO s")
+                for statement in _DEEP if at % _DEPTH == 0 else ():
+                    line.say(statement)
+            line.flush()
+            for at in some:
+                error = line.answer()
+                if error is not None and not is_refused(error):
+                    raise error
+                line.synchronised()
+                line.expect(1 + len(_DEEP) * (at % _DEPTH == 0))
+                if error is not None:
+                    refused[at] = plain(error, " ")
+        line.run(b"RELEASE g")
+        return refused
 
     def _send_row(self, row: Row) -> None:
         gone = self._tables.is_gone(row)
         self._line.send(_STATEMENTS[gone], self._encode(row), self._formats[gone])
-
-    def _send_whole(self, rows: Sequence[Row], part: range) -> _Sent:
-        for at in part:
-            self._send_row(rows[at])
-        self._depth += 1
-        behind = _BEHIND[self._depth >= _DEPTH]
-        if self._depth >= _DEPTH:
-            self._depth = 0
-        for statement in behind:
-            self._line.say(statement)
-        return _Sent(part, len(behind))
-
-    def _receive_whole(self, work: Work, sent: _Sent) -> bool:
-        if sent.is_back:
-            self._line.synchronised()
-        for at in sent.part:
-            error = self._line.answer()
-            if error is None:
-                continue
-            if not is_refused(error):
-                raise error
-            self._seen.learn(at - sent.part.start + 1, 1)
-            work.refuse(at, plain(error, " "))
-            work.go_back(sent.part.start, at)
-            return False
-        self._line.expect(sent.behind)
-        self._seen.learn(len(sent.part), 0)
-        return True
-
-    def _say_back(self) -> _Sent:
-        """What is under way was skipped: begin again behind the last segment that was stored."""
-        self._line.say_sync()
-        self._line.say(b"ROLLBACK TO s")
-        self._under_way = 0
-        self._depth = _DEPTH  # what would have released others may have been skipped, too
-        return _Sent(range(0), 1, is_back=True)
-
-    def _send_each(self, rows: Sequence[Row], part: range) -> _Sent:
-        for at in part:
-            self._send_row(rows[at])
-            self._line.say(b"SAVEPOINT s")
-            self._line.say_sync()
-            self._line.say(b"ROLLBACK TO s")
-        for statement in _BEHIND[True]:
-            self._line.say(statement)
-        return _Sent(part, len(_BEHIND[True]))
-
-    def _receive_each(self, work: Work, sent: _Sent) -> bool:
-        before = len(work.refused)
-        for at in sent.part:
-            error = self._line.answer()
-            if error is not None and not is_refused(error):
-                raise error
-            self._line.synchronised()
-            self._line.expect(1)
-            if error is not None:
-                work.refuse(at, plain(error, " "))
-        self._line.expect(sent.behind)
-        self._seen.learn(len(sent.part), len(work.refused) - before)
-        return True
 
 
 def _number(value: int) -> bytes:

@@ -213,7 +213,8 @@ class Store:
             return RowsOfFile(connection, self._tables, lambda: self._patience(connection), self._says)
         from actors.sinks.sql_pipeline import RowsOfServer  # with what only a server needs
 
-        return RowsOfServer(connection, self._tables, lambda: self._patience(connection), self._seen)
+        return RowsOfServer(
+            connection, self._tables, lambda: self._patience(connection), self._seen, self._options.timeout_s)
 
     @contextlib.contextmanager
     def _retryable(self) -> Iterator[None]:

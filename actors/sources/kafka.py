@@ -104,7 +104,7 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
             return KafkaSource(wanted, ledger, batch_bytes, self.configurations(ledger.state_id), heard, self.drain_s,
                                self.idle_timeout_s)
         except ImportError as error:
-            raise ConfigError(f"source: type kafka needs {error.name or error}: {how_to_install('kafka')}") from error
+            raise _needs(error) from error
         except Exception as error:
             raise self.refused(error) from error
 
@@ -192,10 +192,14 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         try:
             from actors.sources.kafka_check import problems_of
 
-            return problems_of(self._wanted(), self.configurations("check")[1], self.group or self.commit_as, state,
+            return problems_of(self._wanted(), self.configurations("check"), self.group or self.commit_as, state,
                                self.refused)
         except ImportError as error:
-            return [f"source: type kafka needs {error.name or error}: {how_to_install('kafka')}"]
+            raise _needs(error) from error
+
+
+def _needs(error: ImportError) -> ConfigError:
+    return ConfigError(f"source: type kafka needs {error.name or error}: {how_to_install('kafka')}")
 
 
 OPTIONS = Kafka

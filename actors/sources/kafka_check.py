@@ -21,13 +21,13 @@ _PATIENCE_S = 10.0
 _MISSING = "UNKNOWN_TOPIC_OR_PART"
 
 
-def problems_of(wanted: Wanted, configuration: Mapping[str, Any], group: str, state: Path,
+def problems_of(wanted: Wanted, configuration: tuple[Mapping[str, Any], Mapping[str, Any]], group: str, state: Path,
                 refused: Callable[[Exception], ConfigError]) -> list[str]:
     """Say what keeps these topics from being read now. Nothing is changed, and no group is joined.
 
     Args:
         wanted: what is to be read.
-        configuration: of a client that asks.
+        configuration: of the client that reads, and of the one that asks.
         group: that is told of positions; empty: one that has the name of a state directory.
         state: what was read before.
         refused: makes an error of what the library says of a property.
@@ -37,14 +37,17 @@ def problems_of(wanted: Wanted, configuration: Mapping[str, Any], group: str, st
     """
     heard = Heard(wanted.client)
     try:
-        lookups = Lookups(configuration, heard, _PATIENCE_S)
+        _require_reader(configuration[0])
+        lookups = Lookups(configuration[1], heard, _PATIENCE_S)
     except ImportError:
         raise
     except Exception as error:
         raise refused(error) from error
-    found, failed = lookups.wait(lookups.topics(wanted.topics, operations=True), lambda: bool(heard.hopeless))
+    found, failed = lookups.wait(lookups.topics(wanted.topics, operations=True), heard.is_in_vain)
     if heard.hopeless:
         raise ConfigError(heard.hopeless)
+    if not found and not failed:
+        return [heard.last()]
     for said in failed.values():
         if is_hopeless(said):
             raise ConfigError(sentence(said, wanted.client))
@@ -54,13 +57,26 @@ def problems_of(wanted: Wanted, configuration: Mapping[str, Any], group: str, st
             *_of_starts(wanted, lookups, found, state)]
 
 
+def _require_reader(configuration: Mapping[str, Any]) -> None:
+    """Make sure that the library takes the properties of the client that reads; nobody is waited for."""
+    from confluent_kafka import Consumer
+
+    Consumer(dict(configuration)).close()
+
+
 def _of_topics(wanted: Wanted, found: Mapping[str, TopicFound], failed: Mapping[str, Said]) -> Iterator[str]:
     for name, error in failed.items():
-        yield (f"there is no topic {name}: make it, or set source.topics" if error.name() == _MISSING else
-               f"topic {name}: {sentence(error, wanted.client)}")
+        if error.name() != _MISSING:
+            yield f"topic {name}: {sentence(error, wanted.client)}"
+        elif wanted.follow:
+            yield f"there is no topic {name}: make it, or set source.topics"
+        else:
+            raise ConfigError(f"there is no topic {name}: make it, or set source.topics; one that is followed may come "
+                              "later")
     for name, topic in found.items():
         if topic.operations and not topic.operations & {"READ", "ALL"}:
-            yield f"topic {name}: this user may not read it: let it (an ACL of the topic), or set sasl.* in client"
+            raise ConfigError(f"topic {name}: this user may not read it: let it (an ACL of the topic), or set sasl.* "
+                              "in client")
         absent = [number for number in wanted.partitions if number >= topic.partitions]
         if absent:
             raise ConfigError(f"source.partitions: expected 0 to {topic.partitions - 1}, as topic {name} has them, got "
@@ -68,16 +84,20 @@ def _of_topics(wanted: Wanted, found: Mapping[str, TopicFound], failed: Mapping[
 
 
 def _of_group(group: str, wanted: Wanted, lookups: Lookups) -> Iterator[str]:
-    """Whether the broker may be told of positions."""
+    """Whether the broker may be told of positions: a member of a group has to, others read all the same."""
     if not group:
         return
     found, failed = lookups.wait(lookups.groups([group]))
-    for error in failed.values():
-        yield f"group {group}: {sentence(error, wanted.client)}"
+    problems = [sentence(error, wanted.client) for error in failed.values()]
+    hopeless = any(map(is_hopeless, failed.values()))
     for operations in found.values():
         if operations and not operations & {"READ", "ALL"}:
-            yield (f"group {group}: this user may not commit to it: let it (an ACL of the group), or set sasl.* in "
-                   "client")
+            problems.append("this user may not commit to it: let it (an ACL of the group), or set sasl.* in client")
+            hopeless = True
+    for problem in problems:
+        if hopeless and wanted.group:
+            raise ConfigError(f"group {group}: {problem}")
+        yield f"group {group}: {problem}"
 
 
 def _of_starts(wanted: Wanted, lookups: Lookups, found: Mapping[str, TopicFound], state: Path) -> Iterator[str]:

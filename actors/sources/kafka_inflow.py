@@ -25,10 +25,10 @@ from actors.runtime.framing import MOST_INT, Record
 from actors.runtime.values import Unit
 from actors.sources.kafka_partitions import OVERHEAD, Key, Partition, Run, size_of
 
-#: What ``client`` may set otherwise. A queue of 8 MB and one answer of 4 MB under way are what a reader that stands
+#: What ``client`` may set otherwise. A queue of 6 MB and one answer of 4 MB under way are what a reader that stands
 #: still adds; the time between two looks at a full queue is short, for it is empty again in milliseconds.
 DEFAULTS: Properties = {
-    "queued.max.messages.kbytes": 8192, "queued.min.messages": 5000, "fetch.max.bytes": 4 * 1024 * 1024,
+    "queued.max.messages.kbytes": 6144, "queued.min.messages": 5000, "fetch.max.bytes": 4 * 1024 * 1024,
     "fetch.queue.backoff.ms": 10, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 2000, "check.crcs": True,
     "client.id": "thresher"}
 #: What it may not, and why.
@@ -90,7 +90,7 @@ class Inflow:
         self.problem: Said | None = None
         self._partitions = partitions
         self.is_paused = False
-        self._average = 256.0  # bytes a record, about
+        self._average = 1024.0  # bytes a record, about; not less, or what is taken first is many MB
         self._polled_at = 0.0
 
     def take(self, now: float) -> tuple[list[Partition], bool]:
@@ -118,8 +118,8 @@ class Inflow:
 
         keys = [partition.key for partition in partitions]
         self.unassign(key for key in keys if key in self.assigned)
-        self.client.incremental_assign(
-            [TopicPartition(*one.key, one.seen, leader_epoch=one.epoch) for one in partitions])
+        self.client.incremental_assign([TopicPartition(*one.key, offset, leader_epoch=epoch)
+                                        for one in partitions for offset, epoch in (one.begins(),)])
         self.assigned.update(keys)
         # One that was paused when it was given up is so still when it comes back.
         (self.client.pause if self.is_paused else self.client.resume)(_places(keys))
@@ -201,7 +201,7 @@ class Inflow:
 
     def _give_odd(self, key: Key, odd: Odd, touched: dict[Key, Partition], now: float, message: Any) -> int:
         partition = self._partitions.get(key)
-        if partition is not None and key in self.assigned:
+        if partition is not None and self._is_good(key, partition, odd.record.offset):
             epoch = message.leader_epoch()
             partition.come_odd(odd, -1 if epoch is None else epoch, now)
             partition.ends(self.high(key))
@@ -211,21 +211,31 @@ class Inflow:
     def _give(self, key: Key | None, records: list[Record], size: int, touched: dict[Key, Partition],
               now: float, last: Any) -> int:
         partition = self._partitions.get(key) if key is not None and records else None
-        if partition is not None and key is not None and key in self.assigned:
+        if partition is not None and key is not None and self._is_good(key, partition, records[0].offset):
             epoch = last.leader_epoch()  # that of the last one is enough: an older one is in the same log
             partition.come(Run(records, size, -1 if epoch is None else epoch), now)
             partition.ends(self.high(key))
             touched[key] = partition
         return size
 
+    def _is_good(self, key: Key, partition: Partition, first: int) -> bool:
+        """Whether what has come of a partition from this offset on is to be taken. A record where none was is of a log
+        that was cut back to behind the last one."""
+        if key in self.assigned and key not in self.resets and not partition.is_as_read(first):
+            self.resets[key] = partition.behind
+        return key in self.assigned and key not in self.resets
+
     def _note(self, error: Said, key: Key, offset: int, touched: dict[Key, Partition]) -> None:
         name = error.name()
         partition = self._partitions.get(key)
         if name == _END:
-            if partition is not None and key in self.assigned:
-                partition.reached(offset)
-                partition.ends(max(offset, self.high(key) or 0))
-                touched[key] = partition
+            if partition is not None and key in self.assigned and key not in self.resets:
+                if partition.is_as_read(offset):
+                    partition.reached(offset)
+                    partition.ends(max(offset, self.high(key) or 0))
+                    touched[key] = partition
+                else:
+                    self.resets[key] = None
         elif name == _RESET:
             cut = _CUT_BACK_TO.search(error.str())
             self.resets[key] = None if not _CUT_BACK.search(error.str()) else int(cut[1]) if cut else ALL_OF_IT

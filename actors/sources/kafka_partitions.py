@@ -77,20 +77,23 @@ class Known(NamedTuple):
         epoch: of the leader that gave what came last: with it the broker finds out whether its log is still the one
             that was read; -1: not known.
         high: where the log ended at least.
+        behind: the offset behind the last record; what lies between it and the position is no record. The epoch is that
+            of this record: what ends a transaction may be of the next one. -1: not known.
     """
 
     epoch: int = -1
     high: int = 0
+    behind: int = -1
 
     @classmethod
     def read(cls, text: str) -> Known:
         """What was kept as ``text``; of nothing, nothing."""
         words = text.split(" ")
-        return cls(int(words[1]), int(words[3])) if len(words) == 4 else cls()
+        return cls(*map(int, words[1::2])) if len(words) in (4, 6) else cls()
 
     def text(self) -> str:
         """As it is kept."""
-        return f"epoch {self.epoch} high {self.high}"
+        return f"epoch {self.epoch} high {self.high} behind {self.behind}"
 
 
 class Run(NamedTuple):
@@ -135,13 +138,16 @@ class Partition:
         high: end of the log, as far as it is known.
         is_sure: whether the broker has said that with what came last.
         ended: where it ended when it was taken up.
-        epoch: of the leader that gave what came last; -1: not known.
+        epoch: of the leader that gave the record that came last; -1: not known.
+        behind: the offset behind that record; -1: not known. It is fetched from there on, with this epoch, and what is
+            passed over comes again: for the client, a marker of the next epoch would be a log that was cut back.
         size: bytes of the records that are held, about.
         touched: when something of it has come last (monotonic seconds).
         queued: it waits for its turn.
         is_over: nothing more is read of it.
         is_leaving: it is taken away from this run: nothing more of it is handed out.
         is_gone: nothing more comes of it: there is no such partition any more.
+        short_until: the broker has said once that its log is too short, and is asked again then; 0: it has not.
     """
 
     def __init__(self, key: Key, unit: Unit, recorded: list[tuple[int, int]], now: float,
@@ -149,9 +155,11 @@ class Partition:
         self.key = key
         self.unit = unit
         self.position = self.seen = unit.low
-        self.epoch, high = Known.read(unit.prefix)
-        self.high = max(high, unit.low)
+        known = Known.read(unit.prefix)
+        self.epoch, self.high = known.epoch, max(known.high, unit.low)
+        self.behind = self._behind = known.behind if known.behind <= unit.low else -1
         self.ended = 0
+        self.short_until = 0.0
         self.size = 0
         self.touched = self._since = now
         self.queued = self.is_over = self.is_leaving = self.is_gone = False
@@ -175,6 +183,7 @@ class Partition:
         self.reached(end)
         self.epoch = max(self.epoch, epoch)
         if records:
+            self.behind = records[-1].offset + 1
             self._since = self._since if self.size else now
             self.touched = now
             self.size += size
@@ -188,8 +197,18 @@ class Partition:
             self.touched = now
             self.size += size_of(odd.record)
             self._runs.append(odd)
+            self.behind = end
         self.reached(end)
         self.epoch = max(self.epoch, epoch)
+
+    def begins(self) -> tuple[int, int]:
+        """From where on it is fetched, and the epoch of what lies in front of that; -1: not known."""
+        return (self.seen, -1) if self.behind < 0 else (self.behind, self.epoch)
+
+    def is_as_read(self, offset: int) -> bool:
+        """Whether a record, or the end, can be at this offset in the log that was read: neither was where it passed
+        over."""
+        return not 0 <= self.behind <= offset < self.seen
 
     def reached(self, offset: int) -> None:
         """All below this offset has come, or is no record that anybody reads."""
@@ -206,7 +225,7 @@ class Partition:
         until = until if self._until is None else min(until, self._until)
         if until > self.seen:
             self._runs.append(Lost(until, why))
-            self.seen = until
+            self.seen, self.behind = until, -1
 
     def give_up(self, why: str, high: int, is_all: bool) -> None:
         """Nothing more comes. What is known to have been there, and has not come, is gone: what an earlier reader had
@@ -307,19 +326,22 @@ class Partition:
             until = end  # all records below it are taken
         else:
             until = records[-1].offset + 1 if self._has_held() or self._runs else self.seen
+        self._behind = records[-1].offset + 1
         return self._cut(until, pack_records(records))
 
     def _fault(self, lost: Lost, end: int | None) -> Chunk:
         until = lost.until if end is None else min(lost.until, end)
         if until == lost.until:
             self._runs.popleft()
+        self._behind = -1
         return self._cut(until, b"", SOURCE_LOST, lost.why)
 
     def _refused(self, odd: Odd) -> Chunk:
         """What is passed over in front of it goes with it: a letter knows its offset."""
         self._runs.popleft()
         self.size -= size_of(odd.record)
-        return self._cut(odd.record.offset + 1, pack_records([odd.record]), odd.reason, odd.why)
+        self._behind = odd.record.offset + 1
+        return self._cut(self._behind, pack_records([odd.record]), odd.reason, odd.why)
 
     def _passed(self, end: int | None) -> Chunk:
         """Pass over what is no record."""
@@ -328,7 +350,7 @@ class Partition:
     def _cut(self, until: int, data: bytes, fault: str = "", why: str = "") -> Chunk:
         start, self.position = self.position, until
         return Chunk(self.unit.id, self.unit.name, start, until, start, 0, data, fault, why, lines=0,
-                     prefix=Known(self.epoch, max(self.high, until)).text(), framing=RECORDS)
+                     prefix=Known(self.epoch, max(self.high, until), self._behind).text(), framing=RECORDS)
 
 
 def size_of(record: Record) -> int:

@@ -91,7 +91,8 @@ class KafkaSource(Source):
         self._news: list[Revoked] = []
         self._read_at = clock()
         self._look_s = _LAST_LOOK_S
-        self._is_hungry = self._is_closed = self._is_noted = self._is_stopped = False
+        self._is_hungry = self._is_closed = self._is_stopped = False
+        self._noted: set[int] = set()  # units of which it is said that nobody is told
         self._sure_of: set[Key] = set()  # taken away, and looked at whether their topics are there, until then
         self._sure_by = 0.0
         self._high_at = 0.0
@@ -255,9 +256,11 @@ class KafkaSource(Source):
         self._ahead_bytes = ahead * self._read_bytes // max(1, self._read_records) if ahead else 0
 
     def _say_that_nobody_is_told(self) -> None:
-        if self._told.refused is not None and not self._is_noted:
-            self._is_noted = True
-            for partition in self._roster.by_key.values():
+        if self._told.refused is None:
+            return
+        for partition in self._roster.by_key.values():  # it may be known before they are
+            if partition.unit.id not in self._noted:
+                self._noted.add(partition.unit.id)
                 self._ledger.noted(partition.unit, "positions are not told to the broker: "
                                    + sentence(self._told.refused, self._wanted.client))
 

@@ -38,6 +38,9 @@ from actors.sources.kafka_roster import Roster
 _RETRY_S = 0.5
 #: And until one that says that a topic is missing is asked again: a broker may know less than the others for a moment.
 _AGAIN_S = 0.3
+#: And until one says a second time that a log ends in front of what was read: one that has just started again may know
+#: less of its own log. Not so what the client finds out by epochs.
+_CUT_AGAIN_S = 2.0
 _MISSING = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_ID", "_UNKNOWN_TOPIC")
 
 
@@ -334,7 +337,8 @@ class Topics:
 
     def _reset(self, now: float) -> None:
         if self._resetting is None:
-            keys = [key for key in self._inflow.resets if key in self._roster.by_key]
+            keys = [key for key in self._inflow.resets if key in self._roster.by_key
+                    and now >= self._roster.by_key[key].short_until]
             if keys and not self.problem:
                 self._resetting = _Resetting(
                     self._lookups.offsets(dict.fromkeys(keys, EARLIEST)),
@@ -356,6 +360,10 @@ class Topics:
     def _read_on(self, partition: Partition, cut: CutBack, now: float) -> None:
         """The next offset of this partition was not there."""
         seen, first, name = partition.seen, cut.first, partition.unit.name
+        if cut.at is None and seen > cut.end and not partition.short_until:
+            partition.short_until = now + _CUT_AGAIN_S
+            return
+        partition.short_until = 0.0
         if cut.at is not None or seen > cut.end:
             partition = self._gone.cut_back(partition, cut, now, None if self._wanted.follow else cut.end)
             self._roster.add(partition)
@@ -364,6 +372,7 @@ class Topics:
                    "took them, or somebody deleted them")
             partition.lost(first, why)
             self._roster.queue((partition,))
+        partition.behind = -1  # what the client could find out by the epoch it has said
         if partition.is_read():
             self._inflow.unassign((partition.key,))
         else:

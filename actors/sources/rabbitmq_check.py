@@ -78,8 +78,10 @@ def _looked_at(channel: Channel, wanted: Wanted) -> tuple[bool, list[str]]:
     except Refused as error:
         if error.code != _NOT_FOUND:
             return False, [f"queue {wanted.name}: {error}: give the user its permissions there"]
-        return False, [] if wanted.declare else [
-            f"queue {wanted.name}: there is none: declare it, or set source.declare = true"]
+        said = f"queue {wanted.name}: there is none: declare it, or set source.declare = true"
+        if not wanted.declare and not wanted.may_come:
+            raise ConfigError(said) from error
+        return False, [] if wanted.declare else [said]
     return True, []
 
 

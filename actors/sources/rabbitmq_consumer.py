@@ -104,7 +104,10 @@ class Consumer:
         self.empties = self._strange = 0
         self._asked_at = time.monotonic()
         at = self._stream_at() if self._wanted.is_stream else None
-        arguments = {"x-stream-offset": self._wanted.start if at is None else at} if self._wanted.is_stream else {}
+        # Where a stream is not known as one, nobody may be given its end as if it were all: the server refuses to give
+        # a stream a consumer with a priority (of others 0 is what they have anyway).
+        arguments = {"x-stream-offset": self._wanted.start if at is None else at} if self._wanted.is_stream else {
+            "x-priority": 0}
         self._channel.basic_qos(prefetch_count=self._prefetch)
         self._channel._consumers.pop(self._tag, None)  # the client still has the one that was cancelled
         self._tag = self._channel.basic_consume(

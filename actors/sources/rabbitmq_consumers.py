@@ -54,6 +54,7 @@ class Consumers:
         self._waiting_bytes = 0
         self._messages = self._bytes = 0  # since the prefetch was looked at
         self._said: dict[str, str] = {}
+        self._ready: dict[str, int] = {}
         self._ask_at = 0.0
 
     def fileno(self) -> int:
@@ -107,9 +108,20 @@ class Consumers:
                     queue.consumer.ask()
 
     def ready(self) -> int:
-        """Messages that wait in the queues, as far as they have said, and here."""
-        said = (queue.consumer.ready for queue in self._queues if queue.consumer is not None)
-        return sum(max(0, ready) for ready in said) + len(self.waiting)
+        """Messages that wait in the queues, as they have said last, and here."""
+        for queue in self._queues:
+            if queue.consumer is not None and queue.consumer.ready >= 0:
+                self._ready[queue.known_as] = queue.consumer.ready
+        return sum(self._ready.values()) + len(self.waiting)
+
+    def require_asked(self) -> None:
+        """Do nothing while any queue can be asked.
+
+        Raises:
+            Retryable: none can.
+        """
+        if all(queue.consumer is None for queue in self._queues):
+            raise Retryable(self._queues[0].problem or "it is not connected yet")
 
     def are_empty(self) -> bool:
         """Whether all that was in the queues is taken."""

@@ -138,8 +138,15 @@ class RabbitMQSource(Source):
         return now + TURN_S if at is None else min(at, now + TURN_S)
 
     def lag(self) -> dict[int, int]:
-        """Messages that wait in the queues, behind the unit that is written; nothing before there is one."""
-        return {self._intake.unit: self._intake.consumers.ready()} if self._intake.unit else {}
+        """Messages that wait in the queues, behind the unit that is written; nothing before there is one.
+
+        Raises:
+            Retryable: no queue can be asked now.
+        """
+        if not self._intake.unit:
+            return {}
+        self._intake.consumers.require_asked()
+        return {self._intake.unit: self._intake.consumers.ready()}
 
     def finished(self, unit: Unit) -> None:
         """Delete the segment; what was in it is known first. Tell how many messages came again until then."""

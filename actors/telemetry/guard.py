@@ -1,16 +1,18 @@
 """Who is answered by the monitor: decided from a request's headers alone. Pure.
 
-    no token    only on a loopback address; the ``Host`` must be a name of this machine. A page of another site that has
-                its own name point here (DNS rebinding) sends that name.
-    a token     ``Authorization: Bearer TOKEN``, or the cookie that ``/?token=TOKEN`` sets, once
+    anything    the token of the run: ``Authorization: Bearer TOKEN``, or the cookie that ``/?token=TOKEN`` sets, once
     a panel     its page may be of an origin in ``monitor.allow_origins``: that one is named in the answer
     a command   besides: ``monitor.allow_control``, JSON (which no form of another site can send), the same origin
 
-The cookie is not the token: it is made from it, so that what lies in a browser's profile cannot be used as the token
-elsewhere. It is the same after a restart of the monitor. All comparisons take the same time whatever is shown.
+The cookie is not the token: it is made from it and from the run. Browsers send a host's cookies to every port of it, so
+another user's server on this machine may get it, also at the port of a run that has ended: what it has got is worth
+nothing at the next run, though that has the same token. It outlives the monitor, so that open pages go on.
 
-What does not work: checking the ``Origin`` alone (a browser sends none with a plain GET); CORS (it keeps a page from
-reading an answer, not from sending a command).
+All comparisons take the same time whatever is shown.
+
+What does not work: to trust the loopback address (every user of the machine can connect to it); checking the ``Host``
+instead of a token (it keeps out pages of other sites, and nobody who writes it by hand); checking the ``Origin`` alone
+(a browser sends none with a plain GET); CORS (it keeps a page from reading an answer, not from sending a command).
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ import msgspec
 
 from actors.runtime.sections import MonitorOptions
 
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+#: Where this user finds the token.
+_WHERE = "the run says where it is when it starts (`dashboard: ...`)"
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -39,40 +42,40 @@ class Guard:
     Args:
         options: of the monitor.
         port: where it really listens.
+        token: of the run.
+        run: its identity.
+
+    Raises:
+        ValueError: the token is empty, as nothing would be kept out.
     """
 
-    def __init__(self, options: MonitorOptions, port: int) -> None:
-        self._token = options.token_secret.encode()
+    def __init__(self, options: MonitorOptions, port: int, token: str, run: str) -> None:
+        if not token:
+            raise ValueError("token: expected one, got none")
+        self._token = token.encode()
         self._origins = frozenset(options.allow_origins)
         self.allows_control = options.allow_control
-        self._hosts = _LOCAL | {options.host.strip("[]").lower()}
         #: Browsers keep one jar for all ports of a host, so the port is in the cookie's name.
         self.cookie_name = f"thresher_{port}"
-        self.cookie = hmac.digest(self._token, b"thresher monitor cookie", "sha256").hex() if self._token else ""
-
-    @property
-    def wants_token(self) -> bool:
-        """Whether there is a token."""
-        return bool(self._token)
+        self.cookie = hmac.digest(self._token, f"thresher monitor cookie of {run}".encode(), "sha256").hex()
 
     def look(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Refused | None:
         """Judge any request but a probe."""
-        if not self._token:
-            host = host_name(headers.get("Host", ""))
-            return None if host in self._hosts else Refused(
-                403, f"expected a Host of this machine ({', '.join(sorted(self._hosts))}), got {host!r}: to be reached "
-                     "by other names the monitor needs a token: set monitor.token_secret")
         scheme, _, shown = headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self.is_token(shown.strip()):
             return None
         if _is_same(cookies.get(self.cookie_name, ""), self.cookie.encode()):
             return None
-        return Refused(401, "expected the token (monitor.token_secret) as `Authorization: Bearer TOKEN`; "
-                            "in a browser open /?token=TOKEN once")
+        return Refused(401, "expected the token of this run as `Authorization: Bearer TOKEN`; in a browser open the "
+                            f"address with /?token=TOKEN once: {_WHERE}")
+
+    def enter(self, shown: str) -> Refused | None:
+        """Judge who shows a token in the address."""
+        return None if self.is_token(shown) else Refused(401, f"this is not the token of this run: {_WHERE}")
 
     def is_token(self, shown: str) -> bool:
         """Whether this is the token."""
-        return bool(self._token) and _is_same(shown, self._token)
+        return _is_same(shown, self._token)
 
     def origin(self, headers: Mapping[str, str]) -> str:
         """The site that may read what is answered, though it is another one's page; empty: none may."""
@@ -94,13 +97,6 @@ class Guard:
         if site not in ("same-origin", "none"):
             return Refused(403, f"expected a page of this monitor, got one that is {site}")
         return None
-
-
-def host_name(host: str) -> str:
-    """The name in a ``Host`` header, without the port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
 
 
 def _is_same(shown: str, secret: bytes) -> bool:

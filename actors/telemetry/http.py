@@ -5,10 +5,12 @@
 Guarantees:
 
 * However many ask, the run is looked at once per interval; the answers to all are the same bytes.
+* Without the token of the run nobody reads or commands anything.
 * A client that does not read costs a few kilobytes, and its connection is closed after a while. Connections,
   streams, headers, bodies and answers a second are bounded, so whoever may connect can make the monitor slow for others
   at most.
-* Probes are judged from the board as it is now, and ask for no token: an orchestrator has none.
+* Probes are judged from the board as it is now, and ask for no token: an orchestrator has none. There is always a place
+  for one: see ``doorman``.
 
 What does not work: aiohttp's own shutdown (it waits for handlers, so a stream would hold up the end of the run);
 closing a stalled connection (a transport that has something to send closes when it is sent: it has to be aborted);
@@ -20,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import socket
 import sys
 import time
@@ -37,7 +40,7 @@ from actors.runtime import asking, rundir
 from actors.runtime.board import BoardReader
 from actors.runtime.manifest import Manifest
 from actors.telemetry import letters, readiness
-from actors.telemetry.doorman import Doorman
+from actors.telemetry.doorman import SPARE, Doorman
 from actors.telemetry.guard import Guard, Refused
 from actors.telemetry.history import History
 from actors.telemetry.http_browse import BrowsePages
@@ -51,7 +54,10 @@ from actors.telemetry.streams import HEAD, Streams
 
 #: Most connections besides the event streams; longest header line, and longest body of a command.
 MOST_CONNECTIONS, _LINE_BYTES, _BODY_BYTES = 512, 8190, 16 * 1024
-#: Most answers a second besides the probes': what they cost is bounded, whoever asks; so many at once need not wait.
+#: Descriptors that the monitor needs for itself.
+_OWN_DESCRIPTORS = 64
+#: Most answers a second besides the probes', and most refusals: what they cost is bounded, whoever asks, and strangers
+#: keep nobody else waiting; so many at once need not wait.
 ANSWERS_PER_S, _BURST = 200.0, 100
 #: Most digits of a number in a query.
 _DIGITS = 9
@@ -95,15 +101,17 @@ async def serve(manifest: Manifest, listening: socket.socket, stop: asyncio.Even
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda loop, context: None)  # clients come and go as they like
     helpers = _Helpers(*(ThreadPoolExecutor(1, name) for name in _Helpers._fields))
-    site = _Site(manifest, Guard(manifest.monitor, listening.getsockname()[1]), helpers)
+    doorman = Doorman(_places(manifest))
+    token = (rundir.path_for(Path(manifest.state)) / rundir.MONITOR_TOKEN).read_text(encoding="utf-8")
+    guard = Guard(manifest.monitor, listening.getsockname()[1], token, manifest.run)
+    site = _Site(manifest, guard, doorman, helpers)
     runner = web.AppRunner(
         site.application(), access_log=None, logger=_quiet(), keepalive_timeout=IDLE_S, max_line_size=_LINE_BYTES,
         max_field_size=_LINE_BYTES, lingering_time=1.0, auto_decompress=False)
     await runner.setup()
     assert runner.server is not None
-    doorman = Doorman(runner.server, MOST_CONNECTIONS + manifest.monitor.max_streams)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-    server = await loop.create_server(doorman.let_in, sock=listening, backlog=256)
+    server = await loop.create_server(doorman.of(runner.server), sock=listening, backlog=256)
     chores = [asyncio.create_task(chore) for chore in (*site.chores(), doorman.sweep())]
     is_up()
     ended = asyncio.create_task(stop.wait())
@@ -125,12 +133,14 @@ class _Site:
     Args:
         manifest: of the run.
         guard: who is answered.
+        doorman: keeps places for them.
         helpers: who does what takes long.
     """
 
-    def __init__(self, manifest: Manifest, guard: Guard, helpers: _Helpers) -> None:
+    def __init__(self, manifest: Manifest, guard: Guard, doorman: Doorman, helpers: _Helpers) -> None:
         self._guard = guard
-        self._turns = Turns(ANSWERS_PER_S, _BURST)
+        self._doorman = doorman
+        self._turns, self._strangers = Turns(ANSWERS_PER_S, _BURST), Turns(ANSWERS_PER_S, _BURST)
         self._commands = helpers.command
         self._run_dir = rundir.path_for(Path(manifest.state))
         self._board = BoardReader(self._run_dir / rundir.BOARD)
@@ -185,15 +195,18 @@ class _Site:
 
     async def _gate(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Let in who may come in; turn what goes wrong into answers."""
+        self._doorman.asked(request.transport)
         try:
-            if request.path not in _PROBES:
-                await self._turns.take()
-                if self._guard.wants_token and request.path == "/" and "token" in request.query:
-                    return self._enter(request.query["token"])
-                refused = self._guard.look(request.headers, request.cookies if self._guard.wants_token else {})
-                if refused is not None and not self._panels.is_preflight(request):
-                    return _refusal(refused)
-            return await handler(request)
+            if request.path in _PROBES:
+                return await handler(request)
+            token = request.query.get("token") if request.path == "/" else None
+            refused = (self._guard.look(request.headers, request.cookies) if token is None
+                       else self._guard.enter(token))
+            await (self._turns if refused is None else self._strangers).take()
+            if refused is not None:
+                return await handler(request) if self._panels.is_preflight(request) else _refusal(refused)
+            with self._doorman.hold(request.transport):
+                return await handler(request) if token is None else self._welcome()
         except web.HTTPException as error:
             headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
             return web.Response(status=error.status, text=f"{error.status}: {error.reason}\n", headers=headers)
@@ -207,10 +220,8 @@ class _Site:
             traceback.print_exc(file=sys.stderr)
             return web.Response(status=500, text="500: the monitor has a fault; its output says more\n")
 
-    def _enter(self, shown: str) -> web.Response:
+    def _welcome(self) -> web.Response:
         """Give a browser the cookie that stands for the token."""
-        if not self._guard.is_token(shown):
-            return _refusal(Refused(401, "this is not the token (monitor.token_secret)"))
         answer = web.Response(status=303, headers={"Location": "/"})
         answer.set_cookie(self._guard.cookie_name, self._guard.cookie, httponly=True, samesite="Strict", path="/")
         return answer
@@ -298,6 +309,12 @@ class _Site:
 async def _dress(request: web.Request, answer: web.StreamResponse) -> None:
     answer.headers.update(_HEADERS)
     answer.headers.setdefault("Cache-Control", "no-store")
+
+
+def _places(manifest: Manifest) -> int:
+    """How many connections there may be: fewer than descriptors, or those who connect are not even answered."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(SPARE, min(MOST_CONNECTIONS + manifest.monitor.max_streams, limit - _OWN_DESCRIPTORS - SPARE))
 
 
 def _arguments(verb: str, body: bytes) -> tuple[str, ...] | Refused:

@@ -21,11 +21,12 @@ def span(seconds: float) -> str:
 
 
 def lag_line(lag: Lag) -> str:
-    """Say how far the run is behind its source, in which partitions most, and how old that is if it is old."""
+    """Say how far the run is behind its source, and in which partitions most; what is old is no figure of now."""
     where = f"{lag.partitions:,} partition{'' if lag.partitions == 1 else 's'}"
     behind = [each for each in lag.worst[:_NAMED] if each.records]
     worst = ", ".join(f"{each.name} {each.records:,}" for each in behind)
-    text = f"lag: {lag.records:,} records in {where}" if lag.records else f"lag: none in {where}"
     more = ", …" if sum(each.records for each in behind) < lag.records else ""
-    return text + (f"; worst {worst}{more}" if worst else "") + (
-        f"; as it was {span(lag.age_s)} ago" if lag.age_s > OLD_S else "")
+    text = f"{lag.records:,} records in {where}" if lag.records else f"none in {where}"
+    text += f"; worst {worst}{more}" if worst else ""
+    return f"lag: {text}" if lag.age_s <= OLD_S else (
+        f"lag: unknown for {span(lag.age_s)}; before, {text}")

@@ -59,6 +59,10 @@ class Surroundings(Protocol):
     def clock(self) -> float:
         """What workers measure their work with."""
 
+    def wall_ms(self) -> int:
+        """What the clock of the machine says."""
+        ...
+
     def make_reader(self, post: Post, ledger: Ledger) -> Reader:
         """Make the role of a new reader."""
 
@@ -145,7 +149,7 @@ def _make_role(world: Surroundings, name: str, post: Post) -> Role:
     stage, _, which = name.partition(".")
     manifest, pipeline = world.manifest, world.pipeline
     if stage == "reader":
-        ledger = world.files[name] = Ledger(world.folder / LEDGER, manifest.run)
+        ledger = world.files[name] = Ledger(world.folder / LEDGER, manifest.run, clock=world.wall_ms)
         return world.make_reader(post, ledger)
     if stage == "aggregator":
         emitted = {sink: world.sinks[sink] for sink in manifest.emit_sinks}

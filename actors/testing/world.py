@@ -29,8 +29,8 @@ from actors.defaults import completed
 from actors.reader import Reader
 from actors.runtime.actor import Post
 from actors.runtime.codec import decode, encode
+from actors.runtime.issued import wall_ms
 from actors.runtime.ledger import Ledger
-from actors.runtime.lift import asks_for_unit
 from actors.runtime.manifest import Component, Manifest
 from actors.runtime.messages import Ack, Batch, Failed, Part, Roster
 from actors.runtime.pipeline import Pipeline
@@ -214,6 +214,10 @@ class World:
         """Open the source of a new reader."""
         return MemoryReading(self.units, ledger, self.next_size)
 
+    def wall_ms(self) -> int:
+        """What the reader's clock says, in ms since 1970."""
+        return wall_ms()
+
     def make_reader(self, post: Post, ledger: Ledger) -> Reader:
         """Make the role of a new reader."""
         return Reader(post, self.manifest, ledger, self.open_source(ledger))
@@ -310,7 +314,7 @@ def _manifest(pipeline: Pipeline, folder: Path, shape: Shape) -> Manifest:
         sinks={name: _component(MemorySink if options.ordered else UnorderedMemorySink)
                for name, options in pipeline.sinks.items()},
         dead_letters=_component(UnorderedMemorySink), folds=pipeline.fold is not None,
-        windowed=pipeline.windows is not None, dated=asks_for_unit(pipeline.parse), window=pipeline.window,
+        windowed=pipeline.windows is not None, window=pipeline.window,
         emit_sinks=pipeline.emit_sinks, aggregator=pipeline.aggregator, budget=pipeline.budget,
         parser=ParserOptions(workers=shape.workers, fused=shape.fused), checker=CheckerOptions(workers=shape.workers),
         flow=msgspec.structs.replace(pipeline.flow, batch_bytes=shape.batch_bytes, batch_s=shape.batch_s))

@@ -16,13 +16,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from actors.apps.ascp.events import Event, encode
 from actors.apps.ascp.lines import parse_lines
 from actors.sinks.lmdb import read_lmdb
 from scripts.make_ascp import make_lines
 from tests.ascp import REFERENCE, REFERENCE_MS, sessions
 from tests.loads import ROOT, WATCHDOG_S, Running, Views, assert_counts_add_up, living
+from tests.redis import Redis
 from tests.tcp import address_of
+from tests.topics import Feed
 
 LINES = list(islice(make_lines(4, hosts=3, processes=2, longest_s=30), 1500))
 DATED = ("--set", f"options.reference={REFERENCE}")
@@ -151,15 +155,34 @@ def test_the_configurations_that_ship_put_sessions_into_tables(tmp_path: Path) -
     assert dict(read_lmdb(batch / "events.lmdb")) == before  # one store for both
 
 
+def test_from_a_topic_into_redis_and_parquet_the_keys_and_the_rows_are_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    feed = Feed(tmp_path / "lines")
+    feed.append(*(line[:-1] for line in LINES))
+    with Redis() as server:
+        done = run(tmp_path / "state", "ascp-live", *(word for option in (
+            "source.type=topic", f'source.topics=["topic://{feed.topic}"]', "source.follow=false",
+            "sinks.events.type=redis", f"sinks.events.url={server.url()}", "sinks.sessions.type=parquet",
+            'sinks.sessions.columns={session="text", bytes="integer", status="text"}') for word in ("--set", option)))
+        assert done.returncode == 0, done.stderr
+        assert server.contents() == expected_store()
+    from pyarrow.parquet import read_table
+
+    rows = read_table(tmp_path / "state" / "sessions.parquet").to_pylist()
+    assert in_order(rows) == [{name: row[name] for name in ("session", "bytes", "status")} for row in expected_rows()]
+
+
 def test_explain_says_what_each_store_can_answer() -> None:
     said = {}
-    for kind in ("lmdb", "memcached"):
-        more = ("--set", "sinks.events.server=127.0.0.1:11211") if kind == "memcached" else ()
+    for kind in ("lmdb", "memcached", "redis"):
+        place = {"memcached": "server=127.0.0.1:11211", "redis": "url=redis://127.0.0.1:6379/0"}.get(kind)
+        more = ("--set", f"sinks.events.{place}") if place else ()
         said[kind] = subprocess.run(
             [sys.executable, "-m", "actors.cli", "explain", "ascp", "--set", f"sinks.events.type={kind}", *more],
             cwd=ROOT, capture_output=True, text=True, timeout=WATCHDOG_S, check=True).stdout
     assert "answers a key, and keys from one to another, in order" in said["lmdb"]
     assert "answers a key, and nothing else" in said["memcached"]
+    assert "answers a key, and what it is listed in where items name sorted sets" in said["redis"]
 
 
 def reader_has(size: int) -> Any:

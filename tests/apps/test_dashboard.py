@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -22,12 +23,14 @@ from tests.apps.test_numbers import Numbers
 from tests.browser import chromium, visit
 from tests.letters import put
 from tests.loads import WATCHDOG_S, Running
+from tests.monitors import entry_of
 
 pytest.importorskip("aiohttp")
 expect.set_options(timeout=1000 * WATCHDOG_S)
 MONITOR = ("--monitor", "--set", "monitor.port=0", "--set", "monitor.interval_s=0.2")
 FIRST_MS = 1_565_647_200_000
 MARKUP = '1565647300000 <img/src=x/onerror="document.title=1"> <script>alert(1)</script> more'
+TOKEN = "a token of some length"
 HOSTS = ["Aaliayh"] * 4 + ["Dristen"] * 3 + ["Bofiza"] * 2 + ["Kamyree"]
 
 
@@ -62,12 +65,6 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
         assert time.monotonic() < deadline, f"not within {WATCHDOG_S} s: {what}"
         time.sleep(0.01)
     return found
-
-
-def url_of(state: Path) -> str:
-    """Where the monitor of a run answers."""
-    path = path_for(state) / "monitor.url"
-    return str(wait_for(lambda: path.exists() and path.read_text().strip(), "the monitor answers"))
 
 
 def outcomes(state: Path) -> dict[str, int]:
@@ -111,7 +108,7 @@ def connections(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection
 @pytest.fixture
 def page(browser: Browser, connections: Connections) -> Iterator[Page]:
     """The page of that run, with its figures."""
-    with visit(browser, url_of(connections.state)) as opened:
+    with visit(browser, entry_of(connections.state)) as opened:
         expect(opened.locator("#read")).to_have_text(str(connections.lines))
         yield opened
 
@@ -120,7 +117,7 @@ def test_the_figures_on_the_page_are_those_of_the_board(browser: Browser, tmp_pa
     with Numbers(tmp_path / "state", *MONITOR, "--set", "aggregator.report_s=0", "--format", "json") as running:
         running.send(b"".join(b"%09d\n" % (number % 700) for number in range(1000)))
         running.until(lambda: outcomes(running.state).get("folded") == 1000, "1000 numbers are folded")
-        with visit(browser, url_of(running.state)) as page:
+        with visit(browser, entry_of(running.state)) as page:
             expect(page.locator("#read")).to_have_text("1,000")
             expect(page.locator("#ready")).to_have_text("ready")
             expect(page.locator("#mode")).to_have_text("running")
@@ -138,7 +135,7 @@ def test_the_figures_on_the_page_are_those_of_the_board(browser: Browser, tmp_pa
 
 
 def test_an_actor_that_is_killed_is_seen_to_come_again_without_a_reload(browser: Browser, tmp_path: Path) -> None:
-    with Connections(tmp_path) as running, visit(browser, url_of(running.state)) as page:
+    with Connections(tmp_path) as running, visit(browser, entry_of(running.state)) as page:
         running.write(*hour(0, HOSTS))
         expect(page.locator("#read")).to_have_text(str(len(HOSTS)))
         page.evaluate("window.isTheSame = true")
@@ -179,7 +176,7 @@ def test_a_dead_letter_of_a_record_is_shown_with_what_it_came_with(browser: Brow
     record = Record(71, None, time=1_565_647_204_351, key=b"<b>key</b>\xff", headers=(("trace", b"1"), ("none", None)))
     put(tmp_path / "state", DeadLetter("checker", "stars", "six", "live/0", "p", 71, 71, -1, b"",
                                        envelope=envelope_of(record), output="2"))
-    with Connections(tmp_path) as running, visit(browser, url_of(running.state)) as page:
+    with Connections(tmp_path) as running, visit(browser, entry_of(running.state)) as page:
         page.locator("#reasons button", has_text="stars").click()
         letter = page.locator("#letters article")
         expect(letter.locator(".place")).to_contain_text("live/0 offset 71")
@@ -190,7 +187,7 @@ def test_a_dead_letter_of_a_record_is_shown_with_what_it_came_with(browser: Brow
 
 
 def test_a_dead_letter_that_comes_while_one_looks_is_shown(browser: Browser, tmp_path: Path) -> None:
-    with Connections(tmp_path) as running, visit(browser, url_of(running.state)) as page:
+    with Connections(tmp_path) as running, visit(browser, entry_of(running.state)) as page:
         expect(page.locator("#letters-empty")).to_be_visible()
         running.write(b"never Aaliayh Zoe")
         page.locator("#reasons button", has_text="timestamp").click()
@@ -201,7 +198,7 @@ def test_a_dead_letter_that_comes_while_one_looks_is_shown(browser: Browser, tmp
 
 
 def test_the_panel_has_the_bars_of_the_newest_hour_and_of_those_before(browser: Browser, tmp_path: Path) -> None:
-    with Connections(tmp_path) as running, visit(browser, url_of(running.state)) as page:
+    with Connections(tmp_path) as running, visit(browser, entry_of(running.state)) as page:
         expect(page.locator("#panel-empty")).to_be_visible()
         running.write(*hour(0, HOSTS))
         first = {host: str(number) for host, number in Counter(HOSTS).items()}
@@ -219,7 +216,7 @@ def test_the_panel_has_the_bars_of_the_newest_hour_and_of_those_before(browser: 
 
 @pytest.mark.parametrize("width", [1280, 768, 400, 320])
 def test_nothing_is_wider_than_the_screen(browser: Browser, connections: Connections, width: int) -> None:
-    with visit(browser, url_of(connections.state), viewport={"width": width, "height": 800}) as page:
+    with visit(browser, entry_of(connections.state), viewport={"width": width, "height": 800}) as page:
         expect(page.locator("#panel g.column")).not_to_have_count(0)
         page.locator("summary").click()
         for button in page.locator("#reasons button").all():
@@ -237,7 +234,7 @@ def test_nothing_is_wider_than_the_screen(browser: Browser, connections: Connect
 def test_no_figure_of_the_data_flow_stands_on_a_stage(
     browser: Browser, connections: Connections, width: int
 ) -> None:
-    with visit(browser, url_of(connections.state), viewport={"width": width, "height": 900}) as page:
+    with visit(browser, entry_of(connections.state), viewport={"width": width, "height": 900}) as page:
         expect(page.locator("#topology tspan", has_text="credit")).to_have_count(1)
         assert page.evaluate("""() => {
             const boxes = (what) => [...document.querySelectorAll(what)].map((one) => one.getBoundingClientRect());
@@ -315,7 +312,7 @@ CONTRAST = """() => {
 def test_the_page_is_light_or_dark_as_the_system_is_and_always_readable(
     browser: Browser, connections: Connections, scheme: Any
 ) -> None:
-    with visit(browser, url_of(connections.state), color_scheme=scheme) as page:
+    with visit(browser, entry_of(connections.state), color_scheme=scheme) as page:
         expect(page.locator("#panel g.column")).not_to_have_count(0)
         expect(page.locator("#reasons li")).to_have_count(2)
         page.locator("#reasons button").first.click()
@@ -348,9 +345,12 @@ def test_the_regions_of_the_page_have_names_and_changes_are_announced(page: Page
 
 
 def test_a_run_is_scaled_and_stopped_from_the_page_when_that_is_allowed(browser: Browser, tmp_path: Path) -> None:
-    with Connections(tmp_path, "--set", "monitor.allow_control=true", "--set", "parser.workers=1") as running:
-        url = url_of(running.state)
+    given = ("--set", f"monitor.token_secret={TOKEN}")
+    with Connections(tmp_path, "--set", "monitor.allow_control=true", "--set", "parser.workers=1", *given) as running:
+        url = entry_of(running.state)
+        port = urlsplit(url).port
         with visit(browser, url, may_lose_connection=True) as page:
+            assert page.url == f"http://127.0.0.1:{port}/", "the token is not left in the address"
             running.write(*hour(0, HOSTS))
             page.get_by_role("button", name="One parser more").click()
             expect(page.locator("#answer")).to_have_text("parser: 2 workers from now on")
@@ -368,8 +368,17 @@ def test_a_run_is_scaled_and_stopped_from_the_page_when_that_is_allowed(browser:
             expect(page.locator("#read")).to_have_text(str(len(HOSTS)))
             expect(page.get_by_role("button", name="Stop…")).to_be_disabled()
             expect(page.locator("#why")).to_be_hidden()
-            with Connections(tmp_path, "--set", f"monitor.port={url.rstrip('/').rpartition(':')[2]}"):
+            with Connections(tmp_path, "--set", f"monitor.port={port}"):
+                expect(page.locator("#link")).to_have_text(
+                    "The run has ended. These are its last figures. "
+                    "Another run answers here and wants its own token: open the address that it shows.")
+                expect(page.locator("#read")).to_have_text(str(len(HOSTS)))
+            with Connections(tmp_path, "--set", f"monitor.port={port}", *given) as another:
+                another.until(bool, "a board")  # what lies there before is of the run that was killed
+                expect(page.locator("#link")).to_contain_text("wants its own token")  # though that is the same
+                page.context.new_page().goto(entry_of(another.state))
                 expect(page.locator("#ready")).to_have_text("ready")
+                expect(page.locator("#link")).to_have_text("")
                 expect(page.locator("#answer")).to_have_text("")
 
 
@@ -378,7 +387,7 @@ def test_without_leave_nothing_can_be_commanded(page: Page) -> None:
 
 
 def test_a_page_that_has_lost_the_monitor_says_so_and_comes_back_by_itself(browser: Browser, tmp_path: Path) -> None:
-    with Connections(tmp_path) as running, visit(browser, url_of(running.state), may_lose_connection=True) as page:
+    with Connections(tmp_path) as running, visit(browser, entry_of(running.state), may_lose_connection=True) as page:
         running.write(*hour(0, HOSTS))
         expect(page.locator("#read")).to_have_text(str(len(HOSTS)))
         seen = "window.said = []; new MutationObserver(() => said.push(document.getElementById('link').textContent))"

@@ -76,10 +76,14 @@ def test_the_first_ten_minutes_of_a_newcomer(checkout: Path, tmp_path: Path) -> 
     assert "nothing to do" in thresher("run", "access.toml", "--format", "text", cwd=access).stdout
 
     port = free_port()
+    shown = rf"dashboard: http://127\.0\.0\.1:{port}/ with the token in (.+)\n"
     with thresher.going_on("run", "access.toml", "--follow", "--monitor", "--set", f"monitor.port={port}",
                            "--format", "text", cwd=access) as (run, said):
-        _until(lambda: f"dashboard: http://127.0.0.1:{port}/" in said.read_text(), said)
-        with chromium() as browser, visit(browser, f"http://127.0.0.1:{port}/") as page:
+        _until(lambda: re.search(shown, said.read_text()) is not None, said)
+        found = re.search(shown, said.read_text())
+        assert found is not None
+        token = Path(found[1]).read_text()
+        with chromium() as browser, visit(browser, f"http://127.0.0.1:{port}/?token={token}") as page:
             expect(page.locator("#ready")).to_have_text("ready")
             expect(page.locator("#read")).to_have_text("200")
             with (access / "data/access.log").open("a") as log:

@@ -19,7 +19,7 @@ from actors.telemetry.model import Snapshot
 from actors.telemetry.watcher import Watcher
 from tests.browser import chromium, visit
 from tests.loads import ROOT, WATCHDOG_S, Running
-from tests.monitors import ask, eventually, series, url_of, value
+from tests.monitors import ask, entry_of, eventually, series, url_of, value
 from tests.servers import Memcached, free_port
 from tests.topics import Feed
 
@@ -125,7 +125,7 @@ def test_the_dashboard_has_the_sum_and_each_partition_and_why_the_run_is_not_rea
     with following(tmp_path, server, "run.max_outage_s=0") as running, chromium() as browser:
         seen = until(running, behind(1500), "a lag")
         assert seen.lag is not None
-        with visit(browser, url_of(running.state)) as page:
+        with visit(browser, entry_of(running.state)) as page:
             expect(page.locator("#lag")).to_have_text("1,500")
             expect(page.locator("#why")).to_contain_text("writer.store waits: memcached")
             page.locator("details summary").first.click()

@@ -16,7 +16,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.apps.test_dashboard import CONTRAST, wait_for
 from tests.browser import chromium, visit
-from tests.contract.test_monitor_panels import LABELS, Ranked
+from tests.contract.test_monitor_panels import LABELS, TOKEN, Ranked
+from tests.monitors import entry_of
 
 ASINS = ["B004LLIL5A", "B004LLIKVU", "B004KNWWO0", "B00CHQ7I7W", "B00BWDGQYQ", "B00JDQKGWU"]
 #: How often each of them is rated: the sixth is not among the first five, the fifth has a low bar.
@@ -62,7 +63,7 @@ def names(page: Page) -> list[str]:
 
 
 def test_five_bars_have_place_product_and_mean_and_the_height_of_their_count(browser: Browser, ranked: Ranked) -> None:
-    with visit(browser, ranked.url) as page:
+    with visit(browser, entry_of(ranked.state)) as page:
         wait_for(lambda: len(bars(page)) == 5, "five bars")
         found = bars(page)
         assert [bar["below"] for bar in found] == ["1", "2", "3", "4", "5"]
@@ -80,7 +81,7 @@ def test_five_bars_have_place_product_and_mean_and_the_height_of_their_count(bro
 
 
 def test_minute_after_minute_comes_without_a_reload_and_can_be_looked_back_at(browser: Browser, tmp_path: Path) -> None:
-    with Ranked(tmp_path) as running, visit(browser, running.url, may_lose_connection=True) as page:
+    with Ranked(tmp_path) as running, visit(browser, entry_of(running.state), may_lose_connection=True) as page:
         expect(page.locator("#panel-empty")).to_be_visible()
         page.evaluate("window.isTheSame = true")
         for minute in range(3):
@@ -112,7 +113,7 @@ def test_minute_after_minute_comes_without_a_reload_and_can_be_looked_back_at(br
 def test_nothing_is_cut_off_or_stands_on_another_and_all_can_be_read(
     browser: Browser, ranked: Ranked, width: int, scheme: Any
 ) -> None:
-    with visit(browser, ranked.url, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
+    with visit(browser, entry_of(ranked.state), viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
         wait_for(lambda: len(bars(page)) == 5, "five bars")
         expect_room(page)
         page.get_by_role("button", name="Earlier").click()
@@ -144,12 +145,17 @@ def meet(a: dict[str, Any], b: dict[str, Any]) -> bool:
 
 
 PAGE = """<!doctype html><title>shop</title><ol id="top"></ol><script type="module">
-const events = new EventSource("%s");
-events.addEventListener("drawing", (event) => {
-  const { bars } = JSON.parse(event.data);
-  document.getElementById("top").replaceChildren(...bars.map(({ above, height }) =>
-    Object.assign(document.createElement("li"), { textContent: `${above} ${height}` })));
-});
+const answer = await fetch("%s", { headers: { Authorization: "Bearer %s" } });
+const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+for (let text = "", part; !(part = await reader.read()).done;) {
+  const messages = (text + part.value).split("\\n\\n");
+  text = messages.pop();
+  for (const message of messages.filter((one) => one.startsWith("event: drawing"))) {
+    const { bars } = JSON.parse(/^data: (.*)/m.exec(message)[1]);
+    document.getElementById("top").replaceChildren(...bars.map(({ above, height }) =>
+      Object.assign(document.createElement("li"), { textContent: `${above} ${height}` })));
+  }
+}
 </script>"""
 
 
@@ -181,11 +187,12 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 def test_a_page_of_another_site_follows_by_a_stream_if_it_may(
     browser: Browser, tmp_path: Path, shop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Ranked(tmp_path, f"monitor.allow_origins=['http://127.0.0.1:{shop}']") as running:
+    origins = f"monitor.allow_origins=['http://127.0.0.1:{shop}']"
+    with Ranked(tmp_path, origins, f"monitor.token_secret={TOKEN}") as running:
         rate(running, 0, [2, 1])
         rate(running, 1, [0, 3])
         running.until_drawn(LABELS[0])
-        monkeypatch.setattr(Shop, "page", PAGE % f"{running.url}api/panels/main/events")
+        monkeypatch.setattr(Shop, "page", PAGE % (f"{running.url}api/panels/main/events", TOKEN))
         context = browser.new_context()
         try:
             page, refused = context.new_page(), context.new_page()

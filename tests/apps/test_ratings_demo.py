@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from actors.topics.reading import read_topic
 from scripts.make_reviews import write_reviews
@@ -35,16 +36,23 @@ def until(condition: Callable[[], bool], what: str, said: Path) -> None:
         time.sleep(0.05)
 
 
-def is_there(url: str) -> bool:
+def request(port: int, path: str, demo: Path) -> Request:
+    """With what the demo says that one has to show."""
+    token = demo / "token"
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    return Request(f"http://127.0.0.1:{port}/{path}", headers={"Authorization": f"Bearer {token.read_text()}"})
+
+
+def is_there(port: int, demo: Path) -> bool:
     try:
-        with urlopen(url, timeout=WATCHDOG_S) as page:
+        with urlopen(request(port, "", demo), timeout=WATCHDOG_S) as page:
             return bool(page.read())
     except (URLError, ConnectionError):
         return False
 
 
-def panels(port: int) -> list[dict[str, Any]]:
-    with urlopen(f"http://127.0.0.1:{port}/api/panels", timeout=WATCHDOG_S) as page:
+def panels(port: int, demo: Path) -> list[dict[str, Any]]:
+    with urlopen(request(port, "api/panels", demo), timeout=WATCHDOG_S) as page:
         found: list[dict[str, Any]] = json.load(page)["panels"]
         return found
 
@@ -62,17 +70,17 @@ def test_the_demo_shows_the_plot_and_ctrl_c_ends_all_of_it(tmp_path: Path) -> No
                 cwd="/", stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             until(lambda: "all reviews are published" in said.read_text(), "end of the reviews", said)
-            until(lambda: is_there(f"http://127.0.0.1:{port}/"), "page", said)
-            assert {"main", "shop"} == {one["name"] for one in panels(port)}
+            until(lambda: is_there(port, demo), "page", said)
+            assert {"main", "shop"} == {one["name"] for one in panels(port, demo)}
             os.killpg(process.pid, signal.SIGINT)
             assert process.wait(WATCHDOG_S) == 0, said.read_text()
-            assert not is_there(f"http://127.0.0.1:{port}/")
+            assert not is_there(port, demo)
         finally:
             if process.poll() is None:
                 process.terminate()
                 process.wait(WATCHDOG_S)
         assert "second signal" not in (demo / "trends.out").read_text(), "Ctrl-C drains"
-        assert f"http://127.0.0.1:{port}/" in said.read_text()
+        assert f"http://127.0.0.1:{port}/ with the token in {demo}/token\n" in said.read_text()
         assert "ended; the same command goes on from here" in said.read_text(), number
         assert sum(1 for _ in read_topic(demo / "topics/live_ratings")) == REVIEWS - fakes
 

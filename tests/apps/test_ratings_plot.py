@@ -15,7 +15,7 @@ from tests.apps.test_dashboard import wait_for
 from tests.apps.test_panel_of_a_sink import bars, names
 from tests.apps.test_ratings_runs import done, feed, trends, write
 from tests.browser import chromium, visit
-from tests.monitors import Listening, ask, eventually, url_of
+from tests.monitors import Listening, ask, entry_of, eventually, url_of
 
 NOON = 1_764_417_600_000
 DAY_S = 86_400
@@ -46,7 +46,8 @@ def test_from_reviews_to_the_browser_minute_after_minute_and_to_a_shop(browser: 
     publish(1, 0, 0, 0, 0, 4)
     with trends(tmp_path / "trends", *words) as running:
         url = url_of(running.state)
-        with visit(browser, url) as page, closing(Listening(url, path="api/panels/shop/events?last=60")) as shop:
+        with (visit(browser, entry_of(running.state)) as page,
+              closing(Listening(url, path="api/panels/shop/events?last=60")) as shop):
             wait_for(lambda: names(page) == ASINS[:5], "five bars")
             assert [bar["inside"] for bar in bars(page)] == ["4.5"] * 5
             expect(page.locator("#panel-unit")).to_have_text("ratings, 2025-11-29 12:00:00 to 12:01:00 UTC")

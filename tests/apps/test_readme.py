@@ -6,6 +6,7 @@ replaced by free ones, and nothing else.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -123,13 +124,14 @@ class Going:
         """What it has said so far."""
         return self._said.read_text()
 
-    def until(self, pattern: str) -> None:
+    def until(self, pattern: str) -> re.Match[str]:
         """Wait until it has said something like this."""
         deadline = time.monotonic() + WATCHDOG_S
-        while not re.search(pattern, self.text):
+        while not (found := re.search(pattern, self.text)):
             assert self._process.poll() is None, f"it ended with {self._process.returncode}: {self.text}"
             assert time.monotonic() < deadline, f"it never said {pattern}: {self.text}"
             time.sleep(0.02)
+        return found
 
     def wait(self) -> int:
         """Wait for its own end; return the exit code."""
@@ -168,11 +170,13 @@ def test_a_pipeline_of_yours_takes_a_minute(reader: Reader) -> None:
     assert _report(reader.do(run))["read"] == 200
     assert " passed" in reader.do(tests).stdout
     with reader.going_on(follow) as going:
-        going.until(re.escape(f"http://127.0.0.1:{reader.monitor}/"))
-        with urlopen(f"http://127.0.0.1:{reader.monitor}/", timeout=WATCHDOG_S) as page:
+        url = f"http://127.0.0.1:{reader.monitor}/"
+        (file,) = going.until(rf'"url": "{re.escape(url)}", "token_file": "([^"]+)"').groups()
+        shown = {"Authorization": f"Bearer {Path(file).read_text()}"}  # here is no terminal, which is shown the token
+        with urlopen(Request(url, headers=shown), timeout=WATCHDOG_S) as page:
             assert b"<html" in page.read()
         assert going.interrupt() == 0, going.text
-    assert "http://127.0.0.1:8686/" in "\n".join(BLOCKS["thresher init access && cd access"].lines)
+    assert "http://127.0.0.1:8686/?token=…" in "\n".join(BLOCKS["thresher init access && cd access"].lines)
 
 
 @shows("scripts/make_logs.py --out logs")
@@ -242,13 +246,16 @@ def test_ratings_are_published_and_counted(reader: Reader) -> None:
 
 @shows("scripts/make_ascp.py --lines 3000 > ascp.log")
 def test_transfer_logs_are_taken_apart_and_summed_up(reader: Reader) -> None:
-    make, run = BLOCKS["scripts/make_ascp.py --lines 3000 > ascp.log"].commands
+    make, run, longest = BLOCKS["scripts/make_ascp.py --lines 3000 > ascp.log"].commands
     reader.do(make)
     assert _report(reader.do(run))["outcomes"]["written"] == 3000
     lines = set((reader.folder / "ascp.log").read_bytes().splitlines())  # of two that are the same there is one event
     assert len(dict(read_lmdb(reader.folder / "var/ascp/events.lmdb"))) == len(lines) > 2900
     rows = [json.loads(line) for line in (reader.folder / "var/ascp/sessions.jsonl").read_text().splitlines()]
     assert len(rows) > 20 and any(row["status"] == "success" and row["mbps"] for row in rows)
+    head, *asked = csv.reader(reader.do(longest).stdout.splitlines())
+    assert (len(asked), head[:3]) == (3, ["session", "start", "seconds"])
+    assert float(asked[0][2]) == max(row["elapsed_s"] for row in rows)
 
 
 @shows('app = "appsinstalled"')

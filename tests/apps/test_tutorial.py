@@ -137,7 +137,8 @@ class Terminal:
         patience_s = RETRY_S if {"retry", "monitor"} & set(block.words) else 0.0
         for command, lines in block.commands:
             where = f"docs/tutorial.md:{block.number}: {command}"
-            shown = [line.replace("8686", self._port) for line in lines]
+            # The page shows what a terminal does, which a pipe is not.
+            shown = [line.replace("8686", self._port).replace("/?token=…", "/ with the token in …") for line in lines]
             if "background" in block.words:
                 self._start(command)
                 self._wait_for(shown, where)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.loads import ROOT, WATCHDOG_S
+from tests.monitors import eventually
+from tests.processes import named_in_processes
 
 
 @pytest.mark.parametrize("name", [
@@ -28,3 +33,14 @@ def test_what_a_benchmark_starts_can_be_imported(name: str) -> None:
         [sys.executable, "-P", "-c", f"import runpy; runpy.run_path('benchmarks/{name}.py')"], cwd=ROOT,
         env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=WATCHDOG_S, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_benchmark_that_is_told_to_end_leaves_no_run_behind(tmp_path: Path) -> None:
+    words = ["--broker", "topic", "--reviews", "300000", "--rounds", "1", "--skip-paced"]
+    with subprocess.Popen([sys.executable, str(ROOT / "benchmarks/ratings.py"), *words], cwd=tmp_path,
+                          env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.DEVNULL) as running:
+        eventually(lambda: named_in_processes("actors", str(tmp_path)), "actors of its runs")
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(WATCHDOG_S) == 130
+    eventually(lambda: not named_in_processes(str(tmp_path)), "the end of all that it has started")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("thresher-bench-")]

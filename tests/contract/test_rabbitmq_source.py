@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.runtime.errors import ConfigError
+from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.framing import Record
 from actors.runtime.pieces import record_count
 from actors.sources.rabbitmq import RabbitMQ
@@ -267,6 +267,15 @@ def test_a_queue_with_other_arguments_is_never_changed_and_the_run_ends_and_says
         assert here.until_values(1) == [b"a"]
 
 
+def test_a_stream_that_is_read_as_a_queue_is_refused(tmp_path: Path, rabbitmq: Server, queue: str) -> None:
+    """Only what comes from then on would be delivered, as if it were all."""
+    declare(rabbitmq.url(), queue, "stream")
+    publish(rabbitmq.url(), queue, VALUES)
+    with Reading(tmp_path, **at(rabbitmq, queue), declare=False) as here, pytest.raises(
+            ConfigError, match=r"invalid arg 'x-priority' .* of queue type rabbit_stream_queue: .*correct the option"):
+        here.until(lambda: False, "a refusal")
+
+
 def test_a_stream_is_read_on_behind_the_last_message_that_was_journalled(
     tmp_path: Path, rabbitmq: Server, queue: str
 ) -> None:
@@ -343,6 +352,11 @@ def test_what_waits_is_known_behind_the_unit_that_is_written(tmp_path: Path, rab
         here.source._intake.consumers.ask(0)
         here.until(lambda: sum(here.source.lag().values()) >= 35, "the lag", reads=False)
         assert list(here.source.lag()) == [here.chunks[0].unit]
+        here.abandon()
+        with pytest.raises(Retryable):  # it is not none that waits
+            here.source.lag()
+        here.until(lambda: here.queue.consumer is not None, "another connection", reads=False)
+        assert sum(here.source.lag().values()) >= 35, "it is as it was said last"
 
 
 def test_with_tls_a_server_of_a_known_ca_is_read(tmp_path: Path, rabbitmq: Server, queue: str) -> None:
@@ -393,6 +407,8 @@ def test_check_says_what_is_not_there_and_what_may_lose_messages_and_takes_nothi
     assert RabbitMQ(**here).check(tmp_path) == []
     assert RabbitMQ(**here, declare=False).check(tmp_path) == [
         f"queue {queue}: there is none: declare it, or set source.declare = true"]
+    with pytest.raises(ConfigError, match="there is none: declare it"):  # nobody waits for it
+        RabbitMQ(**here, declare=False, follow=False).check(tmp_path)
     declare(rabbitmq.url(), queue, x_delivery_limit=3)
     publish(rabbitmq.url(), queue, VALUES)
     (problem,) = RabbitMQ(**here, declare=False).check(tmp_path)

@@ -13,10 +13,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.values import Refusal
 from actors.sinks.sql import Sql
+from actors.sinks.sql_engine import make_engine
 from tests.databases import COLUMNS, Place, payload
 from tests.loads import ROOT
 
@@ -133,10 +136,25 @@ def test_options_that_make_no_table_are_refused(values: dict[str, Any], problem:
 
 def test_the_password_is_shown_to_nobody() -> None:
     for url in ("postgresql+psycopg://u:s3cret@h:5432/d", "postgresql://u@h/d?password=s3cret&x=1",
-                "postgresql://u:s3/cr:s3cret@x@h/d"):
+                "postgresql://u:s3/cr:s3cret@h/d"):
         assert "s3" not in Sql(url=url, columns=COLUMNS).describe()
     assert Sql(url="postgresql+psycopg://u:x@h/d", table="t", columns=COLUMNS).describe() == (
         "sql postgresql+psycopg://u:***@h/d table t")
+
+
+@given(middle=st.text("ab1:/?#[]@,&=%", max_size=8))
+@example(middle="@")
+@settings(deadline=None)  # the first imports what talks to databases
+def test_no_piece_of_a_password_that_is_not_encoded_is_taken_for_the_host(middle: str) -> None:
+    for password in (f"{middle}S3cret", f"S3cret{middle}Pw0rd"):
+        try:
+            options = Sql(url=f"postgresql://me:{password}@h:5432/d", columns=COLUMNS)
+            url = make_engine(options, "out", Path(), "").url
+            said = f"{options.describe()} {url.host} {url.port} {url.database}"
+        except ValueError as refused:
+            said = str(refused)
+        assert ("h 5432 d" in said) != ("@" in password)
+        assert "S3cret" not in said and "Pw0rd" not in said
 
 
 # What is refused ----------------------------------------------------------------------------------------------------
@@ -238,11 +256,12 @@ def test_a_missing_library_is_said_with_how_to_get_it(missing: str, url: str) ->
     program = (f"import sys; sys.modules[{missing!r}] = None; from pathlib import Path\n"
                "from actors.sinks.sql import Sql\n"
                f"options = Sql(url={url!r}, columns={{'id': 'integer'}}); options.pack([(1,)])\n"
-               "try: options.open('out', Path('.'))\n"
-               "except Exception as error: print(type(error).__name__, error)")
+               "for call in (options.open, options.check):\n"
+               "    try: call('out', Path('.'))\n"
+               "    except Exception as error: print(type(error).__name__, error)")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == (f"ConfigError sinks.out: type sql needs {missing}: "
-                           "pip install 'sqlalchemy>=2.0' 'psycopg[binary]>=3.1'\n")
+    assert done.stdout == 2 * (f"ConfigError sinks.out: type sql needs {missing}: "
+                               "pip install 'sqlalchemy>=2.0' 'psycopg[binary]>=3.1'\n")
 
 
 def test_packing_imports_no_library_of_databases() -> None:

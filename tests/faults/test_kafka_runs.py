@@ -151,8 +151,11 @@ def until_all_is_committed(published: Published, group: str) -> None:
                            for partition, end in ends.items()), "all committed")
 
 
-def test_whoever_is_killed_each_record_is_in_exactly_one_of_sink_letters_and_told_range(tmp_path: Path) -> None:
-    with Kafka() as broker, ExitStack() as stack:
+def test_whoever_is_killed_each_record_is_in_exactly_one_of_sink_letters_and_told_range(
+    tmp_path: Path, kafka_to_kill: Kafka
+) -> None:
+    broker = kafka_to_kill
+    with ExitStack() as stack:
         topics = Topics(broker.address)
         published = Published(topics, topics.make(partitions=2))
         source = {"commit_as": "proof"}
@@ -199,25 +202,25 @@ def test_whoever_is_killed_each_record_is_in_exactly_one_of_sink_letters_and_tol
     assert_counts_add_up(tmp_path / "state")
 
 
-def test_an_outage_of_the_broker_is_waited_for_and_told(tmp_path: Path) -> None:
-    with Kafka() as broker:
-        topics = Topics(broker.address)
-        published = Published(topics, topics.make())
+def test_an_outage_of_the_broker_is_waited_for_and_told(tmp_path: Path, kafka_to_kill: Kafka) -> None:
+    broker = kafka_to_kill
+    topics = Topics(broker.address)
+    published = Published(topics, topics.make())
+    published.send(300, 1)
+    with follow(tmp_path, "state", broker, published.name, source={"commit_as": "outage"},
+                sets=["flow.batch_bytes=100"]) as running:
+        running.until(lambda views: views["reader.1"].records >= 20, "some records")
+        broker.kill()
+        running.until(lambda views: views["reader.1"].phase == "RETRY", "that it waits")
+        broker.start()
         published.send(300, 1)
-        with follow(tmp_path, "state", broker, published.name, source={"commit_as": "outage"},
-                    sets=["flow.batch_bytes=100"]) as running:
-            running.until(lambda views: views["reader.1"].records >= 20, "some records")
-            broker.kill()
-            running.until(lambda views: views["reader.1"].phase == "RETRY", "that it waits")
-            broker.start()
-            published.send(300, 1)
-            until_all_is_committed(published, "outage")
-            running.process.send_signal(signal.SIGTERM)
-            assert running.wait() == 0, running.output()
-        outages = [event for event in running.of("outage") if event["actor"] == "reader.1"]
-        assert outages and f"kafka {broker.address}: " in outages[0]["problem"]
+        until_all_is_committed(published, "outage")
+        running.process.send_signal(signal.SIGTERM)
+        assert running.wait() == 0, running.output()
+    outages = [event for event in running.of("outage") if event["actor"] == "reader.1"]
+    assert outages and f"kafka {broker.address}: " in outages[0]["problem"]
     assert Counter([*lined(tmp_path / "state"), *lettered(tmp_path / "state", published)]) == Counter(
-        published.numbers.values())
+    published.numbers.values())
 
 
 def test_a_run_to_the_end_reads_what_is_there_and_the_next_one_reads_on(
@@ -275,10 +278,10 @@ def has_read(running: Running, count: int) -> Views:
 
 
 def test_in_a_group_that_a_second_member_joins_leaves_and_is_killed_nothing_is_lost_and_repeats_are_counted(
-    tmp_path: Path
+    tmp_path: Path, kafka_to_kill: Kafka
 ) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    with Kafka() as broker, ExitStack() as stack:
+    first, second, broker = tmp_path / "first", tmp_path / "second", kafka_to_kill
+    with ExitStack() as stack:
         topics = Topics(broker.address)
         published = Published(topics, topics.make(partitions=4))
         published.send(2000, 4)

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,11 +24,10 @@ SMALL = ("flow.batch_bytes=300", "flow.window_batches=4", "restart.max_backoff_s
          "budget.max_error_rate=0.5", "run.max_outage_s=0")
 
 
-@pytest.fixture(scope="module")
-def broker() -> Iterator[Kafka]:
+@pytest.fixture
+def broker(kafka_to_kill: Kafka) -> Kafka:
     """One that tests of this module kill."""
-    with Kafka() as server:
-        yield server
+    return kafka_to_kill
 
 
 def publish(

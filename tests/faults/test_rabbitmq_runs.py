@@ -7,7 +7,7 @@ import random
 import re
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,10 @@ SMALL = ("flow.batch_bytes=200", "flow.window_batches=4", "restart.max_backoff_s
          "budget.max_error_rate=0.5")
 
 
-@pytest.fixture(scope="module")
-def own() -> Iterator[Server]:
+@pytest.fixture
+def own(rabbitmq_to_kill: Server) -> Server:
     """A server that is killed, and that takes messages of 64 KiB at most."""
-    server = Server()
-    with (server.folder / "rabbitmq.conf").open("a") as file:
-        file.write("max_message_size = 65536\n")
-    with server:
-        yield server
+    return rabbitmq_to_kill
 
 
 def start(folder: Path, topic: str, *words: str, output: str = "feed.out") -> Running:

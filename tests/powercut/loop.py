@@ -175,7 +175,10 @@ def _cut_after(job: Job, disk: LoopDisk, seconds: float) -> Job:
     """The same job, whose power goes after so many seconds, or at its end, whatever comes first."""
 
     def drive(root: Path, process: subprocess.Popen[str]) -> None:
+        is_cut = threading.Event()
+
         def cut() -> None:
+            is_cut.set()  # before the disk is: who meets that looks here
             disk.cut()
             process.kill()
 
@@ -184,8 +187,8 @@ def _cut_after(job: Job, disk: LoopDisk, seconds: float) -> Job:
         try:
             job.drive(root, process)
         except OSError:
-            if timer.is_alive():
-                raise  # it was not the cut
+            if not is_cut.is_set():
+                raise
         finally:
             timer.join()
 

@@ -37,13 +37,16 @@ def _environment_of(process: subprocess.Popen[str]) -> dict[str, str]:
 
 
 def _takes_a_signal(pid: int) -> bool:
-    """Whether it would end in order: the board does not say so, for one of an earlier run may be there."""
+    """Whether it would end in order: the board does not say so, for one of an earlier run may be there.
+
+    SIGHUP is what the supervisor takes, and the command before it does not; SIGTERM is taken by both.
+    """
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False
     caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
-    return bool(caught >> signal.SIGTERM - 1 & 1)
+    return bool(caught >> signal.SIGHUP - 1 & 1)
 
 
 def _committed(root: Path) -> int:

@@ -86,7 +86,7 @@ def test_the_ledger_gives_back_what_was_learned_after_any_restart(
         chunks: list[tuple[Chunk, Blame]] = []
         for start, end in ledger.boundaries(unit):
             chunk = Chunk(unit.id, "s", start, end, start, 1, data[start:end])
-            blamed = ledger.issue(chunk)
+            blamed = ledger.issue(chunk).blame
             chunks.append((given_up(chunk, blamed), blamed))
             origin.issue("run", *chunks[-1])
         assert b"".join(chunk.data for chunk, _ in chunks) == data
@@ -97,7 +97,7 @@ def test_the_ledger_gives_back_what_was_learned_after_any_restart(
         deaths += 1
         suspect = origin.suspect(("run", culprit.start, culprit.end))
         assert suspect is not None
-        ledger.blamed(blame(*suspect, "worker_died", "how"))
+        ledger.issued.blamed(blame(*suspect, "worker_died", "how"))
         ledger.flush()
     ledger._connection.close()
     assert letters == [poison]

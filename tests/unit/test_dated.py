@@ -1,12 +1,15 @@
-"""When input was seen first: a fact that holds for an hour, and that whoever reads it again finds."""
+"""When input was seen first: decided once for each range, and found by whoever issues it again."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
-from actors.runtime.dated import HOLDS_MS, Dates
+from actors.runtime.ledger import Ledger
 from actors.runtime.lift import asks_for_unit, lift_parse, of_batch
 from actors.runtime.messages import Batch
+from actors.runtime.poison import Blame
 from actors.runtime.values import Chunk, InputUnit
 from thresher import Record, per_chunk
 
@@ -15,51 +18,38 @@ BATCH = Batch(partition="p", start=0, end=4, epoch=0, low=0, roster=0, unit=3, s
               seen_ms=77)
 
 
-class Facts(dict[str, str]):
-    """A ledger in memory."""
-
-    def fact(self, name: str) -> str | None:
-        return self.get(name)
-
-    def keep(self, name: str, value: str) -> None:
-        self[name] = value
+def at(start: int, end: int) -> Chunk:
+    return msgspec.structs.replace(CHUNK, start=start, end=end)
 
 
-def at(start: int, unit: int = 1) -> Chunk:
-    return msgspec.structs.replace(CHUNK, unit=unit, start=start, end=start + 4)
+def test_a_range_has_the_time_at_which_it_was_issued_first_whoever_issues_it_again(tmp_path: Path) -> None:
+    now = 1000
 
+    def opened(run: str) -> Ledger:
+        ledger = Ledger(tmp_path / "positions.db", run, clock=lambda: now)
+        ledger.begin("a.log", "")
+        return ledger
 
-def test_a_date_holds_for_an_hour_and_is_found_again() -> None:
-    facts, now = Facts(), [1000]
-    dates = Dates(facts, lambda: now[0])
-    seen = []
-    for start, later in ((0, 0), (4, HOLDS_MS - 1), (8, 1), (12, HOLDS_MS), (16, 5)):
-        now[0] += later
-        seen.append(dates(at(start)).seen_ms)
-    assert seen == [1000, 1000, 1000 + HOLDS_MS, 1000 + 2 * HOLDS_MS, 1000 + 2 * HOLDS_MS]
-    now[0] += 100 * HOLDS_MS
-    another = Dates(facts, lambda: now[0])  # the reader that takes its place, which reads all of it again
-    assert [another(at(start)).seen_ms for start in (0, 2, 4, 8, 12)] == [1000, 1000, *seen[1:4]]
-    assert another(at(20)).seen_ms == now[0]
-
-
-def test_each_unit_has_dates_of_its_own() -> None:
-    facts, now = Facts(), [1000]
-    dates = Dates(facts, lambda: now[0])
-    dates(at(0, unit=1))
-    now[0] = 5000
-    assert dates(at(0, unit=2)).seen_ms == 5000
-    assert dates(at(4, unit=1)).seen_ms == 1000 and dates(at(4, unit=2)).seen_ms == 5000
-
-
-def test_few_dates_are_kept_of_a_unit_that_goes_on_for_years() -> None:
-    facts, now = Facts(), [0]
-    dates = Dates(facts, lambda: now[0])
-    for hour in range(3000):
-        now[0] = hour * HOLDS_MS
-        assert dates(at(hour * 4)).seen_ms == now[0]
-    assert len(facts["seen 1"]) < 40_000
-    assert dates(at(2990 * 4)).seen_ms == 2990 * HOLDS_MS
+    first = opened("run")
+    whole = first.issue(at(0, 4)).chunk
+    assert whole.seen_ms == 1000
+    first.flush()
+    now = 2000
+    assert first.issue(at(4, 8)).chunk.seen_ms == 2000
+    first.issued.blamed([(msgspec.structs.replace(whole, end=2), Blame()),
+                         (msgspec.structs.replace(whole, start=2), Blame())])  # it is cut
+    first.flush()
+    first._connection.close()  # it dies
+    now = 9000
+    for run in ("run", "a later one"):
+        again = opened(run)
+        assert [again.issue(at(*range_)).chunk.seen_ms for range_ in ((0, 2), (2, 4), (4, 8), (8, 9))] == [
+            1000, 1000, 2000, 9000]
+        again._connection.close()
+    last = opened("run")
+    last.close(at(0, 8), {})
+    last.close_file()
+    assert opened("run").issue(at(0, 2)).chunk.seen_ms == 9000, "what is committed is not kept"
 
 
 def test_a_parse_that_asks_is_given_the_unit_of_its_batch() -> None:

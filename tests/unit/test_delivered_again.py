@@ -116,11 +116,11 @@ def test_what_a_shard_has_called_late_is_known_to_the_next_reader_of_a_file_that
     unit = ledger.begin("log", "inode:1", alone=True)
     chunk = Chunk(unit.id, "log", 0, 10, 0, 1, b"123456789\n")
     ledger.issue(chunk)
-    ledger.refused(chunk, {0: 5000})
+    ledger.issued.refused(chunk, {0: 5000})
     ledger.flush()
     ledger = Ledger(tmp_path / "positions.db", "run")
     (unit,) = ledger.known("inode:")
     ledger.resume(unit, "log", "inode:1")
     assert ledger.boundaries(unit) == [(0, 10)]
-    assert ledger.late_in(chunk) == {0: 5000}
+    assert ledger.issue(chunk).late == {0: 5000}
     ledger.close_file()

@@ -67,7 +67,7 @@ def test_what_was_learnt_of_the_work_in_a_record_is_shown(record_s: float, recor
     (7, 2, 0.2, [("t/1", 7), ("t/0", 0)], "lag: 7 records in 2 partitions; worst t/1 7"),
     (1_000_010, 1000, 0.2, [("t/7", 1_000_000), ("t/8", 4), ("t/1", 3), ("t/2", 3)],
      "lag: 1,000,010 records in 1,000 partitions; worst t/7 1,000,000, t/8 4, t/1 3, …"),
-    (0, 3, 90.0, [("t/0", 0)], "lag: none in 3 partitions; as it was 90 s ago"),
+    (0, 3, 90.0, [("t/0", 0)], "lag: unknown for 90 s; before, none in 3 partitions"),
 ])
 def test_how_far_it_is_behind_its_source_is_shown_with_the_worst_partitions_and_its_age_when_it_is_old(
     records: int, partitions: int, age_s: float, worst: list[tuple[str, int]], said: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import pytest
 from actors.runtime.framing import Record, envelope_of
 from actors.runtime.values import DeadLetter
 from actors.telemetry import letters
-from actors.telemetry.doorman import Doorman
+from actors.telemetry.doorman import HEADER_S, SPARE, Doorman
 from actors.telemetry.drawings import KEPT, Drawings
 from actors.telemetry.history import History
 from actors.telemetry.model import Happening
@@ -211,19 +212,16 @@ class Talkers:
         return Talker(self)
 
 
-def test_a_client_that_takes_nothing_is_thrown_out_and_one_too_many_is_not_let_in() -> None:
+def test_a_client_that_takes_nothing_is_thrown_out() -> None:
     async def check() -> None:
         talkers = Talkers()
-        doorman = Doorman(talkers, most=2, stall_s=5.0)
-        server = await asyncio.get_running_loop().create_server(doorman.let_in, "127.0.0.1", 0)
+        doorman = Doorman(most=2, stall_s=5.0, header_s=1e9)
+        server = await asyncio.get_running_loop().create_server(doorman.of(talkers), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         deaf = socket.create_connection(("127.0.0.1", port))
         reading, writing = await asyncio.open_connection("127.0.0.1", port)
         while len(talkers.connections) < 2:
             await asyncio.sleep(0.001)
-        more, end = await asyncio.open_connection("127.0.0.1", port)
-        assert (await more.read()).startswith(b"HTTP/1.1 503 ")
-        end.close()
         first, second = (talker.transport for talker in talkers.connections)
         assert isinstance(first, asyncio.Transport)
         assert isinstance(second, asyncio.Transport)
@@ -240,6 +238,81 @@ def test_a_client_that_takes_nothing_is_thrown_out_and_one_too_many_is_not_let_i
         doorman.throw_out()
         deaf.close()
         writing.close()
+        server.close()
+
+    asyncio.run(asyncio.wait_for(check(), WATCHDOG_S))
+
+
+class Quiet(asyncio.Protocol):
+    """Says nothing, and is in the list of its server while it is there."""
+
+    def __init__(self, connections: list[Any]) -> None:
+        self._connections = connections
+        self.transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self._connections.append(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._connections.remove(self)
+
+
+class QuietServer:
+    """A server as the doorman knows it."""
+
+    def __init__(self) -> None:
+        self.connections: list[Any] = []
+
+    def __call__(self) -> Quiet:
+        """One more."""
+        return Quiet(self.connections)
+
+
+def test_whoever_comes_is_let_in_for_one_that_is_silent_then_for_one_that_has_asked_and_never_for_one_that_is_held(
+) -> None:
+    async def check() -> None:
+        quiet = QuietServer()
+        doorman = Doorman(most=3)
+        server = await asyncio.get_running_loop().create_server(doorman.of(quiet), "127.0.0.1", 0)
+        clients: list[socket.socket] = []
+
+        async def comes() -> None:
+            """One more, who is there at the end."""
+            before = set(quiet.connections)
+            clients.append(socket.create_connection(server.sockets[0].getsockname()))
+            while set(quiet.connections) <= before:
+                await asyncio.sleep(0.001)
+
+        for _ in range(3 + SPARE):
+            await comes()
+        first, second, third, fourth, *others = (connection.transport for connection in quiet.connections)
+        for transport in (first, second, third, *others[:-1]):
+            doorman.asked(transport)
+        with doorman.hold(first):
+            await comes()  # in the place of the fourth
+            assert fourth.is_closing() and not second.is_closing()
+            await comes()  # in the place of the last of the others
+            assert others[-1].is_closing()
+            for connection in quiet.connections:
+                doorman.asked(connection.transport)
+            await comes()
+            assert second.is_closing() and not first.is_closing() and not third.is_closing()
+            doorman.asked(quiet.connections[-1].transport)
+            with doorman.hold(third), doorman.hold(others[0]):
+                with pytest.raises(Busy), doorman.hold(others[1]):
+                    raise AssertionError("a probe would find no place")
+                await comes()
+                assert not third.is_closing() and others[1].is_closing()
+        for now in (time.monotonic(), time.monotonic() + HEADER_S):
+            doorman.look(now)
+        silent = [connection.transport.is_closing() for connection in quiet.connections]
+        assert silent == [False] * (len(silent) - 1) + [True]  # the last has not asked
+        doorman.throw_out()
+        while quiet.connections:
+            await asyncio.sleep(0)
+        for client in clients:
+            client.close()
         server.close()
 
     asyncio.run(asyncio.wait_for(check(), WATCHDOG_S))

@@ -76,6 +76,28 @@ def test_sessions_that_become_one_cost_the_same_however_many_there_are(tmp_path:
     assert many.codes < 20 * few.codes
 
 
+def test_a_large_session_that_is_joined_from_before_again_and_again_is_never_moved(tmp_path: Path) -> None:
+    """Of two that become one the smaller goes into the larger, whichever begins first."""
+    def codes(groups: int) -> int:
+        state = opened(tmp_path / str(groups), SESSIONS)
+        large = [(10_000_000, 10_010_000, (), msgspec.msgpack.encode([((f"{n}",), [1]) for n in range(groups)]))]
+        before = [(start, start + 10_000, (), msgspec.msgpack.encode([(("a",), [1])]))
+                  for at in range(9_985_000, 9_400_000, -15_000) for start in (at, at + 8_000)]  # apart, then joined
+        frames = [[msgspec.msgpack.encode(entries)] for entries in (large, before)]
+        headers = [Part("p", at, at + 1, 0, 0, 1, {}, "", 1, 0, (), 10_000_000) for at in (0, 1)]
+        assert state.accept(headers[0], frames[0]) is None
+        with Work().counted() as work:
+            assert state.accept(headers[1], frames[1]) is None
+        state.close()
+        (tmp_path / str(groups) / "windows.db").unlink()
+        assert len(state._panes) == 1
+        return work.codes
+
+    for folder in ("10", "2000"):
+        (tmp_path / folder).mkdir()
+    assert codes(2000) < 1.2 * codes(10)
+
+
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9), st.sampled_from("ab")), max_size=40))
 def test_sessions_that_a_session_touches_are_found(some: list[tuple[int, int, str]]) -> None:
     kept = OpenPanes(Layout(SESSIONS))

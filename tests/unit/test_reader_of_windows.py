@@ -9,7 +9,7 @@ import pytest
 
 from actors.reader import LOOK_S, Reader
 from actors.runtime.ledger import read_units
-from actors.runtime.messages import NO_TIMES, Span
+from actors.runtime.messages import NO_TIMES, Member, Roll, Span
 from actors.runtime.sections import WindowOptions
 from tests.stage import RUN, Stage
 
@@ -108,6 +108,26 @@ def test_what_is_late_for_a_shard_is_said_with_the_next_delivery(tmp_path: Path)
     stage.again(late=((1, 4000),))
     stage.work()
     assert [batch.late for batch in stage.batches] == [((1, 4000),)]
+    stage.reader.close()
+
+
+def test_that_no_unit_is_active_is_not_said_before_one_was(tmp_path: Path) -> None:
+    """A source may have looked at nothing yet, and shards of a state that goes on would wait for nobody."""
+    stage = Stage(tmp_path, windows=WindowOptions())
+    shard = Member("aggregator.1", 1, "aggregator", "", True)
+    stage.post.members[shard.name] = shard
+
+    def said() -> list[tuple[int, ...]]:
+        stage.reader.work(stage.now)
+        found = [message.active for _, message in stage.post.sent if isinstance(message, Roll)]
+        stage.post.sent.clear()
+        return found
+
+    assert said() == []
+    stage.source.open_ended = (1, 2)
+    assert said() == [(1, 2)]
+    stage.source.open_ended = ()
+    assert said() == [()]
     stage.reader.close()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from actors.runtime.errors import ConfigError, Reject
 from actors.sinks.redis import Redis
@@ -37,6 +39,18 @@ def test_what_is_shown_of_an_address_has_no_user_and_no_password() -> None:
 def test_an_address_that_is_none_is_said_with_what_was_expected_and_no_password(url: str) -> None:
     with pytest.raises(ConfigError, match=r"^url: expected redis://USER:PASSWORD@HOST:PORT/DATABASE .*; "):
         Redis(url=url)
+
+
+@given(middle=st.text("ab1:/?#[]@,&=%", max_size=8), kind=st.sampled_from(["redis", "redis+sentinel", "redis+unix"]))
+@example(middle="@/", kind="redis")
+def test_no_piece_of_a_password_that_is_not_encoded_is_shown_or_taken_for_the_host(middle: str, kind: str) -> None:
+    for password in (f"{middle}S3cret", f"S3cret{middle}Pw0rd"):
+        try:
+            options = Redis(url=f"{kind}://me:{password}@h:6379/0")
+            said = f"{options.describe()} {address_of(options.url).nodes}"
+        except ConfigError as refused:
+            said = str(refused)
+        assert "S3cret" not in said and "Pw0rd" not in said
 
 
 @pytest.mark.parametrize(("options", "why"), [

@@ -34,7 +34,7 @@ from actors.sources.files import Files
 from actors.testing import MemorySource
 from tests.outbox import Outbox
 
-BATCH = Batch("p", 0, 100, 0, 0, 1, 7, "in.txt", 1000, 1, anchor=0)
+BATCH = Batch("p", 0, 100, 0, 0, 1, 7, "in.txt", 1000, 1, anchor=0, seen_ms=1_700_000_000_000)
 
 
 def _parse(line: bytes) -> bytes | None:

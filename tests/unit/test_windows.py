@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -14,13 +14,15 @@ from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.messages import Batch, Span
 from actors.runtime.pipeline import Windows
 from actors.runtime.sections import WindowOptions
-from actors.runtime.windows import FOREVER, NEVER, Layout, Passage, Placer, Watermark, iso, shard_of_window
+from actors.runtime.windows import FOREVER, NEVER, Layout, Passage, Placer, Watermark, by_sessions, iso, shard_of_window
 
+#: When the batches were issued first.
+NOW = 1_700_000_000_000
 HOUR = WindowOptions(size_s=3600, disorder_s=300)
 
 
 def batch(anchor: int | None = 0, late: tuple[tuple[int, int], ...] = ()) -> Batch:
-    return Batch("p", 0, 10, 0, 0, 0, 1, "u", 0, 1, anchor=anchor, late=late)
+    return Batch("p", 0, 10, 0, 0, 0, 1, "u", 0, 1, anchor=anchor, late=late, seen_ms=NOW)
 
 
 def placer(options: WindowOptions, key: Any = None, shards: int = 1) -> Placer:
@@ -98,12 +100,11 @@ def test_a_record_that_is_late_for_some_of_its_windows_is_in_the_others_and_is_c
     assert passage.partly_late == 1
 
 
-def test_a_record_far_ahead_of_the_clock_is_a_dead_letter_and_moves_nothing() -> None:
-    now = int(time.time() * 1000)
+def test_a_record_far_ahead_of_the_reader_s_clock_is_a_dead_letter_and_moves_nothing() -> None:
     passage = Passage(batch())
-    places = placer(HOUR).place(passage, [now, now + 10**9, now + 1000])
+    places = placer(HOUR).place(passage, [NOW, NOW + 10**9, NOW + 1000])
     assert ends(places)[1] == "future"
-    assert passage.newest == now + 1000
+    assert passage.newest == NOW + 1000
 
 
 @pytest.mark.parametrize("bad", ["x", 1.5, True, NEVER])
@@ -156,8 +157,16 @@ def test_when_one_falls_silent_and_nothing_comes_the_others_are_gone_by() -> Non
     assert watermark.roll(1, (1, 2)) == 50
     assert watermark.roll(2, (1,)) == 90
     assert watermark.roll(1, (2,)) == 90
-    assert watermark.roll(3, ()) == 90  # all are silent: there is nothing to go by
+    assert watermark.roll(3, ()) == 90
     assert watermark.roll(4, (3,)) == 90  # one that has brought nothing yet
+
+
+def test_when_all_are_silent_the_watermark_is_the_largest_and_the_last_window_stays_open() -> None:
+    watermark = Watermark(10, {"a": 100, "b": 60}, {1: "a", 2: "b"}, 50)
+    assert watermark.roll(1, (1, 2)) == 50
+    assert watermark.roll(2, ()) == 90, "no clock closes what is behind it"
+    assert watermark.roll(3, (1, 2)) == 90
+    assert Watermark(10, {}, {}, NEVER).roll(1, ()) == NEVER
 
 
 def test_of_partitions_one_behind_the_other_only_the_last_counts() -> None:
@@ -183,6 +192,20 @@ def test_a_watermark_goes_on_where_it_was() -> None:
 def test_sizes_that_make_no_windows_are_refused(wrong: dict[str, Any], text: str) -> None:
     with pytest.raises((ConfigError, ValueError, msgspec.ValidationError), match=text):
         WindowOptions(**wrong)
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from("ab")), min_size=1, max_size=30))
+def test_the_records_of_a_session_in_one_slice_are_one_entry_and_keep_their_order(some: list[tuple[int, str]]) -> None:
+    values = [(at, key, number) for number, (at, key) in enumerate(some)]
+    found = by_sessions(values, [((at, at + 5, (key,)),) for at, key, _ in values])
+    for (start, end, key), within in found.items():
+        times = sorted(at for at, _, _ in within)
+        assert (start, end) == (times[0], times[-1] + 5)
+        assert all(second - first < 5 for first, second in pairwise(times))
+        assert within == sorted(within, key=lambda value: value[2]) and {key for _, key, _ in within} == set(key)
+        assert not any(start < other[1] and other[0] < end for other in found if other != (start, end, key)
+                       and other[2] == key)
+    assert sorted(value for within in found.values() for value in within) == sorted(values)
 
 
 def test_times_are_shown_in_utc() -> None:

@@ -16,13 +16,13 @@ import enum
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
 
-from thresher import FlowOptions, Fold, Pipeline, Reject, per_chunk
+from thresher import ConfigError, FlowOptions, Fold, Pipeline, Question, Reject, Store, per_chunk
 from thresher.sinks import DeadLetters, Lmdb
 from thresher.sources import Files
 
@@ -98,6 +98,23 @@ def partials(values: list[Value], unit: int) -> dict[tuple[Any, ...], list[Any]]
         total[1] += stored
         total[2] += dropped
     return {(unit, kind): total for kind, total in totals.items() if total[0]}
+
+
+def device(store: Store, key: str) -> Iterator[dict[str, Any]]:
+    """What is stored of one device.
+
+    Args:
+        key: device type and id, as in idfa:e7e1a50c0ec2747ca56cd9e1558c0d7c.
+    """
+    from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
+
+    kind = key.partition(":")[0]
+    if kind not in DEVICE_TYPES:
+        raise ConfigError(f"expected TYPE:ID, a type of {', '.join(DEVICE_TYPES)}, got {key!r}")
+    value = store[kind].get(key.encode())
+    if value is not None:
+        found = UserApps.FromString(value)
+        yield {"key": key, "lat": found.lat, "lon": found.lon, "apps": list(found.apps)}
 
 
 def encode_user_apps(apps: list[int], lat: float, lon: float) -> bytes:
@@ -207,5 +224,6 @@ PIPELINE = Pipeline(
     dead_letters=DeadLetters(),
     fold=Fold(partials=partials, keys=("unit", "device type"), fields=("records", "apps", "apps dropped")),
     options=Options(),
+    questions={"device": Question(answer=device, needs=dict.fromkeys(DEVICE_TYPES, "key"), default=True)},
     flow=FlowOptions(batch_bytes=2 * 1024 * 1024),  # measured: larger gains nothing, smaller costs hops
 )

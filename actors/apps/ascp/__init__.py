@@ -19,6 +19,7 @@ import msgspec
 from actors.apps.ascp import sessions
 from actors.apps.ascp.events import Event, encode
 from actors.apps.ascp.lines import parse_lines
+from actors.apps.ascp.questions import QUESTIONS
 from thresher import (
     FlowOptions,
     Fold,
@@ -132,6 +133,7 @@ PIPELINE = Pipeline(
     emit_sinks=("sessions", "series"),
     dead_letters=DeadLetters(),
     options=Options(),
+    questions=QUESTIONS,
     flags={"host": "options.host", "reference": "options.reference"},
     flow=FlowOptions(batch_bytes=512 * 1024),
 )

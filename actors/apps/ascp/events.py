@@ -98,8 +98,12 @@ def _member(groups: tuple[str, ...], name: str, member: str) -> int | None:
 
 def process_prefix(host: str, pid: str) -> bytes:
     """What the keys of all lines of a process begin with, and no others."""
+    return f"{_in_key(host)}/{pid or _NONE}/".encode()
+
+
+def _in_key(host: str) -> str:
     safe = "".join(c if c.isprintable() and c not in "/% " else f"%{ord(c):02X}" for c in host)
-    return f"{safe[:_HOST_CHARS] or _NONE}/{pid or _NONE}/".encode()
+    return safe[:_HOST_CHARS] or _NONE
 
 
 _prefix = lru_cache(maxsize=1 << 14)(process_prefix)
@@ -111,6 +115,12 @@ def key_of(event: Event) -> bytes:
     if event.at is None:
         return b"%b-/%b" % (_prefix(event.host, event.pid), digest)
     return b"%b%013d/%b" % (_prefix(event.host, event.pid), event.at, digest)
+
+
+def host_range(host: str) -> tuple[bytes, bytes]:
+    """The first key that may be of a line of this host, and the first behind all of them."""
+    prefix = _in_key(host).encode()
+    return prefix + b"/", prefix + b"0"  # 0 is behind /
 
 
 def range_of(host: str, pid: str, first: int, last: int) -> tuple[bytes, bytes]:

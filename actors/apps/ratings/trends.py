@@ -28,10 +28,13 @@ from actors.apps.ratings.messages import LIVE, AverageRating, AverageRatings, Fo
 from thresher import (
     Bars,
     Fold,
+    Moment,
     Panel,
     Pipeline,
+    Question,
     Record,
     Reject,
+    Store,
     Window,
     WindowOptions,
     Windows,
@@ -170,6 +173,41 @@ def _bars(top: AverageRatings) -> Bars:
         unit="ratings", x_title="place", y_title="number of ratings")
 
 
+class _Average(msgspec.Struct, frozen=True):
+    """A row of the table, whatever it was stored as."""
+
+    minute: int
+    asin: str
+    mean_overall: float
+    count: int
+    revision: int
+
+
+def most_rated(
+    store: Store, *, top: int = 5, since: Moment | None = None, until: Moment | None = None
+) -> list[dict[str, Any]]:
+    """The products that were rated most, of all minutes that are over.
+
+    Args:
+        top: so many.
+        since: only minutes that begin then or later.
+        until: only minutes that begin then or earlier.
+    """
+    newest: dict[tuple[int, str], _Average] = {}
+    for row in store["averages"].rows():
+        each = msgspec.convert(row, _Average, strict=False)
+        if (since is None or each.minute >= since) and (until is None or each.minute <= until):
+            before = newest.get((each.minute, each.asin), each)
+            newest[each.minute, each.asin] = max(before, each, key=attrgetter("revision"))
+    totals: dict[tuple[Any, ...], list[Any]] = {}
+    for each in newest.values():
+        total = totals.setdefault((each.asin,), [0, 0])
+        total[0] += round(each.mean_overall * each.count * _UNITS)
+        total[1] += each.count
+    return [{"asin": asin, "count": count, "mean_overall": mean}
+            for asin, mean, count in ranked(totals.items())[:max(0, top)]]
+
+
 PIPELINE = Pipeline(
     name="ratings-trends",
     source=sources.Topic(topics=[LIVE]),
@@ -186,6 +224,7 @@ PIPELINE = Pipeline(
     emit_sinks=("averages", "minutes", "top_ratings", "shop"),
     dead_letters=DeadLetters(),
     options=Options(),
+    questions={"top": Question(answer=most_rated, needs={"averages": "rows"})},
     panel=Panel(title="Most ranked products", draw=draw, sink="top_ratings"),
     feeds={"shop": Panel(title="Most ranked products of the last 60 s", draw=draw, sink="shop")},
     window=WindowOptions(kind="hopping", size_s=60, every_s=5, disorder_s=2, lateness_s=600),

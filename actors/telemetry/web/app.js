@@ -5,7 +5,8 @@
 //   /api/browse    the same: whether the application has a page of its own, and what it is called
 //   /api/events    from then on: every look at the run, and what happens
 //
-// When the connection is lost the last figures stay, and it is tried again; another run at the same place begins anew.
+// When the connection is lost the last figures stay, and it is tried again; another run at the same place begins anew, once
+// this browser has shown its token, be it in another tab.
 
 import { Actors } from "./actors.js";
 import { Control } from "./control.js";
@@ -21,6 +22,7 @@ import { Topology } from "./topology.js";
 const RETRY_MS = [500, 1000, 2000, 4000];
 const SILENT_MS = 20000; // a stream has a sign of life every 15 s
 const CONTROL = "Thresher-Control";
+const ANOTHER = "Another run answers here and wants its own token: open the address that it shows.";
 const ENDING = new Set(["stopping", "ended"]);
 
 const parts = {
@@ -93,7 +95,7 @@ async function connect() {
     parts.control.allow(headers.get(CONTROL) === "allowed");
     show(data);
   } catch (error) {
-    lost(error instanceof TypeError ? "" : error.message);
+    lost(error instanceof TypeError ? "" : error.status === 401 ? ANOTHER : error.message);
     return;
   }
   listen();
@@ -137,8 +139,8 @@ function lost(why) {
   document.body.classList.add("stale");
   parts.control.disable();
   const hasEnded = state.hasEnded || ENDING.has(state.mode);
-  say(byId("link"), hasEnded ? "The run has ended. These are its last figures."
-    : `Connection lost${why ? `: ${why}` : ""}. Trying again.`);
+  say(byId("link"), hasEnded ? `The run has ended. These are its last figures.${why && ` ${why}`}`
+    : `Connection lost. Trying again.${why && ` ${why}`}`);
   if (hasEnded) {
     badge(byId("mode"), "ended", "off");
     badge(byId("ready"), "", "");

@@ -49,12 +49,15 @@ export function keyed(parent, items, key, make, change = () => {}) {
   for (const child of known.values()) child.remove();
 }
 
-/** Ask the monitor; the answer's JSON. What is no answer is an Error with what the monitor says. */
+/** Ask the monitor; the answer's JSON. What is no answer is an Error with its status and what the monitor says. */
 export async function ask(path, options = {}) {
   const answer = await fetch(path, { cache: "no-store", ...options });
   const text = await answer.text();
   let data = null;
   try { data = JSON.parse(text); } catch { /* said as it is */ }
-  if (!answer.ok) throw new Error(data?.text ?? (text.trim() || `HTTP ${answer.status}`));
+  if (!answer.ok) {
+    const error = new Error(data?.text ?? (text.trim() || `HTTP ${answer.status}`));
+    throw Object.assign(error, { status: answer.status });
+  }
   return { data, headers: answer.headers };
 }

@@ -12,7 +12,7 @@ export function showLag(lag) {
   byId("partitions-box").hidden = !lag;
   if (!lag) return;
   const isOld = lag.age_s > OLD_S;
-  say(byId("lag"), `${integer(lag.records)}${isOld ? ` (${duration(lag.age_s)} ago)` : ""}`);
+  say(byId("lag"), isOld ? `unknown (${integer(lag.records)}, ${duration(lag.age_s)} ago)` : integer(lag.records));
   mark(byId("lag"), "class", isOld ? "warn" : null);
   mark(byId("lag"), "title", `records, in ${integer(lag.partitions)} partitions`);
   keyed(document.querySelector("#partitions tbody"), lag.worst.slice(0, ROWS), (each) => each.name,

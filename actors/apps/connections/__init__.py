@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from actors.apps.connections.questions import QUESTIONS
 from thresher import (
     Aggregates,
     Bars,
@@ -392,4 +393,4 @@ PIPELINE = Pipeline(
     emit_sinks=("report", "hours", "rows"), sinks={"report": Stdout(), "hours": Jsonl(), "rows": Discard()},
     dead_letters=DeadLetters(), options=Options(),
     flags={"into-host": "options.into_host", "from-host": "options.from_host", "unit": "options.unit"},
-    panel=Panel(title="Hosts with most connections", draw=busiest), query=QUERY)
+    panel=Panel(title="Hosts with most connections", draw=busiest), query=QUERY, questions=QUESTIONS)
