@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime.browse import require_browse
 from actors.runtime.errors import ConfigError
 from actors.runtime.lift import bind_partials, said_to_return
 from actors.runtime.panel import MAIN
@@ -29,7 +30,7 @@ def completed(pipeline: Pipeline, name: str, where: str = "PIPELINE") -> Pipelin
     Raises:
         ConfigError: its functions do not fit: one of them is a generator, it has no route and several sinks,
             ``fold.partials`` needs what nobody gives, a panel is drawn from a sink that there is not, or a question
-            cannot be asked.
+            cannot be asked, or a page is made from no sink.
     """
     try:
         for part, function in (("parse", pipeline.parse), ("check", pipeline.check), ("route", pipeline.route),
@@ -38,6 +39,7 @@ def completed(pipeline: Pipeline, name: str, where: str = "PIPELINE") -> Pipelin
         route_of(pipeline)
         _require_panels(pipeline)
         require_questions(pipeline.questions, pipeline.sinks)
+        require_browse(pipeline.browse, pipeline.sinks)
         if pipeline.fold is not None:
             bind_partials(pipeline.fold.partials, pipeline.options)
     except ConfigError as error:

@@ -1,23 +1,23 @@
-"""A page of an application's own: the items of a period to choose one of, and the charts of the one that is chosen.
+"""A page of an application's own: what there is in a period, to choose one, and the charts of the one that is chosen.
 
-    a sink's store ──Reader──▶ Browse.items(store, first, last, most) ─▶ Items    a dot and a row for each
-                          └──▶ Browse.charts(store, id) ───────────────▶ Charts   lines over time
-                                                                            └─thinned─▶ what a page can show
+    a sink's store ──Reader──▶ Browse.items(store, look) ─▶ Items    a dot and a row for each
+                          └──▶ Browse.charts(store, id) ──▶ Charts   lines over time ──thinned──▶ what a page can show
 
 Both are pure functions of what is stored, so a page shows the same while a run goes on and long after. What an answer
-costs is the application's: ``items`` is told how many it may return, and says how many there are at least besides.
-What is sent is bounded here: of a chart that has more points than a screen has room for, each stretch keeps its first and
-last ones, the least and greatest of each line, and whether there was a gap.
+costs is up to them: ``items`` is told how many it may return, and says how to go on. What is sent is bounded here: of a
+chart with more points than a screen has room for, each stretch of time keeps its first and last one, the least and the
+greatest of each line, and whether there was a gap.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from actors.runtime.errors import ConfigError
 from actors.runtime.stored import Need
 
 #: Values of a line; None: nothing is known there.
@@ -26,29 +26,74 @@ Values = list[float | None]
 STRETCHES = 160
 
 
-class Items(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is in a period, to choose one of: each is a dot, and a row of a table.
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """Which items a page asks for.
 
     Attributes:
-        columns: name and unit of each: ``bit/s``, ``bytes``, ``s``, ``ratio``, ``ms`` (a time, since 1970), or nothing.
-        rows: id, ms since 1970, height (None: it is not known), tone (``ok``, ``bad``, ``open``), a cell per column.
-        y_title: what the heights are.
-        unit: of the heights.
-        more: so many more there are at least in this period.
-        span: the period that was looked at, in ms since 1970; None: there is nothing.
+        first: those of this time or later, ms since 1970; None: however early.
+        last: those of this time or earlier, ms since 1970; None: however late.
+        within: only those within this (``Browse.within`` says what that is); empty: all.
+        after: what ``Items.next`` of the answer before has said; empty: from the beginning.
+        most: about so many, not more.
 
     Example::
 
-        Items(columns=[("host", ""), ("size", "bytes")], rows=[("a/1", 1565647200000, 3.5e6, "ok", ["a", 4096])],
-              y_title="rate", unit="bit/s", span=(1565647200000, 1565647260000))
+        Look(first=1565647200000, last=1565733600000, within="src-3", most=200)
+    """
+
+    first: int | None = None
+    last: int | None = None
+    within: str = ""
+    after: str = ""
+    most: int = 200
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the items of a period: a dot, and a row of a table.
+
+    Attributes:
+        id: what ``Browse.charts`` knows it by.
+        at: where its dot is, ms since 1970.
+        height: how high its dot is; None: that is not known, it has none.
+        tone: ``ok``, ``open`` (more is to come) or ``bad``.
+        cells: a value for each of the columns.
+
+    Example::
+
+        Item(id="a/1", at=1565647200000, height=3.5e6, cells=["a", 4096])
+    """
+
+    id: str
+    at: int
+    height: float | None = None
+    tone: str = "ok"
+    cells: list[Any] = []
+
+
+class Items(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is in a period.
+
+    Attributes:
+        columns: name and unit of each: ``bit/s``, ``bytes``, ``s``, ``ratio``, ``ms`` (a time, since 1970), or nothing.
+        items: the newest ones first.
+        y_title: what the heights are.
+        unit: of the heights.
+        older: there are more, and their times are at most this one, ms since 1970; None: there are none.
+        next: what was not looked at yet lies behind this (``Look.after``); empty: everything was looked at.
+        note: a sentence about what was not looked at; may be empty.
+
+    Example::
+
+        Items(columns=[("host", ""), ("size", "bytes")], items=[Item(id="a/1", at=1565647200000, cells=["a", 4096])])
     """
 
     columns: list[tuple[str, str]]
-    rows: list[tuple[str, int, float | None, str, list[Any]]]
+    items: list[Item]
     y_title: str = ""
     unit: str = ""
-    more: int = 0
-    span: tuple[int, int] | None = None
+    older: int | None = None
+    next: str = ""
+    note: str = ""
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +116,7 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     lines: dict[str, Values] = {}
 
     def __post_init__(self) -> None:
+        """Refuse lines that are not as long as the times."""
         for name, values in self.lines.items():
             if len(values) != len(self.at):
                 raise ValueError(f"lines[{name!r}]: expected a value for each of {len(self.at)} times, "
@@ -82,8 +128,8 @@ class Charts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         title: above it.
-        facts: name, value and unit of each.
-        charts: one below the other, with one axis of time.
+        facts: name, value and unit of each; those without a value are not shown.
+        charts: one below the other.
         notes: what has to be known about them, each a sentence.
         is_open: whether more is to come.
 
@@ -100,16 +146,17 @@ class Charts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Browse(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of an application's own, ``/browse`` of the monitor.
+    """A page of an application's own: ``thresher browse APP``, and ``/browse`` of a run's monitor.
 
     Attributes:
         title: of the page.
-        noun: what the items are, in the plural.
-        needs: the sinks that are read, each with what it has to answer: ``{"events": "range"}``.
-        items: ``(store, first, last, most) -> Items``: those with something in the period from ``first`` to ``last``
-            (ms since 1970; None: however early, or late), the newest ones, at most so many. ``store`` has a reader for
-            each of the sinks.
+        needs: the sinks that are read, each with what it has to answer, as of a ``Question``: ``{"events": "range"}``.
+        items: ``(store, look) -> Items``: what there is; ``store`` has a ``Reader`` of each of the sinks by its name.
         charts: ``(store, id) -> Charts``; None: there is no such item.
+            Both are given ``options`` and ``window`` besides, if they have parameters of these names.
+        noun: what the items are, in the plural.
+        times: what the time of an item is, for who chooses a period: ``ended``.
+        within: what ``Look.within`` names, for who chooses: ``host``; empty: nothing can be named.
 
     Example::
 
@@ -117,10 +164,28 @@ class Browse(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     title: str
-    noun: str = "items"
     needs: dict[str, Need]
     items: Callable[..., Items]
     charts: Callable[..., Charts | None]
+    noun: str = "items"
+    times: str = ""
+    within: str = ""
+
+
+def require_browse(browse: Browse | None, sinks: Iterable[str]) -> None:
+    """Make sure that a page is made from sinks that there are, whatever the configuration.
+
+    Raises:
+        ConfigError: it needs another one, or none; or it has no title.
+    """
+    if browse is None:
+        return
+    sinks = list(sinks)
+    if not browse.title:
+        raise ConfigError("browse.title: expected what the page shows, got an empty text")
+    if not browse.needs or not set(browse.needs) <= set(sinks):
+        raise ConfigError(f"browse.needs: expected sinks of the pipeline ({', '.join(sinks)}), got "
+                          f"{', '.join(browse.needs) or 'none'}")
 
 
 def thinned(chart: Chart, stretches: int = STRETCHES) -> Chart:
@@ -135,17 +200,17 @@ def thinned(chart: Chart, stretches: int = STRETCHES) -> Chart:
     for number in range(1, stretches + 1):
         end = bisect_left(at, at[0] + -(-number * length // stretches), start)
         if end > start:
-            kept += sorted(_kept(list(chart.lines.values()), start, end))
+            kept += sorted(_kept(chart.lines, start, end))
         start = end
     return msgspec.structs.replace(chart, at=[at[index] for index in kept], lines={
         name: [values[index] for index in kept] for name, values in chart.lines.items()})
 
 
-def _kept(lines: list[Values], start: int, end: int) -> set[int]:
+def _kept(lines: Mapping[str, Values], start: int, end: int) -> set[int]:
     """What is kept of a stretch."""
     kept = {start, end - 1}
-    for values in lines:
+    for values in lines.values():
         known = [(value, index) for index in range(start, end) if (value := values[index]) is not None]
-        kept |= {min(known)[1], max(known)[1]} if known else set()
-    gap = next((index for index in range(start, end) if all(values[index] is None for values in lines)), None)
+        kept |= {min(known)[1], max(known)[1]} if known else {start}
+    gap = next((index for index in range(start, end) if all(values[index] is None for values in lines.values())), None)
     return kept if gap is None else {*kept, gap}
