@@ -86,7 +86,8 @@ def history(seed: int, sessions: int = 12) -> list[bytes]:
             say(f"LOG FASP Session Params uuid={uuid} targetrate={number + 1} user=\"a\"")
         seconds = rng.choice((0, 1, 4, 40, 400) if has_start else (9, 90))
         for second in range(1, seconds + 1):
-            at += 1 if rng.random() < 0.998 else rng.choice((20, 4000))
+            step = 1 if rng.random() < 0.998 else rng.choice((20, 4000))
+            at, has_start = at + step, has_start and step < 4000
             sent += rng.randint(0, 9)
             if second > late:
                 say(f"LOG Receiver bl t/o/r/d={sent}/{sent}/0/0 rate t/m=300/50 "
@@ -131,3 +132,108 @@ def test_whatever_a_process_has_gone_through_a_list_has_what_the_fold_has() -> N
         if sorted(map(repr, rows(listed(reader, Look(most=1000))))) != expected:
             differ.append(seed)
     assert differ == []
+
+
+def test_a_period_has_those_that_ended_in_it_whatever_comes_behind() -> None:
+    reader = Sorted([line[:-1] for line in islice(make_lines(5, hosts=2, processes=2, longest_s=20), 3000)])
+    every = folded(reader)
+    first, last = every[2 * len(every) // 3].end, every[len(every) // 3].end
+    expected = [shown(each) for each in every if first <= each.end <= last]
+    assert sorted(map(repr, rows(listed(reader, Look(first=first, last=last))))) == sorted(map(repr, expected))
+    assert len(expected) > 5
+    (host,) = {each.cells[2] for each in listed(reader, Look(within="host-1")).items}
+    assert host == "host-1"
+    assert listed(reader, Look(within="host-")).items == listed(reader, Look(first=last + 10**9)).items == []
+
+
+def test_charts_have_the_series_that_the_fold_makes_and_a_gap_where_nothing_was_said() -> None:
+    for seed in (2, 3, 7):
+        reader = Sorted(history(seed))
+        for session in folded(reader):
+            found = drawn(reader, session.id)
+            assert found is not None and found.title == session.id and not found.notes
+            points = [row["at"] for row in session.series()]
+            rate, again, delay = found.charts
+            assert [at for at in rate.at if at in set(points)] == points
+            assert {"target", "minimum"} <= set(rate.lines) or not points
+            known = dict(zip(rate.at, rate.lines.get("rate", []), strict=False))
+            assert [known.get(row["at"]) for row in session.series()] == [
+                row["bandwidth_bps"] for row in session.series()]
+            assert all(rate.lines["target"][index] is None for index, at in enumerate(rate.at) if at not in set(points))
+            facts = dict((name, value) for name, value, _ in found.facts)
+            assert (facts["bytes"], facts["last line"]) == (session.summary()["bytes"], session.end)
+    for wrong in ("", "h", "h/7", "h/7/x", "h/7/1", "h/8/1538352000000", "h/7/" + "9" * 40, "h/7/²", "/////"):
+        assert drawn(reader, wrong) is None
+
+
+def long_session(seconds: int) -> list[bytes]:
+    """A session that says each second where it is, between two short ones."""
+    uuid = "uuid=00000000-0000-0000-0000-000000000001"
+    short = [f"{PREFIX}LOG FASP Session {what} uuid=0-{{}} status=success" for what in ("Start", "Stop")]
+    lines = [line.format(1).replace("13:21:08", "13:00:00") for line in short]
+    sent = 0
+
+    def at(second: int) -> str:
+        return PREFIX.replace("13:21:08", f"{13 + second // 3600}:{second // 60 % 60:02d}:{second % 60:02d}")
+
+    lines.append(f"{at(5)}LOG FASP Session Start {uuid} status=started source=a")
+    for second in range(1, seconds):
+        sent += second % 1000
+        lines.append(f"{at(second + 5)}LOG Receiver bl t/o/r/d={9 * second}/{8 * second}/{second}/0 rate t/m=300/50 "
+                     f"prog t/f/e={sent}/{sent}/{second * 1_000_000}")
+    lines.append(f"{at(seconds + 5)}LOG FASP Session Stop {uuid} status=success source=a dest=b")
+    return [line.encode() for line in [*lines, *(line.replace("0-{}", "0-2").replace("13:21:08", "23:30:00")
+                                                  for line in short)]]
+
+
+def test_of_a_long_session_some_moments_are_drawn_with_the_means_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = long_session(20_000)
+    reader = Sorted(lines)
+    (session,) = (each for each in folded(reader) if each.uuid.endswith("001"))
+    exact = {point.at: point for point in session.points}
+    found = drawn(reader, session.id)
+    assert found is not None and len(found.notes) == 1 and "more than 6,000 lines" in found.notes[0]
+    facts = {name: value for name, value, _ in found.facts}
+    said = session.summary()
+    assert (facts["status"], facts["bytes"], facts["last line"]) == ("success", said["bytes"], session.end)
+    rate = found.charts[0]
+    assert 1_000 < len(rate.at) < 2_000 and set(rate.at) <= set(exact)
+    for index in range(1, len(rate.at)):
+        before, now = exact[rate.at[index - 1]], exact[rate.at[index]]
+        assert None not in (before.transferred, now.transferred, before.elapsed_us, now.elapsed_us)
+        moved = (now.transferred or 0) - (before.transferred or 0)
+        assert rate.lines["rate"][index] == moved * 8e6 / ((now.elapsed_us or 0) - (before.elapsed_us or 0))
+    reader.read = 0
+    drawn(reader, session.id)
+    assert reader.read < 20_000
+    monkeypatch.setattr(samples, "MOST_LINES", 100_000)
+    whole = drawn(reader, session.id)
+    assert whole is not None and whole.notes == [] and len(whole.charts[0].at) == 19_999
+
+
+def test_what_a_page_reads_does_not_grow_with_what_is_stored() -> None:
+    read = []
+    for count in (4_000, 40_000):
+        reader = Sorted([line[:-1] for line in islice(make_lines(1, hosts=2, processes=2), count)])
+        reader.read = 0
+        page = listed(reader, Look(most=10))
+        chart = drawn(reader, page.items[-1].id)
+        assert len(page.items) >= 10 and chart is not None
+        read.append(reader.read)
+    assert read[1] < 1.3 * read[0] < 2_600, read
+
+
+def test_more_processes_than_are_looked_at_are_told_of_and_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browse, "MOST_PROCESSES", 3)
+    reader = Sorted([line[:-1] for line in islice(make_lines(1, hosts=2, processes=4, longest_s=9), 900)])
+    found: set[str] = set()
+    after, pages = "", 0
+    while True:
+        page = listed(reader, Look(after=after))
+        found |= {each.id for each in page.items}
+        pages += 1
+        after = page.next
+        if not after:
+            break
+        assert page.note.endswith(f"as far as {after[:-1]}.")
+    assert pages == 3 and found == {each.id for each in folded(reader)}
