@@ -35,6 +35,7 @@ VERBS: dict[str, str] = {
     "report": "print the report of the last run again",
     "dlq": "look at, export, retry or purge what was rejected",
     "ask": "ask a pipeline's own questions about what it has stored; a table, CSV or JSON lines",
+    "browse": "look at what a pipeline has stored in a browser, on the page that it has for that",
     "topic": "look at topics on this machine's disk, print their messages, let old ones go",
     "bench": "run a pipeline without writing anything; rates of each stage, workers to use",
     "verify": "run a pipeline on a sample in several ways, kill its actors, compare",
@@ -43,7 +44,8 @@ VERBS: dict[str, str] = {
     "docs": "print a page of the documentation",
 }
 #: Those with a module of their own, ``actors.console.VERB``.
-MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs", "topic", "ask")
+MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs", "topic", "ask",
+           "browse")
 
 
 def read(words: list[str]) -> argparse.Namespace:

@@ -1,10 +1,10 @@
 """The page of an application's own (``Pipeline.browse``): what it is answered from, and what is sent.
 
-    the sinks' stores ──Opened──▶ Browse.items, Browse.charts ──thinned──▶ JSON
+    the sinks' stores ──open_store──▶ Browse.items, Browse.charts ──thinned──▶ JSON
 
 The stores are opened for each answer and closed after it, so that nothing is held while nobody asks, and that a store
-that has grown, or was made anew, is seen as it is. What the application raises is shown in the page's own words, and
-ends nothing. Used by one thread.
+that was made anew is seen as it is. What the application raises is shown in the page's own words, and ends nothing.
+Used by one thread.
 """
 
 from __future__ import annotations
@@ -15,62 +15,72 @@ from typing import Any
 
 import msgspec
 
-from actors.runtime.browse import Browse, Charts, thinned
+from actors.runtime.browse import Browse, Charts, Look, thinned
+from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.manifest import Manifest, application
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.questions import Opened, Question, open_store
+from actors.runtime.questions import Opened, Question, fitting, open_store
 from actors.runtime.stored import NothingStored
 
 #: Most items of one answer.
-MOST = 500
+MOST = 200
 
 
 class Browsing:
     """Answers for one application.
 
     Args:
-        manifest: of the run, or of a state directory that no run has now.
+        manifest: of the run, or of one that there might be.
+        is_run: whether it goes on, and has a dashboard beside the page.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, is_run: bool) -> None:
         self._manifest = manifest
+        self._is_run = is_run
         self._loaded: tuple[Pipeline, msgspec.Struct | None] | None = None
 
     def about(self) -> bytes:
-        """``{"name", "title", "noun", "most"}``; an empty title: the application has no such page, or none that can be
-        imported now."""
+        """``{"name", "title", "noun", "times", "within", "has_dashboard"}``; an empty title: the application has no
+        such page, or none that can be imported now."""
         try:
             browse = self._application()[0].browse
         except Exception:  # the application's module is no monitor's business; its panel says what is wrong
             browse = None
-        return msgspec.json.encode({
-            "name": self._manifest.name, "title": browse.title if browse else "", "noun": browse.noun if browse else "",
-            "most": MOST})
+        said = {name: getattr(browse, name, "") for name in ("title", "noun", "times", "within")}
+        return msgspec.json.encode({"name": self._manifest.name, **said, "has_dashboard": self._is_run})
 
-    def items(self, first: int | None, last: int | None) -> bytes:
+    def items(self, look: Look) -> bytes:
         """``{"items": Items or null, "empty": why there is nothing, "problem": ""}``."""
-        return self._answered("items", lambda browse, store: browse.items(store, first, last, MOST))
+        return self._answered("items", lambda browse, store, given: browse.items(
+            store, msgspec.structs.replace(look, most=MOST), **fitting(browse.items, given)))
 
     def charts(self, item: str) -> bytes:
         """``{"charts": Charts or null, "empty", "problem"}``, each line thinned."""
-        return self._answered("charts", lambda browse, store: _small(browse.charts(store, item)))
+        return self._answered("charts", lambda browse, store, given: _small(
+            browse.charts(store, item, **fitting(browse.charts, given))))
 
-    def _answered(self, name: str, ask: Callable[[Browse, Opened], Any]) -> bytes:
+    def _answered(self, name: str, ask: Callable[[Browse, Opened, dict[str, Any]], Any]) -> bytes:
         answer: dict[str, Any] = {name: None, "empty": "", "problem": ""}
         try:
-            pipeline, _ = self._application()
+            pipeline, options = self._application()
             if pipeline.browse is None:
-                raise LookupError("this application has no such page")
+                raise ConfigError("this application has no such page")
             sinks = {sink: component.load() for sink, component in self._manifest.sinks.items()}
             question = Question(answer=getattr(pipeline.browse, name), needs=pipeline.browse.needs)
+            given = {"options": options, "window": self._manifest.window}
             with open_store(question, sinks, Path(self._manifest.state)) as store:
-                answer[name] = ask(pipeline.browse, store)
+                answer[name] = ask(pipeline.browse, store, given)
             return msgspec.json.encode(answer)
-        except NothingStored as error:
-            return msgspec.json.encode({**answer, name: None, "empty": str(error)})
-        except Exception as error:  # of the application's function, of its store, or of what cannot be sent
-            said = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
-            return msgspec.json.encode({**answer, name: None, "problem": said})
+        except NothingStored:
+            said = {"empty": "Nothing has been written yet."}
+        except Retryable as error:
+            said = {"problem": f"The store cannot be asked now: {error}"}
+        except ConfigError as error:
+            said = {"problem": f"As it is configured there is nothing to show: {error}"}
+        except Exception as error:  # of the application's function, or of what cannot be sent
+            said = {"problem": f"{type(error).__name__}: {error}"}
+        return msgspec.json.encode({**answer, name: None, **{
+            key: text.encode(errors="backslashreplace").decode() for key, text in said.items()}})
 
     def _application(self) -> tuple[Pipeline, msgspec.Struct | None]:
         if self._loaded is None:

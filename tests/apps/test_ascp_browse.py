@@ -126,7 +126,7 @@ def test_a_list_has_all_sessions_page_by_page_each_once_and_as_the_fold_has_them
 
 def test_whatever_a_process_has_gone_through_a_list_has_what_the_fold_has() -> None:
     differ = []
-    for seed in range(150):
+    for seed in range(80):
         reader = Sorted(history(seed))
         expected = sorted(map(repr, map(shown, folded(reader))))
         if sorted(map(repr, rows(listed(reader, Look(most=1000))))) != expected:
