@@ -109,7 +109,8 @@ def history(seed: int, sessions: int = 12) -> list[bytes]:
 
 @pytest.mark.parametrize("is_syslog", [True, False])
 def test_a_list_has_all_sessions_page_by_page_each_once_and_as_the_fold_has_them(is_syslog: bool) -> None:
-    reader = Sorted([line[:-1] for line in islice(make_lines(3, hosts=3 if is_syslog else 1, processes=2, longest_s=20, is_syslog=is_syslog), 4000)])
+    lines = make_lines(3, hosts=3 if is_syslog else 1, processes=2, longest_s=20, is_syslog=is_syslog)
+    reader = Sorted([line[:-1] for line in islice(lines, 4000)])
     expected = list(map(shown, folded(reader)))
     found: list[tuple[object, ...]] = []
     last: int | None = None
@@ -153,14 +154,14 @@ def test_charts_have_the_series_that_the_fold_makes_and_a_gap_where_nothing_was_
             found = drawn(reader, session.id)
             assert found is not None and found.title == session.id and not found.notes
             points = [row["at"] for row in session.series()]
-            rate, again, delay = found.charts
+            rate = found.charts[0]
             assert [at for at in rate.at if at in set(points)] == points
             assert {"target", "minimum"} <= set(rate.lines) or not points
             known = dict(zip(rate.at, rate.lines.get("rate", []), strict=False))
             assert [known.get(row["at"]) for row in session.series()] == [
                 row["bandwidth_bps"] for row in session.series()]
             assert all(rate.lines["target"][index] is None for index, at in enumerate(rate.at) if at not in set(points))
-            facts = dict((name, value) for name, value, _ in found.facts)
+            facts = {name: value for name, value, _ in found.facts}
             assert (facts["bytes"], facts["last line"]) == (session.summary()["bytes"], session.end)
     for wrong in ("", "h", "h/7", "h/7/x", "h/7/1", "h/8/1538352000000", "h/7/" + "9" * 40, "h/7/²", "/////"):
         assert drawn(reader, wrong) is None

@@ -16,7 +16,10 @@ const AGAIN_MS = 2000;
 const PATIENCE = 4; // what takes long is asked for more seldom
 const COLORS = ["c1", "c4", "c2", "c6"];
 
-const state = { noun: "items", first: "", last: "", id: "", items: null, isOpen: false, timer: 0, tries: 0, asked: 0 };
+const WHAT = ["first", "last", "within", "after", "id"]; // of what is shown, in the address
+
+const state = { title: "", noun: "items", times: "", isOpen: false, timer: 0, tries: 0, asked: 0, items: null, wantsToSee: false };
+const shown = Object.fromEntries(WHAT.map((name) => [name, ""]));
 const charts = new Map();
 const dots = new Dots(byId("dots"), choose);
 
@@ -24,21 +27,29 @@ const dots = new Dots(byId("dots"), choose);
 
 function readAddress() {
   const said = new URLSearchParams(location.hash.slice(1));
-  [state.first, state.last, state.id] = ["first", "last", "id"].map((name) => said.get(name) ?? "");
-  byId("first").value = local(state.first);
-  byId("last").value = local(state.last);
+  for (const name of WHAT) shown[name] = said.get(name) ?? "";
+  fill();
 }
 
-function writeAddress() {
-  const said = Object.entries({ first: state.first, last: state.last, id: state.id }).filter(([, value]) => value);
-  history.replaceState(null, "", `#${new URLSearchParams(said)}`);
+function fill() {
+  byId("first").value = local(shown.first);
+  byId("last").value = local(shown.last);
+  byId("within").value = shown.within;
 }
 
-const isNewest = () => !state.first && !state.last;
+/** Show something else: what is not named stays as it is. */
+function go(change) {
+  Object.assign(shown, change);
+  fill();
+  history.replaceState(null, "", `#${new URLSearchParams(Object.entries(shown).filter(([, value]) => value))}`);
+  look();
+}
+
+const isNewest = () => !shown.first && !shown.last && !shown.after;
 
 /** ms since 1970 as an input of a time has it, and back; nothing is nothing. */
-const local = (ms) => (ms ? moment(Number(ms) / 1000).replace(" ", "T") : "");
-const ms = (text) => (text ? String(new Date(text).getTime()) : "");
+const local = (ms) => (/^\d{1,13}$/.test(ms) ? moment(Number(ms) / 1000).replace(" ", "T") : "");
+const msOf = (text, more = 0) => (text ? String(new Date(text).getTime() + more) : "");
 
 // Asking -----------------------------------------------------------------------------------------------------------
 
@@ -48,13 +59,15 @@ async function look() {
   const began = performance.now();
   try {
     if (!state.title) await begin();
-    const { first, last, id } = state;
-    const period = new URLSearchParams(Object.entries({ first, last }).filter(([, value]) => value));
+    const { id, ...period } = shown;
+    const words = new URLSearchParams(Object.entries(period).filter(([, value]) => value));
     const [items, chosen] = await Promise.all([
-      ask(`/api/browse/items?${period}`), id ? ask(`/api/browse/charts?${new URLSearchParams({ id })}`) : null]);
+      ask(`/api/browse/items?${words}`), id ? ask(`/api/browse/charts?${new URLSearchParams({ id })}`) : null]);
     if (number !== state.asked) return;
     found();
     takeItems(items.data);
+    byId("chosen").hidden = !chosen;
+    state.isOpen = false;
     if (chosen) takeCharts(chosen.data, id);
   } catch (error) {
     if (number !== state.asked) return;
@@ -69,10 +82,14 @@ async function look() {
 async function begin() {
   const { data } = await ask("/api/browse");
   if (!data.title) throw new Error("This application has no such page.");
-  Object.assign(state, { title: data.title, noun: data.noun, most: data.most });
+  Object.assign(state, { title: data.title, noun: data.noun, times: data.times });
   document.title = `${data.title} – ${data.name} – Thresher`;
   say(byId("name"), data.name);
   say(byId("items-title"), data.title);
+  say(byId("times"), data.times ? `${data.times[0].toUpperCase()}${data.times.slice(1)} from` : "From");
+  say(byId("within-name"), data.within);
+  byId("within-label").hidden = !data.within;
+  byId("back").hidden = !data.has_dashboard;
 }
 
 function found() {
@@ -86,7 +103,7 @@ function lost(why) {
   state.tries += 1;
   document.body.classList.add("stale");
   badge("not connected", "bad");
-  say(byId("link"), `Connection lost${why ? `: ${why}` : ""}. Trying again.`);
+  say(byId("link"), `No answer${why ? `: ${why}` : ""}. Trying again.`);
 }
 
 function badge(text, tone) {
@@ -98,52 +115,53 @@ function badge(text, tone) {
 // The items --------------------------------------------------------------------------------------------------------
 
 function takeItems({ items, empty, problem }) {
-  const rows = items?.rows ?? [];
+  const all = items?.items ?? [];
   state.items = items;
   show("problem", problem);
-  show("empty", problem || rows.length ? "" : isNewest() ? `No ${state.noun} yet.${empty ? ` ${empty}` : ""}`
-    : `No ${state.noun} in this period.`);
-  byId("rows").hidden = byId("tones").hidden = !rows.length;
-  say(byId("items-unit"), rows.length ? summary(items) : "");
-  dots.show(items, state.id);
+  show("empty", problem || all.length ? "" : [isNewest() && !shown.within ? `No ${state.noun} yet.` : `No ${state.noun} there.`, empty].filter(Boolean).join(" "));
+  byId("rows").hidden = byId("tones").hidden = !all.length;
+  say(byId("items-unit"), all.length ? summary(items) : "");
+  show("note", items?.note ?? "");
+  byId("older").hidden = (items?.older ?? null) === null;
+  byId("next").hidden = !items?.next;
+  dots.show(items, shown.id);
   table(items);
 }
 
-function summary({ rows, more, span, y_title: title, unit }) {
-  const number = `${integer(rows.length)} ${state.noun}`;
-  const rest = more ? ` … and at least ${integer(more)} more, which are older: choose a shorter period` : "";
-  return `${number}${rest}; ${title} in ${unit}, by when they began, ${moment(span[0] / 1000)} to ${moment(span[1] / 1000)}`;
+function summary({ items, y_title: title, unit }) {
+  const times = items.map(({ at }) => at);
+  const span = `${moment(Math.min(...times) / 1000)} to ${moment(Math.max(...times) / 1000)}`;
+  return `${integer(items.length)} ${state.noun}; ${title} in ${unit}; ${[state.times, span].filter(Boolean).join(" ")}`;
 }
 
 function table(items) {
   const columns = items?.columns ?? [];
   keyed(byId("items").tHead.rows[0], columns, ([name]) => name, ([name, unit]) => h("th", { scope: "col", class: cell(unit) }, name));
-  keyed(byId("items").tBodies[0], items?.rows ?? [], ([id]) => id, (row) => makeRow(row, columns), (child, row) => {
-    mark(child, "class", `${row[3]}${row[0] === state.id ? " shown" : ""}`);
-    mark(child.querySelector("button"), "aria-pressed", String(row[0] === state.id));
-    columns.forEach(([, unit], index) => say(index ? child.cells[index] : child.querySelector("button"), inUnit(row[4][index], unit)));
+  keyed(byId("items").tBodies[0], items?.items ?? [], ({ id }) => id, (item) => makeRow(item, columns), (child, { id, tone, cells }) => {
+    mark(child, "class", `${tone}${id === shown.id ? " shown" : ""}`);
+    mark(child.querySelector("button"), "aria-pressed", String(id === shown.id));
+    columns.forEach(([, unit], index) => say(index ? child.cells[index] : child.querySelector("button"), inUnit(cells[index], unit)));
   });
 }
 
 const cell = (unit) => (unit && unit !== "ms" ? "n" : null);
 
-function makeRow([id], columns) {
+function makeRow({ id }, columns) {
   return h("tr", {}, ...columns.map(([, unit], index) => (index ? h("td", { class: cell(unit) })
     : h("td", {}, h("button", { type: "button", onclick: () => choose(id) })))));
 }
 
 function choose(id) {
-  state.id = id;
-  writeAddress();
+  shown.id = id;
   dots.show(state.items, id);
   table(state.items);
-  look();
+  state.wantsToSee = true;
+  go({ id });
 }
 
 // The one that is chosen -------------------------------------------------------------------------------------------
 
 function takeCharts({ charts: one, empty, problem }, id) {
-  byId("chosen").hidden = false;
   say(byId("chosen-title"), one?.title ?? id);
   show("chosen-problem", problem || (one ? "" : `There is nothing of it.${empty ? ` ${empty}` : ""}`));
   state.isOpen = Boolean(one?.is_open);
@@ -151,10 +169,12 @@ function takeCharts({ charts: one, empty, problem }, id) {
   keyed(byId("facts"), (one?.facts ?? []).filter(([, value]) => value !== null), ([name]) => name,
     ([name]) => h("div", {}, h("dt", {}, name), h("dd")), (child, [, value, unit]) => say(child.querySelector("dd"), inUnit(value, unit)));
   keyed(byId("notes"), one?.notes ?? [], (note) => note, (note) => h("li", {}, note));
-  const shown = one?.charts ?? [];
-  keyed(byId("charts"), shown, (chart) => chart.title, makeChart);
-  for (const chart of shown) draw(chart);
-  for (const title of [...charts.keys()]) if (!shown.some((chart) => chart.title === title)) charts.delete(title);
+  const drawn = one?.charts ?? [];
+  keyed(byId("charts"), drawn, (chart) => chart.title, makeChart);
+  for (const chart of drawn) draw(chart);
+  if (state.wantsToSee) byId("chosen").scrollIntoView({ block: "start" });
+  state.wantsToSee = false;
+  for (const title of [...charts.keys()]) if (!drawn.some((chart) => chart.title === title)) charts.delete(title);
 }
 
 function makeChart({ title, unit }) {
@@ -184,16 +204,11 @@ function show(id, text) {
 
 byId("period").addEventListener("submit", (event) => {
   event.preventDefault();
-  [state.first, state.last] = [ms(byId("first").value), ms(byId("last").value)];
-  writeAddress();
-  look();
+  go({ first: msOf(byId("first").value), last: msOf(byId("last").value, 999), within: byId("within").value.trim(), after: "" });
 });
-byId("newest").addEventListener("click", () => {
-  [state.first, state.last] = ["", ""];
-  byId("first").value = byId("last").value = "";
-  writeAddress();
-  look();
-});
+byId("newest").addEventListener("click", () => go({ first: "", last: "", after: "" }));
+byId("older").addEventListener("click", () => go({ last: String(state.items.older) }));
+byId("next").addEventListener("click", () => go({ after: state.items.next }));
 addEventListener("hashchange", () => { readAddress(); look(); });
 
 readAddress();
