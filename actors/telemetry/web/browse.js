@@ -8,9 +8,9 @@
 // stay, and it is tried again.
 
 import { Chart } from "./chart.js";
-import { Dots } from "./dots.js";
+import { Dots, TONES } from "./dots.js";
 import { ask, byId, h, keyed, mark, say } from "./dom.js";
-import { inUnit, integer, moment, tick } from "./format.js";
+import { inUnit, integer, moment, plain, tick } from "./format.js";
 
 const AGAIN_MS = 2000;
 const PATIENCE = 4; // what takes long is asked for more seldom
@@ -138,7 +138,8 @@ function table(items) {
   const columns = items?.columns ?? [];
   keyed(byId("items").tHead.rows[0], columns, ([name]) => name, ([name, unit]) => h("th", { scope: "col", class: cell(unit) }, name));
   keyed(byId("items").tBodies[0], items?.items ?? [], ({ id }) => id, (item) => makeRow(item, columns), (child, { id, tone, cells }) => {
-    mark(child, "class", `${tone}${id === shown.id ? " shown" : ""}`);
+    mark(child, "class", id === shown.id ? "shown" : null);
+    mark(child.querySelector(".swatch"), "class", `swatch ${TONES.find(([name]) => name === tone)?.[2] ?? "c3"}`);
     mark(child.querySelector("button"), "aria-pressed", String(id === shown.id));
     columns.forEach(([, unit], index) => say(index ? child.cells[index] : child.querySelector("button"), inUnit(cells[index], unit)));
   });
@@ -148,7 +149,7 @@ const cell = (unit) => (unit && unit !== "ms" ? "n" : null);
 
 function makeRow({ id }, columns) {
   return h("tr", {}, ...columns.map(([, unit], index) => (index ? h("td", { class: cell(unit) })
-    : h("td", {}, h("button", { type: "button", onclick: () => choose(id) })))));
+    : h("td", {}, h("span", { class: "swatch", "aria-hidden": "true" }), h("button", { type: "button", onclick: () => choose(id) })))));
 }
 
 function choose(id) {
@@ -162,7 +163,7 @@ function choose(id) {
 // The one that is chosen -------------------------------------------------------------------------------------------
 
 function takeCharts({ charts: one, empty, problem }, id) {
-  say(byId("chosen-title"), one?.title ?? id);
+  say(byId("chosen-title"), plain(one?.title ?? id));
   show("chosen-problem", problem || (one ? "" : `There is nothing of it.${empty ? ` ${empty}` : ""}`));
   state.isOpen = Boolean(one?.is_open);
   say(byId("chosen-unit"), one ? (one.is_open ? "more may come" : "complete") : "");
@@ -196,7 +197,7 @@ function draw({ title, unit, at, lines }) {
 }
 
 function show(id, text) {
-  say(byId(id), text);
+  say(byId(id), plain(text));
   byId(id).hidden = !text;
 }
 

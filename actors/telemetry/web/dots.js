@@ -1,13 +1,13 @@
 // Items of a period as dots: when they were, and how high they are; the nearest one is chosen by a click.
 
 import { h } from "./dom.js";
-import { inUnit, integer, moment, tick, timeTick } from "./format.js";
+import { inUnit, integer, moment, plain, tick, timeTick } from "./format.js";
 
 const d3 = globalThis.d3;
 const MARGIN = { top: 12, right: 16, bottom: 24, left: 48 };
 const HEIGHT = 240;
 const REACH = 24; // pixels from a dot that still choose it
-const TONES = [["ok", "complete", "c1"], ["open", "not seen to stop", "c6"], ["bad", "failed", "c4"]];
+export const TONES = [["ok", "complete", "c1"], ["open", "not seen to stop", "c6"], ["bad", "failed", "c4"]];
 
 export class Dots {
   /** Args: box: where they are drawn; choose: is called with the id of one. */
@@ -52,7 +52,7 @@ export class Dots {
       return dot;
     }).attr("cx", ({ at }) => this.x(at)).attr("cy", ({ height }) => this.y(height)).attr("r", ({ id }) => (id === this.id ? 7 : 4.5))
       .attr("class", ({ id, tone }) => `dot-of ${tone}${id === this.id ? " shown" : ""}`)
-      .select("title").text(({ id, at, height }) => `${id}: ${moment(at / 1000)}, ${inUnit(height, this.items.unit)}`);
+      .select("title").text(({ id, at, height }) => `${plain(id)}: ${moment(at / 1000)}, ${inUnit(height, this.items.unit)}`);
     this.dots.selectAll(".shown").raise();
     this.rows = rows;
   }
