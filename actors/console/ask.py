@@ -197,7 +197,7 @@ def _list(settings: Settings, as_json: bool) -> int:
 
 def _listed(pipeline: Pipeline, why: Mapping[str, str]) -> Iterator[str]:
     if not pipeline.questions:
-        yield f"{pipeline.name} has no questions: docs/questions.md shows how one is given"
+        yield f"{pipeline.name} has no questions: `thresher docs questions` shows how one is given"
         return
     yield f"questions of {pipeline.name}:"
     width = max(map(len, pipeline.questions))

@@ -49,7 +49,7 @@ def _problems(server: Server, options: StoreOptions, name: str, state: Path) -> 
               command(b"HDEL", probe, b"a"), *[LOAD] * bool(options.index)]
     for reply in server.ask(command(b"MULTI"), *needed, command(b"DISCARD")):
         if isinstance(reply, Fault):
-            yield f"{server.where}: {reply.text}: see docs/redis.md, what the server and its user need"
+            yield f"{server.where}: {reply.text}: `thresher docs redis` says what the server and its user need"
             return
     settings = _settings(server)
     policy = settings.get("maxmemory-policy", "")

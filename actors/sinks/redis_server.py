@@ -130,7 +130,7 @@ class Server:
         text = f"{self.where}: {what}{': ' if what else ''}{fault.text}"
         if fault.kind in _HOPELESS or _NO_PASSWORD_WANTED in fault.text:
             return ConfigError(f"sinks.{self._name}: {text}: mend user and password in url, or what this user may do "
-                               "(docs/redis.md has its rules)")
+                               "(`thresher docs redis` has its rules)")
         return Retryable(text)
 
     # Connecting -------------------------------------------------------------------------------------------------------

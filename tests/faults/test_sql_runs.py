@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -98,8 +100,9 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(tmp_path: Path, postgre
     database = postgres.make_database()
     write_lines(tmp_path)
     with start(tmp_path, postgres.url(database)) as running:
-        running.until(lambda views: views["writer.store"].batches >= 3, "some batches")
+        running.kill("writer.store", after_batches=3, number=signal.SIGSTOP)  # so that the run is not over first
         postgres.stop()
+        os.kill(running.views()["writer.store"].pid, signal.SIGCONT)
         try:
             views = running.until(lambda views: bool(views["writer.store"].note), "a note")
             assert f"@{postgres.address}/" in views["writer.store"].note
@@ -118,10 +121,11 @@ def test_a_database_that_is_dropped_and_made_anew_is_told_with_what_is_missing(
     database = postgres.make_database()
     write_lines(tmp_path)
     with start(tmp_path, postgres.url(database)) as running:
-        running.until(lambda views: views["writer.store"].batches >= 3, "some batches")
+        running.kill("writer.store", after_batches=3, number=signal.SIGSTOP)  # so that the run is not over first
         with postgres.connect() as connection:
             connection.execute(f"DROP DATABASE {database} WITH (FORCE)")
             connection.execute(f"CREATE DATABASE {database}")
+        os.kill(running.views()["writer.store"].pid, signal.SIGCONT)
         assert running.wait() == 78, running.output()
     with start(tmp_path, postgres.url(database)) as again:
         assert again.wait() == 78, again.output()
