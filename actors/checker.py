@@ -17,7 +17,9 @@ from zlib import crc32
 import msgspec
 
 from actors.runtime.errors import NO_VALUE, Finish, Reject
-from actors.runtime.lift import bind, bind_partials, lift
+from actors.runtime.fitness import FOLD, Fitness
+from actors.runtime.folding import Folding, Partial, Unfit
+from actors.runtime.lift import bind, lift
 from actors.runtime.making import Making, Slice
 from actors.runtime.messages import NO_TIMES, Batch
 from actors.runtime.outputs import Outputs, only_to, pack_owners, pack_places
@@ -26,22 +28,25 @@ from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import Rows, unpack_rows
 from actors.runtime.sections import WindowOptions
 from actors.runtime.state import merge_into, merge_of
-from actors.runtime.windows import Passage, Placer, WindowId, by_sessions, shard_of_window
+from actors.runtime.windows import Passage, Placer, WindowId, shard_of_window
 from actors.runtime.worker import Checking, Made, Output, Work
 
-STAGE = "checker"
+STAGE, NEWLINE = "checker", "\n"
 _encoder = msgspec.msgpack.Encoder()
-_Partial = dict[tuple[Any, ...], list[Any]]
 
 
 class Destinations(msgspec.Struct, frozen=True):
-    """Where a checker sends: the writers by sink name, with their options, and the shards in order."""
+    """Where a checker sends: the writers by sink name, with their options, and the shards in order.
+
+    ``was_taken``: whether a sink, or the fold, has taken something in this state; see ``Fitness``.
+    """
 
     writers: Mapping[str, str]
     sinks: Mapping[str, SinkOptions]
     dead_letters: str
     dead_letter_options: SinkOptions
     shards: Sequence[str]
+    was_taken: Callable[[str], bool] = lambda place: True
 
 
 def checking(check: Checking, decoder: msgspec.msgpack.Decoder[Any]) -> Work:
@@ -71,13 +76,14 @@ class Check:
         self._check = None if pipeline.check is None else lift(bind(pipeline.check, options), "check")
         self._route = lift(bind(route_of(pipeline), options), "route")
         self._encode = lift(bind(pipeline.encode, options), "encode")
-        self._fold = pipeline.fold
-        self._partials = None if pipeline.fold is None else bind_partials(pipeline.fold.partials, options)
+        self._fold = None if pipeline.fold is None else Folding(
+            pipeline.fold, options, window.kind if pipeline.windows is not None else "")
         self._merge = merge_of(pipeline.fold)
         self._kind = window.kind
         self._placer = None if pipeline.windows is None else Placer(
             pipeline.windows, options, window, len(destinations.shards))
         self._to = destinations
+        self._fitness = Fitness(destinations.was_taken)
         self._naming = frozenset(name for name, sink in destinations.sinks.items() if sink.names_records)
 
     def __call__(
@@ -107,7 +113,14 @@ class Check:
         if self._placer is not None and made.passage.is_probe:
             return Made({}, again=made.passage.span() or NO_TIMES, records=made.read)
         parts = [self._part(name, made) for name in made.items]
-        parts += self._window_parts(made.partials) if self._placer is not None else self._shard_parts(made.partials)
+        try:
+            parts += self._window_parts(made.partials) if self._placer is not None else self._shard_parts(made.partials)
+        except (TypeError, OverflowError) as error:  # a number or a member of a key that cannot travel
+            if careful:
+                raise
+            raise _NeedsCare from error
+        if careful:
+            self._fitness.judge()
         if made.letters:
             parts.append(self._dead_letter_part(made))
         # Not a claim of one part: when some of the batch is late for a shard, another has taken its part already.
@@ -126,6 +139,11 @@ class Check:
         for name, items in bulk.items.items():
             made.items[name] += items
         partials = bulk.partials
+        if self._fold is not None:
+            try:
+                self._fold.require(partials)
+            except Unfit as error:
+                raise _NeedsCare from error
         if self._placer is not None:
             windows = self._placer.place_whole(made.passage, bulk.times) if bulk.partials else ()
             if windows is None:
@@ -146,7 +164,7 @@ class Check:
                 places, some.late = _without_late(places, indices)
             places, kept, _ = some.split(places, indices, STAGE, "time")
             values, indices = _chosen(values, indices, kept), kept
-        partials: list[_Partial] = []
+        partials: list[Partial] = []
         if not some.sink:  # else it was folded when all of its record was sent
             fold = self._fold_each if careful else self._fold_all
             partials, values, indices = fold(values, places, indices, some)
@@ -206,6 +224,7 @@ class Check:
             if problem is not None:
                 some.rejects.append((index, problem, STAGE))
             else:
+                self._fitness.took(name)
                 made.items[name].append(item)
                 fit[index] = name
         self._place(made, list(fit.values()), list(fit), some)
@@ -250,6 +269,9 @@ class Check:
         """Why this sink cannot take an item."""
         (problem,) = lift(lambda each: self._to.sinks[sink].pack([each]), "encode")([item])
         if isinstance(problem, Reject) and problem.reason == "encode_error":
+            self._fitness.refused(sink, type(item).__name__, f"encode returns {type(item).__name__} "
+                                  f"{reprlib.repr(item)}, which {self._to.sinks[sink].describe()} cannot take "
+                                  f"({problem.detail.rpartition(NEWLINE)[2]})")
             several = " (if it is meant as several values, return Many([...]) from parse)" if (
                 isinstance(item, list)) else ""
             return Reject("encode_error", f"sink {sink} cannot take what it is given, {reprlib.repr(item)} "
@@ -258,45 +280,40 @@ class Check:
 
     def _fold_all(
         self, values: list[Any], places: list[Any], indices: Sequence[int], some: Slice
-    ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
+    ) -> tuple[list[Partial], list[Any], Sequence[int]]:
         """Fold the values of a slice at once."""
-        if self._partials is None or not values:
+        if self._fold is None or not values:
             return [], values, indices
         try:
-            return [self._partials_of(values, places, some.rows.batch.unit)], values, indices
+            found = self._fold(values, places, some.rows.batch.unit)
         except Exception as error:
             raise _NeedsCare from error
+        self._fitness.took(FOLD)
+        return [found], values, indices
 
     def _fold_each(
         self, values: list[Any], places: list[Any], indices: Sequence[int], some: Slice
-    ) -> tuple[list[_Partial], list[Any], Sequence[int]]:
+    ) -> tuple[list[Partial], list[Any], Sequence[int]]:
         """Fold each value for itself; reject those that cannot be folded."""
         if self._fold is None:
             return [], values, indices
         pairs = list(zip(values, places or [()] * len(values), strict=True))
         unit = some.rows.batch.unit
-        fold_one = lift(lambda pair: self._partials_of([pair[0]], [pair[1]], unit), "fold")
-        partials, kept, _ = some.split(fold_one(pairs), indices, STAGE, "fold")
-        return partials, _chosen(values, indices, kept), kept
+        fold = self._fold
 
-    def _partials_of(self, values: list[Any], places: list[Any], unit: int) -> _Partial:
-        """Partial aggregates; with windows those of each, its (start, end, key) before the key."""
-        assert self._partials is not None
-        if self._placer is None:
-            whole: _Partial = self._partials(values, unit)
-            return whole
-        by_window: dict[WindowId, list[Any]] = {}
-        if places[0] and len(set(map(id, places))) == 1:  # the usual case: the same for all, however many these are
-            found = self._partials(values, unit)
-            return {(window, key): list(numbers) for window in places[0] for key, numbers in found.items()}
-        if self._kind == "session":
-            by_window = by_sessions(values, places)
-        else:
-            for value, place in zip(values, places, strict=True):
-                for window in place:
-                    by_window.setdefault(window, []).append(value)
-        return {(window, key): numbers for window, some in by_window.items()
-                for key, numbers in self._partials(some, unit).items()}
+        def fold_one(pair: tuple[Any, Any]) -> Partial:
+            found = fold([pair[0]], [pair[1]], unit)
+            _encoder.encode(list(found.items()))
+            return found
+
+        found = lift(fold_one, "fold")(pairs)
+        for each in found:
+            if isinstance(each, Unfit):
+                self._fitness.refused(FOLD, each.kind, each.why)
+            elif not isinstance(each, NO_VALUE):
+                self._fitness.took(FOLD)
+        partials, kept, _ = some.split(found, indices, STAGE, "fold")
+        return partials, _chosen(values, indices, kept), kept
 
     def _is_ordered(self, destination: str) -> bool:
         for name, writer in self._to.writers.items():
@@ -312,6 +329,7 @@ class Check:
             frame = self._to.sinks[sink].pack(items)
         except Exception as error:
             raise _NeedsCare from error
+        self._fitness.took(sink)
         frames = [frame, pack_owners(owners)] if owners else [frame]
         places = made.places.get(sink, ())
         if len(places) == len(items):  # of what was made of a whole slice nobody says of which record it is

@@ -136,11 +136,12 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     from actors import launcher
     from actors.console import report, report_text
     from actors.console.history import Recorder
-    from actors.console.inputs import require_stdin
+    from actors.console.inputs import require_matches, require_stdin
     from actors.console.systemd import Notifier
     from actors.runtime.settling import settle
 
     require_stdin(settings)
+    require_matches(settings, [*options.files, *(options.query or ())])
     as_json = options.format == "json" or (options.format == "auto" and not sys.stdout.isatty())
     observer = _observer(as_json, options.quiet or options.format == "none")
     recorder = Recorder(Path(settings.manifest.state), observer)

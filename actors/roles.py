@@ -208,4 +208,13 @@ def _check(manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | Non
         writers={sink: writer_name(sink) for sink in sinks}, sinks=sinks,
         dead_letters=writer_name(DEAD_LETTERS),
         dead_letter_options=manifest.dead_letters.load(),
-        shards=aggregator_names(manifest)), manifest.window)
+        shards=aggregator_names(manifest), was_taken=lambda place: _was_taken(manifest, place)), manifest.window)
+
+
+def _was_taken(manifest: Manifest, place: str) -> bool:
+    """Whether something was taken in this state by a sink, or by the fold (empty)."""
+    from actors.runtime.ledger import read_units
+
+    counts = [unit.counts for unit in read_units(Path(manifest.state) / LEDGER)]
+    return any(each.get(f"written.{place}" if place else "written", 0) or (not place and each.get("folded", 0))
+               for each in counts)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import functools
 import importlib.util
@@ -31,6 +32,14 @@ _DECLARES = re.compile(rf"^{PIPELINE}\b", re.MULTILINE)
 def applications() -> list[str]:
     """The names of the applications that ship."""
     return sorted(_modules())
+
+
+def summary_of(name: str) -> str:
+    """What an application that ships is for: the first line of its module, which is not imported for that."""
+    spec = importlib.util.find_spec(_modules()[name])
+    assert spec is not None and spec.origin is not None
+    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0].removeprefix(f"{name}: ")
 
 
 def name_of(app: str) -> str:
@@ -83,7 +92,8 @@ def import_application(name: str, where: str, beside: Path | None = None) -> tup
         raise ConfigError(f"{where}: {module}.{attribute}: expected a Pipeline, got {type(pipeline).__name__}")
     name = Path(module).stem if loading.is_file(module) else name_of(module).rpartition(".")[2]
     app = module if attribute == PIPELINE else f"{module}:{attribute}"
-    return app, completed(pipeline, name, f"{where}: {module}.{attribute}")
+    file = getattr(found, "__file__", None) or ""
+    return app, completed(pipeline, name, f"{where}: {module}.{attribute}", lambda field: _at(file, attribute, field))
 
 
 def target_like(path: Path) -> str:
@@ -100,6 +110,14 @@ def told(error: BaseException) -> str:
               if "importlib" not in frame.filename and frame.filename != loading.__file__]
     at = f" ({frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
     return f"{type(error).__name__}: {error}{at}"
+
+
+def _at(file: str, attribute: str, field: str) -> str:
+    """The line of a module that gives a field of its pipeline, for the end of an error."""
+    from actors.wiring import line_of
+
+    line = line_of(Path(file), attribute, field)
+    return f" ({file}:{line})" if line else ""
 
 
 def _module_called(name: str, where: str, beside: Path | None) -> str:

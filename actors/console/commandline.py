@@ -9,43 +9,64 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import actors
 
+#: How wide the list of verbs is; what stands below it.
+_WIDTH = 100
+_EPILOG = """TARGET: an application's name (thresher list apps), a TOML file whose `app` names one, a dotted module with
+a PIPELINE, or its file (path/to/words.py). thresher VERB --help says what can be said to a verb."""
 #: No number that is said is larger.
 _MOST = (1 << 63) - 1
-#: Every verb, in the order of ``--help``: what it is for.
-VERBS: dict[str, str] = {
-    "init": "make a new pipeline that runs: functions, configuration, sample data, a test",
-    "run": "run a pipeline to its end",
-    "lint": "check configurations without running anything",
-    "check": "check a configuration and what it needs: servers, folders, room",
-    "explain": "say what a configuration promises, who would run, and what a crash would cost",
-    "graph": "draw the actors of a configuration and what goes between them",
-    "echo": "print the effective configuration, secrets as references",
-    "top": "watch a run that is going on: rates, backlog, who holds up whom",
-    "status": "show the actors of a run that is going on, or how the last one ended",
-    "tap": "show some of the records that pass a stage of a run that is going on",
-    "scale": "change the number of workers of a run that is going on",
-    "reload": "read the configuration again in a run that is going on; a bad one changes nothing",
-    "stop": "let a run that is going on finish what is under way, and stop it",
-    "probe": "answer with the exit code whether a run is live, ready, or started",
-    "report": "print the report of the last run again",
-    "dlq": "look at, export, retry or purge what was rejected",
-    "ask": "ask a pipeline's own questions about what it has stored; a table, CSV or JSON lines",
-    "browse": "look at what a pipeline has stored in a browser, on the page that it has for that",
-    "topic": "look at topics on this machine's disk, print their messages, let old ones go",
-    "bench": "run a pipeline without writing anything; rates of each stage, workers to use",
-    "verify": "run a pipeline on a sample in several ways, kill its actors, compare",
-    "doctor": "say what this machine has that runs need, and what is missing",
-    "schema": "print the JSON Schema of configuration files, for editors",
-    "docs": "print a page of the documentation",
+#: Every verb, in the groups and the order of ``--help``: what it is for, and how it is used.
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "write a pipeline": {
+        "init": ("make a new pipeline that runs: functions, configuration, sample data, a test", "init access"),
+        "list": ("list the sources, sinks and applications that there are, or the verbs", "list sinks"),
+        "docs": ("print a page of the documentation", "docs tutorial"),
+        "schema": ("print the JSON Schema of configuration files, for editors",
+                   "schema access.toml --out thresher.schema.json"),
+    },
+    "look before it runs": {
+        "lint": ("check configurations without running anything", "lint access.toml"),
+        "check": ("check a configuration and what it needs: servers, folders, room", "check access.toml"),
+        "explain": ("say what a configuration promises, who would run, and what a crash would cost",
+                    "explain access.toml"),
+        "graph": ("draw the actors of a configuration and what goes between them", "graph access.toml"),
+        "echo": ("print the effective configuration, secrets as references", "echo access.toml"),
+        "doctor": ("say what this machine has that runs need, and what is missing", "doctor"),
+    },
+    "run it": {
+        "run": ("run a pipeline to its end", "run access.toml 'logs/*.log' --workers 4"),
+        "bench": ("run a pipeline without writing anything; rates of each stage, workers to use", "bench access.toml"),
+        "verify": ("run a pipeline on a sample in several ways, kill its actors, compare", "verify access.toml"),
+    },
+    "a run that is going on, or was": {
+        "top": ("watch a run that is going on: rates, backlog, who holds up whom", "top access.toml"),
+        "status": ("show the actors of a run that is going on, or how the last one ended", "status access.toml"),
+        "tap": ("show some of the records that pass a stage of a run that is going on", "tap parser access.toml"),
+        "scale": ("change the number of workers of a run that is going on", "scale parser=4"),
+        "reload": ("read the configuration again in a run that is going on; a bad one changes nothing", "reload"),
+        "stop": ("let a run that is going on finish what is under way, and stop it", "stop"),
+        "probe": ("answer with the exit code whether a run is live, ready, or started", "probe ready access.toml"),
+        "report": ("print the report of the last run again", "report access.toml"),
+    },
+    "what came out": {
+        "ask": ("ask a pipeline's own questions about what it has stored; a table, CSV or JSON lines",
+                "ask ascp longest --top 3"),
+        "browse": ("look at what a pipeline has stored in a browser, on the page that it has for that", "browse ascp"),
+        "dlq": ("look at, export, retry or purge what was rejected", "dlq ls access.toml"),
+        "topic": ("look at topics on this machine's disk, print their messages, let old ones go",
+                  "topic tail var/feed/ratings"),
+    },
 }
+VERBS: dict[str, str] = {name: text for verbs in GROUPS.values() for name, (text, _) in verbs.items()}
 #: Those with a module of their own, ``actors.console.VERB``.
 MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs", "topic", "ask",
-           "browse")
+           "browse", "list")
 
 
 def read(words: list[str]) -> argparse.Namespace:
@@ -70,6 +91,14 @@ def read(words: list[str]) -> argparse.Namespace:
     flags.refuse_unknown(run, options, rest)
     options.flags = flags.given(options)
     return options
+
+
+class _Top(argparse.ArgumentParser):
+    """Lists its verbs in groups, and so not once more."""
+
+    def format_help(self) -> str:
+        lines = [line.rstrip() for line in super().format_help().splitlines()]
+        return "\n".join(lines).replace("\n\n  VERB\n", "\n") + "\n"
 
 
 class _Mixed(argparse.ArgumentParser):
@@ -98,13 +127,14 @@ def module_of(verb: str) -> Any:
 
 def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str, _Mixed]]:
     """Return the parser of command lines, and that of each verb; of ``MODULES`` only the one that is named has all."""
-    parser = argparse.ArgumentParser(
-        prog="thresher", description="Record pipelines on all cores of a machine.",
-        epilog="TARGET: an application's name, a TOML file whose `app` names one, a dotted module with a PIPELINE, "
-               "or its file (path/to/words.py).")
+    parser = _Top(
+        prog="thresher", description="Record pipelines on all cores of a machine.", epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"thresher {actors.__version__}")
-    subparsers = parser.add_subparsers(required=True, metavar="VERB", parser_class=_Mixed)
-    verbs = {name: _verb(subparsers, name, text) for name, text in VERBS.items()}
+    subparsers = parser.add_subparsers(required=True, metavar="VERB", parser_class=_Mixed, title="verbs",
+                                       description="\n\n".join(map(_group, GROUPS)))
+    verbs = {name: _verb(subparsers, name, text, example) for group in GROUPS.values()
+             for name, (text, example) in group.items()}
     verbs["init"].mixes = False  # its only word is one of several alternatives, which argparse cannot mix
     _run_options(verbs["run"])
     _lint_options(verbs["lint"])
@@ -130,6 +160,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
                      "-: standard input")
     run.add_argument("--query", nargs="*", metavar="FILE", help="answer the question that the application has for "
                      "whole files, over these; nothing is kept, unless --state is given")
+    run.add_argument("--workers", type=int, metavar="N", help="processes that run your functions (parser.workers)")
     how = run.add_mutually_exclusive_group()
     how.add_argument("--follow", action="store_true", help="read the files as they are written, until told to stop")
     how.add_argument("--once", action="store_true", help="read what is there, and end, also where files are followed")
@@ -170,8 +201,17 @@ def running_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", metavar="DIR", help="the state directory of the run")
 
 
-def _verb(verbs: Any, name: str, text: str) -> _Mixed:
-    parser: _Mixed = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+def _group(name: str) -> str:
+    """A group of verbs as ``--help`` lists it."""
+    width = max(map(len, VERBS))
+    lines = (textwrap.wrap(text, _WIDTH, initial_indent=f"  {verb:<{width}}  ", subsequent_indent=" " * (width + 4))
+             for verb, (text, _) in GROUPS[name].items())
+    return "\n".join([f"{name}:", *(line for some in lines for line in some)])
+
+
+def _verb(verbs: Any, name: str, text: str, example: str) -> _Mixed:
+    parser: _Mixed = verbs.add_parser(name, description=f"{text[0].upper()}{text[1:]}. "
+                                      f"For example: thresher {example}")
     parser.set_defaults(command=name)
     return parser
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import glob
 import json
 import os
 import stat
@@ -14,6 +15,7 @@ from actors.runtime.ports import SourceOptions
 from actors.settings import Settings, load, pipeline_of
 from actors.sources.files import Files
 from actors.sources.framings.options import FramedOptions
+from actors.sources.matching import dotted
 
 #: The FILE that means standard input.
 STDIN = "-"
@@ -80,6 +82,23 @@ def _source(settings: Settings, files: list[str], follow: bool, once: bool) -> l
     return (['source.pattern=""'] if files and isinstance(now, Files) else []) + source
 
 
+def require_matches(settings: Settings, files: Sequence[str]) -> None:
+    """Make sure that a pattern that was given as FILE is one of files, be they loaded and put away already.
+
+    Raises:
+        ConfigError: nothing matches it, and what may come later is not waited for.
+    """
+    source = settings.manifest.source.load()
+    if not source.takes_files or (source.follows and settings.manifest.source.values.get("follow")):
+        return
+    for pattern in files:
+        if not glob.has_magic(pattern) or os.path.lexists(pattern):
+            continue
+        if not any(glob.glob(each, recursive=True) for each in (pattern, dotted(pattern))):
+            raise ConfigError(f"FILE {pattern}: nothing matches it, and nothing that is loaded and put away: "
+                              f"looked for it from {os.getcwd()}")
+
+
 def _framing(now: SourceOptions) -> list[str]:
     """How the source that is configured is framed: what is read in its place is framed so, too."""
     said = now.framing_set() if isinstance(now, FramedOptions) else {}
@@ -94,6 +113,8 @@ def settings_from(options: argparse.Namespace, dry: bool = False) -> Settings:
     """
     query = getattr(options, "query", None)
     sets = list(options.set)
+    if getattr(options, "workers", None) is not None:
+        sets.append(f"parser.workers={options.workers}")
     if getattr(options, "monitor", False):
         sets.append("monitor.enabled=true")
     elif dry or query is not None:  # beside the service that the configuration is of, whose port is taken

@@ -12,7 +12,7 @@ from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
-from actors.runtime.errors import NO_VALUE, ConfigError, Finish, Reject
+from actors.runtime.errors import NO_VALUE, Finish, Reject
 from actors.runtime.framing import Record
 from actors.runtime.messages import Batch
 from actors.runtime.progress import progress
@@ -42,15 +42,7 @@ def bind(function: Callable[..., Any], options: msgspec.Struct | None) -> Callab
 
 
 def bind_partials(function: Callable[..., Any], options: msgspec.Struct | None) -> Partials:
-    """Return ``fold.partials`` as a function of values and unit, whether it has a parameter ``unit`` or not.
-
-    Raises:
-        ConfigError: it needs a parameter that nobody gives.
-    """
-    strange = [name for name in _needed(function)[1:] if name not in ("unit", "options")]
-    if strange:
-        raise ConfigError("fold.partials: expected the parameters (values) or (values, unit), and options where they "
-                          f"are needed, got {strange[0]!r}")
+    """Return ``fold.partials`` as a function of values and unit, whether it has a parameter ``unit`` or not."""
     bound = bind(function, options)
     if "unit" in _parameters(function)[1:]:
         return lambda values, unit: bound(values, unit=unit)
@@ -155,16 +147,6 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
         return tuple(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # a built-in without a signature
         return ()
-
-
-def _needed(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Its parameters that have no default."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return ()
-    return tuple(each.name for each in parameters if each.default is each.empty
-                 and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD))
 
 
 def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) -> list[Any]:

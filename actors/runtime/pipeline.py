@@ -242,7 +242,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         check: ``value -> value | None``, or per chunk.
         route: ``value -> sink name``, or a tuple of them: it goes to each; or None: the record goes to no sink;
             ``drop`` for all that. It may be left out where there is one sink, besides ``emit_sinks``: every record goes
-            there; or none: records are only folded.
+            there; or none: records are only folded. A sink that no record can reach is refused.
         encode: ``value -> item`` in the form that the sinks take, e.g. ``(key, value)`` bytes.
         sinks: options of each sink, by the name that ``route`` returns.
         dead_letters: options of what keeps rejected records; by default ``DeadLetters()``.
@@ -319,7 +319,7 @@ def route_of(pipeline: Pipeline) -> Callable[..., Any]:
     sinks = [sink for sink in pipeline.sinks if sink not in pipeline.emit_sinks]
     if len(sinks) > 1:
         raise ConfigError(f"route: expected a function that says to which of the sinks {', '.join(sinks)} a record "
-                          "goes, got nothing: give route=FUNCTION, or route=drop for none of them")
+                          "goes, got nothing: give route=FUNCTION; those that only windows write to are emit_sinks")
     return per_chunk(functools.partial(_all_to, sinks[0])) if sinks else drop
 
 

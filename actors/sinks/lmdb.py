@@ -75,7 +75,12 @@ class Lmdb(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         Raises:
             Reject: with ``only_missing``, for a deletion: what is there is to stay.
+            TypeError: an item is something else.
         """
+        try:
+            msgspec.convert(items, _Items, builtin_types=(bytes, bytearray, memoryview))
+        except msgspec.ValidationError as error:
+            raise TypeError(f"it takes (key, value), bytes both, or (key, None) ({error})") from None
         if self.only_missing and None in map(itemgetter(1), items):
             raise Reject("only_missing", "a deletion, and what is there is to stay: send it without only_missing")
         return msgspec.msgpack.encode(items)

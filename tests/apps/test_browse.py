@@ -1,4 +1,4 @@
-"""The page of what is stored, in a real browser: beside a run and without one, for who has the token and nobody else."""
+"""The page of what is stored, in a real browser: beside a run and without one, for who has the token alone."""
 
 from __future__ import annotations
 
@@ -178,8 +178,9 @@ def test_nothing_is_answered_without_the_token_and_it_is_this_user_s_alone(page_
         for token in ("", "x" * 32):
             assert page_of.ask(path, token)[0] == 401
     assert page_of.ask("?token=wrong", "")[0] == 401
-    for path, why in (("items?first=x", "first: expected ms since 1970, got 'x'"), ("charts", "id: expected that of an"),
-                      ("items?last=" + "9" * 14, "last: expected ms"), ("items?within=" + "a" * 1001, "at most 1000")):
+    for path, why in (("items?first=x", "first: expected ms since 1970, got 'x'"),
+                      ("charts", "id: expected that of an"), ("items?last=" + "9" * 14, "last: expected ms"),
+                      ("items?within=" + "a" * 1001, "at most 1000")):
         status, text = page_of.ask(f"api/browse/{path}")
         assert status == 400 and why in text
     assert page_of.ask("api/status")[0] == 404
@@ -209,7 +210,7 @@ def test_beside_a_run_the_page_follows_what_comes_and_is_found_from_the_dashboar
     log.write_bytes(b"".join(line + b"\n" for line in HOSTILE[:12]))
     with Running(tmp_path / "state", "run", "ascp", str(log), "--follow", "--set", "source.poll_s=0.05", *MONITOR,
                  *DATED) as running, log.open("ab", 0) as out:
-        wait_for(lambda: (tmp_path / "state" / "events.lmdb" / "data.mdb").exists(), "a store")
+        wait_for((tmp_path / "state" / "events.lmdb" / "data.mdb").exists, "a store")
         with visit(browser, entry_of(running.state), timezone_id="UTC", may_lose_connection=True) as page:
             page.get_by_role("link", name="Transfers").click()
             page.locator("#items tbody button").click()

@@ -30,7 +30,7 @@ PIPELINE = Pipeline(source=Files(rename="none"), parse=parse, sinks={"out": Json
 """
 TWO_SINKS = SMALLEST.replace('sinks={"out": Jsonl()}', 'sinks={"small": Jsonl(), "large": Jsonl()}')
 SENTENCE = ("route: expected a function that says to which of the sinks small, large a record goes, got nothing: "
-            "give route=FUNCTION, or route=drop for none of them")
+            "give route=FUNCTION; those that only windows write to are emit_sinks")
 
 
 ALL = Fold(partials=lambda values: {("all",): [len(values)]}, keys=("what",), fields=("records",))
@@ -65,7 +65,7 @@ def test_a_source_a_parse_and_a_sink_are_a_pipeline(tmp_path: Path) -> None:
 def test_every_verb_that_reads_it_refuses_several_sinks_without_a_route(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = thresher(wrote(tmp_path, TWO_SINKS), *words)
     assert (done.returncode, done.stdout) == (78, ""), done.stderr
-    assert done.stderr == f"target 'counting': counting.PIPELINE: {SENTENCE}\n"
+    assert done.stderr == f"target 'counting': counting.PIPELINE: {SENTENCE} ({tmp_path}/counting.py:9)\n"
 
 
 def test_verbs_that_explain_take_the_smallest(tmp_path: Path) -> None:
@@ -105,8 +105,9 @@ def test_inline_several_sinks_without_a_route_are_an_error() -> None:
 
 
 def test_drop_is_a_route_to_none_of_them() -> None:
-    result = run_inline(pipeline("small", "large", route=drop), ["1", "2"])
-    assert (result.written, result.counts) == ({"small": [], "large": []}, {"read": 2, "filtered": 2})
+    assert run_inline(pipeline(route=drop), ["1", "2"]).counts == {"read": 2, "filtered": 2}
+    with pytest.raises(ConfigError, match=r"sinks\['small'\]: nothing ever reaches it: route=drop"):
+        run_inline(pipeline("small", "large", route=drop), ["1", "2"])
 
 
 def test_a_sink_that_only_the_aggregators_write_to_is_no_choice() -> None:

@@ -37,6 +37,11 @@ ALLOWED = {
     ("actors/sinks/columns.py", "item"): "a user's item, which has the columns by name",
     ("actors/sinks/sql_errors.py", "original"): "an error of a driver, which may have a code",
     ("actors/targets.py", "found"): "a module, which is a folder when it has no file",
+    ("actors/wiring.py", "function"): _MARKS,
+    ("actors/wiring.py", "pipeline"): "each field of a pipeline, which are looked over alike",
+    ("actors/wiring.py", "part"): "each function of a part of a pipeline, looked over alike",
+    ("actors/wiring.py", "pipeline.options"): "the fields of an application's own options, for the error",
+    ("actors/wiring.py", "value"): "the name of whatever a user has given, for the error",
     ("actors/testing/faults.py", "self"): "its own attributes, which are all looked over alike",
     ("actors/testing/world.py", "faults"): "the numbers of three kinds of fault, by kind",
 }

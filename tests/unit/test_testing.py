@@ -101,8 +101,8 @@ def test_partials_are_given_the_unit_and_the_options_where_they_have_parameters_
 
 def test_partials_that_need_what_nobody_gives_are_an_error_of_the_pipeline() -> None:
     folding = pipeline(fold=Fold(partials=lambda rows, number: {}, keys=("what",), fields=("records",)))
-    with pytest.raises(ConfigError, match=r"fold\.partials: expected the parameters \(values\) or \(values, unit\), "
-                                          "and options where they are needed, got 'number'"):
+    with pytest.raises(ConfigError, match=r"fold\.partials: expected a function of \(values\) and, by name, options or "
+                                          r"unit, got <lambda>\(rows, number\)"):
         run_inline(folding, LINES)
 
 
