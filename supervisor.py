@@ -21,6 +21,9 @@ ROOT = Path(__file__).resolve().parent
 def main() -> int:
     """Run the command line of this process; return its exit code."""
     sys.path[:] = [str(ROOT), *(path for path in sys.path if path != str(ROOT))]
+    from actors.runtime import inherited
+
+    inherited.take_over()
     from actors import cli
 
     return cli.main()

@@ -18,10 +18,10 @@ from collections.abc import Iterable, Sequence
 
 from actors.runtime.actor import Post
 from actors.runtime.counts import FINISH
-from actors.runtime.messages import Ack, Again, AnyMessage, Drain, Drained, Member, Part, Roll
+from actors.runtime.messages import Ack, Again, AnyMessage, Drain, Drained, Late, Member, Part, Roll
 from actors.runtime.outbox import Entry, rows_of
 from actors.runtime.sequencer import Held, Sequencer
-from actors.runtime.shard import ShardState
+from actors.runtime.shard import Closed, ShardState
 from actors.runtime.tracing import Group
 from actors.runtime.trouble import Trouble
 
@@ -46,7 +46,7 @@ class Aggregator:
         self._state = state
         self._sequencer = Sequencer(state.applied())
         self._uncommitted: list[Held] = []
-        self._refused: list[tuple[Held, int]] = []
+        self._refused: list[tuple[Held, Closed]] = []
         self._trouble = Trouble(post)
         self._ending: bool | None = None  # told to come to an end; True: the input has ended
         self._is_told = False
@@ -139,8 +139,9 @@ class Aggregator:
     def _answer_the_refused(self) -> None:
         """After a commit only: by what it says is closed it stands, also if it dies now."""
         for held, closed in self._refused:
+            late = Late(self._shard, closed.reached, closed.newest)
             for (sender, _, _), part in held.senders.items():
-                self._post.send(sender, Again(*part.id, part.epoch, None, ((self._shard, closed),)))
+                self._post.send(sender, Again(*part.id, part.epoch, None, (late,)))
         self._refused = []
 
     def _emit(self, entries: Iterable[Entry]) -> None:

@@ -114,7 +114,7 @@ class Check:
             return Made({}, again=made.passage.span() or NO_TIMES, records=made.read)
         parts = [self._part(name, made) for name in made.items]
         try:
-            parts += self._window_parts(made.partials) if self._placer is not None else self._shard_parts(made.partials)
+            parts += self._window_parts(made) if self._placer is not None else self._shard_parts(made.partials)
         except (TypeError, OverflowError) as error:  # a number or a member of a key that cannot travel
             if careful:
                 raise
@@ -145,7 +145,8 @@ class Check:
             except Unfit as error:
                 raise _NeedsCare from error
         if self._placer is not None:
-            windows = self._placer.place_whole(made.passage, bulk.times) if bulk.partials else ()
+            number = bulk.read - bulk.filtered
+            windows = self._placer.place_whole(made.passage, bulk.times, number) if bulk.partials else ()
             if windows is None:
                 raise _NeedsLines
             partials = {(window, key): numbers for window in windows for key, numbers in partials.items()}
@@ -336,17 +337,17 @@ class Check:
             frames = [frame, pack_owners(owners), pack_places(places)]
         return Output(writer, len(items), {"written": len(items) - len(owners), f"written.{sink}": len(items)}, frames)
 
-    def _window_parts(self, partials: Mapping[tuple[Any, ...], list[Any]]) -> list[Output]:
+    def _window_parts(self, made: Making) -> list[Output]:
         """The partial aggregates of each window, encoded once: the shard keeps them as they are."""
         by_window: dict[WindowId, list[tuple[Any, Any]]] = {}
-        for (window, key), numbers in partials.items():
+        for (window, key), numbers in made.partials.items():
             by_window.setdefault(window, []).append((key, numbers))
         shards = self._to.shards
         by_shard: list[list[tuple[int, int, tuple[Any, ...], bytes]]] = [[] for _ in shards]
         for window, entries in by_window.items():
             by_shard[shard_of_window(window, self._kind, len(shards))].append((*window, _encoder.encode(entries)))
-        return [Output(shard, len(some), {}, [_encoder.encode(some)] if some else [])
-                for shard, some in zip(shards, by_shard, strict=True)]
+        return [Output(shard, len(some), {}, [_encoder.encode(some)] if some else [], made.passage.judged(number))
+                for number, (shard, some) in enumerate(zip(shards, by_shard, strict=True))]
 
     def _shard_parts(self, partials: Mapping[tuple[Any, ...], list[Any]]) -> list[Output]:
         shards = self._to.shards

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import sys
 
+from actors.runtime import inherited
+
+if __name__ == "__main__":
+    inherited.take_over()  # before anything is imported that takes time
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actors.console import commandline
+from actors.runtime import open_files, whole_lines
+from actors.runtime.errors import ConfigError
+from actors.runtime.events import RunEnded
+
 FAILURE, USAGE, BAD_CONFIG, INTERRUPTED = 1, 2, 78, 3
-
-try:  # Ctrl-C may come while this is imported, which is most of what a short verb takes
-    import argparse
-    import contextlib
-    import json
-    import os
-    import shlex
-    import shutil
-    import signal
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-    from typing import TYPE_CHECKING, Any
-
-    from actors.console import commandline
-    from actors.runtime import whole_lines
-    from actors.runtime.errors import ConfigError
-except KeyboardInterrupt:
-    sys.exit(INTERRUPTED)
 
 if TYPE_CHECKING:
     from actors.console.progress import JsonObserver, TerminalObserver, TextObserver
@@ -38,21 +40,55 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     whole_lines.install()  # the actors of a run write to the same streams
-    # As Ctrl-C, until a run has its own handlers: an application's imports take seconds on a machine that is loaded.
-    # Pid 1 is that of a container: the kernel drops signals to it that nobody handles.
-    if os.getpid() == 1 or (argv is None and sys.argv[1:2] == ["run"]):
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    words = sys.argv[1:] if argv is None else list(argv)
     options = argparse.Namespace()
     try:
-        options = commandline.read(sys.argv[1:] if argv is None else list(argv))
+        if argv is None or inherited.is_taken_over():  # else this is somebody's process
+            inherited.hear(in_order=_begins_a_run(words))
+        inherited.require_folder()
+        options = commandline.read(words)
         return _VERBS[options.command](options)
     except ConfigError as error:
         return _refused(options, error)
+    except inherited.Stopped as stopped:
+        return _stopped(words, f"stopped by {stopped} before the run had begun")
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has gone
         return FAILURE
+    except OSError as error:
+        if not open_files.are_used_up(error):
+            raise
+        return _refused(options, ConfigError(open_files.used_up()))
+
+
+def _begins_a_run(words: Sequence[str]) -> bool:
+    return words[:1] == ["run"] or words[:2] == ["dlq", "retry"]
+
+
+def _stopped(words: Sequence[str], reason: str) -> int:
+    """Say that a run was stopped of which nothing else says so; on standard error, for it has no output yet.
+
+    The command line may not have been read: for that the application is imported.
+    """
+    if not _begins_a_run(words):
+        return INTERRUPTED
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--format", default="text" if words[0] == "dlq" else "auto")
+    parser.add_argument("--json", dest="format", action="store_const", const="json")
+    parser.add_argument("--report")
+    options, _ = parser.parse_known_args(words)
+    ended = RunEnded(INTERRUPTED, reason, 0.0)
+    if options.report:
+        _write_report(options.report, {**ended.fields(), "event": "stopped"})
+    if options.format != "none":
+        print(json.dumps(ended.fields()) if _is_json(options) else f"thresher: {reason}", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _is_json(options: argparse.Namespace) -> bool:
+    return options.format == "json" or (options.format == "auto" and not sys.stdout.isatty())
 
 
 def _refused(options: argparse.Namespace, error: ConfigError) -> int:
@@ -136,13 +172,13 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     from actors import launcher
     from actors.console import report, report_text
     from actors.console.history import Recorder
-    from actors.console.inputs import require_matches, require_stdin
+    from actors.console.inputs import require_matches, require_streams
     from actors.console.systemd import Notifier
     from actors.runtime.settling import settle
 
-    require_stdin(settings)
+    require_streams(settings)
     require_matches(settings, [*options.files, *(options.query or ())])
-    as_json = options.format == "json" or (options.format == "auto" and not sys.stdout.isatty())
+    as_json = _is_json(options)
     observer = _observer(as_json, options.quiet or options.format == "none")
     recorder = Recorder(Path(settings.manifest.state), observer)
     notifier = Notifier(recorder, os.environ)
@@ -152,6 +188,7 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
         settle(settings.manifest)
         final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run, _as_target(options))
         reports.append(final)
+        inherited.ends_with(final.code)
         return msgspec.structs.replace(result, code=final.code, reason=final.reason)
 
     try:

@@ -15,10 +15,11 @@ from actors.runtime.desk import Reload
 from actors.runtime.events import Observer, RunResult
 from actors.runtime.loop import Judge
 from actors.runtime.manifest import Manifest
+from actors.runtime.spawning import Entry
 
 #: ``-P``: nothing of the folder that the run was started in is imported in the place of what is installed. The file is
 #: named, for with ``-m`` it would have to be found first.
-_ENTRY = loop.Entry(
+_ENTRY = Entry(
     run=actor.run, command=(sys.executable, "-P", actor.__file__),
     preload=("setproctitle", "actors.roles", "actors.reader", "actors.parser", "actors.checker", "actors.writer",
              "actors.aggregator", "actors.runtime.ledger", "actors.runtime.state", "actors.runtime.worker"))

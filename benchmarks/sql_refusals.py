@@ -2,14 +2,15 @@
 """The sink `sql` on a real PostgreSQL, or SQLite, whose database refuses rows: what it costs, in turn, and checked.
 
     python benchmarks/sql_refusals.py [--rows 100000] [--refused 0,1,25,100] [--batch 2000] [--rounds 3] [--key]
-                                      [--sqlite] [--json]
+                                      [--sqlite | --without-block] [--json]
 
 Each round writes the same rows for each share that is refused (in percent) to a database of its own, whose table has a
 constraint that the sink does not know; groups are eight batches, one transaction each. Which rows are refused is drawn
-by a seed. Memory is the most that the writing process had beyond what it began with, and the most that the server's
-process for it had. What is in the table, and what was handed back as refused, is compared with what was written: exit
-code 1 when anything differs. A server is started for it, which needs PostgreSQL on this machine; it does not wait for
-the disk.
+by a seed. With ``--without-block`` the databases have no PL/pgSQL, so that refused rows are found by savepoints from
+here, not by a block on the server. Memory is the most that the writing process had beyond what it began with, and the
+most that the server's process for it had. What is in the table, and what was handed back as refused, is compared with
+what was written: exit code 1 when anything differs. A server is started for it, which needs PostgreSQL on this machine;
+it does not wait for the disk.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=2000, help="rows of a batch")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--key", action="store_true", help="the table has a primary key")
-    parser.add_argument("--sqlite", action="store_true", help="a file in place of a server")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--sqlite", action="store_true", help="a file in place of a server")
+    where.add_argument("--without-block", action="store_true", help="the databases have no PL/pgSQL")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--write", help=argparse.SUPPRESS)  # what the process does that is measured
     options = parser.parse_args()
@@ -76,6 +79,8 @@ def _items(rows: int, share: float, seed: int) -> list[Item]:
 
 def _measured(place: Place, options: argparse.Namespace, share: float, seed: int) -> Result:
     key = " PRIMARY KEY" if options.key else ""
+    if options.without_block:
+        place.ask("DROP EXTENSION plpgsql")
     place.ask(f"CREATE TABLE rows (id bigint NOT NULL{key}, name text NOT NULL CHECK (name <> 'bad'))")
     what = [place.url, str(place.folder), ["id"] if options.key else [], options.rows, share, seed, options.batch]
     done = subprocess.run([sys.executable, __file__, "--write", json.dumps(what)], capture_output=True, check=True)
@@ -138,7 +143,7 @@ def _print(found: dict[float, list[Result]], options: argparse.Namespace) -> int
     if options.json:
         print(json.dumps({"machine": platform.platform(), "options": vars(options), "rounds": found, "wrong": wrong}))
         return 1 if wrong else 0
-    where = "SQLite" if options.sqlite else "PostgreSQL"
+    where = "SQLite" if options.sqlite else f"PostgreSQL{' without PL/pgSQL' * options.without_block}"
     print(f"{options.rows:,} rows to {where}, median of {options.rounds} (least to most)\n")
     print(f"{'refused':>8}{'seconds':>24}{'rows/s':>10}{'of none':>9}{'CPU s, server':>17}{'of none':>9}"
           f"{'memory MB, server':>20}")

@@ -81,5 +81,6 @@ def spoilt(line: bytes, rng: random.Random) -> bytes:
         rng.shuffle(words)
         return b" ".join(words)
     if what == 5:
-        return line.replace(rng.choice((b"=", b"/", b" ", b"1", b'"')), rng.choice((b"", b"9" * 30, b"  ", b"=")), 2)
+        new = rng.choice((b"", b"9" * 30, b"  ", b"=", b"-0", b"-1"))
+        return line.replace(rng.choice((b"=", b"/", b" ", b"1", b'"')), new, 2)
     return rng.randbytes(rng.randrange(200))

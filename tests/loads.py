@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from actors.apps.appsinstalled.appsinstalled_pb2 import UserApps
 from actors.runtime.board import BoardReader
@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 DEVICE_TYPES = ("idfa", "gaid", "adid", "dvid")
 WATCHDOG_S = 120.0
+T = TypeVar("T")
 Views = Mapping[str, ActorView]
 Stores = dict[str, dict[bytes, bytes]]
 
@@ -104,6 +105,15 @@ class Running:
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The events of one kind, after ``wait``."""
         return [event for event in self.events if event.get("event") == kind]
+
+
+def until(find: Callable[[], T], what: str) -> T:
+    """Look until there is something; return it."""
+    deadline = time.monotonic() + WATCHDOG_S
+    while not (found := find()):
+        assert time.monotonic() < deadline, f"no {what}"
+        time.sleep(0.002)
+    return found
 
 
 def views_of(state: Path, supervisor: int | None = None) -> Views:

@@ -10,7 +10,7 @@ from actors.reader import Reader
 from actors.runtime.errors import Retryable
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Component, Manifest
-from actors.runtime.messages import Ack, Again, Batch, Credit, InputDone, Member, Message, Span
+from actors.runtime.messages import Ack, Again, Batch, Credit, InputDone, Late, Member, Message, Span
 from actors.runtime.ports import Source
 from actors.runtime.sections import BudgetOptions, FlowOptions, WindowOptions
 from actors.runtime.values import Chunk, Unit
@@ -124,7 +124,7 @@ class Stage:
         counts = counts or {"read": 1, "written": 1}
         self.reader.message(WORKER, Ack(*batch.id, batch.epoch, counts), [])
 
-    def again(self, span: Span | None = None, late: tuple[tuple[int, int], ...] = ()) -> None:
+    def again(self, span: Span | None = None, late: tuple[Late, ...] = ()) -> None:
         """Say that the oldest batch under way is needed again."""
         batch = self.batches.pop(0)
         self.reader.message(WORKER, Again(*batch.id, batch.epoch, span, late), [])

@@ -6,6 +6,7 @@ import signal
 import sys
 
 from actors.__main__ import die_with
+from actors.runtime import inherited
 
 
 def main() -> int:
@@ -13,6 +14,7 @@ def main() -> int:
 
     When the caller dies the run is drained, as by SIGTERM.
     """
+    inherited.take_over()
     die_with(int(sys.argv[1]), signal.SIGTERM)
     from actors import cli
 

@@ -169,6 +169,8 @@ def _result(code: int, report: Path) -> RunResult:
         return RunResult(code=code if code > 0 else FAILED, reason=f"the process of the run: {why}")
     if said["event"] == "refused":
         raise ConfigError(said["reason"])
+    if said["event"] == "stopped":
+        return RunResult(code=said["code"], reason=said["reason"])
     return RunResult(
         code=said["code"], reason=said["reason"], seconds=said["seconds"], read=said["read"],
         outcomes=said["outcomes"], state=said["state"], report=said)

@@ -17,7 +17,7 @@ import msgspec
 from actors.console import surroundings
 from actors.console.commandline import target_options
 from actors.console.inputs import settings_from
-from actors.runtime import rundir
+from actors.runtime import open_files, rundir
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.extras import EXTRAS, how_to_install, is_installed
 from actors.runtime.manifest import Manifest
@@ -28,8 +28,6 @@ from actors.settings import Settings
 FAILURE, BAD_CONFIG = 1, 78
 #: Sinks have time-outs of their own; this is for servers that take a connection and say nothing.
 _PATIENCE_S = 30.0
-#: Workers that ``thresher scale`` may add, of which a few should find room.
-_PLUS = 8
 #: Problems of one source or sink that are told.
 _TOLD = 5
 
@@ -90,7 +88,7 @@ def check(load: Callable[[], Settings], offline: bool) -> Iterator[Finding]:
     yield _judged("state", surroundings.state_problem(state),
                   f"{state}: {surroundings.size(surroundings.free_bytes(state))} free")
     yield _judged("run directory", surroundings.run_directory_problem(), str(rundir.base()))
-    yield _judged("open files", surroundings.descriptors_problem(len(expand(manifest)) + _PLUS), "enough")
+    yield _judged("open files", open_files.problem(len(expand(manifest))), "enough", BAD_CONFIG)
     yield from _installed(settings)
     yield _source(manifest, state, is_running)
     yield from _sinks(manifest, state, offline)

@@ -28,7 +28,7 @@ import msgspec
 import actors
 from actors.console import selftest, surroundings
 from actors.console.command import state_of
-from actors.runtime import extras, loading, rundir
+from actors.runtime import extras, loading, open_files, rundir
 from actors.runtime.mailbox import library
 
 FAILURE = 1
@@ -136,7 +136,7 @@ def _kernel(report: Report) -> None:
 def _limits(report: Report) -> None:
     files, processes = (resource.getrlimit(which) for which in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
     report.sections["limits"] = {"open files": _limit(files), "processes and threads": _limit(processes)}
-    problem = surroundings.descriptors_problem(_ACTORS)
+    problem = open_files.problem(_ACTORS)
     report.need(not problem, problem)
     report.need(os.getuid() == 0 or processes[0] == resource.RLIM_INFINITY or processes[0] >= _THREADS,
                 f"a user may have {processes[0]} processes and threads: `ulimit -u {_THREADS}` or more")

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Sequence
 
+from actors.runtime import inherited
 from actors.runtime.errors import ConfigError
 from actors.runtime.ports import SourceOptions
 from actors.settings import Settings, load, pipeline_of
@@ -48,15 +49,18 @@ def settings_of(
     return loaded(sets=[*sets, *source])
 
 
-def require_stdin(settings: Settings) -> None:
-    """Raise ConfigError when the source reads standard input and there is none to read."""
-    if not settings.manifest.source.kind().wants_stdin:
+def require_streams(settings: Settings) -> None:
+    """Raise ConfigError when the source reads standard input and there is none, or a sink's output is closed."""
+    manifest = settings.manifest
+    if inherited.is_closed(1):
+        for name, component in manifest.sinks.items():
+            if component.kind().console:
+                raise ConfigError(f"sinks.{name}: standard output is closed: expected a pipe, a file or a terminal")
+    if not manifest.source.kind().wants_stdin:
         return
-    try:
-        status = os.fstat(0)
-    except OSError:
-        raise ConfigError("standard input is closed: expected a pipe or a file, e.g. zcat x.gz | thresher run APP -"
-                          ) from None
+    if inherited.is_closed(0):
+        raise ConfigError("standard input is closed: expected a pipe or a file, e.g. zcat x.gz | thresher run APP -")
+    status = os.fstat(0)
     if stat.S_ISCHR(status.st_mode) and os.isatty(0):
         raise ConfigError("standard input is a terminal: expected a pipe or a file, "
                           "e.g. zcat x.gz | thresher run APP -")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import socket
 import stat
 from pathlib import Path
@@ -12,8 +11,6 @@ from pathlib import Path
 from actors.runtime import rundir
 from actors.runtime.errors import plain_reason
 
-#: Descriptors of an actor besides its connections, generously; and how many it has with each other actor at most.
-_OWN_DESCRIPTORS, _PER_ACTOR = 64, 4
 #: Below this the disk is nearly full: positions and dead letters alone may need so much.
 SCANTY_BYTES = 64 * 1024 * 1024
 
@@ -54,15 +51,6 @@ def run_directory_problem() -> str:
     if base.exists() and stat.S_IMODE(base.stat().st_mode) != 0o700 and not os.access(base, os.W_OK):
         return f"{base}: expected mode 0700: {mend}"
     return ""
-
-
-def descriptors_problem(actors: int) -> str:
-    """Why so many actors could not be connected; empty when they could."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OWN_DESCRIPTORS + _PER_ACTOR * actors
-    if limit == resource.RLIM_INFINITY or limit >= wanted:
-        return ""
-    return f"a process may have {limit} open files, {actors} actors need up to {wanted}: `ulimit -n {wanted}`"
 
 
 def port_problem(host: str, port: int) -> str:

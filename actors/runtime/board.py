@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from actors.runtime import procfs
 from actors.runtime.actions import ABSENT
 from actors.runtime.events import BATCH_BOUNDS_S, ActorView, RunView
 from actors.runtime.messages import NOTHING, BatchId
@@ -47,7 +48,6 @@ _NOTE_BYTES = 160
 HEARTBEAT_S = 0.5
 #: Seconds between two signs of progress that are written: who judges looks every half second.
 SIGN_S = 0.05
-_PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 #: Phases in which an actor works, and in which it waits for room downstream.
 BUSY, STARVED = frozenset({"WORK", "WRITE"}), "WAIT_CREDIT"
 
@@ -233,7 +233,7 @@ class Slot:
                 self.starved_s += now - self._since
             self._phase, self._since = phase, now
         if now >= self._rss_next:
-            self._rss_bytes, self._rss_next = _own_rss(), now + HEARTBEAT_S
+            self._rss_bytes, self._rss_next = procfs.resident_bytes("self"), now + HEARTBEAT_S
         self.publish()
 
     def publish(self) -> None:
@@ -256,11 +256,6 @@ class Slot:
         while True:
             _BEAT.pack_into(self._file.map, self._beat_at, time.monotonic())
             time.sleep(HEARTBEAT_S)
-
-
-def _own_rss() -> int:
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * _PAGE_BYTES
 
 
 def _views(file: BoardFile) -> list[ActorView]:

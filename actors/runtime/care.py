@@ -11,10 +11,11 @@ for its age or size, or because fewer are wanted) has nothing in hand when it go
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from actors.runtime.actions import Action, Emit, Kill, Say, Send
 from actors.runtime.child import Child
+from actors.runtime.errors import ConfigError
 from actors.runtime.events import ActorHung, ActorSuspect, Recycled
 from actors.runtime.health import Sample, Verdict
 from actors.runtime.messages import Drain, Hold
@@ -91,6 +92,22 @@ def overdue(child: Child, now: float) -> Iterator[Action]:
     if child.deadline is not None and child.deadline <= now and child.alive:
         child.deadline = None
         yield Kill(child.name, signal.SIGKILL)
+
+
+def too_little(children: Iterable[Child], recycle: Mapping[str, RecycleOptions]) -> str:
+    """Why a worker would be replaced as soon as it is ready, and so would the next one; empty when none would."""
+    for child in children:
+        options = recycle.get(child.spec.pool, RecycleOptions())
+        if 0 < options.max_rss_bytes < child.bare_bytes:
+            return (f"{child.spec.pool}.max_rss_bytes is {options.max_rss_bytes:,}, and {child.name} has "
+                    f"{child.bare_bytes:,} before its first batch: set more, well above that, or 0 (never)")
+    return ""
+
+
+def require_room(children: Iterable[Child], recycle: Mapping[str, RecycleOptions]) -> None:
+    """Raise ConfigError where ``too_little`` says something."""
+    if problem := too_little(children, recycle):
+        raise ConfigError(problem)
 
 
 def is_worn(child: Child, options: RecycleOptions, now: float) -> str:

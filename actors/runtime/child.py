@@ -53,6 +53,7 @@ class Child:
         self.deadline: float | None = None  # when it is killed, unless it is ready, or has ended, by then
         self.term_at: float | None = None  # when it is asked to go, before that
         self.rss_bytes = 0  # at the last look
+        self.bare_bytes = 0  # the same when it was ready
         self.suspect = False
         self.hung = ""  # why it is being killed
         self.health = Health(self._watch)

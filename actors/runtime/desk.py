@@ -89,6 +89,7 @@ class Desk:
             yield Send(sender, Reply(True, f"{pool}: {wanted} workers from now on"))
 
     def _adopt(self, new: Manifest, now: float) -> tuple[bool, str, list[Action]]:
+        self._tree.adopt(policy_of(new))
         before, after = (msgspec.to_builtins(manifest) for manifest in (self._manifest, new))
         changed = [name for name in before if before[name] != after[name] and name not in _NOT_COMPARED]
         done = [name for name in changed if name in _LIVE]
@@ -104,7 +105,6 @@ class Desk:
                 waiting.append(f"{pool}.fused")
             if any(before[pool][name] != after[pool][name] for name in ("max_rss_bytes", "max_age_s")):
                 done.append(f"{pool} recycling")
-        self._tree.adopt(policy_of(new))
         self._manifest = msgspec.structs.replace(
             self._manifest, restart=new.restart, limits=new.limits, watch=new.watch,
             parser=msgspec.structs.replace(new.parser, fused=self._manifest.parser.fused), checker=new.checker)

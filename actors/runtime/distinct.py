@@ -30,7 +30,7 @@ from actors.runtime.messages import Part
 from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Distinct, Totals
-from actors.runtime.shard import APPLIED_SCHEMA, FORGOTTEN_SCHEMA, ShardFile
+from actors.runtime.shard import APPLIED_SCHEMA, FORGOTTEN_SCHEMA, Closed, ShardFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +90,7 @@ class DistinctState:
         """The committed position of each partition."""
         return self._file.applied()
 
-    def accept(self, part: Part, frames: Sequence[bytes]) -> int | None:
+    def accept(self, part: Part, frames: Sequence[bytes]) -> Closed | None:
         """Take the numbers of a part."""
         for _, packed in _partials.decode(frames[0]) if frames else ():
             for numbers in packed:

@@ -2,7 +2,7 @@
 
     issue ──▶ (start, end), seen_ms  ──▶ issued        by the reader's clock, when the range was issued first
     death ──▶ marks, reason, detail  ──▶ issued        who died with it in hand, and in which pieces it goes on
-    shard ──▶ shard, before          ──▶ late          what a shard has said to be late in it
+    shard ──▶ shard, before, newest  ──▶ late          what a shard has said to be late in it, or may be
 
 A batch may be delivered many times, by several readers, and some of its consumers may have taken what was made of an
 earlier delivery. So whatever decides what is made of it is decided once, is durable before the delivery that goes by
@@ -23,6 +23,8 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from actors.runtime.late import of_piece, take_note
+from actors.runtime.messages import Late
 from actors.runtime.poison import Blame
 from actors.runtime.values import Chunk, Unit
 
@@ -32,13 +34,10 @@ INSERT INTO issued (unit, start, "end", marks, reason, detail, seen_ms) VALUES (
 ON CONFLICT DO UPDATE SET "end"=excluded."end", marks=excluded.marks, reason=excluded.reason, detail=excluded.detail,
     seen_ms=excluded.seen_ms
 """
-#: What is late in a batch, by a shard's word, stays late: what was made of the batch then may have been taken.
-LATE = ('CREATE TABLE IF NOT EXISTS late (unit INTEGER, start INTEGER, "end" INTEGER, shard INTEGER, before INTEGER, '
-        'PRIMARY KEY (unit, start, "end", shard)) WITHOUT ROWID')
-
 #: Unit, start, end.
 _Range = tuple[int, int, int]
 _T = TypeVar("_T")
+_newest = msgspec.json.Decoder(tuple[int, ...] | None)
 
 
 class Decided(NamedTuple):
@@ -52,7 +51,7 @@ class Decided(NamedTuple):
 
     chunk: Chunk
     blame: Blame
-    late: dict[int, int]
+    late: dict[int, Late]
 
 
 class Issued:
@@ -66,11 +65,10 @@ class Issued:
     def __init__(self, connection: sqlite3.Connection, clock: Callable[[], int]) -> None:
         self._connection = connection
         self._clock = clock
-        connection.execute(LATE)
         self._new: list[tuple[int, int, int, int, str, str, int]] = []
-        self._refused: list[tuple[int, int, int, int, int]] = []
+        self._refused: list[tuple[int, int, int, int, int, str]] = []
         self._blamed: dict[_Range, Blame] = {}
-        self._late: dict[_Range, dict[int, int]] = {}
+        self._late: dict[_Range, dict[int, Late]] = {}
         #: When ranges were issued first that an earlier reader, or run, has issued.
         self._first: dict[_Range, int] = {}
 
@@ -93,10 +91,12 @@ class Issued:
             self._blamed[chunk.unit, chunk.start, chunk.end] = blame
             self._record(chunk, blame)
 
-    def refused(self, chunk: Chunk, late: Mapping[int, int]) -> None:
-        """Record what is late in a batch, by shard."""
+    def refused(self, chunk: Chunk, late: Mapping[int, Late]) -> None:
+        """Record what is late in a batch, by shard: it stays late, for what was made of it then may have been taken."""
         self._late[chunk.unit, chunk.start, chunk.end] = dict(late)
-        self._refused += [(chunk.unit, chunk.start, chunk.end, shard, before) for shard, before in late.items()]
+        self._refused += [
+            (chunk.unit, chunk.start, chunk.end, shard, said.before, msgspec.json.encode(said.newest).decode())
+            for shard, said in late.items()]
 
     def recall(self, unit: Unit) -> None:
         """Read what earlier readers have decided about ranges of this unit."""
@@ -105,16 +105,16 @@ class Issued:
             if marks:
                 self._blamed[unit.id, start, end] = Blame(marks, reason, detail)
             self._first[unit.id, start, end] = seen_ms
-        for start, end, shard, before in self._connection.execute(
-                'SELECT start, "end", shard, before FROM late WHERE unit=?', (unit.id,)):
-            self._late.setdefault((unit.id, start, end), {})[shard] = before
+        for start, end, shard, before, newest in self._connection.execute(
+                'SELECT start, "end", shard, before, newest FROM late WHERE unit=?', (unit.id,)):
+            self._late.setdefault((unit.id, start, end), {})[shard] = Late(shard, before, _newest.decode(newest))
 
     def write(self, connection: sqlite3.Connection, changed: Iterable[Unit]) -> None:
         """Write what is new; what these units have committed goes."""
         passed = [(unit.id, unit.low) for unit in changed]
         connection.executemany(RECORD, self._new)
         connection.executemany('DELETE FROM issued WHERE unit=? AND "end"<=?', passed)
-        connection.executemany("INSERT OR REPLACE INTO late VALUES (?, ?, ?, ?, ?)", self._refused)
+        connection.executemany("INSERT OR REPLACE INTO late VALUES (?, ?, ?, ?, ?, ?)", self._refused)
         connection.executemany('DELETE FROM late WHERE unit=? AND "end"<=?', passed)
 
     def written(self) -> None:
@@ -127,12 +127,12 @@ class Issued:
         self._late, self._blamed, self._first = (
             _open(self._late, units), _open(self._blamed, units), _open(self._first, units))
 
-    def _late_in(self, chunk: Chunk) -> dict[int, int]:
+    def _late_in(self, chunk: Chunk) -> dict[int, Late]:
         """What was said to be late in a batch, or in the one that it is a part of."""
-        found: dict[int, int] = {}
+        found: dict[int, Late] = {}
         for (unit, start, end), late in self._late.items():
             if unit == chunk.unit and start <= chunk.start and chunk.end <= end:
-                found |= {shard: max(before, found.get(shard, before)) for shard, before in late.items()}
+                take_note(found, of_piece(late, start == chunk.start).values())
         return found
 
     def _record(self, chunk: Chunk, blame: Blame) -> None:

@@ -18,6 +18,8 @@ from actors.runtime.counts import Counts
 BatchId = tuple[str, int, int]
 #: No batch.
 NOTHING: BatchId = ("", 0, 0)
+#: How it was judged who is late in a part.
+UNSURE, FULLY = "unsure", "fully"
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -37,6 +39,21 @@ class Ranged(Message, frozen=True):
         return (self.partition, self.start, self.end)
 
 
+class Late(msgspec.Struct, frozen=True, array_like=True):
+    """What a shard says of a batch in which records are late, or may be.
+
+    Attributes:
+        shard: its number, from 0.
+        before: it has closed what ends there, or before (event time in ms).
+        newest: the newest event times before the batch in its partition, so that the batch can be judged as a part of
+            it; None: they are not known, for this is a piece of the batch.
+    """
+
+    shard: int
+    before: int
+    newest: tuple[int, ...] | None = None
+
+
 class Hello(Message, frozen=True, tag="hello"):
     """The first thing a producer says to a consumer; a pool worker answers with ``Credit``."""
 
@@ -54,7 +71,7 @@ class Batch(Ranged, frozen=True, tag="batch"):
         roll: version of ``active``; grows whenever the origin's set of active units changes.
         active: the units whose event times the watermark has to wait for, when they are partitions of their own.
         anchor: event time in ms that windows are counted from; None as long as nobody knows it.
-        late: what is older than this (event time in ms) is late, for each shard that has said so.
+        late: what is late in it, for each shard that has said so.
         lines: number of newlines in the payload; -1: not counted.
         trace: W3C trace context (``traceparent``) of a batch that is traced; empty: it is not.
         framing: what the payload is made of: lines (empty), or ``records``.
@@ -76,7 +93,7 @@ class Batch(Ranged, frozen=True, tag="batch"):
     roll: int = 0
     active: tuple[int, ...] = ()
     anchor: int | None = None
-    late: tuple[tuple[int, int], ...] = ()
+    late: tuple[Late, ...] = ()
     lines: int = -1
     trace: str = ""
     framing: str = ""
@@ -96,8 +113,10 @@ class Part(Ranged, frozen=True, tag="part"):
         unit: the input unit that the batch is from.
         roll: see ``Batch``.
         active: see ``Batch``.
-        newest: largest event time in the whole batch, in ms; None when it has none.
+        newest: the largest event times in the whole batch, in ms, as many as matter (``newest.py``).
         trace: see ``Batch``.
+        judged: who is late was judged by the batch alone, and nothing can be late by that (empty); something can, by
+            what was before the batch (``UNSURE``); or by what was before it, too (``FULLY``).
     """
 
     epoch: int
@@ -108,8 +127,9 @@ class Part(Ranged, frozen=True, tag="part"):
     unit: int = 0
     roll: int = 0
     active: tuple[int, ...] = ()
-    newest: int | None = None
+    newest: tuple[int, ...] = ()
     trace: str = ""
+    judged: str = ""
 
 
 class Credit(Message, frozen=True, tag="credit"):
@@ -169,13 +189,13 @@ class Again(Ranged, frozen=True, tag="again"):
     Attributes:
         span: from a worker that was not told what windows are counted from: the event times of the batch. For any
             batch, also for one without: consumers could not apply it, for what is before it is put off.
-        late: from an aggregator shard: what is older than this (event time in ms) belongs to windows it has closed.
+        late: from an aggregator shard: what is late in it, or may be.
         too_long: from a worker: it takes too long; so many of its records took so many seconds.
     """
 
     epoch: int
     span: Span | None = None
-    late: tuple[tuple[int, int], ...] = ()
+    late: tuple[Late, ...] = ()
     too_long: tuple[int, float] | None = None
 
 

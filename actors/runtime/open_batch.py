@@ -12,12 +12,12 @@ from types import MappingProxyType
 import msgspec
 
 from actors.runtime.counts import Counts
-from actors.runtime.messages import Batch, BatchId, Span
+from actors.runtime.messages import Batch, BatchId, Late, Span
 from actors.runtime.poison import Blame
 from actors.runtime.values import Chunk
 
 #: Of a batch that was never refused.
-NOTHING_LATE: Mapping[int, int] = MappingProxyType({})
+NOTHING_LATE: Mapping[int, Late] = MappingProxyType({})
 
 
 class State(Enum):
@@ -40,7 +40,7 @@ class Open:
     __slots__ = ("blame", "chunk", "counts", "deliveries", "fell", "late", "may_cut", "since", "span", "state",
                  "timeless", "turn", "worker")
 
-    def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, int], since: int, may_cut: bool) -> None:
+    def __init__(self, chunk: Chunk, blame: Blame, turn: int, late: dict[int, Late], since: int, may_cut: bool) -> None:
         self.chunk = chunk
         self.blame = blame
         self.turn = turn
@@ -69,9 +69,9 @@ class Open:
             partition=partition, start=chunk.start, end=chunk.end, epoch=epoch, low=low, roster=roster,
             unit=chunk.unit, source=chunk.source, offset=chunk.offset, line=chunk.line, fault=chunk.fault,
             detail=chunk.detail, lines=chunk.lines, roll=roll, active=active,
-            anchor=0 if anchor is None and self.timeless else anchor, late=tuple(sorted(self.late.items())),
-            framing=chunk.framing, only=chunk.only, give_back_s=give_back_s * self.may_return(),
-            seen_ms=chunk.seen_ms)
+            anchor=0 if anchor is None and self.timeless else anchor,
+            late=tuple(self.late[shard] for shard in sorted(self.late)), framing=chunk.framing, only=chunk.only,
+            give_back_s=give_back_s * self.may_return(), seen_ms=chunk.seen_ms)
 
     def empty(self, epoch: int) -> None:
         """Nothing is in it any more; what answers a delivery before this epoch is void."""

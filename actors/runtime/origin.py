@@ -49,7 +49,8 @@ import heapq
 from collections.abc import Iterator, Mapping
 
 from actors.runtime.counts import Counts
-from actors.runtime.messages import NO_TIMES, Batch, BatchId, Span
+from actors.runtime.late import of_piece, take_note
+from actors.runtime.messages import NO_TIMES, Batch, BatchId, Late, Span
 from actors.runtime.open_batch import NOTHING_LATE, Open, Partition, State
 from actors.runtime.poison import Blame
 from actors.runtime.takers import Takers
@@ -129,7 +130,7 @@ class Origin:
         return known is not None and bool(known.open)
 
     def issue(
-        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE,  # noqa: B008
+        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, Late] = NOTHING_LATE,  # noqa: B008
         may_cut: bool = False,
     ) -> None:
         """Open a batch; it begins at the partition's tip. A partition that is not known begins with it."""
@@ -185,7 +186,8 @@ class Origin:
             self._batches -= 1
             self._bytes -= len(batch.chunk.data)
             for chunk, blame in instead:
-                half = Open(chunk, blame, batch.turn, dict(batch.late), self.epoch, batch.may_return())
+                late = of_piece(batch.late, chunk.start == key[1])
+                half = Open(chunk, blame, batch.turn, late, self.epoch, batch.may_return())
                 self._add(partition, (key[0], chunk.start, chunk.end), half)
 
     def is_with_another(self, key: BatchId) -> bool:
@@ -286,8 +288,8 @@ class Origin:
         return True
 
     def again(
-        self, key: BatchId, epoch: int, worker: str, late: tuple[tuple[int, int], ...]
-    ) -> tuple[Chunk, dict[int, int]] | None:
+        self, key: BatchId, epoch: int, worker: str, late: tuple[Late, ...]
+    ) -> tuple[Chunk, dict[int, Late]] | None:
         """A batch is to be delivered once more, with this in its header, too; return it and all that is late in it.
 
         None: that was no news. Only after it is recorded may it be delivered: a shard may have taken what was made of
@@ -296,8 +298,7 @@ class Origin:
         batch = self._sent(key, epoch, worker)
         if batch is None:
             return None
-        for shard, before in late:
-            batch.late[shard] = max(before, batch.late.get(shard, before))
+        take_note(batch.late, late)
         # What is made of it now is another thing than before: an answer of the dead-letter store to the first delivery,
         # still under way, must not be taken for one to the second.
         self.epoch += 1

@@ -26,15 +26,17 @@ import msgspec
 from actors.runtime.database import open_for_reading
 from actors.runtime.emitter import Emit, Emitter
 from actors.runtime.messages import Part
+from actors.runtime.newest import Newest, Times
 from actors.runtime.open_panes import OpenPanes, Pane
 from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Window
 from actors.runtime.sections import WindowOptions
 from actors.runtime.shape import SHAPE_SCHEMA, require_shape
-from actors.runtime.shard import APPLIED_SCHEMA, FORGOTTEN_SCHEMA, ShardFile
+from actors.runtime.shard import APPLIED_SCHEMA, FORGOTTEN_SCHEMA, Closed, ShardFile
 from actors.runtime.state import Merge, Numbers, merge_into
-from actors.runtime.windows import FOREVER, NEVER, Layout, Watermark
+from actors.runtime.watermark import Watermark
+from actors.runtime.windows import FOREVER, NEVER, Layout
 
 STEPS = (APPLIED_SCHEMA + OUTBOX_SCHEMA + """
 CREATE TABLE panes (id INTEGER PRIMARY KEY, start INTEGER NOT NULL, "end" INTEGER NOT NULL, key BLOB NOT NULL,
@@ -43,7 +45,7 @@ CREATE TABLE increments (pane INTEGER NOT NULL, partials BLOB NOT NULL);
 CREATE INDEX increments_by_pane ON increments (pane);
 CREATE TABLE times (partition TEXT PRIMARY KEY, newest INTEGER NOT NULL, unit INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE watermark (reached INTEGER NOT NULL);
-""", FORGOTTEN_SCHEMA, SHAPE_SCHEMA)
+""", FORGOTTEN_SCHEMA, SHAPE_SCHEMA, "ALTER TABLE times ADD COLUMN matter TEXT NOT NULL DEFAULT ''")
 #: A pane is written anew when its increments are this large at least, and twice what it was then.
 _COMPACT_BYTES = 256 * 1024
 #: Rows of so many windows are emitted in one entry at most.
@@ -84,7 +86,7 @@ class WindowState:
         self._emitter = emitter
         (reached,) = connection.execute("SELECT max(reached) FROM watermark").fetchone()
         self._watermark = Watermark(
-            self._layout.disorder, dict(connection.execute("SELECT partition, newest FROM times")),
+            self._layout.disorder, Newest(options), _times_of(connection, options.jump_confirm + 1),
             dict(connection.execute("SELECT unit, partition FROM times")), NEVER if reached is None else reached)
         self._panes = OpenPanes(self._layout)
         self._new: list[tuple[Pane, bytes]] = []
@@ -103,12 +105,13 @@ class WindowState:
         """The committed position of each partition."""
         return self._file.applied()
 
-    def accept(self, part: Part, frames: Sequence[bytes]) -> int | None:
-        """Fold a part, or refuse it whole, because some of it is late: return up to where all is closed, in ms."""
+    def accept(self, part: Part, frames: Sequence[bytes]) -> Closed | None:
+        """Fold a part, or refuse it whole, because some of it is late, or may be."""
         entries = _entries.decode(frames[0]) if frames else []
-        closed = max(self._watermark.reached, self._watermark.of(part.partition))
-        if any(self._layout.is_over(self._layout.oldest_end(start, end), closed) for start, end, _, _ in entries):
-            return closed
+        if entries:
+            least = min(self._layout.oldest_end(start, end) for start, end, _, _ in entries)
+            if self._layout.is_over(least, self._watermark.closed_for(part)):
+                return Closed(self._watermark.reached, self._watermark.times.get(part.partition, ()))
         for start, end, key, packed in entries:
             pane = self._pane(start, end, key)
             self._add(pane, packed)
@@ -180,8 +183,9 @@ class WindowState:
         if not changed:
             return
         connection.executemany("DELETE FROM times WHERE partition=?", [(name,) for name in changed])
-        connection.executemany("INSERT INTO times VALUES (?, ?, ?)", [
-            (name, times[name], self._watermark.unit_of.get(name, 0)) for name in changed if name in times])
+        connection.executemany("INSERT INTO times VALUES (?, ?, ?, ?)", [
+            (name, times[name][0], self._watermark.unit_of.get(name, 0), msgspec.json.encode(times[name]).decode())
+            for name in changed if name in times])
 
     def _load(self) -> None:
         panes: dict[int, Pane] = {}
@@ -262,6 +266,12 @@ class WindowState:
                 self._panes.forget(pane)
                 self._changed.discard(pane)
                 self._dropped.add(pane.id)
+
+
+def _times_of(connection: sqlite3.Connection, count: int) -> dict[str, Times]:
+    """The newest times of each partition; a file of an older version says the newest only, which was believed."""
+    return {partition: tuple(msgspec.json.decode(matter)[:count]) if matter else (newest,) * count
+            for partition, newest, matter in connection.execute("SELECT partition, newest, matter FROM times")}
 
 
 def read_panes(path: Path, merge: Merge) -> dict[Window, dict[tuple[Any, ...], Numbers]]:

@@ -7,6 +7,7 @@ import os
 import msgspec
 
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -15,6 +16,15 @@ class Process(msgspec.Struct, frozen=True):
     state: str
     cpu_s: float
     parent: int
+
+
+def resident_bytes(pid: int | str) -> int:
+    """Return how much memory a process has that is in use; 0 when there is none. ``self`` is this one."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0
 
 
 def look(pid: int) -> Process | None:

@@ -205,8 +205,8 @@ def why_not(questions: Mapping[str, Question], sinks: Mapping[str, SinkOptions])
 
 
 #: Which stores can do what, for who has chosen another.
-_WHO = {"key": "keys of {} (lmdb, redis, memcached)", "rows": "rows of {} (sql, jsonl, csv)",
-        "range": "keys of {} in their order (lmdb)"}
+_WHO = {"key": "keys of {} (lmdb, redis, memcached)", "rows": "rows of {} (sql, jsonl, csv, parquet)",
+        "range": "keys of {} in their order (lmdb, redis with index)"}
 
 
 def _wanted(question: Question) -> str:

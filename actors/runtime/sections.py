@@ -36,7 +36,7 @@ class RecycleOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """When a worker is replaced by a fresh one: one at a time, after it has finished what it has.
 
     Attributes:
-        max_rss_bytes: resident memory above which a worker is replaced; 0: never.
+        max_rss_bytes: resident memory above which a worker is replaced, more than it has without work; 0: never.
         max_age_s: age above which a worker is replaced; 0: never.
 
     Example::
@@ -54,7 +54,7 @@ class ParserOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_fi
     Attributes:
         workers: number of processes.
         fused: run ``check`` in the parsers too: one hop less, the same results.
-        max_rss_bytes: resident memory above which a worker is replaced; 0: never.
+        max_rss_bytes: resident memory above which a worker is replaced, more than it has without work; 0: never.
         max_age_s: age above which a worker is replaced; 0: never.
 
     Example::
@@ -71,7 +71,7 @@ class CheckerOptions(RecycleOptions, frozen=True, kw_only=True, forbid_unknown_f
 
     Attributes:
         workers: number of processes.
-        max_rss_bytes: resident memory above which a worker is replaced; 0: never.
+        max_rss_bytes: resident memory above which a worker is replaced, more than it has without work; 0: never.
         max_age_s: age above which a worker is replaced; 0: never.
 
     Example::
@@ -254,6 +254,10 @@ class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         lateness_s: seconds (of event time) that a closed window is kept for: late records are added, its rows
             are emitted again with the next revision. What is later still goes to the dead letters (``late``).
         max_future_skew_s: a record that is further ahead of this machine's clock goes to the dead letters (``future``).
+            None: as much as the disorder, so no clock that is wrong can make late what comes from one that is right.
+        jump_s: a record that is further ahead of the newest before it in its file closes nothing, and makes nothing
+            late, before it is confirmed: one wrong clock does not close everybody's windows.
+        jump_confirm: so many more records of that file as new as that confirm it; 0: none is needed.
         start: what windows are counted from: ``clock`` (full hours, in UTC, for a size of an hour), ``first`` (the
             first record in event time), or a time in ms since 1970.
 
@@ -268,7 +272,9 @@ class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     gap_s: Seconds = 0.0
     disorder_s: Seconds = 0.0
     lateness_s: Seconds = 0.0
-    max_future_skew_s: Seconds = 3600.0
+    max_future_skew_s: Seconds | None = None
+    jump_s: Seconds = 3600.0
+    jump_confirm: Annotated[int, Meta(ge=0, le=1000)] = 3
     start: Literal["clock", "first"] | int = "clock"
 
     def __post_init__(self) -> None:

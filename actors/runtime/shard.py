@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from actors.runtime.database import Step, open_database, transaction
 from actors.runtime.errors import ConfigError
@@ -31,6 +31,18 @@ FORGOTTEN_SCHEMA = f"CREATE TABLE {FORGOTTEN} (times INTEGER NOT NULL, unit INTE
 _CHECKPOINT_PAGES = 16384
 
 
+class Closed(NamedTuple):
+    """What a shard says with a refusal.
+
+    Attributes:
+        reached: what ends there, or before, is closed; event time in ms.
+        newest: the newest event times in the partition before the part that it refuses.
+    """
+
+    reached: int
+    newest: tuple[int, ...]
+
+
 class ShardState(Protocol):
     """What an aggregator needs of its state, whatever it folds."""
 
@@ -46,8 +58,8 @@ class ShardState(Protocol):
         """The committed position of each partition."""
         ...
 
-    def accept(self, part: Part, frames: Sequence[bytes]) -> int | None:
-        """Fold a part: None. Or refuse it whole, for some of it is late: return up to where all is closed, in ms."""
+    def accept(self, part: Part, frames: Sequence[bytes]) -> Closed | None:
+        """Fold a part: None. Or refuse it whole, for some of it is late, or may be."""
         ...
 
     def commit(self, positions: dict[str, int]) -> list[Entry]:

@@ -36,7 +36,7 @@ from actors.runtime.runs import (
     read_runs,
     write_run,
 )
-from actors.runtime.shard import APPLIED_SCHEMA, FORGOTTEN_SCHEMA, ShardFile
+from actors.runtime.shard import APPLIED_SCHEMA, FORGOTTEN_SCHEMA, Closed, ShardFile
 
 
 def _rows_become_a_run(connection: sqlite3.Connection) -> None:
@@ -117,7 +117,7 @@ class FoldState:
         """The committed position of each partition."""
         return self._file.applied()
 
-    def accept(self, part: Part, frames: Sequence[bytes]) -> int | None:
+    def accept(self, part: Part, frames: Sequence[bytes]) -> Closed | None:
         """Fold a part."""
         if frames:
             self._take(bytes(frames[0]))

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from actors.runtime.counts import Counts, merge
-from actors.runtime.messages import Batch, BatchId, Span
+from actors.runtime.messages import Batch, BatchId, Late, Span
 from actors.runtime.open_batch import NOTHING_LATE
 from actors.runtime.origin import Origin
 from actors.runtime.poison import Blame
@@ -76,7 +76,7 @@ class TracedOrigin(Origin):
         self._pieces: dict[_Place, _Piece] = {}
 
     def issue(
-        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, int] = NOTHING_LATE,  # noqa: B008
+        self, partition: str, chunk: Chunk, blame: Blame = Blame(), late: Mapping[int, Late] = NOTHING_LATE,  # noqa: B008
         may_cut: bool = False,
     ) -> None:
         """Open a batch; its trace begins, if it is sampled."""
@@ -108,8 +108,8 @@ class TracedOrigin(Origin):
         return self._noted(key, super().put_off(key, epoch, worker, span), "put_off")
 
     def again(
-        self, key: BatchId, epoch: int, worker: str, late: tuple[tuple[int, int], ...]
-    ) -> tuple[Chunk, dict[int, int]] | None:
+        self, key: BatchId, epoch: int, worker: str, late: tuple[Late, ...]
+    ) -> tuple[Chunk, dict[int, Late]] | None:
         """A batch is to be delivered once more, with more in its header."""
         found = super().again(key, epoch, worker, late)
         self._noted(key, found is not None, "again")

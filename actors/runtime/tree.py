@@ -25,16 +25,7 @@ import msgspec
 from actors.runtime import care
 from actors.runtime.actions import ABSENT, Action, Emit, End, Kill, Say, Send, Spawn
 from actors.runtime.child import Child, Mode
-from actors.runtime.events import (
-    DONE,
-    FAILED,
-    RESUMABLE,
-    ActorDied,
-    Draining,
-    LastWords,
-    RunReady,
-    Scaled,
-)
+from actors.runtime.events import BAD_CONFIG, DONE, FAILED, RESUMABLE, ActorDied, Draining, LastWords, RunReady, Scaled
 from actors.runtime.health import Sample
 from actors.runtime.messages import Drain, Hold, Roster, Start, Stop, Suspect, Tap
 from actors.runtime.outages import Outages
@@ -86,17 +77,20 @@ class Tree:
             else:
                 yield from self._release(now)
 
-    def ready(self, address: str, endpoint: str, now: float) -> Iterator[Action]:
-        """An actor is ready for work."""
+    def ready(self, address: str, endpoint: str, now: float, bare_bytes: int = 0) -> Iterator[Action]:
+        """An actor is ready for work, and has so much memory before any."""
         child = self._by_address(address)
         if child is None:
             return
-        child.endpoint, child.ready_since, child.ever_ready = endpoint, now, True
+        child.endpoint, child.ready_since, child.ever_ready, child.bare_bytes = endpoint, now, True, bare_bytes
         if not child.stopping:  # else the deadline is that of its end
             child.deadline = None
         child.since = self._version + 1  # the one that is published below
         if self.mode is Mode.STOPPING:
             yield from self._stop_layer(now)
+            return
+        if problem := care.too_little([child], self._policy.recycle):
+            yield from self._stop(BAD_CONFIG, problem, now)
             return
         yield Say(child.name, "READY", child.generation)
         if child.spec.vital:
@@ -202,7 +196,8 @@ class Tree:
                 yield Send(child.address, Tap(path, seconds))
 
     def adopt(self, policy: Policy) -> None:
-        """Go by another policy from here on; what has been counted stays counted."""
+        """Go by another policy from here on; what has been counted stays counted. ConfigError: no worker could."""
+        care.require_room(self._children.values(), policy.recycle)
         self._policy = policy
         self._budget.adopt(policy.restart.tree_intensity, policy.restart.tree_period_s)
         for pool in self._pools.values():

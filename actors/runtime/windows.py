@@ -4,16 +4,17 @@
 
 A window is closed by the *watermark*, never by a clock: results do not depend on the number of workers, on arrival
 order within the allowed disorder, or on kills. Per partition the watermark is the largest event time among the records
-before, less the disorder; that of a shard is the least over the active partitions, and never goes back. A partition
-that was announced and has brought nothing yet holds it; one that has ended, or is silent, is not waited for.
+before that are believed (``newest.py``), less the disorder; that of a shard is the least over the active partitions,
+and never goes back (``watermark.py``).
 
 Who is late. A record whose windows (with the ``lateness`` that they are kept for) all end at or below the watermark of
 its own partition at its place there, or below what its shard has closed. The first is a property of the input alone: a
 worker sees it within a batch, and the shard sees it between batches, since it takes them in order and each part says
-the newest time of its batch. A shard has only partial aggregates, no records. So it refuses the part and says up to
-where it has closed; the origin delivers the batch once more with that in its header, and the worker turns those records
-into dead letters, with their bytes and position. Another shard may have taken its part of the first delivery: what the
-bound of one shard makes late are records of that shard alone, so nobody counts them twice.
+the newest times of its batch. A shard has only partial aggregates, no records. So it refuses a part in which a record
+is late, or may be, by what it knows, and says up to where it has closed, and the newest times before the batch; the
+origin delivers the batch once more with that in its header, and the worker turns those records that are late into dead
+letters, with their bytes and position. Another shard may have taken its part of the first delivery: what the word of
+one shard makes late are records of that shard alone, so nobody counts them twice.
 
 What does not work: wall-clock timers (a slow run and a fast one give different results); lateness judged by workers
 with what they know of the watermark (they know it too late, and each another one); one watermark over all files as they
@@ -32,15 +33,17 @@ from zlib import crc32
 import msgspec
 
 from actors.runtime.errors import Reject
+from actors.runtime.kinds import Kind
 from actors.runtime.lift import bind, lift
-from actors.runtime.messages import Batch, Span
+from actors.runtime.messages import FULLY, UNSURE, Batch, Span
+from actors.runtime.newest import NEVER as NEVER
+from actors.runtime.newest import Newest, Times
 from actors.runtime.pipeline import Windows
 from actors.runtime.sections import WindowOptions
+from actors.runtime.watermark import FOREVER as FOREVER
 
 #: Start, end (in ms) and key of a window.
 WindowId = tuple[int, int, tuple[Any, ...]]
-#: Before, and after, all time.
-NEVER, FOREVER = -(1 << 62), 1 << 62
 _NO_KEY: tuple[Any, ...] = ()
 #: The window of kind ``global``.
 ALL_TIME: WindowId = (NEVER, FOREVER, _NO_KEY)
@@ -103,27 +106,35 @@ class Passage:
 
     Attributes:
         is_probe: nobody knows yet what windows are counted from: the batch is looked at for its times only.
+        late: what shards have said of the batch.
+        unsure: shards for which a record may be late by what was before the batch, which they have not said.
         seen_ms: when the batch was issued first: what is ahead of that is ahead of the clock.
+        newest: the newest times of the batch so far, as many as matter.
+        highest: no record is judged by a time that is larger.
         partly_late: records that are too late for some of their windows, and were put into the others.
     """
 
     def __init__(self, batch: Batch) -> None:
         self.anchor = batch.anchor or 0
         self.is_probe = batch.anchor is None
-        self.late = dict(batch.late)
+        self.late = {each.shard: each for each in batch.late}
+        self.unsure: set[int] = set()
         self.seen_ms = batch.seen_ms
-        self.newest: int | None = None
+        self.newest: Times = ()
+        self.highest = max((each.newest[0] for each in batch.late if each.newest), default=NEVER)
         self.partly_late = 0
         self._first: int | None = None
         self._least = 0
 
-    def see(self, times: Sequence[int], disorder: int) -> None:
-        """Take note of the event times of a slice."""
+    def see(self, times: Sequence[int], newest: Times, merge: Newest, disorder: int) -> None:
+        """Take note of the event times of a slice, or of some of them and the newest of all."""
         if self._first is None:
             self._first = self._least = times[0]
-        floor = self._first - disorder
-        self._least = min(self._least, min((at for at in times if at >= floor), default=self._least))
-        self.newest = max(times if self.newest is None else (self.newest, *times))
+        floor, oldest = self._first - disorder, min(times)
+        self._least = min(self._least, oldest if oldest >= floor else min((at for at in times if at >= floor),
+                                                                           default=self._least))
+        self.newest = merge.both(self.newest, newest)
+        self.highest = max(self.highest, newest[0])
 
     def begin(self, first: int) -> int:
         """The time of the batch's first record, which is this one unless there was one before."""
@@ -131,9 +142,48 @@ class Passage:
 
     def span(self) -> Span | None:
         """The event times of the batch; None when it has none."""
-        if self._first is None or self.newest is None:
+        if self._first is None:
             return None
-        return Span(self._first, self._least, self.newest)
+        return Span(self._first, self._least, self.newest[0])
+
+    def judged(self, shard: int) -> str:
+        """How it was judged who is late for a shard."""
+        if shard in self.late and self.late[shard].newest is not None:
+            return FULLY
+        return UNSURE if shard in self.unsure else ""
+
+
+class _Before:
+    """What has come of a batch before each record of a slice; looked at only where one may be late.
+
+    Args:
+        newest: the newest times before the slice.
+        times: those of the slice.
+    """
+
+    def __init__(self, passage: Passage, times: Sequence[int], merge: Newest, disorder: int) -> None:
+        self._passage, self._merge, self._disorder = passage, merge, disorder
+        self._newest, self._times, self._at = passage.newest, times, 0
+        #: The newest time by which the record may be judged that is looked at.
+        self.highest = passage.highest
+        self.number = 0
+
+    def passed(self, at: int) -> None:
+        """The record that has been looked at has this time."""
+        self.number += 1
+        if at > self.highest:
+            self.highest = at
+
+    def watermark(self, shard: int) -> int:
+        """The watermark of the partition where the record stands: as it is, if the shard has said what was before the
+        batch; else as far as it is for certain."""
+        if self._at < self.number:
+            self._newest = self._merge.both(self._newest, self._merge.of(self._times[self._at:self.number]))
+            self._at = self.number
+        said = self._passage.late.get(shard)
+        if said is None or said.newest is None:
+            return self._merge.believed(self._newest) - self._disorder
+        return self._merge.judging(self._merge.both(said.newest, self._newest)) - self._disorder
 
 
 class Placer:
@@ -151,49 +201,61 @@ class Placer:
     ) -> None:
         self._time = lift(bind(windows.time, options), "time")
         self._key = None if windows.key is None else lift(bind(windows.key, options), "key")
+        self._times = Kind(int, ("windows.time", "the event time of each value in ms, a whole number"))
+        self._keys = Kind(tuple, ("windows.key", "a tuple for each value, e.g. (host,)"))
         self._layout = Layout(shape)
-        self._skew = _ms(shape.max_future_skew_s)
+        self._newest = Newest(shape)
+        self._skew = _ms(shape.disorder_s if shape.max_future_skew_s is None else shape.max_future_skew_s)
         self._shards = shards
 
     def place(self, passage: Passage, values: list[Any]) -> list[Any]:
-        """Return for each value the tuple of its windows (``WindowId``), or the Reject that it is."""
+        """Return for each value the tuple of its windows (``WindowId``), or the Reject that it is.
+
+        Raises:
+            ConfigError: ``time`` or ``key`` returns something else than it must, for every value.
+        """
         times = self._time(values)
+        self._times.see(times)
         limit = passage.seen_ms + self._skew
         places = [self._unfit(at, limit) for at in times] if _has_unfit(times, limit) else None
         good = times if places is None else [at for at, place in zip(times, places, strict=True) if place is None]
-        before = passage.newest
+        before = _Before(passage, good, self._newest, self._layout.disorder)
         if good:
-            passage.see(good, self._layout.disorder)
+            passage.see(good, self._newest.of(good), self._newest, self._layout.disorder)
         if passage.is_probe or not good:
             return places or [()] * len(values)
         keys = None if self._key is None else self._key(values)
+        self._keys.see(keys or ())
         if keys is None and places is None and (one := self._only_window(passage, min(times), max(times))):
             return [one] * len(values)
-        newest = NEVER if before is None else before
         result: list[Any] = []
         for index, at in enumerate(times):
             place = None if places is None else places[index]
             key = _NO_KEY if keys is None else keys[index]
             if place is None:
-                result.append(self._windows(passage, at, key, newest - self._layout.disorder))
-                newest = max(newest, at)
+                result.append(self._windows(passage, at, key, before))
+                before.passed(at)
             else:
                 result.append(place)
         return result
 
-    def place_whole(self, passage: Passage, times: tuple[int, int, int] | None) -> tuple[WindowId, ...] | None:
-        """Return the windows of a whole slice, from the times of its first, oldest and newest record.
+    def place_whole(
+        self, passage: Passage, times: tuple[int, int, int] | None, number: int
+    ) -> tuple[WindowId, ...] | None:
+        """Return the windows of a whole slice, from the times of its first, oldest and newest record, and how many it
+        has.
 
-        None: they are not the same for all of its records, or some of them may be late.
+        None: they are not the same for all of its records, or some of them may be late, or all times are needed.
         """
         if self._layout.kind == "global":
             return (ALL_TIME,)
         if times is None or self._key is not None or _has_unfit(list(times), passage.seen_ms + self._skew):
             return None
         first, oldest, newest = times
-        if oldest < passage.begin(first) - self._layout.disorder:
+        matter = self._newest.of_range(oldest, newest, number)
+        if oldest < passage.begin(first) - self._layout.disorder or not matter:
             return None
-        passage.see(times, self._layout.disorder)
+        passage.see(times, matter, self._newest, self._layout.disorder)
         return () if passage.is_probe else self._only_window(passage, oldest, newest)
 
     def _unfit(self, at: Any, limit: int) -> Reject | tuple[()] | None:
@@ -212,33 +274,39 @@ class Placer:
     def _only_window(self, passage: Passage, oldest: int, newest: int) -> tuple[WindowId, ...] | None:
         """The windows of a slice that all belong to the same ones, and of which nothing can be late."""
         layout = self._layout
-        if layout.kind == "session" or passage.newest is None:
+        if layout.kind == "session":
             return None
         found = layout.windows_of(oldest, passage.anchor)
-        bound = max((passage.newest - layout.disorder, *passage.late.values()))
+        bound = max((passage.highest - layout.disorder, *(each.before for each in passage.late.values())))
         if layout.is_over(found[-1][1], bound) or found != layout.windows_of(newest, passage.anchor):
             return None
         return tuple((start, end, _NO_KEY) for start, end in found)
 
-    def _windows(self, passage: Passage, at: int, key: Any, watermark: int) -> Any:
+    def _windows(self, passage: Passage, at: int, key: Any, before: _Before) -> Any:
         """The windows of one record, or a Reject: it is late, by its own partition's watermark or what shards say."""
         if isinstance(key, Reject):
             return key
         if type(key) is not tuple:
             return Reject("key", f"expected a tuple as key of a window, got {key!r:.60}")
-        layout = self._layout
+        layout, late = self._layout, passage.late
         wanted = [(start, end, key) for start, end in layout.windows_of(at, passage.anchor)]
-        bound = watermark
-        result = []
+        most = before.highest - layout.disorder
+        if not late and not layout.is_over(wanted[-1][1], most):  # nor the others: the first is the last to begin
+            return tuple(wanted)
+        bound, result = NEVER, []
         for window in wanted:
-            closed = watermark
-            if passage.late:
+            may_be_over = layout.is_over(window[1], most)
+            closed = NEVER
+            if late or may_be_over:
                 shard = shard_of_window(window, layout.kind, self._shards)
-                closed = max(closed, passage.late.get(shard, NEVER))
+                said = late.get(shard)
+                closed = max(before.watermark(shard) if may_be_over else NEVER, NEVER if said is None else said.before)
             if layout.is_over(window[1], closed):
                 bound = max(bound, closed)
-            else:
-                result.append(window)
+                continue
+            result.append(window)
+            if may_be_over and (said is None or said.newest is None):
+                passage.unsure.add(shard)
         if not result:
             return Reject("late", f"its time is {iso(at)}, its window ended at {iso(wanted[0][1])} and was closed when "
                           f"the watermark reached {iso(bound)}")
@@ -282,71 +350,6 @@ def _touching(spans: list[list[int]]) -> list[tuple[int, int]]:
         else:
             joined.append(span)
     return [(start, end) for start, end in joined]
-
-
-class Watermark:
-    """The watermark of one shard.
-
-    Args:
-        disorder: what a record may be older than the newest before it, in ms.
-        times: newest event time of each partition, from the durable state.
-        units: the partition of each unit that was seen.
-        reached: what it had reached.
-    """
-
-    def __init__(self, disorder: int, times: dict[str, int], units: dict[int, str], reached: int) -> None:
-        self._disorder = disorder
-        self.times = times
-        self.units = units
-        self.unit_of = {partition: unit for unit, partition in units.items()}
-        self.reached = reached
-        #: Partitions whose time or unit has changed, or which were forgotten, since somebody has emptied this.
-        self.changed: set[str] = set()
-        self._roll = -1
-        self._active: tuple[int, ...] = ()
-
-    def of(self, partition: str) -> int:
-        """The watermark of one partition."""
-        newest = self.times.get(partition)
-        return NEVER if newest is None else newest - self._disorder
-
-    def advance(self, partition: str, unit: int, newest: int | None, roll: int, active: tuple[int, ...]) -> int:
-        """A part of this partition was applied; return what the watermark has reached."""
-        if newest is not None and newest > self.times.get(partition, NEVER):
-            self.times[partition] = newest
-            self.changed.add(partition)
-        if self.units.get(unit) != partition:
-            self.units[unit], self.unit_of[partition] = partition, unit
-            self.changed.add(partition)
-        if roll > self._roll:
-            self._note(roll, active, partition)
-        waited = {self.units.get(each, "") for each in self._active} | {partition}
-        self.reached = max(self.reached, min(map(self.of, waited)))
-        return self.reached
-
-    def roll(self, version: int, active: tuple[int, ...]) -> int:
-        """Others are to be waited for, and nothing has come; return what the watermark has reached."""
-        if version > self._roll:
-            self._note(version, active)
-            least = min((self.of(self.units.get(each, "")) for each in active), default=None)
-            if least is None:  # all are silent, or over: nobody is waited for, and the newest of all counts
-                least = max(map(self.of, self.times), default=NEVER)
-            self.reached = max(self.reached, least)
-        return self.reached
-
-    def _note(self, version: int, active: tuple[int, ...], partition: str = "") -> None:
-        self._roll, self._active = version, active
-        # Others are over, or silent: should one come back, its records have to fit in as they are.
-        known = {self.units.get(each) for each in active} | {partition}
-        if active or partition:
-            self.changed.update(name for name in self.times if name not in known)
-            self.times = {name: at for name, at in self.times.items() if name in known}
-            self.units = {unit: name for unit, name in self.units.items() if name in known}
-            self.unit_of = {name: unit for unit, name in self.units.items()}
-
-    def end(self) -> None:
-        """The input has ended: everything is closed."""
-        self.reached = FOREVER
 
 
 def iso(at: int) -> str:

@@ -55,19 +55,21 @@ _NEWEST = 0.1
 
 
 class Output(msgspec.Struct, frozen=True):
-    """What a batch holds for one fixed destination; ``claims`` come back in its acknowledgement."""
+    """What a batch holds for one destination; ``claims`` come back in its acknowledgement; ``judged``: see ``Part``.
+    """
 
     destination: str
     count: int
     claims: Counts
     frames: list[bytes]
+    judged: str = ""
 
 
 class Made(msgspec.Struct, frozen=True):
     """What a worker made of a batch: parts for every fixed destination, or frames for any worker of the next pool.
 
     ``counts`` is what the worker itself adds to the acknowledgement (``read``, ``filtered``, ``folded``); ``newest`` is
-    the largest event time in the batch. ``again``: nothing can be made of it before it is known what windows are
+    the newest event times in the batch. ``again``: nothing can be made of it before it is known what windows are
     counted from; these are its event times (``NO_TIMES`` if it has none). ``records``: how many there are, where the
     next pool is to count them. ``too_long``: nothing was made of it, for it takes too long; see ``Again``. ``dead``:
     positions of records that are rejected, and of which something goes to a sink all the same, so that nobody counts
@@ -77,7 +79,7 @@ class Made(msgspec.Struct, frozen=True):
     counts: Counts
     parts: list[Output] = []
     forward: list[bytes] | None = None
-    newest: int | None = None
+    newest: tuple[int, ...] = ()
     again: Span | None = None
     records: int = 0
     too_long: tuple[int, float] | None = None
@@ -289,7 +291,7 @@ class PoolWorker:
             self._relay.sent(producer, batch.id, batch.epoch, addresses, made.counts, made.dead)
             for address, part in zip(addresses, made.parts, strict=True):
                 header = Part(*batch.id, batch.epoch, batch.low, part.count, part.claims, batch.source, batch.unit,
-                              batch.roll, batch.active, made.newest, batch.trace)
+                              batch.roll, batch.active, made.newest, batch.trace, part.judged)
                 self._post.send(address, header, part.frames)
             if not addresses:  # nothing was made of it: done
                 self._post.send(producer, Ack(*batch.id, batch.epoch, made.counts))

@@ -21,7 +21,8 @@ from msgspec import Meta
 from actors.runtime.errors import ConfigError
 from actors.runtime.extras import how_to_install
 from actors.runtime.ports import UNFLUSHED, GatheringSink, Repeated, SinkOptions
-from actors.sinks.columns import columns_of, require_columns, row_of
+from actors.runtime.stored import Need, Reader
+from actors.sinks.columns import columns_of, laid_out, require_columns
 from actors.sinks.lines_manifest import read_manifest
 from actors.sinks.parquet_places import clear_files, journal_of
 
@@ -78,8 +79,7 @@ class Parquet(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         """
         from actors.sinks.parquet_rows import packed
 
-        columns = columns_of(self.columns)
-        return packed([row_of(item, columns) for item in items], self.columns)
+        return packed(laid_out(items, columns_of(self.columns)), self.columns)
 
     def unpack(self, data: bytes) -> list[Any]:
         """Return the rows that ``pack`` made this of, as tuples; times with a zone, JSON as plain data."""
@@ -97,7 +97,7 @@ class Parquet(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         try:
             from actors.sinks.parquet_files import ParquetFolder
         except ImportError as error:
-            raise ConfigError(f"sinks.{name}: type parquet needs pyarrow: {how_to_install('parquet')}") from error
+            raise _not_installed(name) from error
         return ParquetFolder(self.place(name, state), name, self)
 
     def check(self, name: str, state: Path) -> list[str]:
@@ -130,6 +130,22 @@ class Parquet(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Where the files are."""
         return state / (self.folder or f"{name}.parquet")
 
+    def answers(self) -> tuple[Need, ...]:
+        """The rows of its files, and those that wait for one."""
+        return ("rows",)
+
+    def reader(self, name: str, state: Path) -> Reader:
+        """Look at the files, and at the journal.
+
+        Raises:
+            ConfigError: the library is not installed.
+        """
+        try:
+            from actors.sinks.parquet_read import ParquetReader
+        except ImportError as error:
+            raise _not_installed(name) from error
+        return ParquetReader(self.place(name, state), name, self.columns)
+
     def loses(self) -> str:
         """Nothing, unless it does not wait for the disk."""
         return "" if self.sync else UNFLUSHED
@@ -146,6 +162,10 @@ class Parquet(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     def describe(self) -> str:
         """Say where this writes."""
         return f"parquet files in {self.folder}" if self.folder else "parquet files"
+
+
+def _not_installed(name: str) -> ConfigError:
+    return ConfigError(f"sinks.{name}: type parquet needs pyarrow: {how_to_install('parquet')}")
 
 
 OPTIONS = Parquet

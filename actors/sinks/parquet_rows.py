@@ -29,11 +29,10 @@ def schema_of(columns: Mapping[str, str]) -> Any:
     return _schema(tuple(columns.items()))
 
 
-def packed(rows: Sequence[Sequence[Any]], columns: Mapping[str, str]) -> bytes:
-    """Rows, checked and as they travel, as one message."""
+def packed(values: Sequence[Sequence[Any]], columns: Mapping[str, str]) -> bytes:
+    """Values by column, checked and as they travel, as one message."""
     schema = schema_of(columns)
-    arrays = [pa.array(values, type=field.type) for field, values in zip(
-        schema, zip(*rows, strict=True) if rows else [()] * len(schema), strict=True)]
+    arrays = [pa.array(some, type=field.type) for field, some in zip(schema, values, strict=True)]
     data: bytes = pa.RecordBatch.from_arrays(arrays, schema=schema).serialize().to_pybytes()
     return data
 
@@ -44,7 +43,7 @@ def batch_of(data: bytes | memoryview, schema: Any) -> Any:
     Raises:
         ValueError: it is none of this schema.
     """
-    with _read():
+    with reading():
         batch = pa.ipc.read_record_batch(pa.py_buffer(data), schema)
         batch.validate()
         return batch
@@ -64,7 +63,7 @@ def row_groups(journal: Path, most: int) -> Generator[Any, None, None]:
         ValueError: it is not what was written. Bytes that are lost need not be noticed: count the rows.
         OSError: it cannot be read.
     """
-    with _read(), pa.OSFile(str(journal)) as file:
+    with reading(), pa.OSFile(str(journal)) as file:
         stream = pa.ipc.open_stream(pa.BufferedInputStream(file, _BLOCK_BYTES))
         yield stream.schema.empty_table()
         group: list[Any] = []
@@ -80,7 +79,7 @@ def row_groups(journal: Path, most: int) -> Generator[Any, None, None]:
 
 
 @contextlib.contextmanager
-def _read() -> Iterator[None]:
+def reading() -> Iterator[None]:
     """What is no message is a ``ValueError``, whatever the library calls it."""
     try:
         yield

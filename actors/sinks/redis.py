@@ -15,14 +15,14 @@ from msgspec import Meta
 
 from actors.runtime.errors import ConfigError, Reject
 from actors.runtime.ports import Repeated, Sink, SinkOptions
-from actors.runtime.stored import Need, Reader
+from actors.runtime.stored import Need, Reader, sentence
 from actors.sinks.redis_address import SCHEMES, Address, address_of
 from actors.sinks.redis_index import RESERVED, Indexed, put_in, taken_out
 from actors.sinks.redis_resp import command, commands_in
 
 __all__ = ["OPTIONS", "Indexed", "Redis"]
 
-Item = tuple[bytes, bytes | None] | Indexed
+Item = tuple[bytes, bytes | None]
 #: The latest that Redis takes: it reckons in milliseconds since 1970, in 64 bits.
 _MAX_EXPIRE_S = 100 * 366 * 24 * 3600
 
@@ -30,8 +30,8 @@ _MAX_EXPIRE_S = 100 * 366 * 24 * 3600
 class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keys and values in Redis.
 
-    An item is ``(key, value)``, bytes; ``(key, None)`` deletes the key. With ``index`` it may be an ``Indexed``, which
-    names the sorted sets that its key is found in.
+    An item is ``(key, value)``, bytes; ``(key, None)`` deletes the key. With ``index`` all keys are found in their
+    order, and an item may be an ``Indexed``, which names more sorted sets that its key is found in.
 
     Attributes:
         url: ``redis://USER:PASSWORD@HOST:PORT/DATABASE``, ``rediss://`` for TLS, ``redis+unix:///PATH?db=NUMBER``; of
@@ -39,7 +39,8 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
             password best as ``${env:NAME}``.
         expire_s: seconds until a key expires; 0 for never.
         only_missing: store nothing under a key that is there already.
-        index: what the names of the sorted sets begin with, which no key may; empty: there are none.
+        index: what the names of the sorted sets begin with, which no key may; empty: there are none. The set of this
+            very name has all keys, in their order, unless they expire.
         replicas: so many replicas have each batch in their memory before it counts as written (``WAIT``).
         sync: wait until the server has each batch on its disk, where it can be asked (``WAITAOF``: Redis 7.2, Valkey;
             ``thresher check`` says whether its answer can be relied on).
@@ -92,24 +93,19 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the commands that store and delete these, one each.
 
         Raises:
-            Reject: a key is empty, or begins as only keys of the sink do; a score is no number; an ``Indexed``, and
-                there is no ``index``; a deletion, and there is ``only_missing``.
+            Reject: a key is empty, or begins as only keys of the sink do; a score is no number, a set has no name; a
+                deletion, and there is ``only_missing``.
         """
         if self.index:
             return b"".join([self._indexed(item) for item in items])
-        pairs: list[tuple[bytes, bytes | None]] = []
-        for item in items:
-            if isinstance(item, Indexed):
-                raise Reject("index", "an Indexed, and the sink has no index: set index, or send (key, value)")
-            pairs.append(item)
-        self._require_keys(pairs)
+        self._require_keys(items)
         tail = b"$2\r\nNX\r\n" if self.only_missing else b""
         if self.expire_s:
             tail += b"$2\r\nEX\r\n$%d\r\n%d\r\n" % (len(b"%d" % self.expire_s), self.expire_s)
         form = b"*%d\r\n$3\r\nSET\r\n$%%d\r\n%%b\r\n$%%d\r\n%%b\r\n%b" % (
             3 + self.only_missing + 2 * bool(self.expire_s), tail)
         return b"".join([command(b"DEL", key) if value is None else form % (len(key), key, len(value), value)
-                         for key, value in pairs])
+                         for key, value in items])
 
     def unpack(self, data: bytes) -> list[Item]:
         """Return the items that ``pack`` made this of, whatever the options were.
@@ -157,18 +153,20 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return positions_of(self, name, state)
 
     def answers(self) -> tuple[Need, ...]:
-        """A hash of keys; sorted sets are the items' own (``index``)."""
-        return ("key",)
+        """A hash of keys; with a sorted set of all keys (``index``) ranges of them, too."""
+        return ("key", "range") if self.index and not self.expire_s else ("key",)
 
     def answers_in_words(self) -> str:
         """Its sorted sets can be asked, too, by whoever knows them."""
-        return "answers a key, and what it is listed in where items name sorted sets (index)"
+        said = sentence(self.answers()) if "range" in self.answers() else "answers a key"
+        more = "what it is listed in where items name sorted sets"
+        return f"{said}, and {more}" if self.index else f"{said}; with index keys in their order, and {more}"
 
     def reader(self, name: str, state: Path) -> Reader:
         """Look at the server; the connection is made with the first key."""
         from actors.sinks.redis_read import RedisReader
 
-        return RedisReader(self, name)
+        return RedisReader(self, name, self.index.encode())
 
     def keeping(self) -> Redis:
         """The same, but storing nothing under a key that is there already."""
@@ -200,9 +198,8 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return address_of(self.url)
 
     def _indexed(self, item: Item) -> bytes:
-        one = item if isinstance(item, Indexed) else Indexed(item[0], item[1])
-        self._require_keys([(one.key, one.value)])
-        return put_in(one, self.index.encode(), self.expire_s, self.only_missing)
+        self._require_keys([item])
+        return put_in(item, self.index.encode(), self.expire_s, self.only_missing)
 
     def _require_keys(self, pairs: Sequence[tuple[bytes, bytes | None]]) -> None:
         ours = (RESERVED, self.index.encode()) if self.index else (RESERVED,)
@@ -222,7 +219,7 @@ class Redis(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 return key, None
             case [b"EVALSHA", *_]:
                 found = taken_out(words, self.index.encode())
-                return found if found.under else (found.key, found.value)
+                return found if found.under else (found[0], found[1])
         raise Reject("format", f"expected a command of this sink, got {words!r:.100}")
 
 

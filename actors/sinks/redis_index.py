@@ -5,7 +5,8 @@
     e17                  {...}                                  the value
     by-session:9         e17 ─ 1565647200000                    in each sorted set, key and score
     by-host:a            e17 ─ 1565647200000
-    thresher_index:e17   by-session:9, by-host:a                where to take it out again
+    by-                  e17 ─ 0                                all keys, in their order: what ``Reader.range`` reads
+    thresher_index:e17   by-, by-session:9, by-host:a           where to take it out again
 
 A value and its entries are changed by one script, in the ``MULTI`` of the batch, so who looks sees both or neither. A
 key that moves to another session leaves the old one; a tombstone knows its key alone, so ``thresher_index:KEY`` says
@@ -14,7 +15,8 @@ where its entries are. The position is written by the same script: where the ser
 
 Guarantees: an entry whose set is somebody else's string or list is refused with its value, and with it the position:
 Redis does not roll back, so the batch is written once more without that item. No entry outlives its key for long: with
-``expire_s`` each addition looks at the oldest few entries of the set, and takes out those whose keys are gone.
+``expire_s`` each addition looks at the oldest few entries of the set, and takes out those whose keys are gone. In the
+set of all keys nobody could find the oldest, so there is none with ``expire_s``.
 
 What does not work: ``ZADD`` beside ``SET`` in the ``MULTI`` (a set of another type fails alone, and the position would
 pass it); expiry of entries by their score (an old event that is written now would lose its entry before its key).
@@ -24,8 +26,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-
-import msgspec
 
 from actors.runtime.errors import Reject
 from actors.sinks.redis_resp import command
@@ -61,14 +61,10 @@ if mode == 'del' then
 end
 local with = ttl > 0 and {'EX', ttl} or {}
 redis.call('SET', key, ARGV[2], unpack(with))
-if #KEYS == 1 then
-  redis.call('DEL', of)
-  return redis.status_reply('OK')
-end
 local names = {}
 for i = 2, #KEYS do
   names[#names + 1] = KEYS[i]
-  redis.call('ZADD', KEYS[i], score, key)
+  redis.call('ZADD', KEYS[i], KEYS[i] == ARGV[6] and 0 or score, key)
   if ttl > 0 then
     for _, old in ipairs(redis.call('ZRANGE', KEYS[i], 0, 3)) do
       if redis.call('EXISTS', old) == 0 then redis.call('ZREM', KEYS[i], old) end
@@ -78,46 +74,69 @@ for i = 2, #KEYS do
     redis.call('PERSIST', KEYS[i])
   end
 end
-redis.call('SET', of, cmsgpack.pack(names), unpack(with))
+if #names > 0 then redis.call('SET', of, cmsgpack.pack(names), unpack(with)) else redis.call('DEL', of) end
 return redis.status_reply('OK')
 """
 _SHA = hashlib.sha1(SCRIPT).hexdigest().encode()
 LOAD = command(b"SCRIPT", b"LOAD", SCRIPT)
 
 
-class Indexed(msgspec.Struct, frozen=True):
-    """A value with the sorted sets that its key is found in.
+class Indexed(tuple[bytes, bytes | None]):
+    """A pair ``(key, value)`` with the sorted sets that its key is found in; to a sink without such it is the pair.
 
-    Attributes:
+    Args:
         key: of the value, bytes.
         value: bytes; None deletes the key and its entries, whatever ``under`` says.
         score: of its entries, a finite number; a time, say.
-        under: names of the sets, bytes, each behind the option ``index`` of the sink.
+        under: names of the sets, bytes, each behind the option ``index`` of the sink; none is empty.
 
     Example::
 
         Indexed(b"event:17", b"{}", 1565647200000, (b"session:9", b"host:a"))
     """
 
-    key: bytes
-    value: bytes | None
-    score: float = 0.0
-    under: tuple[bytes, ...] = ()
+    score: float
+    under: tuple[bytes, ...]
+
+    def __new__(cls, key: bytes, value: bytes | None, score: float = 0.0, under: tuple[bytes, ...] = ()) -> Indexed:
+        """Make one."""
+        made = tuple.__new__(cls, (key, value))
+        made.score, made.under = score, under
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same pair, in the same sets."""
+        sets = (other.score, other.under) if isinstance(other, Indexed) else (self.score, ())
+        return tuple.__eq__(self, other) is True and (self.score, self.under) == sets
+
+    def __ne__(self, other: object) -> bool:
+        """Whether it is another."""
+        return not self == other
+
+    __hash__ = tuple.__hash__
+
+    def __repr__(self) -> str:
+        """As it is made."""
+        return f"Indexed({self[0]!r}, {self[1]!r}, {self.score!r}, {self.under!r})"
 
 
-def put_in(item: Indexed, index: bytes, expire_s: int, keeps: bool) -> bytes:
+def put_in(item: tuple[bytes, bytes | None], index: bytes, expire_s: int, keeps: bool) -> bytes:
     """Return the command that stores an item with its entries, or deletes it with them.
 
     Raises:
-        Reject: the score is no finite number.
+        Reject: the score is no finite number, or a set has no name.
     """
-    if item.value is None:
-        return command(b"EVALSHA", _SHA, b"1", item.key, b"del")
-    if not math.isfinite(item.score):
-        raise Reject("score", f"expected a finite number, got {item.score!r}")
-    names = [index + name for name in dict.fromkeys(item.under)]
-    return command(b"EVALSHA", _SHA, b"%d" % (1 + len(names)), item.key, *names, b"put", item.value,
-                   b"%d" % expire_s, b"1" if keeps else b"0", repr(item.score).encode())
+    key, value = item
+    score, under = (item.score, item.under) if isinstance(item, Indexed) else (0.0, ())
+    if value is None:
+        return command(b"EVALSHA", _SHA, b"1", key, b"del")
+    if not math.isfinite(score):
+        raise Reject("score", f"expected a finite number, got {score!r}")
+    if b"" in under:
+        raise Reject("index", f"expected names of sets, got {under!r:.80}")
+    names = [index] * (not expire_s) + [index + name for name in dict.fromkeys(under)]
+    return command(b"EVALSHA", _SHA, b"%d" % (1 + len(names)), key, *names, b"put", value,
+                   b"%d" % expire_s, b"1" if keeps else b"0", repr(score).encode(), index)
 
 
 def taken_out(words: list[bytes], index: bytes) -> Indexed:
@@ -133,7 +152,7 @@ def taken_out(words: list[bytes], index: bytes) -> Indexed:
             return Indexed(names[0], None)
         score = float(rest[4])
         return Indexed(names[0], rest[1], int(score) if score.is_integer() else score,
-                       tuple(name.removeprefix(index) for name in names[1:]))
+                       tuple(name.removeprefix(index) for name in names[1:] if name != rest[5]))
     except (IndexError, ValueError) as error:
         raise Reject("format", f"expected a command of this sink, got {words!r:.100}") from error
 

@@ -6,6 +6,7 @@ import os
 import time
 from io import FileIO
 
+from actors.runtime import open_files
 from actors.runtime.given_again import AGAIN
 from actors.runtime.ports import UnitLedger
 from actors.runtime.values import Unit
@@ -56,7 +57,7 @@ class Lookout:
         self._taken_up: set[int] = set()
         self._files: dict[Key, Tail] = {}
         self._paths: dict[str, Tail] = {}
-        self._open = Descriptors(MOST_OPEN)
+        self._open = Descriptors(open_files.room(MOST_OPEN))
         self._glimpses = Glimpses(ledger, self._open, options.idle_timeout_s if options.follow else 0.0, self._ask)
         self._problems = Problems(ledger, options.follow)
         self._lost: list[Tail] = []

@@ -30,6 +30,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
+from actors.runtime import open_files
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.ports import Source, UnitLedger
 from actors.runtime.values import Chunk, Unit
@@ -298,15 +299,11 @@ def _joined(host: str, port: int) -> str:
 
 def _possible(clients: int) -> int:
     """Return how many of these clients can be had, with the soft limit of open files raised as far as the hard one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = clients + _OWN_DESCRIPTORS
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return clients
-    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    limit = open_files.raised_to(wanted)
     if limit < wanted:
         possible = max(1, limit - _OWN_DESCRIPTORS)
-        print(f"tcp: {possible} clients at most, not {clients} (source.max_clients): this process may have {hard} "
+        print(f"tcp: {possible} clients at most, not {clients} (source.max_clients): this process may have {limit} "
               "open files (raise the limit with `ulimit -Hn`)", file=sys.stderr, flush=True)
         return possible
     return clients

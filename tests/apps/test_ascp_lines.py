@@ -184,6 +184,8 @@ def test_a_malformed_group_is_rejected_with_what_is_wrong(body: str, why: str) -
 
 
 def test_a_group_that_nobody_knows_is_one_all_the_same() -> None:
+    for body, first in (("bl t/q=-0/5", 0), ("bl t/q=-3/5", -3)):  # the one makes nothing known of the other
+        assert one(f"LOG Receiver {body}").numbers == [first, 5]
     event = one("LOG Receiver bl t/o=1/2 new_group q/w/e2=-7/8/09 other x=5 rcvD=1 pair2=4")
     assert event.groups == ("bl t/o", "new_group q/w/e2", "other x") and event.numbers == [1, 2, -7, 8, 9, 5]
     assert event.fields == [("rcvD", 1, NONE), ("pair2", 4, NONE)]

@@ -30,6 +30,11 @@ from tests.topics import Feed
 
 LINES = list(islice(make_lines(4, hosts=3, processes=2, longest_s=30), 1500))
 DATED = ("--set", f"options.reference={REFERENCE}")
+#: The columns that questions are answered from, for a table.
+SUMMED_UP = ", ".join(f'{name} = "{kind}"' for name, kind in {
+    "session": "text", "host": "text", "start": "timestamp", "end": "timestamp", "status": "text", "source": "text?",
+    "dest": "text?", "bytes": "integer?", "elapsed_s": "real?", "mbps": "real?", "target_bps": "integer?",
+    "rex_ratio": "real?", "transfers": "integer"}.items())
 
 
 def expected_store() -> dict[bytes, bytes]:
@@ -155,21 +160,38 @@ def test_the_configurations_that_ship_put_sessions_into_tables(tmp_path: Path) -
     assert dict(read_lmdb(batch / "events.lmdb")) == before  # one store for both
 
 
-def test_from_a_topic_into_redis_and_parquet_the_keys_and_the_rows_are_the_same(tmp_path: Path) -> None:
+def test_from_a_topic_into_redis_and_parquet_keys_rows_and_answers_are_the_same(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     feed = Feed(tmp_path / "lines")
     feed.append(*(line[:-1] for line in LINES))
     with Redis() as server:
-        done = run(tmp_path / "state", "ascp-live", *(word for option in (
-            "source.type=topic", f'source.topics=["topic://{feed.topic}"]', "source.follow=false",
-            "sinks.events.type=redis", f"sinks.events.url={server.url()}", "sinks.sessions.type=parquet",
-            'sinks.sessions.columns={session="text", bytes="integer", status="text"}') for word in ("--set", option)))
+        to_redis = options(f"sinks.events.type=redis sinks.events.url={server.url()} sinks.events.index=ascp:")
+        to_parquet = ("--set", "sinks.sessions.type=parquet", "--set", f"sinks.sessions.columns={{{SUMMED_UP}}}")
+        done = run(tmp_path / "state", "ascp-live", *options("source.type=topic source.follow=false"), "--set",
+                   f'source.topics=["topic://{feed.topic}"]', *to_redis, *to_parquet)
         assert done.returncode == 0, done.stderr
         assert server.contents() == expected_store()
-    from pyarrow.parquet import read_table
+        for name, prefix in ((b"host:host-1", b"host-1/"), (b"process:host-2/5001", b"host-2/5001/")):
+            listed = [(key, float(key.split(b"/")[2])) for key in expected_store() if key.startswith(prefix)]
+            assert listed and server.entries(b"ascp:" + name) == sorted(listed, key=lambda pair: (pair[1], pair[0]))
+        from_redis = asked(tmp_path / "state", *to_redis)
+    from_parquet = asked(
+        tmp_path / "state", *options("sinks.events.type=memcached sinks.events.server=127.0.0.1:9"), *to_parquet)
+    assert from_redis == from_parquet
+    assert [(row["session"], row["bytes"], row["mbps"]) for row in from_redis] == [
+        (row["session"], row["bytes"], row["mbps"]) for row in expected_rows()]
 
-    rows = read_table(tmp_path / "state" / "sessions.parquet").to_pylist()
-    assert in_order(rows) == [{name: row[name] for name in ("session", "bytes", "status")} for row in expected_rows()]
+
+def options(words: str) -> list[str]:
+    return [word for option in words.split() for word in ("--set", option)]
+
+
+def asked(state: Path, *words: str) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "actors.cli", "ask", "ascp-live", "transfers", "--json", "--state", str(state), *words],
+        cwd=ROOT, capture_output=True, text=True, timeout=WATCHDOG_S, check=False)
+    assert done.returncode == 0, done.stderr
+    return in_order(json.loads(line) for line in done.stdout.splitlines())
 
 
 def test_explain_says_what_each_store_can_answer() -> None:
@@ -182,7 +204,7 @@ def test_explain_says_what_each_store_can_answer() -> None:
             cwd=ROOT, capture_output=True, text=True, timeout=WATCHDOG_S, check=True).stdout
     assert "answers a key, and keys from one to another, in order" in said["lmdb"]
     assert "answers a key, and nothing else" in said["memcached"]
-    assert "answers a key, and what it is listed in where items name sorted sets" in said["redis"]
+    assert "answers a key; with index keys in their order, and what it is listed in" in said["redis"]
 
 
 def reader_has(size: int) -> Any:

@@ -146,7 +146,8 @@ def test_sinks_that_cannot_answer_say_what_could(tmp_path: Path) -> None:
         sinks = ("--set", "sinks.sessions.type=discard", *ELSEWHERE)
         done = ask(*words, *sinks, "--state", str(tmp_path), code=0 if "--json" in words else 78)
         assert ("sink events (memcached 127.0.0.1:9) answers a key, and nothing else: no range, no list. It "
-                "needs keys of events in their order (lmdb), or rows of sessions (sql, jsonl, csv)"
+                "needs keys of events in their order (lmdb, redis with index), or rows of sessions "
+                "(sql, jsonl, csv, parquet)"
                 ) in (done.stderr or json.loads(done.stdout)[0]["why_not"])
 
 

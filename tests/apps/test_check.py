@@ -13,6 +13,7 @@ import pytest
 
 from actors.console import check, surroundings
 from actors.console.check import Finding
+from actors.runtime import open_files
 from actors.settings import load
 from tests.loads import ROOT
 from tests.postgres import Postgres
@@ -136,9 +137,11 @@ def test_a_state_directory_that_cannot_be_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_too_few_descriptors_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resource.getrlimit", lambda which: (100, 100))
-    assert surroundings.descriptors_problem(5) == ""
-    assert surroundings.descriptors_problem(20).endswith("`ulimit -n 144`")
+    monkeypatch.setattr("resource.getrlimit", lambda which: (20, 100))
+    monkeypatch.setattr("os.listdir", lambda path: ["0", "1", "2", "3"])
+    assert open_files.problem(32) == ""  # the soft limit is raised
+    assert open_files.problem(33) == ("a process may have 100 open files here, and a run of 33 actors needs up to 102: "
+                                      "raise the limit (`ulimit -n 102`), or set fewer workers")
 
 
 def test_a_wrong_configuration_is_exit_code_78_also_as_json(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from actors.settings import load
 from actors.testing import assert_bulk_is_faithful
 from scripts.make_connections import make_blocks
 from tests.loads import SHARED
+from thresher.testing import run_inline
 
 PUBLIC = SHARED / "data/connections-10000.txt"
 HOUR_MS = 3_600_000
@@ -225,3 +226,16 @@ def test_a_period_that_ends_before_it_begins_is_refused() -> None:
 def test_the_configurations_that_ship_are_valid(name: str) -> None:
     settings = load(str(Path(__file__).parents[2] / "config" / name), environ={})
     assert settings.manifest.windowed
+
+
+@pytest.mark.parametrize("at", [0, 1, 33, 79, 80])
+def test_one_line_of_a_machine_whose_clock_is_a_year_fast_closes_nobody_s_hours(at: int) -> None:
+    minute, year = 60_000, 365 * 86_400_000
+    begin = 400_000 * HOUR_MS
+    lines = [f"{begin + 3 * minute * number} A B" for number in range(80)]
+    lines.insert(at, f"{begin + year} C D")
+    result = run_inline(PIPELINE, lines, batch_bytes=150)
+    late = [letter.reason for letter in result.dead_letters]
+    assert late == ["late"] * (at == 0), "of the first lines only the first can judge the second"
+    hours = {row["start"]: row["top_connections"] for row in result.written["hours"]}
+    assert hours == {begin: 20 - len(late), **{begin + HOUR_MS * hour: 20 for hour in (1, 2, 3)}, begin + year: 1}

@@ -69,7 +69,7 @@ def test_a_slice_with_odd_lines_gives_what_its_lines_give_or_is_left_to_them(
 @given(lines=st.lists(st.one_of(GOOD, ODD), max_size=40), direction=st.sampled_from(["to", "from"]))
 def test_with_and_without_the_search_each_line_has_the_same_outcome(lines: list[bytes], direction: Any) -> None:
     folded = msgspec.structs.replace(
-        QUERY, windows=None, emit_sinks=(), route=drop, options=Options(host="H", direction=direction))
+        QUERY, windows=None, emit_sinks=(), sinks={}, route=drop, options=Options(host="H", direction=direction))
     quick = run_inline(folded, lines)
     slow = run_inline(msgspec.structs.replace(folded, bulk=None), lines)
     assert (quick.folded, quick.counts) == (slow.folded, slow.counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -112,15 +113,38 @@ def test_commands_to_a_run_that_is_not_going_on_say_so(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"no run is going on with the state directory {tmp_path}: start it with")
 
 
-@pytest.mark.parametrize("options", [("parser.max_age_s=0.3",), ("parser.max_rss_bytes=1000000",)], ids=["age", "rss"])
-def test_workers_are_replaced_one_at_a_time_and_no_record_is_lost(tmp_path: Path, options: tuple[str, ...]) -> None:
+LEAKING = """
+from tests.pipelines import treacherous
+from msgspec.structs import replace
+KEPT = []
+def parse(line, options):
+    KEPT.append(line * 200)
+    return treacherous.parse(line, options)
+PIPELINE = replace(treacherous.PIPELINE, parse=parse)
+"""
+
+
+@pytest.mark.parametrize("option", ["parser.max_age_s=0.3", "parser.max_rss_bytes=200000000"], ids=["age", "rss"])
+def test_workers_are_replaced_one_at_a_time_and_no_record_is_lost(tmp_path: Path, option: str) -> None:
     expected = _log(tmp_path, 3 * RECORDS)
-    with _start(tmp_path, *options) as running:
+    (tmp_path / "leaking.py").write_text(LEAKING)
+    target = str(tmp_path / "leaking.py") if "rss" in option else TARGET
+    with _start(tmp_path, option, target=target) as running:
         running.until(lambda views: min(views[f"parser.{n}"].generation for n in (1, 2)) >= 2, "fresh workers")
         assert running.wait() == 0, running.output()
     assert {event["actor"] for event in running.of("recycled")} == {"parser.1", "parser.2"}
     assert running.of("died") == []
     _assert_all_there(tmp_path, expected)
+
+
+def test_a_limit_of_memory_below_that_of_a_worker_without_work_is_said_and_nothing_is_replaced(tmp_path: Path) -> None:
+    _log(tmp_path, 100)
+    with _start(tmp_path, "parser.max_rss_bytes=1000000") as running:
+        assert running.wait() == 78, running.output()
+    reason = running.of("report")[0]["reason"]
+    assert re.fullmatch(r"parser.max_rss_bytes is 1,000,000, and parser.[12] has [0-9,]+ before its first batch: set "
+                        r"more, well above that, or 0 \(never\)", reason)
+    assert (running.of("recycled"), running.of("died")) == ([], [])
 
 
 def test_a_configuration_read_again_changes_what_can_change_and_a_bad_one_nothing(tmp_path: Path) -> None:

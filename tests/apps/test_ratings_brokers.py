@@ -71,17 +71,17 @@ def test_one_line_of_the_configuration_that_ships_changes_the_broker(tmp_path: P
 def test_whoever_is_killed_the_broker_too_each_rating_is_published_and_counted_once(
     tmp_path: Path, place: Place
 ) -> None:
-    """And in Kafka a partition is added meanwhile."""
+    """And in Kafka a partition is added meanwhile, before the last reviews are there."""
     rng = random.Random(place.name)
     reviews = list(make_reviews(3000))
-    file = write(tmp_path / "reviews.json", reviews)
-    feeds = (str(file), "--hz", "0", "--check-cost", "0.0005", *options(place, "feed"), *sets(
+    file, last = write(tmp_path / "reviews.json", reviews[:2400]), write(tmp_path / "last.json", reviews[2400:])
+    feeds = ("--hz", "0", "--check-cost", "0.0005", *options(place, "feed"), *sets(
         *PATIENT, "flow.batch_bytes=4000", "parser.workers=2", "source.rename=none", "source.again=skip"))
     counts = (*options(place, "trends"), *sets(*PATIENT, "flow.batch_bytes=4000", "window.size_s=1",
                                                "window.every_s=0.5"))
     server = place.server
     assert server is not None
-    with feed(tmp_path / "feed", *feeds) as feeding, counting(tmp_path, *counts) as running:
+    with feed(tmp_path / "feed", str(file), *feeds) as feeding, counting(tmp_path, *counts) as running:
         for one in (feeding, running) * 3:
             kill_one(rng, one)
         server.kill()
@@ -91,7 +91,7 @@ def test_whoever_is_killed_the_broker_too_each_rating_is_published_and_counted_o
             kill_one(rng, one)
             one.process.kill()  # the supervisors are among those who are killed
             one.process.wait()
-    with feed(tmp_path / "feed", *feeds) as feeding:
+    with feed(tmp_path / "feed", str(file), str(last), *feeds) as feeding:
         kill_one(rng, feeding)
         assert feeding.wait() == 0, feeding.output()
     with counting(tmp_path, *counts) as running:  # followed to its end, and stopped as a user does it

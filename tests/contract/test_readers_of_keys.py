@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -130,7 +131,7 @@ def test_who_reads_slowly_holds_no_page_and_reads_on_in_a_store_that_has_grown(t
     with Writer(tmp_path) as writer, closing(Lmdb().reader("out", tmp_path)) as reader:
         before = writer.has_written("a", 100, 4)
         found = reader.range()
-        assert [value[:1] for _, value in islice(found, 50)] == [b"a"] * 50
+        assert [value[:1] for _, value in itertools.islice(found, 50)] == [b"a"] * 50
         assert writer.has_written("b", 100, 12) <= 2 * before
         assert writer.has_written("c", 2000) > 4 << 20
         rest = list(found)
@@ -219,6 +220,25 @@ def test_a_server_that_is_not_there_can_be_asked_again_and_what_is_none_of_them_
             server.close()
             with pytest.raises(Retryable, match=rf"{name} 127.0.0.1:\d+.*refused"):
                 reader.get(b"a")
+
+
+def test_a_range_of_redis_has_what_is_between_two_keys_in_order(emptied: Server, tmp_path: Path) -> None:
+    options, rng = Redis(url=emptied.url(), index="by-"), random.Random(3)
+    texts = {rng.choice((b"\xff", b"a", b"a/", b"\0")) + rng.randbytes(rng.randrange(3)) for _ in range(3000)}
+    items: dict[bytes, bytes | None] = {text: text * 9 for text in texts}
+    gone = set(rng.sample(sorted(texts), 50))
+    with closing(options.reader("out", tmp_path)) as reader, closing(options.open("out", tmp_path)) as sink:
+        assert list(reader.range()) == []
+        write(sink, options, items)
+        write(sink, options, dict.fromkeys(gone), 1)
+        left = sorted(texts - gone)
+        emptied.ask("DEL", left[7])  # by somebody else: it is listed still
+        bounds = [None, b"", left[7], left[7] + b"\0", *rng.sample(sorted(texts), 10)]
+        for first, last, backwards in itertools.product(bounds, bounds, (False, True)):
+            found = list(itertools.islice(reader.range(first or b"", last, backwards), 1500))
+            expected = [(key, items[key]) for key in left if key != left[7] and (first or b"") <= key
+                        and (last is None or key < last)]
+            assert found == (expected[::-1] if backwards else expected)[:1500]
 
 
 def speaks_http(server: socket.socket) -> None:

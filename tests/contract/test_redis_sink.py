@@ -13,10 +13,13 @@ from redis import Redis as Client
 from actors.runtime.errors import ConfigError, Reject, Retryable
 from actors.runtime.ports import SinkOptions
 from actors.runtime.values import Payload, Refusal
+from actors.sinks.lmdb import Lmdb
+from actors.sinks.memcached import Memcached
 from actors.sinks.redis import Indexed, Redis
 from actors.sinks.redis_applied import applied_key, refused_key
 from actors.sinks.redis_group import Group
 from actors.sinks.redis_line import Line
+from actors.sinks.topic import Topic
 from actors.testing import SinkContract
 from tests.contract.test_sink_contracts import OfKeys
 from tests.redis import Redis as Server
@@ -84,7 +87,8 @@ class TestRedisIndexed(TestRedis):
         assert options.unpack(refusal.raw) == [bad]
 
     def contents(self, folder: Path) -> list[Any]:
-        sets = [name for name in self.server.ask("KEYS", "by-*") if name != b"by-taken"]
+        sets = [name for name in self.server.ask("KEYS", "by-*") if name not in (b"by-taken", b"by-")]
+        assert [key for key, _ in self.server.entries(b"by-")] == sorted(self.server.contents())
         under: dict[bytes, list[tuple[bytes, float]]] = {}
         for name in sets:
             for key, score in self.server.entries(name):
@@ -95,7 +99,7 @@ class TestRedisIndexed(TestRedis):
             scores = {score for _, score in under.get(key, [])}
             assert len(scores) < 2, f"an entry of {key!r} is an older one"
             wanted = next((item.under for item in (*self.items(), *self.versions()) if isinstance(item, Indexed)
-                           and item.key == key and sorted(item.under) == names), tuple(names))
+                           and item[0] == key and sorted(item.under) == names), tuple(names))
             found.append(Indexed(key, value, scores.pop(), wanted) if names else (key, value))
         assert set(under) <= set(self.server.contents()), f"an entry without a key: {under}"
         return found
@@ -148,6 +152,7 @@ def test_keys_and_their_entries_expire(tmp_path: Path, server: Server) -> None:
         server.ask("DEL", "old")  # as if its time were over
         sink.write([batch(options, 1, [Indexed(b"b", b"1", 3, (b"s",))])])
     assert server.entries(b"by-s") == [(b"a", 2.0), (b"b", 3.0)]
+    assert server.ask("EXISTS", "by-") == 0 and options.answers() == ("key",)  # of all keys nobody would take them out
     assert 90 < server.ask("TTL", "p") <= 100
     assert {900 < server.ask("TTL", key) <= 1000 for key in ("a", "by-s", "thresher_index:a")} == {True}
 
@@ -169,9 +174,16 @@ def test_only_missing_keys_are_stored_when_that_is_asked_for(tmp_path: Path, ser
 def test_a_key_or_a_score_that_cannot_be_is_rejected_before_it_is_sent(items: list[Any], why: str) -> None:
     with pytest.raises(Reject, match=why):
         Redis(url="redis://localhost", index="by-").pack(items)
-    if isinstance(items[0], Indexed):
-        with pytest.raises(Reject, match="the sink has no index"):
-            Redis(url="redis://localhost").pack(items)
+
+
+def test_an_item_that_names_sets_is_the_pair_where_there_are_none() -> None:
+    item, plain = Indexed(b"a", b"1", 5, (b"s",)), Redis(url="redis://localhost")
+    for sink in (plain, Lmdb(), Memcached(server="localhost:1"), Topic()):
+        assert sink.pack([item]) == sink.pack([(b"a", b"1")])
+    assert item[1] == b"1" and repr(item).endswith("5, (b's',))")
+    assert item != (b"a", b"1") and item != Indexed(b"a", b"1", 6, (b"s",)) and Indexed(b"a", b"1") == (b"a", b"1")
+    with pytest.raises(Reject, match="expected names of sets"):
+        Redis(url="redis://localhost", index="by-").pack([Indexed(b"a", b"1", 5, (b"",))])
 
 
 # Refusals and outages -------------------------------------------------------------------------------------------------
@@ -258,6 +270,7 @@ RULES = ("~*", "+set", "+del", "+hset", "+hdel", "+hget", "+hmget", "+hgetall", 
          "+discard", "+watch", "+select")
 INDEX_RULES = ("+script|load", "+evalsha", "+get", "+type", "+exists", "+zadd", "+zrem", "+zrange", "+expire",
                "+persist")
+READ_RULES = ("+mget", "+select", "+zrangebylex", "+zrevrangebylex")
 
 
 def test_a_user_with_the_rules_of_the_page_writes_over_tls(tmp_path: Path, server: Server) -> None:
@@ -268,6 +281,11 @@ def test_a_user_with_the_rules_of_the_page_writes_over_tls(tmp_path: Path, serve
         assert "may not CONFIG GET" in options.assures(name, tmp_path)
         with closing(options.open(name, tmp_path)) as sink:
             assert sink.write([batch(options, 0, numbered(2000)), batch(options, 1, [(name.encode(), None)])]) == []
+    server.ask("ACL", "SETUSER", "asker", "on", ">p@ss", "~*", *READ_RULES)
+    url = server.url(user="asker:p%40ss", tls=True)
+    with closing(Redis(url=url, ca_file=str(server.authority), index="by-").reader("indexed", tmp_path)) as reader:
+        for backwards in (False, True):
+            assert dict(reader.range(backwards=backwards)) == dict(numbered(2000))
     assert server.contents() == dict(numbered(2000))
 
 

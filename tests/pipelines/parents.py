@@ -10,10 +10,12 @@ from thresher.sources import Files
 
 
 def parse(seconds: bytes) -> bytes | None:
-    """A line is how long a grandchild lives, which is nobody's child from its start; it becomes its process id."""
+    """A line is how long a grandchild lives, which is nobody's child from its start and in a session of its own; it
+    becomes its process id. A deaf one does not go when it is asked to."""
     if not seconds:
         return None
-    script = f"sleep {float(seconds)} >/dev/null 2>&1 & echo $!"
+    deaf = "trap '' TERM; " if seconds.startswith(b"deaf ") else ""
+    script = f"{deaf}setsid sleep {float(seconds.split()[-1])} >/dev/null 2>&1 & echo $!"
     return subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True).stdout.strip()
 
 

@@ -67,7 +67,7 @@ PIPELINE = Pipeline(
     name="ranked", source=Directory(), parse=parse, route=drop,
     fold=Fold(partials=partials, keys=("asin",), fields=("count", "total")),
     windows=Windows(time=lambda rating: rating.at, emit=emit),
-    window=WindowOptions(size_s=60, lateness_s=3600),
+    window=WindowOptions(size_s=60, lateness_s=3600, jump_confirm=0),
     sinks={"top": Jsonl()}, emit_sinks=("top",), dead_letters=DeadLetters(),
     panel=Panel(title="Most ranked products", draw=draw, sink="top"),
     feeds={"first": Panel(title="The first place", draw=draw_first, sink="top")})

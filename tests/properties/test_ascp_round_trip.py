@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from actors.apps.ascp import groups
+from actors.apps.ascp import groups, pieces
 from actors.apps.ascp.events import Event, decode, encode
-from actors.apps.ascp.fields import KNOWN, PATHS, TEXTS, Fields, fields_of
+from actors.apps.ascp.fields import KNOWN, PATHS, TEXTS, Forms, fields_of, form_of_fields, typed
 from actors.apps.ascp.lines import parse_lines
 from scripts.make_ascp import make_lines
 from tests.ascp import PREFIX, REFERENCE_MS, one, spoilt, written_fields, written_groups
@@ -93,10 +93,10 @@ def test_fields_are_read_back_as_they_were_written(some: list[tuple[str, str, bo
 @given(st.text(st.sampled_from('ab=" x/1()'), max_size=40))
 @example('uuid="a" x="b" size=1')
 def test_known_forms_of_fields_are_read_as_unknown_ones(text: str) -> None:
-    known = Fields()
+    known = Forms(fields_of, form_of_fields, typed)
     for body in (f"uuid={text} size=1", f'file="{text}" size=1', f'source={text} dest="{text}"'):
         for _ in range(2):
-            assert known(body.encode()) == fields_of(body)
+            assert known(body) == fields_of(body)
 
 
 def test_known_forms_of_groups_are_read_as_unknown_ones_and_nothing_is_too_odd() -> None:
@@ -121,7 +121,7 @@ def test_known_forms_of_groups_are_read_as_unknown_ones_and_nothing_is_too_odd()
                 assert outcome.reason == "group" and outcome.detail
             body = line.partition(b"LOG Receiver ")[2]
             if body.startswith((b"bl ", b"DS Qs ")):
-                assert _groups(groups.groups_of, body) == _groups(groups._by_words, body), body
+                assert _taken(groups.groups_of, body) == _taken(groups._by_words, body), body
     assert {"data", "queues", "text", "group", "transfer_stop", "session_start"} <= seen.keys()
 
 
@@ -129,12 +129,29 @@ def _kind(outcome: Event | Reject | None) -> str:
     return outcome.kind if isinstance(outcome, Event) else "" if outcome is None else outcome.reason
 
 
-def _groups(take: Any, body: bytes) -> Any:
+def _taken(take: Any, body: Any) -> Any:
+    """What is found, or nothing where it is malformed."""
     try:
-        names, numbers, pairs = take(body)
+        return take(body)
     except groups.Malformed:
         return None
-    return names, numbers, pairs
+
+
+def test_known_forms_of_statistics_are_read_as_unknown_ones() -> None:
+    rng = random.Random(8)
+    lines = [line.rpartition(b"Statistics ")[2].rstrip() for line in islice(make_lines(9, longest_s=3), 600)
+             if b"Statistics" in line]
+    odd = (b"(x: 5 7) a=1", b"(x: 5 bytes) a=1", b"(x: a 7) a=1", b"(x: a bytes) a=1", b"(x: 1.5 bytes) a=1",
+           b"a 1  b=2 ")
+    known = pieces.Pieces()
+    for number in range(FUZZED // 10):
+        line = odd[number % len(odd)] if number < 3 * len(odd) else rng.choice(lines)
+        body = (line if number < 100 or rng.random() < 0.1 else spoilt(line, rng)).decode("utf-8", "replace")
+        side, mark, rest = body.rstrip(" ").partition("] ")
+        if side not in ("[Sender", "[Receiver") or not mark:
+            side, rest = "", body.rstrip(" ")
+        found = _taken(pieces.pieces, rest)
+        assert _taken(known, body) == (None if found is None else (side[1:], found)), body
 
 
 @settings(max_examples=30)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from actors.runtime.codec import decode
-from actors.runtime.messages import Ack, Again, Batch, BatchId, Failed, Part
+from actors.runtime.messages import Ack, Again, Batch, BatchId, Failed, Late, Part
 from actors.runtime.origin import Origin
 from actors.runtime.relay import Relay
 from actors.runtime.sequencer import Sequencer
@@ -71,7 +71,7 @@ class LinkMachine(RuleBasedStateMachine):
     def deliver(self) -> None:
         for worker, header, _ in self.origin.assign():
             assert worker in map(self.address, WORKERS), "delivered to the dead"
-            assert dict(header.late) == ({0: self.told[header.id]} if header.id in self.told else {})
+            assert header.late == ((Late(0, self.told[header.id]),) if header.id in self.told else ())
             self.send(ORIGIN, worker, header)
 
     @rule()
@@ -102,7 +102,7 @@ class LinkMachine(RuleBasedStateMachine):
         if waiting:
             sender, receiver = data.draw(st.sampled_from(waiting))
             part: Part = self.queues[sender, receiver].popleft()
-            self.send(receiver, sender, Again(*part.id, part.epoch, late=((0, late),)))
+            self.send(receiver, sender, Again(*part.id, part.epoch, late=(Late(0, late),)))
 
     @rule(name=st.sampled_from(CONSUMERS), count=st.integers(1, 3))
     def durable(self, name: str, count: int) -> None:
@@ -117,7 +117,7 @@ class LinkMachine(RuleBasedStateMachine):
                 self.origin.ack(message.id, message.epoch, message.counts)
             elif isinstance(message, Again):
                 if self.origin.again(message.id, message.epoch, sender, message.late):
-                    self.told[message.id] = max(message.late[0][1], self.told.get(message.id, 0))
+                    self.told[message.id] = max(message.late[0].before, self.told.get(message.id, 0))
             else:
                 self.origin.failed(message.id, message.epoch, sender)
         elif isinstance(message, Batch):

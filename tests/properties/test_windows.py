@@ -51,9 +51,9 @@ def pipeline_of(window: WindowOptions, shards: int = 1) -> Pipeline:
 
 
 KINDS = {
-    "tumbling": WindowOptions(size_s=10, disorder_s=3),
-    "hopping": WindowOptions(kind="hopping", size_s=10, every_s=4, disorder_s=3),
-    "session": WindowOptions(kind="session", gap_s=1.5, disorder_s=3),
+    "tumbling": WindowOptions(size_s=10, disorder_s=3, jump_s=60),
+    "hopping": WindowOptions(kind="hopping", size_s=10, every_s=4, disorder_s=3, jump_s=8),
+    "session": WindowOptions(kind="session", gap_s=1.5, disorder_s=3, jump_s=5),
     "global": WindowOptions(kind="global"),
 }
 FOREVER = 1 << 62
@@ -65,7 +65,7 @@ def oracle(options: WindowOptions, records: list[Record]) -> tuple[dict[Any, Any
         round(1000 * x) for x in (options.size_s, options.every_s, options.gap_s, options.disorder_s))
     rows: dict[Any, list[Record]] = defaultdict(list)
     late: list[Record] = []
-    newest = -FOREVER
+    before: list[int] = []
     for record in records:
         at, key, _ = record
         if options.kind == "tumbling":
@@ -75,15 +75,28 @@ def oracle(options: WindowOptions, records: list[Record]) -> tuple[dict[Any, Any
                        if start <= at < start + size]
         else:
             windows = [(at, at + gap)] if options.kind == "session" else [(-FOREVER, FOREVER)]
+        newest = believed(before, options.jump_confirm, max(options.jump_s, options.disorder_s))
         windows = [window for window in windows if window[1] > newest - disorder]
         if not windows:
             late.append(record)
         for window in windows:
             rows[(*window, key)].append(record)
-        newest = max(newest, at)
+        before.append(at)
     if options.kind == "session":
         rows = _sessions(rows)
     return {window: partials(some, 0) for window, some in rows.items()}, late
+
+
+def believed(times: list[int], confirm: int, step_s: float) -> int:
+    """The newest time by which the next record is judged."""
+    newest = sorted(times)[-confirm - 1:]
+    if not newest:
+        return -FOREVER
+    way = newest[0]
+    for at in newest:
+        if at - way <= 1000 * step_s:
+            way = at
+    return way
 
 
 def _sessions(alone: Mapping[Any, list[Record]]) -> dict[Any, list[Record]]:
@@ -159,6 +172,12 @@ def test_what_comes_too_late_is_a_dead_letter_and_in_no_window(tmp_path: Path, k
         at = rng.randint(10, len(records))
         time = rng.choice((records[0][0] - rng.randint(0, 60_000), records[at - 1][0] - rng.randint(2000, 6000)))
         records.insert(at, (time, "a", -1))
+    for _ in range(rng.randint(0, 6)):  # and some clocks are far ahead
+        at = rng.randint(0, len(records))
+        records.insert(at, (records[0][0] + rng.choice((3_600_000, 86_400_000)) + rng.randint(0, 9000), "b", -2))
+    if rng.random() < 0.3:  # or the log goes on an hour later
+        at = rng.randint(0, len(records))
+        records[at:] = [(time + 3_600_000, key, number) for time, key, number in records[at:]]
     faults = Faults(seed, kills=rng.randint(0, 20), duplicates=0.02, outages=0.05)
     world = run(tmp_path, pipeline_of(options, rng.choice((1, 3))), records, faults, rng.choice((1, 2, 4)),
                 bool(seed % 2))

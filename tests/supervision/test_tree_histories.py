@@ -13,6 +13,7 @@ import pytest
 from actors.runtime import tree
 from actors.runtime.actions import Action, Emit, End, Kill, Send, Spawn
 from actors.runtime.child import Mode
+from actors.runtime.errors import ConfigError
 from actors.runtime.events import BAD_CONFIG, DONE, FAILED, RESUMABLE, ActorDied, LastWords, OutageBegan
 from actors.runtime.health import Sample
 from actors.runtime.messages import Drain, Hold, Message, Roster, Start, Stop, Suspect
@@ -448,6 +449,29 @@ def test_one_worn_worker_at_a_time_is_replaced_the_oldest_first() -> None:
     other = {"parser.1": "parser.2", "parser.2": "parser.1"}[name]
     assert [address for address, _ in mail(actions, Drain)] == [f"{other}#1"]
     assert [a for a in history.actions if isinstance(a, Emit) and isinstance(a.event, ActorDied)] == []
+
+
+def test_a_worker_that_is_too_large_before_its_first_batch_is_not_replaced_for_ever_but_the_end() -> None:
+    history = History(recycle={"parser": RecycleOptions(max_rss_bytes=1000)})
+    for spec in SPECS:
+        history.boot(spec.name)
+    history.take(history.tree.ready(history.address("writer.a"), "ipc://a", 0.0, 5000))  # no worker: nothing said of it
+    history.take(history.tree.ready(history.address("parser.1"), "ipc://1", 0.0, 1000))
+    assert history.tree.mode is Mode.STARTING
+    history.take(history.tree.ready(history.address("parser.2"), "ipc://2", 0.0, 1001))
+    assert (history.tree.mode, history.tree.code) == (Mode.STOPPING, 78)
+    assert history.tree.reason == ("parser.max_rss_bytes is 1,000, and parser.2 has 1,001 before its first batch: "
+                                   "set more, well above that, or 0 (never)")
+
+
+def test_a_limit_below_what_a_worker_has_without_work_is_not_adopted() -> None:
+    history = History()
+    for spec in SPECS:
+        history.boot(spec.name)
+        history.take(history.tree.ready(history.address(spec.name), "ipc://x", 0.0, 1001))
+    with pytest.raises(ConfigError, match=r"parser.max_rss_bytes is 1,000, and parser.1 has 1,001 before"):
+        history.tree.adopt(Policy(recycle={"parser": RecycleOptions(max_rss_bytes=1000)}))
+    history.tree.adopt(Policy(recycle={"parser": RecycleOptions(max_rss_bytes=1001)}))
 
 
 def hang(history: History, name: str, batches: int) -> list[Action]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from actors.parser import BULK_BYTES, bulk_of, quick_slices
 from actors.runtime.errors import Reject
 from actors.runtime.lift import lift
-from actors.runtime.messages import Batch
+from actors.runtime.messages import Batch, Late
 from actors.runtime.pipeline import Bulk, Fold, Pipeline, Windows, per_chunk
 from actors.runtime.rows import Rows
 from actors.runtime.sections import WindowOptions
@@ -100,12 +100,12 @@ def test_the_number_of_lines_goes_along(data: bytes, known: int, expected: int) 
 LAYOUT = WindowOptions(size_s=10, disorder_s=2)
 
 
-def placed(*slices: tuple[int, int, int] | None, late: int | None = None) -> list[Any]:
-    """Where the slices of one batch belong that have these times."""
+def placed(*slices: tuple[int, int, int] | None, late: int | None = None, records: int = 4) -> list[Any]:
+    """Where the slices of one batch belong that have these times, and so many records."""
     windows = Windows(time=itemgetter(0), emit=lambda window, rows: [])
-    batch = msgspec.structs.replace(BATCH, anchor=0, late=() if late is None else ((0, late),))
+    batch = msgspec.structs.replace(BATCH, anchor=0, seen_ms=10**9, late=() if late is None else (Late(0, late),))
     passage = Passage(batch)
-    return [Placer(windows, None, LAYOUT, 1).place_whole(passage, times) for times in slices]
+    return [Placer(windows, None, LAYOUT, 1).place_whole(passage, times, records) for times in slices]
 
 
 def test_a_slice_whose_times_are_in_one_window_belongs_there() -> None:
@@ -115,6 +115,15 @@ def test_a_slice_whose_times_are_in_one_window_belongs_there() -> None:
 def test_a_slice_of_several_windows_or_of_no_known_time_goes_line_by_line() -> None:
     assert placed((9000, 9000, 10_000)) == [None]
     assert placed(None) == [None]
+
+
+def test_a_slice_with_a_jump_in_it_or_few_records_goes_line_by_line() -> None:
+    day = WindowOptions(size_s=86_400)
+    passage = Passage(msgspec.structs.replace(BATCH, anchor=0, seen_ms=10**9))
+    placer = Placer(Windows(time=itemgetter(0), emit=lambda window, rows: []), None, day, 1)
+    assert placer.place_whole(passage, (0, 0, 3_600_001), 100) is None
+    assert placer.place_whole(passage, (0, 0, 3_600_000), 100) == ((0, 86_400_000, ()),)
+    assert placed((1000, 0, 9999), records=3) == [None]
 
 
 def test_a_slice_in_which_something_may_be_late_goes_line_by_line() -> None:

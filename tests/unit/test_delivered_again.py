@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from actors.runtime.ledger import Ledger
-from actors.runtime.messages import NO_TIMES, Span
+from actors.runtime.messages import NO_TIMES, Late, Span
 from actors.runtime.origin import Origin
 from actors.runtime.poison import Blame
 from actors.runtime.values import Chunk
@@ -22,27 +24,27 @@ def sent(batches: int, credit: int = 100) -> Origin:
 
 def test_a_batch_that_is_needed_again_brings_what_is_late_for_each_shard_at_its_latest() -> None:
     origin = sent(1)
-    assert origin.again(key(0, 10), origin.epoch, "a#1", ((1, 500),))
+    assert origin.again(key(0, 10), origin.epoch, "a#1", (Late(1, 500, (9, 8)),))
     ((_, header, _),) = origin.assign()
-    assert header.late == ((1, 500),)
-    assert origin.again(key(0, 10), origin.epoch, "a#1", ((0, 7), (1, 400)))
+    assert header.late == (Late(1, 500, (9, 8)),)
+    assert origin.again(key(0, 10), origin.epoch, "a#1", (Late(0, 7), Late(1, 400, ())))
     ((_, header, _),) = origin.assign()
-    assert header.late == ((0, 7), (1, 500))
+    assert header.late == (Late(0, 7), Late(1, 500, (9, 8))), "what was before it is what was said first"
     origin.new_epoch()
     ((_, header, _),) = origin.assign()
-    assert header.late == ((0, 7), (1, 500))
+    assert header.late == (Late(0, 7), Late(1, 500, (9, 8)))
 
 
 def test_the_halves_of_a_batch_bring_what_was_late_for_the_whole() -> None:
     origin = sent(1)
-    origin.again(key(0, 10), origin.epoch, "a#1", ((1, 500),))
+    origin.again(key(0, 10), origin.epoch, "a#1", (Late(1, 500, (9, 8)),))
     origin.replace(key(0, 10), [(chunk(0, 4), Blame()), (chunk(4, 10), Blame())])
     headers = [header for _, header, _ in origin.assign()]
-    assert [header.late for header in headers] == [((1, 500),)] * 2
-    origin.again(key(0, 4), origin.epoch, "a#1", ((1, 600),))
-    origin.again(key(4, 10), origin.epoch, "a#1", ((2, 1),))
+    assert [header.late for header in headers] == [(Late(1, 500, (9, 8)),), (Late(1, 500),)]
+    origin.again(key(0, 4), origin.epoch, "a#1", (Late(1, 600, (9, 8)),))
+    origin.again(key(4, 10), origin.epoch, "a#1", (Late(2, 1, (9,)),))
     headers = [header for _, header, _ in origin.assign()]
-    assert [header.late for header in headers] == [((1, 600),), ((1, 500), (2, 1))]
+    assert [header.late for header in headers] == [(Late(1, 600, (9, 8)),), (Late(1, 500), Late(2, 1, (9,)))]
 
 
 def test_only_who_has_a_batch_in_this_epoch_can_need_it_again() -> None:
@@ -116,11 +118,13 @@ def test_what_a_shard_has_called_late_is_known_to_the_next_reader_of_a_file_that
     unit = ledger.begin("log", "inode:1", alone=True)
     chunk = Chunk(unit.id, "log", 0, 10, 0, 1, b"123456789\n")
     ledger.issue(chunk)
-    ledger.issued.refused(chunk, {0: 5000})
+    ledger.issued.refused(chunk, {0: Late(0, 5000, (7000, 6000)), 1: Late(1, 4000)})
     ledger.flush()
     ledger = Ledger(tmp_path / "positions.db", "run")
     (unit,) = ledger.known("inode:")
     ledger.resume(unit, "log", "inode:1")
     assert ledger.boundaries(unit) == [(0, 10)]
-    assert ledger.issue(chunk).late == {0: 5000}
+    assert ledger.issue(chunk).late == {0: Late(0, 5000, (7000, 6000)), 1: Late(1, 4000)}
+    piece = msgspec.structs.replace(chunk, start=4, offset=4, data=chunk.data[4:])
+    assert ledger.issue(piece).late == {0: Late(0, 5000), 1: Late(1, 4000)}
     ledger.close_file()

@@ -14,6 +14,7 @@ from actors.runtime.codec import MAX_HEADER_BYTES, VERSION, decode, encode, unbu
 from actors.runtime.counts import merge, merged
 from actors.runtime.errors import DecodeError
 from actors.runtime.messages import (
+    UNSURE,
     Ack,
     Again,
     AnyMessage,
@@ -28,6 +29,7 @@ from actors.runtime.messages import (
     Hello,
     Hold,
     InputDone,
+    Late,
     Linked,
     Lost,
     Member,
@@ -54,12 +56,13 @@ EVERY: list[Message] = [
     Command("scale", ("parser", "4")),
     Reply(True, "parser: 4 workers"), Hello("run"),
     Batch("p", 0, 10, 2**33, 0, 3, 7, "ä.tsv", 0, 1, "truncated_gzip", "why"),
-    Batch("p", 0, 10, 1, 0, 3, 7, "ä.tsv", 0, 1, roll=2**33, active=(7, 9), anchor=-1, late=((0, 2**41), (2, 0))),
-    Part("p", 0, 10, 1, 0, 3, {"written": 3}, "ä.tsv", 7, 2**33, (7, 9), 2**41),
+    Batch("p", 0, 10, 1, 0, 3, 7, "ä.tsv", 0, 1, roll=2**33, active=(7, 9), anchor=-1,
+          late=(Late(0, 2**41), Late(2, 0, (7, -1)))),
+    Part("p", 0, 10, 1, 0, 3, {"written": 3}, "ä.tsv", 7, 2**33, (7, 9), (2**41, -1), judged=UNSURE),
     Part("p", 0, 10, 1, 0, 3, {"written": 3}, "ä.tsv"), Credit(2), Ack("p", 0, 10, 1, {"read": 1}),
     Ack("p", 0, 10, 1, {"written.a": 1}, (3, 0, 5)),
     Failed("p", 0, 10, 1, "writer.a#1 died"), Again("p", 0, 10, 1, Span(5, -3, 2**41)),
-    Again("p", 0, 10, 1, late=((1, 2**41),)), Roll(3, (1, 2)), Booted(77),
+    Again("p", 0, 10, 1, late=(Late(1, 2**41, ()),)), Roll(3, (1, 2)), Booted(77),
     Ready("ipc:///x"), Serving("http://127.0.0.1:8686/"), Outage("down", 1.5), Lost("a.log", 3, 9), InputDone(True),
     Start(), Roster(3, (Member("writer.a", 2, "writer", "ipc:///y", True),)), Drain(), Stop(),
 ]

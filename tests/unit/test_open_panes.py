@@ -28,7 +28,7 @@ Entry = tuple[int, int, str]
 def part(state: WindowState, number: int, entries: list[Entry]) -> None:
     packed = [(start, end, (key,), msgspec.msgpack.encode([((), [1])])) for start, end, key in entries]
     newest = max(start for start, _, _ in entries)
-    assert state.accept(Part("p", number, number + 1, 0, 0, 1, {}, "", 1, 0, (), newest),
+    assert state.accept(Part("p", number, number + 1, 0, 0, 1, {}, "", 1, 0, (), (newest,) * 4),
                         [msgspec.msgpack.encode(packed)]) is None
     state.commit({"p": number + 1})
 
@@ -84,7 +84,7 @@ def test_a_large_session_that_is_joined_from_before_again_and_again_is_never_mov
         before = [(start, start + 10_000, (), msgspec.msgpack.encode([(("a",), [1])]))
                   for at in range(9_985_000, 9_400_000, -15_000) for start in (at, at + 8_000)]  # apart, then joined
         frames = [[msgspec.msgpack.encode(entries)] for entries in (large, before)]
-        headers = [Part("p", at, at + 1, 0, 0, 1, {}, "", 1, 0, (), 10_000_000) for at in (0, 1)]
+        headers = [Part("p", at, at + 1, 0, 0, 1, {}, "", 1, 0, (), (10_000_000,) * 4) for at in (0, 1)]
         assert state.accept(headers[0], frames[0]) is None
         with Work().counted() as work:
             assert state.accept(headers[1], frames[1]) is None

@@ -197,7 +197,7 @@ def test_windows_are_read_in_order_and_joined_over_shards(tmp_path: Path) -> Non
         emitter = Emitter(f"aggregator.{shard}", {"rows": MemorySink()}, UnorderedMemorySink(), {"": "l", "rows": "w"})
         state = WindowState(tmp_path / f"windows.{shard}.db", 2, SMALL, add_each, emit, emitter)
         entries = [(start, start + 10, (), msgspec.msgpack.encode([((key,), [start + 1])])) for start in (10, 0)]
-        state.accept(Part("p", 0, 1, 0, 0, 1, {}, "", 1, 0, (), 5), [msgspec.msgpack.encode(entries)])
+        state.accept(Part("p", 0, 1, 0, 0, 1, {}, "", 1, 0, (), (5,)), [msgspec.msgpack.encode(entries)])
         state.commit({"p": 1})
         state.close()
     windows = Windows(time=int, emit=emit)

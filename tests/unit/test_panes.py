@@ -50,12 +50,13 @@ class Feed:
         self.state = opened(self.path, self.options)
 
     def part(self, newest: int, *entries: tuple[int, int, dict[str, int]]) -> int | None:
+        """Of a batch of four records at this time; return up to where all was closed when it is refused."""
         packed = [(start, end, (), msgspec.msgpack.encode([((key,), [n]) for key, n in numbers.items()]))
                   for start, end, numbers in entries]
-        part = Part("p", self.at, self.at + 1, 0, 0, 1, {}, "", 1, 0, (), newest)
+        part = Part("p", self.at, self.at + 1, 0, 0, 1, {}, "", 1, 0, (), (newest,) * 4)
         closed = self.state.accept(part, [msgspec.msgpack.encode(packed)])
         self.at += closed is None
-        return closed
+        return None if closed is None else closed.reached
 
     def commit(self) -> list[Any]:
         return rows(self.state.commit({"p": self.at}))
@@ -231,16 +232,18 @@ def committed_among(path: Path, files: int) -> Work:
     with watched() as work:
         state = opened(path)
         for number in active:
-            state.accept(Part(f"run/{number}", 0, 1, 0, 0, 1, {}, "", number, 1, active, 5000), [])
+            state.accept(Part(f"run/{number}", 0, 1, 0, 0, 1, {}, "", number, 1, active, (5000,)), [])
         state.commit({f"run/{number}": 1 for number in active})
-        state.accept(Part("run/1", 1, 2, 0, 0, 1, {}, "", 1, 1, active, 6000), [])
+        state.accept(Part("run/1", 1, 2, 0, 0, 1, {}, "", 1, 1, active, (6000,)), [])
         work.statements = 0
         with work.counted():
             state.commit({"run/1": 2})
     state.close()
     with closing(sqlite3.connect(path / "windows.db")) as connection:
         times = connection.execute("SELECT * FROM times").fetchall()
-    assert sorted(times) == sorted((f"run/{number}", 5000 + 1000 * (number == 1), number) for number in active)
+    assert sorted(times) == sorted(
+        (f"run/{number}", 5000 + 1000 * (number == 1), number, "[6000,5000]" if number == 1 else "[5000]")
+        for number in active)
     return work
 
 

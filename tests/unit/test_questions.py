@@ -114,7 +114,7 @@ def test_a_question_is_answered_from_the_first_of_its_sinks_that_can() -> None:
     assert needs_of(question, sinks | {"a": Discard()}) == {"b": "rows"}
     assert needs_of(Question(answer=fine, needs={}), {}) == {}
     with pytest.raises(ConfigError, match=r"sink a \(nowhere\) answers nothing. It needs keys of a in their order "
-                                          r"\(lmdb\), or rows of b \(sql, jsonl, csv\)"):
+                                          r"\(lmdb, redis with index\), or rows of b \(sql, jsonl, csv, parquet\)"):
         needs_of(question, {"a": Discard(), "b": Discard()})
 
 
@@ -191,4 +191,4 @@ def test_a_sink_that_says_what_it_answers_has_a_reader_that_can(options: SinkOpt
 
 def test_those_of_the_sinks_that_ship_can_be_asked_that_the_page_names() -> None:
     assert {row.type.partition(" ")[0] for row in ASKED} == {
-        f"`{name}`" for name in ("lmdb", "redis", "memcached", "sql", "jsonl", "csv", "lines")}
+        f"`{name}`" for name in ("lmdb", "redis", "memcached", "sql", "jsonl", "csv", "lines", "parquet")}

@@ -9,7 +9,7 @@ import pytest
 
 from actors.reader import LOOK_S, Reader
 from actors.runtime.ledger import read_units
-from actors.runtime.messages import NO_TIMES, Member, Roll, Span
+from actors.runtime.messages import NO_TIMES, Late, Member, Roll, Span
 from actors.runtime.sections import WindowOptions
 from tests.stage import RUN, Stage
 
@@ -105,9 +105,9 @@ def test_what_is_late_for_a_shard_is_said_with_the_next_delivery(tmp_path: Path)
     stage = Stage(tmp_path, windows=WindowOptions())
     stage.source.come("1")
     stage.work()
-    stage.again(late=((1, 4000),))
+    stage.again(late=(Late(1, 4000, (9,)),))
     stage.work()
-    assert [batch.late for batch in stage.batches] == [((1, 4000),)]
+    assert [batch.late for batch in stage.batches] == [(Late(1, 4000, (9,)),)]
     stage.reader.close()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.runtime.messages import Ack, Again, BatchId, Failed, Span
+from actors.runtime.messages import Ack, Again, BatchId, Failed, Late, Span
 from actors.runtime.relay import Relay
 
 KEY: BatchId = ("p", 0, 10)
@@ -88,7 +88,7 @@ def test_a_failure_further_down_is_passed_on_with_its_cause() -> None:
 
 
 def test_what_a_destination_needs_is_passed_on_and_the_input_forgotten() -> None:
-    for again in (Again(*KEY, 1, Span(1, 0, 9)), Again(*KEY, 1, late=((2, 500),))):
+    for again in (Again(*KEY, 1, Span(1, 0, 9)), Again(*KEY, 1, late=(Late(2, 500),))):
         relay = waiting(A, B)
         assert relay.given_back(A, Again(*KEY, 0)) == [], "an old epoch"
         assert relay.given_back(A, again) == [(PRODUCER, again)]

@@ -18,7 +18,7 @@ from actors.console.tap import belongs, main, render, require_stage, stages_of
 from actors.runtime import rundir
 from actors.runtime.errors import ConfigError, Finish, Reject
 from actors.runtime.framing import Record, envelope_of, pack_records
-from actors.runtime.messages import Batch, Tap
+from actors.runtime.messages import Batch, Late, Tap
 from actors.runtime.outputs import Many
 from actors.runtime.pipeline import Fold, Pipeline
 from actors.runtime.sections import WindowOptions
@@ -170,7 +170,7 @@ def test_values_of_the_applications_that_ship_are_shown() -> None:
     shown = Inspector(connections.PIPELINE, options, {}, placer).through(BATCH, b"1565647204351 a b")
     hour = (1565647200000, 1565650800000)
     assert shown["folded"] == [(*hour, [], ["out", "a"], [1]), (*hour, [], ["into b", "a"], [1])]
-    late = msgspec.structs.replace(BATCH, late=((0, hour[1]),))
+    late = msgspec.structs.replace(BATCH, late=(Late(0, hour[1]),))
     shown = Inspector(connections.PIPELINE, options, {}, placer).through(late, b"1565647204351 a b")
     assert shown["reject"][1] == "late"
 

@@ -11,17 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.runtime.errors import ConfigError, Reject
-from actors.runtime.messages import Batch, Span
+from actors.runtime.messages import FULLY, UNSURE, Batch, Late, Part, Span
+from actors.runtime.newest import Newest
 from actors.runtime.pipeline import Windows
 from actors.runtime.sections import WindowOptions
-from actors.runtime.windows import FOREVER, NEVER, Layout, Passage, Placer, Watermark, by_sessions, iso, shard_of_window
+from actors.runtime.watermark import Watermark
+from actors.runtime.windows import FOREVER, NEVER, Layout, Passage, Placer, by_sessions, iso, shard_of_window
 
 #: When the batches were issued first.
 NOW = 1_700_000_000_000
 HOUR = WindowOptions(size_s=3600, disorder_s=300)
+#: Nothing was before the batch.
+FIRST = Late(0, NEVER, ())
 
 
-def batch(anchor: int | None = 0, late: tuple[tuple[int, int], ...] = ()) -> Batch:
+def batch(anchor: int | None = 0, late: tuple[Late, ...] = (FIRST,)) -> Batch:
     return Batch("p", 0, 10, 0, 0, 0, 1, "u", 0, 1, anchor=anchor, late=late, seen_ms=NOW)
 
 
@@ -64,12 +68,43 @@ def test_a_record_4_59_older_than_the_newest_is_in_its_hour_and_one_5_01_older_i
     assert ends(place(HOUR, [hour + 900_000, hour + 1])) == [(2 * hour,), (2 * hour,)]  # its hour is still open
 
 
+def seen(options: WindowOptions, times: list[int], *late: Late, shards: int = 1) -> tuple[list[Any], list[str]]:
+    passage = Passage(batch(late=late))
+    found = placer(options, shards=shards).place(passage, times)
+    return ends(found), [passage.judged(shard) for shard in range(shards)]
+
+
+def test_one_wrong_year_makes_nobody_late_wherever_it_is() -> None:
+    minute = 60_000
+    usual = [number * minute for number in range(10, 200)]
+    for at in (0, 3, len(usual)):
+        times = [*usual[:at], usual[0] + 365 * 1440 * minute, *usual[at:]]
+        whole = ends(place(HOUR, times))
+        assert whole.count("late") == (at == 0), "of too few records the oldest judges: one comes behind it alone"
+        cut = [found for first in range(0, len(times), 7) for found in seen(
+            HOUR, times[first:first + 7], Late(0, NEVER, Newest(HOUR).of(times[:first])))[0]]
+        assert cut == whole
+
+
+def test_a_batch_says_when_it_depends_on_what_was_before_it_whether_a_record_is_late() -> None:
+    hour = 3_600_000
+    times = [2 * hour + 300_000, 2 * hour - 1]
+    assert seen(HOUR, times[::-1]) == ([(2 * hour,), (3 * hour,)], [""])
+    assert seen(HOUR, times) == ([(3 * hour,), (2 * hour,)], [UNSURE])
+    assert seen(HOUR, [*times[:1] * 4, times[1]]) == ([*[(3 * hour,)] * 4, "late"], [""])
+    for before, found in (((), "late"), ((hour + 300_000,) * 4, "late"), ((hour,) * 4, (2 * hour,)),
+                          ((9 * hour, *[2 * hour + 1] * 3), "late")):
+        assert seen(HOUR, times, Late(0, NEVER, before)) == ([(3 * hour,), found], [FULLY])
+    assert seen(HOUR, times, Late(0, NEVER, None)) == ([(3 * hour,), (2 * hour,)], [UNSURE]), "a piece of the batch"
+
+
 def test_what_is_late_does_not_depend_on_how_a_batch_is_sliced() -> None:
     times = [1000, 4_000_000, 3_000_000, 3_599_999, 7_900_000, 1, 7_700_000]
-    whole = ends(place(HOUR, times))
+    options = msgspec.structs.replace(HOUR, jump_confirm=0)
+    whole = ends(place(options, times))
     passage, sliced = Passage(batch()), []
     for at in times:
-        sliced += placer(HOUR).place(passage, [at])
+        sliced += placer(options).place(passage, [at])
     assert ends(sliced) == whole == [
         (3_600_000,), (7_200_000,), "late", "late", (10_800_000,), "late", (10_800_000,)]
 
@@ -78,7 +113,7 @@ def test_what_a_shard_has_closed_is_late_for_its_own_windows_only() -> None:
     options = WindowOptions(size_s=1, disorder_s=1000)
     keyed = placer(options, key=lambda value: (value % 7,), shards=3)
     times = list(range(1000, 5000, 13))
-    places = keyed.place(Passage(batch(late=((1, 3000),))), times)
+    places = keyed.place(Passage(batch(late=(Late(1, 3000),))), times)
     for at, found in zip(times, places, strict=True):
         window = (at // 1000 * 1000, at // 1000 * 1000 + 1000, (at % 7,))
         is_late = shard_of_window(window, "tumbling", 3) == 1 and window[1] <= 3000
@@ -104,7 +139,7 @@ def test_a_record_far_ahead_of_the_reader_s_clock_is_a_dead_letter_and_moves_not
     passage = Passage(batch())
     places = placer(HOUR).place(passage, [NOW, NOW + 10**9, NOW + 1000])
     assert ends(places)[1] == "future"
-    assert passage.newest == NOW + 1000
+    assert passage.newest == (NOW + 1000, NOW)
 
 
 @pytest.mark.parametrize("bad", ["x", 1.5, True, NEVER])
@@ -119,7 +154,7 @@ def test_what_has_no_event_time_is_in_no_window_and_moves_no_watermark() -> None
     passage = Passage(batch())
     first, second, third = placer(HOUR).place(passage, [None, 1000, None])
     assert first == third == () and ends([second]) == ends(placer(HOUR).place(Passage(batch()), [1000]))
-    assert passage.newest == 1000
+    assert passage.newest == (1000,)
     assert placer(HOUR).place(Passage(batch()), [None, None]) == [(), ()]
 
 
@@ -136,52 +171,78 @@ def test_a_batch_without_an_anchor_is_looked_at_for_its_times_only() -> None:
     assert passage.span() == Span(400_000, 100_000, 500_000)  # 99,999 is more than the disorder before the first
 
 
+def watermark(disorder: int, times: dict[str, int], units: dict[int, str], reached: int) -> Watermark:
+    """Each partition has had four records, which came at the same time."""
+    return Watermark(disorder, Newest(WindowOptions()), {name: (at,) * 4 for name, at in times.items()}, units, reached)
+
+
 def test_the_watermark_is_the_least_of_the_active_partitions_and_never_goes_back() -> None:
-    watermark = Watermark(10, {}, {}, NEVER)
-    assert watermark.advance("a", 1, 100, 1, (1, 2)) == NEVER  # the second was announced and has brought nothing
-    assert watermark.advance("b", 2, 60, 1, (1, 2)) == 50
-    assert watermark.advance("a", 1, 200, 1, (1, 2)) == 50
-    assert watermark.advance("b", 2, 40, 1, (1, 2)) == 50
-    assert watermark.advance("a", 1, None, 2, (1,)) == 190  # the second is silent
-    assert watermark.advance("b", 2, 70, 3, (1, 2)) == 190
+    mark = watermark(10, {}, {}, NEVER)
+    assert mark.advance("a", 1, (100,) * 4, 1, (1, 2)) == NEVER  # the second was announced and has brought nothing
+    assert mark.advance("b", 2, (60,) * 3, 1, (1, 2)) == NEVER
+    assert mark.advance("b", 2, (60,), 1, (1, 2)) == 50
+    assert mark.advance("a", 1, (200,), 1, (1, 2)) == 50
+    assert mark.advance("b", 2, (40,), 1, (1, 2)) == 50
+    assert mark.advance("a", 1, (), 2, (1,)) == 190  # the second is silent
+    assert mark.advance("b", 2, (70,) * 4, 3, (1, 2)) == 190
+
+
+def test_a_jump_moves_the_watermark_with_the_fourth_record_behind_it() -> None:
+    mark, hours = watermark(10, {"a": 100}, {1: "a"}, 90), 5 * 3_600_000
+    assert mark.advance("a", 1, (hours + 9, hours + 2, hours + 1), 1, (1,)) == 90
+    assert mark.advance("a", 1, (150,), 1, (1,)) == 140
+    assert mark.advance("a", 1, (hours,), 1, (1,)) == hours - 1
+
+
+def test_a_shard_knows_what_may_be_late_in_a_part_by_how_it_was_judged() -> None:
+    hours = 5 * 3_600_000
+    mark = watermark(10, {"a": 100, "b": 70}, {1: "a", 2: "b"}, 60)
+
+    def closed(newest: int, judged: str = "", partition: str = "a") -> int:
+        return mark.closed_for(Part(partition, 0, 1, 0, 0, 1, {}, newest=(newest,) * 4, judged=judged))
+
+    assert [closed(300), closed(300, UNSURE), closed(300, FULLY), closed(300, "", "c")] == [90, FOREVER, 60, 60]
+    mark.advance("a", 1, (hours, 200), 1, (1, 2))
+    assert closed(300) == 190, "what is not confirmed by then judges nobody"
+    assert closed(hours + 1) == hours - 9, "it is confirmed within the batch, and where is not known"
 
 
 def test_an_older_word_on_who_is_active_is_not_believed() -> None:
-    watermark = Watermark(0, {}, {}, NEVER)
-    watermark.advance("a", 1, 100, 5, (1, 2))
-    assert watermark.advance("a", 1, 150, 4, (1,)) == NEVER
+    mark = watermark(0, {}, {}, NEVER)
+    mark.advance("a", 1, (100,) * 4, 5, (1, 2))
+    assert mark.advance("a", 1, (150,), 4, (1,)) == NEVER
 
 
 def test_when_one_falls_silent_and_nothing_comes_the_others_are_gone_by() -> None:
-    watermark = Watermark(10, {"a": 100, "b": 60}, {1: "a", 2: "b"}, 50)
-    assert watermark.roll(1, (1, 2)) == 50
-    assert watermark.roll(2, (1,)) == 90
-    assert watermark.roll(1, (2,)) == 90
-    assert watermark.roll(3, ()) == 90
-    assert watermark.roll(4, (3,)) == 90  # one that has brought nothing yet
+    mark = watermark(10, {"a": 100, "b": 60}, {1: "a", 2: "b"}, 50)
+    assert mark.roll(1, (1, 2)) == 50
+    assert mark.roll(2, (1,)) == 90
+    assert mark.roll(1, (2,)) == 90
+    assert mark.roll(3, ()) == 90
+    assert mark.roll(4, (3,)) == 90  # one that has brought nothing yet
 
 
 def test_when_all_are_silent_the_watermark_is_the_largest_and_the_last_window_stays_open() -> None:
-    watermark = Watermark(10, {"a": 100, "b": 60}, {1: "a", 2: "b"}, 50)
-    assert watermark.roll(1, (1, 2)) == 50
-    assert watermark.roll(2, ()) == 90, "no clock closes what is behind it"
-    assert watermark.roll(3, (1, 2)) == 90
-    assert Watermark(10, {}, {}, NEVER).roll(1, ()) == NEVER
+    mark = watermark(10, {"a": 100, "b": 60}, {1: "a", 2: "b"}, 50)
+    assert mark.roll(1, (1, 2)) == 50
+    assert mark.roll(2, ()) == 90, "no clock closes what is behind it"
+    assert mark.roll(3, (1, 2)) == 90
+    assert watermark(10, {}, {}, NEVER).roll(1, ()) == NEVER
 
 
 def test_of_partitions_one_behind_the_other_only_the_last_counts() -> None:
-    watermark = Watermark(0, {}, {}, NEVER)
-    assert watermark.advance("a", 1, 100, 0, ()) == 100
-    assert watermark.advance("b", 2, 50, 0, ()) == 100
-    assert watermark.advance("b", 2, 150, 0, ()) == 150
+    mark = watermark(0, {}, {}, NEVER)
+    assert mark.advance("a", 1, (100,) * 4, 0, ()) == 100
+    assert mark.advance("b", 2, (50,) * 4, 0, ()) == 100
+    assert mark.advance("b", 2, (150,), 0, ()) == 150
 
 
 def test_a_watermark_goes_on_where_it_was() -> None:
-    watermark = Watermark(10, {"a": 100}, {1: "a"}, 70)
-    assert watermark.of("a") == 90
-    assert watermark.of("b") == NEVER
-    watermark.end()
-    assert watermark.reached == FOREVER
+    mark = watermark(10, {"a": 100}, {1: "a"}, 70)
+    assert mark.of("a") == 90
+    assert mark.of("b") == NEVER
+    mark.end()
+    assert mark.reached == FOREVER
 
 
 @pytest.mark.parametrize(("wrong", "text"), [
@@ -192,6 +253,33 @@ def test_a_watermark_goes_on_where_it_was() -> None:
 def test_sizes_that_make_no_windows_are_refused(wrong: dict[str, Any], text: str) -> None:
     with pytest.raises((ConfigError, ValueError, msgspec.ValidationError), match=text):
         WindowOptions(**wrong)
+
+
+@pytest.mark.parametrize(("time", "key", "said"), [
+    (lambda value: value, lambda value: value, "windows.key: expected a tuple for each value, e.g. (host,), and it has "
+     "returned nothing but others, e.g. 2"),
+    (lambda value: value / 1000, None, "windows.time: expected the event time of each value in ms, a whole number, and "
+     "it has returned nothing but others, e.g. 0.002")])
+def test_a_function_that_is_wrong_for_every_record_is_a_mistake_and_not_so_many_dead_letters(
+    time: Any, key: Any, said: str
+) -> None:
+    def made() -> Placer:
+        return Placer(Windows(time=time, key=key, emit=lambda *_: []), None, HOUR, 1)
+
+    with pytest.raises(ConfigError) as found:
+        made().place(Passage(batch()), [1, 2])
+    assert str(found.value) == said
+    one_by_one = made()
+    (rejected,) = one_by_one.place(Passage(batch()), [1])  # it may be the record
+    assert isinstance(rejected, Reject)
+    with pytest.raises(ConfigError):
+        one_by_one.place(Passage(batch()), [2])
+
+
+def test_a_key_that_is_wrong_for_some_records_rejects_them_alone() -> None:
+    keys = {1: None, 2: Reject("host", ""), 3: 3, 4: (4,), 5: 5}
+    placed = placer(HOUR, keys.get).place(Passage(batch()), [1, 2, 3, 4, 5])
+    assert [place.reason if isinstance(place, Reject) else "" for place in placed] == ["key", "host", "key", "", "key"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from("ab")), min_size=1, max_size=30))

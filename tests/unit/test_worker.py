@@ -10,7 +10,7 @@ import pytest
 
 from actors.runtime.lift import lift
 from actors.runtime.mailbox import SUPERVISOR
-from actors.runtime.messages import Ack, Again, Batch, Credit, Hello, Hold, Member, Part, Span, Tap
+from actors.runtime.messages import Ack, Again, Batch, Credit, Hello, Hold, Late, Member, Part, Span, Tap
 from actors.runtime.tap import Taps
 from actors.runtime.worker import Made, Output, PoolWorker
 from tests.outbox import Outbox
@@ -180,7 +180,7 @@ def test_what_a_shard_needs_again_is_said_to_who_gave_the_batch() -> None:
     (address, part), credit = outbox.sent
     assert isinstance(part, Part)
     assert (address, credit) == (WRITER, (READER, Credit(1, 1, records=1)))
-    again = Again(*BATCH.id, BATCH.epoch, late=((0, 400),))
+    again = Again(*BATCH.id, BATCH.epoch, late=(Late(0, 400),))
     role.message(WRITER, again, [])
     role.message(WRITER, Ack(*BATCH.id, BATCH.epoch, {"written": 1}), [])
     assert outbox.sent[2:] == [(READER, again)]

@@ -18,7 +18,7 @@ import msgspec
 
 from actors.apps.ascp import sessions
 from actors.apps.ascp.browse import BROWSE
-from actors.apps.ascp.events import Event, encode
+from actors.apps.ascp.events import Event, encode, listed_under
 from actors.apps.ascp.lines import parse_lines
 from actors.apps.ascp.questions import QUESTIONS
 from thresher import (
@@ -32,7 +32,7 @@ from thresher import (
     Windows,
     per_chunk,
 )
-from thresher.sinks import DeadLetters, Discard, Jsonl, Lmdb
+from thresher.sinks import DeadLetters, Discard, Indexed, Jsonl, Lmdb
 from thresher.sources import Directory
 
 #: The store that all events go to.
@@ -89,9 +89,10 @@ def route(values: list[Event]) -> list[str]:
 
 
 @per_chunk
-def items(values: list[Event]) -> list[tuple[bytes, bytes]]:
-    """Keys and messages."""
-    return list(map(encode, values))
+def items(values: list[Event]) -> list[tuple[bytes, bytes] | Indexed]:
+    """Keys and messages; by time in the sets of their host and their process, in a store that has such."""
+    return [pair if event.at is None else Indexed(*pair, event.at, listed_under(event.host, event.pid))
+            for event, pair in zip(values, map(encode, values), strict=True)]
 
 
 @per_chunk

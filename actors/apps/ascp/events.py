@@ -129,6 +129,13 @@ def range_of(host: str, pid: str, first: int, last: int) -> tuple[bytes, bytes]:
     return b"%b%013d/" % (prefix, first), b"%b%013d0" % (prefix, last)  # 0 is behind /
 
 
+@lru_cache(maxsize=1 << 14)
+def listed_under(host: str, pid: str) -> tuple[bytes, bytes]:
+    """The sorted sets that the key of an event with a time is found in, where a store has such: by it."""
+    prefix = process_prefix(host, pid)[:-1]
+    return b"host:" + prefix[:prefix.rindex(b"/")], b"process:" + prefix
+
+
 _message = ascp_pb2.AscpEvent
 _Field = ascp_pb2.Field
 

@@ -18,6 +18,7 @@ key by key, to the same result.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 #: As ``Unit`` of the message has them.
@@ -48,6 +49,8 @@ _UNITS = {
     "": (NONE, 0), "bps": (BITS_PER_SECOND, 0), "Kbps": (BITS_PER_SECOND, 3), "Mbps": (BITS_PER_SECOND, 6),
     "Gbps": (BITS_PER_SECOND, 9), "Tbps": (BITS_PER_SECOND, 12), "s": (SECONDS, 0), "ms": (SECONDS, -3),
     "us": (SECONDS, -6), "%": (RATIO, -2)}
+#: More characters than any number has.
+_LONGEST = 40
 _QUANTITY = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]{1,9}))?([A-Za-z%]{0,4})", re.ASCII)
 _MOST = (1 << 63) - 1
 _KEY = r"([A-Za-z_][A-Za-z0-9_./>-]*)="
@@ -58,16 +61,22 @@ _CLOSING = re.compile(r'"(?=\Z| +' + _KEY + ")")
 _QUOTED, _PATH, _PLAIN = r'"([^"]*)"', r'([^"=]*)', r'([^"= ]*)'
 #: So many forms of lines of one kind are remembered.
 _FEW = 8
-#: So many values of one key are remembered.
-_MOST_VALUES = 4096
+#: So many values of one key are remembered, each of so many characters at most.
+_MOST_VALUES, _LONGEST_KEPT = 4096, 64
+#: No form is made of a longer line.
+_LONGEST_LEARNT = 8192
 
 
-@lru_cache(maxsize=1 << 16)
 def quantity(text: str) -> tuple[int | float, int] | None:
     """The number that a text is, in bit/s, bytes or seconds, and what it counts; None: it is no number.
 
     Whole numbers stay whole: ``96.36Mbps`` is 96,360,000.
     """
+    return _quantity(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=1 << 16)
+def _quantity(text: str) -> tuple[int | float, int] | None:
     found = _QUANTITY.fullmatch(text)
     if found is None:
         return None
@@ -95,56 +104,88 @@ def typed(name: str, text: str, is_quoted: bool = False) -> Field:
 
 
 class _Values(dict[str, Field]):
-    """The fields of one key, by their text: of many keys few values ever come."""
+    """The fields of one key, by their text: of many keys few values ever come.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: of the key.
+        make: makes a field of a name and a text.
+    """
+
+    def __init__(self, name: str, make: Callable[[str, str], Field]) -> None:
         self._name = name
+        self._make = make
 
     def __missing__(self, text: str) -> Field:
-        if len(self) >= _MOST_VALUES:
-            self.clear()
-        found = self[text] = typed(self._name, text)
+        found = self._make(self._name, text)
+        if len(text) <= _LONGEST_KEPT:  # however long lines are, what is remembered is small
+            if len(self) >= _MOST_VALUES:
+                self.clear()
+            self[text] = found
         return found
 
 
-class Fields:
-    """Takes apart lines of one kind; remembers what they look like."""
+#: An expression that lines like one fit, and by group of it the name; None: it has quotation marks, so it is text.
+Form = tuple[str, Sequence[tuple[str, bool]]]
 
-    def __init__(self) -> None:
+
+class Forms:
+    """Takes apart lines of one kind; remembers what they look like.
+
+    Args:
+        take: the fields of a line, piece by piece; None: it is nothing of the kind.
+        form_of: what lines are like that are like this one: an expression, and for each of its groups the name of the
+            key and whether it is text whatever it looks like. None: it is too odd.
+        make: makes a field of a name and a text.
+    """
+
+    def __init__(self, take: Callable[[str], list[Field] | None],
+                 form_of: Callable[[str, list[Field]], Form | None], make: Callable[[str, str], Field]) -> None:
+        self._take = take
+        self._form_of = form_of
+        self._make = make
         #: Each with the names of its values, and what they are if they are not text.
         self._known: list[tuple[re.Pattern[str], list[tuple[str, _Values | None]]]] = []
 
-    def __call__(self, body: bytes) -> list[Field] | None:
-        """The fields of ``key=value key=value …``; None: it is nothing of the kind."""
-        text = body.decode("utf-8", "replace")
+    def __call__(self, text: str) -> list[Field] | None:
+        """The fields of a line; None: it is nothing of the kind."""
         for form, names in self._known:
             match = form.fullmatch(text)
             if match is not None:
                 return [(name, value, NONE) if values is None else values[value]
                         for (name, values), value in zip(names, match.groups(), strict=True)]
-        found = fields_of(text)
-        if found is not None and len(self._known) < _FEW:
+        found = self._take(text)
+        if found is not None and len(self._known) < _FEW and len(text) <= _LONGEST_LEARNT:
             self._learn(text, found)
         return found
 
     def _learn(self, text: str, found: list[Field]) -> None:
-        words: list[str] = []
-        names: list[tuple[str, _Values | None]] = []
-        at = 0
-        for name, *_ in found:
-            start = text.index(f"{name}=", at)
-            before, at = text[at:start], start + len(name) + 1
-            is_quoted = text[at:at + 1] == '"'
-            value = _QUOTED if is_quoted else _PATH if name in PATHS else _PLAIN
-            if words:  # what is left of the value before this one ends in its blanks
-                before = before[len(before.rstrip(" ")):]
-            words.append(f"{re.escape(before)}{re.escape(name)}={value}")
-            names.append((name, None if is_quoted or name in TEXTS else _Values(name)))
-        form = re.compile("".join(words) + " *")
-        match = form.fullmatch(text)
-        if match is not None and [typed(name, value, values is None) for (name, values), value in zip(
-                names, match.groups(), strict=True)] == found:
-            self._known.append((form, names))
+        """From here on lines are known that are like this one, if it is a usual one: read back the same."""
+        form = self._form_of(text, found)
+        if form is None:
+            return
+        pattern = re.compile(form[0])
+        match = pattern.fullmatch(text)
+        names = [(name, None if is_text else _Values(name, self._make)) for name, is_text in form[1]]
+        if match is not None and [(name, value, NONE) if values is None else self._make(name, value) for (
+                name, values), value in zip(names, match.groups(), strict=True)] == found:
+            self._known.append((pattern, names))
+
+
+def form_of_fields(text: str, found: list[Field]) -> Form:
+    """What lines are like that have the same keys in the same order, and quotation marks at the same ones."""
+    words: list[str] = []
+    names: list[tuple[str, bool]] = []
+    at = 0
+    for name, *_ in found:
+        start = text.index(f"{name}=", at)
+        before, at = text[at:start], start + len(name) + 1
+        is_quoted = text[at:at + 1] == '"'
+        value = _QUOTED if is_quoted else _PATH if name in PATHS else _PLAIN
+        if words:  # what is left of the value before this one ends in its blanks
+            before = before[len(before.rstrip(" ")):]
+        words.append(f"{re.escape(before)}{re.escape(name)}={value}")
+        names.append((name, is_quoted or name in TEXTS))
+    return "".join(words) + " *", names
 
 
 def fields_of(text: str) -> list[Field] | None:

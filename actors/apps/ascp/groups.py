@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from string import ascii_letters
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,8 +27,9 @@ from actors.apps.ascp.fields import NONE, Field
 
 #: So many triples may follow ``mgmt backlog i/s/n =``.
 _TRIPLES = 2
-#: The table holds so many kinds of lines at most: there are some twenty, and nobody may fill the memory with others.
-_MOST_SHAPES = 1024
+#: The table holds so many kinds of lines at most, of lines so long: there are some twenty, and nobody may fill the
+#: memory with others.
+_MOST_SHAPES, _LONGEST = 1024, 8192
 _COMMA = ord(",")
 _DIGITS, _LETTERS = b"0123456789", f"{ascii_letters}_".encode()
 #: What stands between two numbers becomes a comma, all else but them a blank.
@@ -37,7 +38,9 @@ _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 _NAME = re.compile(r"[A-Za-z_][\w.>-]*", re.ASCII)
 _MEMBERS = re.compile(r"\w+(?:/\w+)*", re.ASCII)
 _VALUES = re.compile(r"-?[0-9]+(?:/-?[0-9]+)*", re.ASCII)
-_decode = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0, le=_MOST)]]).decode
+#: What a number with a minus begins with: lines with such a one are never known, though it be -0.
+_SIGNS = (b"=-", b"/-", b" -")
+_decode = msgspec.json.Decoder(list[int]).decode
 
 #: Names of groups with members, their numbers one behind the other, plain pairs.
 Groups = tuple[tuple[str, ...], list[int], list[Field]]
@@ -84,10 +87,8 @@ def known_groups(body: bytes) -> Groups | None:
     """The same of a line that is like one that was taken apart before; None: it is not, or it is malformed."""
     rest = body.translate(None, _DIGITS)
     shape = _SHAPES.get(rest)
-    return None if shape is None else _values(body, rest, shape)
-
-
-def _values(body: bytes, rest: bytes, shape: _Shape) -> Groups | None:
+    if shape is None:
+        return None
     names, pair, count = shape
     words = body.translate(_BLANK, _LETTERS).split()
     if len(words) != count:
@@ -101,24 +102,26 @@ def _values(body: bytes, rest: bytes, shape: _Shape) -> Groups | None:
             values += b"," + last
     try:
         numbers = _decode(b"[%b]" % values)
-    except msgspec.MsgspecError:  # a number with leading zeros, none at all, one that is too large
+    except msgspec.MsgspecError:  # a number with leading zeros, or none at all
         return None
-    if len(values) - len(numbers) + 1 != len(body) - len(rest):
-        return None  # a digit in a name
+    # a digit in a name; or one number may be too large: the sum of all is quicker looked at than each
+    if len(values) - len(numbers) + 1 != len(body) - len(rest) or sum(numbers) > _MOST:
+        return None
     return names, numbers, [(pair, numbers.pop(), NONE)] if pair else []
 
 
 def _learn(body: bytes, found: Groups) -> None:
     """From here on lines are known that are like this one, if it is a usual one: read back the same."""
     names, _, pairs = found
-    rest = body.translate(None, _DIGITS)
     pair = pairs[0][0] if pairs else ""
     said = "".join((*names, pair))
-    if not body.startswith(BEGINNINGS) or len(_SHAPES) >= _MOST_SHAPES or any(map(str.isdigit, said)):
+    if (not body.startswith(BEGINNINGS) or len(body) > _LONGEST or len(_SHAPES) >= _MOST_SHAPES
+            or any(map(str.isdigit, said)) or any(sign in body for sign in _SIGNS)):
         return
-    shape = _Shape(names, pair, len(body.translate(_BLANK, _LETTERS).split()))
-    if _values(body, rest, shape) == found:
-        _SHAPES[rest] = shape
+    rest = body.translate(None, _DIGITS)
+    _SHAPES[rest] = _Shape(names, pair, len(body.translate(_BLANK, _LETTERS).split()))
+    if known_groups(body) != found:
+        del _SHAPES[rest]
 
 
 def _by_words(body: bytes) -> Groups:

@@ -19,13 +19,14 @@ from typing import TypeVar
 
 from actors.apps.ascp import events
 from actors.apps.ascp.events import Event
-from actors.apps.ascp.fields import BYTES, NONE, Field, Fields, quantity, typed
+from actors.apps.ascp.fields import NONE, Field, Forms, fields_of, form_of_fields, typed
 from actors.apps.ascp.groups import Malformed, groups_of, known_groups
+from actors.apps.ascp.pieces import Pieces
 from thresher import Reject
 
 T = TypeVar("T")
-#: So much is remembered of each kind.
-_MOST = 1 << 16
+#: So much is remembered of each kind, each of so many bytes at most.
+_MOST, _LONGEST_KEPT = 1 << 16, 256
 _RETURN = ord("\r")
 #: A line may be so much after the reference, in ms.
 _AHEAD_MS = 86_400_000
@@ -42,8 +43,6 @@ _THREAD = re.compile(rb" \[([0-9A-Fa-f]{1,16})-([0-9A-Fa-f]{1,16})")
 _SECOND_CHARS, _MS_CHARS = 15, 23
 _STATE = re.compile(r"ds_id ([0-9]{1,18}) (\S+) (\S+) \(size ([0-9]{1,18}) thresh ([0-9]{1,18})\)", re.ASCII)
 _COUNT = re.compile(r"(passed|failed|skipped) : ([0-9]{1,18})", re.ASCII)
-_SIDE = re.compile(r"\[(Sender|Receiver)\] ", re.ASCII)
-_PIECE = re.compile(r" *(?:\(([^():]+): ([^()]*)\)|([^\s=()]+)=([^\s()]+)|([^\s=()]+) ([^\s=()]+))(?= |$)", re.ASCII)
 
 #: Groups, numbers, fields, side, text: what a rule makes of the rest of a line; None: it does not fit.
 _Found = tuple[tuple[str, ...], list[int], list[Field], str, str]
@@ -112,9 +111,11 @@ class _Table(dict[bytes, T]):
         self._make = make
 
     def __missing__(self, key: bytes) -> T:
-        if len(self) >= _MOST:
-            self.clear()
-        value = self[key] = self._make(key)
+        value = self._make(key)
+        if len(key) <= _LONGEST_KEPT:  # however long lines are, what is remembered is small
+            if len(self) >= _MOST:
+                self.clear()
+            self[key] = value
         return value
 
 
@@ -123,9 +124,7 @@ class _Table(dict[bytes, T]):
 
 def _prefix(line: bytes, moments: _Table[int | None]) -> _Prefix:
     """What stands before the level; nothing is known of a line that has none of the prefixes."""
-    if line[3:4] == b" ":
-        if line[:4] in _LEVELS:
-            return _NO_PREFIX
+    if line[3:4] == b" ":  # a level has the blank there, too: it is no month
         end = line.find(b"]: ", _SECOND_CHARS)
         process = _PROCESSES[line[_SECOND_CHARS:end]] if end > 0 else None
         if process is not None and (at := moments[line[:_SECOND_CHARS]]) is not None:
@@ -217,10 +216,10 @@ def _groups(rest: bytes) -> _Found | None:
 
 
 def _pairs() -> Callable[[bytes], _Found | None]:
-    fields_of = Fields()
+    fields_like = Forms(fields_of, form_of_fields, typed)
 
     def take(rest: bytes) -> _Found | None:
-        fields = fields_of(rest)
+        fields = fields_like(rest.decode("utf-8", "replace"))
         return None if fields is None else ((), [], fields, "", "")
 
     return take
@@ -231,9 +230,9 @@ def _state(rest: bytes) -> _Found | None:
     found = _STATE.fullmatch(text)
     if found is None:
         return (), [], [], "", text
-    names = ("ds_id", "state", "direction", "size", "thresh")
-    return (), [], [(name, value if name in ("state", "direction") else int(value), NONE)
-                    for name, value in zip(names, found.groups(), strict=True)], "", ""
+    ds_id, state, direction, size, thresh = found.groups()
+    return (), [], [("ds_id", int(ds_id), NONE), ("state", state, NONE), ("direction", direction, NONE),
+                    ("size", int(size), NONE), ("thresh", int(thresh), NONE)], "", ""
 
 
 def _files(rest: bytes) -> _Found | None:
@@ -241,35 +240,14 @@ def _files(rest: bytes) -> _Found | None:
     return None if found is None else ((), [], [(found[1], int(found[2]), NONE)], "", "")
 
 
-def _statistics(rest: bytes) -> _Found | None:
-    """``[Sender] name=value name value (group: name value name value) …``."""
-    text = rest.decode("utf-8", "replace").rstrip(" ")
-    side = _SIDE.match(text)
-    at, fields = side.end() if side else 0, []
-    while at < len(text):
-        piece = _PIECE.match(text, at)
-        if piece is None:
-            raise Malformed(f"Session Statistics: expected name=value, name value or (group: …), got {text[at:]!r:.80}")
-        group, inner, key, value, word, number = piece.groups()
-        if group is None:
-            fields.append(_statistic(key or word, value or number))
-        else:
-            fields += _parenthesised(group, inner.split(" "))
-        at = piece.end()
-    return (), [], fields, side[1] if side else "", ""
+def _statistics() -> Callable[[bytes], _Found | None]:
+    pieces_of = Pieces()
 
+    def take(rest: bytes) -> _Found | None:
+        side, fields = pieces_of(rest.decode("utf-8", "replace"))
+        return (), [], fields, side, ""
 
-def _parenthesised(group: str, words: list[str]) -> list[Field]:
-    if len(words) == 2 and words[1] == "bytes" and (found := quantity(words[0])) is not None:
-        return [(group, found[0], BYTES)]
-    if len(words) % 2 or not all(words):
-        raise Malformed(f"({group}: expected names and values in turn, got {' '.join(words)!r:.80}")
-    return [_statistic(f"{group}/{name}", value) for name, value in zip(words[::2], words[1::2], strict=True)]
-
-
-def _statistic(name: str, text: str) -> Field:
-    name, value, unit = typed(name, text)
-    return name, value, BYTES if unit == NONE and name.endswith("_bytes") and not isinstance(value, str) else unit
+    return take
 
 
 def _by_first_byte(*rules: tuple[bytes, bytes, str, str, Callable[[bytes], _Found | None]]
@@ -293,5 +271,5 @@ _RULES = _by_first_byte(
     (b"FASP Session Start ", b"", events.SESSION_START, "", _pairs()),
     (b"FASP Session Stop ", b"", events.SESSION_STOP, "", _pairs()),
     (b"FASP Session Params ", b"", events.SESSION_PARAMS, "", _pairs()),
-    (b"FASP Session Statistics ", b"", events.SESSION_STATISTICS, "", _statistics),
+    (b"FASP Session Statistics ", b"", events.SESSION_STATISTICS, "", _statistics()),
 )
