@@ -160,7 +160,20 @@ class Browse(msgspec.Struct, frozen=True, kw_only=True):
 
     Example::
 
-        Browse(title="Transfers", noun="transfers", needs={"events": "range"}, items=transfers, charts=charts)
+        def days(store, look):
+            rows = [row for row in store["days"].rows()
+                    if (look.first or 0) <= row["at"] and (look.last is None or row["at"] <= look.last)][::-1]
+            return Items(
+                columns=[("day", ""), ("words", "")], older=rows[look.most]["at"] if len(rows) > look.most else None,
+                items=[Item(id=row["day"], at=row["at"], height=row["total"], cells=[row["day"], row["total"]])
+                       for row in rows[:look.most]])
+
+        def hours(store, id):
+            row = next((row for row in store["days"].rows() if row["day"] == id), None)
+            return row and Charts(title=id, charts=[
+                Chart(title="Words", at=row["hours"], lines={"words": row["each"]})])
+
+        Browse(title="Words by day", noun="days", needs={"days": "rows"}, items=days, charts=hours)
     """
 
     title: str

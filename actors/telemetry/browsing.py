@@ -46,13 +46,15 @@ class Browsing:
             browse = self._application()[0].browse
         except Exception:  # the application's module is no monitor's business; its panel says what is wrong
             browse = None
-        said = {name: getattr(browse, name, "") for name in ("title", "noun", "times", "within")}
+        said = {"title": "", "noun": "", "times": "", "within": ""} if browse is None else {
+            "title": browse.title, "noun": browse.noun, "times": browse.times, "within": browse.within}
         return msgspec.json.encode({"name": self._manifest.name, **said, "has_dashboard": self._is_run})
 
     def items(self, look: Look) -> bytes:
         """``{"items": Items or null, "empty": why there is nothing, "problem": ""}``."""
+        look = msgspec.structs.replace(look, most=MOST)
         return self._answered("items", lambda browse, store, given: browse.items(
-            store, msgspec.structs.replace(look, most=MOST), **fitting(browse.items, given)))
+            store, look, **fitting(browse.items, given)))
 
     def charts(self, item: str) -> bytes:
         """``{"charts": Charts or null, "empty", "problem"}``, each line thinned."""
@@ -66,7 +68,7 @@ class Browsing:
             if pipeline.browse is None:
                 raise ConfigError("this application has no such page")
             sinks = {sink: component.load() for sink, component in self._manifest.sinks.items()}
-            question = Question(answer=getattr(pipeline.browse, name), needs=pipeline.browse.needs)
+            question = Question(answer=pipeline.browse.items, needs=pipeline.browse.needs)
             given = {"options": options, "window": self._manifest.window}
             with open_store(question, sinks, Path(self._manifest.state)) as store:
                 answer[name] = ask(pipeline.browse, store, given)

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from scripts.make_ascp import make_lines
 from tests.apps.test_ascp_runs import DATED, run
-from tests.apps.test_ask import answer
+from tests.apps.test_ask import ELSEWHERE, answer
 from tests.apps.test_dashboard import CONTRAST, MONITOR, wait_for
 from tests.browser import chromium, visit
 from tests.loads import ROOT, WATCHDOG_S, Running
@@ -39,7 +39,7 @@ HOSTILE = [
           f"rate_rtt b/l/h/s=2/2/{second}/5 rate t/m=100000000/5000000 prog t/f/e={10**7 * second}/0/{second * 10**6}"
           for second in range(1, 31)),
         f"Oct 10 14:30:31 host-0 ascp[666]: LOG FASP Session Stop uuid=0-666 op=send status=error source={MARKUP}")]
-LINES = list(islice(make_lines(4, hosts=2, processes=3, longest_s=30), 9000))
+LINES = list(islice(make_lines(4, hosts=2, processes=3, longest_s=30), 10_000))
 SESSION = "host-0/666/1539181800000"
 
 
@@ -190,7 +190,7 @@ def test_nothing_is_answered_without_the_token_and_it_is_this_user_s_alone(page_
 def test_what_cannot_be_shown_is_a_sentence(browser: Browser, tmp_path: Path) -> None:
     for words, text in (
             ((), "No transfers yet. Nothing has been written yet."),
-            (("--set", "sinks.events.type=memcached"), "As it is configured there is nothing to show: sink events (")):
+            (ELSEWHERE, "As it is configured there is nothing to show: sink events (")):
         with served("ascp", "--state", str(tmp_path / "none"), *words) as found, visit(browser, found.entry) as page:
             expect(page.locator("#empty:not([hidden]), #problem:not([hidden])")).to_contain_text(text)
             assert page.locator("#dots svg").is_hidden() and page.locator("#rows").is_hidden()
@@ -221,9 +221,12 @@ def test_beside_a_run_the_page_follows_what_comes_and_is_found_from_the_dashboar
             out.write(HOSTILE[-1] + b"\n")
             expect(page.locator("#chosen-unit")).to_have_text("complete")
             assert page.evaluate("window.isTheSame")
-            os.kill(running.views()["monitor.1"].pid, signal.SIGSTOP)
-            os.kill(running.views()["monitor.1"].pid, signal.SIGKILL)
+            page.context.set_offline(True)
             expect(page.locator("#mode")).to_have_text("not connected")
+            before = running.views()["monitor.1"].pid
+            os.kill(before, signal.SIGKILL)
+            running.until(lambda views: views["monitor.1"].pid not in (0, before), "another monitor")
+            page.context.set_offline(False)
             expect(page.locator("#mode")).to_have_text("newest")
             expect(page.locator("#chosen-unit")).to_have_text("complete")
             page.get_by_role("link", name="Dashboard").click()
