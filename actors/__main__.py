@@ -65,6 +65,7 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
     from actors.runtime.actor import Actor
     from actors.runtime.errors import ConfigError, Fatal, Lost, Retryable
     from actors.runtime.manifest import load_manifest
+    from actors.runtime.printable import in_lines
     from actors.runtime.restart import LOST
     from actors.runtime.rundir import MANIFEST
     from actors.runtime.topology import downstream, process_title, stage_of
@@ -80,11 +81,11 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
         finally:
             actor.tracer.close()
     except (ConfigError, Lost) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(in_lines(f"{name}: {error}"), file=sys.stderr)
         _leave_a_word(run_dir, name, generation, error)
         return _BAD_CONFIG if isinstance(error, ConfigError) else LOST
     except (Retryable, Fatal) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(in_lines(f"{name}: {error}"), file=sys.stderr)
         return os.EX_TEMPFAIL
 
 

@@ -17,8 +17,8 @@ from zlib import crc32
 import msgspec
 
 from actors.runtime.errors import NO_VALUE, Finish, Reject
-from actors.runtime.fitness import FOLD, Fitness
-from actors.runtime.folding import Folding, Partial, Unfit
+from actors.runtime.fitness import FOLD, Fitness, Unfit
+from actors.runtime.folding import Folding, Partial
 from actors.runtime.lift import bind, lift
 from actors.runtime.making import Making, Slice
 from actors.runtime.messages import NO_TIMES, Batch
@@ -38,7 +38,7 @@ _encoder = msgspec.msgpack.Encoder()
 class Destinations(msgspec.Struct, frozen=True):
     """Where a checker sends: the writers by sink name, with their options, and the shards in order.
 
-    ``was_taken``: whether a sink, or the fold, has taken something in this state; see ``Fitness``.
+    ``was_taken``: whether a sink, the fold or the windows have taken something in this state; see ``Fitness``.
     """
 
     writers: Mapping[str, str]
@@ -119,8 +119,7 @@ class Check:
             if careful:
                 raise
             raise _NeedsCare from error
-        if careful:
-            self._fitness.judge()
+        self._fitness.judge(made.passage.unfit, made.passage.taken)
         if made.letters:
             parts.append(self._dead_letter_part(made))
         # Not a claim of one part: when some of the batch is late for a shard, another has taken its part already.
@@ -225,7 +224,7 @@ class Check:
             if problem is not None:
                 some.rejects.append((index, problem, STAGE))
             else:
-                self._fitness.took(name)
+                self._fitness.took(f"sinks.{name}")
                 made.items[name].append(item)
                 fit[index] = name
         self._place(made, list(fit.values()), list(fit), some)
@@ -270,7 +269,7 @@ class Check:
         """Why this sink cannot take an item."""
         (problem,) = lift(lambda each: self._to.sinks[sink].pack([each]), "encode")([item])
         if isinstance(problem, Reject) and problem.reason == "encode_error":
-            self._fitness.refused(sink, type(item).__name__, f"encode returns {type(item).__name__} "
+            self._fitness.refused(f"sinks.{sink}", type(item).__name__, f"encode returns {type(item).__name__} "
                                   f"{reprlib.repr(item)}, which {self._to.sinks[sink].describe()} cannot take "
                                   f"({problem.detail.rpartition(NEWLINE)[2]})")
             several = " (if it is meant as several values, return Many([...]) from parse)" if (
@@ -330,7 +329,7 @@ class Check:
             frame = self._to.sinks[sink].pack(items)
         except Exception as error:
             raise _NeedsCare from error
-        self._fitness.took(sink)
+        self._fitness.took(f"sinks.{sink}")
         frames = [frame, pack_owners(owners)] if owners else [frame]
         places = made.places.get(sink, ())
         if len(places) == len(items):  # of what was made of a whole slice nobody says of which record it is

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    whole_lines.install()  # the actors of a run write to the same streams
+    whole_lines.install(is_printable=True)  # the actors of a run write to the same streams
     words = sys.argv[1:] if argv is None else list(argv)
     options = argparse.Namespace()
     try:

@@ -311,8 +311,9 @@ class Reader:
             if anchor.decide(spans, is_all and no_more) and anchor.value is not None:
                 self._ledger.keep(ANCHOR, str(anchor.value))  # durable with the flush before the next delivery
                 self._origin.resume(anchor.value)
-        # What a unit has open is not applied yet: it is waited for, though the unit has ended or is silent.
-        opened = {unit for unit in self._origin.open_units() if self._ledger.is_alone(unit)}
+        # What a unit has open, or was read ahead of it, is not applied yet: it is waited for, even if all is read.
+        unapplied = self._origin.open_units() | self._supply.units()
+        opened = {unit for unit in unapplied if self._ledger.is_alone(unit)}
         active = tuple(sorted(opened.union(self._source.active())))
         if active != (self._origin.active or ()):  # nothing is not the first word: the source may not have looked yet
             self._origin.active = active

@@ -212,9 +212,9 @@ def _check(manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | Non
 
 
 def _was_taken(manifest: Manifest, place: str) -> bool:
-    """Whether something was taken in this state by a sink, or by the fold (empty)."""
+    """Whether something was taken in this state by a sink, or by the fold and the windows before it."""
     from actors.runtime.ledger import read_units
 
-    counts = [unit.counts for unit in read_units(Path(manifest.state) / LEDGER)]
-    return any(each.get(f"written.{place}" if place else "written", 0) or (not place and each.get("folded", 0))
-               for each in counts)
+    sink = place.removeprefix("sinks.")
+    names = ("written", "folded") if sink == place else (f"written.{sink}",)
+    return any(unit.counts.get(name, 0) for unit in read_units(Path(manifest.state) / LEDGER) for name in names)

@@ -22,6 +22,7 @@ from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.extras import EXTRAS, how_to_install, is_installed
 from actors.runtime.manifest import Manifest
 from actors.runtime.ports import SinkOptions, looks
+from actors.runtime.printable import one_line
 from actors.runtime.topology import DEAD_LETTERS, expand
 from actors.settings import Settings
 
@@ -67,7 +68,7 @@ def main(options: argparse.Namespace) -> int:
     else:
         width = max(len(each.what) for each in findings)
         for each in findings:
-            lines = each.text.splitlines() or [""]
+            lines = [one_line(line) for line in each.text.splitlines()] or [""]
             text = f"\n{'':{width + 11}}".join(lines)
             print(f"{each.verdict:8} {each.what:{width}}  {text}")
     return max((each.code for each in findings), default=0)

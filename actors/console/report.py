@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from actors.console.causes import Cause, newest_causes
 from actors.console.groups import Group, Groups, all_groups, folded_groups
 from actors.console.history import read_record, why_no_record
 from actors.runtime.counts import OUTCOMES
@@ -28,8 +29,10 @@ from actors.runtime.manifest import Manifest
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.rundir import find
 from actors.runtime.settling import failed_before
+from actors.runtime.topology import DEAD_LETTERS
 from actors.runtime.units import LEDGER
 from actors.runtime.values import FILE_LOST, HANDED_OVER, MISSED, SOURCE_DAMAGED, SOURCE_LOST, Unit
+from actors.sinks.dead_letters import DeadLetters
 
 ACCEPTABLE = "acceptable error rate, successful load"
 HIGH = "high error rate, failed load"
@@ -115,7 +118,7 @@ class Report(msgspec.Struct, frozen=True):
     ``journal``: the folder of the source's own files, which nobody has given it: they are shown together. ``target``:
     what ``thresher dlq`` is to be given for this state. Of what was given again: how many, and the first names.
     ``read_before``: those that earlier runs have read. ``made``: as in ``UnitReport``. ``what``: what its units are, in
-    the plural.
+    the plural. ``causes``: of each reason for which records were rejected, the newest.
     """
 
     name: str
@@ -142,6 +145,7 @@ class Report(msgspec.Struct, frozen=True):
     made: int = 0
     what: str = FILES
     read_before: int = 0
+    causes: dict[str, Cause] = {}
 
     def fields(self) -> dict[str, Any]:
         """As a map, for machines."""
@@ -194,7 +198,15 @@ def build(
         groups_count=groups.count, target=target or manifest.name, skipped=told.skipped, refused=told.refused,
         why_refused=told.why, failed_before=failed, loaded_again=_some(
             unit.name for unit in units if unit.note.startswith(AGAIN)), made=sum(unit.made for unit in reports),
-        what=what, read_before=read_before)
+        what=what, read_before=read_before, causes=_causes(manifest, reports))
+
+
+def _causes(manifest: Manifest, reports: Sequence[UnitReport]) -> dict[str, Cause]:
+    letters = manifest.dead_letters.load()
+    if manifest.dry or not isinstance(letters, DeadLetters):
+        return {}
+    path = letters.place(DEAD_LETTERS, Path(manifest.state))
+    return newest_causes(path, sorted({reason for unit in reports for reason in unit.rejected}))
 
 
 def _what_units_are(manifest: Manifest) -> str:

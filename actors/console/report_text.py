@@ -10,6 +10,7 @@ from actors.console.groups import Group
 from actors.console.report import Report, UnitReport, count_of_files, meaning
 from actors.runtime.counts import merged
 from actors.runtime.given_again import AGAIN
+from actors.runtime.printable import one_line
 
 
 def render(report: Report) -> str:
@@ -31,6 +32,11 @@ def render(report: Report) -> str:
         if report.made != report.read:
             lines.append(f"made {report.made:,} items of them: a record counts as dead-lettered if any of its items "
                          "is, else as written if any is")
+    if report.causes:
+        width = max(map(len, report.causes))
+        lines.append(f"why, the newest of each (thresher dlq ls {report.target} shows more):")
+        lines += [f"  {reason:<{width}}  {cause.text}{f'  ({cause.at})' if cause.at else ''}"
+                  for reason, cause in report.causes.items()]
     lines += [f"{count_of_files(some)} {what}: {', '.join(some.names)}{' …' if some.count > len(some.names) else ''}"
               for some, what in ((report.loaded_again, AGAIN), (report.skipped, "loaded before, skipped"),
                                  (report.refused, f"refused: {report.why_refused}"),
@@ -39,7 +45,7 @@ def render(report: Report) -> str:
     if not report.dry:
         lines += [f"{name + ':':<14}{place}" for name, place in report.places.items()]
     lines.append(f"exit code {report.code} ({meaning(report)}): {report.reason}")
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _condensed(report: Report) -> list[UnitReport]:

@@ -61,6 +61,11 @@ class Supply:
         """Whether all that was read is issued."""
         return self._next is None and self._rest is None and not self._ahead
 
+    def units(self) -> set[int]:
+        """The units of which something was read that is not issued yet."""
+        held = (self._next, self._rest, *self._ahead)
+        return {each.unit for each in held if each is not None}
+
     def is_bounded(self) -> bool:
         """Whether no more than so many chunks may be taken from the source: a signal has asked for the end."""
         return self.reads < math.inf

@@ -79,7 +79,7 @@ class Consumer:
         empties: how often in succession it has said that none waits, since something was delivered.
     """
 
-    def __init__(self, channel: Any, wanted: Wanted, prefetch: int, stream_at: Callable[[], int | None],
+    def __init__(self, channel: Any, wanted: Wanted, prefetch: int, stream_at: Callable[[], int | str | None],
                  took: Callable[..., None], joined: Callable[[], None], silent: Callable[[bool], None]) -> None:
         self.state = State.HELD
         self.joins = self.empties = 0

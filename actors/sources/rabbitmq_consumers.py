@@ -42,7 +42,7 @@ class Consumers:
     """
 
     def __init__(self, queues: Sequence[tuple[Server, Wanted]], prefetch: int, prefetch_bytes: int,
-                 stream_at: Callable[[str], int | None], care: Care) -> None:
+                 stream_at: Callable[[str], int | str | None], care: Care) -> None:
         self.waiting: deque[Delivered] = deque()
         self.since = 0.0
         self._loop = Loop()
@@ -113,6 +113,10 @@ class Consumers:
             if queue.consumer is not None and queue.consumer.ready >= 0:
                 self._ready[queue.known_as] = queue.consumer.ready
         return sum(self._ready.values()) + len(self.waiting)
+
+    def streams(self) -> list[Queue]:
+        """Those of the queues that are streams."""
+        return [queue for queue in self._queues if queue.wanted.is_stream]
 
     def require_asked(self) -> None:
         """Do nothing while any queue can be asked.

@@ -36,6 +36,8 @@ from actors.sources.rabbitmq_consumer import State as ConsumerState
 BASE_S, MAX_S = 0.1, 5.0
 #: What the server answers when the queue is there with other arguments; also when an acknowledgement took too long.
 _PRECONDITION = 406
+#: So does one who has a queue for itself.
+_IN_USE = "exclusive use"
 _NOT_FOUND, _REFUSED, _NOT_ALLOWED, _NOT_IMPLEMENTED = 404, 403, 530, 540
 
 
@@ -84,7 +86,7 @@ class Queue:
 
     def __init__(
         self, server: Server, wanted: Wanted, begins: Callable[[Queue], int], loop: Loop,
-        took: Callable[[Delivered], None], lost: Callable[[Queue], None], stream_at: Callable[[str], int | None],
+        took: Callable[[Delivered], None], lost: Callable[[Queue], None], stream_at: Callable[[str], int | str | None],
     ) -> None:
         self.state = State.WAITING
         self.session = 0
@@ -116,6 +118,11 @@ class Queue:
         if self.state is State.OPEN:
             return self.consumer is not None and self.consumer.state is ConsumerState.HELD
         return self.state is not State.OPENING
+
+    @property
+    def is_consuming(self) -> bool:
+        """Whether something may be delivered."""
+        return self.consumer is not None and self.consumer.state is ConsumerState.CONSUMING
 
     def turn(self, now: float, opens: bool) -> None:
         """Connect, when it is time and ``opens``."""
@@ -150,6 +157,12 @@ class Queue:
         self.prefetch = prefetch
         if self.consumer is not None:
             self.consumer.take_at_most(prefetch)
+
+    def begin_again(self) -> None:
+        """Drop the connection, and make another one at once."""
+        self._leave()
+        self.state, self._due_at = State.WAITING, 0.0
+        self._lost(self)
 
     def acknowledge(self, tag: int) -> None:
         """All that was delivered in this session up to this one is ours now."""
@@ -260,6 +273,9 @@ class Queue:
             return ConfigError(f"{self._where}: it is there, and is another one than it is to be ({text}): set "
                                "source.declare = false to take it as it is, or the options that it was declared with "
                                "(queue_type, single_active_consumer, arguments)")
+        if code == _REFUSED and _IN_USE in text:
+            return Retryable(f"{self._where}: another consumer has it for itself ({code} {text}): end that one, or "
+                             "wait for it")
         if code in (_REFUSED, _NOT_ALLOWED, _NOT_IMPLEMENTED) or (
                 code == _PRECONDITION and "acknowledg" not in text):
             return ConfigError(f"{self._where}: {code} {text}: give the user its permissions there, or correct the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import urllib.error
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.framing import Record
 from actors.runtime.pieces import record_count
+from actors.sources import rabbitmq_place
 from actors.sources.rabbitmq import RabbitMQ
 from actors.sources.rabbitmq_seen import FILE
 from tests.queues import WATCHDOG_S, Reading, channel, declare, eventually, publish, take_all, waiting_in
@@ -291,6 +293,39 @@ def test_a_stream_is_read_on_behind_the_last_message_that_was_journalled(
         assert again.until_values(20) == VALUES[20:]
     with Reading(tmp_path / "other", **options) as other:  # another state reads all of it
         assert other.until_values(40) == VALUES
+
+
+def test_a_stream_that_is_made_anew_is_read_from_its_beginning_and_told_be_it_shorter_or_longer(
+    tmp_path: Path, rabbitmq: Server, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is asked for an offset delivers nothing below it, and says nothing."""
+    monkeypatch.setattr(rabbitmq_place, "SILENT_S", 0.3)
+
+    def anew(values: Sequence[bytes]) -> None:
+        with channel(rabbitmq.url()) as client:
+            client.queue_delete(queue)
+        declare(rabbitmq.url(), queue, "stream")
+        publish(rabbitmq.url(), queue, values)
+
+    options = {**at(rabbitmq, queue), "queue_type": "stream", "declare": False}
+    declare(rabbitmq.url(), queue, "stream")
+    publish(rabbitmq.url(), queue, VALUES[:20])
+    with Reading(tmp_path, **options) as here:
+        assert here.until_values(20) == VALUES[:20]
+        anew([b"a", b"b", b"c"])  # while it is read
+        assert here.until_values(23)[20:] == [b"a", b"b", b"c"]
+        (told,) = here.ledger.problems
+        assert told.endswith(f"{queue} up to 20"), told
+        here.close_all()
+    anew(VALUES)  # while it is not
+    with Reading(tmp_path, here.ledger.reopened(), **options) as again:
+        assert again.until_values(40) == VALUES
+        assert [name.rpartition(" ")[2] for name in again.ledger.problems] == ["3"]
+        again.close_all()
+    publish(rabbitmq.url(), queue, [b"more"])
+    with Reading(tmp_path, again.ledger.reopened(), **options) as last:
+        assert last.until_values(1) == [b"more"]
+        assert not last.ledger.problems, "the same stream is the same"
 
 
 def test_a_stream_may_begin_at_its_end_or_at_a_time(tmp_path: Path, rabbitmq: Server, queue: str) -> None:

@@ -167,3 +167,12 @@ def test_whoever_was_stopped_in_the_middle_of_a_line_silences_nobody() -> None:
     os.close(writing)
     with open(reading, "rb") as out:
         assert len(out.read().splitlines()) == 50
+
+
+def test_what_the_command_prints_means_nothing_to_a_terminal_and_what_draws_is_taken_as_it_is() -> None:
+    code = INSTALLED.replace("install()", "install(is_printable=True)") + (
+        "print('a\\x1b[2J\\udcff', 'b\\tc\\nd'); print('\\x1b[1m', file=whole_lines.as_is(sys.stdout))\n"
+        "print('\\x9b', file=sys.stderr)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, timeout=WATCHDOG_S)
+    assert done.stdout == b"a\\x1b[2J\\udcff b\tc\nd\n\x1b[1m\n"
+    assert done.stderr == b"\\u009b\n"

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -22,11 +23,12 @@ from thresher.sources import Files
 
 class Options(msgspec.Struct, frozen=True):
     """``marks``: a directory where ``once-`` values are remembered. ``megabytes``: size of ``json`` work. ``turns``:
-    what each record costs, in turns of a loop."""
+    what each record costs, in turns of a loop. ``rest_s``: how long each record takes, asleep."""
 
     marks: str = "."
     megabytes: int = 16
     turns: int = 0
+    rest_s: float = 0.0
 
 
 def parse(line: bytes, options: Options) -> tuple[bytes, bytes] | None:
@@ -35,6 +37,8 @@ def parse(line: bytes, options: Options) -> tuple[bytes, bytes] | None:
         return None
     for _ in range(options.turns):
         pass
+    if options.rest_s:
+        time.sleep(options.rest_s)
     key, blank, value = line.partition(b" ")
     if not blank:
         raise Reject("form", "no blank")

@@ -154,3 +154,21 @@ def test_a_new_set_of_active_units_has_a_new_version(tmp_path: Path) -> None:
     assert batch.active == (batch.unit, 5, 6)
     assert batch.roll > 2**32 + 1
     stage.reader.close()
+
+
+def test_a_unit_that_is_read_ahead_to_its_end_is_waited_for_before_any_of_it_is_issued(tmp_path: Path) -> None:
+    """While the first pieces show what a record takes, the source has read all of the other files, and is done."""
+    stage = Stage(tmp_path, windows=WindowOptions())
+    stage.source.come("1\n2\n3\n4\n5", unit="a")
+    stage.source.come("6", unit="b")
+    stage.source.open_ended = (1, 2)
+    stage.work(1)
+    assert not stage.source.lines, "all is read"
+    stage.source.open_ended = ()
+    stage.work()
+    (first,) = stage.batches
+    assert (first.unit, first.lines) == (1, 1)
+    stage.ack()
+    stage.work(3)
+    assert {(batch.unit, batch.active) for batch in stage.batches} == {(1, (1, 2))}
+    stage.reader.close()

@@ -1,0 +1,73 @@
+"""Why records were rejected: of each reason the newest letter that is open, in one line.
+
+A few rows of an index are looked at, however many letters there are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from actors.runtime.database import open_for_reading
+
+_FRAME = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
+_STAGE = "SELECT min(stage) FROM letters WHERE status='open' AND reason=? AND stage>?"
+_NEWEST = "SELECT max(id) FROM letters WHERE status='open' AND reason=? AND stage=?"
+#: Most characters of a cause.
+_WIDTH = 160
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """Why the newest record was rejected for a reason.
+
+    Attributes:
+        text: what was wrong: the last line of an exception, or what ``Reject`` says.
+        at: the file and line of the application that raised it; empty: not known.
+        letter: its number.
+    """
+
+    text: str
+    at: str
+    letter: int
+
+
+def newest_causes(path: Path, reasons: Iterable[str]) -> dict[str, Cause]:
+    """By reason, why the newest record was rejected; a store that cannot be read now, or is none, knows nothing."""
+    found: dict[str, Cause] = {}
+    try:
+        with closing(open_for_reading(path)) as connection:
+            for reason in reasons:
+                if cause := _newest(connection, reason):
+                    found[reason] = cause
+    except (sqlite3.Error, OSError):
+        return found
+    return found
+
+
+def _newest(connection: sqlite3.Connection, reason: str) -> Cause | None:
+    stage, letter = "", -1
+    while (stage := connection.execute(_STAGE, (reason, stage)).fetchone()[0]) is not None:
+        letter = max(letter, connection.execute(_NEWEST, (reason, stage)).fetchone()[0])
+    row = connection.execute("SELECT detail FROM letters WHERE id=?", (letter,)).fetchone()
+    return None if row is None else Cause(*_told(row[0]), letter)
+
+
+def _told(detail: str) -> tuple[str, str]:
+    """The line that says what is wrong, and where."""
+    frames = _FRAME.findall(detail)
+    lines = [line for line in detail.splitlines() if line.strip()]
+    text = (lines[-1] if frames else lines[0]) if lines else ""
+    at = f"{_near(frames[-1][0])}:{frames[-1][1]}" if frames else ""
+    return text if len(text) <= _WIDTH else f"{text[:_WIDTH - 1]}…", at
+
+
+def _near(path: str) -> str:
+    """A path as short as can be: from here, if it is below."""
+    near = os.path.relpath(path)
+    return path if near.startswith("..") else near
