@@ -59,6 +59,10 @@ def run(name: str, generation: int, run_dir: Path, parent: int) -> int:
         traceback.print_exc()
         _leave_a_word(run_dir, name, generation, error)
         return _BAD_CONFIG
+    except Exception as error:
+        traceback.print_exc()
+        _leave_a_word(run_dir, name, generation, error)
+        return 1
 
 
 def _run(name: str, generation: int, run_dir: Path) -> int:
@@ -117,11 +121,15 @@ def _write_whole_lines() -> None:
 
 
 def _leave_a_word(run_dir: Path, name: str, generation: int, error: Exception) -> None:
-    """Say in the place of a stack why this cannot run: the supervisor gives it as the reason for the end of the run."""
+    """Say in the place of a stack why this cannot run: the supervisor gives it as the reason for the end of the run. Of
+    an error that nobody has caught all is said, for it may be a record's: it goes to the letter of that one."""
+    from actors.runtime.errors import ThresherError
     from actors.runtime.rundir import stack_file
 
+    is_told = isinstance(error, ThresherError | ImportError)
+    said = f"{name}: {error}" if is_told else "".join(traceback.format_exception(error))
     with contextlib.suppress(OSError):  # it was printed
-        stack_file(run_dir, name, generation).write_text(f"{name}: {error}", encoding="utf-8", errors="replace")
+        stack_file(run_dir, name, generation).write_text(said, encoding="utf-8", errors="replace")
 
 
 def _leave_a_stack(run_dir: Path, name: str, generation: int) -> None:

@@ -59,6 +59,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "what came out": {
         "ask": ("ask a pipeline's own questions about what it has stored; a table, CSV or JSON lines",
                 "ask ascp longest --top 3"),
+        "browse": ("look at what a pipeline has stored in a browser, on the page that it has for that", "browse ascp"),
         "dlq": ("look at, export, retry or purge what was rejected", "dlq ls access.toml"),
         "topic": ("look at topics on this machine's disk, print their messages, let old ones go",
                   "topic tail var/feed/ratings"),
@@ -66,8 +67,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 }
 VERBS: dict[str, str] = {name: text for verbs in GROUPS.values() for name, (text, _) in verbs.items()}
 #: Those with a module of their own, ``actors.console.VERB``.
-MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs", "topic", "ask", "list",
-           "keys")
+MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs", "topic", "ask",
+           "browse", "list", "keys")
 
 
 def read(words: list[str]) -> argparse.Namespace:

@@ -17,6 +17,7 @@ from actors.runtime.board import Slot
 from actors.runtime.errors import NotYet
 from actors.runtime.links import Links
 from actors.runtime.mailbox import IPC, SUPERVISOR, Mailbox
+from actors.runtime.marks import Mark
 from actors.runtime.membership import Membership
 from actors.runtime.messages import (
     AnyMessage,
@@ -57,6 +58,10 @@ class SlotView(Protocol):
 
     def take(self, batch: BatchId) -> None:
         """Have a batch in hand, or ``NOTHING``: what is in hand at a death is suspect."""
+        ...
+
+    def mark(self, mark: Mark) -> None:
+        """Have this of the batch in hand."""
         ...
 
     def took(self, *seconds: float) -> None:

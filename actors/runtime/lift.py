@@ -102,7 +102,7 @@ class OfUnits:
     def of(self, unit: InputUnit) -> Lifted:
         """Return it for records of this unit."""
         bound = functools.partial(self._function, unit=unit)
-        if _is_per_chunk(self._function):
+        if is_per_chunk(self._function):
             bound.__per_chunk__ = True  # type: ignore[attr-defined]
         return _lifted(bound)
 
@@ -128,7 +128,7 @@ def lift_parse(function: Callable[..., Any], options: msgspec.Struct | None) -> 
 
 
 def _lifted(bound: Callable[..., Any]) -> Lifted:
-    wanted = "records" if _is_per_chunk(bound) else "record"
+    wanted = "records" if is_per_chunk(bound) else "record"
     return OfRecords(bound, "parse") if wanted in _parameters(bound)[1:] else lift(bound, "parse")
 
 
@@ -143,7 +143,8 @@ def said_to_return(function: Callable[..., Any] | None) -> Any:
     return get_origin(kind) or kind
 
 
-def _is_per_chunk(function: Callable[..., Any]) -> bool:
+def is_per_chunk(function: Callable[..., Any] | None) -> bool:
+    """Whether a function is marked ``@per_chunk``."""
     return bool(getattr(function, "__per_chunk__", False))
 
 

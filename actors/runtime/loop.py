@@ -46,7 +46,7 @@ from actors.runtime.manifest import Manifest, load_manifest
 from actors.runtime.orphans import Orphans
 from actors.runtime.policy import policy_of
 from actors.runtime.restart import Exit, exit_of
-from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory, stack_file
+from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory
 from actors.runtime.settling import settle
 from actors.runtime.signals import Noted
 from actors.runtime.spawning import Entry
@@ -55,8 +55,6 @@ from actors.runtime.values import SOURCE_LOST
 
 #: Seconds between two looks at the actors.
 LOOK_S = 0.5
-#: How much of a stack is kept: its end.
-_STACK_BYTES = 8192
 #: Takes how a run ended, as its actors tell it; returns how it ended.
 Judge = Callable[[RunResult], RunResult]
 
@@ -234,7 +232,7 @@ class _Run:
             if process is not None:
                 progress = (view.batches, view.signs, view.hand[1], view.hand[2])
                 sample = Sample(view.phase, progress, process.cpu_s, process.state, view.extended_s, late_s)
-                self._do(self._tree.observed(view.actor, view.generation, sample, view.rss_bytes, now))
+                self._do(self._tree.observed(view.actor, view.generation, sample, process.rss_bytes, now))
         self._orphans.bury(self._pids.values())
 
     def _heard(self, sender: str, message: messages.AnyMessage) -> Iterator[actions.Action]:
@@ -264,17 +262,8 @@ class _Run:
             self._control.unwatch(fd)
         os.close(fd)
         _, wait_status = os.waitpid(self._pids.pop(name), 0)
-        yield from self._tree.exited(name, exit_of(wait_status), self._last_words(name), time.monotonic())
-
-    def _last_words(self, name: str) -> LastWords:
-        view = next((view for view in self._board.views() if view.actor == name), None)
-        if view is None:
-            return LastWords()
-        path, stack = stack_file(self._run_dir, name, view.generation), b""
-        with contextlib.suppress(OSError):
-            stack = path.read_bytes()[-_STACK_BYTES:]
-            path.unlink()
-        return LastWords(view.phase, view.hand, stack.decode(errors="replace"), view.rss_bytes, view.batches)
+        last = self._board.last_words(self._run_dir, name)
+        yield from self._tree.exited(name, exit_of(wait_status), last, time.monotonic())
 
     def _do(self, wanted: Iterable[actions.Action]) -> None:
         for action in wanted:

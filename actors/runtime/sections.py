@@ -166,7 +166,7 @@ class RestartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         tree_period_s: see ``tree_intensity``.
         backoff_s: base of the delay before a restart; the first restart is at once, then full jitter, doubling.
         max_backoff_s: longest such delay.
-        boot_failures: most deaths in a row before an actor was ever ready.
+        boot_failures: most deaths of an actor in a row, none of which had become ready.
         ready_s: longest time to boot, and, once all downstream is ready, to get ready.
 
     Example::

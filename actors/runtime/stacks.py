@@ -17,6 +17,10 @@ import traceback
 from types import CodeType, TracebackType
 from typing import NamedTuple
 
+from actors.runtime.errors import shortened
+
+#: What each error says is kept, of several: so many characters of its beginning and its end.
+_SAID = (768, 256)
 #: Most frames of the application that are shown; the last ones.
 _FRAMES = 3
 #: What calls the functions of applications lies here.
@@ -38,9 +42,10 @@ def told(error: BaseException) -> str:
     """
     shown = _trim(error)
     if error.__cause__ or error.__context__ or isinstance(error, BaseExceptionGroup):
-        return "".join(traceback.TracebackException.from_exception(error, limit=-_FRAMES - 1).format()).strip()
+        lines = traceback.TracebackException.from_exception(error, limit=-_FRAMES - 1).format()
+        return "".join(shortened(each, *_SAID) for each in lines).strip()
     frames = "".join(map(_formatted, shown))
-    only = "".join(traceback.format_exception_only(error))
+    only = "".join(shortened(each, *_SAID) for each in traceback.format_exception_only(error))
     return f"{_HEAD}{frames}{only}".strip() if frames else only.strip()
 
 
