@@ -166,6 +166,29 @@ class LineWriter(io.BufferedIOBase):
         self._lock = threading.RLock()
 
 
+class NamedLines(LineWriter):
+    """The same, each line behind the name of who writes it.
+
+    Args:
+        descriptor: where to write.
+        name: of the stream.
+        who: e.g. ``parser.1``.
+    """
+
+    def __init__(self, descriptor: int, name: str, who: str) -> None:
+        super().__init__(descriptor, name, is_eager=True)
+        self._head = f"{who}: ".encode()
+        self._is_begun = False
+
+    def write(self, data: object) -> int:
+        """Take bytes; write the lines that are whole."""
+        added = bytes(memoryview(data).cast("B"))  # type: ignore[arg-type]
+        for line in added.splitlines(keepends=True):
+            super().write(line if self._is_begun else self._head + line)
+            self._is_begun = not line.endswith(b"\n")
+        return len(added)
+
+
 class Printable(io.TextIOWrapper):
     """Text of which nothing but ends of lines and tabulators means something to a terminal.
 
@@ -191,6 +214,16 @@ def install(is_printable: bool = False) -> None:
         sys.stdout = _in_place_of(sys.stdout, is_printable)
     if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr = _in_place_of(sys.stderr, is_printable)
+
+
+def name_output(who: str) -> None:
+    """What this process prints from here on goes to standard error, each line behind its name: standard output is for
+    what its run says, and for data."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.flush()
+        writer = NamedLines(2, "<stdout>", who)
+        _writers.append(writer)
+        sys.stdout = io.TextIOWrapper(writer, sys.stdout.encoding, sys.stdout.errors, newline="\n", write_through=True)
 
 
 def as_is(stream: TextIO) -> TextIO:
