@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -85,7 +86,8 @@ def test_all_that_the_processes_of_a_run_say_comes_in_whole_lines(tmp_path: Path
         "--set", f"source.pattern={tmp_path}/*.txt", "--format", form)
     assert [write for write in writes if not write.endswith(b"\n")] == []
     lines = b"".join(writes).decode().splitlines()
-    assert sum(line.startswith("parsing ") and line.endswith(" next") for line in lines) == 2 * 201
+    assert sum(re.fullmatch(r"parsing \w+ next", line) is not None for line in lines) == 201  # as it was said
+    assert sum(re.fullmatch(r"parser\.\d: parsing \w+ next", line) is not None for line in lines) == 201  # printed
     assert sum(line.isdigit() for line in lines) == 200
     assert "ValueError: invalid literal for int() with base 10: b'word'" in lines
 
