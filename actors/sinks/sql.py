@@ -131,6 +131,10 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found = dict(zip((column.name for column in only), row_of(values, only), strict=True))
         return [*(found.get(column.name) for column in columns), True]
 
+    def libraries(self) -> tuple[str, ...]:
+        """SQLAlchemy, and the driver of PostgreSQL; that of SQLite is Python's."""
+        return ("sqlalchemy", *(("psycopg",) if self.url.startswith("postgresql") else ()))
+
     def open(self, name: str, state: Path) -> Sink:
         """Open the database, and make the table.
 

@@ -74,6 +74,23 @@ def test_a_mistake_is_answered_in_a_sentence(
         "README.md", "access.py", "access.toml", "data", "test_access.py"]  # nothing has begun
 
 
+@pytest.mark.parametrize(("words", "gone", "said"), [
+    ("lint numbers", "numpy", "distinct needs numpy: pip install 'numpy>=1.26'\n"),
+    ("run access.toml --set sinks.errors.type=sql --set sinks.errors.columns={page='text'}", "sqlalchemy",
+     "sinks.errors: type sql needs sqlalchemy: pip install 'sqlalchemy>=2.0'\n"),
+    ("lint access.toml --set sinks.errors.type=kafka --set sinks.errors.topic=kafka://127.0.0.1:9/t", "confluent_kafka",
+     "sinks.errors: type kafka needs confluent-kafka: pip install 'confluent-kafka>=2.6'\n"),
+])
+def test_a_library_that_is_not_installed_is_named_before_anything_starts(
+    access: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: str, gone: str, said: str
+) -> None:
+    capsys.readouterr()
+    monkeypatch.setitem(sys.modules, gone, None)  # it cannot be imported, nor found
+    assert _did(words) == 78
+    assert capsys.readouterr().err == said
+    assert not (access / "var").exists()
+
+
 def test_without_a_verb_the_verbs_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert _did("") == 2
     out, err = capsys.readouterr()
