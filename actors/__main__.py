@@ -62,6 +62,7 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
     from setproctitle import setproctitle
 
     from actors import roles
+    from actors.runtime import copies
     from actors.runtime.actor import Actor
     from actors.runtime.errors import ConfigError, Fatal, Lost, Retryable
     from actors.runtime.manifest import load_manifest
@@ -76,6 +77,7 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
         make_role = roles.prepare(name, manifest)
         actor = Actor(name, generation, run_dir, downstream(manifest, stage_of(name)), manifest.run, manifest.links)
         actor.tracer = roles.open_tracer(name, generation, manifest, run_dir)
+        copies.watch()
         try:
             return actor.run(os.getpid(), make_role)
         finally:

@@ -12,6 +12,7 @@ from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
+from actors.runtime.copies import end_copy
 from actors.runtime.errors import NO_VALUE, Finish, Reject
 from actors.runtime.framing import Record
 from actors.runtime.messages import Batch
@@ -157,8 +158,10 @@ def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) 
         try:
             made = [function(value) for value in some]  # the usual case: no exception at all
         except Exception:
+            end_copy()
             made = []  # not here: each error would be told as one that came while this one was dealt with
         results += made or [_one(function, reason, value) for value in some]
+        end_copy()
         progress()
         now = time.monotonic()
         if len(results) < len(values):
@@ -174,6 +177,7 @@ def _per_chunk(function: Callable[[list[Any]], list[Any]], reason: str, values: 
             return results
         problem = f"returned {len(results)} results for {len(values)} records"
     except Exception as error:
+        end_copy()
         if len(values) == 1:
             return [_rejected(error, reason)]
         problem = ""
@@ -186,6 +190,7 @@ def _one(function: Callable[[Any], Any], reason: str, value: Any) -> Any:
     try:
         return function(value)
     except Exception as error:
+        end_copy()
         return _rejected(error, reason)
 
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from actors.runtime.actor import Post
+from actors.runtime.copies import end_copy
 from actors.runtime.counts import Counts
 from actors.runtime.messages import (
     NOTHING,
@@ -233,6 +234,8 @@ class PoolWorker:
                 return self._make(batch, frames)
         except TooLong as slow:
             return Made({}, too_long=(slow.records, slow.seconds))
+        finally:
+            end_copy()
 
     def _count(self, producer: str, batch: Batch, made: Made, took_s: float) -> Batch:
         """Count what a batch has cost, for its producer; return it as it is sent on: the next pool counts its records.
