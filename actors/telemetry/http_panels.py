@@ -1,4 +1,4 @@
-"""What the monitor answers about an application's panels; with ``http`` the only module that knows aiohttp.
+"""What the monitor answers about an application's panels.
 
     /api/panel                 for the dashboard: the panel and its past
     /api/panels                which there are
