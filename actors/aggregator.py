@@ -132,6 +132,8 @@ class Aggregator:
             for sender, ack in self._sequencer.durable(held):
                 self._post.send(sender, ack)
         self._uncommitted = []
+        for notice in self._state.notices():
+            self._post.tell(notice)
         self._emit(entries)
         self._answer_the_refused()
         return 0.0

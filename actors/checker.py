@@ -28,7 +28,7 @@ from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import Rows, unpack_rows
 from actors.runtime.sections import WindowOptions
 from actors.runtime.state import merge_into, merge_of
-from actors.runtime.windows import Passage, Placer, WindowId, shard_of_window
+from actors.runtime.windows import Passage, Placer, WindowId, shard_of_window, shards_of
 from actors.runtime.worker import Checking, Made, Output, Work
 
 STAGE, NEWLINE = "checker", "\n"
@@ -79,7 +79,7 @@ class Check:
         self._fold = None if pipeline.fold is None else Folding(
             pipeline.fold, options, window.kind if pipeline.windows is not None else "")
         self._merge = merge_of(pipeline.fold)
-        self._kind = window.kind
+        self._kind, self._spread = window.kind, shards_of(window, len(destinations.shards))
         self._placer = None if pipeline.windows is None else Placer(
             pipeline.windows, options, window, len(destinations.shards))
         self._to = destinations
@@ -345,7 +345,7 @@ class Check:
         shards = self._to.shards
         by_shard: list[list[tuple[int, int, tuple[Any, ...], bytes]]] = [[] for _ in shards]
         for window, entries in by_window.items():
-            by_shard[shard_of_window(window, self._kind, len(shards))].append((*window, _encoder.encode(entries)))
+            by_shard[shard_of_window(window, self._kind, self._spread)].append((*window, _encoder.encode(entries)))
         return [Output(shard, len(some), {}, [_encoder.encode(some)] if some else [], made.passage.judged(number))
                 for number, (shard, some) in enumerate(zip(shards, by_shard, strict=True))]
 

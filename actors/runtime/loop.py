@@ -30,6 +30,7 @@ from actors.runtime.desk import Desk, Reload
 from actors.runtime.errors import ConfigError
 from actors.runtime.eventlog import Log
 from actors.runtime.events import (
+    EmptyLeftOut,
     FileLost,
     LastWords,
     MonitorReady,
@@ -219,6 +220,8 @@ class _Run:
             case messages.Lost(source, start, end, fault):
                 kind = SourceLost if fault == SOURCE_LOST else FileLost
                 return iter((actions.Emit(kind(source, start, end)),))
+            case messages.LeftOut(start):
+                return iter((actions.Emit(EmptyLeftOut(sender.partition("#")[0], start)),))
             case messages.Outage(problem, seconds):
                 return self._tree.outage(sender, problem, seconds, now)
             case messages.InputDone(left, code, reason):

@@ -3,7 +3,7 @@
     link     producer ──▶ consumer   Hello  Batch  Part  Roll
              consumer ──▶ producer   Credit  Ack  Failed  Again
              either                  Bundle: of these
-    control  actor ──▶ supervisor    Booted  Ready  Serving  Outage  Lost  Drained  InputDone  Drain
+    control  actor ──▶ supervisor    Booted  Ready  Serving  Outage  Lost  LeftOut  Drained  InputDone  Drain
              command ◀─▶ supervisor  Command  Reply
              supervisor ──▶ actor    Start  Roster  Hold  Tap  Suspect  Drain  Stop
 """
@@ -263,6 +263,12 @@ class Lost(Message, frozen=True, tag="lost"):
     fault: str = "file_lost"
 
 
+class LeftOut(Message, frozen=True, tag="left_out"):
+    """From an aggregator: windows without records are emitted, but none from this one on (ms): too many in a row."""
+
+    start: int
+
+
 class Drained(Message, frozen=True, tag="drained"):
     """The worker was told to drain and has nothing in its hands any more."""
 
@@ -367,6 +373,7 @@ class Stop(Message, frozen=True, tag="stop"):
 
 AnyMessage = (
     Linked | Bundle
-    | Booted | Ready | Serving | Outage | Lost | Drained | InputDone | Command | Reply | Start | Roster | Hold | Tap
+    | Booted | Ready | Serving | Outage | Lost | LeftOut | Drained | InputDone | Command | Reply | Start | Roster | Hold
+    | Tap
     | Suspect | Drain | Stop
 )
