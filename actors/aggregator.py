@@ -58,7 +58,7 @@ class Aggregator:
             if ack is not None:
                 self._post.send(sender, ack)
         elif isinstance(message, Roll):
-            self._state.roll(message.version, message.active)
+            self._state.roll(message.version, message.active, message.silences)
         elif isinstance(message, Ack) and self._state.outbox is not None:
             self._state.outbox.acked(sender.rpartition("#")[0], message.id)
             if FINISH in message.counts and self._ending is None:  # nobody takes what is emitted any more

@@ -129,7 +129,7 @@ class DistinctState:
         self._next_page, self._round_began = next_page, began
         return outbox.committed()
 
-    def roll(self, version: int, active: tuple[int, ...]) -> None:
+    def roll(self, version: int, active: tuple[int, ...], silences: int) -> None:
         """Nothing is done by the time."""
 
     def notices(self) -> Sequence[Message]:

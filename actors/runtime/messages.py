@@ -70,6 +70,7 @@ class Batch(Ranged, frozen=True, tag="batch"):
         fault: when not empty, the whole payload is one dead letter with this reason.
         roll: version of ``active``; grows whenever the origin's set of active units changes.
         active: the units whose event times the watermark has to wait for, when they are partitions of their own.
+        silences: how often all of them had fallen silent before the batch was issued, in this state.
         anchor: event time in ms that windows are counted from; None as long as nobody knows it.
         late: what is late in it, for each shard that has said so.
         lines: number of newlines in the payload; -1: not counted.
@@ -101,6 +102,7 @@ class Batch(Ranged, frozen=True, tag="batch"):
     spent_s: float = 0.0
     give_back_s: float = 0.0
     seen_ms: int = 0
+    silences: int = 0
 
 
 class Part(Ranged, frozen=True, tag="part"):
@@ -113,6 +115,7 @@ class Part(Ranged, frozen=True, tag="part"):
         unit: the input unit that the batch is from.
         roll: see ``Batch``.
         active: see ``Batch``.
+        silences: see ``Batch``.
         newest: the largest event times in the whole batch, in ms, as many as matter (``newest.py``).
         trace: see ``Batch``.
         judged: who is late was judged by the batch alone, and nothing can be late by that (empty); something can, by
@@ -130,6 +133,7 @@ class Part(Ranged, frozen=True, tag="part"):
     newest: tuple[int, ...] = ()
     trace: str = ""
     judged: str = ""
+    silences: int = 0
 
 
 class Credit(Message, frozen=True, tag="credit"):
@@ -208,6 +212,7 @@ class Roll(Message, frozen=True, tag="roll"):
 
     version: int
     active: tuple[int, ...]
+    silences: int = 0
 
 
 #: What one actor says to another.

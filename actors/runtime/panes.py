@@ -50,7 +50,8 @@ CREATE INDEX increments_by_pane ON increments (pane);
 CREATE TABLE times (partition TEXT PRIMARY KEY, newest INTEGER NOT NULL, unit INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE watermark (reached INTEGER NOT NULL);
 """, FORGOTTEN_SCHEMA, SHAPE_SCHEMA, "ALTER TABLE times ADD COLUMN matter TEXT NOT NULL DEFAULT ''",
-    CLOSED_SCHEMA, "CREATE TABLE empties (first INTEGER NOT NULL, last INTEGER NOT NULL, next INTEGER NOT NULL)")
+    CLOSED_SCHEMA, "CREATE TABLE empties (first INTEGER NOT NULL, last INTEGER NOT NULL, next INTEGER NOT NULL)",
+    "ALTER TABLE watermark ADD COLUMN silences INTEGER NOT NULL DEFAULT 0")
 #: A pane is written anew when its increments are this large at least, and twice what it was then.
 _COMPACT_BYTES = 256 * 1024
 #: Rows of so many windows are emitted in one entry at most.
@@ -90,10 +91,11 @@ class WindowState:
         self._merge = merge
         self._emit = emit
         self._emitter = emitter
-        (reached,) = connection.execute("SELECT max(reached) FROM watermark").fetchone()
+        reached, silences = connection.execute("SELECT max(reached), max(silences) FROM watermark").fetchone()
         self._watermark = Watermark(
             self._layout.disorder, Newest(options), _times_of(connection, options.jump_confirm + 1),
-            dict(connection.execute("SELECT unit, partition FROM times")), NEVER if reached is None else reached)
+            dict(connection.execute("SELECT unit, partition FROM times")), NEVER if reached is None else reached,
+            silences or 0)
         self._panes = OpenPanes(self._layout)
         self._closed = ClosedPanes(connection, options, self._watermark.reached)
         self._empty = _empty_windows(connection, self._layout, options)
@@ -116,6 +118,8 @@ class WindowState:
 
     def accept(self, part: Part, frames: Sequence[bytes]) -> Closed | None:
         """Fold a part, or refuse it whole, because some of it is late, or may be."""
+        if not self._is_still:
+            self._watermark.silent(part.silences)  # before the part: who is late in it goes by what that has closed
         entries = _entries.decode(frames[0]) if frames else []
         if entries:
             least = min(self._layout.oldest_end(start, end) for start, end, _, _ in entries)
@@ -162,7 +166,7 @@ class WindowState:
             self._write_times(connection)
             _write_empty(connection, self._empty)
             connection.execute("DELETE FROM watermark")
-            connection.execute("INSERT INTO watermark VALUES (?)", (self._watermark.reached,))
+            connection.execute("INSERT INTO watermark VALUES (?, ?)", self._watermark.kept)
             self.outbox.write(connection)
         self._closed.written()
         for pane in again:
@@ -177,10 +181,10 @@ class WindowState:
         self._watermark.changed.clear()
         return self.outbox.committed()
 
-    def roll(self, version: int, active: tuple[int, ...]) -> None:
+    def roll(self, version: int, active: tuple[int, ...], silences: int) -> None:
         """Other units are to be waited for: close with the next commit what this closes."""
         if not self._is_still:
-            self._watermark.roll(version, active)
+            self._watermark.roll(version, active, silences)
             self._close_windows()
 
     def notices(self) -> Sequence[Message]:

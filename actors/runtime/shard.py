@@ -70,7 +70,7 @@ class ShardState(Protocol):
         """
         ...
 
-    def roll(self, version: int, active: tuple[int, ...]) -> None:
+    def roll(self, version: int, active: tuple[int, ...], silences: int) -> None:
         """The units that the watermark waits for have changed, and nothing may come to say so."""
         ...
 

@@ -145,7 +145,7 @@ class FoldState:
         self._news.clear()
         return []
 
-    def roll(self, version: int, active: tuple[int, ...]) -> None:
+    def roll(self, version: int, active: tuple[int, ...], silences: int) -> None:
         """Nothing is done by the time."""
 
     def notices(self) -> Sequence[Message]:

@@ -291,7 +291,7 @@ class PoolWorker:
             self._relay.sent(producer, batch.id, batch.epoch, addresses, made.counts, made.dead)
             for address, part in zip(addresses, made.parts, strict=True):
                 header = Part(*batch.id, batch.epoch, batch.low, part.count, part.claims, batch.source, batch.unit,
-                              batch.roll, batch.active, made.newest, batch.trace, part.judged)
+                              batch.roll, batch.active, made.newest, batch.trace, part.judged, batch.silences)
                 self._post.send(address, header, part.frames)
             if not addresses:  # nothing was made of it: done
                 self._post.send(producer, Ack(*batch.id, batch.epoch, made.counts))

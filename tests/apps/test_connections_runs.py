@@ -242,6 +242,26 @@ def test_letters_that_go_in_again_close_no_window(tmp_path: Path) -> None:
     assert reports_of(state) == expected_reports([*lines[:1000], lines[2900], *lines[2900:]])
 
 
+def test_files_that_the_next_run_finds_silent_have_all_their_hours_but_the_last(tmp_path: Path) -> None:
+    """The first run waits for both, and is stopped before they have been silent for long; nobody writes any more."""
+    lines = made_lines(600)
+    logs, state = tmp_path / "logs", tmp_path / "state"
+    logs.mkdir()
+    (logs / "a.log").write_text("".join(lines[:300]))
+    (logs / "b.log").write_text("".join(lines[300:]))
+    with following(state, str(logs), "--set", "source.idle_timeout_s=3600") as running:
+        running.until(reader_has("records", len(lines)), "all lines")
+        running.process.terminate()
+        assert running.wait() == 0, running.output()
+    expected = expected_reports(lines)
+    assert 0 < len(reports_of(state)) < len(expected) - 1
+    with following(state, str(logs)) as running:
+        running.until(lambda views: len(reports_of(state)) == len(expected) - 1, "all reports but the last")
+        running.process.terminate()
+        assert running.wait() == 0, running.output()
+    assert reports_of(state) == expected[:-1]
+
+
 @pytest.mark.parametrize("verb", ["ls", "show", "retry"])
 def test_a_window_that_could_not_be_emitted_is_a_letter_that_can_be_looked_at_and_is_no_input(
     tmp_path: Path, verb: str

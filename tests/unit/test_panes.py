@@ -50,11 +50,13 @@ class Feed:
         self.state.close()
         self.state = opened(self.path, self.options)
 
-    def part(self, newest: int, *entries: tuple[int, int, dict[str, int]]) -> int | None:
+    def part(self, newest: int, *entries: tuple[int, int, dict[str, int]], of: str = "p", silences: int = 0,
+             active: tuple[int, ...] = ()) -> int | None:
         """Of a batch of four records at this time; return up to where all was closed when it is refused."""
         packed = [(start, end, (), msgspec.msgpack.encode([((key,), [n]) for key, n in numbers.items()]))
                   for start, end, numbers in entries]
-        part = Part("p", self.at, self.at + 1, 0, 0, 1, {}, "", 1, 0, (), (newest,) * 4)
+        part = Part(of, self.at, self.at + 1, 0, 0, 1, {}, "", 1 + (of != "p"), silences, active, (newest,) * 4,
+                    silences=silences)
         closed = self.state.accept(part, [msgspec.msgpack.encode(packed)])
         self.at += closed is None
         return None if closed is None else closed.reached
@@ -137,6 +139,28 @@ def test_late_records_within_the_lateness_are_added_and_the_row_has_the_next_rev
     assert connection.execute("SELECT revision, state FROM panes").fetchall() == [(3, 1)]
     assert connection.execute("SELECT count(*) FROM increments").fetchone() == (1,), "written anew as one"
     connection.close()
+
+
+def test_that_all_were_silent_closes_before_the_part_that_comes_behind_it_and_once_whoever_dies(tmp_path: Path) -> None:
+    """A shard that was dead when it was said takes note of it from the next part, one that was told does not again."""
+    for was_told in (True, False):
+        feed = Feed(tmp_path / str(was_told))
+        feed.part(15_000, (10_000, 20_000, {"a": 1}), active=(1, 2))
+        feed.part(45_000, (40_000, 50_000, {"b": 1}), of="q", active=(1, 2))
+        assert feed.commit() == []
+        if was_told:
+            feed.state.roll(1, (), 1)
+            assert feed.commit() == [[10_000, 20_000, 1, {"a": 1}]]
+        feed.restart()
+        assert feed.part(41_000, (30_000, 40_000, {"late": 1}), silences=1, active=(1, 2)) == 43_000
+        assert feed.part(41_000, (40_000, 50_000, {"a": 1}), silences=1, active=(1, 2)) is None
+        feed.part(95_000, (90_000, 100_000, {"b": 1}), of="q", silences=1, active=(1, 2))
+        assert feed.commit() == ([] if was_told else [[10_000, 20_000, 1, {"a": 1}]])
+        feed.restart()
+        assert feed.part(51_000, (50_000, 60_000, {"a": 2}), silences=1, active=(1, 2)) is None, "not up to 93,000"
+        feed.state.roll(2, (), 2)
+        assert feed.commit() == [[40_000, 50_000, 1, {"a": 1, "b": 1}], [50_000, 60_000, 1, {"a": 2}]]
+        feed.state.close()
 
 
 LATE = WindowOptions(size_s=10, disorder_s=2, lateness_s=100)
