@@ -60,7 +60,7 @@ class Aggregator:
             if ack is not None:
                 self._post.send(sender, ack)
         elif isinstance(message, Roll):
-            self._state.roll(message.version, message.active)
+            self._state.roll(message.version, message.active, message.silences)
         elif isinstance(message, Ack) and self._state.outbox is not None:
             self._state.outbox.acked(sender.rpartition("#")[0], message.id)
             if FINISH in message.counts and self._ending is None:  # nobody takes what is emitted any more
@@ -144,6 +144,8 @@ class Aggregator:
             for sender, ack in self._sequencer.durable(held):
                 self._post.send(sender, ack)
         self._uncommitted = []
+        for notice in self._state.notices():
+            self._post.tell(notice)
         self._emit(entries)
         self._answer_the_refused()
         return 0.0

@@ -336,7 +336,7 @@ class PoolWorker:
             alone = batch.care is not None and batch.care.stage == CONSUMER and batch.care.end > 0
             for address, part in zip(addresses, made.parts, strict=True):
                 header = Part(*batch.id, batch.epoch, batch.low, part.count, part.claims, batch.source, batch.unit,
-                              batch.roll, batch.active, made.newest, batch.trace, part.judged, alone)
+                              batch.roll, batch.active, made.newest, batch.trace, part.judged, alone, batch.silences)
                 self._post.send(address, header, part.frames)
             if not addresses:  # nothing was made of it: done
                 self._post.send(producer, Ack(*batch.id, batch.epoch, made.counts))
