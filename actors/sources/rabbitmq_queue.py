@@ -133,6 +133,8 @@ class Queue:
         """Connect, when it is time and ``opens``."""
         if self.consumer is not None:
             self.consumer.turn()
+        if self.consumer is not None and self.consumer.is_stale(now):
+            self.begin_again()
         if not opens or self.state is not State.WAITING or now < self._due_at:
             return
         self.state = State.OPENING
