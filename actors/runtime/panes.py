@@ -23,6 +23,8 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime.attempts import SCHEMA as ATTEMPTS_SCHEMA
+from actors.runtime.attempts import Attempts
 from actors.runtime.database import open_for_reading
 from actors.runtime.emitter import Emit, Emitter
 from actors.runtime.messages import Part
@@ -45,7 +47,7 @@ CREATE TABLE increments (pane INTEGER NOT NULL, partials BLOB NOT NULL);
 CREATE INDEX increments_by_pane ON increments (pane);
 CREATE TABLE times (partition TEXT PRIMARY KEY, newest INTEGER NOT NULL, unit INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE watermark (reached INTEGER NOT NULL);
-""", FORGOTTEN_SCHEMA, SHAPE_SCHEMA, "ALTER TABLE times ADD COLUMN matter TEXT NOT NULL DEFAULT ''")
+""", FORGOTTEN_SCHEMA, SHAPE_SCHEMA, "ALTER TABLE times ADD COLUMN matter TEXT NOT NULL DEFAULT ''", ATTEMPTS_SCHEMA)
 #: A pane is written anew when its increments are this large at least, and twice what it was then.
 _COMPACT_BYTES = 256 * 1024
 #: Rows of so many windows are emitted in one entry at most.
@@ -72,6 +74,7 @@ class WindowState:
     """
 
     is_large = False
+    closes = True
 
     def __init__(
         self, path: Path, shards: int, options: WindowOptions, merge: Merge, emit: Emit, emitter: Emitter
@@ -84,6 +87,7 @@ class WindowState:
         self._merge = merge
         self._emit = emit
         self._emitter = emitter
+        self._attempts = Attempts(connection)
         (reached,) = connection.execute("SELECT max(reached) FROM watermark").fetchone()
         self._watermark = Watermark(
             self._layout.disorder, Newest(options), _times_of(connection, options.jump_confirm + 1),
@@ -100,6 +104,10 @@ class WindowState:
     def stand_still(self) -> None:
         """Close nothing: letters that go in again are of any time, and what is behind them is still to come."""
         self._is_still = True
+
+    def take_care(self) -> None:
+        """Somebody has died before: it may have been a window that did it."""
+        self._attempts.is_on = True
 
     def applied(self) -> dict[str, int]:
         """The committed position of each partition."""
@@ -120,6 +128,13 @@ class WindowState:
         if not self._is_still:
             self._watermark.advance(part.partition, part.unit, part.newest, part.roll, part.active)
         return None
+
+    def rehearse(self, frames: Sequence[bytes]) -> bool:
+        """Merge what is in a part with itself, and throw that away."""
+        for _, _, _, packed in _entries.decode(frames[0]) if frames else ():
+            for (_, left), (_, right) in zip(_partials.decode(packed), _partials.decode(packed), strict=True):
+                self._merge(left, right)
+        return True
 
     def commit(self, positions: dict[str, int]) -> list[Entry]:
         """Close what the watermark has passed; make everything durable; return the entries to send now.
@@ -148,6 +163,7 @@ class WindowState:
             self._write_times(connection)
             connection.execute("DELETE FROM watermark")
             connection.execute("INSERT INTO watermark VALUES (?)", (self._watermark.reached,))
+            self._attempts.write(connection)
             self.outbox.write(connection)
         for pane in compacted:
             pane.base, pane.size = pane.size, 0
@@ -156,6 +172,7 @@ class WindowState:
         self._dropped.clear()
         self._changed.clear()
         self._watermark.changed.clear()
+        self._attempts.written()
         return self.outbox.committed()
 
     def roll(self, version: int, active: tuple[int, ...]) -> None:
@@ -256,7 +273,7 @@ class WindowState:
                 pane.is_changed = False
                 self._changed.add(pane)
             rows = [(Window(pane.start, pane.end, pane.key, pane.revision), pane.numbers) for pane in some]
-            self.outbox.add(self._emitter.body(self._emit, rows, self.outbox.next_id))
+            self.outbox.add(self._emitter.body(self._emit, rows, self.outbox.next_id, self._attempts))
         if ended:  # what comes in a later run for one of them is late
             reached = max([reached, *(self._layout.closed_at(pane.end) for pane in closed if pane.end < FOREVER)])
             self._watermark.reached = reached
