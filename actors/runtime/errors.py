@@ -94,6 +94,13 @@ class Finish(Exception):
     """
 
 
+class NoTerminal(BaseException):
+    """A function asks for a debugger in an actor, which has no terminal. No ``Exception``: it says nothing of a record.
+
+    Its text is the place.
+    """
+
+
 #: What can stand in the place of a value.
 NO_VALUE = (Reject, Finish)
 

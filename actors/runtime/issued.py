@@ -60,12 +60,12 @@ class Issued:
 
     Args:
         connection: the ledger's.
-        clock: ms since 1970.
+        clock: ms since 1970; an attribute, too.
     """
 
     def __init__(self, connection: sqlite3.Connection, clock: Callable[[], int]) -> None:
         self._connection = connection
-        self._clock = clock
+        self.clock = clock
         self._new: list[tuple[int, int, int, int, str, str, bytes, int]] = []
         self._refused: list[tuple[int, int, int, int, int, str]] = []
         self._blamed: dict[_Range, Blame] = {}
@@ -81,7 +81,7 @@ class Issued:
     def issue(self, chunk: Chunk) -> Decided:
         """Record the range of a chunk; return what is decided about it: by earlier readers, and now."""
         key = (chunk.unit, chunk.start, chunk.end)
-        blame, seen_ms = self._blamed.get(key, Blame()), self._first.get(key) or self._clock()
+        blame, seen_ms = self._blamed.get(key, Blame()), self._first.get(key) or self.clock()
         chunk = msgspec.structs.replace(chunk, seen_ms=seen_ms, detail=storable(chunk.detail))
         self._record(chunk, blame)
         return Decided(chunk, blame, self._late_in(chunk))

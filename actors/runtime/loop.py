@@ -74,21 +74,53 @@ def run(
     Raises:
         ConfigError: the state directory cannot be used, or another run uses it.
     """
-    open_files.require_enough(len(expand(manifest)))
-    with Noted() as noted, contextlib.closing(RunDirectory(Path(manifest.state))) as directory:
-        manifest = require_agreement(manifest)
-        settle(manifest)
-        require_new(manifest)
+    with Noted() as noted, furnished(manifest) as (run_dir, manifest):
         specs = expand(manifest)
-        _furnish(directory.path, manifest, specs)
         decisions = tree.Tree(specs, policy_of(manifest), random.Random())
         spawning.preload(manifest, entry.preload)
         desk = Desk(decisions, manifest, reload)
-        told = Log(directory.path, Recorder(manifest, observer))
-        spawner = spawning.Spawner(directory.path, entry, spawning.who_reads_stdin(manifest))
-        with contextlib.closing(_Run(directory.path, decisions, desk, told, spawner, noted)) as supervised:
+        told = Log(run_dir, Recorder(manifest, observer))
+        spawner = spawning.Spawner(run_dir, entry, spawning.who_reads_stdin(manifest))
+        with contextlib.closing(_Run(run_dir, decisions, desk, told, spawner, noted)) as supervised:
             return supervised.until_ended(
                 RunStarted(manifest.run, manifest.name, manifest.state, len(specs)), judge or (lambda result: result))
+
+
+@contextlib.contextmanager
+def furnished(manifest: Manifest) -> Iterator[tuple[Path, Manifest]]:
+    """Have the state to oneself, see that it is of one moment, and lay out a run directory; returns that and the
+    manifest of the run.
+
+    Raises:
+        ConfigError: the state directory cannot be used, or another run uses it.
+    """
+    open_files.require_enough(len(expand(manifest)))
+    with contextlib.closing(RunDirectory(Path(manifest.state))) as directory:
+        manifest = require_agreement(manifest)
+        settle(manifest)
+        require_new(manifest)
+        _furnish(directory.path, manifest, expand(manifest))
+        yield directory.path, manifest
+
+
+def heard(decisions: tree.Tree, sender: str, message: messages.AnyMessage, now: float) -> Iterator[actions.Action]:
+    """What an actor says to its supervisor, whatever processes there are."""
+    match message:
+        case messages.Booted():
+            return decisions.booted(sender, now)
+        case messages.Lost(source, start, end, fault):
+            kind = SourceLost if fault == SOURCE_LOST else FileLost
+            return iter((actions.Emit(kind(source, start, end)),))
+        case messages.Outage(problem, seconds):
+            return decisions.outage(sender, problem, seconds, now)
+        case messages.InputDone(left, code, reason):
+            return decisions.input_done(sender, left, now, code, reason)
+        case messages.Drain() if decisions.mode in (Mode.STARTING, Mode.RUNNING):
+            return decisions.signalled(f"{sender.partition('#')[0]}, as nobody reads what it emits any more", now)
+        case messages.Drained():
+            return decisions.drained(sender, now)
+        case _:
+            return iter(())
 
 
 def _furnish(run_dir: Path, manifest: Manifest, specs: Sequence[ChildSpec]) -> None:
@@ -206,29 +238,16 @@ class _Run:
     def _heard(self, sender: str, message: messages.AnyMessage) -> Iterator[actions.Action]:
         now = time.monotonic()
         match message:
-            case messages.Booted():
-                return self._tree.booted(sender, now)
             case messages.Ready(endpoint):
                 # Nothing is given to it before it is on the roster, so this is what it has without any work.
                 bare_bytes = procfs.resident_bytes(self._pids.get(sender.partition("#")[0], 0))
                 return self._tree.ready(sender, endpoint, now, bare_bytes)
             case messages.Serving(url):
                 return iter((actions.Emit(MonitorReady(url, str(self._run_dir / rundir.MONITOR_TOKEN))),))
-            case messages.Lost(source, start, end, fault):
-                kind = SourceLost if fault == SOURCE_LOST else FileLost
-                return iter((actions.Emit(kind(source, start, end)),))
-            case messages.Outage(problem, seconds):
-                return self._tree.outage(sender, problem, seconds, now)
-            case messages.InputDone(left, code, reason):
-                return self._tree.input_done(sender, left, now, code, reason)
-            case messages.Drain() if self._tree.mode in (Mode.STARTING, Mode.RUNNING):
-                return self._tree.signalled(f"{sender.partition('#')[0]}, as nobody reads what it emits any more", now)
-            case messages.Drained():
-                return self._tree.drained(sender, now)
             case messages.Command():
                 return self._desk.command(sender, message, now)
             case _:
-                return iter(())
+                return heard(self._tree, sender, message, now)
 
     def _woken(self, fd: int) -> Iterator[actions.Action]:
         if fd == self._signals.fileno():

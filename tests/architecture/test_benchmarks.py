@@ -16,9 +16,9 @@ from tests.processes import named_in_processes
 
 
 @pytest.mark.parametrize("name", [
-    "appsinstalled", "ascp", "connections", "framings", "kafka", "kafka_sink", "many_files", "many_keys", "monitor",
-    "numbers", "overhead", "parquet", "poison", "rabbitmq", "ratings", "redis", "slow_functions", "sql_refusals",
-    "topic", "tracing"])
+    "appsinstalled", "ascp", "ascp_pages", "connections", "framings", "kafka", "kafka_sink", "many_files", "many_keys",
+    "monitor", "numbers", "overhead", "parquet", "poison", "rabbitmq", "ratings", "redis", "slow_functions",
+    "sql_refusals", "topic", "tracing"])
 def test_a_benchmark_says_what_it_does(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / f"benchmarks/{name}.py"), "--help"], capture_output=True, text=True,

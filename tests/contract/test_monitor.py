@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from aiohttp import web
 
-from actors.telemetry.http import MOST_CONNECTIONS
+from actors.telemetry.http_gate import MOST_CONNECTIONS
 from tests.loads import ROOT, Load, Views, assert_counts_add_up, lmdb_stores
 from tests.monitors import Listening, Watched, ask, connect, entry_of, eventually, kill, shown, url_file, url_of, value
 from tests.screen import Screen
