@@ -26,7 +26,8 @@ PAGE = """<!doctype html>
 <title>ascp: old against new, batch against stream</title>
 <link rel="icon" href="data:,">
 <style>{style}
-.figure {{ font-size: 12px; }} .name {{ font-weight: 600; }} .ink {{ fill: var(--ink); }} .range {{ stroke: var(--ink); stroke-width: 2; }}
+.figure {{ font-size: 12px; }} .name {{ font-weight: 600; }} .ink {{ fill: var(--ink); }}
+.range {{ stroke: var(--ink); stroke-width: 2; }}
 rect.c1 {{ fill: var(--c1); }} rect.c2 {{ fill: var(--c2); }} rect.c3 {{ fill: var(--c3); }}
 main {{ display: grid; gap: 14px; }}
 </style>
