@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.console import commandline
+from actors.console import commandline, folders
 from actors.runtime import open_files, whole_lines
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import RunEnded
@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv is None or inherited.is_taken_over():  # else this is somebody's process
             inherited.hear(in_order=_begins_a_run(words))
         inherited.require_folder()
+        folders.change(words)
         options = commandline.read(words)
+        folders.settle(options)
         return _VERBS[options.command](options)
     except ConfigError as error:
         return _refused(options, error)
@@ -117,6 +119,9 @@ def _run(options: argparse.Namespace) -> int:
     if options.query == [] and not options.files:
         print("--query: expected the files to look at, got none: thresher run TARGET --query FILE…", file=sys.stderr)
         return USAGE
+    if options.inline and options.monitor:
+        print("--inline: one process has no monitor beside it: expected no --monitor", file=sys.stderr)
+        return USAGE
     if options.dry_run or (options.query is not None and options.state is None):
         from actors.runtime.rundir import scratch_directory
 
@@ -179,7 +184,7 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     require_streams(settings)
     require_matches(settings, [*options.files, *(options.query or ())])
     as_json = _is_json(options)
-    observer = _observer(as_json, options.quiet or options.format == "none")
+    observer = _observer(as_json, options.quiet or options.format == "none", options.inline)
     recorder = Recorder(Path(settings.manifest.state), observer)
     notifier = Notifier(recorder, os.environ)
     reports: list[report.Report] = []
@@ -191,10 +196,10 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
         inherited.ends_with(final.code)
         return msgspec.structs.replace(result, code=final.code, reason=final.reason)
 
+    reload = notifier.reloading(lambda: _settings(options, dry=options.dry_run).manifest)
     try:
-        recorder.ended(launcher.run(
-            settings.manifest, notifier, notifier.reloading(lambda: _settings(options, dry=options.dry_run).manifest),
-            judge))
+        recorder.ended(launcher.run_inline(settings.manifest, notifier, judge) if options.inline else
+                       launcher.run(settings.manifest, notifier, reload, judge))
     finally:
         notifier.close()
         observer.close()
@@ -225,7 +230,7 @@ def _shown(said: str) -> str:
     return f"{key}=***" if is_hidden else without_password(said)
 
 
-def _observer(as_json: bool, quiet: bool) -> JsonObserver | TextObserver | TerminalObserver:
+def _observer(as_json: bool, quiet: bool, is_inline: bool = False) -> JsonObserver | TextObserver | TerminalObserver:
     from actors.console import progress
 
     if quiet:
@@ -233,7 +238,7 @@ def _observer(as_json: bool, quiet: bool) -> JsonObserver | TextObserver | Termi
     if as_json:
         return progress.JsonObserver()
     has_screen = sys.stderr.isatty() and (sys.stdout is not sys.stderr or progress.is_off_screen(1))
-    return progress.TerminalObserver() if has_screen else progress.TextObserver()
+    return progress.TerminalObserver() if has_screen and not is_inline else progress.TextObserver()
 
 
 def _lint(options: argparse.Namespace) -> int:

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 
 from actors.runtime import poison
 from actors.runtime.actor import Post
-from actors.runtime.anchor import Anchor
 from actors.runtime.assigned import Assigned
 from actors.runtime.budget import ErrorWindow
 from actors.runtime.counts import FINISH
 from actors.runtime.durations import Ages, Silence
 from actors.runtime.errors import Retryable
+from actors.runtime.event_time import EventTime
 from actors.runtime.events import OVER_BUDGET
 from actors.runtime.instead import GIVE_BACK, Instead
 from actors.runtime.leaving import Leaving
@@ -38,7 +38,6 @@ from actors.runtime.messages import (
     InputDone,
     Lost,
     Member,
-    Roll,
     Suspect,
 )
 from actors.runtime.ports import Source
@@ -60,8 +59,6 @@ IDLE_TURN_BYTES = 8 * 1024 * 1024
 POLL_S = 0.1
 #: Seconds between two looks at which units have fallen silent.
 LOOK_S = 0.5
-#: What the ledger calls the event time that windows are counted from.
-ANCHOR = "anchor"
 ASKED = "the application has asked for the end of the input"  # why the run ended before that
 
 
@@ -106,12 +103,8 @@ class Reader:
         self._shown = Shown(post, source, self._origin, self._sizing, self._ages, ledger, manifest.state)
         self._commit_at = 0.0
         self._trouble = Trouble(post)
-        self._anchor: Anchor | None = None
-        if manifest.windowed:
-            kept = ledger.fact(ANCHOR)
-            disorder_ms = round(1000 * manifest.window.disorder_s)
-            self._anchor = Anchor(manifest.window.start, disorder_ms, None if kept is None else int(kept))
-            self._origin.anchor = self._anchor.value
+        self._event_time = EventTime(
+            post, manifest, ledger, self._origin, source, self._supply) if manifest.windowed else None
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
         """Take credit or an answer."""
@@ -128,7 +121,8 @@ class Reader:
             self._moved |= self._again(sender, message)
         elif isinstance(message, Hold):
             self._origin.hold(message.address, message.on)
-        elif isinstance(message, Suspect):
+        elif isinstance(message, Suspect) and not (
+                self._event_time is not None and self._event_time.suspected(message)):
             self._instead.of_dead(message)
 
     def roster(self, come: Sequence[Member], gone: Sequence[Member]) -> None:
@@ -139,7 +133,8 @@ class Reader:
                 del self._present[member.name]
         for member in come:
             self._present[member.name] = member
-            self._tell_roll(member)
+            if self._event_time is not None:
+                self._event_time.tell(member)
             if member.ordered and member.name in self._fixed:
                 before = self._generations.get(member.name, member.generation)
                 self._generations[member.name] = member.generation
@@ -169,8 +164,8 @@ class Reader:
             issued = self._issue_some(now)
             if not issued and not len(self._origin):
                 self._leaving.finish()  # nothing else is to come; the end of a unit may have become known only now
-            if self._anchor is not None:
-                self._say_what_windows_need(self._anchor)
+            if self._event_time is not None:
+                self._event_time.decide()
             self._ledger.flush()  # what is delivered from here on is recorded
             if self._is_done():
                 self._keep_what_was_learnt()
@@ -269,10 +264,10 @@ class Reader:
 
     def _issue(self, now: float) -> int:
         """Issue a chunk; return its bytes, at least 1, or 0 when there is none, or no room for it."""
-        if not self._origin.has_room():
+        if (self._event_time is not None and self._event_time.looks()) or not self._origin.has_room():
             return 0
         # As long as windows have no anchor nothing is cut: how much is looked at for it must not depend on a clock.
-        is_whole = self._anchor is not None and self._anchor.value is None
+        is_whole = self._event_time is not None and self._event_time.is_open
         self._origin.give_back_s = 0.0 if is_whole or not self._sizing.is_on else GIVE_BACK * self._flow.batch_s
         self._origin.takers.through_one = bool(self._checkers) and self._sizing.are_slow()
         idle = self._origin.takers.idle() or (not len(self._origin))  # nobody has come yet: one batch waits for them
@@ -296,34 +291,12 @@ class Reader:
         """A batch is to be cut, or needs more in its header: what is late, or an anchor, which there may not be yet."""
         if message.too_long is not None:
             return self._instead.of_too_long(sender, message, self._workers())
-        if message.span is not None and self._origin.anchor is None:
-            return self._origin.put_off(message.id, message.epoch, sender, message.span)
+        if message.span is not None and self._event_time is not None and self._event_time.is_open:
+            return self._event_time.answered(sender, message, message.span)
         found = self._origin.again(message.id, message.epoch, sender, message.late)
         if found is not None:
             self._ledger.issued.refused(*found)  # durable with the flush before the next delivery
         return found is not None
-
-    def _say_what_windows_need(self, anchor: Anchor) -> None:
-        """Decide what windows are counted from, once; say which units the watermark waits for, when they change."""
-        if anchor.value is None:
-            spans, is_all = self._origin.spans()
-            no_more = not self._supply.is_empty() or not self._supply.may_read() or not self._origin.has_room()
-            if anchor.decide(spans, is_all and no_more) and anchor.value is not None:
-                self._ledger.keep(ANCHOR, str(anchor.value))  # durable with the flush before the next delivery
-                self._origin.resume(anchor.value)
-        # What a unit has open, or was read ahead of it, is not applied yet: it is waited for, even if all is read.
-        unapplied = self._origin.open_units() | self._supply.units()
-        opened = {unit for unit in unapplied if self._ledger.is_alone(unit)}
-        active = tuple(sorted(opened.union(self._source.active())))
-        if active != (self._origin.active or ()):  # nothing is not the first word: the source may not have looked yet
-            self._origin.active = active
-            self._origin.roll += 1
-            for member in self._post.members.values():
-                self._tell_roll(member)
-
-    def _tell_roll(self, member: Member) -> None:
-        if member.stage == "aggregator" and self._origin.active is not None:
-            self._post.send(member.address, Roll(self._origin.roll, self._origin.active))
 
     def _may_follow(self, chunk: Chunk) -> bool:
         """Whether a chunk may be issued now, or has to wait until what was issued before it is closed."""

@@ -6,7 +6,6 @@ A few rows of an index are looked at, however many letters there are.
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
@@ -14,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
+from actors.runtime import stacks
 from actors.runtime.database import open_for_reading
 
-_FRAME = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
 _STAGE = "SELECT min(stage) FROM letters WHERE status='open' AND reason=? AND stage>?"
 _NEWEST = "SELECT max(id) FROM letters WHERE status='open' AND reason=? AND stage=?"
 #: Most characters of a cause.
@@ -27,7 +26,7 @@ class Cause(msgspec.Struct, frozen=True):
     """Why the newest record was rejected for a reason.
 
     Attributes:
-        text: what was wrong: the last line of an exception, or what ``Reject`` says.
+        text: what was wrong: the type of an exception and the first line of what it says, or of what ``Reject`` says.
         at: the file and line of the application that raised it; empty: not known.
         letter: its number.
     """
@@ -60,11 +59,8 @@ def _newest(connection: sqlite3.Connection, reason: str) -> Cause | None:
 
 def _told(detail: str) -> tuple[str, str]:
     """The line that says what is wrong, and where."""
-    frames = _FRAME.findall(detail)
-    lines = [line for line in detail.splitlines() if line.strip()]
-    text = (lines[-1] if frames else lines[0]) if lines else ""
-    at = f"{_near(frames[-1][0])}:{frames[-1][1]}" if frames else ""
-    return text if len(text) <= _WIDTH else f"{text[:_WIDTH - 1]}…", at
+    what, file, line = stacks.cause(detail)
+    return what if len(what) <= _WIDTH else f"{what[:_WIDTH - 1]}…", f"{_near(file)}:{line}" if file else ""
 
 
 def _near(path: str) -> str:

@@ -165,6 +165,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     how.add_argument("--follow", action="store_true", help="read the files as they are written, until told to stop")
     how.add_argument("--once", action="store_true", help="read what is there, and end, also where files are followed")
     run.add_argument("--dry-run", action="store_true", help="do everything but write, keep no position, rename nothing")
+    run.add_argument("--inline", action="store_true", help="in one process, for a debugger: breakpoint() works; slower")
     anew = run.add_mutually_exclusive_group()
     anew.add_argument("--fresh", action="store_true",
                       help="begin anew: forget positions, aggregates and dead letters, empty files of lines")
@@ -213,6 +214,7 @@ def _verb(verbs: Any, name: str, text: str, example: str) -> _Mixed:
     parser: _Mixed = verbs.add_parser(name, description=f"{text[0].upper()}{text[1:]}. "
                                       f"For example: thresher {example}")
     parser.set_defaults(command=name)
+    parser.add_argument("--chdir", metavar="DIR", help="begin in this folder; TARGET and FILE are looked for there")
     return parser
 
 

@@ -15,6 +15,9 @@ Guarantees:
   the order in which answers arrive, deaths and repetitions change nothing.
 * What nobody can wait for any longer ends the waiting: the window is full, or there is no more input.
 
+Where a source can say how the files begin that are there at first, the oldest of those beginnings decides, before
+anything is read (``heads.py``); this is for what cannot be looked at, and for files that have only begun.
+
 What does not work: the first answer that comes (it depends on who is fast); the least of all that have answered by then
 (the same); the first record's own time (the ones before it, by the allowed disorder, would be late from the start).
 
@@ -39,10 +42,12 @@ class Anchor:
 
     Attributes:
         value: event time in ms; None as long as it is not known.
+        most: it is not larger than this, whatever is to come (``heads.py``).
     """
 
     def __init__(self, start: Literal["clock", "first"] | int, disorder_ms: int, kept: int | None = None) -> None:
         self._disorder_ms = disorder_ms
+        self.most: int | None = None
         self.value: int | None = kept if start == "first" else 0 if start == "clock" else start
 
     def decide(self, spans: Sequence[Span], is_all: bool) -> bool:
@@ -66,5 +71,5 @@ class Anchor:
         else:
             if not is_all:
                 return False
-        self.value = least
+        self.value = least if self.most is None else min(least, self.most)
         return True

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from actors.runtime import stacks
 from actors.runtime.errors import Reject
 from actors.runtime.messages import BatchId
 from actors.runtime.outbox import Body, without_empty
@@ -16,7 +16,6 @@ from actors.runtime.ports import SinkOptions
 from actors.runtime.values import DeadLetter, Packed
 
 Emit = Callable[[Window, list[tuple[tuple[Any, ...], list[Any]]]], Iterable[tuple[str, Any]]]
-_TRACEBACK_FRAMES = 3
 
 
 class Emitter:
@@ -59,8 +58,7 @@ class Emitter:
             try:
                 rows += emit(window, items)
             except Exception as error:
-                frames = "".join(traceback.format_exception(error, limit=-_TRACEBACK_FRAMES)).strip()
-                letters.append(self._letter("emit_error", frames, (window, items)))
+                letters.append(self._letter("emit_error", stacks.told(error), (window, items)))
         return self.packed(rows, entry, letters)
 
     def packed(self, rows: Iterable[tuple[str, Any]], entry: BatchId, letters: Sequence[DeadLetter] = ()) -> Body:

@@ -147,6 +147,17 @@ class Source(Protocol):
         them. A unit that has ended, or has been silent for as long as the source allows, is not among them."""
         return ()
 
+    def first_look(self) -> Sequence[int]:
+        """The ids of the units that are there when the source looks first, with something to read; each can be glanced
+        at. Windows that are counted from the first record are counted from the oldest of theirs. By default none: from
+        what is read first."""
+        return ()
+
+    def glance(self, unit: int, most_bytes: int) -> tuple[Chunk | None, bool]:
+        """The first records of a unit of the ``first_look``, about so many bytes of them, without reading on: ``read``
+        gives them all the same. And whether that is all that there is of it. None: it has none now."""
+        return None, True
+
     def tick(self, now: float) -> float | None:
         """Do what keeps the source alive (a poll, a heartbeat): called in every turn of the reader, also while it is
         blocked (its window is full, a sink is down, it drains). Nothing is read here. ``now`` and what is returned are

@@ -143,11 +143,11 @@ class Origin:
 
     def open_units(self) -> set[int]:
         """The units that have open batches."""
-        return {batch.chunk.unit for _, batch in self._all()}
+        return {batch.chunk.unit for _, batch in self.all_open()}
 
     def is_waiting(self) -> bool:
         """Whether an open batch waits for a worker, or for an answer."""
-        return any(batch.state in (State.QUEUED, State.SENT) for _, batch in self._all())
+        return any(batch.state in (State.QUEUED, State.SENT) for _, batch in self.all_open())
 
     def grant(self, worker: str, batches: int, done: int = 0, seconds: float = 0.0) -> None:
         """A worker can take more; see ``Takers``."""
@@ -201,10 +201,10 @@ class Origin:
     def lost(self, worker: str) -> None:
         """A worker died: what it had in hand is queued again."""
         self.takers.lost(worker)
-        for key, batch in self._all():
+        for key, batch in self.all_open():
             if batch.state is State.SENT and batch.worker == worker:
                 batch.fell = True
-                self._requeue(key, batch)
+                self.requeue(key, batch)
 
     def deliver_again(self) -> None:
         """No answer has come for long: deliver what is under way again, when the workers have given credit anew.
@@ -212,9 +212,9 @@ class Origin:
         Not a new epoch: the first answer counts, and one who was merely slow has not worked for nothing.
         """
         self.takers.take_back()
-        for key, batch in self._all():
+        for key, batch in self.all_open():
             if batch.state is State.SENT:
-                self._requeue(key, batch)
+                self.requeue(key, batch)
 
     def void(self, name: str) -> list[Chunk]:
         """Let go of what is open of a partition, and return it: another run goes on with it (see ``assigned``). Its
@@ -225,7 +225,7 @@ class Origin:
         for key, batch in opened.items():
             self._bytes -= len(batch.chunk.data)
             batch.empty(self.epoch)
-            self._requeue(key, batch)
+            self.requeue(key, batch)
         return before
 
     def committed(self) -> None:
@@ -245,11 +245,11 @@ class Origin:
         assert all(partition.committed_low == partition.low for partition in self._partitions.values())
         self.epoch += 1
         self._queue = []
-        for key, batch in self._all():
+        for key, batch in self.all_open():
             batch.since = self.epoch
             if batch.state is not State.PUT_OFF:  # nothing was made of those
                 batch.counts = {}
-                self._requeue(key, batch)
+                self.requeue(key, batch)
 
     def assign(self) -> Iterator[tuple[str, Batch, bytes]]:
         """Yield (worker, header, payload) to send now: first issued first; see ``takers`` for who gets it."""
@@ -284,7 +284,7 @@ class Origin:
         if batch is None:
             return False
         batch.fell = True
-        self._requeue(key, batch)
+        self.requeue(key, batch)
         return True
 
     def again(
@@ -303,7 +303,7 @@ class Origin:
         # still under way, must not be taken for one to the second.
         self.epoch += 1
         batch.since = self.epoch
-        self._requeue(key, batch)
+        self.requeue(key, batch)
         return batch.chunk, batch.late
 
     def put_off(self, key: BatchId, epoch: int, worker: str, span: Span) -> bool:
@@ -316,31 +316,29 @@ class Origin:
         batch.timeless = span == NO_TIMES
         return True
 
-    def spans(self) -> tuple[list[Span], bool]:
-        """What the batches with event times have reported, from the first on; whether nothing can move any more.
-
-        Batches without times that have none with times before them are delivered with any anchor: were they to wait for
-        one, and were they all that the window holds, it would never come.
-        """
-        spans: list[Span] = []
-        is_all = True
-        for key, batch in sorted(self._all(), key=lambda item: (item[1].turn, item[0][1])):
-            if batch.timeless and batch.state is State.PUT_OFF and not spans:
-                self._requeue(key, batch)
-            if batch.state in (State.QUEUED, State.SENT):
-                is_all = False
-                if not batch.timeless:
-                    break
-            elif batch.span is not None and not batch.timeless:
-                spans.append(batch.span)
-        return spans, is_all
-
     def resume(self, anchor: int) -> None:
         """Windows are counted from here: deliver what was put off."""
         self.anchor = anchor
-        for key, batch in self._all():
+        for key, batch in self.all_open():
             if batch.state is State.PUT_OFF:
-                self._requeue(key, batch)
+                self.requeue(key, batch)
+
+    def ask(self, partition: str, chunk: Chunk) -> None:
+        """Deliver the beginning of something, which is answered as what has no anchor is; ``take_out`` ends that."""
+        self._turns += 1
+        known = self._partitions[partition] = Partition(chunk.start)
+        key = (partition, chunk.start, chunk.end)
+        self._add(known, key, Open(chunk, Blame(), self._turns, {}, self.epoch, False))
+
+    def take_out(self, key: BatchId, epoch: int = 0, worker: str = "") -> bool:
+        """Forget what was asked; return whether it was open, and with this worker, if one is named."""
+        batch = self._sent(key, epoch, worker) if worker else self._find(key)
+        if batch is None:
+            return False
+        del self._partitions[key[0]], self._opened[key[0]]
+        self._batches -= 1
+        self._bytes -= len(batch.chunk.data)
+        return True
 
     def advance(self) -> list[tuple[Chunk, Counts]]:
         """Close the acknowledged batches at the low end of each partition, in order, and move ``low`` behind them."""
@@ -367,7 +365,8 @@ class Origin:
         self._oldest = min(next(iter(partition.open.values())).turn for partition in self._opened.values())
         return self._oldest
 
-    def _all(self) -> Iterator[tuple[BatchId, Open]]:
+    def all_open(self) -> Iterator[tuple[BatchId, Open]]:
+        """The open batches, partition by partition, each in source order."""
         for partition in self._opened.values():
             yield from partition.open.items()
 
@@ -387,9 +386,10 @@ class Origin:
         self._opened[key[0]] = partition
         self._batches += 1
         self._bytes += len(batch.chunk.data)
-        self._requeue(key, batch)
+        self.requeue(key, batch)
 
-    def _requeue(self, key: BatchId, batch: Open) -> None:
+    def requeue(self, key: BatchId, batch: Open) -> None:
+        """Deliver a batch once more, as it is now."""
         batch.state = State.QUEUED
         batch.worker = ""
         batch.span = None

@@ -170,6 +170,14 @@ class Paced(Source):
             return found
         return tuple(sorted((*found, self._rest.unit)))
 
+    def first_look(self) -> Sequence[int]:
+        """As the source itself."""
+        return self._source.first_look()
+
+    def glance(self, unit: int, most_bytes: int) -> tuple[Chunk | None, bool]:
+        """As the source itself."""
+        return self._source.glance(unit, most_bytes)
+
     def tick(self, now: float) -> float | None:
         """As the source itself; and the reader is to come when the next record is due."""
         wanted = self._source.tick(now)

@@ -39,6 +39,8 @@ ALTER TABLE issued ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE IF NOT EXISTS late (unit INTEGER, start INTEGER, "end" INTEGER, shard INTEGER, before INTEGER,
     PRIMARY KEY (unit, start, "end", shard)) WITHOUT ROWID;
 ALTER TABLE late ADD COLUMN newest TEXT NOT NULL DEFAULT 'null';
+""", """
+ALTER TABLE issued ADD COLUMN blame BLOB NOT NULL DEFAULT x'';
 """)
 #: What is known besides, by name; a ledger of the same version may be without it.
 FACTS = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"

@@ -44,6 +44,7 @@ from actors.runtime.values import FILE_LOST, Chunk, Unit
 from actors.sources import inflate
 from actors.sources.files import Files
 from actors.sources.framings.options import FramedOptions
+from actors.sources.glance import glance
 from actors.sources.listing import Listing
 from actors.sources.lookout import Lookout
 from actors.sources.packed import Packed
@@ -242,6 +243,19 @@ class DirectorySource(Source):
         self._waiting_until = min((tail.touched for tail in self._waiting.values()), default=math.inf)
         self._waiting_until += self._options.idle_timeout_s
         return silent
+
+    def first_look(self) -> tuple[int, ...]:
+        """The units that have something to read, in the order of their turns; those that are there before any is read.
+        """
+        self._take_turns(self._lookout.look_if_due(self._clock()))
+        return tuple(tail.unit.id for tail in self._turns)
+
+    def glance(self, unit: int, most_bytes: int) -> tuple[Chunk | None, bool]:
+        """The first records of a unit that is read in this run."""
+        tail = self._lookout.live.get(unit)
+        if tail is None:
+            return None, True
+        return glance(tail, self._lookout.file_of, self._options.limits(most_bytes), not self._options.follow)
 
     def finished(self, unit: Unit) -> None:
         """Nothing to put away: the ledger knows what was read."""

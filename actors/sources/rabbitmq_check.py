@@ -24,7 +24,7 @@ from actors.rabbitmq.connection import Channel, Connection, Server
 from actors.rabbitmq.faults import Refused
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.sources.rabbitmq_consumer import Wanted
-from actors.sources.rabbitmq_queue import known_as
+from actors.sources.rabbitmq_queue import IT_IS_A_STREAM, OF_STREAM, known_as
 
 #: Where the management plugin listens, when nobody says otherwise.
 _PORT = 15672
@@ -86,11 +86,13 @@ def _looked_at(channel: Channel, wanted: Wanted) -> tuple[bool, list[str]]:
 
 
 def _require_to_read(channel: Channel, wanted: Wanted, shown: str) -> None:
-    """Ask for a consumer that can never be: only when the permission lacks that is said."""
+    """Ask for a consumer that can never be: why, says whether the permission lacks, and what kind of queue it is."""
     error = _refusal_of(channel, lambda done: channel.client.basic_consume(
         wanted.name, lambda *_: None, arguments={"x-priority": _NO_NUMBER}, callback=done))
     if error is not None and error.code == _REFUSED:
         raise ConfigError(f"rabbitmq {shown}: {error}: give the user the permission to read it")
+    if error is not None and OF_STREAM in str(error) and not wanted.is_stream:
+        raise ConfigError(f"rabbitmq {shown}: {IT_IS_A_STREAM}")
 
 
 def _require_to_declare(channel: Channel, wanted: Wanted, shown: str, is_there: bool) -> None:

@@ -36,8 +36,11 @@ from actors.sources.rabbitmq_consumer import State as ConsumerState
 BASE_S, MAX_S = 0.1, 5.0
 #: What the server answers when the queue is there with other arguments; also when an acknowledgement took too long.
 _PRECONDITION = 406
-#: So does one who has a queue for itself.
+#: Words of the server: of a queue that somebody has for himself, and of a stream that is not read as one.
 _IN_USE = "exclusive use"
+OF_STREAM = "rabbit_stream_queue"
+IT_IS_A_STREAM = 'it is a stream, of which a reader of queues is given only what comes from then on: set ' \
+                 'source.queue_type = "stream"'
 _NOT_FOUND, _REFUSED, _NOT_ALLOWED, _NOT_IMPLEMENTED = 404, 403, 530, 540
 
 
@@ -276,6 +279,8 @@ class Queue:
         if code == _REFUSED and _IN_USE in text:
             return Retryable(f"{self._where}: another consumer has it for itself ({code} {text}): end that one, or "
                              "wait for it")
+        if code == _PRECONDITION and OF_STREAM in text and not self.wanted.is_stream:
+            return ConfigError(f"{self._where}: {IT_IS_A_STREAM}")
         if code in (_REFUSED, _NOT_ALLOWED, _NOT_IMPLEMENTED) or (
                 code == _PRECONDITION and "acknowledg" not in text):
             return ConfigError(f"{self._where}: {code} {text}: give the user its permissions there, or correct the "

@@ -9,9 +9,9 @@ Used by one thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -68,7 +68,8 @@ class Browsing:
             if pipeline.browse is None:
                 raise ConfigError("this application has no such page")
             sinks = {sink: component.load() for sink, component in self._manifest.sinks.items()}
-            question = Question(answer=pipeline.browse.items, needs=pipeline.browse.needs)
+            items = cast("Callable[..., Iterable[Any]]", pipeline.browse.items)  # of a question only its needs count
+            question = Question(answer=items, needs=pipeline.browse.needs)
             given = {"options": options, "window": self._manifest.window}
             with open_store(question, sinks, Path(self._manifest.state)) as store:
                 answer[name] = ask(pipeline.browse, store, given)

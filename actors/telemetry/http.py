@@ -41,7 +41,7 @@ from actors.telemetry.guard import Guard, Refused
 from actors.telemetry.history import History
 from actors.telemetry.http_browse import BrowsePages
 from actors.telemetry.http_gate import BODY_S, Gate, file_answer, json_answer, places, refusal, serve_site
-from actors.telemetry.http_panels import PanelPages, too_many
+from actors.telemetry.http_panels import PanelPages, has_gone, too_many
 from actors.telemetry.looks import Looks
 from actors.telemetry.metrics import CONTENT_TYPE, Metrics
 from actors.telemetry.paced import Paced
@@ -115,7 +115,7 @@ class _Site:
                              self._streams.take))
         self._letters: Paced[bytes] = Paced(helpers.read)
         self._store = letters.store_of(manifest)
-        self._panels = PanelPages(manifest, guard, helpers.draw, lambda: len(self._streams))
+        self._panels = PanelPages(manifest, guard, helpers.draw, self._streams.here)
         self._browse = BrowsePages(manifest, helpers.browse, is_run=True)
         self._pages = Pages()
 
@@ -193,10 +193,10 @@ class _Site:
             raise web.HTTPServiceUnavailable(reason=" ".join(self._looks.problem.split()))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        if len(self._streams) + len(self._panels.streams) >= self._most_streams:
+        if self._streams.here() + self._panels.streams.here() >= self._most_streams:
             return too_many(self._most_streams)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-        with self._streams.open(request.headers.get("Last-Event-ID", "")) as stream:
+        with self._streams.open(request.headers.get("Last-Event-ID", ""), partial(has_gone, request)) as stream:
             await answer.prepare(request)
             await answer.write(HEAD)
             while not stream.has_ended:

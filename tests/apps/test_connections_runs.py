@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -262,6 +263,22 @@ def test_two_logs_of_the_same_day_are_one_stream_and_nothing_of_the_second_is_la
     done = run_once(tmp_path / "state", str(logs), "--set", "flow.batch_bytes=4000")
     assert done.returncode == 0, done.stderr
     assert reports_of(tmp_path / "state") == expected_reports(lines)
+
+
+@pytest.mark.parametrize("start", ["first", "clock"])
+def test_logs_that_were_rotated_before_the_first_look_have_the_hours_of_one_file(tmp_path: Path, start: str) -> None:
+    """The newest is first by its name, one is packed, and the oldest line of all is not the first of its file."""
+    lines = made_lines(1500)
+    arrived = shuffled(lines, 0)
+    assert arrived[0] != lines[0]
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for number, name in enumerate(("access.log.2.gz", "access.log.1", "access.log")):
+        content = "".join(arrived[500 * number:500 * number + 500]).encode()
+        (logs / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    done = run_once(tmp_path / "state", str(logs), "--set", f"window.start={start}")
+    assert done.returncode == 0, done.stderr
+    assert reports_of(tmp_path / "state") == expected_reports(lines, anchor=0 if start == "clock" else None)
 
 
 @pytest.mark.parametrize("kind", ["rename", "copytruncate", "create"])

@@ -17,8 +17,8 @@ from tests.processes import named_in_processes
 
 @pytest.mark.parametrize("name", [
     "appsinstalled", "ascp", "ascp_pages", "ascp_proof", "connections", "framings", "kafka", "kafka_sink", "many_files",
-    "many_keys", "monitor", "numbers", "overhead", "parquet", "rabbitmq", "ratings", "redis", "slow_functions",
-    "sql_refusals", "topic", "tracing"])
+    "many_keys", "monitor", "numbers", "overhead", "parquet", "poison", "rabbitmq", "ratings", "redis",
+    "slow_functions", "sql_refusals", "topic", "tracing"])
 def test_a_benchmark_says_what_it_does(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / f"benchmarks/{name}.py"), "--help"], capture_output=True, text=True,

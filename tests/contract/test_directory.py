@@ -537,3 +537,23 @@ def test_it_says_what_it_reads() -> None:
     assert Directory(paths=["a.log", "logs"]).describe() == "paths a.log, logs, followed"
     assert Directory(paths=[str(number) for number in range(5)], follow=False).describe() == "paths 0, 1, 2 and 2 more"
     assert Directory().describe() == "no paths, followed"
+
+
+def test_how_files_begin_can_be_looked_at_without_reading_on(place: Place) -> None:
+    whole = b"".join(b"%d,line\n" % number for number in range(100))
+    place.write("a", whole)
+    os.utime(place.write("b.gz", gzip.compress(whole)), (1, 1))
+    place.write("c", b"one\ntw")
+    place.write("d", b"")
+    for follow in (True, False):
+        source = place.again(follow=follow)
+        units = source.first_look()
+        assert [os.path.basename(unit.name) for unit in place.ledger.units if unit.id in units] == ["a", "b.gz", "c"]
+        found = [source.glance(unit, 30) for unit in units]
+        assert [chunk and (chunk.data, chunk.start, is_all) for chunk, is_all in found] == [
+            (whole[:28], 0, False), (whole[:28], 0, False), (b"one\n", 0, follow)]
+        for unit in units[:2]:
+            chunk, is_all = source.glance(unit, 100_000)
+            assert chunk is not None
+            assert (chunk.data, chunk.lines, is_all) == (whole, 100, True)
+    assert place.lines() == {"a": whole, "b.gz": whole, "c": b"one\ntw"}

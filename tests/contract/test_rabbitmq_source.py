@@ -273,9 +273,26 @@ def test_a_stream_that_is_read_as_a_queue_is_refused(tmp_path: Path, rabbitmq: S
     """Only what comes from then on would be delivered, as if it were all."""
     declare(rabbitmq.url(), queue, "stream")
     publish(rabbitmq.url(), queue, VALUES)
-    with Reading(tmp_path, **at(rabbitmq, queue), declare=False) as here, pytest.raises(
-            ConfigError, match=r"invalid arg 'x-priority' .* of queue type rabbit_stream_queue: .*correct the option"):
+    said = r'it is a stream, .*set source.queue_type = "stream"'
+    with Reading(tmp_path, **at(rabbitmq, queue), declare=False) as here, pytest.raises(ConfigError, match=said):
         here.until(lambda: False, "a refusal")
+    with pytest.raises(ConfigError, match=said):
+        RabbitMQ(**at(rabbitmq, queue), declare=False).check(tmp_path)
+    assert RabbitMQ(**at(rabbitmq, queue), declare=False, queue_type="stream").check(tmp_path) == []
+
+
+def test_a_queue_that_another_consumer_has_for_itself_is_waited_for(
+    tmp_path: Path, rabbitmq: Server, queue: str
+) -> None:
+    declare(rabbitmq.url(), queue, "classic")
+    with Reading(tmp_path, **at(rabbitmq, queue), declare=False) as here:
+        with channel(rabbitmq.url()) as other:
+            other.basic_consume(queue, lambda *_: None, exclusive=True)
+            assert RabbitMQ(**at(rabbitmq, queue), declare=False).check(tmp_path) == []
+            here.until(lambda: bool(here.problems), "the problem")
+            assert "another consumer has it for itself" in here.problems[0]
+        publish(rabbitmq.url(), queue, [b"a"])
+        assert here.until_values(1) == [b"a"]
 
 
 def test_a_stream_is_read_on_behind_the_last_message_that_was_journalled(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.runtime.ledger import Ledger
@@ -87,6 +88,18 @@ class SideBySideReading(Source):
         self._at[name] = end
         return Chunk(self._units[name].id, name, at, end, at, data.count(b"\n", 0, at) + 1, data[at:end])
 
+    def first_look(self) -> tuple[int, ...]:
+        """Those that have not ended."""
+        return tuple(self._units[name].id for name in self._open)
+
+    def glance(self, unit: int, most_bytes: int) -> tuple[Chunk | None, bool]:
+        """Some of the first lines: another number each time."""
+        (name,) = (name for name, known in self._units.items() if known.id == unit)
+        data, at = self._world.units[name], self._units[name].low
+        size = most_bytes * self._world.next_size() // 4096  # so most are asked several times
+        end = data.find(b"\n", at + size) + 1 or len(data)
+        return Chunk(unit, name, at, end, at, data.count(b"\n", 0, at) + 1, data[at:end]), end == len(data)
+
     def active(self) -> tuple[int, ...]:
         """Those that have not ended, and do not rest."""
         return tuple(sorted(self._units[name].id for name in self._open
@@ -148,6 +161,22 @@ def test_files_read_at_the_same_time_give_the_rows_of_all_their_records_and_none
     assert not result_of(world).dead_letters
     expected, _ = oracle(KINDS[kind], sorted(records))
     assert rows_of(world) == expected
+    counts = result_of(world).counts
+    assert counts.get("read", 0) == counts.get("folded", 0) == len(records)
+
+
+@pytest.mark.parametrize("kind", ["tumbling", "hopping"])
+@pytest.mark.parametrize("seed", range(15))
+def test_windows_are_counted_from_the_oldest_record_of_all_files_whichever_is_read_first(
+    tmp_path: Path, kind: str, seed: int
+) -> None:
+    files = some_files(random.Random(seed))
+    records = [record for some in files.values() for record in some]
+    first = min((at for at, _, _ in records), default=0)
+    world = run(tmp_path, seed, msgspec.structs.replace(KINDS[kind], start="first"), files, rests=False)
+    assert not result_of(world).dead_letters
+    expected, _ = oracle(KINDS[kind], [(at - first, key, number) for at, key, number in sorted(records)])
+    assert rows_of(world) == {(start + first, end + first, key): row for (start, end, key), row in expected.items()}
     counts = result_of(world).counts
     assert counts.get("read", 0) == counts.get("folded", 0) == len(records)
 

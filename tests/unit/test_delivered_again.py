@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from actors.runtime.event_time import spans_of
 from actors.runtime.ledger import Ledger
 from actors.runtime.messages import NO_TIMES, Late, Span
 from actors.runtime.origin import Origin
@@ -78,11 +79,11 @@ def test_what_was_reported_counts_from_the_first_batch_on_up_to_the_first_that_h
     origin = sent(3)
     spans = [Span(number, number, number) for number in range(3)]
     origin.put_off(key(10, 20), origin.epoch, "a#1", spans[1])
-    assert origin.spans() == ([], False)
+    assert spans_of(origin) == ([], False)
     origin.put_off(key(0, 10), origin.epoch, "a#1", spans[0])
-    assert origin.spans() == (spans[:2], False)
+    assert spans_of(origin) == (spans[:2], False)
     origin.put_off(key(20, 30), origin.epoch, "a#1", spans[2])
-    assert origin.spans() == (spans, True)
+    assert spans_of(origin) == (spans, True)
 
 
 def test_a_batch_without_times_is_delivered_at_once_unless_it_is_behind_one_that_is_put_off() -> None:
@@ -90,11 +91,11 @@ def test_a_batch_without_times_is_delivered_at_once_unless_it_is_behind_one_that
     origin.put_off(key(0, 10), origin.epoch, "a#1", NO_TIMES)
     origin.put_off(key(10, 20), origin.epoch, "a#1", Span(1, 1, 1))
     origin.put_off(key(20, 30), origin.epoch, "a#1", NO_TIMES)
-    assert origin.spans() == ([Span(1, 1, 1)], False), "one is under way, and will make room"
+    assert spans_of(origin) == ([Span(1, 1, 1)], False), "one is under way, and will make room"
     assert [(header.start, header.anchor) for _, header, _ in origin.assign()] == [(0, 0)]
     origin.ack(key(0, 10), origin.epoch, {})
     assert len(origin.advance()) == 1
-    assert origin.spans() == ([Span(1, 1, 1)], True)
+    assert spans_of(origin) == ([Span(1, 1, 1)], True)
     assert assigned(origin) == []
 
 

@@ -63,7 +63,7 @@ def test_a_client_that_is_slow_gets_the_newest_status_and_all_news() -> None:
             streams.end()
             assert b"event: end" in await slow.next()
             assert slow.has_ended
-        assert len(streams) == 0
+        assert streams.here() == 0
 
     asyncio.run(check())
 

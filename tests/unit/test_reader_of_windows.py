@@ -8,12 +8,28 @@ from typing import Any
 import pytest
 
 from actors.reader import LOOK_S, Reader
+from actors.runtime.heads import FIRST_BYTES
 from actors.runtime.ledger import read_units
-from actors.runtime.messages import NO_TIMES, Late, Member, Roll, Span
+from actors.runtime.messages import NO_TIMES, Late, Member, Roll, Span, Suspect
 from actors.runtime.sections import WindowOptions
-from tests.stage import RUN, Stage
+from actors.runtime.values import Chunk
+from tests.stage import RUN, Stage, Taps
 
 FIRST = WindowOptions(start="first", disorder_s=0.01)
+
+
+class Glanced(Taps):
+    """Two files that are there at first: how they begin can be looked at."""
+
+    def first_look(self) -> tuple[int, ...]:
+        for name in "ab":
+            unit = self._ledger.begin(name, "", True)
+            self.at[name] = unit, unit.low
+        return 1, 2
+
+    def glance(self, unit: int, most_bytes: int) -> tuple[Chunk | None, bool]:
+        line = b"%d of %d\n" % (most_bytes, unit)
+        return Chunk(unit, "ab"[unit - 1], 0, len(line), 0, 1, line, lines=1), most_bytes > FIRST_BYTES
 
 
 def test_without_windows_nothing_is_said_about_them(tmp_path: Path) -> None:
@@ -54,6 +70,80 @@ def test_the_anchor_is_decided_once_for_all_readers_and_runs(tmp_path: Path) -> 
         second.work()
         assert second.batches[0].anchor == 95
         second.reader.close()
+
+
+def test_how_files_begin_is_asked_before_anything_is_read_and_nothing_comes_of_it(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, windows=FIRST, source=Glanced)
+    stage.source.come("1", unit="a")
+    stage.work()
+    assert [(batch.unit, batch.anchor) for batch in stage.batches] == [(1, None), (2, None)]
+    stage.again(Span(100, 100, 105))
+    assert len(stage.source.lines) == 1
+    stage.again(Span(95, 93, 99))
+    stage.work()
+    assert [(batch.unit, batch.anchor) for batch in stage.batches] == [(1, None), (2, None)], "either may have an older"
+    stage.again(Span(100, 91, 110))
+    stage.again(Span(95, 92, 120))
+    stage.work()
+    assert [(batch.unit, batch.start, batch.anchor) for batch in stage.batches] == [(1, 0, 91)]
+    stage.ack()
+    stage.work()
+    assert (read_units(stage.path, RUN)[0].low, stage.ledger.fact("anchor")) == (2, "91")
+    stage.reader.close()
+
+
+def test_of_files_that_go_on_a_record_is_waited_for_that_is_young_enough_or_their_silence(tmp_path: Path) -> None:
+    for silence, anchor in ((False, 90), (True, 91)):
+        stage = Stage(tmp_path / str(silence), windows=FIRST, source=Glanced)
+        stage.source.come("1", unit="a")
+        stage.source.open_ended = (1, 2)
+        stage.work()
+        for span in (Span(100, 91, 105), Span(200, 200, 200)):
+            stage.again(span)
+        stage.work()
+        stage.again(Span(100, 91, 105))  # more of the first; the second is too young to matter
+        stage.work()
+        stage.again(Span(100, 91, 105))
+        stage.work()
+        assert stage.batches == []
+        if silence:
+            stage.source.open_ended = ()
+        else:
+            stage.source.come("2", unit="a")
+            stage.work()
+            stage.again(Span(90, 90, 120))
+        stage.work()
+        assert {batch.anchor for batch in stage.batches} == {anchor}
+        stage.reader.close()
+
+
+def test_a_beginning_that_kills_three_times_says_nothing_and_a_signal_ends_the_asking(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, windows=FIRST, source=Glanced)
+    stage.source.come("1", unit="a")
+    stage.work()
+    deadly, good = stage.batches
+    for number in range(3):
+        assert stage.ledger.is_flushed()
+        stage.reader.message("supervisor", Suspect(*deadly.id, "worker_died", f"death {number}"), [])
+    stage.batches = [good]
+    stage.again(Span(95, 93, 120))
+    stage.work()
+    assert [(batch.unit, batch.anchor) for batch in stage.batches] == [(1, 93)]
+    stage.reader.close()
+    stage = Stage(tmp_path, run="another", windows=FIRST, source=Glanced)
+    assert stage.ledger.fact("anchor") == "93"
+    stage.ledger.keep("anchor", "93")
+    stage.reader.close()
+    stage = Stage(tmp_path / "stopped", windows=FIRST, source=Glanced)
+    stage.work()
+    stage.source.exhausted = True
+    stage.reader.drain()
+    for _ in range(2):
+        stage.again(Span(1, 1, 1))
+    stage.work()
+    assert stage.end is not None
+    assert stage.ledger.fact("anchor") is None, "the next run looks at all of them"
+    stage.reader.close()
 
 
 def test_a_full_window_a_signal_and_the_end_decide_with_what_there_is(tmp_path: Path) -> None:
