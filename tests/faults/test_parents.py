@@ -163,9 +163,11 @@ FORKED = """
 import os, signal
 from tests.pipelines.liner import PIPELINE
 def signalled():
-    if not os.path.exists({done!r}):
-        open({done!r}, "w").close()
-        os.kill(os.getpid(), {number})
+    try:
+        os.close(os.open({done!r}, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), {number})
 os.register_at_fork(after_in_child=signalled)
 """
 
