@@ -92,6 +92,7 @@ def still_verbs(wheel: Installed, shop: Path) -> None:
     wheel.works(shop, "echo", "shop.toml", says='app = "shop"')
     wheel.works(shop, "doctor", says="no problems")
     wheel.works(shop, "list", "sinks", says="parquet")
+    wheel.works(shop, "keys", says="_secret")
     for words in (("schema",), ("schema", "shop.toml")):
         json.loads(wheel.works(shop, *words))
     for line in wheel.works(shop, "docs").splitlines():

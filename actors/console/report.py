@@ -30,7 +30,7 @@ from actors.runtime.pipeline import Pipeline
 from actors.runtime.rundir import find
 from actors.runtime.settling import failed_before
 from actors.runtime.topology import DEAD_LETTERS
-from actors.runtime.units import LEDGER
+from actors.runtime.units import LEDGER, under_way
 from actors.runtime.values import FILE_LOST, HANDED_OVER, MISSED, SOURCE_DAMAGED, SOURCE_LOST, Unit
 from actors.sinks.dead_letters import DeadLetters
 
@@ -82,7 +82,8 @@ class UnitReport(msgspec.Struct, frozen=True):
     ``late``: so many were written, and are in no window, for theirs were closed. ``partly_late``: so many are in some
     of their windows, and the others were closed. ``made``: how many things were made of the records, each of which has
     one outcome: as many, unless ``parse`` returns ``Many`` or ``route`` several sinks. ``handed_over``: so many were
-    read, and are another run's to do.
+    read, and are another run's to do. ``under_way``: so many batches were read and are not finished: no outcome of
+    theirs is counted, and what of them is folded is in ``groups``.
     """
 
     name: str
@@ -104,6 +105,7 @@ class UnitReport(msgspec.Struct, frozen=True):
     partly_late: int = 0
     made: int = 0
     handed_over: int = 0
+    under_way: int = 0
 
     @property
     def has_failed(self) -> bool:
@@ -173,7 +175,8 @@ def build(
         units = []
     groups, of_unit, unfit, unread = _folded(manifest, pipeline, units)
     is_done = result is not None and result.code == DONE
-    reports = [_unit_report(unit, of_unit.get(unit.id, NO_GROUPS), is_done) for unit in units]
+    waiting = {} if run is None else under_way(state / LEDGER, run)
+    reports = [_unit_report(unit, of_unit.get(unit.id, NO_GROUPS), is_done, waiting.get(unit.id, 0)) for unit in units]
     outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in OUTCOMES}
     read = sum(unit.counts.get("read", 0) for unit in units)
     read_before = sum(unit.before for unit in units)
@@ -317,7 +320,7 @@ def count_of_files(some: Some) -> str:
     return f"{some.count:,} file{'' if some.count == 1 else 's'}"
 
 
-def _unit_report(unit: Unit, groups: Groups, is_done: bool) -> UnitReport:
+def _unit_report(unit: Unit, groups: Groups, is_done: bool, waiting: int = 0) -> UnitReport:
     counts = unit.counts
     outcomes = {name: counts.get(name, 0) for name in OUTCOMES}
     errors, handed_over = outcomes["dead_lettered"], outcomes["handed_over"]
@@ -328,7 +331,7 @@ def _unit_report(unit: Unit, groups: Groups, is_done: bool) -> UnitReport:
         rejected=_with_prefix(counts, "rejected."), written=_with_prefix(counts, "written."), groups=groups.shown,
         problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()), groups_count=groups.count,
         damage=unit.damage, note=unit.note, late=counts.get("late", 0), partly_late=counts.get("partly_late", 0),
-        made=_made_of(counts), handed_over=handed_over)
+        made=_made_of(counts), handed_over=handed_over, under_way=waiting)
 
 
 def _made_of(counts: dict[str, int]) -> int:

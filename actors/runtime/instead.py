@@ -70,7 +70,7 @@ class Instead:
         instead = poison.blame(chunk, before, death)
         last = death.detail.partition("\n")[0]
         if poison.is_hopeless(*instead[0]):
-            what = "a dead letter" if chunk.fault else "a record, or what follows it,"
+            what = "a dead letter" if chunk.fault else "a record, or what is folded already or follows,"
             self._stop(FAILED, f"{what} of {chunk.source} (line {chunk.line}) killed its worker, "
                        f"{instead[0][1].marks} deaths in all; the last: {last}")
         self._replace(death.id, instead)

@@ -17,9 +17,9 @@ from tests.processes import named_in_processes
 
 
 @pytest.mark.parametrize("name", [
-    "appsinstalled", "ascp", "ascp_pages", "connections", "framings", "kafka", "kafka_sink", "many_files", "many_keys",
-    "monitor", "numbers", "overhead", "parquet", "poison", "rabbitmq", "ratings", "redis", "slow_functions",
-    "sql_refusals", "survival", "topic", "tracing"])
+    "appsinstalled", "ascp", "ascp_pages", "ascp_proof", "connections", "framings", "kafka", "kafka_sink", "many_files",
+    "many_keys", "monitor", "numbers", "overhead", "parquet", "poison", "rabbitmq", "ratings", "redis",
+    "slow_functions", "sql_refusals", "survival", "topic", "tracing"])
 def test_a_benchmark_says_what_it_does(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / f"benchmarks/{name}.py"), "--help"], capture_output=True, text=True,
@@ -28,8 +28,8 @@ def test_a_benchmark_says_what_it_does(name: str) -> None:
     assert f"python benchmarks/{name}.py" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["ascp_regexes", "plain_loop", "set_server", "numbers_client", "scrapers",
-                                  "survival_peers"])
+@pytest.mark.parametrize("name", [
+    "ascp_regexes", "ascp_stream", "plain_loop", "set_server", "numbers_client", "scrapers", "survival_peers"])
 def test_what_a_benchmark_starts_can_be_imported(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"import runpy; runpy.run_path('benchmarks/{name}.py')"], cwd=ROOT,
