@@ -22,7 +22,7 @@ WORDS = (
     "probe live TARGET", "report TARGET", "dlq ls TARGET", "dlq show TARGET 1", "dlq retry TARGET",
     "dlq export TARGET", "dlq purge TARGET --yes", "bench TARGET", "verify TARGET", "doctor", "schema TARGET",
     "docs TARGET", "topic ls .", "topic show lines", "topic tail lines", "topic trim lines",
-    "ask TARGET", "browse TARGET", "list sinks", "keys")
+    "ask TARGET", "browse TARGET", "list sinks", "keys", "completion bash")
 _PARQUET = """app = "shop"
 [sinks.requests]
 type = "parquet"
