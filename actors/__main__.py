@@ -71,7 +71,7 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
     from setproctitle import setproctitle
 
     from actors import roles
-    from actors.runtime import stacks
+    from actors.runtime import copies, stacks
     from actors.runtime.actor import Actor
     from actors.runtime.errors import ConfigError, Fatal, Lost, NoTerminal, Retryable
     from actors.runtime.manifest import load_manifest
@@ -86,6 +86,7 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
         make_role = roles.prepare(name, manifest)
         actor = Actor(name, generation, run_dir, downstream(manifest, stage_of(name)), manifest.run, manifest.links)
         actor.tracer = roles.open_tracer(name, generation, manifest, run_dir)
+        copies.watch()
         try:
             return actor.run(os.getpid(), make_role)
         except NoTerminal as error:

@@ -61,7 +61,7 @@ class Aggregator:
                 self._post.send(sender, ack)
         elif isinstance(message, Roll):
             self._emits()
-            self._state.roll(message.version, message.active)
+            self._state.roll(message.version, message.active, message.silences)
             self._singly.done()
         elif isinstance(message, Ack) and self._state.outbox is not None:
             self._state.outbox.acked(sender.rpartition("#")[0], message.id)
@@ -149,6 +149,8 @@ class Aggregator:
             for sender, ack in self._sequencer.durable(held):
                 self._post.send(sender, ack)
         self._uncommitted = []
+        for notice in self._state.notices():
+            self._post.tell(notice)
         self._emit(entries)
         self._answer_the_refused()
         return 0.0

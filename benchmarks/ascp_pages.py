@@ -193,16 +193,21 @@ def of_blocks(folder: Path, count: int, each_its_own: bool, rounds: int) -> dict
         if answer.next:
             found[name]["processes_left_out"] = True
             continue
-        expected = sorted((each.end + last, each.summary()["bytes"]) for each in block.sessions
+        expected = sorted((each.end + last, _number(each.summary()["bytes"])) for each in block.sessions
                           if look.last is None or each.end + last <= look.last)
         least = expected[-100][0]
-        rows = sorted((each.at, each.cells[6]) for each in answer.items)
+        rows = sorted((each.at, _number(each.cells[6])) for each in answer.items)
         found["exact"] &= rows == [row for row in expected if row[0] >= least]
     of = answer.items[len(answer.items) // 2]
     chart, found["charts"] = asked(path, drawn(of.id), rounds)
     points = {(each.end + last, each.summary()["bytes"]): len(each.points) for each in block.sessions}
     found["exact"] &= bool(answer.next) or len(chart.charts[0].at) == points[of.at, of.cells[6]]
     return found
+
+
+def _number(said: int | None) -> int:
+    """Bytes; -1 where nobody has said how many."""
+    return -1 if said is None else said
 
 
 def of_one(folder: Path, count: int, rounds: int) -> dict[str, Any]:

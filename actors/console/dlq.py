@@ -316,8 +316,13 @@ def _told(outcome: Outcome, prepared: Prepared) -> dict[str, Any]:
             "emitted": prepared.emitted}
 
 
+_LATE = ("\nlate: their windows are closed; with --set window.lateness_s=SECONDS they are opened again, and their rows "
+         "come once more (thresher docs windows)")
+
+
 def _result(outcome: Outcome) -> str:
     again = sum(outcome.rejected.values())
     reasons = ", ".join(f"{escaped(reason)} {number:,}" for reason, number in outcome.rejected.most_common())
     return (f"{outcome.retried:,} retried, {again:,} rejected again" + (f": {reasons}" if again else "")
+            + (_LATE if "late" in outcome.rejected else "")
             + f"\nexit code {outcome.code}: {outcome.reason}")

@@ -22,7 +22,7 @@ import msgspec
 
 from actors.runtime.pipeline import Window
 
-SCHEMA = """
+ATTEMPTS_SCHEMA = """
 CREATE TABLE attempts (start INTEGER, "end" INTEGER, key BLOB, deaths INTEGER NOT NULL,
     PRIMARY KEY (start, "end", key)) WITHOUT ROWID;
 """

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from actors.runtime.database import Step, open_database, transaction
 from actors.runtime.errors import ConfigError
-from actors.runtime.messages import Part
+from actors.runtime.messages import Message, Part
 from actors.runtime.outbox import Entry, Outbox
 
 #: The tables of every shard: how the first step of each kind of state begins.
@@ -77,9 +77,13 @@ class ShardState(Protocol):
         """
         ...
 
-    def roll(self, version: int, active: tuple[int, ...]) -> None:
+    def roll(self, version: int, active: tuple[int, ...], silences: int) -> None:
         """The units that the watermark waits for have changed, and nothing may come to say so."""
         ...
+
+    def notices(self) -> Sequence[Message]:
+        """What people are to be told of what was committed, each once."""
+        return ()
 
     def tick(self, now: float) -> float | None:
         """Time has passed: emit what is due; return the seconds until something else is, None for never."""

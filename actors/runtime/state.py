@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from actors.runtime.database import open_for_reading
-from actors.runtime.messages import Part
+from actors.runtime.messages import Message, Part
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Fold
 from actors.runtime.runs import (
@@ -153,8 +153,12 @@ class FoldState:
         self._news.clear()
         return []
 
-    def roll(self, version: int, active: tuple[int, ...]) -> None:
+    def roll(self, version: int, active: tuple[int, ...], silences: int) -> None:
         """Nothing is done by the time."""
+
+    def notices(self) -> Sequence[Message]:
+        """There is nothing to tell."""
+        return ()
 
     def tick(self, now: float) -> float | None:
         """Nothing is done by the clock."""
