@@ -290,7 +290,8 @@ def _ask(options: argparse.Namespace, verb: str, *arguments: str) -> int:
 
     state = _state(options)
     reply = command.ask(state, verb, *arguments)
-    print(reply.text if options.target else f"{state}: {reply.text}", file=sys.stdout if reply.ok else sys.stderr)
+    is_told = options.target or options.state  # which run: else it is said
+    print(reply.text if is_told else f"{state}: {reply.text}", file=sys.stdout if reply.ok else sys.stderr)
     return 0 if reply.ok else FAILURE
 
 

@@ -30,7 +30,7 @@ import time
 from collections.abc import Iterator
 from typing import TextIO
 
-from actors.runtime.printable import in_lines
+from actors.runtime.printable import ESCAPED, in_lines
 
 #: Longest time that a process waits for its turn, in seconds.
 PATIENCE_S = 1.0
@@ -236,10 +236,10 @@ def _in_place_of(stream: io.TextIOWrapper, is_printable: bool) -> TextIO:
     is_eager = stream.line_buffering or stream.write_through
     writer = LineWriter(stream.fileno(), stream.name, is_eager)
     _writers.append(writer)
-    plain = io.TextIOWrapper(writer, stream.encoding, stream.errors, newline="\n", write_through=is_eager)
+    plain = io.TextIOWrapper(writer, stream.encoding, ESCAPED, newline="\n", write_through=is_eager)
     if not is_printable:
         return plain
-    shown = Printable(writer, stream.encoding, stream.errors, newline="\n", write_through=is_eager)
+    shown = Printable(writer, stream.encoding, ESCAPED, newline="\n", write_through=is_eager)
     shown.as_is = plain
     return shown
 

@@ -178,3 +178,22 @@ def test_what_the_command_prints_means_nothing_to_a_terminal_and_what_draws_is_t
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, timeout=WATCHDOG_S)
     assert done.stdout == b"a\\x1b[2J\\udcff b\tc\nd\n\x1b[1m\n"
     assert done.stderr == b"\\u009b\n"
+
+
+@pytest.mark.parametrize("said_by", ["PYTHONIOENCODING", "LC_ALL"])
+def test_what_a_stream_s_encoding_does_not_have_is_given_as_what_stands_for_it(said_by: str) -> None:
+    code = INSTALLED.replace("install()", "install(is_printable=True)") + (
+        "import json; print('\\xe9\\u2026\\udcff'); print(json.dumps('\\U0001f600', ensure_ascii=False), "
+        "file=whole_lines.as_is(sys.stdout))\nprint('\\xe9', file=sys.stderr)")
+    plain = {"PYTHONIOENCODING": "ascii"} if said_by == "PYTHONIOENCODING" else {
+        "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+    def ran(*words: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, check=False, timeout=WATCHDOG_S,
+                              env={**os.environ, **plain})
+
+    done = ran("-c", code)
+    assert (done.stdout, done.stderr) == (b'\\u00e9\\u2026\\udcff\n"\\ud83d\\ude00"\n', b"\\u00e9\n")
+    assert b"\\u2026" in ran("-m", "thresher", "docs", "windows").stdout
+    wrong = ran("-m", "thresher", "lint", "\xe9")
+    assert (wrong.returncode, b"Traceback" in wrong.stderr) == (78, False), wrong.stderr
