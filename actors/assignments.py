@@ -6,6 +6,7 @@ decides. References to secrets are put in here, and what was written is kept for
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -87,6 +88,15 @@ def from_sets(sets: Sequence[str], problems: list[str]) -> Iterator[Assignment]:
                             f"got {'no key' if key == ('',) else 'a key with an empty part'}")
         else:
             yield _spoken(key, value, f"--set {'.'.join(key)}")
+
+
+def as_toml(value: str | bool | float | Sequence[str] | None) -> str:
+    """A value as the text that is one in TOML, for ``KEY=VALUE``: JSON, but for two kinds of characters.
+
+    JSON gives those beyond U+FFFF as pairs of halves, which TOML knows no more than what is no UTF-8 in a name; and DEL
+    as it is.
+    """
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def from_flag(flag: str, option: str, text: str) -> Assignment:

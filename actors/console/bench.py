@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from actors.assignments import as_toml
 from actors.console import surroundings
 from actors.console.commandline import at_least, target_options
 from actors.console.inputs import STDIN, settings_of
@@ -126,7 +127,7 @@ def _settings(options: argparse.Namespace, state: str) -> Settings:
             return settings
         others = [word for word in sets if not word.startswith("source.")]
         return load(target, sets=others, state=state, dry=True,
-                    source=["source.type=files", f"source.paths={json.dumps(files)}"])
+                    source=["source.type=files", f"source.paths={as_toml(files)}"])
     once = source.follows
     return settings_of(target, sets, state, files=files, once=once, dry=True) if files or once else settings
 

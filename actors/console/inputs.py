@@ -6,11 +6,11 @@ import argparse
 import difflib
 import functools
 import glob
-import json
 import os
 import stat
 from collections.abc import Sequence
 
+from actors.assignments import as_toml
 from actors.runtime import inherited
 from actors.runtime.errors import ConfigError
 from actors.runtime.ports import SourceOptions
@@ -80,8 +80,8 @@ def _source(settings: Settings, files: list[str], follow: bool, once: bool) -> l
                           "(or --set source.type=files, if this is what is meant)")
     if follow and isinstance(now, Files):
         paths = files or [path for path in (now.pattern, *now.paths) if path]
-        return ["source.type=directory", f"source.paths={json.dumps(paths)}", *_framing(now)]
-    source = [f"source.paths={json.dumps(files)}"] if files else []
+        return ["source.type=directory", f"source.paths={as_toml(paths)}", *_framing(now)]
+    source = [f"source.paths={as_toml(files)}"] if files else []
     if now.follows:
         return source + (["source.follow=true"] if follow else ["source.follow=false"] if once else [])
     return (['source.pattern=""'] if files and isinstance(now, Files) else []) + source
@@ -126,7 +126,7 @@ def _file_like(path: str) -> str:
 def _framing(now: SourceOptions) -> list[str]:
     """How the source that is configured is framed: what is read in its place is framed so, too."""
     said = now.framing_set() if isinstance(now, FramedOptions) else {}
-    return [f"source.{name}={json.dumps(value)}" for name, value in said.items()]
+    return [f"source.{name}={as_toml(value)}" for name, value in said.items()]
 
 
 def settings_from(options: argparse.Namespace, dry: bool = False) -> Settings:

@@ -45,6 +45,20 @@ def test_a_pattern_of_nothing_is_refused_and_one_whose_files_are_put_away_is_don
     assert [json.loads(line) for line in (tmp_path / "var/words/out.jsonl").read_text().splitlines()] == ["one"]
 
 
+def test_a_file_may_have_any_name_that_is_utf_8_and_another_is_read_by_its_folder(tmp_path: Path) -> None:
+    names = ["\U0001f600.txt", "a\x7fb\x1b.txt", 'q"\\u00e9\n.txt', "\xe9\u2028.txt"]
+    (tmp_path / "data").mkdir()
+    for name in [*names, "\udcff.txt"]:
+        (tmp_path / "data" / name).write_text("one\n")
+    done = run(tmp_path, *(f"data/{name}" for name in names))
+    assert (done.returncode, done.stderr) == (0, "")
+    wrong = run(tmp_path, "data/\udcff.txt")
+    assert (wrong.returncode, wrong.stderr) == (
+        78, "--set source.paths: source.paths: expected text that UTF-8 can write, got ['data/\\udcff.txt']\n")
+    assert run(tmp_path, "data", "--once", source='Directory(paths=["data"])').returncode == 0
+    assert (tmp_path / "var/words/out.jsonl").read_text() == '"one"\n' * 5
+
+
 def test_so_many_workers_as_are_asked_for_run(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.txt").write_text("one\n")
