@@ -20,6 +20,8 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _BAD_CONFIG = 78
+_DEBUG = ("breakpoint() at {}: an actor has no terminal: expected `thresher run TARGET --inline`, "
+          "which runs all in one process")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 #: Blocks up to this size are kept on the heap: the largest that glibc allows.
 _KEPT_BLOCK_BYTES = 32 * 1024 * 1024
@@ -48,7 +50,8 @@ def run(name: str, generation: int, run_dir: Path, parent: int) -> int:
     # operator who kills one actor sees it restarted.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _be_a_good_worker()
-    _write_whole_lines()
+    _write_whole_lines(name)
+    sys.breakpointhook = _no_terminal
     _leave_a_stack(run_dir, name, generation)
     try:
         return _run(name, generation, run_dir)
@@ -56,15 +59,23 @@ def run(name: str, generation: int, run_dir: Path, parent: int) -> int:
         traceback.print_exc()
         _leave_a_word(run_dir, name, generation, error)
         return _BAD_CONFIG
+    except Exception as error:
+        traceback.print_exc()
+        _leave_a_word(run_dir, name, generation, error)
+        return 1
 
 
 def _run(name: str, generation: int, run_dir: Path) -> int:
+    from bdb import BdbQuit
+
     from setproctitle import setproctitle
 
     from actors import roles
+    from actors.runtime import copies, stacks
     from actors.runtime.actor import Actor
-    from actors.runtime.errors import ConfigError, Fatal, Lost, Retryable
+    from actors.runtime.errors import ConfigError, Fatal, Lost, NoTerminal, Retryable
     from actors.runtime.manifest import load_manifest
+    from actors.runtime.printable import in_lines
     from actors.runtime.restart import LOST
     from actors.runtime.rundir import MANIFEST
     from actors.runtime.topology import downstream, process_title, stage_of
@@ -73,34 +84,63 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
         manifest = load_manifest(run_dir / MANIFEST)
         setproctitle(process_title(name, manifest.name))
         make_role = roles.prepare(name, manifest)
+        _log_as(name, manifest.limits.log_level)
         actor = Actor(name, generation, run_dir, downstream(manifest, stage_of(name)), manifest.run, manifest.links)
         actor.tracer = roles.open_tracer(name, generation, manifest, run_dir)
+        copies.watch()
         try:
             return actor.run(os.getpid(), make_role)
+        except NoTerminal as error:
+            raise ConfigError(_DEBUG.format(error)) from error
+        except BdbQuit as error:  # a debugger that was begun by hand found no terminal
+            raise ConfigError(_DEBUG.format("{0[1]}:{0[2]}".format(stacks.cause(stacks.told(error))))) from error
         finally:
             actor.tracer.close()
     except (ConfigError, Lost) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(in_lines(f"{name}: {error}"), file=sys.stderr)
         _leave_a_word(run_dir, name, generation, error)
         return _BAD_CONFIG if isinstance(error, ConfigError) else LOST
     except (Retryable, Fatal) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(in_lines(f"{name}: {error}"), file=sys.stderr)
         return os.EX_TEMPFAIL
 
 
-def _write_whole_lines() -> None:
+def _no_terminal(*words: object, **named: object) -> object:
+    """What ``breakpoint()`` does here, unless the environment says what else."""
+    if "PYTHONBREAKPOINT" in os.environ:
+        return sys.__breakpointhook__(*words, **named)
+    from actors.runtime.errors import NoTerminal
+
+    caller = sys._getframe(1)  # not public, and what a debugger itself asks for
+    raise NoTerminal(f"{caller.f_code.co_filename}:{caller.f_lineno}")
+
+
+def _write_whole_lines(name: str) -> None:
     """The other processes of the run write to the same streams."""
     from actors.runtime import whole_lines
 
     whole_lines.install()
+    whole_lines.name_output(name)
+
+
+def _log_as(name: str, level: str) -> None:
+    """What the application's modules log goes to standard error with the actor's name, unless they say what else."""
+    if "logging" in sys.modules:  # else nobody logs
+        import logging
+
+        logging.basicConfig(format=f"{name}: %(levelname)s %(name)s: %(message)s", level=level.upper())
 
 
 def _leave_a_word(run_dir: Path, name: str, generation: int, error: Exception) -> None:
-    """Say in the place of a stack why this cannot run: the supervisor gives it as the reason for the end of the run."""
+    """Say in the place of a stack why this cannot run: the supervisor gives it as the reason for the end of the run. Of
+    an error that nobody has caught all is said, for it may be a record's: it goes to the letter of that one."""
+    from actors.runtime.errors import ThresherError
     from actors.runtime.rundir import stack_file
 
+    is_told = isinstance(error, ThresherError | ImportError)
+    said = f"{name}: {error}" if is_told else "".join(traceback.format_exception(error))
     with contextlib.suppress(OSError):  # it was printed
-        stack_file(run_dir, name, generation).write_text(f"{name}: {error}", encoding="utf-8", errors="replace")
+        stack_file(run_dir, name, generation).write_text(said, encoding="utf-8", errors="replace")
 
 
 def _leave_a_stack(run_dir: Path, name: str, generation: int) -> None:

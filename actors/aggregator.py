@@ -22,6 +22,7 @@ from actors.runtime.messages import Ack, Again, AnyMessage, Drain, Drained, Late
 from actors.runtime.outbox import Entry, rows_of
 from actors.runtime.sequencer import Held, Sequencer
 from actors.runtime.shard import Closed, ShardState
+from actors.runtime.singly import Singly
 from actors.runtime.tracing import Group
 from actors.runtime.trouble import Trouble
 
@@ -48,6 +49,7 @@ class Aggregator:
         self._uncommitted: list[Held] = []
         self._refused: list[tuple[Held, Closed]] = []
         self._trouble = Trouble(post)
+        self._singly = Singly(post)
         self._ending: bool | None = None  # told to come to an end; True: the input has ended
         self._is_told = False
 
@@ -58,7 +60,9 @@ class Aggregator:
             if ack is not None:
                 self._post.send(sender, ack)
         elif isinstance(message, Roll):
+            self._emits()
             self._state.roll(message.version, message.active, message.silences)
+            self._singly.done()
         elif isinstance(message, Ack) and self._state.outbox is not None:
             self._state.outbox.acked(sender.rpartition("#")[0], message.id)
             if FINISH in message.counts and self._ending is None:  # nobody takes what is emitted any more
@@ -81,14 +85,17 @@ class Aggregator:
         began = time.monotonic()
         next_s = self._state.tick(now)
         if not self._is_full():
-            self._uncommitted += self._sequencer.ready(self._refuses, lambda: self._state.is_large)
+            self._uncommitted += self._sequencer.ready(
+                self._refuses, lambda: self._state.is_large or self._singly.holds)
         slot.open = slot.queued = len(self._sequencer)
         slot.waiting_since = self._sequencer.since()
         if self._ending is not None:
+            self._emits()
             self._state.end(self._ending)
         outbox = self._state.outbox
         if not self._uncommitted and not self._state.is_large and not (outbox is not None and outbox.has_changes):
             self._answer_the_refused()
+            self._singly.done()
             slot.phase("IDLE" if not self._is_full() else "WAIT_CREDIT")
             self._be_done()
             return next_s
@@ -110,20 +117,30 @@ class Aggregator:
         return outbox is not None and (len(outbox) >= MAX_OPEN_ENTRIES or outbox.size >= MAX_OPEN_BYTES)
 
     def _refuses(self, held: Held) -> bool:
+        if held.part.count and self._singly.wants(held.part):
+            self._singly.begin(held.part)
+            if held.part.alone and self._state.rehearse(held.frames):
+                self._singly.beside()
         closed = self._state.accept(held.part, held.frames)
         if closed is None:
+            self._singly.linger()
+            if self._state.closes or not self._singly.holds:
+                self._singly.done()  # else it is in hand until the commit, which merges it, too, or emits it
             return False
+        self._singly.done()
         self._refused.append((held, closed))
         return True
 
     def _commit(self, now: float, began: float) -> float:
         slot = self._post.slot
+        self._emits()
         try:
             with Group(self._post.tracer, "commit", self._uncommitted):
                 entries = self._state.commit(self._sequencer.positions())
         except sqlite3.OperationalError as error:
             return self._trouble.met(f"aggregate state: {error}", now)
         self._trouble.over(now)
+        self._singly.done()
         if self._uncommitted:
             slot.took(time.monotonic() - began)
         for held in self._uncommitted:
@@ -137,6 +154,11 @@ class Aggregator:
         self._emit(entries)
         self._answer_the_refused()
         return 0.0
+
+    def _emits(self) -> None:
+        """What an application's ``emit`` may die of is no fault of the part that was folded last."""
+        if self._state.closes and self._state.outbox is not None:
+            self._singly.emit(self._state.outbox.next_id)
 
     def _answer_the_refused(self) -> None:
         """After a commit only: by what it says is closed it stands, also if it dies now."""

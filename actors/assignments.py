@@ -64,6 +64,17 @@ def from_environment(environ: Mapping[str, str], sinks: Iterable[str], problems:
             yield _spoken(key, text, where)
 
 
+def unheard(environ: Mapping[str, str], sections: Iterable[str]) -> Iterator[str]:
+    """Variables with one underscore where two are meant: nobody reads them, so that is said."""
+    known = tuple(sections)
+    for name in sorted(environ):
+        rest = name.removeprefix(_PREFIX)
+        section = next((each for each in known if rest.lower().startswith(f"{each}_")), "")
+        if name.startswith(_PREFIX) and section and "__" not in name:
+            meant = f"{_PREFIX}{section.upper()}__{rest[len(section) + 1:]}"
+            yield f"environment {name} is not read: {meant}, with two underscores, sets an option of [{section}]"
+
+
 def from_sets(sets: Sequence[str], problems: list[str]) -> Iterator[Assignment]:
     """``KEY=VALUE`` texts."""
     for text in sets:

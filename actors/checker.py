@@ -12,13 +12,13 @@ import contextlib
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-from zlib import crc32
 
 import msgspec
 
 from actors.runtime.errors import NO_VALUE, Finish, Reject
-from actors.runtime.fitness import FOLD, Fitness
-from actors.runtime.folding import Folding, Partial, Unfit
+from actors.runtime.fitness import FOLD, Fitness, Unfit
+from actors.runtime.folding import Folding, Partial
+from actors.runtime.framing import places_in
 from actors.runtime.lift import bind, lift
 from actors.runtime.making import Making, Slice
 from actors.runtime.messages import NO_TIMES, Batch
@@ -28,8 +28,9 @@ from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import Rows, unpack_rows
 from actors.runtime.sections import WindowOptions
 from actors.runtime.state import merge_into, merge_of
-from actors.runtime.windows import Passage, Placer, WindowId, shard_of_window, shards_of
+from actors.runtime.windows import Passage, Placer, shards_of
 from actors.runtime.worker import Checking, Made, Output, Work
+from actors.spread import shard_parts, window_parts
 
 STAGE, NEWLINE = "checker", "\n"
 _encoder = msgspec.msgpack.Encoder()
@@ -38,7 +39,7 @@ _encoder = msgspec.msgpack.Encoder()
 class Destinations(msgspec.Struct, frozen=True):
     """Where a checker sends: the writers by sink name, with their options, and the shards in order.
 
-    ``was_taken``: whether a sink, or the fold, has taken something in this state; see ``Fitness``.
+    ``was_taken``: whether a sink, the fold or the windows have taken something in this state; see ``Fitness``.
     """
 
     writers: Mapping[str, str]
@@ -57,6 +58,29 @@ def checking(check: Checking, decoder: msgspec.msgpack.Decoder[Any]) -> Work:
         return check(batch, lambda: [rows])
 
     return make
+
+
+class TrialOfRows:
+    """What a parser has made of records; some of them are checked. See ``runtime/examine.py``.
+
+    Args:
+        check: the work.
+        decoder: of one value.
+        batch, frames: what is tried.
+    """
+
+    def __init__(self, check: Checking, decoder: msgspec.msgpack.Decoder[Any], batch: Batch,
+                 frames: list[bytes]) -> None:
+        self._check = check
+        self._rows = unpack_rows(batch, frames, decoder)
+        self.places = places_in(frames[0], batch.framing, batch.start, batch.end, batch.offset)
+
+    def run(self, first: int, last: int) -> None:
+        """Check some."""
+        rows, base = self._rows, self.places[0]
+        some = Rows(rows.batch, rows.lines[first:last], rows.values[first:last], rows.stage,
+                    (self.places[first] - base, first))
+        self._check(rows.batch, lambda: [some])
 
 
 class Check:
@@ -114,13 +138,13 @@ class Check:
             return Made({}, again=made.passage.span() or NO_TIMES, records=made.read)
         parts = [self._part(name, made) for name in made.items]
         try:
-            parts += self._window_parts(made) if self._placer is not None else self._shard_parts(made.partials)
+            parts += (shard_parts(made.partials, self._to.shards) if self._placer is None
+                      else window_parts(made, self._kind, self._to.shards, self._spread))
         except (TypeError, OverflowError) as error:  # a number or a member of a key that cannot travel
             if careful:
                 raise
             raise _NeedsCare from error
-        if careful:
-            self._fitness.judge()
+        self._fitness.judge(made.passage.unfit, made.passage.taken)
         if made.letters:
             parts.append(self._dead_letter_part(made))
         # Not a claim of one part: when some of the batch is late for a shard, another has taken its part already.
@@ -225,7 +249,7 @@ class Check:
             if problem is not None:
                 some.rejects.append((index, problem, STAGE))
             else:
-                self._fitness.took(name)
+                self._fitness.took(f"sinks.{name}")
                 made.items[name].append(item)
                 fit[index] = name
         self._place(made, list(fit.values()), list(fit), some)
@@ -270,7 +294,7 @@ class Check:
         """Why this sink cannot take an item."""
         (problem,) = lift(lambda each: self._to.sinks[sink].pack([each]), "encode")([item])
         if isinstance(problem, Reject) and problem.reason == "encode_error":
-            self._fitness.refused(sink, type(item).__name__, f"encode returns {type(item).__name__} "
+            self._fitness.refused(f"sinks.{sink}", type(item).__name__, f"encode returns {type(item).__name__} "
                                   f"{reprlib.repr(item)}, which {self._to.sinks[sink].describe()} cannot take "
                                   f"({problem.detail.rpartition(NEWLINE)[2]})")
             several = " (if it is meant as several values, return Many([...]) from parse)" if (
@@ -330,37 +354,12 @@ class Check:
             frame = self._to.sinks[sink].pack(items)
         except Exception as error:
             raise _NeedsCare from error
-        self._fitness.took(sink)
+        self._fitness.took(f"sinks.{sink}")
         frames = [frame, pack_owners(owners)] if owners else [frame]
         places = made.places.get(sink, ())
         if len(places) == len(items):  # of what was made of a whole slice nobody says of which record it is
             frames = [frame, pack_owners(owners), pack_places(places)]
         return Output(writer, len(items), {"written": len(items) - len(owners), f"written.{sink}": len(items)}, frames)
-
-    def _window_parts(self, made: Making) -> list[Output]:
-        """The partial aggregates of each window, encoded once: the shard keeps them as they are."""
-        by_window: dict[WindowId, list[tuple[Any, Any]]] = {}
-        for (window, key), numbers in made.partials.items():
-            by_window.setdefault(window, []).append((key, numbers))
-        shards = self._to.shards
-        by_shard: list[list[tuple[int, int, tuple[Any, ...], bytes]]] = [[] for _ in shards]
-        for window, entries in by_window.items():
-            by_shard[shard_of_window(window, self._kind, self._spread)].append((*window, _encoder.encode(entries)))
-        return [Output(shard, len(some), {}, [_encoder.encode(some)] if some else [], made.passage.judged(number))
-                for number, (shard, some) in enumerate(zip(shards, by_shard, strict=True))]
-
-    def _shard_parts(self, partials: Mapping[tuple[Any, ...], list[Any]]) -> list[Output]:
-        shards = self._to.shards
-        if not shards:
-            return []
-        by_shard: list[list[tuple[tuple[Any, ...], list[Any]]]] = [[] for _ in shards]
-        if len(shards) == 1:
-            by_shard = [list(partials.items())]
-        else:
-            for key, numbers in partials.items():
-                by_shard[shard_of(key, len(shards))].append((key, numbers))
-        return [Output(shard, len(entries), {}, [_encoder.encode(entries)] if entries else [])
-                for shard, entries in zip(shards, by_shard, strict=True)]
 
     def _dead_letter_part(self, made: Making) -> Output:
         frame = self._to.dead_letter_options.pack(made.letters)
@@ -388,8 +387,3 @@ def _chosen(values: list[Any], indices: Sequence[int], kept: Sequence[int]) -> l
         return values
     chosen = set(kept)
     return [value for value, index in zip(values, indices, strict=True) if index in chosen]
-
-
-def shard_of(key: tuple[Any, ...], shards: int) -> int:
-    """The shard that a key belongs to; the same for ever, in every process."""
-    return crc32(msgspec.msgpack.encode(key)) % shards

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.console import commandline
+from actors.console import commandline, folders
 from actors.runtime import open_files, whole_lines
 from actors.runtime.errors import ConfigError
 from actors.runtime.events import RunEnded
@@ -39,14 +39,16 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    whole_lines.install()  # the actors of a run write to the same streams
+    whole_lines.install(is_printable=True)  # the actors of a run write to the same streams
     words = sys.argv[1:] if argv is None else list(argv)
     options = argparse.Namespace()
     try:
         if argv is None or inherited.is_taken_over():  # else this is somebody's process
             inherited.hear(in_order=_begins_a_run(words))
         inherited.require_folder()
+        folders.change(words)
         options = commandline.read(words)
+        folders.settle(options)
         return _VERBS[options.command](options)
     except ConfigError as error:
         return _refused(options, error)
@@ -117,6 +119,9 @@ def _run(options: argparse.Namespace) -> int:
     if options.query == [] and not options.files:
         print("--query: expected the files to look at, got none: thresher run TARGET --query FILE…", file=sys.stderr)
         return USAGE
+    if options.inline and options.monitor:
+        print("--inline: one process has no monitor beside it: expected no --monitor", file=sys.stderr)
+        return USAGE
     if options.dry_run or (options.query is not None and options.state is None):
         from actors.runtime.rundir import scratch_directory
 
@@ -143,6 +148,9 @@ def _say_if_nothing_was_found(options: argparse.Namespace) -> None:
 
 
 def _run_settings(options: argparse.Namespace, settings: Settings) -> int:
+    from actors.console.libraries import require_libraries
+
+    require_libraries(settings)
     settings.manifest.source.load().require_addresses(Path(settings.manifest.state))
     _begin_anew(options, settings.manifest)
     for note in settings.notes:
@@ -179,22 +187,23 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
     require_streams(settings)
     require_matches(settings, [*options.files, *(options.query or ())])
     as_json = _is_json(options)
-    observer = _observer(as_json, options.quiet or options.format == "none")
+    observer = _observer(as_json, options.quiet or options.format == "none", options.inline)
     recorder = Recorder(Path(settings.manifest.state), observer)
     notifier = Notifier(recorder, os.environ)
     reports: list[report.Report] = []
 
     def judge(result: RunResult) -> RunResult:
         settle(settings.manifest)
-        final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run, _as_target(options))
+        final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run, _as_target(options),
+                             options.fresh)
         reports.append(final)
         inherited.ends_with(final.code)
         return msgspec.structs.replace(result, code=final.code, reason=final.reason)
 
+    reload = notifier.reloading(lambda: _settings(options, dry=options.dry_run).manifest)
     try:
-        recorder.ended(launcher.run(
-            settings.manifest, notifier, notifier.reloading(lambda: _settings(options, dry=options.dry_run).manifest),
-            judge))
+        recorder.ended(launcher.run_inline(settings.manifest, notifier, judge) if options.inline else
+                       launcher.run(settings.manifest, notifier, reload, judge))
     finally:
         notifier.close()
         observer.close()
@@ -225,7 +234,7 @@ def _shown(said: str) -> str:
     return f"{key}=***" if is_hidden else without_password(said)
 
 
-def _observer(as_json: bool, quiet: bool) -> JsonObserver | TextObserver | TerminalObserver:
+def _observer(as_json: bool, quiet: bool, is_inline: bool = False) -> JsonObserver | TextObserver | TerminalObserver:
     from actors.console import progress
 
     if quiet:
@@ -233,17 +242,21 @@ def _observer(as_json: bool, quiet: bool) -> JsonObserver | TextObserver | Termi
     if as_json:
         return progress.JsonObserver()
     has_screen = sys.stderr.isatty() and (sys.stdout is not sys.stderr or progress.is_off_screen(1))
-    return progress.TerminalObserver() if has_screen else progress.TextObserver()
+    return progress.TerminalObserver() if has_screen and not is_inline else progress.TextObserver()
 
 
 def _lint(options: argparse.Namespace) -> int:
-    from actors.settings import load
+    from actors.console.inputs import is_input, settings_of
+    from actors.console.libraries import require_libraries
 
     problems: dict[str, str] = {}
     notes: dict[str, list[str]] = {}
+    files = [word for word in options.targets if is_input(word)]
+    options.targets = [word for word in options.targets if word not in files] or options.targets
     for target in options.targets:
         try:
-            found = load(target, sets=options.set)
+            found = settings_of(target, options.set, files=files)
+            require_libraries(found)
             found.manifest.source.load().require_addresses(Path(found.manifest.state))
             notes[target] = found.notes
         except ConfigError as error:
@@ -275,13 +288,19 @@ def _command(options: argparse.Namespace) -> int:
 def _ask(options: argparse.Namespace, verb: str, *arguments: str) -> int:
     from actors.console import command
 
-    if options.target is not None:
-        state = Path(_settings(options).manifest.state)
-    else:
-        state = command.only_run() if options.state is None else Path(options.state)
+    state = _state(options)
     reply = command.ask(state, verb, *arguments)
-    print(reply.text, file=sys.stdout if reply.ok else sys.stderr)
+    print(reply.text if options.target else f"{state}: {reply.text}", file=sys.stdout if reply.ok else sys.stderr)
     return 0 if reply.ok else FAILURE
+
+
+def _state(options: argparse.Namespace) -> Path:
+    """The state directory of the run that is meant: of TARGET, or of the only one that is going on."""
+    from actors.console import command
+
+    if options.target is not None:
+        return Path(_settings(options).manifest.state)
+    return command.only_run() if options.state is None else Path(options.state)
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -307,7 +326,7 @@ def _explain(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from actors.console import status
 
-    return _show(status.status(Path(_settings(options).manifest.state)), status.render, options.json)
+    return _show(status.status(_state(options)), status.render, options.json)
 
 
 def _echo(options: argparse.Namespace) -> int:

@@ -25,6 +25,14 @@ _ENTRY = Entry(
              "actors.aggregator", "actors.runtime.ledger", "actors.runtime.state", "actors.runtime.worker"))
 
 
+def run_inline(manifest: Manifest, observer: Observer, judge: Judge) -> RunResult:
+    """Run a pipeline to its end in this process, without any other: see ``runtime.inline``."""
+    from actors import roles
+    from actors.runtime import inline
+
+    return inline.run(manifest, observer, roles.prepare, judge)
+
+
 def run(manifest: Manifest, observer: Observer, reload: Reload | None = None, judge: Judge | None = None) -> RunResult:
     """Run a pipeline to its end; return how it ended. Call from the main thread of a process.
 

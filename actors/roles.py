@@ -83,8 +83,9 @@ def _reader(manifest: Manifest) -> MakeRole:
 
 def _parser(manifest: Manifest) -> MakeRole:
     from actors import parser
+    from actors.runtime.examine import TrialOfPayload
     from actors.runtime.lift import lift_parse
-    from actors.runtime.worker import PoolWorker
+    from actors.runtime.worker import CareTaker, PoolWorker
 
     pipeline, options = application(manifest)
     parse = lift_parse(pipeline.parse, options)
@@ -93,18 +94,29 @@ def _parser(manifest: Manifest) -> MakeRole:
                             parser.bulk_of(pipeline, options))
     else:
         work = parser.forwarding(parse)
+    care = CareTaker("parser", lambda batch, frames: TrialOfPayload(work, batch, frames), _goes_by_chunks(pipeline))
     return lambda post: PoolWorker(post, work, manifest.flow.credit,
-                                   lambda: _taps(post, manifest, pipeline, options))
+                                   lambda: _taps(post, manifest, pipeline, options), care=care)
 
 
 def _checker(manifest: Manifest) -> MakeRole:
     from actors import checker
     from actors.runtime.rows import traveller
-    from actors.runtime.worker import PoolWorker
+    from actors.runtime.worker import CareTaker, PoolWorker
 
     pipeline, options = application(manifest)
-    work = checker.checking(_check(manifest, pipeline, options), traveller(pipeline.parse))
-    return lambda post: PoolWorker(post, work, manifest.flow.credit)
+    check, decoder = _check(manifest, pipeline, options), traveller(pipeline.parse)
+    work = checker.checking(check, decoder)
+    care = CareTaker("checker", lambda batch, frames: checker.TrialOfRows(check, decoder, batch, frames),
+                     _goes_by_chunks(pipeline))
+    return lambda post: PoolWorker(post, work, manifest.flow.credit, care=care)
+
+
+def _goes_by_chunks(pipeline: Pipeline) -> bool:
+    """Whether a call of one of its functions may cost as much for one record as for hundreds."""
+    from actors.runtime.lift import is_per_chunk
+
+    return any(map(is_per_chunk, (pipeline.parse, pipeline.check, pipeline.route, pipeline.encode)))
 
 
 def _aggregator(manifest: Manifest, number: int) -> MakeRole:
@@ -113,7 +125,7 @@ def _aggregator(manifest: Manifest, number: int) -> MakeRole:
 
     pipeline, options = application(manifest)
     return _patiently("aggregate state", lambda post: Aggregator(
-        post, number - 1, open_shard(manifest, pipeline, options, number)))
+        post, number - 1, open_shard(manifest, pipeline, options, number, generation=post.generation)))
 
 
 def _patiently(what: str, make: MakeRole) -> MakeRole:
@@ -212,9 +224,9 @@ def _check(manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | Non
 
 
 def _was_taken(manifest: Manifest, place: str) -> bool:
-    """Whether something was taken in this state by a sink, or by the fold (empty)."""
+    """Whether something was taken in this state by a sink, or by the fold and the windows before it."""
     from actors.runtime.ledger import read_units
 
-    counts = [unit.counts for unit in read_units(Path(manifest.state) / LEDGER)]
-    return any(each.get(f"written.{place}" if place else "written", 0) or (not place and each.get("folded", 0))
-               for each in counts)
+    sink = place.removeprefix("sinks.")
+    names = ("written", "folded") if sink == place else (f"written.{sink}",)
+    return any(unit.counts.get(name, 0) for unit in read_units(Path(manifest.state) / LEDGER) for name in names)

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from actors.assignments import flatten, from_environment, from_flag, from_sets, lines_of, with_references
+from actors.assignments import flatten, from_environment, from_flag, from_sets, lines_of, unheard, with_references
 from actors.components import options_in, type_name
 from actors.defaults import completed
 from actors.runtime import loading
@@ -100,6 +100,7 @@ def load(
     settings = _apply(found, assignments, dry, problems)
     if problems or settings is None:
         raise ConfigError("\n".join(problems))
+    settings.notes.extend(unheard(environ, _TOP))
     if query:
         settings = msgspec.structs.replace(settings, manifest=msgspec.structs.replace(settings.manifest, query=True))
     return settings

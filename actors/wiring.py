@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 import msgspec
 
+from actors.runtime.browse import Browse, require_browse
 from actors.runtime.errors import ConfigError
 from actors.runtime.lift import said_to_return
 from actors.runtime.panel import MAIN, Panel
@@ -41,6 +42,8 @@ _CALLS = {
     "windows.time": _Call(("value",)), "windows.key": _Call(("value",)), "windows.emit": _Call(("window", "groups")),
     "windows.why_not": _Call(("window_options",)), "distinct.emit": _Call(("numbers",), ()),
     "distinct.report": _Call(("totals",), ()), "panel.draw": _Call(("aggregates",)),
+    "browse.items": _Call(("store", "look"), ("options", "window")),
+    "browse.charts": _Call(("store", "id"), ("options", "window")),
 }
 #: What a field is to be, and an example of one; None is a value of those that may be left out.
 _VALUES: dict[str, tuple[type, str]] = {
@@ -50,6 +53,7 @@ _VALUES: dict[str, tuple[type, str]] = {
     "windows": (Windows, "Windows(time=…, emit=…)"),
     "distinct": (Distinct, "Distinct(limit=…, emit=…)"),
     "panel": (Panel, "Panel(title=…, draw=…)"),
+    "browse": (Browse, "Browse(title=…, needs={\"out\": \"range\"}, items=…, charts=…)"),
     "options": (msgspec.Struct, "a value of a msgspec.Struct of your own, e.g. Options()"),
     "query": (Pipeline, "a Pipeline"),
 }
@@ -71,6 +75,7 @@ def require_fit(pipeline: Pipeline) -> None:
             raise ConfigError(problem)
     route_of(pipeline)
     require_questions(pipeline.questions, pipeline.sinks)
+    require_browse(pipeline.browse, pipeline.sinks)
 
 
 # What they are ----------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from actors.runtime.messages import Ack, AnyMessage, BatchId, Drained, Member, P
 from actors.runtime.outputs import gaps_of, owners_in, places_in
 from actors.runtime.ports import GatheringSink, Sink, SinkOptions
 from actors.runtime.sequencer import Held, Sequencer
+from actors.runtime.singly import Singly
 from actors.runtime.topology import DEAD_LETTERS, writer_name
 from actors.runtime.tracing import Group
 from actors.runtime.trouble import Trouble
@@ -71,6 +72,7 @@ class Writer:
         self._group: list[Held] = []
         self._parked: dict[BatchId, _Parked] = {}
         self._trouble = Trouble(post)
+        self._singly = Singly(post)
         self._ending: bool | None = None  # told to come to an end; True: the input has ended
 
     def message(self, sender: str, message: AnyMessage, frames: list[bytes]) -> None:
@@ -101,19 +103,24 @@ class Writer:
         if not self._group:
             return self._rest(now)
         slot.phase("WRITE")
-        written = [held for held in self._group if held.part.count or self._contiguous]
+        written = [held for held in self._group if self._is_written(held.part)]
         refusals: list[Refusal] = []
         more: Counts = {}
         began = time.monotonic()
+        if written and self._singly.wants(written[0].part):
+            self._singly.begin(written[0].part)
         try:
             with Group(self._post.tracer, "write", written):
                 refusals = self._sink.write([_payload(held) for held in written]) if written else []
         except Retryable as error:
+            self._singly.done()
             return self._trouble.met(str(error), now)
         except Finish:
             more = {"finish": 1}
         self._trouble.over(now)
         if written:
+            self._singly.linger()
+            self._singly.done()
             slot.took(time.monotonic() - began)
         self._settle(written, refusals, more)
         return 0.0
@@ -140,10 +147,18 @@ class Writer:
         group: list[Held] = []
         size = 0
         while self._ready and len(group) < (GROUP_PARTS if size > _SMALL_BYTES else _MOST_PARTS):
-            held = self._ready.popleft()
-            size += sum(map(len, held.frames))
-            group.append(held)
+            part = self._ready[0].part
+            is_single = self._is_written(part) and self._singly.wants(part)
+            if is_single and any(self._is_written(held.part) for held in group):
+                break
+            group.append(self._ready.popleft())
+            size += sum(map(len, group[-1].frames))
+            if is_single:
+                break
         return group
+
+    def _is_written(self, part: Part) -> bool:
+        return bool(part.count) or self._contiguous
 
     def drain(self, is_end: bool = False) -> None:
         """No input comes any more: bring what the sink has gathered to its end, when the input has ended; say so."""

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lines of ascp logs to typed events: one table-driven pass, and a hundred or so regular expressions, in one run.
 
-    python benchmarks/ascp.py [--bytes 8MB] [--rounds 5] [--end 200MB] [--json]
+    python benchmarks/ascp.py [--bytes 8MB] [--rounds 5] [--end 200MB] [--stream 5MB] [--json]
 
 Makes seeded lines and in each round has each program take apart lines that it has not seen, in turn, in this process:
 ``table`` is the application's parser; ``regexes`` searches for each expression in each line (``ascp_regexes.py``);
@@ -10,7 +10,9 @@ make typed values. The values must be the same; exit code 1 when they are not. T
 ``at best`` is that of the turn (4,000 lines) of each program that others on the machine have disturbed least.
 
 With ``--end`` also from file to store, as a user would: ``thresher run ascp``, beside a plain loop with the same
-parser and the same store, each started as a process. The keys and values must be the same.
+parser and the same store, each started as a process. The keys and values must be the same. With ``--stream`` also lines
+over TCP into ``ascp-live``, as fast as they are taken, and then so many a second, of which every tenth is waited for
+until it is in the store (``ascp_stream.py``). ``--json`` has what each took; ``benchmarks/ascp_proof.py`` draws it.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from typing import Any  # noqa: E402
 from actors.apps.ascp.events import Event  # noqa: E402
 from actors.apps.ascp.fields import BYTES  # noqa: E402
 from actors.apps.ascp.lines import parse_lines  # noqa: E402
-from benchmarks import ascp_regexes  # noqa: E402
+from benchmarks import ascp_regexes, ascp_stream  # noqa: E402
 from scripts.make_ascp import START, make_lines  # noqa: E402
 from scripts.make_connections import size_of  # noqa: E402
 from tests.processes import with_all_it_starts  # noqa: E402
@@ -108,8 +110,10 @@ def main() -> int:
             same = _race(lines[start:start + TURN], bool(start % (2 * TURN)), result) and same
         rounds.append(result)
     del rounds[0]  # it warms everybody up
-    end = _end_to_end(options) if options.end else None
-    return _print(rounds, end, same, options.json)
+    found = {"rounds": rounds, "end to end": _end_to_end(options) if options.end else None,
+             "stream": _stream(options) if options.stream else None}
+    same = same and all(each["same"] for part in ("end to end", "stream") for each in found[part] or ())
+    return _print(found, same, options.json)
 
 
 def _race(lines: list[bytes], backwards: bool, result: dict[str, float]) -> bool:
@@ -134,6 +138,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plain", action="store_true", help="lines with the prefix that has a date")
     parser.add_argument("--end", type=size_of, default=0, metavar="SIZE", help="also from file to store, so many bytes")
+    parser.add_argument("--stream", type=size_of, default=0, metavar="SIZE", help="also over TCP, so many bytes")
+    parser.add_argument("--rate", type=float, default=1000, help="lines a second then; default: 1000")
+    parser.add_argument("--seconds", type=float, default=10, help="for so long; default: 10")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     return parser.parse_args()
@@ -152,15 +159,17 @@ def _end_to_end(options: argparse.Namespace) -> list[dict[str, float]]:
     rounds = []
     with tempfile.TemporaryDirectory(prefix="thresher-bench-") as folder:
         log, state, store = Path(folder, "ascp.log"), Path(folder, "state"), Path(folder, "plain.lmdb")
-        log.write_bytes(b"".join(f"{line}\n".encode("latin-1") for line in (
-            each.decode("latin-1") for each in _some(make_lines(options.seed), options.end))))
+        lines = _some(make_lines(options.seed), options.end)
+        log.write_bytes(b"".join(line + b"\n" for line in lines))
+        count = len(lines)
+        del lines
         programs = {
             "thresher": [sys.executable, "-m", "actors.cli", "run", "ascp", str(log), "--reference",
                          "2018-11-01T00:00:00Z", "--state", str(state), "--quiet", "--set",
                          f"parser.workers={options.workers}"],
             "plain loop": [sys.executable, "-c", PLAIN, str(log), str(store), str(REFERENCE_MS)]}
         for number in range(options.rounds):
-            result: dict[str, float] = {"bytes": log.stat().st_size}
+            result: dict[str, float] = {"bytes": log.stat().st_size, "lines": count}
             for path in (state, store):
                 shutil.rmtree(path, ignore_errors=True)
             for name in sorted(programs, reverse=bool(number % 2)):
@@ -172,18 +181,25 @@ def _end_to_end(options: argparse.Namespace) -> list[dict[str, float]]:
     return rounds
 
 
+def _stream(options: argparse.Namespace) -> list[dict[str, Any]]:
+    source = make_lines(options.seed)
+    flood = _some(source, options.stream)
+    paced = list(islice((line[:-1] for line in source), round(options.seconds * options.rate)))
+    return [ascp_stream.measured(flood, paced, options.rate, options.workers) for _ in range(options.rounds)]
+
+
 def _stored(path: Path) -> int:
     from actors.sinks.lmdb import read_lmdb
 
     return hash(tuple(read_lmdb(path)))
 
 
-def _print(rounds: list[dict[str, float]], end: list[dict[str, float]] | None, same: bool, as_json: bool) -> int:
-    same = same and all(each["same"] for each in end or ())
+def _print(found: dict[str, Any], same: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"machine": platform.platform(), "python": platform.python_version(), "same": same,
-                          "expressions": ascp_regexes.COUNT, "rounds": rounds, "end to end": end}))
+                          "expressions": ascp_regexes.COUNT, **found}))
         return 0 if same else 1
+    rounds = found["rounds"]
     print(f"{ascp_regexes.COUNT} expressions; the values are {'the same' if same else 'NOT THE SAME'}\n")
     print(f"{'program':18}{'lines/s':>12}{'MB/s':>8}{'us a line':>11}{'at best':>9}   "
           "times the regexes (median, least to most); at best")
@@ -195,13 +211,26 @@ def _print(rounds: list[dict[str, float]], end: list[dict[str, float]] | None, s
         print(f"{name:18}{1 / seconds:12,.0f}{size / 1e6:8.1f}{seconds * 1e6:11.2f}"
               f"{best[name] * 1e6:9.2f}   {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f}); "
               f"{best['regexes'] / best[name]:.1f}")
-    if end:
-        print(f"\n{'from file to store':18}{'s':>12}{'MB/s':>8}")
-        for name in ("thresher", "plain loop"):
-            times = [each[name] for each in end]
-            print(f"{name:18}{statistics.median(times):12.2f}{end[0]['bytes'] / statistics.median(times) / 1e6:8.1f}   "
-                  f"({min(times):.2f} to {max(times):.2f})")
+    _print_ways(found["end to end"] or [], found["stream"] or [])
     return 0 if same else 1
+
+
+def _print_ways(end: list[dict[str, Any]], stream: list[dict[str, Any]]) -> None:
+    """From file to store, and from a client to the store."""
+    times = {name: [each[name] for each in end] for name in ("thresher", "plain loop") if end}
+    if stream:
+        times["ascp-live over TCP"] = [each["seconds"] for each in stream]
+    for name, took in times.items():
+        of = stream if name.startswith("ascp-live") else end
+        print(f"\n{name:18}{statistics.median(took):12.2f} s{of[0]['lines'] / statistics.median(took):12,.0f} lines/s"
+              f"{of[0]['bytes'] / statistics.median(took) / 1e6:8.1f} MB/s   ({min(took):.2f} to {max(took):.2f} s)",
+              end="")
+    if stream:
+        waits = sorted(wait for each in stream for wait in each["waits"])
+        print(f"\nat {stream[0]['rate']:g} lines/s one is in the store after "
+              f"{statistics.median(waits):.3f} s (median; 99 % within {waits[len(waits) * 99 // 100]:.3f}, most "
+              f"{waits[-1]:.3f})", end="")
+    print()
 
 
 if __name__ == "__main__":

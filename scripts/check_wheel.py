@@ -44,8 +44,9 @@ def _check(folder: Path) -> None:
         newest = Installed(folder / "newest", [wheel])
     needs = _use(newest)
     with _step("do what messages say, and run what was missing something"):
-        newest.pip(*needs["numbers"], *needs["sql"], *needs["zstd"])
+        newest.pip(*needs["numbers"], *needs["sql"], *needs["zstd"], *needs["monitor"])
         verbs.numbers(newest)
+        verbs.page(newest)
         newest.works(newest.root / "shop", "run", "sql.toml", "--state", "sql", "--fresh", "--once")
         verbs.zstd(newest)
     with _step("install supervisor beside it, and run in a folder full of names"):

@@ -37,6 +37,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "Aggregates and windows": ("Fold", "Windows", "Window", "Distinct", "Totals"),
         "A panel on the dashboard": ("Panel", "Aggregates", "Bars", "Curves"),
         "Questions about what is stored": ("Question", "Store", "Reader", "Moment"),
+        "A page about what is stored": ("Browse", "Look", "Items", "Item", "Charts", "Chart"),
         "Functions that take long": ("extend", "progress"),
         "Running": ("run", "RunResult", "ConfigError", "Retryable", "Lost"),
         "Sections of a pipeline's options": (

@@ -5,7 +5,8 @@
 
 The main job loads sample logs with bad lines into embedded stores, and one of its parsers is killed: pictures of the
 whole page, wide in light and dark, and as on a telephone. Then the application ``connections`` follows a log: a picture
-of its panel. A picture of 300 KB or more is an error.
+of its panel. At last the page of ``ascp``, of sample lines: all transfers, and one. A picture of 300 KB or more is an
+error.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 from playwright.sync_api import Browser, Page  # noqa: E402
 
 from actors.runtime.rundir import MONITOR_TOKEN, MONITOR_URL, path_for  # noqa: E402
+from scripts.make_ascp import make_lines  # noqa: E402
 from scripts.make_connections import make_blocks  # noqa: E402
 from scripts.make_logs import write_logs  # noqa: E402
 from tests.browser import chromium, visit  # noqa: E402
@@ -47,7 +51,7 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         taken = [*under_load(browser, Path(folder), options.out, options.seconds),
-                 *of_a_panel(browser, Path(folder), options.out)]
+                 *of_a_panel(browser, Path(folder), options.out), *of_transfers(browser, Path(folder), options.out)]
     for path in taken:
         size = path.stat().st_size
         print(f"{path}: {size:,} bytes")
@@ -100,6 +104,30 @@ def of_a_panel(browser: Browser, folder: Path, out: Path) -> list[Path]:
         running.process.send_signal(signal.SIGTERM)
         running.wait()
     return [taken]
+
+
+def of_transfers(browser: Browser, folder: Path, out: Path) -> list[Path]:
+    """The page of what an application has stored: what there is, and one of them."""
+    log, state = folder / "ascp.log", folder / "ascp"
+    log.write_bytes(b"".join(islice(make_lines(1, hosts=4, processes=3), 30_000)))
+    words = [sys.executable, "-m", "actors.cli"]
+    subprocess.run([*words, "run", "ascp", str(log), "--state", str(state), "--quiet", "--reference",
+                    "2018-11-01T00:00:00Z"], cwd=ROOT, check=True)
+    with subprocess.Popen([*words, "browse", "ascp", "--state", str(state)], cwd=ROOT, stdout=subprocess.PIPE,
+                          text=True) as served:
+        try:
+            said = served.stdout.readline() if served.stdout is not None else ""
+            url, _, path = said.strip().partition(" with the token in ")
+            with visit(browser, f"{url}?token={Path(path).read_text()}", timezone_id="UTC",
+                       viewport={"width": 1280, "height": 800}) as page:
+                page.locator("#dots circle").first.wait_for()
+                page.screenshot(path=out / "ascp-1280-light.png", full_page=True)
+                page.locator("#items tbody tr button").nth(24).click()
+                page.locator("#charts path.line").first.wait_for()
+                page.locator("#chosen").screenshot(path=out / "ascp-session-1280-light.png")
+        finally:
+            served.terminate()
+    return [out / "ascp-1280-light.png", out / "ascp-session-1280-light.png"]
 
 
 def settle(page: Page) -> None:

@@ -6,9 +6,11 @@ import gzip
 import json
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 from scripts.wheel_installed import BAD_CONFIG, BUDGET, FAILURE, USAGE, WATCHDOG_S, Broken, Installed
@@ -20,7 +22,7 @@ WORDS = (
     "probe live TARGET", "report TARGET", "dlq ls TARGET", "dlq show TARGET 1", "dlq retry TARGET",
     "dlq export TARGET", "dlq purge TARGET --yes", "bench TARGET", "verify TARGET", "doctor", "schema TARGET",
     "docs TARGET", "topic ls .", "topic show lines", "topic tail lines", "topic trim lines",
-    "ask TARGET")
+    "ask TARGET", "browse TARGET", "list sinks", "keys", "completion bash")
 _PARQUET = """app = "shop"
 [sinks.requests]
 type = "parquet"
@@ -89,6 +91,8 @@ def still_verbs(wheel: Installed, shop: Path) -> None:
         wheel.works(shop, "graph", "shop.toml", "--format", form)
     wheel.works(shop, "echo", "shop.toml", says='app = "shop"')
     wheel.works(shop, "doctor", says="no problems")
+    wheel.works(shop, "list", "sinks", says="parquet")
+    wheel.works(shop, "keys", says="_secret")
     for words in (("schema",), ("schema", "shop.toml")):
         json.loads(wheel.works(shop, *words))
     for line in wheel.works(shop, "docs").splitlines():
@@ -189,6 +193,7 @@ def applications(wheel: Installed) -> None:
     wheel.works(folder, "run", "appsinstalled", "a.tsv.gz", "--format", "text", says="read 2 records")
     (folder / "ascp.log").write_bytes(_TRANSFERS)
     wheel.works(folder, "run", "ascp", "ascp.log", "--format", "text", says="read 2 records")
+    wheel.works(folder, "browse", "ascp", code=BAD_CONFIG, says="pip install")
     stored = wheel.evaluated(_STORED.format(store=str(folder / "var/appsinstalled/idfa.lmdb")))
     if stored != "idfa:e7e1 [7942, 300]\n":
         raise Broken(f"appsinstalled: expected the record idfa:e7e1 in its store, got {stored}")
@@ -212,6 +217,22 @@ def numbers(wheel: Installed) -> None:
     logged = b"".join(path.read_bytes() for path in (folder / "var/numbers").glob("numbers*.log"))
     if sorted(logged.split()) != [b"000000007", b"123456789"]:
         raise Broken(f"numbers: expected each of two numbers once in its log, got {logged!r}")
+
+
+def page(wheel: Installed) -> None:
+    """The page of what was stored, for what it is made of, and what it needs, is there now."""
+    with wheel.running(wheel.root / "applications", "browse", "ascp") as served:
+        said = served.stdout.readline() if served.stdout is not None else ""
+        url, _, path = said.strip().partition(" with the token in ")
+        if not path:
+            raise Broken(f"thresher browse ascp: expected an address and the file of a token, got {said}")
+        token = {"Authorization": f"Bearer {Path(path).read_text(encoding='utf-8')}"}
+        for each in ("browse", "static/browse.js", "static/d3.min.js", "api/browse/items"):
+            with urllib.request.urlopen(urllib.request.Request(url + each, headers=token), timeout=WATCHDOG_S) as page:
+                found = page.read()
+        served.send_signal(signal.SIGINT)
+    if len(json.loads(found)["items"]["items"]) != 1:
+        raise Broken(f"thresher browse ascp: expected the session that was stored, got {found!r}")
 
 
 def zstd(wheel: Installed) -> None:

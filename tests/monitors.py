@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import struct
 import time
 import urllib.error
 import urllib.request
@@ -185,6 +186,10 @@ class Listening:
             if message.get("event") == event and is_it(json.loads(message["data"])):
                 return message
         raise AssertionError(f"the stream ended without {event}")
+
+    def reset(self) -> None:
+        """When it hangs up, what is still on its way is lost."""
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def close(self) -> None:
         """Hang up."""

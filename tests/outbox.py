@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from actors.runtime.marks import Mark
 from actors.runtime.messages import BatchId, Member, Message
 from actors.runtime.tracing import OFF
 
@@ -31,6 +32,9 @@ class Slot:
 
     def take(self, batch: BatchId) -> None:
         """Have a batch in hand."""
+
+    def mark(self, mark: Mark) -> None:
+        """Have this of it in hand."""
 
     def took(self, *seconds: float) -> None:
         """Count how long batches took."""

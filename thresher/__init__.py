@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from thresher._lazy import lazy
 
 if TYPE_CHECKING:
+    from actors.runtime.browse import Browse, Chart, Charts, Item, Items, Look
     from actors.runtime.errors import ConfigError, Finish, Lost, Reject, Retryable
     from actors.runtime.framing import Record
     from actors.runtime.links import Links
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from thresher._run import RunResult, run
 else:
     __getattr__, __dir__ = lazy(__name__, {
+        "actors.runtime.browse": ("Browse", "Chart", "Charts", "Item", "Items", "Look"),
         "actors.runtime.errors": ("ConfigError", "Finish", "Lost", "Reject", "Retryable"),
         "actors.runtime.framing": ("Record",),
         "actors.runtime.links": ("Links",),
@@ -80,8 +82,11 @@ __all__ = [
     "Aggregates",
     "AggregatorOptions",
     "Bars",
+    "Browse",
     "BudgetOptions",
     "Bulk",
+    "Chart",
+    "Charts",
     "CheckerOptions",
     "ConfigError",
     "Curves",
@@ -90,7 +95,10 @@ __all__ = [
     "FlowOptions",
     "Fold",
     "InputUnit",
+    "Item",
+    "Items",
     "Links",
+    "Look",
     "Lost",
     "Many",
     "Moment",

@@ -13,8 +13,8 @@ from typing import Any, Literal, TextIO
 
 import msgspec
 
-from actors.console.frame import printable
 from actors.runtime.errors import ConfigError
+from actors.runtime.printable import one_line
 from actors.sinks.csv import lines_of
 
 Form = Literal["table", "csv", "json"]
@@ -65,7 +65,7 @@ def _table(rows: Iterator[Row]) -> Iterator[str]:
     sample = list(itertools.islice(rows, _SAMPLE))
     if len(sample) == 1:
         width = max(map(len, columns))
-        yield from (f"{name:<{width}}  {printable(_shown(value))}".rstrip() + "\n" for name, value in sample[0].items())
+        yield from (f"{name:<{width}}  {one_line(_shown(value))}".rstrip() + "\n" for name, value in sample[0].items())
         return
     if not sample:
         return
@@ -101,7 +101,7 @@ def _values(row: Row, columns: Sequence[str], number: int) -> list[Any]:
 
 
 def _cell(value: Any) -> str:
-    text = printable(_shown(value))
+    text = one_line(_shown(value))
     return text if len(text) <= _WIDEST else f"{text[:_WIDEST - 1]}…"
 
 

@@ -18,7 +18,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from actors.console.flags import plain_words
 from actors.runtime.errors import ConfigError, Retryable, ThresherError
@@ -26,6 +26,7 @@ from actors.runtime.manifest import options_of
 from actors.runtime.pipeline import Pipeline
 from actors.runtime.questions import Argument, Moment, Question, arguments_of, open_store, rows_of, why_not
 from actors.runtime.stored import NothingStored
+from actors.runtime.whole_lines import as_is
 from actors.settings import Settings, pipeline_of
 from actors.targets import told
 
@@ -166,10 +167,15 @@ def _answer(
         raise ConfigError(f"{options.target}: {options.question} cannot be answered: {error}") from error
     with store:
         form: Form = options.form or ("table" if sys.stdout.isatty() else "csv")
-        count = write_rows(_of_the_function(rows_of(question, store, words, flags, given)), form, sys.stdout)
+        count = write_rows(_of_the_function(rows_of(question, store, words, flags, given)), form, _out())
     if not count:
         print(f"{options.target}: {options.question}: nothing found", file=sys.stderr)
     return _DONE
+
+
+def _out() -> TextIO:
+    """Where rows go: what a program is given is data, as it is."""
+    return sys.stdout if sys.stdout.isatty() else as_is(sys.stdout)
 
 
 def _of_the_function(rows: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

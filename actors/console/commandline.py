@@ -9,41 +9,67 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import actors
 
+#: How wide the list of verbs is; what stands below it.
+_WIDTH = 100
+_EPILOG = """TARGET: an application's name (thresher list apps), a TOML file whose `app` names one, a dotted module with
+a PIPELINE, or its file (path/to/words.py). thresher VERB --help says what can be said to a verb."""
 #: No number that is said is larger.
 _MOST = (1 << 63) - 1
-#: Every verb, in the order of ``--help``: what it is for.
-VERBS: dict[str, str] = {
-    "init": "make a new pipeline that runs: functions, configuration, sample data, a test",
-    "run": "run a pipeline to its end",
-    "lint": "check configurations without running anything",
-    "check": "check a configuration and what it needs: servers, folders, room",
-    "explain": "say what a configuration promises, who would run, and what a crash would cost",
-    "graph": "draw the actors of a configuration and what goes between them",
-    "echo": "print the effective configuration, secrets as references",
-    "top": "watch a run that is going on: rates, backlog, who holds up whom",
-    "status": "show the actors of a run that is going on, or how the last one ended",
-    "tap": "show some of the records that pass a stage of a run that is going on",
-    "scale": "change the number of workers of a run that is going on",
-    "reload": "read the configuration again in a run that is going on; a bad one changes nothing",
-    "stop": "let a run that is going on finish what is under way, and stop it",
-    "probe": "answer with the exit code whether a run is live, ready, or started",
-    "report": "print the report of the last run again",
-    "dlq": "look at, export, retry or purge what was rejected",
-    "ask": "ask a pipeline's own questions about what it has stored; a table, CSV or JSON lines",
-    "topic": "look at topics on this machine's disk, print their messages, let old ones go",
-    "bench": "run a pipeline without writing anything; rates of each stage, workers to use",
-    "verify": "run a pipeline on a sample in several ways, kill its actors, compare",
-    "doctor": "say what this machine has that runs need, and what is missing",
-    "schema": "print the JSON Schema of configuration files, for editors",
-    "docs": "print a page of the documentation",
+#: Every verb, in the groups and the order of ``--help``: what it is for, and how it is used.
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "write a pipeline": {
+        "init": ("make a new pipeline that runs: functions, configuration, sample data, a test", "init access"),
+        "completion": ("print a script by which bash or zsh complete what is typed", "completion bash"),
+        "list": ("list the sources, sinks and applications that there are, or the verbs", "list sinks"),
+        "docs": ("print a page of the documentation", "docs tutorial"),
+        "schema": ("print the JSON Schema of configuration files, for editors",
+                   "schema access.toml --out thresher.schema.json"),
+    },
+    "look before it runs": {
+        "lint": ("check configurations without running anything", "lint access.toml"),
+        "check": ("check a configuration and what it needs: servers, folders, room", "check access.toml"),
+        "explain": ("say what a configuration promises, who would run, and what a crash would cost",
+                    "explain access.toml"),
+        "graph": ("draw the actors of a configuration and what goes between them", "graph access.toml"),
+        "echo": ("print the effective configuration, secrets as references", "echo access.toml"),
+        "keys": ("make CURVE keys for links over TCP, as a section of a configuration", "keys"),
+        "doctor": ("say what this machine has that runs need, and what is missing", "doctor"),
+    },
+    "run it": {
+        "run": ("run a pipeline to its end", "run access.toml 'logs/*.log' --workers 4"),
+        "bench": ("run a pipeline without writing anything; rates of each stage, workers to use", "bench access.toml"),
+        "verify": ("run a pipeline on a sample in several ways, kill its actors, compare", "verify access.toml"),
+    },
+    "a run that is going on, or was": {
+        "top": ("watch a run that is going on: rates, backlog, who holds up whom", "top access.toml"),
+        "status": ("show the actors of a run that is going on, or how the last one ended", "status access.toml"),
+        "tap": ("show some of the records that pass a stage of a run that is going on", "tap parser access.toml"),
+        "scale": ("change the number of workers of a run that is going on", "scale parser=4"),
+        "reload": ("read the configuration again in a run that is going on; a bad one changes nothing", "reload"),
+        "stop": ("let a run that is going on finish what is under way, and stop it", "stop"),
+        "probe": ("answer with the exit code whether a run is live, ready, or started", "probe ready access.toml"),
+        "report": ("print the report of the last run again", "report access.toml"),
+    },
+    "what came out": {
+        "ask": ("ask a pipeline's own questions about what it has stored; a table, CSV or JSON lines",
+                "ask ascp longest --top 3"),
+        "browse": ("look at what a pipeline has stored in a browser, on the page that it has for that", "browse ascp"),
+        "dlq": ("look at, export, retry or purge what was rejected", "dlq ls access.toml"),
+        "topic": ("look at topics on this machine's disk, print their messages, let old ones go",
+                  "topic tail var/feed/ratings"),
+    },
 }
+VERBS: dict[str, str] = {name: text for verbs in GROUPS.values() for name, (text, _) in verbs.items()}
 #: Those with a module of their own, ``actors.console.VERB``.
-MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs", "topic", "ask")
+MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs", "topic", "ask",
+           "browse", "list", "keys", "completion")
 
 
 def read(words: list[str]) -> argparse.Namespace:
@@ -53,13 +79,16 @@ def read(words: list[str]) -> argparse.Namespace:
         close = difflib.get_close_matches(words[0], VERBS, 1)
         parser.error(f"unknown verb {words[0]!r}" + (f"\n  did you mean {close[0]!r}?" if close else "")
                      + f"\n  verbs: {', '.join(VERBS)}")
+    if not words:
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
     if words[:1] == ["ask"]:
         module_of("ask").add_question(verbs["ask"], words[1:])
         options, rest = parser.parse_known_args(words)
         module_of("ask").refuse_unknown(verbs["ask"], options, rest)
         return options
     if words[:1] != ["run"]:
-        return parser.parse_args(words)
+        return _in_order(parser.parse_args(words), verbs)
     run = verbs["run"]
     from actors.console import flags
 
@@ -68,6 +97,31 @@ def read(words: list[str]) -> argparse.Namespace:
     flags.refuse_unknown(run, options, rest)
     options.flags = flags.given(options)
     return options
+
+
+def _in_order(options: argparse.Namespace, verbs: dict[str, _Mixed]) -> argparse.Namespace:
+    """Take TARGET and the verb's other word in any order, where they can be told apart."""
+    if options.command == "scale" and options.target and "=" in options.target and "=" not in options.pool:
+        options.pool, options.target = options.target, options.pool
+    elif options.command == "tap" and (options.target or "").startswith(module_of("tap").STAGES) and (
+            not options.stage.startswith(module_of("tap").STAGES)):
+        options.stage, options.target = options.target, options.stage
+    elif options.command == "dlq" and options.what == "show":
+        if options.target.isdecimal() and not options.id.isdecimal():
+            options.id, options.target = options.target, options.id
+        try:
+            options.id = at_least(0)(options.id)
+        except argparse.ArgumentTypeError as error:
+            verbs["dlq"].error(f"ID: {error}")
+    return options
+
+
+class _Top(argparse.ArgumentParser):
+    """Lists its verbs in groups, and so not once more."""
+
+    def format_help(self) -> str:
+        lines = [line.rstrip() for line in super().format_help().splitlines()]
+        return "\n".join(lines).replace("\n\n  VERB\n", "\n") + "\n"
 
 
 class _Mixed(argparse.ArgumentParser):
@@ -94,21 +148,36 @@ def module_of(verb: str) -> Any:
     return importlib.import_module(f"actors.console.{verb}")
 
 
+def flags_of(verb: str) -> list[str]:
+    """The flags that a verb takes, and those of its own verbs."""
+    found: list[argparse.ArgumentParser] = [_parser([verb])[1][verb]]
+    flags: dict[str, None] = {}
+    while found:
+        for action in found.pop()._actions:  # argparse has no public way to ask
+            flags |= dict.fromkeys(text for text in action.option_strings if text.startswith("--"))
+            below = action.choices.values() if isinstance(action.choices, dict) else ()
+            found += [each for each in below if isinstance(each, argparse.ArgumentParser)]
+    return list(flags)
+
+
 def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str, _Mixed]]:
     """Return the parser of command lines, and that of each verb; of ``MODULES`` only the one that is named has all."""
-    parser = argparse.ArgumentParser(
-        prog="thresher", description="Record pipelines on all cores of a machine.",
-        epilog="TARGET: an application's name, a TOML file whose `app` names one, a dotted module with a PIPELINE, "
-               "or its file (path/to/words.py).")
+    parser = _Top(
+        prog="thresher", description="Record pipelines on all cores of a machine.", epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"thresher {actors.__version__}")
-    subparsers = parser.add_subparsers(required=True, metavar="VERB", parser_class=_Mixed)
-    verbs = {name: _verb(subparsers, name, text) for name, text in VERBS.items()}
+    subparsers = parser.add_subparsers(required=True, metavar="VERB", parser_class=_Mixed, title="verbs",
+                                       description="\n\n".join(map(_group, GROUPS)))
+    verbs = {name: _verb(subparsers, name, text, example) for group in GROUPS.values()
+             for name, (text, example) in group.items()}
     verbs["init"].mixes = False  # its only word is one of several alternatives, which argparse cannot mix
     _run_options(verbs["run"])
     _lint_options(verbs["lint"])
     _verify_options(verbs["verify"])
-    for name in ("explain", "echo", "status", "report"):
+    for name in ("explain", "echo", "report"):
         target_options(verbs[name])
+    running_options(verbs["status"])
+    for name in ("explain", "echo", "status", "report"):
         verbs[name].add_argument("--json", action="store_true")
     verbs["report"].add_argument("--groups", action="store_true",
                                  help="print everything that is folded, each group as a line of JSON")
@@ -133,6 +202,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     how.add_argument("--follow", action="store_true", help="read the files as they are written, until told to stop")
     how.add_argument("--once", action="store_true", help="read what is there, and end, also where files are followed")
     run.add_argument("--dry-run", action="store_true", help="do everything but write, keep no position, rename nothing")
+    run.add_argument("--inline", action="store_true", help="in one process, for a debugger: breakpoint() works; slower")
     anew = run.add_mutually_exclusive_group()
     anew.add_argument("--fresh", action="store_true",
                       help="begin anew: forget positions, aggregates and dead letters, empty files of lines")
@@ -146,7 +216,8 @@ def _run_options(run: argparse.ArgumentParser) -> None:
 
 
 def _lint_options(lint: argparse.ArgumentParser) -> None:
-    lint.add_argument("targets", nargs="+", metavar="TARGET")
+    lint.add_argument("targets", nargs="+", metavar="TARGET", help="or FILE: what is no configuration and no module is "
+                      "read in the place of the configured files")
     lint.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     lint.add_argument("--json", action="store_true")
 
@@ -169,9 +240,19 @@ def running_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", metavar="DIR", help="the state directory of the run")
 
 
-def _verb(verbs: Any, name: str, text: str) -> _Mixed:
-    parser: _Mixed = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+def _group(name: str) -> str:
+    """A group of verbs as ``--help`` lists it."""
+    width = max(map(len, VERBS))
+    lines = (textwrap.wrap(text, _WIDTH, initial_indent=f"  {verb:<{width}}  ", subsequent_indent=" " * (width + 4))
+             for verb, (text, _) in GROUPS[name].items())
+    return "\n".join([f"{name}:", *(line for some in lines for line in some)])
+
+
+def _verb(verbs: Any, name: str, text: str, example: str) -> _Mixed:
+    parser: _Mixed = verbs.add_parser(name, description=f"{text[0].upper()}{text[1:]}. "
+                                      f"For example: thresher {example}")
     parser.set_defaults(command=name)
+    parser.add_argument("--chdir", metavar="DIR", help="begin in this folder; TARGET and FILE are looked for there")
     return parser
 
 
@@ -203,7 +284,7 @@ def _dlq_options(parser: argparse.ArgumentParser) -> None:
         verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         target_options(verb)
         if name == "show":
-            verb.add_argument("id", type=at_least(0), metavar="ID")
+            verb.add_argument("id", metavar="ID")
             verb.add_argument("--raw", action="store_true", help="write its bytes, and nothing else")
         else:
             for word in ("reason", "stage", "source"):

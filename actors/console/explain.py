@@ -10,6 +10,7 @@ from typing import Any
 from actors.console.frame import learnt
 from actors.console.paths import path_of, state_of
 from actors.runtime.manifest import Manifest
+from actors.runtime.printable import one_line
 from actors.runtime.questions import why_not
 from actors.runtime.sections import WindowOptions
 from actors.runtime.sizing import LEARNT
@@ -117,4 +118,4 @@ def render(data: dict[str, Any]) -> str:
     lines += ["", f"order   {data['order']}", f"batches {data['batches']}", f"crash   {data['after_a_crash']}",
               f"outages {data['outages']}", "", "actors  " + ", ".join(data["actors"]),
               *(f"note    {note}" for note in data["notes"])]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))

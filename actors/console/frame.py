@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from actors.runtime.counts import OUTCOMES
+from actors.runtime.printable import one_line
 from actors.telemetry.model import Happening, Snapshot, StageFlow, Status
 from actors.telemetry.words import lag_line
 from actors.telemetry.words import span as span
@@ -68,7 +69,7 @@ def frame(status: Status, width: int, height: int = 0) -> list[Line]:
         lines = lines[:height]
     if happenings:
         lines += [("", ""), *(_happening(each, width) for each in happenings)]
-    return [(printable(text)[:width].rstrip(), style) for text, style in lines]
+    return [(one_line(text)[:width].rstrip(), style) for text, style in lines]
 
 
 def _head(status: Status, width: int) -> list[Line]:
@@ -125,11 +126,6 @@ def _outcomes(snapshot: Snapshot, width: int) -> list[Line]:
 def _happening(happening: Happening, width: int) -> Line:
     at = time.strftime("%H:%M:%S", time.localtime(happening.at))
     return _cut(f"{at} {' '.join(happening.text.split())}", width), "dim"
-
-
-def printable(text: str) -> str:
-    """Text without what a terminal would obey: reasons and problems are somebody else's words."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
 
 
 def _cut(text: str, width: int) -> str:

@@ -19,6 +19,7 @@ from actors.console.commandline import target_options
 from actors.console.inputs import settings_from
 from actors.runtime.manifest import Manifest
 from actors.runtime.ports import SinkOptions
+from actors.runtime.printable import one_line
 from actors.runtime.topology import DEAD_LETTERS, MONITOR, downstream, expand, stage_of, writer_name
 
 _HELD = "held upstream until all that is made of it is durable; delivered again if it was lost"
@@ -163,7 +164,7 @@ def text(graph: Graph) -> str:
         lines.append("")
     if any(edge.carries == "refusals" for edge in graph.edges):
         lines += [f"What a sink refuses for good goes from its writer to {writer_name(DEAD_LETTERS)} too.", ""]
-    return "\n".join(lines).rstrip()
+    return "\n".join(map(one_line, lines)).rstrip()
 
 
 def mermaid(graph: Graph) -> str:

@@ -19,6 +19,7 @@ from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.framing import Record
 from actors.runtime.manifest import Component
 from actors.runtime.ports import SinkOptions
+from actors.runtime.printable import one_line
 from actors.settings import Settings
 from actors.sinks.dead_letters import DeadLetters, StoredLetter, open_letters, select_letters
 
@@ -150,9 +151,8 @@ def escaped(data: bytes | str) -> str:
 
     A backslash in bytes is doubled, so that they can be told from what stands for others.
     """
-    text = data.replace(b"\\", b"\\\\").decode(errors="backslashreplace") if isinstance(data, bytes) else data
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
+    return one_line(
+        data.replace(b"\\", b"\\\\").decode(errors="backslashreplace") if isinstance(data, bytes) else data)
 
 
 def fields(letter: StoredLetter, item: Record | None = None) -> dict[str, Any]:

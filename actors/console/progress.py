@@ -19,6 +19,8 @@ from urllib.parse import quote
 
 from actors.runtime.events import ActorView, Event, MonitorReady, RunEnded, RunReady
 from actors.runtime.manifest import Manifest
+from actors.runtime.printable import in_lines, one_line
+from actors.runtime.whole_lines import as_is
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -39,11 +41,11 @@ def is_off_screen(descriptor: int) -> bool:
 
 
 def _said(event: Event, is_terminal: bool) -> str:
-    """An event in words; who sits at a terminal is shown the monitor's token, a log is not."""
+    """An event in words, that any terminal can be given; who sits at one is shown the monitor's token, a log is not."""
     if isinstance(event, MonitorReady) and is_terminal:
         with contextlib.suppress(OSError):
             return f"dashboard: {event.url}?token={quote(Path(event.token_file).read_text(), safe='')}"
-    return event.text()
+    return in_lines(event.text())
 
 
 class Rates:
@@ -153,7 +155,7 @@ class TerminalObserver:
     def __init__(self) -> None:
         from rich.console import Console
 
-        self._console = Console(stderr=True)
+        self._console = Console(file=as_is(sys.stderr))
         self._rates = Rates()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -173,11 +175,13 @@ class TerminalObserver:
         """Move the bar."""
         if self._progress is None or self._task is None:
             return
+        from rich.markup import escape
+
         self._rates.update(actors)
         waits = next((f"{view.actor} waits: {view.note}" for view in actors if view.note), "")
         self._progress.update(
             self._task, completed=self._rates.bytes_done, total=self._rates.bytes_total or None,
-            rate=f"{self._rates.per_second:,.0f} records/s", waits=waits)
+            rate=f"{self._rates.per_second:,.0f} records/s", waits=escape(one_line(waits)))
         self._progress.refresh()
 
     def close(self) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import msgspec
 
-from actors.console.frame import printable, so_far, span, title
+from actors.console.frame import so_far, span, title
 from actors.console.history import FILE, read_record, why_no_record
 from actors.runtime import deaths
 from actors.runtime.database import OtherVersion
 from actors.runtime.ledger import read_units
+from actors.runtime.printable import one_line
 from actors.runtime.rundir import find
 from actors.runtime.units import LEDGER
 from actors.telemetry.model import Lag
@@ -60,7 +61,7 @@ def _running(run_dir: Path) -> dict[str, Any]:
 
 def render(data: dict[str, Any]) -> str:
     """The same as text."""
-    return "\n".join(map(printable, _lines(data) if data["running"] else _idle_lines(data)))
+    return "\n".join(map(one_line, _lines(data) if data["running"] else _idle_lines(data)))
 
 
 def _lines(data: dict[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ from actors.console.inputs import settings_of
 from actors.runtime import rundir
 from actors.runtime.errors import ConfigError
 from actors.runtime.manifest import Manifest, load_manifest
+from actors.runtime.printable import one_line
 from actors.runtime.tap import Shown
 from actors.runtime.topology import DEAD_LETTERS, writer_name
 from actors.runtime.windows import FOREVER, NEVER, iso
@@ -40,6 +41,8 @@ _QUIET_S = 5.0
 _DATAGRAM_BYTES = 1 << 20
 _LETTERS = writer_name(DEAD_LETTERS)
 _REJECTING = ("reader", "parser", "checker")
+#: What STAGE is, or begins with.
+STAGES = (*_REJECTING, "aggregator", "writer.")
 _decoder = msgspec.msgpack.Decoder(Shown)
 
 
@@ -206,7 +209,7 @@ def render(record: Shown, stage: str, errors: bool, as_json: bool) -> str:
         return json.dumps(fields, default=_jsonable, ensure_ascii=False)
     said = "  ".join(f"{name}={_text(value)}" if name not in ("raw", "value") else _text(value, name)
                      for name, value in fields.items() if name not in ("stage", "actor", "source", "offset"))
-    return f"{_printable(record.source)}:{record.offset}  {said}"
+    return f"{one_line(record.source)}:{record.offset}  {said}"
 
 
 def _fields(record: Shown, stage: str, errors: bool) -> dict[str, Any]:
@@ -251,14 +254,7 @@ def _text(value: Any, name: str = "") -> str:
         return "(no value)"
     if isinstance(value, bytes):
         value = value.decode(errors="backslashreplace")
-    return _printable(value if isinstance(value, str) else json.dumps(value, default=_jsonable, ensure_ascii=False))
-
-
-def _printable(text: str) -> str:
-    """Text in one line, without anything that a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return one_line(value if isinstance(value, str) else json.dumps(value, default=_jsonable, ensure_ascii=False))
 
 
 def _jsonable(value: Any) -> Any:

@@ -24,6 +24,7 @@ from actors.console.frame import Line, frame, plain
 from actors.console.history import read_record
 from actors.runtime import procfs
 from actors.runtime.errors import ConfigError
+from actors.runtime.whole_lines import as_is
 from actors.telemetry.model import Status
 from actors.telemetry.watcher import Watcher
 
@@ -114,7 +115,7 @@ def _watch(watcher: Watcher, state: Path, interval: float) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(highlight=False)
+    console = Console(file=as_is(sys.stdout), highlight=False)
     lines: list[Line] = []
     end = ""
     with (_terminated_as_interrupted(), contextlib.suppress(KeyboardInterrupt),

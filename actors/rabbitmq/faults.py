@@ -20,6 +20,10 @@ _PASSES = "limit"
 #: What OpenSSL puts around its words.
 _OF_OPENSSL = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
 
+#: What OpenSSL says of a certificate whose authority may well be trusted, by number, and what to do.
+_OTHER_NAME = "name the server in the address as its certificate does"
+_OF_CERTIFICATES = {62: _OTHER_NAME, 64: _OTHER_NAME, 9: "is a clock wrong? Or wait until it is valid",
+                    10: "the server needs a new one"}
 #: Errors of the client that mean that a connection was lost, whatever else they deduce.
 _LOST = ("StreamLostError", "ProbableAuthenticationError", "ProbableAccessDeniedError", "ConnectionOpenAborted",
          "ConnectionWrongStateError")
@@ -63,7 +67,8 @@ def _configuration(error: BaseException) -> str | None:
     """What is wrong with the configuration; None: it may pass."""
     name = type(error).__name__
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({_plain(error)}): set ca_file to the CA that signed it"
+        mend = _OF_CERTIFICATES.get(error.verify_code, "set ca_file to the CA that signed it")
+        return f"its certificate is not trusted ({_plain(error).removesuffix('.')}): {mend}"
     said = _reply_in(error)
     if said is None or said[0] not in _REFUSED or _PASSES in said[1]:
         return None

@@ -80,6 +80,7 @@ class StreamFollower:
             count = declare_queue(channel, Queue(self._queue), passive=True)
         except Refused as error:
             if error.code == 404:
+                self._next = None  # what comes under its name is another one
                 return
             raise
         channel.close()
@@ -95,6 +96,7 @@ class StreamFollower:
     def _consume(self, offset: int | str, take: Any) -> Channel:
         channel = self._connection.channel()
         client = channel.client
+        client.add_on_cancel_callback(self._on_cancelled)
         channel.ask(lambda done: client.basic_qos(prefetch_count=_PREFETCH, callback=done), "a prefetch")
 
         def on_message(_: Any, method: Any, properties: Any, body: bytes) -> None:
@@ -105,6 +107,10 @@ class StreamFollower:
         channel.ask(lambda done: client.basic_consume(
             self._queue, on_message, arguments={_OFFSET: offset}, callback=done), f"stream {self._queue}")
         return channel
+
+    def _on_cancelled(self, _: Any) -> None:
+        """The server sends no more: the stream was deleted, or its node went down."""
+        self._channel = None
 
     def _fetch(self, channel: Channel) -> None:
         """Take what comes until nothing more does."""

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.runtime.board import Slot
+from actors.runtime.copies import end_copy
 from actors.runtime.errors import NotYet
 from actors.runtime.links import Links
 from actors.runtime.mailbox import IPC, SUPERVISOR, Mailbox
+from actors.runtime.marks import Mark
 from actors.runtime.membership import Membership
 from actors.runtime.messages import (
     AnyMessage,
@@ -57,6 +59,10 @@ class SlotView(Protocol):
 
     def take(self, batch: BatchId) -> None:
         """Have a batch in hand, or ``NOTHING``: what is in hand at a death is suspect."""
+        ...
+
+    def mark(self, mark: Mark) -> None:
+        """Have this of the batch in hand."""
         ...
 
     def took(self, *seconds: float) -> None:
@@ -123,6 +129,46 @@ class Role(Protocol):
         ...
 
 
+class Box(Protocol):
+    """What brings an actor its messages and takes away what it sends: ``mailbox.Mailbox`` is one, over sockets."""
+
+    #: Messages of nobody who could be known, and of those who are no part of the run; so many of each.
+    garbage: int
+    refused: int
+
+    def bind(self) -> str:
+        """Be there for producers from here on; return where."""
+        ...
+
+    def connect(self, address: str, endpoint: str) -> None:
+        """Reach an actor there."""
+        ...
+
+    def disconnect(self, address: str) -> None:
+        """It is dead."""
+        ...
+
+    def send(self, address: str, message: Message, frames: Sequence[bytes] = ()) -> bool:
+        """Send at once; False when it is not there."""
+        ...
+
+    def post(self, address: str, message: Message, frames: Sequence[bytes] = ()) -> bool:
+        """Send by the next ``flush``; False when it is known not to be there."""
+        ...
+
+    def flush(self) -> None:
+        """Send what was posted."""
+        ...
+
+    def receive(self, timeout_s: float | None, wake: int | None = None) -> list[tuple[str, AnyMessage, list[bytes]]]:
+        """Return the messages that have come: (sender, message, payload frames); wait for the first so many seconds."""
+        ...
+
+    def close(self) -> None:
+        """Send and take nothing more."""
+        ...
+
+
 class Actor:
     """One actor's process, and the ``Post`` of its role.
 
@@ -133,10 +179,11 @@ class Actor:
         downstream: the stages that it sends to.
         run: identity of the run.
         links: how other actors are reached.
+        mailbox: what brings messages to it and takes them away; None: one of its own, over sockets.
     """
 
     def __init__(self, name: str, generation: int, run_dir: Path, downstream: tuple[str, ...], run: str,
-                 links: Links = IPC) -> None:
+                 links: Links = IPC, mailbox: Box | None = None) -> None:
         self.address = f"{name}#{generation}"
         self.generation = generation
         self.members: dict[str, Member] = {}
@@ -146,7 +193,7 @@ class Actor:
         self._downstream = downstream
         self._run = run
         self._membership = Membership()
-        self._mailbox = Mailbox(self.address, run_dir, links)
+        self._mailbox: Box = Mailbox(self.address, run_dir, links) if mailbox is None else mailbox
         self._role: Role | None = None
         self._stopping = False
 
@@ -166,27 +213,63 @@ class Actor:
     def run(self, pid: int, make_role: Callable[[Post], Role]) -> int:
         """Boot, wait for the start, work until told to stop; return the exit code."""
         self._slot.start_heartbeat()
-        listen(self._slot)
+        self.listen()
         self.tell(Booted(pid))
-        while not self._starts():
-            pass
-        role = self._role = self._made(make_role)
-        if role is None:
+        if not self.begin(make_role):
             self._mailbox.close()
             return 0
-        self.tell(Ready(self._mailbox.bind()))
-        self.slot.phase("IDLE")
         wait: float | None = 0.0
-        while not self._stopping:
-            for sender, message, frames in self._mailbox.receive(wait, role.wake):
+        while not self.is_stopping:
+            wait = self.turn(wait)
+        self.end()
+        return 0
+
+    def listen(self) -> None:
+        """Take the signs of progress of this process for its own."""
+        listen(self._slot)
+
+    def begin(self, make_role: Callable[[Post], Role]) -> bool:
+        """Wait for the start and open the role; False: it was told to stop before it had one."""
+        while not self._starts():
+            pass
+        self._role = self._made(make_role)
+        if self._role is not None:
+            self.tell(Ready(self._mailbox.bind()))
+            self.slot.phase("IDLE")
+        return self._role is not None
+
+    def turn(self, wait: float | None) -> float | None:
+        """Take the messages that come within so many seconds (None: the first that comes), and do a piece of work;
+        return how long the next turn may wait for messages."""
+        role = self._role
+        assert role is not None
+        received = self._mailbox.receive(wait, role.wake)
+        try:
+            for sender, message, frames in received:
                 self._dispatch(role, sender, message, frames)
             self._slot.garbage, self._slot.refused = self._mailbox.garbage, self._mailbox.refused
             wait = role.work(time.monotonic())
-            self._mailbox.flush()
-        role.close()
+        finally:
+            end_copy()
+        self._mailbox.flush()
+        return wait
+
+    def end(self) -> None:
+        """Give back what it has; it is not called again."""
+        if self._role is not None:
+            self._role.close()
         self.slot.phase("DRAINED")
         self._mailbox.close()
-        return 0
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping
+
+    @property
+    def wake(self) -> int | None:
+        """What its role waits for besides messages: see ``Role.wake``."""
+        return None if self._role is None else self._role.wake
 
     def _starts(self) -> bool:
         started = False

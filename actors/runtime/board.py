@@ -1,8 +1,8 @@
 """The board: one shared file, one fixed slot per actor, written by the actor, read by anyone at no cost to it.
 
     header   magic, slots | supervisor's beat, and how far the run is
-    slot     name | supervisor's word | actor's word | heartbeat | how long its batches took
-             each of the last four has one writer, so no lock is needed and no death can leave one held
+    slot     name | supervisor's word | actor's word | heartbeat | how long its batches took | its last batches
+             each of the last five has one writer, so no lock is needed and no death can leave one held
 
 The actor's word is written by its own loop under a sequence number that is odd while it is being written; a reader
 that sees an odd or a changed number reads again. The file outlives a crash: what it says then is what the actor was
@@ -24,10 +24,12 @@ from typing import Any
 
 from actors.runtime import procfs
 from actors.runtime.actions import ABSENT
-from actors.runtime.events import BATCH_BOUNDS_S, ActorView, RunView
+from actors.runtime.events import BATCH_BOUNDS_S, ActorView, LastWords, RunView
+from actors.runtime.marks import NO_MARK, Mark
 from actors.runtime.messages import NOTHING, BatchId
+from actors.runtime.rundir import take_stack
 
-MAGIC = b"THRESHB7"
+MAGIC = b"THRESHB8"
 _HEADER = struct.Struct("<8sI")
 _RUN = struct.Struct("<16sddQ")  # mode, beat, start in seconds since 1970, pid
 _RUN_AT = 16
@@ -41,7 +43,13 @@ _SUPERVISOR_AT = _NAME.size
 _ACTOR_AT = _SUPERVISOR_AT + _SUPERVISOR.size
 _BEAT_AT = 728
 _TIMES_AT = _BEAT_AT + _BEAT.size
-_SLOT_BYTES = 864
+_MARK = struct.Struct("<qqq?")  # of what is in hand
+_DONE = struct.Struct("<64sqqd")  # a batch, and when it was done
+_MARK_AT = 864
+_DONE_AT = _MARK_AT + 32
+#: So many batches are remembered, and for so long: what an actor did before it died may be what it died of.
+_MOST_DONE, LATE_S = 16, 1.0
+_SLOT_BYTES = _DONE_AT + _MOST_DONE * _DONE.size
 _SEQUENCE = struct.Struct("<Q")
 _NOTE_BYTES = 160
 #: Seconds between two heartbeats.
@@ -52,7 +60,8 @@ SIGN_S = 0.05
 BUSY, STARVED = frozenset({"WORK", "WRITE"}), "WAIT_CREDIT"
 
 assert _ACTOR_AT + _ACTOR.size <= _BEAT_AT
-assert _TIMES_AT + _TIMES.size <= _SLOT_BYTES
+assert _TIMES_AT + _TIMES.size <= _MARK_AT
+assert _MARK.size <= _DONE_AT - _MARK_AT and not _SLOT_BYTES % 8
 
 
 def create_board(path: Path, names: Sequence[str], absent: Sequence[str] = ()) -> None:
@@ -110,6 +119,26 @@ class SupervisorBoard:
         """Every slot, now."""
         return _views(self._file)
 
+    def marks(self, name: str) -> tuple[Mark, tuple[BatchId, ...]]:
+        """What of its batch an actor that has just ended had in hand, and what it had done within the second before,
+        the last first."""
+        board, at, now = self._file.map, self._file.offsets[name], time.monotonic()
+        done = [_DONE.unpack_from(board, at + _DONE_AT + index * _DONE.size) for index in range(_MOST_DONE)]
+        late = sorted((entry for entry in done if now - entry[3] <= LATE_S), key=lambda entry: -entry[3])
+        return Mark(*_MARK.unpack_from(board, at + _MARK_AT)), tuple(
+            dict.fromkeys((_text(partition), start, end) for partition, start, end, _ in late))
+
+    def last_words(self, run_dir: Path, name: str) -> LastWords:
+        """What an actor has left that has just ended, here and in the run directory. What the generation before it has
+        left is not its own: it may have died before it came to its slot."""
+        view = next((view for view in self.views() if view.actor == name), None)
+        if view is None:
+            return LastWords()
+        said = take_stack(run_dir, name, view.generation)
+        if not view.pid:
+            return LastWords(stack=said)
+        return LastWords(view.phase, view.hand, said or view.note, view.rss_bytes, view.batches, *self.marks(name))
+
     def close(self) -> None:
         """Unmap."""
         self._file.close()
@@ -148,6 +177,9 @@ class Slot:
         self._at = self._file.offsets[name] + _ACTOR_AT
         self._beat_at = self._file.offsets[name] + _BEAT_AT
         self._times_at = self._file.offsets[name] + _TIMES_AT
+        self._mark_at = self._file.offsets[name] + _MARK_AT
+        self._done_at = self._file.offsets[name] + _DONE_AT
+        self._done = 0
         self._generation = generation
         self._pid = os.getpid()
         self._sequence = 0
@@ -182,6 +214,8 @@ class Slot:
         self._times = [0] * (len(BATCH_BOUNDS_S) + 1)
         self._times_s = 0.0
         self.took()
+        self.mark(NO_MARK)
+        self._file.map[self._done_at:self._done_at + _MOST_DONE * _DONE.size] = bytes(_MOST_DONE * _DONE.size)
         self.publish()
 
     def start_heartbeat(self) -> None:
@@ -199,9 +233,17 @@ class Slot:
             self.phase(before)
 
     def take(self, batch: BatchId) -> None:
-        """Have a batch in hand, or ``NOTHING``."""
+        """Have a batch in hand, or ``NOTHING``: the one before is done."""
+        if self.hand[2]:
+            at = self._done_at + self._done * _DONE.size
+            _DONE.pack_into(self._file.map, at, self.hand[0].encode(), self.hand[1], self.hand[2], time.monotonic())
+            self._done = (self._done + 1) % _MOST_DONE
         self.hand = batch
         self.publish()
+
+    def mark(self, mark: Mark) -> None:
+        """Have this of the batch in hand."""
+        _MARK.pack_into(self._file.map, self._mark_at, mark.since, mark.start, mark.end, mark.alone)
 
     def took(self, *seconds: float) -> None:
         """Count how long batches took, each."""

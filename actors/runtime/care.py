@@ -71,7 +71,8 @@ def recycle(
     worn = [child for child in members if is_worn(child, options, now)]
     if worn:
         oldest = min(worn, key=lambda child: child.spawned_at)
-        yield Emit(Recycled(oldest.name, oldest.generation, is_worn(oldest, options, now)))
+        oldest.worn = is_worn(oldest, options, now)
+        yield Emit(Recycled(oldest.name, oldest.generation, oldest.worn))
         yield from retire(oldest, "replace", drain_s, givers, now)
 
 
@@ -91,6 +92,7 @@ def overdue(child: Child, now: float) -> Iterator[Action]:
         yield Kill(child.name, signal.SIGTERM)
     if child.deadline is not None and child.deadline <= now and child.alive:
         child.deadline = None
+        child.is_late = child.ready_since is None and not child.stopping
         yield Kill(child.name, signal.SIGKILL)
 
 

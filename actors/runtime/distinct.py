@@ -64,7 +64,7 @@ class DistinctState:
         ConfigError: the file was made with another number of shards, or for other numbers; or numpy is missing.
     """
 
-    is_large = False
+    is_large = closes = False
 
     def __init__(self, path: Path, shards: int, distinct: Distinct, report_s: float, emitter: Emitter) -> None:
         try:
@@ -96,6 +96,10 @@ class DistinctState:
             for numbers in packed:
                 self._take(numbers)
         return None
+
+    def rehearse(self, frames: Sequence[bytes]) -> bool:
+        """Nothing is merged."""
+        return False
 
     def commit(self, positions: dict[str, int]) -> list[Entry]:
         """Make everything durable; return the entries to send now.

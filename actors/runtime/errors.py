@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+#: So much is kept of what is said of a record, in characters: the beginning says what it is, the end of a stack where.
+_HEAD, _TAIL = 1024, 7168
+#: And of the word for it, which is meant to be a short one.
+_REASON_CHARS = 200
+
 
 def plain_reason(error: OSError) -> str:
     """Return the system's words for an error, to go into a sentence; words of our own stay as they are."""
@@ -46,17 +51,32 @@ class Reject(ThresherError):
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
-        self.reason = _storable(reason)
-        self.detail = _storable(detail)
+        self.reason, self.detail = short_word(reason), storable(detail)
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
-def _storable(text: object) -> str:
-    """Text that can be stored and sent, whatever it was made from."""
-    text = str(text)
-    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+def shortened(text: str, head: int = _HEAD, tail: int = _TAIL) -> str:
+    """The beginning and the end of a text, so many characters of each, and how much is left out between them."""
+    if len(text) <= head + tail:
+        return text
+    return f"{text[:head]}\n... {len(text) - head - tail} characters ...\n{text[-tail:]}"
+
+
+def storable(text: object) -> str:
+    """Text that can be stored and sent, whatever it was made from: not long, and without half characters.
+
+    An error that quotes its record is as long as that, three times in a traceback, and four times when its bytes are
+    not printable. A record of some MB would make a letter that no frame holds.
+    """
+    text = shortened(str(text))
+    return text if text.isascii() else shortened(text.encode(errors="backslashreplace").decode())
+
+
+def short_word(reason: object) -> str:
+    """The same of a reason: it is counted, and travels in headers."""
+    return storable(str(reason)[:_REASON_CHARS])
 
 
 class Finish(Exception):
@@ -71,6 +91,13 @@ class Finish(Exception):
             if line == b"terminate":
                 raise Finish
             return int(line)
+    """
+
+
+class NoTerminal(BaseException):
+    """A function asks for a debugger in an actor, which has no terminal. No ``Exception``: it says nothing of a record.
+
+    Its text is the place.
     """
 
 

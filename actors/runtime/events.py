@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from actors.runtime.marks import NO_MARK, Mark
+from actors.runtime.messages import BatchId
+
 
 def describe_batch(batch: tuple[str, int, int]) -> str:
     """Say for people which batch it is: the bytes of its partition."""
@@ -14,13 +17,19 @@ def describe_batch(batch: tuple[str, int, int]) -> str:
 
 
 class LastWords(msgspec.Struct, frozen=True):
-    """What the board and the run directory still say of an actor that has ended."""
+    """What the board and the run directory still say of an actor that has ended.
+
+    ``mark``: what of the batch in hand it had in hand. ``near``: the batches that it had done within the second before,
+    the last first.
+    """
 
     phase: str = ""
     hand: tuple[str, int, int] = ("", 0, 0)
     stack: str = ""
     rss_bytes: int = 0
     batches: int = 0
+    mark: Mark = NO_MARK
+    near: tuple[BatchId, ...] = ()
 
 
 class Event(msgspec.Struct, frozen=True, tag=True):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from actors.runtime.errors import Reject
+from actors.runtime.fitness import FOLD, Unfit
 from actors.runtime.lift import bind_partials
 from actors.runtime.pipeline import Fold
 from actors.runtime.windows import WindowId, by_sessions
@@ -16,20 +16,6 @@ from actors.runtime.windows import WindowId, by_sessions
 Partial = dict[tuple[Any, ...], list[Any]]
 #: What becomes of a record whose partials are none.
 REASON = "fold_error"
-
-
-class Unfit(Reject):
-    """What ``fold.partials`` has returned are no partial aggregates.
-
-    Args:
-        kind: its type.
-        why: what it is, and what was expected.
-    """
-
-    def __init__(self, kind: type, why: str) -> None:
-        super().__init__(REASON, why)
-        self.kind = kind.__name__
-        self.why = why
 
 
 class Folding:
@@ -79,17 +65,17 @@ class Folding:
             Unfit: they are not.
         """
         if not isinstance(found, Mapping):
-            raise Unfit(type(found), f"partials returns {_what(found)}, "
+            raise Unfit(FOLD, found, REASON, f"partials returns {_what(found)}, "
                         f"and it takes {{key: numbers}}, as in {{{self._example()}: [1]}}")
         if not found:
             return
         if not set(map(type, found)) <= {tuple} or set(map(len, found)) != {len(self._keys)}:
             wrong = next(key for key in found if type(key) is not tuple or len(key) != len(self._keys))
-            raise Unfit(type(wrong), f"partials returns {_what(wrong)} as a key, "
+            raise Unfit(FOLD, wrong, REASON, f"partials returns {_what(wrong)} as a key, "
                         f"and keys are tuples of {', '.join(self._keys)}, as in {self._example()}")
         if not set(map(type, found.values())) <= {list, tuple}:
             wrong = next(numbers for numbers in found.values() if not isinstance(numbers, list | tuple))
-            raise Unfit(type(wrong), f"partials returns {_what(wrong)} as the numbers of a key, "
+            raise Unfit(FOLD, wrong, REASON, f"partials returns {_what(wrong)} as the numbers of a key, "
                         "and it takes a list, as in [1]")
 
     def _example(self) -> str:

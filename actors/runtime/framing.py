@@ -173,6 +173,32 @@ def split(chunk: Chunk) -> list[Chunk]:
     return _cut_at(chunk, cut) if cut else [chunk]
 
 
+def places_in(data: bytes, framing: str, start: int, end: int, offset: int) -> list[int]:
+    """Return the position of each record of a payload, and the one behind the last; see ``Chunk`` for the others."""
+    if framing == RECORDS:
+        return [*(start + record.offset - offset for record in records_or_one(data, offset, 0)), end]
+    places = [end - len(data)]
+    while (at := data.find(b"\n", places[-1] - places[0]) + 1) and at < len(data):
+        places.append(places[0] + at)
+    return [*places, end]
+
+
+def cut_out(chunk: Chunk, first: int, last: int) -> list[Chunk]:
+    """Cut a chunk in front of the record at one position and in front of the one at another; where there is none it is
+    left whole."""
+    pieces = [chunk]
+    for at in (first, last):
+        piece = pieces.pop()
+        places = places_in(piece.data, piece.framing, piece.start, piece.end, piece.offset)
+        if at not in places[1:-1]:
+            pieces.append(piece)
+        elif piece.framing == RECORDS:
+            pieces += _parted(piece, _records_of(piece), places.index(at))
+        else:
+            pieces += _cut_at(piece, at - places[0])
+    return pieces
+
+
 def _records_of(chunk: Chunk) -> list[Record]:
     return records_or_one(chunk.data, chunk.offset, chunk.line)
 

@@ -1,6 +1,6 @@
 """What is delivered in the place of an open batch: somebody has died with it, or it takes too long.
 
-    a worker died with it ──▶ marked; after its third death split; its one record given up (poison.py)
+    a worker died with it ──▶ its records are tried one by one; after the third death one is given up (poison.py)
     a worker gives it back ──▶ cut into batches of what is known by now: its records are slower than those before them
 
 A batch may be given back once, from its first delivery. What was delivered before may have been applied by some
@@ -20,14 +20,16 @@ from actors.runtime.actor import Post
 from actors.runtime.events import FAILED
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
-from actors.runtime.messages import Again, Suspect
+from actors.runtime.marks import CONSUMER
+from actors.runtime.messages import Again, BatchId, Suspect
 from actors.runtime.origin import Origin
-from actors.runtime.pieces import Pieces
+from actors.runtime.pieces import Pieces, record_count
 from actors.runtime.poison import Blame
 from actors.runtime.sizing import Sizing
 from actors.runtime.values import Chunk
 
-#: So many records may kill their workers, or make them hang, whatever the error rate.
+#: So many records may kill their workers, or make them hang, whatever the error rate; and at a consumer, one behind the
+#: other, no more, whatever the error rate: that is a sink that does not work, and does not say so.
 FEW_RECORDS = 10
 #: A worker gives a batch back that takes so many times as long as it was meant to take.
 GIVE_BACK = 5
@@ -54,25 +56,54 @@ class Instead:
         self._origin = origin
         self._sizing = sizing
         self._stop = stop
-        self._given_up = 0
+        #: Records that were given up, and those before them that have been tried and are not finished yet, perhaps.
+        self._given_up = self._survived = 0
+        #: How many of those were one behind the other, and where the last of them ends.
+        self._in_a_row, self._tail = 0, ("", 0)
 
     def of_dead(self, death: Suspect) -> None:
-        """A worker died with a batch in hand: mark it, split it, or give its one record up."""
-        suspect = self._origin.suspect(death.id)
-        if suspect is None or not (suspect[0].data or suspect[0].fault):  # what is handed over is empty
+        """A worker died with a batch in hand: mark it, split it, or give its one record up. What the same worker had
+        done just before is marked, too."""
+        suspect = self._found(death.id)
+        for key in death.near:
+            if key != death.id and (near := self._found(key)) is not None:
+                self._replace(key, [(near[0], poison.was_near(*near, death))])
+        if suspect is None:
             return
         chunk, before = suspect
-        instead = poison.blame(chunk, before, death.reason, death.detail)
+        instead = poison.blame(chunk, before, death)
+        last = death.detail.partition("\n")[0]
         if poison.is_hopeless(*instead[0]):
-            self._stop(FAILED, f"a dead letter of {chunk.source} (line {chunk.line}) killed its worker, "
-                       f"{instead[0][1].marks} deaths in all; the last: {death.detail.splitlines()[0]}")
+            what = "a dead letter" if chunk.fault else "a record, or what is folded already or follows,"
+            self._stop(FAILED, f"{what} of {chunk.source} (line {chunk.line}) killed its worker, "
+                       f"{instead[0][1].marks} deaths in all; the last: {last}")
+        self._replace(death.id, instead)
+        if not chunk.fault:
+            for piece in (piece for piece, _ in instead if piece.fault):
+                self._count(death, piece, sum(record_count(other) for other, blamed in instead if not blamed.marks))
+
+    def _count(self, death: Suspect, given_up: Chunk, survived: int) -> None:
+        """One record more is given up, and so many of its batch are not; give up all when it is not the records."""
+        self._given_up += 1
+        self._survived += survived
+        partition, last = death.id[0], death.detail.partition("\n")[0]
+        self._in_a_row = self._in_a_row + 1 if self._tail == (partition, given_up.start) else 1
+        self._tail = (partition, given_up.end)
+        records = max(self._post.slot.records, self._survived)
+        if self._given_up > max(FEW_RECORDS, self._max_error_rate * records):
+            self._stop(FAILED, f"{self._given_up} records killed their workers or made them hang, of "
+                       f"{records} that were tried; the last: {last}")
+        elif self._in_a_row > FEW_RECORDS and death.stage == CONSUMER:
+            self._stop(FAILED, f"{self._in_a_row} records killed their writer or shard, one behind the other: whatever "
+                       f"comes next may do so, too; the last: {last}")
+
+    def _found(self, key: BatchId) -> tuple[Chunk, Blame] | None:
+        suspect = self._origin.suspect(key)
+        return suspect if suspect is not None and (suspect[0].data or suspect[0].fault) else None  # else it is empty
+
+    def _replace(self, key: BatchId, instead: list[tuple[Chunk, Blame]]) -> None:
         self._ledger.issued.blamed(instead)  # durable with the flush before the next delivery
-        self._origin.replace(death.id, instead)
-        if instead[0][0].fault and not chunk.fault:
-            self._given_up += 1
-            if self._given_up > max(FEW_RECORDS, self._max_error_rate * self._post.slot.records):
-                self._stop(FAILED, f"{self._given_up} records killed their workers or made them hang, of "
-                           f"{self._post.slot.records} that were finished; the last: {death.detail.splitlines()[0]}")
+        self._origin.replace(key, instead)
 
     def of_too_long(self, sender: str, message: Again, workers: int) -> bool:
         """A worker gives a batch back, for it takes too long: cut it; return whether that was news."""
@@ -85,8 +116,7 @@ class Instead:
         if len(pieces) == 1:  # nobody gives a single record back, but who knows who has sent this
             return self._origin.failed(message.id, message.epoch, sender, "it cannot be cut")
         instead = [(piece, Blame()) for piece in pieces]
-        self._ledger.issued.blamed(instead)
-        self._origin.replace(message.id, instead)
+        self._replace(message.id, instead)
         return True
 
 

@@ -23,16 +23,17 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from actors.runtime.errors import storable
 from actors.runtime.late import of_piece, take_note
 from actors.runtime.messages import Late
-from actors.runtime.poison import Blame
+from actors.runtime.poison import Blame, recalled
 from actors.runtime.values import Chunk, Unit
 
 #: The first half of a split range takes the place of the whole.
 RECORD = """
-INSERT INTO issued (unit, start, "end", marks, reason, detail, seen_ms) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO issued (unit, start, "end", marks, reason, detail, blame, seen_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET "end"=excluded."end", marks=excluded.marks, reason=excluded.reason, detail=excluded.detail,
-    seen_ms=excluded.seen_ms
+    blame=excluded.blame, seen_ms=excluded.seen_ms
 """
 #: Unit, start, end.
 _Range = tuple[int, int, int]
@@ -65,7 +66,7 @@ class Issued:
     def __init__(self, connection: sqlite3.Connection, clock: Callable[[], int]) -> None:
         self._connection = connection
         self.clock = clock
-        self._new: list[tuple[int, int, int, int, str, str, int]] = []
+        self._new: list[tuple[int, int, int, int, str, str, bytes, int]] = []
         self._refused: list[tuple[int, int, int, int, int, str]] = []
         self._blamed: dict[_Range, Blame] = {}
         self._late: dict[_Range, dict[int, Late]] = {}
@@ -81,7 +82,7 @@ class Issued:
         """Record the range of a chunk; return what is decided about it: by earlier readers, and now."""
         key = (chunk.unit, chunk.start, chunk.end)
         blame, seen_ms = self._blamed.get(key, Blame()), self._first.get(key) or self.clock()
-        chunk = msgspec.structs.replace(chunk, seen_ms=seen_ms)
+        chunk = msgspec.structs.replace(chunk, seen_ms=seen_ms, detail=storable(chunk.detail))
         self._record(chunk, blame)
         return Decided(chunk, blame, self._late_in(chunk))
 
@@ -100,10 +101,10 @@ class Issued:
 
     def recall(self, unit: Unit) -> None:
         """Read what earlier readers have decided about ranges of this unit."""
-        for start, end, marks, reason, detail, seen_ms in self._connection.execute(
-                'SELECT start, "end", marks, reason, detail, seen_ms FROM issued WHERE unit=?', (unit.id,)):
+        for start, end, seen_ms, marks, *said in self._connection.execute(
+                'SELECT start, "end", seen_ms, marks, reason, detail, blame FROM issued WHERE unit=?', (unit.id,)):
             if marks:
-                self._blamed[unit.id, start, end] = Blame(marks, reason, detail)
+                self._blamed[unit.id, start, end] = recalled(marks, *said)
             self._first[unit.id, start, end] = seen_ms
         for start, end, shard, before, newest in self._connection.execute(
                 'SELECT start, "end", shard, before, newest FROM late WHERE unit=?', (unit.id,)):
@@ -136,7 +137,8 @@ class Issued:
         return found
 
     def _record(self, chunk: Chunk, blame: Blame) -> None:
-        self._new.append((chunk.unit, chunk.start, chunk.end, blame.marks, blame.reason, blame.detail, chunk.seen_ms))
+        self._new.append((chunk.unit, chunk.start, chunk.end, blame.marks, blame.reason, blame.detail, blame.rest(),
+                          chunk.seen_ms))
 
 
 def _open(known: dict[_Range, _T], units: Mapping[int, Unit]) -> dict[_Range, _T]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
+from actors.runtime import stacks
+from actors.runtime.copies import end_copy
 from actors.runtime.errors import NO_VALUE, Finish, Reject
 from actors.runtime.framing import Record
 from actors.runtime.messages import Batch
@@ -24,11 +24,16 @@ from actors.runtime.values import InputUnit
 Lifted = Callable[[list[Any]], list[Any]]
 #: What makes partial aggregates of values, and of the number of their unit.
 Partials = Callable[[list[Any], int], dict[tuple[Any, ...], list[Any]]]
-_TRACEBACK_FRAMES = 3
-#: Ours, above and below theirs, are not shown: at most so many, of files in this folder.
-_OUR_FRAMES, _OURS = 2, os.path.dirname(__file__)
 #: A sign of progress is given after at most so many calls for one record each; fewer, when they take longer than this.
 _SIGN_RECORDS, _SIGN_S = 64, 0.05
+_most_records = _SIGN_RECORDS
+
+
+def one_at_a_time() -> None:
+    """From here on functions are called for a record once, in this process; else they are called again for records
+    whose neighbour has raised an exception."""
+    global _most_records
+    _most_records = 1
 
 
 def bind(function: Callable[..., Any], options: msgspec.Struct | None) -> Callable[..., Any]:
@@ -97,7 +102,7 @@ class OfUnits:
     def of(self, unit: InputUnit) -> Lifted:
         """Return it for records of this unit."""
         bound = functools.partial(self._function, unit=unit)
-        if _is_per_chunk(self._function):
+        if is_per_chunk(self._function):
             bound.__per_chunk__ = True  # type: ignore[attr-defined]
         return _lifted(bound)
 
@@ -123,7 +128,7 @@ def lift_parse(function: Callable[..., Any], options: msgspec.Struct | None) -> 
 
 
 def _lifted(bound: Callable[..., Any]) -> Lifted:
-    wanted = "records" if _is_per_chunk(bound) else "record"
+    wanted = "records" if is_per_chunk(bound) else "record"
     return OfRecords(bound, "parse") if wanted in _parameters(bound)[1:] else lift(bound, "parse")
 
 
@@ -138,7 +143,8 @@ def said_to_return(function: Callable[..., Any] | None) -> Any:
     return get_origin(kind) or kind
 
 
-def _is_per_chunk(function: Callable[..., Any]) -> bool:
+def is_per_chunk(function: Callable[..., Any] | None) -> bool:
+    """Whether a function is marked ``@per_chunk``."""
     return bool(getattr(function, "__per_chunk__", False))
 
 
@@ -154,16 +160,20 @@ def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) 
     size, began, pace = 1, time.monotonic(), Pace()
     while len(results) < len(values):
         some = values[len(results):len(results) + size]
-        try:
-            made = [function(value) for value in some]  # the usual case: no exception at all
-        except Exception:
-            made = []  # not here: each error would be told as one that came while this one was dealt with
+        made: list[Any] = []
+        if size > 1:
+            try:
+                made = [function(value) for value in some]  # the usual case: no exception at all
+            except Exception:
+                end_copy()
+        # Not within the except: each error would be told as one that came while that one was dealt with.
         results += made or [_one(function, reason, value) for value in some]
+        end_copy()
         progress()
         now = time.monotonic()
         if len(results) < len(values):
             pace.check(len(results), now)
-        size, began = (1 if now - began > _SIGN_S else min(2 * size, _SIGN_RECORDS)), now
+        size, began = (1 if now - began > _SIGN_S else min(2 * size, _most_records)), now
     return results
 
 
@@ -174,6 +184,7 @@ def _per_chunk(function: Callable[[list[Any]], list[Any]], reason: str, values: 
             return results
         problem = f"returned {len(results)} results for {len(values)} records"
     except Exception as error:
+        end_copy()
         if len(values) == 1:
             return [_rejected(error, reason)]
         problem = ""
@@ -186,13 +197,13 @@ def _one(function: Callable[[Any], Any], reason: str, value: Any) -> Any:
     try:
         return function(value)
     except Exception as error:
+        end_copy()
         return _rejected(error, reason)
 
 
 def _rejected(error: Exception, reason: str) -> Reject | Finish:
     if isinstance(error, NO_VALUE):
         return error
-    told = traceback.TracebackException.from_exception(error, limit=-_TRACEBACK_FRAMES - _OUR_FRAMES)
-    theirs = [frame for frame in told.stack if os.path.dirname(frame.filename) != _OURS]
-    told.stack = traceback.StackSummary.from_list(theirs[-_TRACEBACK_FRAMES:])
-    return Reject(reason, "".join(told.format()).strip())
+    if type(error).__module__ == "bdb":  # a debugger was left, or has nobody to ask
+        raise error
+    return Reject(reason, stacks.told(error))

@@ -47,7 +47,7 @@ from actors.runtime.manifest import Manifest, load_manifest
 from actors.runtime.orphans import Orphans
 from actors.runtime.policy import policy_of
 from actors.runtime.restart import Exit, exit_of
-from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory, stack_file
+from actors.runtime.rundir import BOARD, MANIFEST, RunDirectory
 from actors.runtime.settling import settle
 from actors.runtime.signals import Noted
 from actors.runtime.spawning import Entry
@@ -56,8 +56,6 @@ from actors.runtime.values import SOURCE_LOST
 
 #: Seconds between two looks at the actors.
 LOOK_S = 0.5
-#: How much of a stack is kept: its end.
-_STACK_BYTES = 8192
 #: Takes how a run ended, as its actors tell it; returns how it ended.
 Judge = Callable[[RunResult], RunResult]
 
@@ -77,21 +75,55 @@ def run(
     Raises:
         ConfigError: the state directory cannot be used, or another run uses it.
     """
-    open_files.require_enough(len(expand(manifest)))
-    with Noted() as noted, contextlib.closing(RunDirectory(Path(manifest.state))) as directory:
-        manifest = require_agreement(manifest)
-        settle(manifest)
-        require_new(manifest)
+    with Noted() as noted, furnished(manifest) as (run_dir, manifest):
         specs = expand(manifest)
-        _furnish(directory.path, manifest, specs)
         decisions = tree.Tree(specs, policy_of(manifest), random.Random())
         spawning.preload(manifest, entry.preload)
         desk = Desk(decisions, manifest, reload)
-        told = Log(directory.path, Recorder(manifest, observer))
-        spawner = spawning.Spawner(directory.path, entry, spawning.who_reads_stdin(manifest))
-        with contextlib.closing(_Run(directory.path, decisions, desk, told, spawner, noted)) as supervised:
+        told = Log(run_dir, Recorder(manifest, observer))
+        spawner = spawning.Spawner(run_dir, entry, spawning.who_reads_stdin(manifest))
+        with contextlib.closing(_Run(run_dir, decisions, desk, told, spawner, noted)) as supervised:
             return supervised.until_ended(
                 RunStarted(manifest.run, manifest.name, manifest.state, len(specs)), judge or (lambda result: result))
+
+
+@contextlib.contextmanager
+def furnished(manifest: Manifest) -> Iterator[tuple[Path, Manifest]]:
+    """Have the state to oneself, see that it is of one moment, and lay out a run directory; returns that and the
+    manifest of the run.
+
+    Raises:
+        ConfigError: the state directory cannot be used, or another run uses it.
+    """
+    open_files.require_enough(len(expand(manifest)))
+    with contextlib.closing(RunDirectory(Path(manifest.state))) as directory:
+        manifest = require_agreement(manifest)
+        settle(manifest)
+        require_new(manifest)
+        _furnish(directory.path, manifest, expand(manifest))
+        yield directory.path, manifest
+
+
+def heard(decisions: tree.Tree, sender: str, message: messages.AnyMessage, now: float) -> Iterator[actions.Action]:
+    """What an actor says to its supervisor, whatever processes there are."""
+    match message:
+        case messages.Booted():
+            return decisions.booted(sender, now)
+        case messages.Lost(source, start, end, fault):
+            kind = SourceLost if fault == SOURCE_LOST else FileLost
+            return iter((actions.Emit(kind(source, start, end)),))
+        case messages.LeftOut(start):
+            return iter((actions.Emit(EmptyLeftOut(sender.partition("#")[0], start)),))
+        case messages.Outage(problem, seconds):
+            return decisions.outage(sender, problem, seconds, now)
+        case messages.InputDone(left, code, reason):
+            return decisions.input_done(sender, left, now, code, reason)
+        case messages.Drain() if decisions.mode in (Mode.STARTING, Mode.RUNNING):
+            return decisions.signalled(f"{sender.partition('#')[0]}, as nobody reads what it emits any more", now)
+        case messages.Drained():
+            return decisions.drained(sender, now)
+        case _:
+            return iter(())
 
 
 def _furnish(run_dir: Path, manifest: Manifest, specs: Sequence[ChildSpec]) -> None:
@@ -203,37 +235,22 @@ class _Run:
             if process is not None:
                 progress = (view.batches, view.signs, view.hand[1], view.hand[2])
                 sample = Sample(view.phase, progress, process.cpu_s, process.state, view.extended_s, late_s)
-                self._do(self._tree.observed(view.actor, view.generation, sample, view.rss_bytes, now))
+                self._do(self._tree.observed(view.actor, view.generation, sample, process.rss_bytes, now))
         self._orphans.bury(self._pids.values())
 
     def _heard(self, sender: str, message: messages.AnyMessage) -> Iterator[actions.Action]:
         now = time.monotonic()
         match message:
-            case messages.Booted():
-                return self._tree.booted(sender, now)
             case messages.Ready(endpoint):
                 # Nothing is given to it before it is on the roster, so this is what it has without any work.
                 bare_bytes = procfs.resident_bytes(self._pids.get(sender.partition("#")[0], 0))
                 return self._tree.ready(sender, endpoint, now, bare_bytes)
             case messages.Serving(url):
                 return iter((actions.Emit(MonitorReady(url, str(self._run_dir / rundir.MONITOR_TOKEN))),))
-            case messages.Lost(source, start, end, fault):
-                kind = SourceLost if fault == SOURCE_LOST else FileLost
-                return iter((actions.Emit(kind(source, start, end)),))
-            case messages.LeftOut(start):
-                return iter((actions.Emit(EmptyLeftOut(sender.partition("#")[0], start)),))
-            case messages.Outage(problem, seconds):
-                return self._tree.outage(sender, problem, seconds, now)
-            case messages.InputDone(left, code, reason):
-                return self._tree.input_done(sender, left, now, code, reason)
-            case messages.Drain() if self._tree.mode in (Mode.STARTING, Mode.RUNNING):
-                return self._tree.signalled(f"{sender.partition('#')[0]}, as nobody reads what it emits any more", now)
-            case messages.Drained():
-                return self._tree.drained(sender, now)
             case messages.Command():
                 return self._desk.command(sender, message, now)
             case _:
-                return iter(())
+                return heard(self._tree, sender, message, now)
 
     def _woken(self, fd: int) -> Iterator[actions.Action]:
         if fd == self._signals.fileno():
@@ -248,17 +265,8 @@ class _Run:
             self._control.unwatch(fd)
         os.close(fd)
         _, wait_status = os.waitpid(self._pids.pop(name), 0)
-        yield from self._tree.exited(name, exit_of(wait_status), self._last_words(name), time.monotonic())
-
-    def _last_words(self, name: str) -> LastWords:
-        view = next((view for view in self._board.views() if view.actor == name), None)
-        if view is None:
-            return LastWords()
-        path, stack = stack_file(self._run_dir, name, view.generation), b""
-        with contextlib.suppress(OSError):
-            stack = path.read_bytes()[-_STACK_BYTES:]
-            path.unlink()
-        return LastWords(view.phase, view.hand, stack.decode(errors="replace"), view.rss_bytes, view.batches)
+        last = self._board.last_words(self._run_dir, name)
+        yield from self._tree.exited(name, exit_of(wait_status), last, time.monotonic())
 
     def _do(self, wanted: Iterable[actions.Action]) -> None:
         for action in wanted:

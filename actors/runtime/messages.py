@@ -13,6 +13,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.runtime.counts import Counts
+from actors.runtime.marks import NO_MARK, Care, Mark
 
 #: What a batch is known by: partition, start and end position. All that is made from it keeps it.
 BatchId = tuple[str, int, int]
@@ -80,6 +81,7 @@ class Batch(Ranged, frozen=True, tag="batch"):
         spent_s: seconds that the pool before this one has worked on it.
         give_back_s: when a worker has worked on it for so long it may give it back, to be cut; 0: it does all of it.
         seen_ms: see ``Chunk``.
+        care: somebody may have died of it; None: work on it as on any other.
     """
 
     epoch: int
@@ -102,6 +104,7 @@ class Batch(Ranged, frozen=True, tag="batch"):
     spent_s: float = 0.0
     give_back_s: float = 0.0
     seen_ms: int = 0
+    care: Care | None = None
     silences: int = 0
 
 
@@ -120,6 +123,7 @@ class Part(Ranged, frozen=True, tag="part"):
         trace: see ``Batch``.
         judged: who is late was judged by the batch alone, and nothing can be late by that (empty); something can, by
             what was before the batch (``UNSURE``); or by what was before it, too (``FULLY``).
+        alone: a consumer has died with it: it is to be applied with no other; see ``singly``.
     """
 
     epoch: int
@@ -133,6 +137,7 @@ class Part(Ranged, frozen=True, tag="part"):
     newest: tuple[int, ...] = ()
     trace: str = ""
     judged: str = ""
+    alone: bool = False
     silences: int = 0
 
 
@@ -348,15 +353,22 @@ class Tap(Message, frozen=True, tag="tap"):
 
 
 class Suspect(Ranged, frozen=True, tag="suspect"):
-    """A worker died with this range in hand, and nobody had asked it to.
+    """A worker died with this range in hand, or had nothing in hand and had done this last, less than a second before;
+    and nobody had asked it to.
 
     Attributes:
         reason: ``worker_died`` or ``timeout``.
         detail: how it ended, and its last stack.
+        mark: what of the range it had in hand.
+        stage: of the worker.
+        near: the batches that it had done within the second before.
     """
 
     reason: str
     detail: str
+    mark: Mark = NO_MARK
+    stage: str = ""
+    near: tuple[BatchId, ...] = ()
 
 
 class Drain(Message, frozen=True, tag="drain"):

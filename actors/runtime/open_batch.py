@@ -71,7 +71,8 @@ class Open:
             detail=chunk.detail, lines=chunk.lines, roll=roll, active=active,
             anchor=0 if anchor is None and self.timeless else anchor,
             late=tuple(self.late[shard] for shard in sorted(self.late)), framing=chunk.framing, only=chunk.only,
-            give_back_s=give_back_s * self.may_return(), seen_ms=chunk.seen_ms, silences=silences)
+            give_back_s=give_back_s * self.may_return(), seen_ms=chunk.seen_ms,
+            care=None if chunk.fault else self.blame.care(), silences=silences)
 
     def empty(self, epoch: int) -> None:
         """Nothing is in it any more; what answers a delivery before this epoch is void."""

@@ -23,7 +23,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 #: In an address: what is between the user's name, which may itself have an @ or a / in it that is not encoded, and the
 #: last @, also where the scheme is written wrong or is missing.
 _PASSWORD = re.compile(
-    r"(?:(?<=:/)|^(?=//))(/{0,2}[^:\s]*):(.*)@|(?:^|(?<=[\"'=,\[]))([^\s:/\"']*):([^\s/\"'][^\s\"']*)@")
+    r"(?:(?<=:/)|^(?=//))(/{0,2}[^:\s]*):(.*)@|(?:^|(?<=[\"'=,\[]))([^\s:/\"']*):([^\s/\"'][^\"']*)@")
 #: What stands behind a question mark under a name that is one of a secret.
 _PARAMETER = re.compile(
     r"(?<=[?&;])([^=&;#\s?]*(?:passw|passphrase|pwd|secret|token|credential|signature|jaas|(?:api|access|private|account|"

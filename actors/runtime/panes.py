@@ -25,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from actors.runtime.attempts import ATTEMPTS_SCHEMA, Attempts
 from actors.runtime.closed_panes import CLOSED, CLOSED_SCHEMA, OPEN, REOPENED, ClosedPanes
 from actors.runtime.database import open_for_reading
 from actors.runtime.emitter import Emit, Emitter
@@ -51,7 +52,7 @@ CREATE TABLE times (partition TEXT PRIMARY KEY, newest INTEGER NOT NULL, unit IN
 CREATE TABLE watermark (reached INTEGER NOT NULL);
 """, FORGOTTEN_SCHEMA, SHAPE_SCHEMA, "ALTER TABLE times ADD COLUMN matter TEXT NOT NULL DEFAULT ''",
     CLOSED_SCHEMA, "CREATE TABLE empties (first INTEGER NOT NULL, last INTEGER NOT NULL, next INTEGER NOT NULL)",
-    "ALTER TABLE watermark ADD COLUMN silences INTEGER NOT NULL DEFAULT 0")
+    "ALTER TABLE watermark ADD COLUMN silences INTEGER NOT NULL DEFAULT 0", ATTEMPTS_SCHEMA)
 #: A pane is written anew when its increments are this large at least, and twice what it was then.
 _COMPACT_BYTES = 256 * 1024
 #: Rows of so many windows are emitted in one entry at most.
@@ -79,6 +80,7 @@ class WindowState:
     """
 
     is_large = False
+    closes = True
 
     def __init__(
         self, path: Path, shards: int, options: WindowOptions, merge: Merge, emit: Emit, emitter: Emitter
@@ -91,6 +93,7 @@ class WindowState:
         self._merge = merge
         self._emit = emit
         self._emitter = emitter
+        self._attempts = Attempts(connection)
         reached, silences = connection.execute("SELECT max(reached), max(silences) FROM watermark").fetchone()
         self._watermark = Watermark(
             self._layout.disorder, Newest(options), _times_of(connection, options.jump_confirm + 1),
@@ -111,6 +114,10 @@ class WindowState:
     def stand_still(self) -> None:
         """Close nothing: letters that go in again are of any time, and what is behind them is still to come."""
         self._is_still = True
+
+    def take_care(self) -> None:
+        """Somebody has died before: it may have been a window that did it."""
+        self._attempts.is_on = True
 
     def applied(self) -> dict[str, int]:
         """The committed position of each partition."""
@@ -135,6 +142,13 @@ class WindowState:
         if not self._is_still:
             self._watermark.advance(part.partition, part.unit, part.newest, part.roll, part.active)
         return None
+
+    def rehearse(self, frames: Sequence[bytes]) -> bool:
+        """Merge what is in a part with itself, and throw that away."""
+        for _, _, _, packed in _entries.decode(frames[0]) if frames else ():
+            for (_, left), (_, right) in zip(_partials.decode(packed), _partials.decode(packed), strict=True):
+                self._merge(left, right)
+        return True
 
     def commit(self, positions: dict[str, int]) -> list[Entry]:
         """Close what the watermark has passed; make everything durable; return the entries to send now.
@@ -167,6 +181,7 @@ class WindowState:
             _write_empty(connection, self._empty)
             connection.execute("DELETE FROM watermark")
             connection.execute("INSERT INTO watermark VALUES (?, ?)", self._watermark.kept)
+            self._attempts.write(connection)
             self.outbox.write(connection)
         self._closed.written()
         for pane in again:
@@ -179,6 +194,7 @@ class WindowState:
         self._dropped.clear()
         self._changed.clear()
         self._watermark.changed.clear()
+        self._attempts.written()
         return self.outbox.committed()
 
     def roll(self, version: int, active: tuple[int, ...], silences: int) -> None:
@@ -323,7 +339,7 @@ class WindowState:
             rows += [(self._window_at(start), {}) for start in self._empty.up_to(complete)]
         for first in range(0, len(rows), _WINDOWS_PER_ENTRY):
             some = rows[first:first + _WINDOWS_PER_ENTRY]
-            self.outbox.add(self._emitter.body(self._emit, some, self.outbox.next_id))
+            self.outbox.add(self._emitter.body(self._emit, some, self.outbox.next_id, self._attempts))
 
     def _window_at(self, start: int) -> Window:
         return Window(start, start + self._layout.size, (), 1)

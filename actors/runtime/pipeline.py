@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from actors.runtime.browse import Browse
 from actors.runtime.errors import ConfigError
 from actors.runtime.links import Links
 from actors.runtime.panel import Panel
@@ -265,6 +266,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         query: the pipeline that ``run --query`` runs instead: it answers a question about the files that are given
             there. Of a configuration file it takes all but ``[source]``, ``[sinks]`` and ``[window]``.
         questions: what can be asked about what is stored, by name: ``thresher ask APP NAME``.
+        browse: a page of its own about what is stored, or None: ``thresher browse APP``, ``/browse`` of the monitor.
 
     Example::
 
@@ -291,6 +293,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     feeds: dict[str, Panel] = {}
     query: Pipeline | None = None
     questions: dict[str, Question] = {}
+    browse: Browse | None = None
     parser: ParserOptions = ParserOptions()
     checker: CheckerOptions = CheckerOptions()
     aggregator: AggregatorOptions = AggregatorOptions()

@@ -6,16 +6,16 @@ import os
 
 import msgspec
 
-_TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICK_S, _PAGE_BYTES = 1.0 / os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
 
 class Process(msgspec.Struct, frozen=True):
-    """State letter (R, S, D, T, Z), CPU seconds used in user and kernel mode, and the parent's pid."""
+    """State letter (R, S, D, T, Z), CPU seconds used in user and kernel mode, the parent's pid, and resident memory."""
 
     state: str
     cpu_s: float
     parent: int
+    rss_bytes: int
 
 
 def resident_bytes(pid: int | str) -> int:
@@ -34,4 +34,5 @@ def look(pid: int) -> Process | None:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return Process(fields[0].decode(), (int(fields[11]) + int(fields[12])) * _TICK_S, int(fields[1]))
+    return Process(fields[0].decode(), (int(fields[11]) + int(fields[12])) * _TICK_S, int(fields[1]),
+                   int(fields[21]) * _PAGE_BYTES)

@@ -264,6 +264,12 @@ def open_store(question: Question, sinks: Mapping[str, SinkOptions], state: Path
     return Opened(needs_of(question, sinks), sinks, state)
 
 
+def fitting(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``given`` a function has a parameter for."""
+    parameters = inspect.signature(function).parameters
+    return {name: value for name, value in given.items() if name in parameters}
+
+
 def rows_of(
     question: Question, store: Store, words: Sequence[Any] = (), flags: Mapping[str, Any] | None = None,
     given: Mapping[str, Any] | None = None
@@ -277,9 +283,7 @@ def rows_of(
         flags: arguments by name.
         given: of ``GIVEN`` what there is; only what the function has a parameter for is handed over.
     """
-    parameters = inspect.signature(question.answer).parameters
-    extra = {name: value for name, value in (given or {}).items() if name in parameters}
-    for row in question.answer(store, *words, **(flags or {}), **extra):
+    for row in question.answer(store, *words, **(flags or {}), **fitting(question.answer, given or {})):
         if isinstance(row, msgspec.Struct):
             yield msgspec.structs.asdict(row)
         else:

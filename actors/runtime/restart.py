@@ -2,8 +2,8 @@
 
 The vocabulary is OTP's. A *pool* may restart ``intensity`` times in ``period_s``; one restart more and the pool as a
 whole is restarted, which the *tree* counts: more than ``tree_intensity`` of those in ``tree_period_s`` and the run
-gives up. Commanded stops never count. A death before the first *ready* is a boot failure, counted apart, because
-nothing gets better by trying a broken start faster.
+gives up. Commanded stops never count. A death before *ready* is a boot failure, counted apart, because nothing gets
+better by trying a broken start faster; so many in a row, with no *ready* between them, and the run gives up.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections.abc import Sequence
 
 import msgspec
 
@@ -24,8 +25,8 @@ BOOT_RETRY_S = 1.0
 HEALTHY_S = 10.0
 #: Of an actor that cannot go on because what was acknowledged is lost.
 LOST = os.EX_IOERR
-#: So many suspect batches are remembered.
-_SUSPECTS = 256
+#: So many suspect batches are remembered, and so many deaths are put down to one that was only near.
+_SUSPECTS, _MOST_NEAR = 256, 20
 
 
 class RestartBudget:
@@ -84,17 +85,29 @@ class KnownSuspects:
     """The batches that somebody died with: a death with a part of one in hand is that batch's fault."""
 
     def __init__(self) -> None:
-        self._ranges: list[BatchId] = []
+        #: How often each was only near.
+        self._ranges: dict[BatchId, int] = {}
 
-    def add(self, hand: BatchId) -> bool:
-        """Note what was in hand at a death; return whether it, or what it is a part of, is known already."""
-        partition, start, end = hand
-        if end <= start:
-            return False
-        if any(known == partition and at <= start and end <= until for known, at, until in self._ranges):
-            return True
-        self._ranges = [*self._ranges[1 - _SUSPECTS:], hand]
-        return False
+    def add(self, hand: BatchId, near: Sequence[BatchId] = ()) -> bool:
+        """Note what was in hand at a death, and what had been done just before; return whether one of these, or what it
+        is a part of, is known already. The batch in hand may be so as often as its origin goes on with it; those that
+        were near only so often."""
+        known = self._known(hand)
+        if known is None and hand[1] < hand[2]:
+            culprit = next((at for at in map(self._known, near) if at and self._ranges[at] < _MOST_NEAR), None)
+            for each in (*near, hand):
+                if self._known(each) is None:
+                    self._ranges[each] = 0
+            self._ranges = dict(list(self._ranges.items())[-_SUSPECTS:])
+            if culprit in self._ranges:
+                self._ranges[culprit] += 1
+                return True
+        return known is not None
+
+    def _known(self, batch: BatchId) -> BatchId | None:
+        partition, start, end = batch
+        return next((each for each in self._ranges if each[0] == partition and each[1] <= start and end <= each[2]),
+                    None) if start < end else None
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -111,6 +124,11 @@ class Exit(msgspec.Struct, frozen=True):
     def permanent(self) -> bool:
         """Whether starting it again cannot help."""
         return self.status in (BAD_CONFIG, LOST)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it has ended by its own decision, and said why."""
+        return self.permanent or self.status == os.EX_TEMPFAIL
 
     @property
     def run_code(self) -> int:
@@ -170,6 +188,10 @@ class Pool:
             backoff = self._backoffs[name] = Backoff(
                 self._options.backoff_s, self._options.max_backoff_s, self._random)
         return backoff.next(ready_for_s)
+
+    def ready(self, name: str) -> None:
+        """A child is ready: the deaths of this start are over."""
+        self._boot_failures.pop(name, None)
 
     def adopt(self, options: RestartOptions) -> None:
         """Go by other options; what has been counted stays counted."""

@@ -31,6 +31,8 @@ SEARCH_PATH = "search-path.json"
 #: Where the monitor says at which address it answers; what has to be shown there, for this user's eyes.
 MONITOR_URL, MONITOR_TOKEN = "monitor.url", "monitor.token"
 _TMP = Path("/tmp")
+#: How much of a stack is kept: its end.
+_STACK_BYTES = 8192
 #: Random bytes of a token that is made.
 _TOKEN_BYTES = 24
 #: What must be free in the state directory at the start: databases that cannot even be made are no outage.
@@ -40,6 +42,17 @@ ROOM_BYTES = 1024 * 1024
 def stack_file(run_dir: Path, name: str, generation: int) -> Path:
     """Where an actor's last stack is written: by the signal for it, or by the fault that kills it."""
     return run_dir / f"{name}.{generation}.stack"
+
+
+def take_stack(run_dir: Path, name: str, generation: int) -> str:
+    """The end of the stack that an actor has left, whose file goes with this; empty: it has left none."""
+    path = stack_file(run_dir, name, generation)
+    try:
+        stack = path.read_bytes()[-_STACK_BYTES:]
+        path.unlink()
+    except OSError:
+        return ""
+    return stack.decode(errors="replace")
 
 
 def save_search_path(run_dir: Path) -> None:

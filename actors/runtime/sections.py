@@ -166,7 +166,7 @@ class RestartOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         tree_period_s: see ``tree_intensity``.
         backoff_s: base of the delay before a restart; the first restart is at once, then full jitter, doubling.
         max_backoff_s: longest such delay.
-        boot_failures: most deaths in a row before an actor was ever ready.
+        boot_failures: most deaths of an actor in a row, none of which had become ready.
         ready_s: longest time to boot, and, once all downstream is ready, to get ready.
 
     Example::
@@ -216,6 +216,11 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         stop_s: longest time for an idle actor to end before it is killed.
         resume: what ``thresher run`` does without ``--fresh`` and ``--resume``: go on where the last run ended, or
             begin anew.
+        base: what relative paths of the configuration (``source``, ``state``) are relative to: the folder in which the
+            command is typed (``"here"``), or that of the TOML file (``"file"``, as ``thresher init`` writes it). What
+            is typed, FILE and ``--state``, is relative to where it is typed.
+        log_level: what Python's ``logging`` says of the application and of libraries, on standard error, each line
+            behind the name of its actor.
 
     Example::
 
@@ -226,6 +231,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     drain_s: Seconds = 10.0
     stop_s: Seconds = 5.0
     resume: bool = True
+    base: Literal["here", "file"] = "here"
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "warning"
 
     def said_by(self, *seconds: float) -> RunOptions:
         """The same, with the longest that source and sinks say (0, for ever, is the longest), where nobody has said

@@ -48,6 +48,8 @@ class ShardState(Protocol):
 
     #: What the state emits; None: nothing ever.
     outbox: Outbox | None
+    #: Whether it is windows: what they emit when they close is of all parts that they were made of.
+    closes: bool
 
     @property
     def is_large(self) -> bool:
@@ -60,6 +62,11 @@ class ShardState(Protocol):
 
     def accept(self, part: Part, frames: Sequence[bytes]) -> Closed | None:
         """Fold a part: None. Or refuse it whole, for some of it is late, or may be."""
+        ...
+
+    def rehearse(self, frames: Sequence[bytes]) -> bool:
+        """Merge what is in a part with itself, and throw that away: who dies here dies of nothing else that is folded.
+        False: nothing would ever be merged."""
         ...
 
     def commit(self, positions: dict[str, int]) -> list[Entry]:

@@ -39,6 +39,10 @@ DOWNSTREAM: dict[str, tuple[str, ...]] = {
 GIVERS: dict[str, tuple[str, ...]] = {"parser": ("reader",), "checker": ("reader", "parser")}
 
 
+#: The stages of those that are given parts of every batch.
+CONSUMERS = ("writer", "aggregator", DEAD_LETTERS)
+
+
 class ChildSpec(msgspec.Struct, frozen=True):
     """One actor, as its supervisor sees it.
 
@@ -111,6 +115,11 @@ def expand(manifest: Manifest) -> tuple[ChildSpec, ...]:
 def stage_of(name: str) -> str:
     """The stage of an actor, by its name."""
     return DEAD_LETTERS if name == writer_name(DEAD_LETTERS) else name.partition(".")[0]
+
+
+def is_emitted(partition: str) -> bool:
+    """Whether what is in this partition is emitted by a shard, and not read by a reader."""
+    return partition.startswith("aggregator.") and "@" in partition
 
 
 def writer_name(sink: str) -> str:

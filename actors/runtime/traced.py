@@ -155,7 +155,7 @@ class TracedOrigin(Origin):
             if blame.reason:
                 piece.span.event("suspect", deaths=batch.blame.marks + 1, reason=blame.reason,
                                  detail=blame.detail.partition("\n")[0])
-            if piece.worker and not self.is_with_another(key):
+            if piece.worker and not self.is_with_another(key) and (blame.reason or len(instead) > 1):
                 self._fell(piece, blame.reason or "it takes too long")
             if len(instead) > 1:
                 self._split(key, piece, [chunk for chunk, _ in instead])

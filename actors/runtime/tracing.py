@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Protocol
 
-from actors.runtime.errors import Finish
+from actors.runtime.errors import Finish, storable
 from actors.runtime.messages import Part
 
 #: What is known of a span, by name.
@@ -124,4 +124,4 @@ class Group:
                  traceback: TracebackType | None) -> None:
         """They are over; failed, if an error goes through."""
         for span in self._spans:
-            span.end("" if error is None or isinstance(error, Finish) else str(error) or type(error).__name__)
+            span.end("" if error is None or isinstance(error, Finish) else storable(error) or type(error).__name__)

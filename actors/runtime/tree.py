@@ -31,7 +31,7 @@ from actors.runtime.messages import Drain, Hold, Roster, Start, Stop, Suspect, T
 from actors.runtime.outages import Outages
 from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit, KnownSuspects, Pool, RestartBudget, wants_restart
-from actors.runtime.topology import GIVERS, ChildSpec, free_members
+from actors.runtime.topology import GIVERS, ChildSpec, free_members, is_emitted
 
 
 class Tree:
@@ -83,6 +83,7 @@ class Tree:
         if child is None:
             return
         child.endpoint, child.ready_since, child.ever_ready, child.bare_bytes = endpoint, now, True, bare_bytes
+        self._pools[child.spec.pool].ready(child.name)
         if not child.stopping:  # else the deadline is that of its end
             child.deadline = None
         child.since = self._version + 1  # the one that is published below
@@ -111,7 +112,7 @@ class Tree:
     def exited(self, name: str, ended: Exit, last: LastWords, now: float) -> Iterator[Action]:
         """A process has ended."""
         child = self._children[name]
-        ready_for = None if child.ready_since is None else now - child.ready_since
+        ready_for = child.ready_for(last, now)
         commanded = child.stopping or self.mode is Mode.STOPPING
         died = child.death(ended, last, now)
         child.ended()
@@ -120,8 +121,9 @@ class Tree:
             yield Say(name, "STOPPED", child.generation)
             yield from self._stop_layer(now)
             return
-        if not commanded:
-            yield from self._accuse(child, died)
+        suspect = None if commanded else child.accusation(ended, died, last)
+        if suspect is not None:
+            yield from self._accuse(suspect)
         if ready_for is not None and child.spec.vital:
             yield from self._publish()
         if child.leaving == "remove":
@@ -130,7 +132,7 @@ class Tree:
             child.leaving = ""
             yield from self._spawn(child, now)
         elif wants_restart(child.spec.restart, ended):
-            yield from self._crashed(child, ended, died, ready_for, bool(last.batches), now)
+            yield from self._crashed(child, ended, died, ready_for, last, suspect, now)
         else:
             yield Say(name, "STOPPED", child.generation)
             yield from self._stop(FAILED, f"{name} ended ({ended.text()}) before its input did", now)
@@ -276,14 +278,11 @@ class Tree:
         yield Say(child.name, ABSENT, 0)
         yield from self._release(now)  # others may have waited for it
 
-    def _accuse(self, child: Child, died: ActorDied) -> Iterator[Action]:
-        """Tell the origins with what in hand a worker died; they hear of it before they hear of the death."""
-        if not died.hand[2] or child.spec.stage not in GIVERS:
-            return
-        detail = f"{died.actor}: {died.how}\n{died.stack}".strip()
+    def _accuse(self, suspect: Suspect) -> Iterator[Action]:
+        """Tell the origins with what in hand somebody died; they hear of it before they hear of the death."""
         for other in self._children.values():
             if other.spec.stage == "reader" and other.is_up:
-                yield Send(other.address, Suspect(*died.hand, died.cause, detail))
+                yield Send(other.address, suspect)
 
     def _spawn(self, child: Child, now: float) -> Iterator[Action]:
         child.spawned(now, self._policy.restart.ready_s)
@@ -305,9 +304,8 @@ class Tree:
         for child in ready:
             yield Send(child.address, roster)
 
-    def _crashed(
-        self, child: Child, ended: Exit, died: ActorDied, ready_for: float | None, did_some: bool, now: float
-    ) -> Iterator[Action]:
+    def _crashed(self, child: Child, ended: Exit, died: ActorDied, ready_for: float | None, last: LastWords,
+                 suspect: Suspect | None, now: float) -> Iterator[Action]:
         name = child.name
         if not child.spec.vital:
             yield from self._missed(child, ended, died, ready_for, now)
@@ -316,21 +314,22 @@ class Tree:
             why = died.stack or f"{name} cannot run (its message is above)"
             yield from self._give_up(died, why, now, ended.run_code)
             return
-        if died.cause == "timeout" and child.spec.stage not in GIVERS:
-            child.hangs = 1 if did_some else child.hangs + 1
+        if died.cause == "timeout" and suspect is None and not is_emitted(died.hand[0]):  # else the shard counts
+            child.hangs = 1 if last.batches else child.hangs + 1
             if child.hangs >= self._policy.restart.boot_failures:
                 yield from self._give_up(died, f"{name} hung {child.hangs} times in a row: {died.how}", now)
                 return
         pool = self._pools[child.spec.pool]
         # A batch is charged to its pool once. How often its parts may kill is the origin's business, and bounded.
-        is_known = child.spec.stage in GIVERS and self._suspects.add(died.hand)
+        hand = died.hand if child.spec.stage in GIVERS else last.hand
+        is_known = suspect is not None and self._suspects.add(hand, suspect.near)
         decision = 0.0 if is_known else pool.crashed(name, ready_for, now)
         if isinstance(decision, float):
             child.due = now + decision
             yield Say(name, "BACKOFF", child.generation)
             yield Emit(msgspec.structs.replace(died, restart_s=decision))
         elif ready_for is None or not self._budget.add(now):
-            yield from self._give_up(died, decision, now)
+            yield from self._give_up(died, f"{decision}; the last: {died.how}", now)
         else:
             pool.restarted()
             child.due = now

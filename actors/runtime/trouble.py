@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from actors.runtime.actor import Post
+from actors.runtime.errors import storable
 from actors.runtime.messages import Outage
 from actors.runtime.restart import full_jitter
 
@@ -32,7 +33,7 @@ class Trouble:
 
     def met(self, problem: str, now: float) -> float:
         """It failed (again); return the seconds until the next try."""
-        slot = self._post.slot
+        slot, problem = self._post.slot, storable(problem)  # it travels, and may quote what it was given
         if not self._failures:
             self._since = slot.down_since = now
         if slot.note != problem:

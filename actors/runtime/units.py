@@ -39,6 +39,8 @@ ALTER TABLE issued ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE IF NOT EXISTS late (unit INTEGER, start INTEGER, "end" INTEGER, shard INTEGER, before INTEGER,
     PRIMARY KEY (unit, start, "end", shard)) WITHOUT ROWID;
 ALTER TABLE late ADD COLUMN newest TEXT NOT NULL DEFAULT 'null';
+""", """
+ALTER TABLE issued ADD COLUMN blame BLOB NOT NULL DEFAULT x'';
 """)
 #: What is known besides, by name; a ledger of the same version may be without it.
 FACTS = "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
@@ -101,6 +103,16 @@ def read_fact(path: Path, name: str) -> str | None:
     except sqlite3.Error:
         return None
     return None if row is None else str(row[0])
+
+
+def under_way(path: Path, run: str) -> dict[int, int]:
+    """How many batches of each unit of a run were read, and are not finished; empty: none, or that cannot be known."""
+    try:
+        with closing(open_for_reading(path, STEPS, oldest=1)) as connection:
+            return dict(connection.execute('SELECT unit, count(*) FROM issued JOIN units ON id=unit '
+                                           'WHERE run=? AND issued."end">low GROUP BY unit', (run,)).fetchall())
+    except sqlite3.Error:
+        return {}
 
 
 def columns_in(connection: sqlite3.Connection) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from actors.runtime.errors import short_word, storable
+
 #: The fault of a chunk whose bytes were there, and are gone before they were read.
 FILE_LOST = "file_lost"
 #: The fault of a chunk that stands for records that its source had, and has no more: retention or compaction took them.
@@ -89,6 +91,11 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     index: int = 0
     envelope: bytes = b""
     output: str = ""
+
+    def __post_init__(self) -> None:
+        """Whoever makes one, the store can take it: ``reason`` and ``detail`` are cut (see ``errors.storable``)."""
+        msgspec.structs.force_setattr(self, "reason", short_word(self.reason))
+        msgspec.structs.force_setattr(self, "detail", storable(self.detail))
 
 
 #: A part's claims name so many reasons at most, and so much of each: a reason made from the record is no short word.

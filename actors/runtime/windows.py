@@ -33,7 +33,7 @@ from zlib import crc32
 import msgspec
 
 from actors.runtime.errors import Reject
-from actors.runtime.kinds import Kind
+from actors.runtime.fitness import KEY, TIME, Unfit
 from actors.runtime.lift import bind, lift
 from actors.runtime.messages import FULLY, UNSURE, Batch, Span
 from actors.runtime.newest import NEVER as NEVER
@@ -117,6 +117,7 @@ class Passage:
         newest: the newest times of the batch so far, as many as matter.
         highest: no record is judged by a time that is larger.
         partly_late: records that are too late for some of their windows, and were put into the others.
+        unfit: what ``time`` and ``key`` have returned that is neither; ``taken``: which of them have returned what is.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -128,6 +129,8 @@ class Passage:
         self.newest: Times = ()
         self.highest = max((each.newest[0] for each in batch.late if each.newest), default=NEVER)
         self.partly_late = 0
+        self.unfit: list[Unfit] = []
+        self.taken: set[str] = set()
         self._first: int | None = None
         self._least = 0
 
@@ -206,31 +209,25 @@ class Placer:
     ) -> None:
         self._time = lift(bind(windows.time, options), "time")
         self._key = None if windows.key is None else lift(bind(windows.key, options), "key")
-        self._times = Kind(int, ("windows.time", "the event time of each value in ms, a whole number"))
-        self._keys = Kind(tuple, ("windows.key", "a tuple for each value, e.g. (host,)"))
         self._layout = Layout(shape)
         self._newest = Newest(shape)
         self._skew = _ms(shape.disorder_s if shape.max_future_skew_s is None else shape.max_future_skew_s)
         self._shards = shards_of(shape, shards)
 
     def place(self, passage: Passage, values: list[Any]) -> list[Any]:
-        """Return for each value the tuple of its windows (``WindowId``), or the Reject that it is.
-
-        Raises:
-            ConfigError: ``time`` or ``key`` returns something else than it must, for every value.
-        """
+        """Return for each value the tuple of its windows (``WindowId``), or the Reject that it is."""
         times = self._time(values)
-        self._times.see(times)
         limit = passage.seen_ms + self._skew
         places = [self._unfit(at, limit) for at in times] if _has_unfit(times, limit) else None
         good = times if places is None else [at for at, place in zip(times, places, strict=True) if place is None]
         before = _Before(passage, good, self._newest, self._layout.disorder)
         if good:
             passage.see(good, self._newest.of(good), self._newest, self._layout.disorder)
+            passage.taken.add(TIME)
+        passage.unfit += [place for place in places or () if isinstance(place, Unfit)]
         if passage.is_probe or not good:
             return places or [()] * len(values)
         keys = None if self._key is None else self._key(values)
-        self._keys.see(keys or ())
         if keys is None and places is None and (one := self._only_window(passage, min(times), max(times))):
             return [one] * len(values)
         result: list[Any] = []
@@ -269,7 +266,7 @@ class Placer:
         if at is None:
             return ()  # in no window
         if type(at) is not int or at <= NEVER:
-            return Reject("time", f"expected an event time in ms, a whole number, got {at!r:.60}")
+            return Unfit(TIME, at, "time", f"expected an event time in ms, a whole number, got {at!r:.60}")
         if at > limit:
             return Reject("future", f"its time {iso(at)} is more than window.max_future_skew_s "
                           f"({self._skew / 1000:g} s) ahead of this machine's clock, which was at "
@@ -292,7 +289,9 @@ class Placer:
         if isinstance(key, Reject):
             return key
         if type(key) is not tuple:
-            return Reject("key", f"expected a tuple as key of a window, got {key!r:.60}")
+            passage.unfit.append(Unfit(KEY, key, "key", f"expected a tuple as key of a window, got {key!r:.60}"))
+            return passage.unfit[-1]
+        passage.taken.add(KEY)
         layout, late = self._layout, passage.late
         wanted = [(start, end, key) for start, end in layout.windows_of(at, passage.anchor)]
         most = before.highest - layout.disorder

@@ -21,8 +21,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from actors.runtime.actor import Post
+from actors.runtime.actor import Post, SlotView
+from actors.runtime.copies import end_copy
 from actors.runtime.counts import Counts
+from actors.runtime.examine import LATE_S, Descriptors, Examination, MakeTrial, pausing
+from actors.runtime.marks import CONSUMER, Care
 from actors.runtime.messages import (
     NOTHING,
     Ack,
@@ -39,6 +42,7 @@ from actors.runtime.messages import (
     Span,
     Tap,
 )
+from actors.runtime.progress import progress
 from actors.runtime.relay import Relay
 from actors.runtime.rows import Rows
 from actors.runtime.takers import Takers
@@ -102,6 +106,30 @@ Work = Callable[[Batch, list[bytes]], Made]
 Checking = Callable[[Batch, Callable[[], Iterable[Rows]]], Made]
 
 
+class CareTaker(msgspec.Struct, frozen=True):
+    """How a pool tries batches that somebody may have died of; see ``examine``.
+
+    Attributes:
+        stage: of the pool.
+        make_trial: of a batch and its payload.
+        in_parts: see ``Examination``.
+    """
+
+    stage: str
+    make_trial: MakeTrial
+    in_parts: bool
+
+    def asked(self, batch: Batch) -> Care | None:
+        """What is to be tried of a batch; None: nothing."""
+        care = batch.care
+        return care if care is not None and care.stage == self.stage and not batch.fault else None
+
+    def examine(self, slot: SlotView, batch: Batch, frames: list[bytes], care: Care) -> None:
+        """Try it."""
+        Examination(slot, self.make_trial(batch, frames), care, self.in_parts, pausing(progress),
+                    Descriptors(slot).look).go()
+
+
 class PoolWorker:
     """The role of parsers and checkers.
 
@@ -112,19 +140,23 @@ class PoolWorker:
         make_taps: makes what shows records to whoever wants to see some; None: nothing is shown.
         turn_s: see ``TURN_S``; 0: one batch at a time, and never more credit.
         clock: monotonic seconds.
+        care: how a batch is tried that somebody may have died of; None: no batch is.
     """
 
     wake: int | None = None
 
     def __init__(
         self, post: Post, make: Work, credit: int, make_taps: Callable[[], Taps] | None = None, turn_s: float = TURN_S,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, care: CareTaker | None = None,
     ) -> None:
         self._post = post
         self._make = make
         self._credit = credit
         self._turn_s = turn_s
         self._clock = clock
+        self._care = care
+        #: When it was done with a batch last.
+        self._done_at = -math.inf
         self._batch_s = math.inf  # how long one takes
         #: What each producer may have here, and what of that it has to be told.
         self._granted: dict[str, int] = {}
@@ -194,12 +226,19 @@ class PoolWorker:
                 self._post.tell(Drained())
             return None
         until = now + self._turn_s
-        while True:
+        while not (wait_s := self._silence_s()):
             self._make_one()
             if not self._turn_s or self._stalled is not None or not self._queue or self._clock() >= until:
                 break
+        if wait_s:
+            slot.phase("IDLE")
         self._give_credit()
-        return 0.0
+        return wait_s
+
+    def _silence_s(self) -> float:
+        """Seconds to wait before the next batch: one that names what may be to blame is not blamed for another."""
+        care = self._care and self._care.asked(self._queue[0][1])
+        return max(0.0, self._done_at + LATE_S - self._clock()) if care and care.end else 0.0
 
     def _make_one(self) -> None:
         slot = self._post.slot
@@ -210,13 +249,13 @@ class PoolWorker:
         span = begin_work(self._post.tracer, self._post.address, batch.trace) if batch.trace else None
         began = self._clock()
         made = self._made_of(batch, frames)
-        took = self._clock() - began
+        self._done_at = self._clock()
+        took = self._done_at - began
         slot.took(took)
         self._batch_s = took if self._batch_s == math.inf else self._batch_s + _NEWEST * (took - self._batch_s)
         if span is not None:
             span.end(records=made.counts.get("read", 0), parts=len(made.parts))
             batch = msgspec.structs.replace(batch, trace=span.context)  # what is made of it goes on from here
-        slot.take(NOTHING)
         slot.batches += 1
         slot.records += made.counts.get("read", made.records)
         slot.bytes_done += len(frames[0]) if frames else 0
@@ -224,15 +263,20 @@ class PoolWorker:
         batch = self._count(producer, batch, made, took)
         if not self._send(producer, batch, made):
             self._stalled = (producer, batch, made)
+        slot.take(NOTHING)
         if self._taps is not None and made.again is None and made.too_long is None:
             self._show(self._taps, batch, frames, made)
 
     def _made_of(self, batch: Batch, frames: list[bytes]) -> Made:
+        if self._care is not None and (care := self._care.asked(batch)) is not None:
+            self._care.examine(self._post.slot, batch, frames, care)
         try:
             with within(batch.give_back_s):
                 return self._make(batch, frames)
         except TooLong as slow:
             return Made({}, too_long=(slow.records, slow.seconds))
+        finally:
+            end_copy()
 
     def _count(self, producer: str, batch: Batch, made: Made, took_s: float) -> Batch:
         """Count what a batch has cost, for its producer; return it as it is sent on: the next pool counts its records.
@@ -289,9 +333,10 @@ class PoolWorker:
         else:
             addresses = [members[part.destination].address for part in made.parts]
             self._relay.sent(producer, batch.id, batch.epoch, addresses, made.counts, made.dead)
+            alone = batch.care is not None and batch.care.stage == CONSUMER and batch.care.end > 0
             for address, part in zip(addresses, made.parts, strict=True):
                 header = Part(*batch.id, batch.epoch, batch.low, part.count, part.claims, batch.source, batch.unit,
-                              batch.roll, batch.active, made.newest, batch.trace, part.judged, batch.silences)
+                              batch.roll, batch.active, made.newest, batch.trace, part.judged, alone, batch.silences)
                 self._post.send(address, header, part.frames)
             if not addresses:  # nothing was made of it: done
                 self._post.send(producer, Ack(*batch.id, batch.epoch, made.counts))

@@ -38,7 +38,8 @@ from actors.runtime.ports import Repeated, Sink, SinkOptions
 from actors.runtime.progress import extend
 from actors.runtime.stored import Need, Reader
 from actors.runtime.values import Payload, Refusal
-from actors.sinks.memcached_address import address_of, connected
+from actors.sinks.memcached_address import address_of
+from actors.sinks.memcached_check import assured_by, problem_of
 from actors.sinks.memcached_read import MemcachedReader
 
 if TYPE_CHECKING:
@@ -154,17 +155,15 @@ class Memcached(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def check(self, name: str, state: Path) -> list[str]:
         """Say why the server cannot be used now, for ``thresher check``."""
-        mend = f"start it, or set sinks.{name}.server to where it is"
+        problem = problem_of(address_of(self.server), self.connect_timeout_s, self.timeout_s)
+        return [f"{problem}: start it, or set sinks.{name}.server to where it is"] if problem else []
+
+    def assures(self, name: str, state: Path) -> str:
+        """What the server forgets, as it is set up now."""
         try:
-            with connected(address_of(self.server), self.connect_timeout_s) as server:
-                server.settimeout(self.timeout_s)
-                server.sendall(b"version\r\n")
-                reply = server.recv(_MAX_REPLY_BYTES)
+            return assured_by(address_of(self.server), self.connect_timeout_s, self.timeout_s)
         except OSError as error:
-            return [f"{plain_reason(error)}: {mend}"]
-        if not reply.startswith(b"VERSION "):
-            return [f"expected VERSION, it answers {reply[:60]!r}: {mend}"]
-        return []
+            raise Retryable(f"{self.describe()}: {plain_reason(error)}") from error
 
     def keeping(self) -> Memcached:
         """The same, but storing nothing under a key that is there already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from actors.rabbitmq.declaring import (
     Queue,
     declare_exchange,
     declare_queue,
+    is_there,
     why_not_declared,
 )
 from actors.rabbitmq.faults import Refused
@@ -24,6 +26,8 @@ from actors.rabbitmq.properties import seconds_of, table_of
 from actors.runtime.errors import ConfigError, Retryable
 from actors.topics.blocks import Stored
 
+#: A look at whether the queue that was declared is there still, so often while something is published.
+LOOK_S = 1.0
 #: What the server says of a message that is too large for it, with 406.
 _TOO_LARGE = "message size"
 
@@ -91,22 +95,25 @@ class Line:
         self._channel: Channel | None = None
         self.connection = Connection(plan.server)
         self.tag = 0
+        self._looked_at = 0.0
 
     def connect(self) -> bool:
         """See to it that there is a channel; return whether it is a new one.
 
         Raises:
-            Retryable: the server cannot be reached.
+            Retryable: the server cannot be reached, or the queue that was declared is gone.
             ConfigError: it does not let us in, or what is there is something else.
             Refused: it has closed the channel.
         """
         if self._is_well():
+            self._look()
             return False
         self._channel = None
         if not self.connection.is_open:
             self.connection.open()
         if self._plan.declare:
             declare(self.connection, self._plan)
+            self._looked_at = time.monotonic()
         channel = self.connection.channel()
         channel.client.add_on_return_callback(self._returned)
         channel.ask(lambda done: channel.client.confirm_delivery(self._confirmed, done), "confirms")
@@ -155,6 +162,17 @@ class Line:
         """Close the connection."""
         self._channel = None
         self.connection.close()
+
+    def _look(self) -> None:
+        """Say once that the queue is gone: where others are bound to its exchange, no message comes back for it."""
+        queue, now = self._plan.queue, time.monotonic()
+        if queue is None or not self._plan.declare or now - self._looked_at < LOOK_S:
+            return
+        self._looked_at = now
+        if not is_there(self.connection, queue):
+            self.renew()
+            raise Retryable(f"rabbitmq {self.connection.where}: queue {queue.name} is gone, with all that was in it: "
+                            "it is declared again")
 
     def _is_well(self) -> bool:
         """Whether the channel is still open: nobody has turned the connection since the last call."""

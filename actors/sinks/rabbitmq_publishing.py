@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from actors.rabbitmq.faults import Refused
-from actors.runtime.errors import Retryable
+from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.ports import Sink
 from actors.runtime.values import Payload, Refusal
 from actors.sinks.rabbitmq_line import Line, Plan, why_not_published, why_refused
@@ -68,6 +68,7 @@ class Publisher(Sink):
         self._plan = plan
         self._line = Line(plan, self._on_confirm, self._on_return)
         self._round: Round | None = None
+        self._has_worked = False
 
     def connect(self) -> None:
         """See to it that there is a channel.
@@ -87,8 +88,23 @@ class Publisher(Sink):
 
         Raises:
             Retryable: the server cannot be reached, is blocked by an alarm, or does not take them now.
-            ConfigError: this user may not publish there.
+            ConfigError: only another configuration can help; once something was published that is waited for, too: a
+                server that comes back half made says the same.
         """
+        try:
+            refusals = self._write(payloads)
+        except ConfigError as error:
+            if not self._has_worked:
+                raise
+            raise Retryable(str(error)) from error
+        self._has_worked = True
+        return refusals
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._line.close()
+
+    def _write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         round_ = self._round_of(payloads)
         while not round_.is_over:
             self.connect()
@@ -99,10 +115,6 @@ class Publisher(Sink):
                 self._find_what_is_refused(round_, error)
         self._round = None
         return sorted(round_.refusals, key=lambda refusal: (refusal.payload, refusal.item))
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._line.close()
 
     def _round_of(self, payloads: Sequence[Payload]) -> Round:
         if self._round is not None and not self._round.messages.are_of(payloads):

@@ -10,6 +10,10 @@ once. What is kept for a client is its tail, which the longest line bounds.
 
 Nothing is received unless ``receive`` is called: TCP holds the clients back, and no memory grows. Nor is anybody let in
 then, or closed for silence: bytes that wait in the kernel are no silence.
+
+Who has gone has no seat. Whoever connects after that finds it free, also if what the other has sent is not received
+yet, or if nobody has looked since: before anybody is turned away it is asked who has gone by now. A newcomer whose seat
+depends on what there is no room for in this round is let in, or turned away, in the next.
 """
 
 from __future__ import annotations
@@ -75,6 +79,7 @@ class Intake:
         self._filled = 0
         self._clients: dict[int, Client] = {}
         self._turns: deque[Client] = deque()
+        self._newcomer: socket.socket | None = None  # accepted, and it is not known yet whether there is a seat
         self._alarm = _Alarm()
         self._is_accepting = True
         self._now = time.monotonic()
@@ -93,22 +98,11 @@ class Intake:
         """Return the good lines that have come, about ``round_bytes`` of them; empty when there are none now."""
         self._now = time.monotonic()
         self._filled = 0
-        someone_knocks, rings = False, False
-        for descriptor, events in self._epoll.poll(0):
-            if descriptor in self._clients:
-                client = self._clients[descriptor]
-                client.is_leaving = bool(events & _LEAVING)
-                if not client.has_turn:
-                    client.has_turn = True
-                    self._turns.append(client)
-            elif descriptor == self._alarm.descriptor:
-                rings = True
-            else:
-                someone_knocks = True
+        others = self._look()
         self._serve()
-        if rings:
+        if self._alarm.descriptor in others:
             self._on_alarm()
-        if someone_knocks:  # after those who are leaving have left
+        if self._newcomer is not None or others - {self._alarm.descriptor}:  # after those who are leaving have left
             self._welcome()
             self._serve()
         return self._block()
@@ -119,6 +113,9 @@ class Intake:
         for client in list(self._clients.values()):
             self._close(client)
         self._turns.clear()
+        if self._newcomer is not None:
+            self._newcomer.close()
+            self._newcomer = None
         self._listener.close()
         return b""
 
@@ -131,6 +128,20 @@ class Intake:
     def _block(self) -> bytes:
         """What has come in this round."""
         return bytes(self._view[:self._filled])
+
+    def _look(self) -> set[int]:
+        """Give a turn to those who have sent something or are leaving; return the other descriptors that are ready."""
+        others = set()
+        for descriptor, events in self._epoll.poll(0, len(self._clients) + 2):
+            if descriptor not in self._clients:
+                others.add(descriptor)
+                continue
+            client = self._clients[descriptor]
+            client.is_leaving = bool(events & _LEAVING)
+            if not client.has_turn:
+                client.has_turn = True
+                self._turns.append(client)
+        return others
 
     def _serve(self) -> None:
         """Receive from those whose turn it is, one after the other, until the round is full."""
@@ -171,20 +182,30 @@ class Intake:
     def _welcome(self) -> None:
         for _ in range(_MOST_WELCOMED):
             try:
-                connection, _ = self._listener.accept()
+                connection = self._newcomer or self._listener.accept()[0]
             except OSError as error:
                 if error.errno in _NO_ROOM:
                     self._pause()
                 return  # nobody (any more); the next round knows
+            self._newcomer = None
             if len(self._clients) >= self._max_clients:
+                self._look()
+                self._serve()
+            if len(self._clients) < self._max_clients:
+                self._let_in(connection)
+            elif any(client.is_leaving for client in self._clients.values()):
+                self._newcomer = connection
+                return
+            else:
                 connection.close()
-                continue
-            connection.setblocking(False)
-            client = self._clients[connection.fileno()] = Client(connection, self._now)
-            self._epoll.register(connection, select.EPOLLIN | select.EPOLLRDHUP)
-            self._turns.append(client)
-            if self._timeout_s:
-                self._alarm.ring_by(self._now + self._timeout_s)
+
+    def _let_in(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        client = self._clients[connection.fileno()] = Client(connection, self._now)
+        self._epoll.register(connection, select.EPOLLIN | select.EPOLLRDHUP)
+        self._turns.append(client)
+        if self._timeout_s:
+            self._alarm.ring_by(self._now + self._timeout_s)
 
     def _close(self, client: Client) -> None:
         del self._clients[client.connection.fileno()]

@@ -42,7 +42,7 @@ class Consumers:
     """
 
     def __init__(self, queues: Sequence[tuple[Server, Wanted]], prefetch: int, prefetch_bytes: int,
-                 stream_at: Callable[[str], int | None], care: Care) -> None:
+                 stream_at: Callable[[str], int | str | None], care: Care) -> None:
         self.waiting: deque[Delivered] = deque()
         self.since = 0.0
         self._loop = Loop()
@@ -114,6 +114,10 @@ class Consumers:
                 self._ready[queue.known_as] = queue.consumer.ready
         return sum(self._ready.values()) + len(self.waiting)
 
+    def streams(self) -> list[Queue]:
+        """Those of the queues that are streams."""
+        return [queue for queue in self._queues if queue.wanted.is_stream]
+
     def require_asked(self) -> None:
         """Do nothing while any queue can be asked.
 
@@ -183,7 +187,7 @@ class Consumers:
         """What was delivered and not acknowledged is the server's again."""
         self.waiting = deque(one for one in self.waiting if one.queue is not lost)
         self._waiting_bytes = sum(len(one.body) + OVERHEAD for one in self.waiting)
-        if self._said.get(lost.known_as) != lost.problem and len(self._queues) > 1:
+        if lost.problem and self._said.get(lost.known_as) != lost.problem and len(self._queues) > 1:
             print(f"{lost.problem}: queue {lost.wanted.name} is tried again, and the others are read, if they can be",
                   file=sys.stderr, flush=True)
         self._said[lost.known_as] = lost.problem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from actors.sources.rabbitmq_care import Care
 from actors.sources.rabbitmq_consumer import Wanted
 from actors.sources.rabbitmq_consumers import Consumers
 from actors.sources.rabbitmq_messages import message_of
+from actors.sources.rabbitmq_place import Place, Verdict
 from actors.sources.rabbitmq_queue import Queue
 from actors.sources.rabbitmq_seen import FILE, Known, Seen, known_by
 
@@ -128,6 +129,7 @@ class RabbitMQSource(Source):
             if intake.ready_bytes >= self._limits.journal_bytes and not self._is_held:
                 self._is_held = True
                 consumers.hold()
+        intake.look()
         consumers.ask(ASK_S if self._shape.follow else ASK_OFTEN_S)
         if consumers.waiting or intake.ready or self._is_stopping:
             self._given_at = now
@@ -245,13 +247,14 @@ class Intake:
         if self.seen.problem:
             ledger.broken(os.path.join(shape.journal, FILE), self.seen.problem)
         self.consumers = Consumers(
-            shape.queues, limits.prefetch, limits.prefetch_bytes, self.seen.streams.get, self.care)
+            shape.queues, limits.prefetch, limits.prefetch_bytes, self._stream_at, self.care)
         self.ready: deque[Chunk] = deque()
         self.ready_bytes = self.unit = 0
         self._shape = shape
         self._batch_bytes = limits.batch_bytes
         self._ledger = ledger
         self._joined: dict[str, tuple[int, int]] = {}
+        self._places: defaultdict[str, Place] = defaultdict(Place)
 
     def take(self) -> Chunk:
         """Return the next chunk that is ready."""
@@ -271,25 +274,61 @@ class Intake:
                 break
             count += 1
             size += len(one.body)
-        messages, known = self._fresh(count)
+        left: dict[Queue, Verdict] = {}
+        messages, known, passed = self._fresh(count, left)
         if messages:
             chunk = self.journal.append(packed(messages))
             self.seen.add(known)
             self.ready.append(chunk)
             self.ready_bytes += len(chunk.data)
             self.unit = chunk.unit
-        self.seen.repeats += count - len(messages)
+        self.seen.repeats += count - len(messages) - passed
         self.consumers.acknowledge(count)
+        for queue, verdict in left.items():
+            self._leave(queue, verdict)
 
-    def _fresh(self, count: int) -> tuple[list[Message], list[tuple[Known, int]]]:
-        """Those of the first so many that were not journalled before; what each is known by, and its session."""
+    def look(self) -> None:
+        """See whether the streams are still those that were read."""
+        now = time.monotonic()
+        for queue in self.consumers.streams():
+            is_consuming = queue.is_consuming and not self.consumers.waiting
+            verdict = self._places[queue.known_as].look(is_consuming, now)
+            if verdict in (Verdict.AGAIN, Verdict.ANOTHER):
+                self._leave(queue, verdict)
+
+    def _stream_at(self, name: str) -> int | str | None:
+        """From where on a stream is consumed."""
+        seen = self.seen
+        return self._places[name].begins(seen.streams.get(name), seen.marks.get(name, b""), time.monotonic())
+
+    def _leave(self, queue: Queue, verdict: Verdict) -> None:
+        """Have a stream delivered anew; when it is another one than it was, from its beginning."""
+        name = queue.known_as
+        if verdict is Verdict.ANOTHER:
+            expected = self.seen.streams[name]
+            self._ledger.broken(f"stream {name} up to {expected}", (
+                f"what was read of it, up to offset {expected - 1}, is not there any more: it was deleted and made "
+                "anew, or has lost its end. Whether all of it was read before is not known; what is there now is read "
+                "from its beginning"))
+            self.seen.begin_again(name)
+        queue.begin_again()
+
+    def _fresh(
+        self, count: int, left: dict[Queue, Verdict]
+    ) -> tuple[list[Message], list[tuple[Known, int]], int]:
+        """Those of the first so many that were not journalled before; what each is known by, and its session; and how
+        many of a stream were passed over. ``left``: is told which streams are to be consumed anew."""
         messages: list[Message] = []
         found: list[tuple[Known, int]] = []
+        passed = 0
         here: set[bytes] = set()
         for _, one in zip(range(count), self.consumers.waiting, strict=False):
             queue = one.queue
             message = message_of(one, queue.known_as.encode(), queue.wanted.is_stream, self._shape.key)
             known = known_by(message)
+            if known.place is not None and not self._is_next(queue, known, left):
+                passed += 1
+                continue
             session = self.consumers.session_of(one)
             is_due = one.is_redelivered or self._shape.unique_ids
             if self.seen.is_repeat(known, session, is_due) or (is_due and known.identity in here):
@@ -299,7 +338,16 @@ class Intake:
             self._tell_a_gap(queue, known)
             messages.append(message)
             found.append((known, session))
-        return messages, found
+        return messages, found, passed
+
+    def _is_next(self, queue: Queue, known: Known, left: dict[Queue, Verdict]) -> bool:
+        """Whether a message of a stream is one to be read."""
+        if queue in left or known.place is None:
+            return False
+        verdict = self._places[queue.known_as].takes(known.place[1], known.mark, time.monotonic())
+        if verdict in (Verdict.AGAIN, Verdict.ANOTHER):
+            left[queue] = verdict
+        return verdict is Verdict.TAKE
 
     def _tell_a_gap(self, queue: Queue, known: Known) -> None:
         """A stream that is read on behind the place that was asked for has lost what was between."""

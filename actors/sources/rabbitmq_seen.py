@@ -51,6 +51,7 @@ class _Kept(msgspec.Struct):
 
     ids: list[bytes]
     streams: dict[str, int]
+    marks: dict[str, bytes] = {}
 
 
 class Known(NamedTuple):
@@ -59,10 +60,12 @@ class Known(NamedTuple):
     Attributes:
         identity: of its id, body and queue; None: it has no id.
         place: the stream that it is of, and its offset there; None: it is of none.
+        mark: in a stream, what tells it from what another stream has at this offset.
     """
 
     identity: bytes | None
     place: tuple[str, int] | None
+    mark: bytes = b""
 
 
 def known_by(message: Message) -> Known:
@@ -70,7 +73,10 @@ def known_by(message: Message) -> Known:
     found = dict(message.headers)
     queue, name, offset = found.get(QUEUE) or b"", found.get(MESSAGE_ID), found.get(STREAM_OFFSET)
     if offset is not None and offset.isdigit():
-        return Known(None, (queue.decode(), int(offset)))
+        # Nothing that an option, or a later version, reads in another way: it would be taken for another stream.
+        said = hashlib.blake2b(repr((message.time, name)).encode(), digest_size=16)
+        said.update(message.value or b"")
+        return Known(None, (queue.decode(), int(offset)), said.digest())
     if name is None:
         return Known(None, None)
     head = b"%d %d " % (len(queue), len(name)) + queue + name + (b"0" if message.value is None else b"1")
@@ -88,6 +94,7 @@ class Seen:
 
     Attributes:
         streams: by queue, the offset behind the last message that was journalled.
+        marks: by queue, that of this message, where it is known.
         repeats: so many messages were known, and not journalled again.
         problem: what is wrong with the file; empty: nothing.
 
@@ -97,6 +104,7 @@ class Seen:
 
     def __init__(self, folder: Path, sync: bool) -> None:
         self.streams: dict[str, int] = {}
+        self.marks: dict[str, bytes] = {}
         self.repeats = 0
         self.problem = ""
         self._folder = folder
@@ -114,15 +122,22 @@ class Seen:
 
     def add(self, messages: Sequence[tuple[Known, int]]) -> None:
         """These are in the journal, each of a session."""
-        for (identity, place), session in messages:
+        for (identity, place, mark), session in messages:
             if place is not None:
                 self.streams[place[0]] = place[1] + 1
+                self.marks[place[0]] = mark
             elif identity is not None:
                 self._sessions.pop(identity, None)
                 self._sessions[identity] = session
         for identity in list(self._sessions)[:max(0, len(self._sessions) - KEPT)] if self._is_over() else ():
             del self._sessions[identity]
         self._is_changed |= bool(messages)
+
+    def begin_again(self, stream: str) -> None:
+        """It is another stream than the one that was read: nothing of it is known."""
+        self.streams[stream] = 0
+        self.marks.pop(stream, None)
+        self._is_changed = True
 
     def keep(self) -> None:
         """Write all to the file, so that segments of the journal may be deleted.
@@ -136,7 +151,7 @@ class Seen:
         unfinished = path.with_name(f"{FILE}.new")
         try:
             with unfinished.open("wb") as file:
-                kept = msgspec.msgpack.encode(_Kept(list(self._sessions)[-KEPT:], self.streams))
+                kept = msgspec.msgpack.encode(_Kept(list(self._sessions)[-KEPT:], self.streams, self.marks))
                 file.write(crc32(kept).to_bytes(_CHECKSUM_BYTES, "big") + kept)
                 file.flush()
                 if self._sync:
@@ -163,7 +178,7 @@ class Seen:
             if len(kept) and crc32(kept).to_bytes(_CHECKSUM_BYTES, "big") == data[:_CHECKSUM_BYTES]:
                 known = msgspec.msgpack.decode(kept, type=_Kept)
                 self._sessions = dict.fromkeys(known.ids, BEFORE)
-                self.streams = dict(known.streams)
+                self.streams, self.marks = dict(known.streams), dict(known.marks)
             else:
                 self._keep_aside(path)
         self._is_changed = False

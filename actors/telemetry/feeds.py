@@ -9,14 +9,14 @@ no number of the last event that it saw: it is sent the last drawings again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from actors.telemetry.drawings import KEPT
-from actors.telemetry.streams import BEAT, Stream
+from actors.telemetry.streams import BEAT, Stream, here
 
 #: By label, or by when it was drawn: a drawing as JSON.
 Encoded = dict[str, bytes]
@@ -69,13 +69,19 @@ class FeedStreams:
         self._open: dict[Stream, str] = {}
         self._feeds: Mapping[str, Feed] = {}
 
-    def __len__(self) -> int:
-        return len(self._open)
+    def here(self) -> int:
+        """How many of them have a client."""
+        return here(self._open)
+
+    @property
+    def are_open(self) -> bool:
+        """Whether anybody is still written to."""
+        return bool(self._open)
 
     @contextmanager
-    def open(self, name: str, last: int) -> Iterator[Stream]:
+    def open(self, name: str, last: int, is_gone: Callable[[], bool] = lambda: False) -> Iterator[Stream]:
         """A stream for a client that is first sent so many of the last drawings of a panel."""
-        stream = Stream()
+        stream = Stream(is_gone)
         feed = self._feeds.get(name)
         for drawing in list(feed.drawings.values())[-last:] if feed is not None else ():
             stream.tell(message(drawing))

@@ -1,4 +1,4 @@
-"""The monitor's HTTP server; it and ``http_panels`` alone know aiohttp. See docs/operations.md for what it answers.
+"""The monitor's HTTP server; it and what is called ``http_…`` alone know aiohttp. See docs/operations.md for the paths.
 
     request ──guard──▶ handler ──▶ something that is there already: the last look, a file, a kept answer
 
@@ -21,13 +21,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import resource
 import socket
-import sys
 import time
-import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -40,42 +36,26 @@ from actors.runtime import asking, rundir
 from actors.runtime.board import BoardReader
 from actors.runtime.manifest import Manifest
 from actors.telemetry import letters, readiness
-from actors.telemetry.doorman import SPARE, Doorman
+from actors.telemetry.doorman import Doorman
 from actors.telemetry.guard import Guard, Refused
 from actors.telemetry.history import History
-from actors.telemetry.http_panels import PanelPages, too_many
+from actors.telemetry.http_browse import BrowsePages
+from actors.telemetry.http_gate import BODY_S, Gate, file_answer, json_answer, places, refusal, serve_site
+from actors.telemetry.http_panels import PanelPages, has_gone, too_many
 from actors.telemetry.looks import Looks
 from actors.telemetry.metrics import CONTENT_TYPE, Metrics
-from actors.telemetry.paced import Busy, Paced, Turns
-from actors.telemetry.pages import Page, Pages
+from actors.telemetry.paced import Paced
+from actors.telemetry.pages import Pages
 from actors.telemetry.readiness import Verdict
 from actors.telemetry.streams import HEAD, Streams
 
-#: Most connections besides the event streams; longest header line, and longest body of a command.
-MOST_CONNECTIONS, _LINE_BYTES, _BODY_BYTES = 512, 8190, 16 * 1024
-#: Descriptors that the monitor needs for itself.
-_OWN_DESCRIPTORS = 64
-#: Most answers a second besides the probes', and most refusals: what they cost is bounded, whoever asks, and strangers
-#: keep nobody else waiting; so many at once need not wait.
-ANSWERS_PER_S, _BURST = 200.0, 100
 #: Most digits of a number in a query.
 _DIGITS = 9
-#: Seconds after which a connection is closed that says nothing (before its first request, too: that is why no aiohttp
-#: below 3.14.4 will do); longest time for the body of a command to come.
-IDLE_S, _BODY_S = 30.0, 10.0
-#: Bytes that the kernel keeps for a client that reads slowly.
-_SEND_BUFFER_BYTES = 64 * 1024
-#: Seconds that a view of the board serves for probes; for the last look.
-_BOARD_S, _LAST_S = 0.1, 0.15
+#: Seconds that a view of the board serves for probes; for the last look; for what is said at the end to leave.
+_BOARD_S, _LAST_S, _LEAVE_S = 0.1, 0.15, 1.0
 _PROBES = ("/livez", "/readyz", "/startupz")
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin", "Server": "thresher"}
 _NO_PAGE = ("The dashboard's page is not installed. What is: /metrics, /api/status, /api/events, the probes /livez, "
             "/readyz and /startupz.\n")
-
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class _Helpers(NamedTuple):
@@ -84,6 +64,7 @@ class _Helpers(NamedTuple):
     look: Executor
     read: Executor
     draw: Executor
+    browse: Executor
     command: Executor
 
 
@@ -96,33 +77,16 @@ async def serve(manifest: Manifest, listening: socket.socket, stop: asyncio.Even
         stop: set in this event loop.
         is_up: called when connections are taken.
     """
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda loop, context: None)  # clients come and go as they like
     helpers = _Helpers(*(ThreadPoolExecutor(1, name) for name in _Helpers._fields))
-    doorman = Doorman(_places(manifest))
+    doorman = Doorman(places(manifest.monitor.max_streams))
     token = (rundir.path_for(Path(manifest.state)) / rundir.MONITOR_TOKEN).read_text(encoding="utf-8")
     guard = Guard(manifest.monitor, listening.getsockname()[1], token, manifest.run)
     site = _Site(manifest, guard, doorman, helpers)
-    runner = web.AppRunner(
-        site.application(), access_log=None, logger=_quiet(), keepalive_timeout=IDLE_S, max_line_size=_LINE_BYTES,
-        max_field_size=_LINE_BYTES, lingering_time=1.0, auto_decompress=False)
-    await runner.setup()
-    assert runner.server is not None
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-    server = await loop.create_server(doorman.of(runner.server), sock=listening, backlog=256)
-    chores = [asyncio.create_task(chore) for chore in (*site.chores(), doorman.sweep())]
-    is_up()
-    ended = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait({ended, *chores}, return_when=asyncio.FIRST_COMPLETED)
-    server.close()
-    for chore in chores:
-        chore.cancel()
-    await site.say_goodbye()
-    doorman.throw_out()
-    for helper in helpers:
-        helper.shutdown(wait=False, cancel_futures=True)
-    for chore in done - {ended}:
-        chore.result()  # raises what has ended it
+    try:
+        await serve_site(site, doorman, listening, stop, is_up)
+    finally:
+        for helper in helpers:
+            helper.shutdown(wait=False, cancel_futures=True)
 
 
 class _Site:
@@ -138,7 +102,6 @@ class _Site:
     def __init__(self, manifest: Manifest, guard: Guard, doorman: Doorman, helpers: _Helpers) -> None:
         self._guard = guard
         self._doorman = doorman
-        self._turns, self._strangers = Turns(ANSWERS_PER_S, _BURST), Turns(ANSWERS_PER_S, _BURST)
         self._commands = helpers.command
         self._run_dir = rundir.path_for(Path(manifest.state))
         self._board = BoardReader(self._run_dir / rundir.BOARD)
@@ -147,21 +110,20 @@ class _Site:
         self._metrics = Metrics([sink for sink in manifest.sinks if sink not in manifest.emit_sinks])
         self._most_streams = manifest.monitor.max_streams
         self._streams = Streams()
+        self._answering = 0
         self._looks = Looks(self._run_dir, manifest.monitor.interval_s, helpers.look,
                             (lambda look: self._history.take(look.status.snapshot), self._metrics.take,
                              self._streams.take))
         self._letters: Paced[bytes] = Paced(helpers.read)
         self._store = letters.store_of(manifest)
-        self._panels = PanelPages(manifest, guard, helpers.draw, lambda: len(self._streams))
+        self._panels = PanelPages(manifest, guard, helpers.draw, self._streams.here)
+        self._browse = BrowsePages(manifest, helpers.browse, is_run=True)
         self._pages = Pages()
 
     def application(self) -> web.Application:
         """The routes."""
-        @web.middleware
-        async def gate(request: web.Request, handler: _Handler) -> web.StreamResponse:
-            return await self._gate(request, handler)
-
-        application = web.Application(middlewares=[gate], client_max_size=_BODY_BYTES)
+        application = Gate(self._guard, self._doorman, lambda request: request.path in _PROBES,
+                           self._panels.is_preflight).application()
         for path in _PROBES:
             application.router.add_get(path, self._probe)
         for path, handler in (
@@ -172,8 +134,8 @@ class _Site:
         application.router.add_get("/api/events", self._events, allow_head=False)
         for verb in ("scale", "reload", "stop"):
             application.router.add_post(f"/api/{verb}", partial(self._command, verb))
-        application.on_response_prepare.append(_dress)
         self._panels.add_routes(application)
+        self._browse.add_routes(application)
         return application
 
     def chores(self) -> tuple[Any, ...]:
@@ -181,45 +143,16 @@ class _Site:
         return self._looks.run(), self._streams.beat(), self._panels.draw(), self._panels.beat()
 
     async def say_goodbye(self) -> None:
-        """Send a last look to the streams, if that is quick."""
+        """Send a last look to the streams, if that is quick; wait, not for long, until who listens has what is said and
+        who has said "stop" is answered."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._looks.once(), _LAST_S)
         self._streams.end()
         self._panels.streams.end()
-        await asyncio.sleep(0.02)  # for what is to be sent to leave
-
-    async def _gate(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Let in who may come in; turn what goes wrong into answers."""
-        self._doorman.asked(request.transport)
-        try:
-            if request.path in _PROBES:
-                return await handler(request)
-            token = request.query.get("token") if request.path == "/" else None
-            refused = (self._guard.look(request.headers, request.cookies) if token is None
-                       else self._guard.enter(token))
-            await (self._turns if refused is None else self._strangers).take()
-            if refused is not None:
-                return await handler(request) if self._panels.is_preflight(request) else _refusal(refused)
-            with self._doorman.hold(request.transport):
-                return await handler(request) if token is None else self._welcome()
-        except web.HTTPException as error:
-            headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
-            return web.Response(status=error.status, text=f"{error.status}: {error.reason}\n", headers=headers)
-        except Busy:
-            return _refusal(Refused(503, "too many wait for an answer: try again"))
-        except TimeoutError:
-            return _refusal(Refused(408, f"expected the whole body within {_BODY_S:g} s"))
-        except ConnectionError:
-            raise
-        except Exception:
-            traceback.print_exc(file=sys.stderr)
-            return web.Response(status=500, text="500: the monitor has a fault; its output says more\n")
-
-    def _welcome(self) -> web.Response:
-        """Give a browser the cookie that stands for the token."""
-        answer = web.Response(status=303, headers={"Location": "/"})
-        answer.set_cookie(self._guard.cookie_name, self._guard.cookie, httponly=True, samesite="Strict", path="/")
-        return answer
+        waited = 0.0
+        while (self._answering or self._streams.are_open or self._panels.streams.are_open) and waited < _LEAVE_S:
+            await asyncio.sleep(0.01)
+            waited += 0.01
 
     # Probes -------------------------------------------------------------------------------------------------------
 
@@ -242,36 +175,36 @@ class _Site:
     async def _answer_status(self, request: web.Request) -> web.Response:
         await self._look()
         assert self._looks.last is not None
-        answer = _json(self._looks.last.json)
+        answer = json_answer(self._looks.last.json)
         if self._guard.allows_control:
             answer.headers["Thresher-Control"] = "allowed"  # so that a page knows whether to show the buttons
         return answer
 
     async def _answer_history(self, request: web.Request) -> web.Response:
-        return _json(msgspec.json.encode(self._history.columns()))
+        return json_answer(msgspec.json.encode(self._history.columns()))
 
     async def _answer_letters(self, request: web.Request) -> web.Response:
         reason, limit = request.query.get("reason", ""), request.query.get("limit", "50")
         if not limit.isdecimal() or len(limit) > _DIGITS or not 1 <= int(limit) <= letters.MOST:
-            return _refusal(Refused(400, f"limit: expected 1 to {letters.MOST}, got {limit[:_DIGITS + 1]!r}"))
-        return _json(await self._letters.answer(
+            return refusal(Refused(400, f"limit: expected 1 to {letters.MOST}, got {limit[:_DIGITS + 1]!r}"))
+        return json_answer(await self._letters.answer(
             (reason, limit), lambda: msgspec.json.encode(letters.newest(self._store, reason, int(limit)))))
 
     async def _answer_reasons(self, request: web.Request) -> web.Response:
-        return _json(await self._letters.answer(None, lambda: msgspec.json.encode(letters.reasons(self._store))))
+        return json_answer(await self._letters.answer(None, lambda: msgspec.json.encode(letters.reasons(self._store))))
 
     async def _look(self) -> None:
         if await self._looks.first() is None:
             raise web.HTTPServiceUnavailable(reason=" ".join(self._looks.problem.split()))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        if len(self._streams) + len(self._panels.streams) >= self._most_streams:
+        if self._streams.here() + self._panels.streams.here() >= self._most_streams:
             return too_many(self._most_streams)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-        with self._streams.open(request.headers.get("Last-Event-ID", "")) as stream:
+        with self._streams.open(request.headers.get("Last-Event-ID", ""), partial(has_gone, request)) as stream:
             await answer.prepare(request)
             await answer.write(HEAD)
-            while not stream.has_ended:
+            while not stream.is_over:
                 await answer.write(await stream.next())
         return answer
 
@@ -280,36 +213,30 @@ class _Site:
     async def _command(self, verb: str, request: web.Request) -> web.Response:
         refused = self._guard.command(request.headers)
         if refused is not None:
-            return _refusal(refused)
-        arguments = _arguments(verb, await asyncio.wait_for(request.read(), _BODY_S))
+            return refusal(refused)
+        arguments = _arguments(verb, await asyncio.wait_for(request.read(), BODY_S))
         if isinstance(arguments, Refused):
-            return _refusal(arguments)
-        reply = await asyncio.get_running_loop().run_in_executor(
-            self._commands, partial(asking.ask, self._run_dir, verb, *arguments))
-        return _json(msgspec.json.encode({"ok": reply.ok, "text": reply.text}), 200 if reply.ok else 409)
+            return refusal(arguments)
+        self._answering += 1
+        try:
+            reply = await asyncio.get_running_loop().run_in_executor(
+                self._commands, partial(asking.ask, self._run_dir, verb, *arguments))
+            data = msgspec.json.encode({"ok": reply.ok, "text": reply.text})
+            answer = json_answer(data, 200 if reply.ok else 409)
+            await answer.prepare(request)
+            await answer.write_eof()  # here, because a run that was told to stop may be over soon, and we with it
+        finally:
+            self._answering -= 1
+        return answer
 
     # The page -----------------------------------------------------------------------------------------------------
 
     async def _index(self, request: web.Request) -> web.Response:
         page = self._pages.get("index.html")
-        return _page(request, page) if page is not None else web.Response(text=_NO_PAGE)
+        return file_answer(request, page) if page is not None else web.Response(text=_NO_PAGE)
 
     async def _file(self, request: web.Request) -> web.Response:
-        page = self._pages.get(request.match_info["name"])
-        if page is None:
-            raise web.HTTPNotFound
-        return _page(request, page)
-
-
-async def _dress(request: web.Request, answer: web.StreamResponse) -> None:
-    answer.headers.update(_HEADERS)
-    answer.headers.setdefault("Cache-Control", "no-store")
-
-
-def _places(manifest: Manifest) -> int:
-    """How many connections there may be: fewer than descriptors, or those who connect are not even answered."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(SPARE, min(MOST_CONNECTIONS + manifest.monitor.max_streams, limit - _OWN_DESCRIPTORS - SPARE))
+        return file_answer(request, self._pages.get(request.match_info["name"]))
 
 
 def _arguments(verb: str, body: bytes) -> tuple[str, ...] | Refused:
@@ -324,28 +251,3 @@ def _arguments(verb: str, body: bytes) -> tuple[str, ...] | Refused:
         case {"pool": str(pool), "workers": int(workers)} if not isinstance(workers, bool):
             return pool, str(workers)
     return Refused(400, 'expected {"pool": "parser", "workers": 3}')
-
-
-def _refusal(refused: Refused) -> web.Response:
-    headers = {401: {"WWW-Authenticate": 'Bearer realm="thresher"'}, 503: {"Retry-After": "5"}}.get(refused.status)
-    return web.Response(status=refused.status, text=f"{refused.text}\n", headers=headers)
-
-
-def _json(data: bytes, status: int = 200) -> web.Response:
-    return web.Response(body=data, status=status, content_type="application/json")
-
-
-def _page(request: web.Request, page: Page) -> web.Response:
-    """A file; a browser may keep it, and asks each time whether it is still the same."""
-    headers = {"ETag": f'"{page.etag}"', "Cache-Control": "no-cache"}
-    if f'"{page.etag}"' in request.headers.get("If-None-Match", ""):
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=page.data, headers={**headers, "Content-Type": page.kind})
-
-
-def _quiet() -> logging.Logger:
-    """What strangers send is no news of the run."""
-    logger = logging.getLogger("thresher.monitor.http")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
-    return logger

@@ -1,4 +1,4 @@
-"""What the monitor answers about an application's panels; with ``http`` the only module that knows aiohttp.
+"""What the monitor answers about an application's panels.
 
     /api/panel                 for the dashboard: the panel and its past
     /api/panels                which there are
@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -82,7 +83,7 @@ class PanelPages:
                 await self._drawn()
             if not self._drawings.has_panel:
                 await asyncio.Event().wait()
-            if self.streams:
+            if self.streams.here():
                 await asyncio.sleep(self._options.interval_s)
                 continue
             with contextlib.suppress(TimeoutError):
@@ -125,14 +126,14 @@ class PanelPages:
             return _none_such(feeds)
         if last is None:
             return _bad_last()
-        if len(self.streams) + self._others() >= self._options.max_streams:
+        if self.streams.here() + self._others() >= self._options.max_streams:
             return too_many(self._options.max_streams)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-        with self.streams.open(name, last) as stream:
+        with self.streams.open(name, last, partial(has_gone, request)) as stream:
             self._is_asked.set()
             await answer.prepare(request)
             await answer.write(HEAD)
-            while not stream.has_ended:
+            while not stream.is_over:
                 await answer.write(await stream.next())
         return answer
 
@@ -151,6 +152,11 @@ class PanelPages:
         if origin := self._guard.origin(request.headers):
             answer.headers["Access-Control-Allow-Origin"] = origin
             answer.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+
+
+def has_gone(request: web.Request) -> bool:
+    """Whether who has asked has hung up."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def too_many(most: int) -> web.Response:

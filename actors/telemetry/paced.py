@@ -22,7 +22,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-#: So many times as long as work took, nothing more is done.
+#: So many times as long as work took, nothing more is done, unless something else is said.
 REST = 20.0
 _KEPT, _WAITING = 32, 16
 
@@ -58,11 +58,13 @@ class Paced(Generic[T]):
     Args:
         executor: whose thread works.
         least_s: seconds that an answer is kept at least.
+        rest: so many times as long as work took, nothing more is done.
     """
 
-    def __init__(self, executor: Executor, least_s: float = 0.5) -> None:
+    def __init__(self, executor: Executor, least_s: float = 0.5, rest: float = REST) -> None:
         self._executor = executor
         self._least_s = least_s
+        self._rest = rest
         self._answers: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
         self._lock = asyncio.Lock()
         self._waiting = 0
@@ -94,8 +96,8 @@ class Paced(Generic[T]):
         await asyncio.sleep(max(0.0, self._rest_until - time.monotonic()))
         answer, took_s = await asyncio.get_running_loop().run_in_executor(self._executor, _timed, work)
         now = time.monotonic()
-        self._rest_until = now + REST * took_s
-        self._answers[key] = (now + max(self._least_s, REST * took_s), answer)
+        self._rest_until = now + self._rest * took_s
+        self._answers[key] = (now + max(self._least_s, self._rest * took_s), answer)
         self._answers.move_to_end(key)
         while len(self._answers) > _KEPT:
             self._answers.popitem(last=False)

@@ -4,14 +4,14 @@
     news ──tell──▶ [ happenings … ]   ◀── the last few; a client that missed some asks by ``Last-Event-ID``
 
 Nothing is queued behind a client that is slow: when it can take more, it is given what is newest then. Messages are
-the same bytes for all.
+the same bytes for all. Who writes to a client notices only then that it has gone: whoever counts the streams asks.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from actors.telemetry.looks import Look
@@ -28,9 +28,14 @@ BEAT, _END = b": still here\n\n", b"event: end\ndata: {}\n\n"
 
 
 class Stream:
-    """One client's."""
+    """One client's.
 
-    def __init__(self) -> None:
+    Args:
+        is_gone: whether the client has hung up.
+    """
+
+    def __init__(self, is_gone: Callable[[], bool]) -> None:
+        self.is_gone = is_gone
         self._status = b""
         self._told: deque[bytes] = deque(maxlen=REMEMBERED)
         self._wake = asyncio.Event()
@@ -51,6 +56,11 @@ class Stream:
         self.tell(_END)
         self.has_ended = True
 
+    @property
+    def is_over(self) -> bool:
+        """Whether all is sent, and no more will come."""
+        return self.has_ended and not self._told
+
     async def next(self) -> bytes:
         """Wait until there is something to send; return it."""
         await self._wake.wait()
@@ -63,6 +73,14 @@ class Stream:
         return told + status
 
 
+def here(streams: Collection[Stream]) -> int:
+    """How many of these have a client. The others are ended: what is sent to nobody waits for nothing."""
+    gone = [stream for stream in streams if stream.is_gone()]
+    for stream in gone:
+        stream.end()
+    return sum(not stream.has_ended for stream in streams)
+
+
 class Streams:
     """All open streams."""
 
@@ -71,13 +89,19 @@ class Streams:
         self._remembered: deque[tuple[int, bytes]] = deque(maxlen=REMEMBERED)
         self._last: Look | None = None
 
-    def __len__(self) -> int:
-        return len(self._open)
+    def here(self) -> int:
+        """How many of them have a client."""
+        return here(self._open)
+
+    @property
+    def are_open(self) -> bool:
+        """Whether anybody is still written to."""
+        return bool(self._open)
 
     @contextmanager
-    def open(self, last_id: str) -> Iterator[Stream]:
+    def open(self, last_id: str, is_gone: Callable[[], bool] = lambda: False) -> Iterator[Stream]:
         """A stream for a client that has seen what has happened up to this number; empty: it needs the status only."""
-        stream = Stream()
+        stream = Stream(is_gone)
         if last_id.isdecimal() and len(last_id) <= _DIGITS:
             for number, message in self._remembered:
                 if number > int(last_id):

@@ -16,6 +16,7 @@ from actors.runtime.codec import encode
 from actors.runtime.ledger import Ledger
 from actors.runtime.lift import lift_parse
 from actors.runtime.manifest import Manifest
+from actors.runtime.marks import Mark
 from actors.runtime.membership import Membership
 from actors.runtime.messages import AnyMessage, BatchId, Drained, Hello, InputDone, Member, Message, Roster
 from actors.runtime.pipeline import Pipeline
@@ -85,6 +86,9 @@ class _Slot:
 
     def take(self, batch: BatchId) -> None:
         """Have a batch in hand."""
+
+    def mark(self, mark: Mark) -> None:
+        """Have this of it in hand."""
 
     def took(self, *seconds: float) -> None:
         """Count how long batches took."""

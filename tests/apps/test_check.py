@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from pymemcache.client.base import Client
 
 from actors.console import check, surroundings
 from actors.console.check import Finding
@@ -33,12 +36,14 @@ def cli(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_all_is_well_when_files_and_servers_are_there_and_nothing_is_changed(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("idfa\t1\t1\t1\t1\n")
-    with Memcached() as server:
+    with Memcached(megabytes=65, arguments=("-M", "-I", "2m")) as server:
         done = cli("appsinstalled", "--state", str(tmp_path / "state"), "--set", f"source.pattern={tmp_path}/*.tsv",
                    "--set", "sinks.idfa.type=memcached", "--set", f"sinks.idfa.server={server.address}")
     assert done.returncode == 0, done.stdout
     assert "problem" not in done.stdout
-    assert f"sinks.idfa     memcached {server.address}" in done.stdout
+    assert f"sinks.idfa     memcached {server.address}\n" in done.stdout
+    assert re.search(r"^ +holds 65 MiB, .*; once it is full it takes nothing more, and the run waits .*; an item over "
+                     "2 MiB is a dead letter$", done.stdout, re.MULTILINE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tsv"]
 
 
@@ -54,6 +59,18 @@ def test_what_a_server_keeps_of_what_it_answers_is_said_where_nothing_is_wrong(t
         assert "connection refused: start it, or set sinks.idfa.url" in findings(
             "appsinstalled", *sets, state=tmp_path)["sinks.idfa"].text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_memcached_that_forgets_says_that_it_does_and_how_much_it_has_forgotten(tmp_path: Path) -> None:
+    with Memcached(megabytes=64) as server:
+        sets = ("sinks.idfa.type=memcached", f"sinks.idfa.server={server.address}", f"source.pattern={__file__}")
+        found = findings("appsinstalled", *sets, state=tmp_path)["sinks.idfa"]
+        assert "without a word (it has forgotten 0 items since its start)" in found.text
+        with closing(Client(server.address, timeout=60)) as client:
+            client.set_many({f"{number}": bytes(900_000) for number in range(100)}, noreply=False)
+        found = findings("appsinstalled", *sets, state=tmp_path)["sinks.idfa"]
+        assert re.search(r"holds 64 MiB, .* \(it has forgotten [1-9]\d+ items since its start\)", found.text)
+        assert found.verdict == "ok"
 
 
 def test_a_server_that_is_down_is_named_with_how_to_mend_it_and_offline_asks_none(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_from_the_folder_above_the_application_is_found_beside_its_configuration
     sample, = (tmp_path / "web" / "data").iterdir()
     done = thresher("run", "web/web.toml", str(sample), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "var" / "web").is_dir()
+    assert (tmp_path / "web" / "var" / "web").is_dir()  # run.base, as init writes it
     done = thresher("run", "web", cwd=tmp_path)
     assert done.returncode == 78
     assert "module web has no PIPELINE: it is a folder; if web.py is in it: cd web" in done.stderr

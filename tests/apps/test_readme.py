@@ -246,7 +246,7 @@ def test_ratings_are_published_and_counted(reader: Reader) -> None:
 
 @shows("scripts/make_ascp.py --lines 3000 > ascp.log")
 def test_transfer_logs_are_taken_apart_and_summed_up(reader: Reader) -> None:
-    make, run, longest = BLOCKS["scripts/make_ascp.py --lines 3000 > ascp.log"].commands
+    make, run, longest, browse = BLOCKS["scripts/make_ascp.py --lines 3000 > ascp.log"].commands
     reader.do(make)
     assert _report(reader.do(run))["outcomes"]["written"] == 3000
     lines = set((reader.folder / "ascp.log").read_bytes().splitlines())  # of two that are the same there is one event
@@ -256,6 +256,13 @@ def test_transfer_logs_are_taken_apart_and_summed_up(reader: Reader) -> None:
     head, *asked = csv.reader(reader.do(longest).stdout.splitlines())
     assert (len(asked), head[:3]) == (3, ["session", "start", "seconds"])
     assert float(asked[0][2]) == max(row["elapsed_s"] for row in rows)
+    with reader.going_on(browse) as going:
+        url, token = going.until(r"(http://127\.0\.0\.1:[0-9]+/) with the token in (.+)").groups()
+        shown = urlopen(Request(f"{url}api/browse/items", headers={
+            "Authorization": f"Bearer {Path(token).read_text()}"}), timeout=WATCHDOG_S)
+        with shown:
+            assert len(json.load(shown)["items"]["items"]) == len(rows)
+        assert going.interrupt() == 0
 
 
 @shows('app = "appsinstalled"')
@@ -285,7 +292,7 @@ def test_every_command_of_the_table_is_one(reader: Reader) -> None:
     table = README.split("| command | |\n|---|---|\n")[1].split("\n\n")[0]
     first = [row.split("|")[1] for row in table.splitlines()]
     named = {words.split()[0] for cell in first for words in re.findall(r"`([^`]+)`", cell)}
-    named -= {"ready", "startup", "show", "retry", "export", "purge"}  # the second words of probe and dlq
+    named -= {"ready", "startup", "show", "retry", "export", "purge", "sinks", "apps"}  # second words
     listed = re.findall(r"^    ([a-z]+) ", reader.do("thresher --help").stdout, re.MULTILINE)
     assert named == set(listed)
 

@@ -14,7 +14,8 @@ from tests.loads import ROOT
 
 WATCHDOG_S = 60.0
 SHELLS = [shell for shell in ("sh", "dash", "bash", "zsh") if shutil.which(shell)]
-SCRIPTS = [path for path in sorted((ROOT / "scripts").iterdir()) if path.read_bytes().startswith(b"#!/bin/sh")]
+SCRIPTS = [path for path in sorted((ROOT / "scripts").iterdir())
+           if path.is_file() and path.read_bytes().startswith(b"#!/bin/sh")]
 SAY = 'echo "root=$root python=$python"'
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,17 +47,6 @@ def wrote(folder: Path, text: str) -> Path:
     (folder / "counting.py").write_text(text)
     (folder / "in.txt").write_text("1\n2\nx\n3\n")
     return folder
-
-
-def test_a_key_of_windows_that_is_no_tuple_is_said_and_ends_the_run(tmp_path: Path) -> None:
-    windowed = SMALLEST.replace("import Pipeline, drop", "import Fold, Pipeline, Windows, drop").replace(
-        "sinks={", "fold=Fold(partials=lambda values: {(): [len(values)]}, keys=(), fields=('n',)), windows=Windows("
-        "time=lambda value: value['number'], key=lambda value: value['number'], emit=lambda window, rows: []), sinks={")
-    done = thresher(wrote(tmp_path, windowed), "run", "counting", "in.txt", "--format", "text")
-    assert (done.returncode, "Traceback" in done.stderr) == (78, False), done.stdout + done.stderr
-    assert re.search(r"exit code 78 .*: parser\.[12]: windows\.key: expected a tuple for each value, e\.g\. \(host,\), "
-                     r"and it has returned nothing but others, e\.g\. [123]\n", done.stdout), done.stdout
-    assert "dead-lettered" not in done.stdout
 
 
 def test_a_source_a_parse_and_a_sink_are_a_pipeline(tmp_path: Path) -> None:

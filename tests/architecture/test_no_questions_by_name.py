@@ -22,6 +22,7 @@ ALLOWED = {
     ("actors/cli.py", "options"): _WORDS,
     ("actors/console/catalogue.py", "pipeline"): _SECTION,
     ("actors/console/dlq.py", "options"): _WORDS,
+    ("actors/console/folders.py", "options"): _WORDS,
     ("actors/console/inputs.py", "options"): _WORDS,
     ("actors/console/letters.py", "letter"): "each column of a stored letter, by its name, for JSON",
     ("actors/console/tap.py", "record"): "which of two fields a stage fills in, by the stage",

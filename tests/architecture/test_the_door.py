@@ -17,12 +17,12 @@ DOORS = ("thresher", "thresher.sources", "thresher.sinks", "thresher.testing")
 #: What users may rely on. A name that is taken away, or called otherwise, breaks their pipelines: CHANGELOG says so.
 PUBLIC = {
     "thresher": {
-        "Aggregates", "AggregatorOptions", "Bars", "BudgetOptions", "Bulk", "CheckerOptions", "ConfigError", "Curves",
-        "Distinct", "Finish", "FlowOptions", "Fold", "InputUnit", "Links", "Lost", "Many", "Moment", "MonitorOptions",
-        "Panel", "ParserOptions", "Pipeline", "Question", "Reader", "Record", "RecycleOptions", "Reject",
-        "RestartOptions", "Retryable", "RunOptions", "RunResult", "Store", "Totals", "TracingOptions", "WatchOptions",
-        "Window", "WindowOptions", "Windows", "extend", "lines_with", "drop", "per_chunk", "progress", "run",
-        "identity"},
+        "Aggregates", "AggregatorOptions", "Bars", "Browse", "BudgetOptions", "Bulk", "Chart", "Charts",
+        "CheckerOptions", "ConfigError", "Curves", "Distinct", "Finish", "FlowOptions", "Fold", "InputUnit", "Item",
+        "Items", "Links", "Look", "Lost", "Many", "Moment", "MonitorOptions", "Panel", "ParserOptions", "Pipeline",
+        "Question", "Reader", "Record", "RecycleOptions", "Reject", "RestartOptions", "Retryable", "RunOptions",
+        "RunResult", "Store", "Totals", "TracingOptions", "WatchOptions", "Window", "WindowOptions", "Windows",
+        "extend", "lines_with", "drop", "per_chunk", "progress", "run", "identity"},
     "thresher.sources": {
         "Chunk", "Directory", "Files", "Kafka", "RabbitMQ", "Revoked", "Source", "SourceOptions", "Stdin", "Tcp",
         "Topic", "Unit", "UnitLedger", "pack_records", "records_in"},

@@ -619,8 +619,10 @@ def test_what_a_dead_actor_said_last_is_not_heard_after_its_death_is_known(
     assert isinstance(control.wait(WAIT_S)[0][0][1], Ready)
     parser = Mailbox("parser.1#1", run_dir)
     member = Member("parser.1", 1, "parser", parser.bind(), False)
+    mailbox = actor._mailbox
+    assert isinstance(mailbox, Mailbox)
     # While the reader is busy with one chunk, its worker gives credit, dies, and the roster says so.
-    recorder.busy = lambda: happens(lambda: len(actor._mailbox._poller.poll(0)) == 2)
+    recorder.busy = lambda: happens(lambda: len(mailbox._poller.poll(0)) == 2)
     send_all(control, Roster(1, (member,)))
     assert parser.receive(WAIT_S) == [("reader.1#1", Hello("run"), [])]
     assert recorder.is_busy.wait(WAIT_S)

@@ -200,6 +200,10 @@ def test_panels_want_the_token_and_a_page_may_ask_whether_to_show_it(tmp_path: P
 def test_streams_of_panels_count_among_those_that_may_be_open(tmp_path: Path) -> None:
     with Ranked(tmp_path, "monitor.max_streams=2") as running:
         eventually(lambda: running.ask(""), "an answer")
+        for number in range(12):  # who has gone does not, also if nothing was to be sent since
+            with closing(Listening(running.url, path="api/panels/main/events")) as gone:
+                assert gone.head.startswith("HTTP/1.1 200"), number
+                gone.reset()
         with closing(Listening(running.url)) as status, closing(Listening(running.url, path="api/panels/main/events")):
             status.until("status")
             for path in ("api/events", "api/panels/main/events"):

@@ -25,7 +25,9 @@ from tests.proxy import Proxy
 from tests.rabbitmq import RabbitMQ as Server
 
 pytest.importorskip("pika")
+from actors.rabbitmq.following import StreamFollower
 from actors.rabbitmq.properties import record_of
+from actors.sinks import rabbitmq_line
 from actors.sinks.rabbitmq_publishing import Publisher
 
 HERE = Path()
@@ -278,6 +280,26 @@ def test_a_queue_or_an_exchange_that_is_deleted_meanwhile_is_made_again(rabbitmq
     assert bodies(amqp.take(rabbitmq.url(), name)) == [b"2", b"3"]
 
 
+def test_one_of_several_bound_queues_that_is_deleted_is_missed_and_made_again(
+    rabbitmq: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No message comes back for it: the others take them."""
+    monkeypatch.setattr(rabbitmq_line, "LOOK_S", 0.0)
+    name, other = rabbitmq.new_name(), rabbitmq.new_name()
+    of = options(rabbitmq, f"?exchange={name}&queue={name}&routing_key=k")
+    with closing(of.open("out", HERE)) as sink:
+        amqp.declare(rabbitmq.url(), other)
+        with amqp.channel(rabbitmq.url()) as channel:
+            channel.queue_bind(other, name, "k")
+            sink.write([payload(of, [b"1"])])
+            channel.queue_delete(name)
+        with pytest.raises(Retryable, match=rf"queue {name} is gone, with all that was in it: it is declared again"):
+            sink.write([payload(of, [b"2"], 10)])
+        assert sink.write([payload(of, [b"2"], 10)]) == []
+    assert bodies(amqp.take(rabbitmq.url(), name)) == [b"2"]
+    assert bodies(amqp.take(rabbitmq.url(), other)) == [b"1", b"2"]
+
+
 def test_an_exchange_that_is_not_there_is_waited_for(rabbitmq: Server) -> None:
     name = rabbitmq.new_name()
     of = options(rabbitmq, f"?exchange={name}&routing_key=k", declare=False, exchange_type="fanout")
@@ -452,6 +474,28 @@ def test_a_wrong_user_or_virtual_host_is_no_outage(rabbitmq: Server, wrong: dict
         assert "secret" not in str(caught.value)
 
 
+def test_a_user_who_is_not_let_in_any_more_is_waited_for_once_something_was_published(rabbitmq: Server) -> None:
+    user, queue = rabbitmq.new_name(), rabbitmq.new_name()
+    of = RabbitMQ(topic=rabbitmq.url(f"?queue={queue}", user=user, password=user))
+    given = [payload(of, [b"2"], 10)]
+    with rabbitmq.user(user):
+        sink = of.open("out", HERE)
+        assert sink.write([payload(of, [b"1"])]) == []
+
+    def said() -> str:
+        try:
+            sink.write(given)
+        except Retryable as error:
+            return str(error)
+        return ""
+
+    with closing(sink):
+        amqp.eventually(lambda: "it refuses this user, or the password" in said(), "it is cut off, and not let in")
+        with rabbitmq.user(user):
+            amqp.eventually(lambda: not said(), "it is let in again")
+    assert bodies(amqp.take(rabbitmq.url(), queue))[-1] == b"2"
+
+
 # check ----------------------------------------------------------------------------------------------------------------
 
 
@@ -570,7 +614,7 @@ def test_a_stream_that_is_not_there_yet_or_cannot_be_reached_is_looked_for_again
     with Proxy(rabbitmq.port) as proxy:
         of = RabbitMQ(topic=f"amqp://guest:guest@{proxy.address}/?queue={queue}", queue_type="stream")
         follower = of.follow("out", HERE, 5)
-        assert follower is not None
+        assert isinstance(follower, StreamFollower)
         with closing(follower):
             assert follower.new() == []
             write(of, [b"1"])
@@ -583,6 +627,11 @@ def test_a_stream_that_is_not_there_yet_or_cannot_be_reached_is_looked_for_again
             amqp.eventually(lambda: listens(proxy.port), "somebody listens")
             write(of, [b"2"])
             assert [one.value for one in amqp.eventually(lambda: looked(follower), "the second")] == [b"2"]
+            with amqp.channel(rabbitmq.url()) as channel:
+                channel.queue_delete(queue)
+            amqp.eventually(lambda: not looked(follower) and follower._next is None, "it is known to be gone")
+            write(of, [b"anew"])
+            assert [one.value for one in amqp.eventually(lambda: looked(follower), "another")] == [b"anew"]
 
 
 @pytest.mark.parametrize("rest", ["?queue=q", "?exchange=e"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import urllib.error
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.framing import Record
 from actors.runtime.pieces import record_count
+from actors.sources import rabbitmq_place
 from actors.sources.rabbitmq import RabbitMQ
 from actors.sources.rabbitmq_seen import FILE
 from tests.queues import WATCHDOG_S, Reading, channel, declare, eventually, publish, take_all, waiting_in
@@ -267,13 +269,36 @@ def test_a_queue_with_other_arguments_is_never_changed_and_the_run_ends_and_says
         assert here.until_values(1) == [b"a"]
 
 
-def test_a_stream_that_is_read_as_a_queue_is_refused(tmp_path: Path, rabbitmq: Server, queue: str) -> None:
-    """Only what comes from then on would be delivered, as if it were all."""
-    declare(rabbitmq.url(), queue, "stream")
-    publish(rabbitmq.url(), queue, VALUES)
-    with Reading(tmp_path, **at(rabbitmq, queue), declare=False) as here, pytest.raises(
-            ConfigError, match=r"invalid arg 'x-priority' .* of queue type rabbit_stream_queue: .*correct the option"):
-        here.until(lambda: False, "a refusal")
+def test_a_stream_that_is_read_as_a_queue_is_refused_and_so_is_a_queue_as_a_stream(
+    tmp_path: Path, rabbitmq: Server
+) -> None:
+    """Of a stream only what comes from then on would be delivered, as if it were all."""
+    for kind, other, said in (("stream", "quorum", r'it is a stream, .*set source\.queue_type = "stream"'),
+                              ("quorum", "stream", r'it is no stream: set source\.queue_type = "quorum" or "classic"'),
+                              ("classic", "stream", "it is no stream")):
+        queue = rabbitmq.new_name()
+        declare(rabbitmq.url(), queue, kind)
+        publish(rabbitmq.url(), queue, VALUES)
+        wrong = {**at(rabbitmq, queue), "declare": False, "queue_type": other}
+        with Reading(tmp_path / kind, **wrong) as here, pytest.raises(ConfigError, match=said):
+            here.until(lambda: False, "a refusal")
+        with pytest.raises(ConfigError, match=said):
+            RabbitMQ(**wrong).check(tmp_path)
+        assert RabbitMQ(**{**wrong, "queue_type": kind}).check(tmp_path) == []
+
+
+def test_a_queue_that_another_consumer_has_for_itself_is_waited_for(
+    tmp_path: Path, rabbitmq: Server, queue: str
+) -> None:
+    declare(rabbitmq.url(), queue, "classic")
+    with Reading(tmp_path, **at(rabbitmq, queue), declare=False) as here:
+        with channel(rabbitmq.url()) as other:
+            other.basic_consume(queue, lambda *_: None, exclusive=True)
+            assert RabbitMQ(**at(rabbitmq, queue), declare=False).check(tmp_path) == []
+            here.until(lambda: bool(here.problems), "the problem")
+            assert "another consumer has it for itself" in here.problems[0]
+        publish(rabbitmq.url(), queue, [b"a"])
+        assert here.until_values(1) == [b"a"]
 
 
 def test_a_stream_is_read_on_behind_the_last_message_that_was_journalled(
@@ -291,6 +316,39 @@ def test_a_stream_is_read_on_behind_the_last_message_that_was_journalled(
         assert again.until_values(20) == VALUES[20:]
     with Reading(tmp_path / "other", **options) as other:  # another state reads all of it
         assert other.until_values(40) == VALUES
+
+
+def test_a_stream_that_is_made_anew_is_read_from_its_beginning_and_told_be_it_shorter_or_longer(
+    tmp_path: Path, rabbitmq: Server, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is asked for an offset delivers nothing below it, and says nothing."""
+    monkeypatch.setattr(rabbitmq_place, "SILENT_S", 0.3)
+
+    def anew(values: Sequence[bytes]) -> None:
+        with channel(rabbitmq.url()) as client:
+            client.queue_delete(queue)
+        declare(rabbitmq.url(), queue, "stream")
+        publish(rabbitmq.url(), queue, values)
+
+    options = {**at(rabbitmq, queue), "queue_type": "stream", "declare": False}
+    declare(rabbitmq.url(), queue, "stream")
+    publish(rabbitmq.url(), queue, VALUES[:20])
+    with Reading(tmp_path, **options) as here:
+        assert here.until_values(20) == VALUES[:20]
+        anew([b"a", b"b", b"c"])  # while it is read
+        assert here.until_values(23)[20:] == [b"a", b"b", b"c"]
+        (told,) = here.ledger.problems
+        assert told.endswith(f"{queue} up to 20"), told
+        here.close_all()
+    anew(VALUES)  # while it is not
+    with Reading(tmp_path, here.ledger.reopened(), **options) as again:
+        assert again.until_values(40) == VALUES
+        assert [name.rpartition(" ")[2] for name in again.ledger.problems] == ["3"]
+        again.close_all()
+    publish(rabbitmq.url(), queue, [b"more"])
+    with Reading(tmp_path, again.ledger.reopened(), **options) as last:
+        assert last.until_values(1) == [b"more"]
+        assert not last.ledger.problems, "the same stream is the same"
 
 
 def test_a_stream_may_begin_at_its_end_or_at_a_time(tmp_path: Path, rabbitmq: Server, queue: str) -> None:

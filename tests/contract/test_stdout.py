@@ -16,6 +16,7 @@ import pytest
 
 from actors.console.progress import is_off_screen, shares_output
 from actors.runtime.errors import Finish, Reject, Retryable
+from actors.runtime.marks import Mark
 from actors.runtime.messages import Ack, BatchId, Member, Message, Part
 from actors.runtime.tracing import OFF
 from actors.runtime.values import Payload
@@ -110,6 +111,9 @@ class Slot:
 
     def take(self, batch: BatchId) -> None:
         """Have a batch in hand."""
+
+    def mark(self, mark: Mark) -> None:
+        """Have this of it in hand."""
 
     def took(self, *seconds: float) -> None:
         """Count how long batches took."""

@@ -197,6 +197,29 @@ def test_a_reset_takes_nothing_away_from_what_was_received(tmp_path: Path) -> No
             assert here.until_data(20) == ONE + TWO
 
 
+@pytest.mark.parametrize("how", [socket.SHUT_WR, None])
+@pytest.mark.parametrize("batch", [20, 64 * 1024])
+def test_who_has_gone_before_it_is_let_in_has_no_seat(tmp_path: Path, batch: int, how: int | None) -> None:
+    with reading(tmp_path, batch, max_clients=2, **NINE) as here, here.connect() as first, ExitStack() as stack:
+        for _ in range(30):  # nobody reads meanwhile
+            gone = stack.enter_context(socket.create_connection(address_of(tmp_path), timeout=WATCHDOG_S))
+            gone.sendall(ONE * 20)
+            if how is None:
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+                gone.close()
+            else:
+                gone.shutdown(how)
+        last = stack.enter_context(socket.create_connection(address_of(tmp_path), timeout=WATCHDOG_S))
+        last.sendall(TWO)
+        here.until(lambda: here.data.endswith(TWO))
+        if how is not None:
+            assert here.data == ONE * 600 + TWO
+        one_too_many = stack.enter_context(here.connect())
+        here.until_closed(one_too_many)
+        assert not is_closed(first)
+        assert not is_closed(last)
+
+
 def test_the_kernel_looks_after_clients_that_have_vanished(tmp_path: Path) -> None:
     with reading(tmp_path, **NINE) as here, here.connect():
         port = f":{address_of(tmp_path)[1]:04X}"

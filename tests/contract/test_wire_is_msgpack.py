@@ -23,6 +23,7 @@ import pytest
 
 from actors.runtime import messages
 from actors.runtime.codec import VERSION, decode
+from actors.runtime.marks import Care, Mark
 from actors.runtime.messages import Late, Member, Span
 from tests.loads import ROOT, WATCHDOG_S, Load, Running, Views
 
@@ -30,7 +31,8 @@ DOCUMENT = (ROOT / "docs" / "protocol.md").read_text()
 TYPES: dict[str, type[msgspec.Struct]] = {
     str(kind.__struct_config__.tag): kind for kind in get_args(messages.AnyMessage)}
 #: Structs within messages.
-INNER: dict[str, type[msgspec.Struct]] = {"member": Member, "span": Span, "late": Late}
+INNER: dict[str, type[msgspec.Struct]] = {
+    "member": Member, "span": Span, "late": Late, "mark": Mark, "care": Care}
 RECORDS = 30_000
 
 Frames = list[bytes]

@@ -68,7 +68,7 @@ def test_a_killed_run_is_gone_on_with_though_finished_files_keep_their_names(tmp
     for path in names:
         path.write_bytes(b"".join(b"k%d 1\n" % (number % 100) for number in range(30_000)))
     kills, is_over = 0, False
-    for batches in (45, 20, 30):
+    for batches in (12, 9, 6):
         with _run(tmp_path, "FOLDED", *map(str, names)) as running:
             if is_over := not _is_killed_after(running, batches):  # the run was quicker
                 assert running.wait() == 0, running.output()

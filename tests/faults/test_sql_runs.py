@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -60,9 +58,9 @@ def write_lines(tmp_path: Path) -> None:
         f"{number} {'bad' if number in BAD else 'word'}\n" for number in range(RECORDS)))
 
 
-def start(tmp_path: Path, url: str) -> Load:
+def start(tmp_path: Path, url: str, *sets: str) -> Load:
     return Load(tmp_path / "logs" / "*.txt", tmp_path / "state", f"sinks.store.url={url}", "flow.batch_bytes=3000",
-                target=TARGET)
+                *sets, target=TARGET)
 
 
 def test_rows_and_letters_are_there_once_whoever_is_killed_and_letters_can_be_retried(
@@ -99,10 +97,11 @@ def test_rows_and_letters_are_there_once_whoever_is_killed_and_letters_can_be_re
 def test_a_server_that_is_away_for_a_while_is_waited_for(tmp_path: Path, postgres: Postgres) -> None:
     database = postgres.make_database()
     write_lines(tmp_path)
-    with start(tmp_path, postgres.url(database)) as running:
-        running.kill("writer.store", after_batches=3, number=signal.SIGSTOP)  # so that the run is not over first
+    gate = tmp_path / "gate"
+    with start(tmp_path, postgres.url(database), f"options.gate={gate}") as running:
+        running.until(lambda views: views["writer.store"].batches >= 3, "three batches")
         postgres.stop()
-        os.kill(running.views()["writer.store"].pid, signal.SIGCONT)
+        gate.touch()
         try:
             views = running.until(lambda views: bool(views["writer.store"].note), "a note")
             assert f"@{postgres.address}/" in views["writer.store"].note
@@ -120,12 +119,13 @@ def test_a_database_that_is_dropped_and_made_anew_is_told_with_what_is_missing(
 ) -> None:
     database = postgres.make_database()
     write_lines(tmp_path)
-    with start(tmp_path, postgres.url(database)) as running:
-        running.kill("writer.store", after_batches=3, number=signal.SIGSTOP)  # so that the run is not over first
+    gate = tmp_path / "gate"
+    with start(tmp_path, postgres.url(database), f"options.gate={gate}") as running:
+        running.until(lambda views: views["writer.store"].batches >= 3, "three batches")
         with postgres.connect() as connection:
             connection.execute(f"DROP DATABASE {database} WITH (FORCE)")
             connection.execute(f"CREATE DATABASE {database}")
-        os.kill(running.views()["writer.store"].pid, signal.SIGCONT)
+        gate.touch()
         assert running.wait() == 78, running.output()
     with start(tmp_path, postgres.url(database)) as again:
         assert again.wait() == 78, again.output()

@@ -12,7 +12,7 @@ import pytest
 from tests.loads import ROOT, WATCHDOG_S, assert_counts_add_up
 
 MODULE = """
-from thresher import Fold, Pipeline
+from thresher import Fold, Pipeline, Windows
 from thresher.sinks import Jsonl, Lmdb
 from thresher.sources import Files
 
@@ -24,7 +24,7 @@ def parse(line):
 PIPELINE = Pipeline(source=Files(pattern="in.txt", rename="none"), parse=parse, {more})
 """
 FOLDED = 'sinks={{"out": Jsonl()}}, fold=Fold(partials=lambda values: {}, keys=("key",), fields=("number",))'
-
+WINDOWED = ", windows=Windows(time=lambda value: {time}, key=lambda value: {key}, emit=lambda window, rows: [])"
 
 PATIENT = ("--set", "budget.max_error_rate=1", "--set", "parser.workers=1")
 
@@ -47,6 +47,10 @@ def run(folder: Path, more: str, numbers: range, *words: str) -> subprocess.Comp
      "fold: partials returns int 3 as the numbers of a key, and it takes a list, as in [1]: "),
     (FOLDED.format('[1]'),
      "fold: partials returns list [1], and it takes {key: numbers}, as in {('some key',): [1]}: "),
+    (FOLDED.format('{("a",): [1]}') + WINDOWED.format(time="value", key="value"),
+     "windows.key: expected a tuple as key of a window, got 0: none of the first 1000"),
+    (FOLDED.format('{("a",): [1]}') + WINDOWED.format(time="value / 2", key="()"),
+     "windows.time: expected an event time in ms, a whole number, got 0.0: none of the first 1000"),
 ])
 def test_what_no_sink_and_no_fold_can_take_ends_the_run(tmp_path: Path, more: str, sentence: str) -> None:
     done = run(tmp_path, more, range(1000), "--set", "parser.workers=1", "--set", "flow.batch_s=0")

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
+import msgspec
+
 from thresher import Pipeline, Reject
 from thresher.sinks import DeadLetters, Sql
 from thresher.sources import Files
 
 
-def parse(line: bytes) -> tuple[int, str]:
+class Options(msgspec.Struct, frozen=True):
+    """``gate``: a file without which numbers from ``GATED`` on are waited with, so that the run is not over before;
+    empty: none."""
+
+    gate: str = ""
+
+
+GATED = 10_000
+
+
+def parse(line: bytes, options: Options) -> tuple[int, str]:
     """A number and a word."""
     number, _, word = line.partition(b" ")
     if not number.isdigit():
         raise Reject("number", f"expected a number, got {number!r}")
+    while options.gate and int(number) >= GATED and not os.path.exists(options.gate):
+        threading.Event().wait(0.01)
     return int(number), word.decode()
 
 
@@ -22,4 +39,5 @@ def route(row: tuple[int, str]) -> str:
 
 PIPELINE = Pipeline(
     name="rower", source=Files(pattern="data/*.txt"), parse=parse, route=route,
-    sinks={"store": Sql(table="rows", columns={"id": "integer", "name": "text"})}, dead_letters=DeadLetters())
+    sinks={"store": Sql(table="rows", columns={"id": "integer", "name": "text"})}, dead_letters=DeadLetters(),
+    options=Options())

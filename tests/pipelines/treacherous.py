@@ -10,23 +10,36 @@ import ctypes
 import json
 import os
 import re
+import sys
 import threading
+import time
 from pathlib import Path
 
 import msgspec
 
-from thresher import CheckerOptions, FlowOptions, Fold, ParserOptions, Pipeline, Reject, extend, progress
+from thresher import (
+    CheckerOptions,
+    FlowOptions,
+    Fold,
+    ParserOptions,
+    Pipeline,
+    Reject,
+    extend,
+    per_chunk,
+    progress,
+)
 from thresher.sinks import DeadLetters, Lmdb
 from thresher.sources import Files
 
 
 class Options(msgspec.Struct, frozen=True):
     """``marks``: a directory where ``once-`` values are remembered. ``megabytes``: size of ``json`` work. ``turns``:
-    what each record costs, in turns of a loop."""
+    what each record costs, in turns of a loop. ``rest_s``: how long each record takes, asleep."""
 
     marks: str = "."
     megabytes: int = 16
     turns: int = 0
+    rest_s: float = 0.0
 
 
 def parse(line: bytes, options: Options) -> tuple[bytes, bytes] | None:
@@ -35,6 +48,8 @@ def parse(line: bytes, options: Options) -> tuple[bytes, bytes] | None:
         return None
     for _ in range(options.turns):
         pass
+    if options.rest_s:
+        time.sleep(options.rest_s)
     key, blank, value = line.partition(b" ")
     if not blank:
         raise Reject("form", "no blank")
@@ -65,11 +80,26 @@ def trouble(what: str, options: Options) -> None:
             os._exit(7)
         case "kill":
             os.kill(os.getpid(), 9)
+        case "raise":
+            raise ValueError("no room for this one")
         case "stop":
             os.kill(os.getpid(), 19)
         case "loop":
             while True:
                 pass
+        case "late":  # its neighbour is in hand by then
+            threading.Timer(0.0005, os._exit, (7,)).start()
+        case "closes":
+            os.closerange(3, 256)
+        case "overflow":
+            sys.setrecursionlimit(10**9)
+            deeper()
+        case "memory":
+            held = []
+            while True:
+                held.append(b"x" * 1024 * 1024)
+                wait(0.005 if len(held) < 200 else 0.1)
+                progress()
         case "deadlock":
             lock = threading.Lock()
             lock.acquire()
@@ -87,6 +117,14 @@ def trouble(what: str, options: Options) -> None:
         case "patience":
             extend(60.0)
             wait(4.0)
+
+
+def _deeper() -> None:
+    deeper()
+
+
+#: Uses up the stack of C, which Python does not count.
+deeper = ctypes.CFUNCTYPE(None)(_deeper)
 
 
 def wait(seconds: float) -> None:
@@ -124,3 +162,12 @@ PIPELINE = Pipeline(
     checker=CheckerOptions(workers=2),
     flow=FlowOptions(batch_bytes=20_000, window_batches=16),
 )
+
+
+@per_chunk
+def parse_many(lines: list[bytes], options: Options) -> list[tuple[bytes, bytes] | None]:
+    """The same, of many at a time."""
+    return [parse(line, options) for line in lines]
+
+
+BY_CHUNKS = msgspec.structs.replace(PIPELINE, parse=parse_many)

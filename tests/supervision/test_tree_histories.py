@@ -231,7 +231,7 @@ def test_more_than_three_restarts_of_whole_pools_in_a_minute_end_the_run() -> No
         if history.tree.mode is not Mode.RUNNING:
             break
     assert history.tree.code == FAILED
-    assert history.tree.reason == "writer.a: more than 1 restarts of its pool in 30 s"
+    assert history.tree.reason == "writer.a: more than 1 restarts of its pool in 30 s; the last: signal SIGKILL"
     deaths = [a.event for a in history.actions if isinstance(a, Emit) and isinstance(a.event, ActorDied)]
     assert len(deaths) == 8  # each pool restart takes two deaths, and the fourth is one too many
     assert deaths[-1].restart_s is None
@@ -251,7 +251,8 @@ def test_a_child_that_dies_three_times_before_it_was_ready_ends_the_run() -> Non
         history.exit("writer.a", Exit(1))
         assert spawned(history.tick(now + 1.0), "writer.a")
     history.exit("writer.a", Exit(1))
-    assert (history.tree.code, history.tree.reason) == (FAILED, "writer.a died 3 times before it was ready")
+    assert (history.tree.code, history.tree.reason) == (FAILED, "writer.a died 3 times before it was ready; "
+                                                             "the last: exit code 1")
 
 
 def test_a_wrong_configuration_ends_the_run_at_the_first_death() -> None:
@@ -402,7 +403,7 @@ def test_the_reader_hears_with_what_in_hand_a_worker_died_before_it_hears_of_the
     kinds = [type(action.message) for action in actions if isinstance(action, Send) and action.address == "reader.1#1"]
     assert kinds == [Suspect, Roster]
     ((_, suspect),) = mail(actions, Suspect)
-    assert suspect == Suspect("p", 10, 99, "worker_died", "parser.1: signal SIGKILL\nstack")
+    assert suspect == Suspect("p", 10, 99, "worker_died", "parser.1: signal SIGKILL\nstack", stage="parser")
 
 
 def test_deaths_with_parts_of_one_batch_in_hand_are_charged_once() -> None:

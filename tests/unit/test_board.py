@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from actors.runtime.board import SIGN_S, Slot, SupervisorBoard, create_board, read_views
-from actors.runtime.events import ActorView
+from actors.runtime.events import ActorView, LastWords
+from actors.runtime.marks import NO_MARK, Mark
+from actors.runtime.messages import NOTHING
+from actors.runtime.rundir import stack_file
 from tests.loads import WATCHDOG_S
 
 NAMES = ("reader.1", "parser.1", "writer.idfa")
@@ -105,6 +108,39 @@ def test_what_a_dead_generation_wrote_is_not_taken_for_the_new_ones(path: Path) 
     said(path, "READY", 2)
     found = view(path)
     assert (found.generation, found.pid, found.state) == (2, 0, "READY")
+
+
+def test_of_a_death_it_is_known_what_was_marked_and_what_was_done_just_before(path: Path) -> None:
+    slot = Slot(path, "parser.1", 1)
+    for start in range(0, 200, 10):
+        slot.take(("p", start, start + 10))
+        slot.take(NOTHING)
+    slot.take(("p", 200, 210))
+    slot.mark(Mark(201, 203, 205, alone=True))
+    board = SupervisorBoard(path)
+    mark, near = board.marks("parser.1")
+    assert mark == Mark(201, 203, 205, alone=True)
+    assert near == tuple(("p", start, start + 10) for start in range(190, 30, -10)), "the last sixteen"
+    Slot(path, "parser.1", 2)
+    assert board.marks("parser.1") == (NO_MARK, ()), "the next generation has done nothing"
+    board.close()
+
+
+def test_who_dies_before_it_comes_to_its_slot_has_not_done_what_the_one_before_it_did(path: Path) -> None:
+    board = SupervisorBoard(path)
+    board.say("parser.1", "READY", 1)
+    slot = Slot(path, "parser.1", 1)
+    slot.batches = 7
+    slot.take(("p", 0, 10))
+    slot.take(NOTHING)
+    stack_file(path.parent, "parser.1", 1).write_bytes(b"in trouble")
+    assert board.last_words(path.parent, "parser.1") == LastWords(
+        "BOOT", NOTHING, "in trouble", batches=7, near=(("p", 0, 10),))
+    board.say("parser.1", "STARTING", 2)
+    stack_file(path.parent, "parser.1", 2).write_bytes(b"at its start")
+    assert board.last_words(path.parent, "parser.1") == LastWords(stack="at its start")
+    assert board.last_words(path.parent, "nobody") == LastWords()
+    board.close()
 
 
 def test_time_is_counted_by_what_it_was_spent_on(path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from actors.runtime.errors import ConfigError
-from actors.runtime.fitness import ENOUGH, FOLD, Fitness
-from actors.runtime.folding import Folding, Unfit
+from actors.runtime.fitness import ENOUGH, FOLD, KEY, TIME, Fitness, Unfit
+from actors.runtime.folding import Folding
 from actors.runtime.pipeline import Fold
 from actors.sinks.lmdb import Lmdb
 
@@ -21,20 +21,29 @@ def test_a_hundred_of_one_type_of_which_none_was_ever_taken_are_the_program() ->
     fitness = Fitness(never)
     for number in range(ENOUGH):
         fitness.judge()
-        fitness.refused("out", "int", f"encode returns int {number}")
+        fitness.refused("sinks.out", "int", f"encode returns int {number}")
     with pytest.raises(ConfigError, match=r"^sinks\.out: encode returns int 0: none of the first 100 that were made"):
         fitness.judge()
 
 
 def test_where_one_was_taken_before_or_after_it_is_data() -> None:
-    before, after, earlier = Fitness(never), Fitness(never), Fitness(lambda place: place == "out")
-    before.took("out")
+    before, after, earlier = Fitness(never), Fitness(never), Fitness(lambda place: place == "sinks.out")
+    before.took("sinks.out")
     for fitness in (before, after, earlier):
         for _ in range(3 * ENOUGH):
-            fitness.refused("out", "int", "so")
-    after.took("out")
+            fitness.refused("sinks.out", "int", "so")
+    after.took("sinks.out")
     for fitness in (before, after, earlier):
         fitness.judge()
+
+
+def test_what_time_and_key_of_windows_return_is_told_when_a_batch_is_made() -> None:
+    fitness = Fitness(never)
+    fitness.judge([Unfit(TIME, "noon", "time", "got 'noon'")] * ENOUGH, [TIME])
+    few = [Unfit(KEY, number, "key", f"got {number}") for number in range(ENOUGH - 1)]
+    fitness.judge(few)
+    with pytest.raises(ConfigError, match=r"^windows\.key: got 0: none of the first 100 that were made could be taken"):
+        fitness.judge(few[:1])
 
 
 def test_where_they_are_of_several_types_it_is_data() -> None:

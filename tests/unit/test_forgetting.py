@@ -79,7 +79,7 @@ def test_what_is_not_over_or_ahead_of_the_ledger_is_remembered(tmp_path: Path, m
     shard.commit({f"a/{done.id}": 99})  # an acknowledgement was lost
     shard.close()
     with closing(sqlite3.connect(tmp_path / LEDGER)) as ledger, ledger:
-        ledger.execute("INSERT OR REPLACE INTO issued VALUES (?, 10, 99, 0, '', '', 0)", (done.id,))
+        ledger.execute("INSERT OR REPLACE INTO issued VALUES (?, 10, 99, 0, '', '', 0, x'')", (done.id,))
     require_agreement(manifest)
     assert remembered(tmp_path) == {f"a/{done.id}": 99, f"b/{following.id}": 10}
 

@@ -152,4 +152,4 @@ def test_what_a_server_or_a_record_says_cannot_write_to_the_screen_by_itself() -
     lines = frame(status(happenings=[said], not_ready=["a waits: \x1b[31mred"], deaths={"\x9b1mhow": 1},
                          outcomes={"read": 1, "rejected.\x1b]0;title\x07": 1, "rejected.x": 1}), 130, 40)
     assert all(text.isprintable() for text, _ in lines)
-    assert lines[-1][0].endswith("waits:  [2J no second line")
+    assert lines[-1][0].endswith(r"waits: \x1b[2J\x07no second line")

@@ -65,7 +65,7 @@ def test_an_address_with_a_password_is_refused_without_showing_it() -> None:
     "kafka://h:1/t?sasl.password=pa55word", "kafka:/u:pa55word@h", "kafka:u:pa55word@h/t", "u:pa55word@h:1/t",
     "kafka://h:1/t#pa55word", "KAFKA://u:pa55word@h:1/t", "kafka://h:1/t?x=pa55word", "kafka://u:a/pa55word@h/t",
     "kafka:/u:@pa55word@h/t", "//u:@pa55word@h/t", "u:@pa55word@h/t", "kafka:/u@v:pa55word@h/t", "u@v:@pa55word@h/t",
-    "kafka://u/v:pa55word@h/t"])
+    "kafka://u/v:pa55word@h/t", "u:the pa55word@h:1/t", "kafka:u:pa55word of\tmine@h/t"])
 def test_what_is_to_be_an_address_shows_no_secret_however_it_is_written(text: str) -> None:
     with pytest.raises(ConfigError) as error:
         address_of(text)

@@ -172,3 +172,27 @@ def test_what_an_error_was_raised_from_is_told_too() -> None:
     assert isinstance(rejected, Reject)
     assert "ValueError" in rejected.detail
     assert "KeyError" in rejected.detail.splitlines()[-1]
+
+
+def test_an_error_that_quotes_a_long_record_is_told_with_the_beginning_and_the_end_of_what_it_says() -> None:
+    def parse(value: bytes) -> int:
+        try:
+            raise KeyError(value)
+        except KeyError as error:
+            raise ValueError(f"cannot parse {value!r}, which is no number") from error
+
+    rejected, = lift(parse, "parse")([b"\xff" * 2_000_000])
+    assert isinstance(rejected, Reject)
+    assert len(rejected.detail) < 8300
+    assert "KeyError: b'\\xff" in rejected.detail
+    assert "ValueError: cannot parse b'\\xff" in rejected.detail
+    assert rejected.detail.endswith("xff', which is no number")
+    assert "in parse" in rejected.detail
+
+
+@pytest.mark.parametrize("text", ["x" * 3_000_000, "\udcff" * 3_000_000, "é" * 9000])
+def test_what_an_application_says_of_a_reject_is_cut(text: str) -> None:
+    rejected = Reject(f"bad: {text}", text)
+    assert len(rejected.reason) <= 1400
+    assert len(rejected.detail) < 8300
+    f"{rejected.reason}{rejected.detail}".encode()

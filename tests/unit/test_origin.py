@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.runtime import poison
-from actors.runtime.messages import Batch, BatchId
+from actors.runtime.messages import Batch, BatchId, Suspect
 from actors.runtime.origin import Origin
 from actors.runtime.poison import Blame
 from actors.runtime.values import Chunk
@@ -384,7 +384,7 @@ def test_who_has_a_batch_since_a_death_keeps_it_when_its_suspicion_comes_after(t
     assert assigned(origin) == [("b#1", 0)]
     suspect = origin.suspect(key(0, 10))
     assert suspect is not None
-    origin.replace(key(0, 10), poison.blame(*suspect, "worker_died", "how"))
+    origin.replace(key(0, 10), poison.blame(*suspect, Suspect(*key(0, 10), "worker_died", "how")))
     assert assigned(origin) == []
     assert origin.suspect(key(0, 10)) == (suspect[0], Blame(1, "worker_died", "how"))
     origin.lost("b#1")  # the next death counts as ever
@@ -401,7 +401,7 @@ def test_a_suspicion_that_comes_before_the_death_is_known_gives_the_dead_nothing
         assert assigned(origin) == [(worker, 0)]
         suspect = origin.suspect(key(0, 10))
         assert suspect is not None
-        origin.replace(key(0, 10), poison.blame(*suspect, "worker_died", "how"))
+        origin.replace(key(0, 10), poison.blame(*suspect, Suspect(*key(0, 10), "worker_died", "how")))
         assert assigned(origin) == [], "it has credit left, and is dead"
         origin.lost(worker)
     origin.grant("c#1", 1)

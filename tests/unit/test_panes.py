@@ -38,6 +38,10 @@ def opened(path: Path, options: WindowOptions = TUMBLING) -> WindowState:
     return WindowState(path / "windows.db", 1, options, add_each, emit, emitter)
 
 
+class Died(BaseException):
+    """What becomes of a process that is killed: nobody catches it."""
+
+
 class Feed:
     """Gives a state one part after the other."""
 
@@ -425,3 +429,35 @@ def test_a_state_of_an_older_version_is_of_the_windows_that_it_is_resumed_with(t
     with pytest.raises(ConfigError):
         opened(tmp_path, TUMBLING)
     opened(tmp_path, SESSIONS).close()
+
+
+def test_each_window_whose_rows_kill_is_given_up_alone_though_several_close_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = emit
+
+    def kills(window: Window, rows: Any) -> list[tuple[str, Any]]:
+        if window.start in (10_000, 30_000):
+            raise Died
+        return plain(window, rows)
+
+    monkeypatch.setitem(globals(), "emit", kills)
+    feed, deaths, entries = Feed(tmp_path), 0, None
+    while entries is None:
+        for start in range(0, 50_000, 10_000):
+            feed.part(start + 1, (start, start + 10_000, {"a": start}))
+        try:
+            feed.state.end(True)
+            entries = feed.state.commit({"p": 5})
+        except Died:
+            deaths += 1
+            feed.restart()
+            feed.at = 0
+            feed.state.take_care()
+    assert [row[0] for row in rows(entries)] == [0, 20_000, 40_000]
+    letters = [letter for entry in entries for letter in msgspec.msgpack.decode(entry.body["writer.dead_letters"][1])]
+    assert len(letters) == 2
+    assert deaths == 1 + 2 * 2
+    feed.restart()
+    with closing(sqlite3.connect(tmp_path / "windows.db")) as connection:
+        assert connection.execute("SELECT * FROM attempts").fetchall() == []

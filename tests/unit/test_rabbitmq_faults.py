@@ -37,10 +37,20 @@ def attempts(*errors: Exception) -> AMQPConnectionWorkflowFailed:
     return AMQPConnectionWorkflowFailed([AMQPConnectorAMQPHandshakeError(error) for error in errors])
 
 
+def not_trusted(code: int, why: str) -> AMQPConnectionWorkflowFailed:
+    error = ssl.SSLCertVerificationError(
+        1, f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {why} (_ssl.c:1006)")
+    error.verify_code = code
+    return AMQPConnectionWorkflowFailed([AMQPConnectorTransportSetupError(error)])
+
+
 @pytest.mark.parametrize(("error", "says"), [
+    (not_trusted(62, "Hostname mismatch, certificate is not valid for 'h'."), "not valid for 'h'.: name the server in"),
+    (not_trusted(64, "IP address mismatch, certificate is not valid for '::1'."), ": name the server in"),
+    (not_trusted(10, "certificate has expired"), r"\(certificate has expired\): the server needs a new one"),
     (attempts(LOGIN), "user, or the password"), (attempts(VHOST), "vhost nowhere not found.*virtual host"),
     (attempts(DIED, LOGIN), "user, or the password"),
-    (AMQPConnectionWorkflowFailed([AMQPConnectorTransportSetupError(ssl.SSLCertVerificationError("x"))]), "ca_file"),
+    (not_trusted(19, "self-signed certificate in certificate chain"), "ca_file"),
     (exceptions.ConnectionClosedByBroker(530, "NOT_ALLOWED - user was deleted"), "user was deleted")])
 def test_only_another_configuration_helps(error: BaseException, says: str) -> None:
     failure = failure_of(error, "h:1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from actors.runtime.codec import decode, encode
 from actors.runtime.messages import Part
 from actors.runtime.values import DeadLetter, rejections
@@ -23,3 +25,14 @@ def test_reasons_made_from_records_fit_into_a_header_and_every_letter_is_counted
     assert claims["dead_lettered"] == 9007 == sum(claims.values()) - 9007
     part = Part("p", 0, 1, 0, 0, 9007, claims)
     assert decode(encode(part)) == part
+
+
+def test_a_letter_can_be_stored_and_sent_whatever_its_maker_says() -> None:
+    """A sink of one's own makes refusals with whatever it was told."""
+    reason, detail = "refused: " + "\udcff" * 500_000, "no " * 4_000_000 + "room"
+    letter = DeadLetter("writer.own", reason, detail, "s", "p", 0, 0, 1, b"x")
+    assert len(letter.reason) <= 1400
+    assert letter.detail.startswith("no no")
+    assert letter.detail.endswith("room")
+    assert len(msgspec.msgpack.encode(letter)) < 10_000
+    assert DeadLetter("writer.own", "none", None, "s", "p", 0, 0, 1, b"x").detail == "None"  # type: ignore[arg-type]

@@ -8,11 +8,13 @@ import signal
 
 import pytest
 
+from actors.runtime.messages import NOTHING
 from actors.runtime.restart import (
     BOOT_RETRY_S,
     HEALTHY_S,
     Backoff,
     Exit,
+    KnownSuspects,
     Pool,
     RestartBudget,
     exit_of,
@@ -134,3 +136,18 @@ def test_having_been_ready_once_makes_boot_failures_begin_anew() -> None:
     booting.crashed("writer.a", None, 0.0)
     booting.crashed("writer.a", 5.0, 6.0)
     assert booting.crashed("writer.a", None, 7.0) == BOOT_RETRY_S
+
+
+def test_a_death_just_behind_a_batch_that_is_known_is_put_down_to_it_so_often() -> None:
+    suspects = KnownSuspects()
+    late = ("p", 0, 100)
+    assert not suspects.add(("p", 100, 200), near=(late,))
+    assert all(suspects.add(("p", at, at + 100), near=(late,)) for at in range(200, 2200, 100))
+    assert not suspects.add(("p", 5000, 5100), near=(late,)), "it is not the fault of one batch for ever"
+    assert suspects.add(("p", 5000, 5050))
+
+
+def test_a_death_with_nothing_in_hand_is_nobodys() -> None:
+    suspects = KnownSuspects()
+    assert not suspects.add(NOTHING)
+    assert not suspects.add(NOTHING)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from actors.checker import Check, Destinations, checking, shard_of
+from actors.checker import Check, Destinations, checking
 from actors.parser import SLICE_BYTES, forwarding, fused, slices_of
 from actors.runtime.counts import merged
 from actors.runtime.errors import ConfigError, DecodeError, Finish, Reject
@@ -21,6 +21,7 @@ from actors.runtime.ports import Sink, SinkOptions
 from actors.runtime.rows import Rows, traveller, unpack_rows
 from actors.runtime.values import DeadLetter
 from actors.runtime.worker import Made, Output
+from actors.spread import shard_of
 
 
 class Texts(SinkOptions, frozen=True):

@@ -255,30 +255,24 @@ def test_sizes_that_make_no_windows_are_refused(wrong: dict[str, Any], text: str
         WindowOptions(**wrong)
 
 
-@pytest.mark.parametrize(("time", "key", "said"), [
-    (lambda value: value, lambda value: value, "windows.key: expected a tuple for each value, e.g. (host,), and it has "
-     "returned nothing but others, e.g. 2"),
-    (lambda value: value / 1000, None, "windows.time: expected the event time of each value in ms, a whole number, and "
-     "it has returned nothing but others, e.g. 0.002")])
-def test_a_function_that_is_wrong_for_every_record_is_a_mistake_and_not_so_many_dead_letters(
-    time: Any, key: Any, said: str
+@pytest.mark.parametrize(("time", "key", "place", "detail"), [
+    (lambda value: value, lambda value: value, "windows.key", "expected a tuple as key of a window, got 2"),
+    (lambda value: value / 1000, None, "windows.time", "expected an event time in ms, a whole number, got 0.002")])
+def test_what_is_no_time_and_no_key_at_all_is_told_apart_from_what_the_application_rejects(
+    time: Any, key: Any, place: str, detail: str
 ) -> None:
-    def made() -> Placer:
-        return Placer(Windows(time=time, key=key, emit=lambda *_: []), None, HOUR, 1)
-
-    with pytest.raises(ConfigError) as found:
-        made().place(Passage(batch()), [1, 2])
-    assert str(found.value) == said
-    one_by_one = made()
-    (rejected,) = one_by_one.place(Passage(batch()), [1])  # it may be the record
-    assert isinstance(rejected, Reject)
-    with pytest.raises(ConfigError):
-        one_by_one.place(Passage(batch()), [2])
+    passage = Passage(batch())
+    placed = Placer(Windows(time=time, key=key, emit=lambda *_: []), None, HOUR, 1).place(passage, [1, 2])
+    assert placed == passage.unfit
+    assert [(each.place, each.detail) for each in passage.unfit[1:]] == [(place, detail)]
+    assert place not in passage.taken
 
 
 def test_a_key_that_is_wrong_for_some_records_rejects_them_alone() -> None:
     keys = {1: None, 2: Reject("host", ""), 3: 3, 4: (4,), 5: 5}
-    placed = placer(HOUR, keys.get).place(Passage(batch()), [1, 2, 3, 4, 5])
+    passage = Passage(batch())
+    placed = placer(HOUR, keys.get).place(passage, [1, 2, 3, 4, 5])
+    assert (passage.taken, len(passage.unfit)) == ({"windows.time", "windows.key"}, 3)
     assert [place.reason if isinstance(place, Reject) else "" for place in placed] == ["key", "host", "key", "", "key"]
 
 

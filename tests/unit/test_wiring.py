@@ -15,7 +15,7 @@ from actors.runtime.errors import ConfigError
 from actors.targets import applications, import_application
 from actors.wiring import line_of, require_fit
 from tests.loads import ROOT
-from thresher import Distinct, Fold, ParserOptions, Pipeline, Windows, drop, per_chunk
+from thresher import Browse, Charts, Distinct, Fold, Items, ParserOptions, Pipeline, Windows, drop, per_chunk
 from thresher.sinks import Jsonl, Lines
 from thresher.sources import Files
 
@@ -52,6 +52,14 @@ async def awaited(line: bytes) -> bytes:
     return line
 
 
+def listed(store: Any, look: Any) -> Items:
+    return Items(columns=[], items=[])
+
+
+def charted(store: Any, id: str) -> Charts | None:
+    return None
+
+
 FOLD = Fold(partials=totals, keys=("all",), fields=("number",))
 WINDOWS = Windows(time=lambda value: 0, emit=emit)
 
@@ -84,6 +92,8 @@ def made(**changed: Any) -> Pipeline:
      "emit_sinks: expected a tuple of names, as in ('out',), got the text 'out'"),
     ({"fold": Fold(partials=totals, keys="all", fields=("number",))},  # type: ignore[arg-type]
      "fold.keys: expected a tuple of names, as in ('all',), got the text 'all'"),
+    ({"browse": parse}, "browse: expected Browse(title=…, needs={\"out\": \"range\"}, items=…, charts=…), got the "
+                        "function parse"),
     ({"questions": {"most": parse}},
      "questions['most']: expected {\"most\": Question(answer=…)}, got the function parse"),
 ])
@@ -115,6 +125,10 @@ def test_a_part_of_another_kind_is_named(changed: dict[str, Any], text: str) -> 
      "windows.emit: expected a function of (window, groups) and, by name, options, got <lambda>(window)"),
     ({"fold": FOLD, "windows": Windows(time=lambda value: 0, emit=awaited)},
      "windows.emit: expected a function that returns what it makes, got an async function"),
+    ({"browse": Browse(title="Words", needs={"out": "rows"}, items=one, charts=charted)},
+     "browse.items: expected a function of (store, look) and, by name, options or window, got one(it)"),
+    ({"browse": Browse(title="Words", needs={"out": "rows"}, items=listed, charts=awaited)},  # type: ignore[arg-type]
+     "browse.charts: expected a function that returns what it makes, got an async function"),
     ({"distinct": Distinct(limit=10, emit=nothing)},  # type: ignore[arg-type]
      "distinct.emit: expected a function of (numbers), got nothing()"),
 ])
@@ -138,6 +152,8 @@ def test_a_function_that_cannot_be_called_is_named(changed: dict[str, Any], text
                                             "'options.least'"),
     ({"required": ("options.lest",), "options": Options()}, "required: expected an option of the Pipeline (least), got "
                                                             "'options.lest'"),
+    ({"browse": Browse(title="Words", needs={"outs": "rows"}, items=listed, charts=charted)},
+     "browse.needs: expected sinks of the pipeline (out), got outs"),
 ])
 def test_what_nothing_ever_reaches_is_named(changed: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError) as error:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from actors.apps.ascp import sessions
+from actors.apps.ascp.browse import BROWSE
 from actors.apps.ascp.events import Event, encode, listed_under
 from actors.apps.ascp.lines import parse_lines
 from actors.apps.ascp.questions import QUESTIONS
@@ -135,6 +136,7 @@ PIPELINE = Pipeline(
     dead_letters=DeadLetters(),
     options=Options(),
     questions=QUESTIONS,
+    browse=BROWSE,
     flags={"host": "options.host", "reference": "options.reference"},
     flow=FlowOptions(batch_bytes=512 * 1024),
 )

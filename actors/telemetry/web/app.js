@@ -2,6 +2,7 @@
 //
 //   /api/status    once, at each (re)connection: is anybody there, which run, may it be commanded
 //   /api/history   once, for each run: the last ten minutes
+//   /api/browse    the same: whether the application has a page of its own, and what it is called
 //   /api/events    from then on: every look at the run, and what happens
 //
 // When the connection is lost the last figures stay, and it is tried again; another run at the same place begins anew, once
@@ -102,7 +103,9 @@ async function connect() {
 
 /** Another run than before, or the first. */
 async function begin({ snapshot }) {
-  const { data } = await ask("/api/history");
+  const [{ data }, { data: page }] = await Promise.all([ask("/api/history"), ask("/api/browse")]);
+  say(byId("browse"), page.title);
+  byId("browse").hidden = !page.title;
   for (const part of [parts.control, parts.happenings, parts.letters, parts.panel]) part.forget();
   parts.throughput.begin(data);
   state.run = snapshot.run;

@@ -51,3 +51,26 @@ export const clock = (at) => new Date(1000 * at).toLocaleTimeString("en-GB");
 
 /** Seconds since 1970 -> "2026-11-21 14:03:59". */
 export const moment = (at) => `${new Date(1000 * at).toLocaleDateString("sv-SE")} ${clock(at)}`;
+
+/** Text as it is, with those characters shown that could not be seen, or would change how others are seen. */
+export const plain = (text) => String(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (one) => `\\u{${one.codePointAt(0).toString(16)}}`);
+
+/** How a time (ms since 1970) is written on an axis that has so many seconds: a clock; of days the date, too. */
+export const timeTick = (seconds) => (date) => {
+  const at = date / 1000;
+  if (seconds <= 86400) return seconds < 3600 ? clock(at) : clock(at).slice(0, 5);
+  return seconds < 10 * 86400 ? moment(at).slice(5, 16) : moment(at).slice(0, 10);
+};
+
+/** A figure in its unit: (8000000, "bit/s") -> "8.00 Mbit/s". */
+export function inUnit(value, unit) {
+  if (isNone(value)) return NONE;
+  switch (unit) {
+    case "bit/s": return compact(value).replace(/ ?([kMG]?)$/, " $1bit/s");
+    case "bytes": return bytes(value);
+    case "s": return duration(value);
+    case "ratio": return `${Number((100 * value).toPrecision(3))} %`;
+    case "ms": return moment(value / 1000);
+    default: return typeof value === "number" ? `${Number(value.toPrecision(6))}${unit ? ` ${unit}` : ""}` : plain(value);
+  }
+}
