@@ -13,7 +13,7 @@ import msgspec
 
 from actors.runtime.actor import Post
 from actors.runtime.anchor import Anchor
-from actors.runtime.heads import Heads
+from actors.runtime.heads import FIRST_BYTES, Heads
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
 from actors.runtime.messages import NO_TIMES, Again, Member, Roll, Span, Suspect
@@ -55,7 +55,7 @@ class EventTime:
         self._anchor = Anchor(manifest.window.start, self._disorder_ms, None if kept is None else int(kept))
         origin.anchor = self._anchor.value
         #: Of each file no more is looked at than this, to find its oldest record.
-        self._most_bytes = manifest.flow.window_bytes // 4
+        self._most_bytes = max(FIRST_BYTES, manifest.flow.window_bytes // 4)
         self._heads: Heads | None = None
         self._has_looked = self._anchor.value is not None
         origin.silences = int(ledger.fact(_SILENCES) or 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,9 @@ KINDS = {
 FOREVER = 1 << 62
 
 
-def oracle(options: WindowOptions, records: list[Record]) -> tuple[dict[Any, Any], list[Record]]:
+def oracle(
+    options: WindowOptions, records: list[Record], count: Callable[[list[Record], int], Any] = partials
+) -> tuple[dict[Any, Any], list[Record]]:
     """The rows by window and key, and the late records, of a program that reads one record after the other."""
     size, every, gap, disorder = (
         round(1000 * x) for x in (options.size_s, options.every_s, options.gap_s, options.disorder_s))
@@ -84,7 +86,7 @@ def oracle(options: WindowOptions, records: list[Record]) -> tuple[dict[Any, Any
         before.append(at)
     if options.kind == "session":
         rows = _sessions(rows)
-    return {window: partials(some, 0) for window, some in rows.items()}, late
+    return {window: count(some, 0) for window, some in rows.items()}, late
 
 
 def believed(times: list[int], confirm: int, step_s: float) -> int:
