@@ -200,9 +200,9 @@ def pausing(progress: Callable[[], None]) -> Callable[[float], None]:
 
 
 class Descriptors:
-    """Those that the threads of the mailbox wait at: the process needs them all, and nobody opens or closes one while it
-    lives. Sockets and signals of its links come and go with who is at their other end, whatever a record does, and files
-    may be the application's own: none of these says anything.
+    """Those that the threads of the mailbox wait at: the process needs them all, and nobody opens or closes one while
+    it lives. Sockets and signals of its links come and go with who is at their other end, whatever a record does, and
+    files may be the application's own: none of these says anything.
 
     Args:
         slot: where it is said that some are gone.
