@@ -148,6 +148,9 @@ def _say_if_nothing_was_found(options: argparse.Namespace) -> None:
 
 
 def _run_settings(options: argparse.Namespace, settings: Settings) -> int:
+    from actors.console.libraries import require_libraries
+
+    require_libraries(settings)
     settings.manifest.source.load().require_addresses(Path(settings.manifest.state))
     _begin_anew(options, settings.manifest)
     for note in settings.notes:
@@ -244,6 +247,7 @@ def _observer(as_json: bool, quiet: bool, is_inline: bool = False) -> JsonObserv
 
 def _lint(options: argparse.Namespace) -> int:
     from actors.console.inputs import is_input, settings_of
+    from actors.console.libraries import require_libraries
 
     problems: dict[str, str] = {}
     notes: dict[str, list[str]] = {}
@@ -252,6 +256,7 @@ def _lint(options: argparse.Namespace) -> int:
     for target in options.targets:
         try:
             found = settings_of(target, options.set, files=files)
+            require_libraries(found)
             found.manifest.source.load().require_addresses(Path(found.manifest.state))
             notes[target] = found.notes
         except ConfigError as error:
@@ -285,7 +290,8 @@ def _ask(options: argparse.Namespace, verb: str, *arguments: str) -> int:
 
     state = _state(options)
     reply = command.ask(state, verb, *arguments)
-    print(reply.text if options.target else f"{state}: {reply.text}", file=sys.stdout if reply.ok else sys.stderr)
+    is_told = options.target or options.state  # which run: else it is said
+    print(reply.text if is_told else f"{state}: {reply.text}", file=sys.stdout if reply.ok else sys.stderr)
     return 0 if reply.ok else FAILURE
 
 

@@ -22,7 +22,7 @@ WORDS = (
     "probe live TARGET", "report TARGET", "dlq ls TARGET", "dlq show TARGET 1", "dlq retry TARGET",
     "dlq export TARGET", "dlq purge TARGET --yes", "bench TARGET", "verify TARGET", "doctor", "schema TARGET",
     "docs TARGET", "topic ls .", "topic show lines", "topic tail lines", "topic trim lines",
-    "ask TARGET", "browse TARGET", "list sinks", "keys")
+    "ask TARGET", "browse TARGET", "list sinks", "keys", "completion bash")
 _PARQUET = """app = "shop"
 [sinks.requests]
 type = "parquet"
@@ -93,6 +93,8 @@ def still_verbs(wheel: Installed, shop: Path) -> None:
     wheel.works(shop, "doctor", says="no problems")
     wheel.works(shop, "list", "sinks", says="parquet")
     wheel.works(shop, "keys", says="_secret")
+    for shell in ("bash", "zsh"):
+        wheel.works(shop, "completion", shell, says="thresher")
     for words in (("schema",), ("schema", "shop.toml")):
         json.loads(wheel.works(shop, *words))
     for line in wheel.works(shop, "docs").splitlines():
@@ -178,8 +180,9 @@ def what_is_missing(wheel: Installed, shop: Path) -> dict[str, list[str]]:
         if len(commands) != 1 or not declared or not set(found[extra]) <= declared:
             raise Broken(f"thresher {shlex.join(words)}: expected one command with {sorted(declared)}:\n{said}")
     wheel.run(shop, "check", "numbers", code=BAD_CONFIG, says="pip install")
-    wheel.run(shop, "check", "sql.toml", code=BAD_CONFIG, says="pip install")
-    for verb in ("lint", "explain", "echo", "graph", "status"):
+    for verb in ("check", "lint"):
+        wheel.run(shop, verb, "sql.toml", code=BAD_CONFIG, says="pip install")
+    for verb in ("explain", "echo", "graph", "status"):
         wheel.works(shop, verb, "sql.toml")
     return found
 

@@ -26,6 +26,7 @@ _MOST = (1 << 63) - 1
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "write a pipeline": {
         "init": ("make a new pipeline that runs: functions, configuration, sample data, a test", "init access"),
+        "completion": ("print a script by which bash or zsh complete what is typed", "completion bash"),
         "list": ("list the sources, sinks and applications that there are, or the verbs", "list sinks"),
         "docs": ("print a page of the documentation", "docs tutorial"),
         "schema": ("print the JSON Schema of configuration files, for editors",
@@ -68,7 +69,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 VERBS: dict[str, str] = {name: text for verbs in GROUPS.values() for name, (text, _) in verbs.items()}
 #: Those with a module of their own, ``actors.console.VERB``.
 MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs", "topic", "ask",
-           "browse", "list", "keys")
+           "browse", "list", "keys", "completion")
 
 
 def read(words: list[str]) -> argparse.Namespace:
@@ -145,6 +146,18 @@ class _Mixed(argparse.ArgumentParser):
 def module_of(verb: str) -> Any:
     """The module of a verb that has one of its own."""
     return importlib.import_module(f"actors.console.{verb}")
+
+
+def flags_of(verb: str) -> list[str]:
+    """The flags that a verb takes, and those of its own verbs."""
+    found: list[argparse.ArgumentParser] = [_parser([verb])[1][verb]]
+    flags: dict[str, None] = {}
+    while found:
+        for action in found.pop()._actions:  # argparse has no public way to ask
+            flags |= dict.fromkeys(text for text in action.option_strings if text.startswith("--"))
+            below = action.choices.values() if isinstance(action.choices, dict) else ()
+            found += [each for each in below if isinstance(each, argparse.ArgumentParser)]
+    return list(flags)
 
 
 def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str, _Mixed]]:

@@ -297,7 +297,8 @@ def _intention(prepared: Prepared, only_missing: bool) -> str:
     if not prepared.numbers and prepared.interrupted is None:
         lines.append("no letters go in: `thresher dlq ls` lists those that are open")
     if prepared.numbers:
-        lines.append(f"{len(prepared.numbers):,} letters go in as new data of now: " + (
+        number = "1 letter goes" if len(prepared.numbers) == 1 else f"{len(prepared.numbers):,} letters go"
+        lines.append(f"{number} in as new data of now: " + (
             "what is there under their keys stays" if only_missing else
             "a newer value of a key of theirs is overwritten (--only-missing leaves what is there)"))
     if prepared.pieces:

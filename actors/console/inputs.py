@@ -146,4 +146,4 @@ def settings_from(options: argparse.Namespace, dry: bool = False) -> Settings:
     return settings_of(
         options.target, sets, getattr(options, "state", None), dry=dry, query=query is not None,
         files=[*getattr(options, "files", ()), *(query or ())], flags=getattr(options, "flags", ()),
-        follow=getattr(options, "follow", False), once=getattr(options, "once", False))
+        follow=getattr(options, "follow", False), once=getattr(options, "once", False) and options.command == "run")

@@ -35,6 +35,7 @@ from actors.runtime.values import FILE_LOST, HANDED_OVER, MISSED, SOURCE_DAMAGED
 from actors.sinks.dead_letters import DeadLetters
 
 ACCEPTABLE = "acceptable error rate, successful load"
+NO_GOOD = "no good record, and budget.max_error_rate allows that: successful load"
 HIGH = "high error rate, failed load"
 NOT_WHOLE = ("not whole, failed load: kept its name; give the whole file under the same name, it goes on behind what "
              "was read")
@@ -354,7 +355,9 @@ def _verdict_of(unit: Unit, is_done: bool) -> str:
         return HANDED
     if unit.status == "failed" and unit.damage:
         return LOST if unit.counts.get(f"rejected.{FILE_LOST}") else NOT_WHOLE
-    return {"failed": HIGH, "reading": OPEN_ENDED if is_done else UNFINISHED}.get(unit.status, ACCEPTABLE)
+    counts = unit.counts
+    good = NO_GOOD if 0 < counts.get("dead_lettered", 0) == counts.get("read", 0) else ACCEPTABLE
+    return {"failed": HIGH, "reading": OPEN_ENDED if is_done else UNFINISHED}.get(unit.status, good)
 
 
 def _with_prefix(counts: dict[str, int], prefix: str) -> dict[str, int]:

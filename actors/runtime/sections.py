@@ -219,6 +219,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         base: what relative paths of the configuration (``source``, ``state``) are relative to: the folder in which the
             command is typed (``"here"``), or that of the TOML file (``"file"``, as ``thresher init`` writes it). What
             is typed, FILE and ``--state``, is relative to where it is typed.
+        log_level: what Python's ``logging`` says of the application and of libraries, on standard error, each line
+            behind the name of its actor.
 
     Example::
 
@@ -230,6 +232,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     stop_s: Seconds = 5.0
     resume: bool = True
     base: Literal["here", "file"] = "here"
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "warning"
 
     def said_by(self, *seconds: float) -> RunOptions:
         """The same, with the longest that source and sinks say (0, for ever, is the longest), where nobody has said

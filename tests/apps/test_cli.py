@@ -187,7 +187,7 @@ def test_a_pipeline_of_ones_own_in_the_current_folder_runs(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["runn", "appsinstalled"], "unknown verb 'runn'\n  did you mean 'run'?\n  verbs: init, list, "),
+    (["runn", "appsinstalled"], "unknown verb 'runn'\n  did you mean 'run'?\n  verbs: init, "),
     (["run", "appsinstalled", "--monitr"], "unknown flag --monitr\n  flags of appsinstalled: "),
     (["run", "appsinstalled", "--monitr"], "\n  did you mean '--monitor'?\n")])
 def test_a_slip_in_a_word_is_told_with_what_may_have_been_meant(words: list[str], said: str) -> None:

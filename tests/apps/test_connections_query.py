@@ -139,7 +139,7 @@ def test_a_bad_line_that_names_the_host_is_reported_and_the_others_count(tmp_pat
     (("x", "--host", "H"), 2, "flags of connections with --query: --host, --from, --to, --direction, --unit"),
     (("--query", "x", "--host", "H", "--from", "2019-08-13T00:00"), 78, "--from: options.since: expected a time with"),
     (("--query", "x", "--host", "H", "--direction", "up"), 78, "--direction: options.direction: expected 'to'"),
-    (("--query", "no/such/file", "--host", "H", "--quiet"), 1, "no/such/file"),
+    (("--query", "no/such/file", "--host", "H", "--quiet"), 78, "no/such/file"),
 ])
 def test_a_mistake_is_explained(words: tuple[str, ...], code: int, text: str) -> None:
     done = ask(*words)

@@ -12,6 +12,8 @@ import pytest
 from actors import cli
 from actors.runtime import rundir
 
+NOBODY = ("no run is going on with the state directory {}: start it with `thresher run`, or say with --state which "
+          "one is meant\n")
 #: The words behind ``thresher``, the exit code, and what is said: all of it, behind the usage where that is shown.
 MISTAKES = [
     ("run nosuch.toml", 78, "nosuch.toml: expected a TOML file: no such file or directory\n"),
@@ -35,6 +37,8 @@ MISTAKES = [
     ("lint data/access.log", 78,
      "data/access.log: not TOML: Expected '=' after a key in a key/value pair (at line 1, column 14)\n"),
     ("dlq show access.toml x", 2, "thresher dlq: error: ID: expected a number of 0 or more, got 'x'\n"),
+    ("top access.toml --once", 78, NOBODY.format("STATE")),
+    ("top numbers --once --state var", 78, NOBODY.format("var")),
     ("status", 78, "no run is going on: start one with `thresher run`\n"),
     ("stop", 78, "no run is going on: start one with `thresher run`\n"),
 ]
@@ -69,9 +73,39 @@ def test_a_mistake_is_answered_in_a_sentence(
     assert _did(words) == code
     out, err = capsys.readouterr()
     shown = out + err
+    shown = shown.replace(f"{access}/var/access", "STATE").replace(f"{access}/", "")
     assert shown[shown.index("thresher dlq: error") if shown.startswith("usage") else 0:] == said
     assert sorted(path.name for path in access.iterdir() if path.name != "__pycache__") == [
         "README.md", "access.py", "access.toml", "data", "test_access.py"]  # nothing has begun
+
+
+def test_what_a_module_gives_a_sink_is_told_with_the_line_of_the_module(
+    access: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (access / "wrong.py").write_text(
+        "from thresher.sinks import Sql\n\nSINK = Sql(columns={'a': 'integer'}, table='a.b.c')\n")
+    capsys.readouterr()
+    assert _did("lint wrong.py") == 78
+    assert capsys.readouterr().err == (
+        f"target 'wrong.py': {access}/wrong.py cannot be imported: ValueError: table: expected NAME or SCHEMA.NAME, "
+        f"got 'a.b.c' ({access}/wrong.py:3)\n")
+
+
+@pytest.mark.parametrize(("words", "gone", "said"), [
+    ("lint numbers", "numpy", "distinct needs numpy: pip install 'numpy>=1.26'\n"),
+    ("run access.toml --set sinks.errors.type=sql --set sinks.errors.columns={page='text'}", "sqlalchemy",
+     "sinks.errors: type sql needs sqlalchemy: pip install 'sqlalchemy>=2.0'\n"),
+    ("lint access.toml --set sinks.errors.type=kafka --set sinks.errors.topic=kafka://127.0.0.1:9/t", "confluent_kafka",
+     "sinks.errors: type kafka needs confluent-kafka: pip install 'confluent-kafka>=2.6'\n"),
+])
+def test_a_library_that_is_not_installed_is_named_before_anything_starts(
+    access: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: str, gone: str, said: str
+) -> None:
+    capsys.readouterr()
+    monkeypatch.setitem(sys.modules, gone, None)  # it cannot be imported, nor found
+    assert _did(words) == 78
+    assert capsys.readouterr().err == said
+    assert not (access / "var").exists()
 
 
 def test_without_a_verb_the_verbs_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,8 +121,7 @@ def test_target_stands_in_front_of_a_word_or_behind_it(
     access: Path, capsys: pytest.CaptureFixture[str], words: str
 ) -> None:
     assert _did(words) == 78
-    assert capsys.readouterr().err.startswith(
-        f"no run is going on with the state directory {access}/var/access: start it with `thresher run`")
+    assert capsys.readouterr().err == NOBODY.format(access / "var/access")
 
 
 def test_new_keys_are_what_links_over_tcp_want(access: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -426,7 +426,7 @@ def test_tcp_is_encrypted_and_open_to_holders_of_the_clients_key_alone(run_dir: 
 ])
 def test_tcp_without_keys_is_refused(run_dir: Path, links: Links, missing: str) -> None:
     message = (f"links: tcp://127.0.0.1:*: TCP is refused without CURVE keys: expected {missing} of 40 characters each "
-               "(Z85): make two pairs with zmq.curve_keypair() and give them as ${file:...} or ${env:...}, "
+               "(Z85): `thresher keys` makes two pairs; give them as ${file:...} or ${env:...}, "
                "or set links.transport = \"ipc\"")
     with pytest.raises(ConfigError) as refused:
         ControlBox(run_dir, links)

@@ -98,6 +98,6 @@ def test_a_batch_that_is_split_after_sinks_had_the_whole_is_answered_by_its_halv
         world.run()
         result = result_of(world)
         if not any(letter.reason == "worker_died" for letter in result.dead_letters):  # no record was given up
-            assert_comes_of(lines, result, folds=True)
+            assert_comes_of(lines, result, folds=True, is_split=True)
     finally:
         world.close()
