@@ -200,7 +200,9 @@ def pausing(progress: Callable[[], None]) -> Callable[[float], None]:
 
 
 class Descriptors:
-    """Those that a process has before an application's function is called: it needs them all.
+    """Those that the threads of the mailbox wait at: the process needs them all, and nobody opens or closes one while
+    it lives. Sockets and signals of its links come and go with who is at their other end, whatever a record does, and
+    files may be the application's own: none of these says anything.
 
     Args:
         slot: where it is said that some are gone.
@@ -208,20 +210,19 @@ class Descriptors:
 
     def __init__(self, slot: Examined) -> None:
         self._slot = slot
-        self._known = {fd: known for fd in map(int, os.listdir("/proc/self/fd")) if (known := _what(fd)) is not None}
+        self._known = [fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_waited_at(fd)]
 
     def look(self) -> None:
-        """End the process when one was closed, or is another file now."""
-        gone = [fd for fd, known in self._known.items() if _what(fd) != known]
+        """End the process when one was closed, or is something else now."""
+        gone = [fd for fd in self._known if not _is_waited_at(fd)]
         if gone:
-            self._slot.note = f"descriptors of its worker were closed: {', '.join(map(str, gone[:20]))}"
+            self._slot.note = f"descriptors of its worker were closed: {', '.join(map(str, gone[:20]))}, and others"
             self._slot.phase("WORK")
             os.abort()
 
 
-def _what(fd: int) -> tuple[int, int] | None:
+def _is_waited_at(fd: int) -> bool:
     try:
-        found = os.fstat(fd)
+        return os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:[eventpoll]"
     except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return False
