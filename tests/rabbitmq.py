@@ -29,6 +29,8 @@ from tests.servers import free_port
 _SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 USER, PASSWORD = "guest", "guest"
 WATCHDOG_S = 120.0
+#: Bytes that a server may use.
+MEMORY = 512 * 1024 * 1024
 #: What a node says whose port another process has.
 _IN_USE = re.compile(r"in use|already_used|eaddrinuse", re.IGNORECASE)
 
@@ -147,6 +149,15 @@ class RabbitMQ(Broker):
             env=self._environment(), capture_output=True, text=True, timeout=WATCHDOG_S, check=False)
         assert done.stdout.strip() == "ok", done.stdout + done.stderr
 
+    def limit_memory(self, size: int) -> None:
+        """With more bytes than this the server gives an alarm, and takes no messages. (``rabbitmqctl`` would do, with
+        seconds of a processor.)"""
+        done = subprocess.run(
+            ["erl_call", "-r", "-sname", f"t{self.port}@localhost", "-e"], check=False, text=True, capture_output=True,
+            input=f"vm_memory_monitor:set_vm_memory_high_watermark({{absolute, {size}}}).\n",
+            env=self._environment(), timeout=WATCHDOG_S)
+        assert done.stdout == "{ok, ok}", done.stdout + done.stderr
+
     @contextmanager
     def user(self, name: str, *, configure: str = ".*", write: str = ".*", read: str = ".*") -> Iterator[None]:
         """A user whose password is the name, who may do this with what has such a name; needs ``management``."""
@@ -163,7 +174,7 @@ class RabbitMQ(Broker):
 
     def _configure(self, secure: bool, management: bool, stream: bool) -> None:
         lines = [f"listeners.tcp.1 = 127.0.0.1:{self.port}", "log.console = false", "loopback_users = none",
-                 "vm_memory_high_watermark.absolute = 512MiB", "disk_free_limit.absolute = 50MB"]
+                 f"vm_memory_high_watermark.absolute = {MEMORY}", "disk_free_limit.absolute = 50MB"]
         plugins = []
         if secure:
             made = make_certificates(self.folder / "certificates")
@@ -172,7 +183,8 @@ class RabbitMQ(Broker):
                       "ssl_options.verify = verify_none"]
         if management:
             plugins.append("rabbitmq_management")
-            lines += ["management.tcp.ip = 127.0.0.1", f"management.tcp.port = {self.management_port}"]
+            lines += ["management.tcp.ip = 127.0.0.1", f"management.tcp.port = {self.management_port}",
+                      "collect_statistics_interval = 1000"]  # of five seconds: a test waits for what it says
         if stream:
             plugins.append("rabbitmq_stream")
             lines += [f"stream.listeners.tcp.1 = 127.0.0.1:{self.stream_port}", "stream.advertised_host = 127.0.0.1",

@@ -8,6 +8,7 @@ them out, and takes them away again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -29,6 +30,7 @@ _NAMED = 3
 #: What of ``client`` only a consumer knows: the client that asks has no use for it.
 _OF_CONSUMERS = ("queued.", "fetch.", "max.poll", "session.", "heartbeat.", "check.crcs", "max.partition",
                  "receive.message", "consume.")
+_OFFSET = re.compile(r"-?[0-9]{1,18}")
 
 
 class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,7 +40,8 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         topics: which: ``kafka://host:port,host:port/name``, all of one cluster. With ``follow`` one may come later.
         start: where a topic begins that this state (or the group) has not read before: ``earliest``, ``latest``, or a
             time as ISO 8601 (UTC where it says nothing else) or in ms since 1970: the first record of that time or
-            later. A partition that comes later, and a topic that is made anew, are read from their beginning.
+            later; or ``offset:N``, in each partition (``offset:-N``: the last N). A partition that comes later, and a
+            topic that is made anew, are read from their beginning.
         follow: False: read up to where the partitions end when it starts, and end. Not in a group.
         partitions: the numbers of those that this run reads, of each topic; empty: all, also those that are added.
         group: the name of a consumer group: the broker gives partitions to its members, and takes them away again. Such
@@ -98,7 +101,7 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Begin to ask the cluster. Does not wait for it.
 
         Raises:
-            ConfigError: no topic is named, or not as it has to be; ``start`` is no moment; the client refuses a
+            ConfigError: no topic is named, or not as it has to be; ``start`` is no place; the client refuses a
                 property.
         """
         from actors.sources.kafka_reading import KafkaSource
@@ -127,10 +130,11 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ConfigError(f"source.topics: {error}") from error
 
     def _wanted(self) -> Wanted:
-        addresses, moment = self.addresses(), moment_of(self.start)
+        addresses, offset = self.addresses(), offset_of(self.start)
+        moment = moment_of(self.start) if offset is None else None
         return Wanted(
             topics=[address.topic for address in addresses], partitions=frozenset(self.partitions),
-            start=(LATEST if self.start == "latest" else EARLIEST) if moment is None else max(0, moment),
+            start=(LATEST if self.start == "latest" else EARLIEST) if moment is None else max(0, moment), offset=offset,
             follow=self.follow, group=self.group, look_s=self.look_s, where=f"kafka {addresses[0].servers}",
             client=self.client)
 
@@ -182,9 +186,10 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
                      idle_timeout_s=self.idle_timeout_s, look_s=self.look_s)
 
     def require_addresses(self, state: Path) -> None:
-        """They are topics of one cluster, each once, and ``start`` is a moment."""
+        """They are topics of one cluster, each once, and ``start`` is a place."""
         self.addresses()
-        moment_of(self.start)
+        if offset_of(self.start) is None:
+            moment_of(self.start)
 
     def check(self, state: Path) -> list[str]:
         """Say why the topics cannot be read now: the broker does not answer, a topic is not there, this user may not
@@ -200,6 +205,21 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
                                self.refused)
         except ImportError as error:
             raise _needs(error) from error
+
+
+def offset_of(start: str) -> int | None:
+    """Return the offset that partitions begin at, from their ends when it is negative; None: another place.
+
+    Raises:
+        ConfigError: it is no offset, and is said to be one.
+    """
+    kind, _, number = start.partition(":")
+    if kind != "offset":
+        return None
+    if not _OFFSET.fullmatch(number):
+        raise ConfigError(
+            f"source.start: expected offset:N, or offset:-N for the last N of each partition, got {start!r}")
+    return int(number)
 
 
 def _needs(error: ImportError) -> ConfigError:

@@ -108,13 +108,19 @@ def _of_starts(wanted: Wanted, lookups: Lookups, found: Mapping[str, TopicFound]
     ends, no_end = lookups.wait(lookups.offsets(dict.fromkeys(keys, LATEST)))
     for key, error in (no_first | no_end).items():
         yield f"{key[0]}/{key[1]}: {sentence(error, wanted.client)}"
-    for key, unit in _known(state, found).items():
+    known = _known(state, found)
+    for key, unit in known.items():
         first, end = firsts.get(key) or 0, ends.get(key)
         if key in firsts and unit.low < first:
             yield (f"{unit.name}: offsets {unit.low} to {first - 1} are not there any more, and were not read: "
                    "retention took them; a run tells them as source_lost, and goes on behind them")
         if end is not None and unit.low > end:
             yield f"{unit.name}: it ends at offset {end}, and was read up to {unit.low}: its log was cut back"
+    for key in sorted(firsts.keys() - known.keys()):
+        first = firsts[key] or 0
+        if wanted.offset is not None and 0 <= wanted.offset < first:
+            yield (f"source.start: {key[0]}/{key[1]} has nothing in front of offset {first} any more: a run tells what "
+                   "is gone as source_lost")
     if wanted.start >= 0:
         moments, _ = lookups.wait(lookups.offsets(dict.fromkeys(keys, wanted.start)))
         if moments and all(moment is None for moment in moments.values()):

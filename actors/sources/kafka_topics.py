@@ -51,6 +51,7 @@ class Wanted(msgspec.Struct, frozen=True):
         topics: names.
         partitions: numbers; empty: all.
         start: ``EARLIEST``, ``LATEST`` or ms since 1970.
+        offset: where partitions begin; negative: so many before their end; None: where ``start`` says.
         follow: False: up to where the partitions end when they are taken up.
         group: of consumers; empty: none, assignment is fixed.
         look_s: seconds between two looks.
@@ -61,6 +62,7 @@ class Wanted(msgspec.Struct, frozen=True):
     topics: Sequence[str]
     partitions: Collection[int]
     start: int
+    offset: int | None
     follow: bool
     group: str
     look_s: float
@@ -279,8 +281,8 @@ class Topics:
         read: list[Partition] = []
         for key in starting.keys:
             end = ends[key] or 0
-            start = firsts[key] if self._wanted.start == EARLIEST or opening.is_added(key) else moments.get(key)
-            partition = self._open(key, opening, end if start is None else start, end, now) if key in wanted else None
+            start = self._start(firsts[key] or 0, end, moments.get(key), opening.is_added(key))
+            partition = self._open(key, opening, start, end, now) if key in wanted else None
             if partition is None:
                 continue
             self._roster.add(partition)
@@ -290,6 +292,15 @@ class Topics:
             self._inflow.assign(read)
         if self._membership is not None and not self.lost:
             self._lose_what_others_have()
+
+    def _start(self, first: int, end: int, moment: int | None, is_added: bool) -> int:
+        """Where a partition begins that was not read before. What is gone at an offset that was named will be told."""
+        offset = self._wanted.offset
+        if not is_added and offset is not None:
+            return min(offset, end) if offset >= 0 else max(first, end + offset)
+        if is_added or self._wanted.start == EARLIEST:
+            return first
+        return end if moment is None else moment
 
     def _open(self, key: Key, opening: _Opening, start: int, end: int, now: float) -> Partition | None:
         """Begin the unit of a partition, or go on with it; None: not now (what another run has gone on with is given up

@@ -12,8 +12,11 @@ from actors.runtime.values import Payload
 from actors.sinks.kafka import Kafka
 from actors.sinks.lmdb import read_lmdb
 from actors.sinks.rabbitmq import RabbitMQ
+from tests.apps.test_letters_of_topics import dlq
 from tests.apps.test_tombstones import run, table, words_of
+from tests.kafka import Kafka as Broker
 from tests.kafka import Topics
+from tests.letters import letters
 from tests.loads import assert_counts_add_up
 
 pytest.importorskip("sqlalchemy")
@@ -47,3 +50,21 @@ def test_the_last_word_on_each_key_stands_be_it_a_value_or_a_tombstone(
     assert dict(read_lmdb(tmp_path / "state" / "store.lmdb")) == expected
     assert table(tmp_path / "state") == expected
     assert assert_counts_add_up(tmp_path / "state")["written.store"] == WORDS
+
+
+def test_a_letter_of_kafka_says_partition_offset_key_and_headers_and_is_sent_in_again(
+    tmp_path: Path, kafka: Broker
+) -> None:
+    topics, state = Topics(kafka.address), tmp_path / "state"
+    name = topics.make(partitions=2)
+    topics.send(name, [{"key": b"a", "value": b"x", "partition": 1}, {"key": b"b", "value": b"y", "partition": 1},
+                       {"key": b"a", "value": None, "partition": 1, "headers": [("trace", b"\xfe")]}])
+    with run(tmp_path, "source.type=kafka", f'source.topics=["kafka://{kafka.address}/{name}"]', "source.follow=false",
+             "budget.max_error_rate=1", target="tests.pipelines.erased:VALUES") as running:
+        assert running.wait() == 0, running.output()
+    assert dict(read_lmdb(state / "store.lmdb")) == {b"a": b"X", b"b": b"Y"}
+    (number,) = letters(state)
+    shown = dlq("show", state, str(number))
+    assert f"{name}/1 offset 2\n" in shown and "trace" in shown
+    assert "1 retried, 0 rejected again" in dlq("retry", state)
+    assert dict(read_lmdb(state / "store.lmdb")) == {b"b": b"Y"}

@@ -105,7 +105,8 @@ def test_whatever_it_was_compressed_with_it_is_read(kafka: Broker, topics: Topic
 
 @pytest.mark.parametrize(("start", "expected"), [
     ("earliest", [b"0", b"1", b"2"]), ("latest", []), ("2000", [b"1", b"2"]), ("2001", [b"2"]), ("9999", []),
-    ("1970-01-01T00:00:02+00:00", [b"1", b"2"])])
+    ("1970-01-01T00:00:02+00:00", [b"1", b"2"]), ("offset:1", [b"1", b"2"]), ("offset:9", []), ("offset:-1", [b"2"]),
+    ("offset:-9", [b"0", b"1", b"2"])])
 def test_a_topic_begins_where_start_says(
     kafka: Broker, topics: Topics, tmp_path: Path, start: str, expected: list[bytes]
 ) -> None:
@@ -351,6 +352,14 @@ def test_the_table_client_cannot_undo_what_is_promised() -> None:
 def test_options_that_do_not_go_together_are_refused(given: Mapping[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Kafka(topics=["kafka://h/t"], **given)
+
+
+@pytest.mark.parametrize("start", ["offset:", "offset:x", "offset:1.5", "offset:+1", "offset:9999999999999999999"])
+def test_an_offset_that_is_none_is_refused_before_anything_starts(tmp_path: Path, start: str) -> None:
+    from thresher import ConfigError
+
+    with pytest.raises(ConfigError, match=r"source\.start: expected offset:N, or offset:-N for the last N of each"):
+        Kafka(topics=["kafka://h/t"], start=start).require_addresses(tmp_path)
 
 
 def test_secrets_are_shown_nowhere() -> None:

@@ -12,7 +12,16 @@ import pytest
 from actors.runtime.values import SOURCE_LOST, Chunk
 from actors.sources.kafka_gone import CutBack
 from actors.testing.reading import Reading
-from tests.contract.test_kafka_source import has, numbered, reading, records, to_the_end, until_it_works, values
+from tests.contract.test_kafka_source import (
+    has,
+    numbered,
+    options,
+    reading,
+    records,
+    to_the_end,
+    until_it_works,
+    values,
+)
 from tests.kafka import Kafka as Broker
 from tests.kafka import Topics
 
@@ -40,6 +49,18 @@ def test_what_retention_took_before_it_was_read_is_told_with_its_offsets(
         assert issued in {chunk.end for chunk in lost}, "what was issued is told in the range that it was issued in"
         assert f"offsets {done} to 6 of {name}/0 were not there any more" in lost[0].detail
         assert values(source.chunks) == [b"7", b"8", b"9"]
+
+
+def test_what_is_gone_at_an_offset_that_was_named_is_told(kafka: Broker, topics: Topics, tmp_path: Path) -> None:
+    name = topics.make()
+    topics.send(name, numbered(5))
+    topics.forget(name, 0, 3)
+    (problem,) = options(kafka, name, start="offset:1").check(tmp_path / "state")
+    assert f"{name}/0 has nothing in front of offset 3 any more" in problem
+    with reading(kafka, tmp_path / "state", name, start="offset:1") as source:
+        source.read_until(has(2))
+        assert [(chunk.start, chunk.end) for chunk in source.chunks if chunk.fault] == [(1, 3)]
+        assert values(source.chunks) == [b"3", b"4"]
 
 
 def test_a_topic_that_is_made_anew_while_it_runs_is_another_one_and_is_read_from_its_beginning(

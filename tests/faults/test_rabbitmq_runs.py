@@ -6,7 +6,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.contract.test_rabbitmq_sink import bodies, payload
 from tests.loads import Running, assert_counts_add_up
 from tests.pipelines.published import KEYS
 from tests.powercut.cuts import BAD_EVERY, write_numbers
+from tests.rabbitmq import MEMORY
 from tests.rabbitmq import RabbitMQ as Server
 
 pytest.importorskip("pika")
@@ -114,14 +114,14 @@ def test_an_alarm_of_the_server_is_an_outage_that_is_told_and_costs_no_repeat(ow
     items = [b"%d" % number for number in range(400)]
     with closing(of.open("out", Path())) as sink:
         sink.write([payload(of, items[:200])])
-        control(own, "set_vm_memory_high_watermark", "absolute", "1MiB")
+        own.limit_memory(1024 * 1024)
         try:
             amqp.eventually(lambda: "memory resource limit alarm set" in own.log(), "the alarm")
             for _ in range(3):
                 with pytest.raises(Retryable, match=r"takes no messages \(.*memory.*\)"):
                     sink.write([payload(of, items[200:], 10)])
         finally:
-            control(own, "set_vm_memory_high_watermark", "absolute", "512MiB")
+            own.limit_memory(MEMORY)
 
         def is_written() -> bool:
             try:
@@ -131,12 +131,6 @@ def test_an_alarm_of_the_server_is_an_outage_that_is_told_and_costs_no_repeat(ow
 
         amqp.eventually(is_written, "it takes messages again")
     assert bodies(amqp.take(own.url(), queue)) == items
-
-
-def control(server: Server, *words: str) -> None:
-    """Tell the server something by its own tool."""
-    subprocess.run(["/usr/lib/rabbitmq/bin/rabbitmqctl", *words], env=server._environment(), check=True,
-                   capture_output=True, timeout=120)
 
 
 def test_a_message_that_is_larger_than_the_server_takes_is_refused_alone(own: Server) -> None:
