@@ -50,7 +50,7 @@ def run(name: str, generation: int, run_dir: Path, parent: int) -> int:
     # operator who kills one actor sees it restarted.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _be_a_good_worker()
-    _write_whole_lines()
+    _write_whole_lines(name)
     sys.breakpointhook = _no_terminal
     _leave_a_stack(run_dir, name, generation)
     try:
@@ -71,7 +71,7 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
     from setproctitle import setproctitle
 
     from actors import roles
-    from actors.runtime import stacks
+    from actors.runtime import copies, stacks
     from actors.runtime.actor import Actor
     from actors.runtime.errors import ConfigError, Fatal, Lost, NoTerminal, Retryable
     from actors.runtime.manifest import load_manifest
@@ -84,8 +84,10 @@ def _run(name: str, generation: int, run_dir: Path) -> int:
         manifest = load_manifest(run_dir / MANIFEST)
         setproctitle(process_title(name, manifest.name))
         make_role = roles.prepare(name, manifest)
+        _log_as(name, manifest.limits.log_level)
         actor = Actor(name, generation, run_dir, downstream(manifest, stage_of(name)), manifest.run, manifest.links)
         actor.tracer = roles.open_tracer(name, generation, manifest, run_dir)
+        copies.watch()
         try:
             return actor.run(os.getpid(), make_role)
         except NoTerminal as error:
@@ -113,11 +115,20 @@ def _no_terminal(*words: object, **named: object) -> object:
     raise NoTerminal(f"{caller.f_code.co_filename}:{caller.f_lineno}")
 
 
-def _write_whole_lines() -> None:
+def _write_whole_lines(name: str) -> None:
     """The other processes of the run write to the same streams."""
     from actors.runtime import whole_lines
 
     whole_lines.install()
+    whole_lines.name_output(name)
+
+
+def _log_as(name: str, level: str) -> None:
+    """What the application's modules log goes to standard error with the actor's name, unless they say what else."""
+    if "logging" in sys.modules:  # else nobody logs
+        import logging
+
+        logging.basicConfig(format=f"{name}: %(levelname)s %(name)s: %(message)s", level=level.upper())
 
 
 def _leave_a_word(run_dir: Path, name: str, generation: int, error: Exception) -> None:

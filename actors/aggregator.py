@@ -60,7 +60,9 @@ class Aggregator:
             if ack is not None:
                 self._post.send(sender, ack)
         elif isinstance(message, Roll):
-            self._state.roll(message.version, message.active)
+            self._emits()
+            self._state.roll(message.version, message.active, message.silences)
+            self._singly.done()
         elif isinstance(message, Ack) and self._state.outbox is not None:
             self._state.outbox.acked(sender.rpartition("#")[0], message.id)
             if FINISH in message.counts and self._ending is None:  # nobody takes what is emitted any more
@@ -88,10 +90,12 @@ class Aggregator:
         slot.open = slot.queued = len(self._sequencer)
         slot.waiting_since = self._sequencer.since()
         if self._ending is not None:
+            self._emits()
             self._state.end(self._ending)
         outbox = self._state.outbox
         if not self._uncommitted and not self._state.is_large and not (outbox is not None and outbox.has_changes):
             self._answer_the_refused()
+            self._singly.done()
             slot.phase("IDLE" if not self._is_full() else "WAIT_CREDIT")
             self._be_done()
             return next_s
@@ -115,11 +119,13 @@ class Aggregator:
     def _refuses(self, held: Held) -> bool:
         if held.part.count and self._singly.wants(held.part):
             self._singly.begin(held.part)
+            if held.part.alone and self._state.rehearse(held.frames):
+                self._singly.beside()
         closed = self._state.accept(held.part, held.frames)
         if closed is None:
             self._singly.linger()
-            if self._state.outbox is not None or not self._singly.holds:
-                self._singly.done()  # else it is in hand until the commit, which merges, too
+            if self._state.closes or not self._singly.holds:
+                self._singly.done()  # else it is in hand until the commit, which merges it, too, or emits it
             return False
         self._singly.done()
         self._refused.append((held, closed))
@@ -127,8 +133,7 @@ class Aggregator:
 
     def _commit(self, now: float, began: float) -> float:
         slot = self._post.slot
-        if self._state.outbox is not None:
-            self._singly.emit(self._state.outbox.next_id)
+        self._emits()
         try:
             with Group(self._post.tracer, "commit", self._uncommitted):
                 entries = self._state.commit(self._sequencer.positions())
@@ -144,9 +149,16 @@ class Aggregator:
             for sender, ack in self._sequencer.durable(held):
                 self._post.send(sender, ack)
         self._uncommitted = []
+        for notice in self._state.notices():
+            self._post.tell(notice)
         self._emit(entries)
         self._answer_the_refused()
         return 0.0
+
+    def _emits(self) -> None:
+        """What an application's ``emit`` may die of is no fault of the part that was folded last."""
+        if self._state.closes and self._state.outbox is not None:
+            self._singly.emit(self._state.outbox.next_id)
 
     def _answer_the_refused(self) -> None:
         """After a commit only: by what it says is closed it stands, also if it dies now."""

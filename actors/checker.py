@@ -28,7 +28,7 @@ from actors.runtime.ports import SinkOptions
 from actors.runtime.rows import Rows, unpack_rows
 from actors.runtime.sections import WindowOptions
 from actors.runtime.state import merge_into, merge_of
-from actors.runtime.windows import Passage, Placer
+from actors.runtime.windows import Passage, Placer, shards_of
 from actors.runtime.worker import Checking, Made, Output, Work
 from actors.spread import shard_parts, window_parts
 
@@ -103,7 +103,7 @@ class Check:
         self._fold = None if pipeline.fold is None else Folding(
             pipeline.fold, options, window.kind if pipeline.windows is not None else "")
         self._merge = merge_of(pipeline.fold)
-        self._kind = window.kind
+        self._kind, self._spread = window.kind, shards_of(window, len(destinations.shards))
         self._placer = None if pipeline.windows is None else Placer(
             pipeline.windows, options, window, len(destinations.shards))
         self._to = destinations
@@ -139,7 +139,7 @@ class Check:
         parts = [self._part(name, made) for name in made.items]
         try:
             parts += (shard_parts(made.partials, self._to.shards) if self._placer is None
-                      else window_parts(made, self._kind, self._to.shards))
+                      else window_parts(made, self._kind, self._to.shards, self._spread))
         except (TypeError, OverflowError) as error:  # a number or a member of a key that cannot travel
             if careful:
                 raise

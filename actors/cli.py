@@ -148,6 +148,9 @@ def _say_if_nothing_was_found(options: argparse.Namespace) -> None:
 
 
 def _run_settings(options: argparse.Namespace, settings: Settings) -> int:
+    from actors.console.libraries import require_libraries
+
+    require_libraries(settings)
     settings.manifest.source.load().require_addresses(Path(settings.manifest.state))
     _begin_anew(options, settings.manifest)
     for note in settings.notes:
@@ -191,7 +194,8 @@ def _run_and_report(options: argparse.Namespace, settings: Settings) -> int:
 
     def judge(result: RunResult) -> RunResult:
         settle(settings.manifest)
-        final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run, _as_target(options))
+        final = report.build(settings.manifest, settings.pipeline, result, settings.manifest.run, _as_target(options),
+                             options.fresh)
         reports.append(final)
         inherited.ends_with(final.code)
         return msgspec.structs.replace(result, code=final.code, reason=final.reason)
@@ -242,13 +246,17 @@ def _observer(as_json: bool, quiet: bool, is_inline: bool = False) -> JsonObserv
 
 
 def _lint(options: argparse.Namespace) -> int:
-    from actors.settings import load
+    from actors.console.inputs import is_input, settings_of
+    from actors.console.libraries import require_libraries
 
     problems: dict[str, str] = {}
     notes: dict[str, list[str]] = {}
+    files = [word for word in options.targets if is_input(word)]
+    options.targets = [word for word in options.targets if word not in files] or options.targets
     for target in options.targets:
         try:
-            found = load(target, sets=options.set)
+            found = settings_of(target, options.set, files=files)
+            require_libraries(found)
             found.manifest.source.load().require_addresses(Path(found.manifest.state))
             notes[target] = found.notes
         except ConfigError as error:
@@ -280,13 +288,19 @@ def _command(options: argparse.Namespace) -> int:
 def _ask(options: argparse.Namespace, verb: str, *arguments: str) -> int:
     from actors.console import command
 
-    if options.target is not None:
-        state = Path(_settings(options).manifest.state)
-    else:
-        state = command.only_run() if options.state is None else Path(options.state)
+    state = _state(options)
     reply = command.ask(state, verb, *arguments)
-    print(reply.text, file=sys.stdout if reply.ok else sys.stderr)
+    print(reply.text if options.target else f"{state}: {reply.text}", file=sys.stdout if reply.ok else sys.stderr)
     return 0 if reply.ok else FAILURE
+
+
+def _state(options: argparse.Namespace) -> Path:
+    """The state directory of the run that is meant: of TARGET, or of the only one that is going on."""
+    from actors.console import command
+
+    if options.target is not None:
+        return Path(_settings(options).manifest.state)
+    return command.only_run() if options.state is None else Path(options.state)
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -312,7 +326,7 @@ def _explain(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from actors.console import status
 
-    return _show(status.status(Path(_settings(options).manifest.state)), status.render, options.json)
+    return _show(status.status(_state(options)), status.render, options.json)
 
 
 def _echo(options: argparse.Namespace) -> int:

@@ -36,7 +36,7 @@ from actors.runtime.rundir import MONITOR_URL, path_for
 from actors.telemetry.http import serve
 
 #: Longest time to begin, and to end.
-_BEGIN_S, _END_S = 20.0, 0.5
+_BEGIN_S, _END_S = 20.0, 2.0
 #: Seconds after which its own slot is written anew: how much memory it has.
 _SLOT_S = 2.0
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}

@@ -167,6 +167,8 @@ class Reader:
             if self._event_time is not None:
                 self._event_time.decide()
             self._ledger.flush()  # what is delivered from here on is recorded
+            if self._event_time is not None:
+                self._event_time.tell_all()
             if self._is_done():
                 self._keep_what_was_learnt()
                 if not self._is_retry and not self._is_left():

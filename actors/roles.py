@@ -125,7 +125,7 @@ def _aggregator(manifest: Manifest, number: int) -> MakeRole:
 
     pipeline, options = application(manifest)
     return _patiently("aggregate state", lambda post: Aggregator(
-        post, number - 1, open_shard(manifest, pipeline, options, number)))
+        post, number - 1, open_shard(manifest, pipeline, options, number, generation=post.generation)))
 
 
 def _patiently(what: str, make: MakeRole) -> MakeRole:

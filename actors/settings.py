@@ -27,7 +27,7 @@ from actors.runtime.manifest import Component, Manifest, component_of
 from actors.runtime.moving import why_not_dry, why_not_moved
 from actors.runtime.options import Assignment, masked, overlay, refused_by, unknown_key
 from actors.runtime.pipeline import Pipeline
-from actors.runtime.sections import missing_extras
+from actors.runtime.sections import WindowOptions, missing_extras
 from actors.targets import applications, import_application, name_of, target_like
 
 #: Sections with a fixed struct, by name in files, with the pipeline's attribute.
@@ -175,6 +175,8 @@ def _apply(found: _Target, assignments: list[Assignment], dry: bool, problems: l
     if pipeline.windows is not None and pipeline.windows.why_not is not None:
         why_windows = bind(pipeline.windows.why_not, fixed.get("options"))
         problems += refused_by(why_windows, "window", fixed["window"], sections.get(("window",), []))
+    if pipeline.windows is not None and pipeline.windows.key is not None:
+        problems += refused_by(_why_not_empty, "window", fixed["window"], sections.get(("window",), []))
     if fixed["links"].transport == "tcp":
         try:
             fixed["links"].require_keys(f"tcp://{fixed['links'].host}")
@@ -214,6 +216,13 @@ def _written(said: Iterable[Assignment]) -> dict[str, Any]:
     """What people are shown in place of values with secrets, by the last part of the key."""
     last = {assignment.key[-1]: assignment for assignment in said}
     return {name: masked(one.written, name) for name, one in last.items() if one.written is not msgspec.UNSET}
+
+
+def _why_not_empty(window: WindowOptions) -> str:
+    """Why windows with keys cannot be emitted when they have no records."""
+    return "" if window.empty == "skip" else (
+        "empty: expected \"skip\", for these windows have keys, and nobody knows which of them there are, "
+        f"got {window.empty!r}")
 
 
 def _state(said: list[Assignment], shown: dict[str, Any], problems: list[str]) -> str:

@@ -20,7 +20,8 @@ Sinks = tuple[Mapping[str, SinkOptions], SinkOptions]
 
 
 def open_shard(
-    manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | None, number: int, sinks: Sinks | None = None
+    manifest: Manifest, pipeline: Pipeline, options: msgspec.Struct | None, number: int, sinks: Sinks | None = None,
+    generation: int = 1,
 ) -> ShardState:
     """Open the state of a shard.
 
@@ -30,6 +31,7 @@ def open_shard(
         options: the application's options, or None.
         number: of the shard, from 1.
         sinks: options of the sinks that are emitted to, and those of the dead-letter store; by default the manifest's.
+        generation: of the shard's process: those before it have died.
 
     Raises:
         ConfigError: the state was made with another number of shards, or for other windows or numbers.
@@ -56,4 +58,6 @@ def open_shard(
     state_of_windows = WindowState(path, shards, manifest.window, merge_of(pipeline.fold), emit, emitter)
     if manifest.is_retry:
         state_of_windows.stand_still()
+    if generation > 1:
+        state_of_windows.take_care()
     return state_of_windows

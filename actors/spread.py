@@ -37,13 +37,14 @@ def shard_parts(partials: Mapping[tuple[Any, ...], list[Any]], shards: Sequence[
             for shard, entries in zip(shards, by_shard, strict=True)]
 
 
-def window_parts(made: Making, kind: str, shards: Sequence[str]) -> list[Output]:
+def window_parts(made: Making, kind: str, shards: Sequence[str], spread: int) -> list[Output]:
     """The partial aggregates of each window, encoded once: the shard keeps them as they are.
 
     Args:
         made: of a batch; the keys of its partials have their window in front.
         kind: of the windows.
         shards: their names, in order.
+        spread: over so many of them windows are spread.
 
     Raises:
         TypeError, OverflowError: a number, or a member of a key, cannot travel.
@@ -53,7 +54,7 @@ def window_parts(made: Making, kind: str, shards: Sequence[str]) -> list[Output]
         by_window.setdefault(window, []).append((key, numbers))
     by_shard: list[list[tuple[int, int, tuple[Any, ...], bytes]]] = [[] for _ in shards]
     for window, entries in by_window.items():
-        by_shard[shard_of_window(window, kind, len(shards))].append((*window, _encoder.encode(entries)))
+        by_shard[shard_of_window(window, kind, spread)].append((*window, _encoder.encode(entries)))
     return [Output(shard, len(some), {}, [_encoder.encode(some)] if some else [], made.passage.judged(number))
             for number, (shard, some) in enumerate(zip(shards, by_shard, strict=True))]
 

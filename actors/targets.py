@@ -25,6 +25,9 @@ from actors.runtime.errors import ConfigError
 from actors.runtime.manifest import PIPELINE
 from actors.runtime.pipeline import Pipeline
 
+#: What an error of a module is raised in, and is not the line to change; applications are.
+_OURS = os.path.join(os.path.dirname(os.path.dirname(loading.__file__)), "")
+_APPS = os.path.join(_OURS, "apps", "")
 #: How a module says that it is an application. Its text is looked at: to import all of them takes too long for a list.
 _DECLARES = re.compile(rf"^{PIPELINE}\b", re.MULTILINE)
 
@@ -108,7 +111,9 @@ def told(error: BaseException) -> str:
     """What went wrong in somebody else's module, and on which line of it."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__)
               if "importlib" not in frame.filename and frame.filename != loading.__file__]
-    at = f" ({frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
+    theirs = [frame for frame in frames[1:] if not frame.filename.startswith(_OURS)
+              or frame.filename.startswith(_APPS)] or frames[1:]
+    at = f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
     return f"{type(error).__name__}: {error}{at}"
 
 

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 simulate((World, RecordWorld)[seed // 2 % 2](faults, Path(folder), units, bool(seed % 2)))
             except AssertionError as error:
-                print(f"seed {seed}: {error or 'the results are not those of a run without faults'}\n  {faults}")
+                print(f"seed {seed}: {str(error) or 'the results are not those of a run without faults'}\n  {faults}")
                 return 1
     seconds = time.monotonic() - began
     print(f"{options.seeds:,} seeds from {options.first}, {seconds:.0f} s: nothing lost, nothing twice")

@@ -22,7 +22,7 @@ WORDS = (
     "probe live TARGET", "report TARGET", "dlq ls TARGET", "dlq show TARGET 1", "dlq retry TARGET",
     "dlq export TARGET", "dlq purge TARGET --yes", "bench TARGET", "verify TARGET", "doctor", "schema TARGET",
     "docs TARGET", "topic ls .", "topic show lines", "topic tail lines", "topic trim lines",
-    "ask TARGET", "browse TARGET", "list sinks")
+    "ask TARGET", "browse TARGET", "list sinks", "keys", "completion bash")
 _PARQUET = """app = "shop"
 [sinks.requests]
 type = "parquet"
@@ -92,6 +92,7 @@ def still_verbs(wheel: Installed, shop: Path) -> None:
     wheel.works(shop, "echo", "shop.toml", says='app = "shop"')
     wheel.works(shop, "doctor", says="no problems")
     wheel.works(shop, "list", "sinks", says="parquet")
+    wheel.works(shop, "keys", says="_secret")
     for words in (("schema",), ("schema", "shop.toml")):
         json.loads(wheel.works(shop, *words))
     for line in wheel.works(shop, "docs").splitlines():

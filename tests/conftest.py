@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.kafka import UNDISTURBED, Kafka
 from tests.loads import DEVICE_TYPES
@@ -12,6 +13,10 @@ from tests.postgres import Postgres
 from tests.rabbitmq import RabbitMQ
 from tests.redis import Redis
 from tests.servers import Memcached
+
+# A machine that has much else to do is slow: no example of a property has a time limit.
+settings.register_profile("patient", parent=settings(), deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

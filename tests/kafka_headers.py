@@ -26,7 +26,7 @@ def send_named(address: str, topic: str, value: bytes, key: bytes, headers: Sequ
     configuration = c_void_p(library.rd_kafka_conf_new())
     assert library.rd_kafka_conf_set(configuration, b"bootstrap.servers", address.encode(), said, c_size_t(512)) == 0
     producer = c_void_p(library.rd_kafka_new(c_int(0), configuration, said, c_size_t(512)))
-    assert producer, said.value
+    assert producer.value, said.value
     arguments: list[object] = [c_int(_TOPIC), c_char_p(topic.encode()), c_int(_MSGFLAGS), c_int(_COPY)]
     arguments += [c_int(_VALUE), c_char_p(value), c_size_t(len(value)), c_int(_KEY), c_char_p(key), c_size_t(len(key))]
     for name, held in headers:

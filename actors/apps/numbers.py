@@ -5,6 +5,9 @@
 
 The source checks the form of every line as it comes in, and closes a client that sends anything else. So the functions
 here see good lines; they check them all the same, since a journal, or another source, may hold others.
+
+What a client sends behind ``terminate`` was received when it came in the same packet, and is logged like what came
+before; of what comes later nothing is read.
 """
 
 from __future__ import annotations

@@ -27,7 +27,9 @@ from actors.runtime.errors import ConfigError, ThresherError
 from actors.runtime.manifest import Manifest, component_of
 from actors.runtime.sections import MAX_WORKERS, MonitorOptions, TracingOptions
 from actors.settings import Settings, load
+from actors.sources.directory import Directory
 from actors.sources.files import Files
+from actors.sources.formats import HEAD_BYTES, packing_of
 from actors.sources.matching import matching_files
 from actors.verify.runs import Run, run_one
 
@@ -40,8 +42,8 @@ _SPARE = 1.5
 _TRIES = 3
 #: What is over in less cannot be seen.
 _NO_TIME_S = 0.1
-#: Files that are smaller, on the average, are not repeated.
-_LEAST_BYTES = 64 * 1024
+#: Files that are smaller, on the average, are put together before they are repeated, in a file of this size.
+_LEAST_BYTES, _TOGETHER_BYTES = 64 * 1024, 4 * 1024 * 1024
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +102,9 @@ def manifest_for(options: argparse.Namespace, scratch: Path) -> Manifest:
     problems = source.check(scratch)
     if problems:
         raise ConfigError("\n".join(f"bench: {problem}" for problem in problems))
+    if isinstance(source, Directory) and not (source.recursive or manifest.windowed):
+        source = Files(paths=[os.path.join(path, source.pattern) if os.path.isdir(path) else path
+                              for path in source.paths], **source.framing_set())
     if isinstance(source, Files):  # by their full names: a link to a relative one would lead nowhere
         paths = [os.path.abspath(path) for path in matching_files(source.pattern, source.paths)]
         source = msgspec.structs.replace(source, pattern="", paths=paths, rename="none")
@@ -157,14 +162,23 @@ def with_workers(manifest: Manifest, workers: int) -> Manifest:
 def repeated(manifest: Manifest, times: int, folder: Path) -> Manifest | None:
     """The same with its files so many times, one after the other; None: they cannot be repeated.
 
-    With windows in event time what comes again would be late, and of tiny files it is the opening that takes the time:
-    that is other work.
+    With windows in event time what comes again would be late. Tiny files are put together: it is the opening that takes
+    the time, which is other work.
     """
     source = manifest.source.load()
     if not isinstance(source, Files) or manifest.windowed:
         return None
-    if sum(os.path.getsize(path) for path in source.paths) < _LEAST_BYTES * len(source.paths):
-        return None
+    size = sum(os.path.getsize(path) for path in source.paths)
+    if size < _LEAST_BYTES * len(source.paths):
+        lines = _lines_of(source)
+        if not lines:
+            return None
+        folder.mkdir()
+        (folder / "all").write_bytes(lines * (_TOGETHER_BYTES // len(lines) + 1))
+        whole = msgspec.structs.replace(source, paths=[str(folder / "all")])
+        times = math.ceil(times * size / _TOGETHER_BYTES)
+        longer = msgspec.structs.replace(manifest, source=component_of(whole))
+        return longer if times < 2 else repeated(longer, times, folder / "more")
     times = min(times, _MOST_LINKS // len(source.paths))
     if times < 2:
         return None
@@ -176,6 +190,17 @@ def repeated(manifest: Manifest, times: int, folder: Path) -> Manifest | None:
             link.symlink_to(path)
             links.append(str(link))
     return msgspec.structs.replace(manifest, source=component_of(msgspec.structs.replace(source, paths=links)))
+
+
+def _lines_of(source: Files) -> bytes:
+    """What is in these files, one after the other; nothing, if they are packed, or framed as something else."""
+    found = b""
+    for path in source.paths if source.framing == "lines" else ():
+        content = Path(path).read_bytes()
+        if packing_of(content[:HEAD_BYTES]):
+            return b""
+        found += content if content.endswith(b"\n") or not content else content + b"\n"
+    return found
 
 
 def _usual(cores: float) -> list[int]:

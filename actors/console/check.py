@@ -16,7 +16,7 @@ import msgspec
 
 from actors.console import surroundings
 from actors.console.commandline import target_options
-from actors.console.inputs import settings_from
+from actors.console.inputs import require_matches, settings_from
 from actors.runtime import open_files, rundir
 from actors.runtime.errors import ConfigError, plain_reason
 from actors.runtime.extras import EXTRAS, how_to_install, is_installed
@@ -52,6 +52,8 @@ class Finding(msgspec.Struct, frozen=True):
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What can be said to the verb."""
     target_options(parser)
+    parser.add_argument("files", nargs="*", default=[], metavar="FILE", help="look at these instead of the configured "
+                        "ones")
     parser.add_argument("--offline", action="store_true", help="ask no server")
     parser.add_argument("--json", action="store_true", help="findings as one JSON array")
     parser.epilog = ("One line for each finding; a problem says how to mend it. Exit code: 0 all is well, 1 something "
@@ -62,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print what was found."""
-    findings = list(check(lambda: settings_from(options), options.offline))
+    findings = list(check(lambda: _settings(options), options.offline))
     if options.json:
         print(json.dumps([{"check": each.what, "result": each.verdict, "text": each.text} for each in findings]))
     else:
@@ -72,6 +74,12 @@ def main(options: argparse.Namespace) -> int:
             text = f"\n{'':{width + 11}}".join(lines)
             print(f"{each.verdict:8} {each.what:{width}}  {text}")
     return max((each.code for each in findings), default=0)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    settings = settings_from(options)
+    require_matches(settings, options.files)
+    return settings
 
 
 def check(load: Callable[[], Settings], offline: bool) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ _MOST = (1 << 63) - 1
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "write a pipeline": {
         "init": ("make a new pipeline that runs: functions, configuration, sample data, a test", "init access"),
+        "completion": ("print a script by which bash or zsh complete what is typed", "completion bash"),
         "list": ("list the sources, sinks and applications that there are, or the verbs", "list sinks"),
         "docs": ("print a page of the documentation", "docs tutorial"),
         "schema": ("print the JSON Schema of configuration files, for editors",
@@ -37,6 +39,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
                     "explain access.toml"),
         "graph": ("draw the actors of a configuration and what goes between them", "graph access.toml"),
         "echo": ("print the effective configuration, secrets as references", "echo access.toml"),
+        "keys": ("make CURVE keys for links over TCP, as a section of a configuration", "keys"),
         "doctor": ("say what this machine has that runs need, and what is missing", "doctor"),
     },
     "run it": {
@@ -66,7 +69,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 VERBS: dict[str, str] = {name: text for verbs in GROUPS.values() for name, (text, _) in verbs.items()}
 #: Those with a module of their own, ``actors.console.VERB``.
 MODULES = ("top", "tap", "probe", "graph", "check", "doctor", "bench", "init", "schema", "docs", "topic", "ask",
-           "browse", "list")
+           "browse", "list", "keys", "completion")
 
 
 def read(words: list[str]) -> argparse.Namespace:
@@ -76,13 +79,16 @@ def read(words: list[str]) -> argparse.Namespace:
         close = difflib.get_close_matches(words[0], VERBS, 1)
         parser.error(f"unknown verb {words[0]!r}" + (f"\n  did you mean {close[0]!r}?" if close else "")
                      + f"\n  verbs: {', '.join(VERBS)}")
+    if not words:
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
     if words[:1] == ["ask"]:
         module_of("ask").add_question(verbs["ask"], words[1:])
         options, rest = parser.parse_known_args(words)
         module_of("ask").refuse_unknown(verbs["ask"], options, rest)
         return options
     if words[:1] != ["run"]:
-        return parser.parse_args(words)
+        return _in_order(parser.parse_args(words), verbs)
     run = verbs["run"]
     from actors.console import flags
 
@@ -90,6 +96,23 @@ def read(words: list[str]) -> argparse.Namespace:
     options, rest = parser.parse_known_args(words)
     flags.refuse_unknown(run, options, rest)
     options.flags = flags.given(options)
+    return options
+
+
+def _in_order(options: argparse.Namespace, verbs: dict[str, _Mixed]) -> argparse.Namespace:
+    """Take TARGET and the verb's other word in any order, where they can be told apart."""
+    if options.command == "scale" and options.target and "=" in options.target and "=" not in options.pool:
+        options.pool, options.target = options.target, options.pool
+    elif options.command == "tap" and (options.target or "").startswith(module_of("tap").STAGES) and (
+            not options.stage.startswith(module_of("tap").STAGES)):
+        options.stage, options.target = options.target, options.stage
+    elif options.command == "dlq" and options.what == "show":
+        if options.target.isdecimal() and not options.id.isdecimal():
+            options.id, options.target = options.target, options.id
+        try:
+            options.id = at_least(0)(options.id)
+        except argparse.ArgumentTypeError as error:
+            verbs["dlq"].error(f"ID: {error}")
     return options
 
 
@@ -125,6 +148,18 @@ def module_of(verb: str) -> Any:
     return importlib.import_module(f"actors.console.{verb}")
 
 
+def flags_of(verb: str) -> list[str]:
+    """The flags that a verb takes, and those of its own verbs."""
+    found: list[argparse.ArgumentParser] = [_parser([verb])[1][verb]]
+    flags: dict[str, None] = {}
+    while found:
+        for action in found.pop()._actions:  # argparse has no public way to ask
+            flags |= dict.fromkeys(text for text in action.option_strings if text.startswith("--"))
+            below = action.choices.values() if isinstance(action.choices, dict) else ()
+            found += [each for each in below if isinstance(each, argparse.ArgumentParser)]
+    return list(flags)
+
+
 def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str, _Mixed]]:
     """Return the parser of command lines, and that of each verb; of ``MODULES`` only the one that is named has all."""
     parser = _Top(
@@ -139,8 +174,10 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str, _M
     _run_options(verbs["run"])
     _lint_options(verbs["lint"])
     _verify_options(verbs["verify"])
-    for name in ("explain", "echo", "status", "report"):
+    for name in ("explain", "echo", "report"):
         target_options(verbs[name])
+    running_options(verbs["status"])
+    for name in ("explain", "echo", "status", "report"):
         verbs[name].add_argument("--json", action="store_true")
     verbs["report"].add_argument("--groups", action="store_true",
                                  help="print everything that is folded, each group as a line of JSON")
@@ -179,7 +216,8 @@ def _run_options(run: argparse.ArgumentParser) -> None:
 
 
 def _lint_options(lint: argparse.ArgumentParser) -> None:
-    lint.add_argument("targets", nargs="+", metavar="TARGET")
+    lint.add_argument("targets", nargs="+", metavar="TARGET", help="or FILE: what is no configuration and no module is "
+                      "read in the place of the configured files")
     lint.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     lint.add_argument("--json", action="store_true")
 
@@ -246,7 +284,7 @@ def _dlq_options(parser: argparse.ArgumentParser) -> None:
         verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         target_options(verb)
         if name == "show":
-            verb.add_argument("id", type=at_least(0), metavar="ID")
+            verb.add_argument("id", metavar="ID")
             verb.add_argument("--raw", action="store_true", help="write its bytes, and nothing else")
         else:
             for word in ("reason", "stage", "source"):

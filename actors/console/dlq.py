@@ -297,7 +297,8 @@ def _intention(prepared: Prepared, only_missing: bool) -> str:
     if not prepared.numbers and prepared.interrupted is None:
         lines.append("no letters go in: `thresher dlq ls` lists those that are open")
     if prepared.numbers:
-        lines.append(f"{len(prepared.numbers):,} letters go in as new data of now: " + (
+        number = "1 letter goes" if len(prepared.numbers) == 1 else f"{len(prepared.numbers):,} letters go"
+        lines.append(f"{number} in as new data of now: " + (
             "what is there under their keys stays" if only_missing else
             "a newer value of a key of theirs is overwritten (--only-missing leaves what is there)"))
     if prepared.pieces:
@@ -316,8 +317,13 @@ def _told(outcome: Outcome, prepared: Prepared) -> dict[str, Any]:
             "emitted": prepared.emitted}
 
 
+_LATE = ("\nlate: their windows are closed; with --set window.lateness_s=SECONDS they are opened again, and their rows "
+         "come once more (thresher docs windows)")
+
+
 def _result(outcome: Outcome) -> str:
     again = sum(outcome.rejected.values())
     reasons = ", ".join(f"{escaped(reason)} {number:,}" for reason, number in outcome.rejected.most_common())
     return (f"{outcome.retried:,} retried, {again:,} rejected again" + (f": {reasons}" if again else "")
+            + (_LATE if "late" in outcome.rejected else "")
             + f"\nexit code {outcome.code}: {outcome.reason}")

@@ -86,7 +86,8 @@ def _windows(window: WindowOptions) -> str:
     if window.kind == "global":
         return kind
     kept = f", after another {window.lateness_s:g} s" if window.lateness_s else ""
-    return (f"{kind}; closed by a record {window.disorder_s:g} s younger than the end; "
+    empty = "; those without records come, too" if window.empty == "emit" else ""
+    return (f"{kind}{empty}; closed by a record {window.disorder_s:g} s younger than the end; "
             f"what comes for a closed one{kept} is a dead letter (late)")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import functools
 import glob
 import json
@@ -86,21 +87,40 @@ def _source(settings: Settings, files: list[str], follow: bool, once: bool) -> l
     return (['source.pattern=""'] if files and isinstance(now, Files) else []) + source
 
 
+def is_input(word: str) -> bool:
+    """Whether a word of a command line that may be TARGET is a FILE to read."""
+    return os.path.isfile(word) and not word.endswith((".toml", ".py"))
+
+
 def require_matches(settings: Settings, files: Sequence[str]) -> None:
-    """Make sure that a pattern that was given as FILE is one of files, be they loaded and put away already.
+    """Make sure that each FILE, or pattern of files, is there, be it loaded and put away already.
 
     Raises:
-        ConfigError: nothing matches it, and what may come later is not waited for.
+        ConfigError: one is not there, or nothing matches it, and what may come later is not waited for.
     """
     source = settings.manifest.source.load()
     if not source.takes_files or (source.follows and settings.manifest.source.values.get("follow")):
         return
     for pattern in files:
-        if not glob.has_magic(pattern) or os.path.lexists(pattern):
+        if pattern == STDIN or os.path.lexists(pattern):
+            continue
+        if not glob.has_magic(pattern):
+            if not os.path.lexists(dotted(pattern)):
+                raise ConfigError(f"FILE {pattern}: there is no such file{_file_like(pattern)}")
             continue
         if not any(glob.glob(each, recursive=True) for each in (pattern, dotted(pattern))):
             raise ConfigError(f"FILE {pattern}: nothing matches it, and nothing that is loaded and put away: "
                               f"looked for it from {os.getcwd()}")
+
+
+def _file_like(path: str) -> str:
+    """The file beside it that may be meant, as a further line of an error; or nothing."""
+    folder, name = os.path.split(path)
+    try:
+        close = difflib.get_close_matches(name, os.listdir(folder or "."), 1)
+    except OSError:
+        return f": there is no folder {folder}" if folder else ""
+    return f"\n  did you mean '{os.path.join(folder, close[0])}'?" if close else ""
 
 
 def _framing(now: SourceOptions) -> list[str]:
@@ -126,4 +146,4 @@ def settings_from(options: argparse.Namespace, dry: bool = False) -> Settings:
     return settings_of(
         options.target, sets, getattr(options, "state", None), dry=dry, query=query is not None,
         files=[*getattr(options, "files", ()), *(query or ())], flags=getattr(options, "flags", ()),
-        follow=getattr(options, "follow", False), once=getattr(options, "once", False))
+        follow=getattr(options, "follow", False), once=getattr(options, "once", False) and options.command == "run")

@@ -30,11 +30,12 @@ from actors.runtime.pipeline import Pipeline
 from actors.runtime.rundir import find
 from actors.runtime.settling import failed_before
 from actors.runtime.topology import DEAD_LETTERS
-from actors.runtime.units import LEDGER
+from actors.runtime.units import LEDGER, under_way
 from actors.runtime.values import FILE_LOST, HANDED_OVER, MISSED, SOURCE_DAMAGED, SOURCE_LOST, Unit
 from actors.sinks.dead_letters import DeadLetters
 
 ACCEPTABLE = "acceptable error rate, successful load"
+NO_GOOD = "no good record, and budget.max_error_rate allows that: successful load"
 HIGH = "high error rate, failed load"
 NOT_WHOLE = ("not whole, failed load: kept its name; give the whole file under the same name, it goes on behind what "
              "was read")
@@ -54,7 +55,7 @@ FILES, PARTITIONS, PARTS = "files", "partitions", "parts"
 _MEANING = {
     DONE: "done",
     FAILED: "failure",
-    RESUMABLE: "stopped with work left: run the same command again to resume",
+    RESUMABLE: "stopped with work left: run the same command again {how}to resume",
     BAD_CONFIG: "the configuration is invalid, or something that it names cannot be used",
     OVER_BUDGET: "error budget exceeded: see the rejected records, mend or raise budget.max_error_rate, run again",
 }
@@ -82,7 +83,8 @@ class UnitReport(msgspec.Struct, frozen=True):
     ``late``: so many were written, and are in no window, for theirs were closed. ``partly_late``: so many are in some
     of their windows, and the others were closed. ``made``: how many things were made of the records, each of which has
     one outcome: as many, unless ``parse`` returns ``Many`` or ``route`` several sinks. ``handed_over``: so many were
-    read, and are another run's to do.
+    read, and are another run's to do. ``under_way``: so many batches were read and are not finished: no outcome of
+    theirs is counted, and what of them is folded is in ``groups``.
     """
 
     name: str
@@ -104,6 +106,7 @@ class UnitReport(msgspec.Struct, frozen=True):
     partly_late: int = 0
     made: int = 0
     handed_over: int = 0
+    under_way: int = 0
 
     @property
     def has_failed(self) -> bool:
@@ -118,7 +121,8 @@ class Report(msgspec.Struct, frozen=True):
     ``journal``: the folder of the source's own files, which nobody has given it: they are shown together. ``target``:
     what ``thresher dlq`` is to be given for this state. Of what was given again: how many, and the first names.
     ``read_before``: those that earlier runs have read. ``made``: as in ``UnitReport``. ``what``: what its units are, in
-    the plural. ``causes``: of each reason for which records were rejected, the newest.
+    the plural. ``causes``: of each reason for which records were rejected, the newest. ``how``:
+    what is different in the command that resumes.
     """
 
     name: str
@@ -146,6 +150,7 @@ class Report(msgspec.Struct, frozen=True):
     what: str = FILES
     read_before: int = 0
     causes: dict[str, Cause] = {}
+    how: str = ""
 
     def fields(self) -> dict[str, Any]:
         """As a map, for machines."""
@@ -153,9 +158,11 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def build(
-    manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run: str | None, target: str = ""
+    manifest: Manifest, pipeline: Pipeline, result: RunResult | None, run: str | None, target: str = "",
+    is_fresh: bool = False
 ) -> Report:
-    """Read the state directory and return the report of a run; of the last one when ``run`` is None."""
+    """Read the state directory and return the report of a run (``is_fresh``: that was told to begin anew); of the last
+    one when ``run`` is None."""
     state = Path(manifest.state)
     last = read_record(state) if run is None else None
     asked = run is None
@@ -169,7 +176,8 @@ def build(
         units = []
     groups, of_unit, unfit, unread = _folded(manifest, pipeline, units)
     is_done = result is not None and result.code == DONE
-    reports = [_unit_report(unit, of_unit.get(unit.id, NO_GROUPS), is_done) for unit in units]
+    waiting = {} if run is None else under_way(state / LEDGER, run)
+    reports = [_unit_report(unit, of_unit.get(unit.id, NO_GROUPS), is_done, waiting.get(unit.id, 0)) for unit in units]
     outcomes = {name: sum(unit.counts.get(name, 0) for unit in units) for name in OUTCOMES}
     read = sum(unit.counts.get("read", 0) for unit in units)
     read_before = sum(unit.before for unit in units)
@@ -198,7 +206,8 @@ def build(
         groups_count=groups.count, target=target or manifest.name, skipped=told.skipped, refused=told.refused,
         why_refused=told.why, failed_before=failed, loaded_again=_some(
             unit.name for unit in units if unit.note.startswith(AGAIN)), made=sum(unit.made for unit in reports),
-        what=what, read_before=read_before, causes=_causes(manifest, reports))
+        what=what, read_before=read_before, causes=_causes(manifest, reports),
+        how="with --resume " if not manifest.limits.resume else "without --fresh " if is_fresh else "")
 
 
 def _causes(manifest: Manifest, reports: Sequence[UnitReport]) -> dict[str, Cause]:
@@ -264,7 +273,7 @@ def meaning(report: Report) -> str:
     if report.code == OVER_BUDGET:
         causes += [_SAFE_WHEN_REFUSED] if report.refused.count else []
         causes += [_SAFE_BEFORE.format(target=report.target)] if report.failed_before.count else []
-    return "; ".join(causes) or _MEANING.get(report.code, "")
+    return "; ".join(causes) or _MEANING.get(report.code, "").format(how=report.how)
 
 
 def _where_it_hung(manifest: Manifest, result: RunResult | None, units: Sequence[Unit]) -> str:
@@ -312,7 +321,7 @@ def count_of_files(some: Some) -> str:
     return f"{some.count:,} file{'' if some.count == 1 else 's'}"
 
 
-def _unit_report(unit: Unit, groups: Groups, is_done: bool) -> UnitReport:
+def _unit_report(unit: Unit, groups: Groups, is_done: bool, waiting: int = 0) -> UnitReport:
     counts = unit.counts
     outcomes = {name: counts.get(name, 0) for name in OUTCOMES}
     errors, handed_over = outcomes["dead_lettered"], outcomes["handed_over"]
@@ -323,7 +332,7 @@ def _unit_report(unit: Unit, groups: Groups, is_done: bool) -> UnitReport:
         rejected=_with_prefix(counts, "rejected."), written=_with_prefix(counts, "written."), groups=groups.shown,
         problem=unit.problem, balanced=counts.get("read", 0) == sum(outcomes.values()), groups_count=groups.count,
         damage=unit.damage, note=unit.note, late=counts.get("late", 0), partly_late=counts.get("partly_late", 0),
-        made=_made_of(counts), handed_over=handed_over)
+        made=_made_of(counts), handed_over=handed_over, under_way=waiting)
 
 
 def _made_of(counts: dict[str, int]) -> int:
@@ -346,7 +355,9 @@ def _verdict_of(unit: Unit, is_done: bool) -> str:
         return HANDED
     if unit.status == "failed" and unit.damage:
         return LOST if unit.counts.get(f"rejected.{FILE_LOST}") else NOT_WHOLE
-    return {"failed": HIGH, "reading": OPEN_ENDED if is_done else UNFINISHED}.get(unit.status, ACCEPTABLE)
+    counts = unit.counts
+    good = NO_GOOD if 0 < counts.get("dead_lettered", 0) == counts.get("read", 0) else ACCEPTABLE
+    return {"failed": HIGH, "reading": OPEN_ENDED if is_done else UNFINISHED}.get(unit.status, good)
 
 
 def _with_prefix(counts: dict[str, int], prefix: str) -> dict[str, int]:

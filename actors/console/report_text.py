@@ -28,7 +28,9 @@ def render(report: Report) -> str:
             f"{number:,} {name.replace('_', '-')}" for name, number in report.outcomes.items() if number)
         rate = f" in {report.seconds:.1f} s ({report.records_per_s:,.0f} records/s)" if report.seconds else ""
         now = f", {report.read - report.read_before:,} of them now{rate}" if report.read_before else rate
-        lines.append(f"read {report.read:,} records{now}: {outcomes or 'nothing'}")
+        waiting = sum(unit.under_way for unit in report.units)
+        did, more = ("finished", f"; {_batches(waiting)} more were read, and wait") if waiting else ("read", "")
+        lines.append(f"{did} {report.read:,} records{now}: {outcomes or 'nothing'}{more}")
         if report.made != report.read:
             lines.append(f"made {report.made:,} items of them: a record counts as dead-lettered if any of its items "
                          "is, else as written if any is")
@@ -65,8 +67,13 @@ def _condensed(report: Report) -> list[UnitReport]:
             processed=processed, errors=errors, error_rate=errors / (processed + errors) if processed + errors else 0.0,
             rejected=merged(unit.rejected for unit in segments), written=merged(unit.written for unit in segments),
             late=sum(unit.late for unit in segments), partly_late=sum(unit.partly_late for unit in segments),
-            made=sum(unit.made for unit in segments), handed_over=sum(unit.handed_over for unit in segments)))
+            made=sum(unit.made for unit in segments), handed_over=sum(unit.handed_over for unit in segments),
+            under_way=sum(unit.under_way for unit in segments)))
     return units
+
+
+def _batches(number: int) -> str:
+    return f"{number:,} batch{'es' * (number != 1)}"
 
 
 def _unit_lines(unit: UnitReport) -> list[str]:
@@ -86,6 +93,9 @@ def _unit_lines(unit: UnitReport) -> list[str]:
             lines.append(f"  late: {unit.partly_late:,} of these are in some of their windows: the others were closed")
         if unit.handed_over:
             lines.append(f"  handed over: {unit.handed_over:,} that were read and not finished")
+        if unit.under_way:
+            folded = ": the table counts what of them is folded" if unit.groups else ""
+            lines.append(f"  under way: {_batches(unit.under_way)} more, read and not finished{folded}")
         if unit.problem and unit.problem not in unit.verdict:
             lines.append(f"  note: {unit.problem}")
         if unit.note:

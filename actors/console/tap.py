@@ -41,6 +41,8 @@ _QUIET_S = 5.0
 _DATAGRAM_BYTES = 1 << 20
 _LETTERS = writer_name(DEAD_LETTERS)
 _REJECTING = ("reader", "parser", "checker")
+#: What STAGE is, or begins with.
+STAGES = (*_REJECTING, "aggregator", "writer.")
 _decoder = msgspec.msgpack.Decoder(Shown)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.runtime.board import Slot
+from actors.runtime.copies import end_copy
 from actors.runtime.errors import NotYet
 from actors.runtime.links import Links
 from actors.runtime.mailbox import IPC, SUPERVISOR, Mailbox
@@ -242,10 +243,14 @@ class Actor:
         return how long the next turn may wait for messages."""
         role = self._role
         assert role is not None
-        for sender, message, frames in self._mailbox.receive(wait, role.wake):
-            self._dispatch(role, sender, message, frames)
-        self._slot.garbage, self._slot.refused = self._mailbox.garbage, self._mailbox.refused
-        wait = role.work(time.monotonic())
+        received = self._mailbox.receive(wait, role.wake)
+        try:
+            for sender, message, frames in received:
+                self._dispatch(role, sender, message, frames)
+            self._slot.garbage, self._slot.refused = self._mailbox.garbage, self._mailbox.refused
+            wait = role.work(time.monotonic())
+        finally:
+            end_copy()
         self._mailbox.flush()
         return wait
 

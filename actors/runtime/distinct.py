@@ -26,7 +26,7 @@ import msgspec
 from actors.runtime.database import open_for_reading
 from actors.runtime.errors import ConfigError, DecodeError
 from actors.runtime.extras import how_to_install
-from actors.runtime.messages import Part
+from actors.runtime.messages import Message, Part
 from actors.runtime.outbox import SCHEMA as OUTBOX_SCHEMA
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Distinct, Totals
@@ -64,7 +64,7 @@ class DistinctState:
         ConfigError: the file was made with another number of shards, or for other numbers; or numpy is missing.
     """
 
-    is_large = False
+    is_large = closes = False
 
     def __init__(self, path: Path, shards: int, distinct: Distinct, report_s: float, emitter: Emitter) -> None:
         try:
@@ -96,6 +96,10 @@ class DistinctState:
             for numbers in packed:
                 self._take(numbers)
         return None
+
+    def rehearse(self, frames: Sequence[bytes]) -> bool:
+        """Nothing is merged."""
+        return False
 
     def commit(self, positions: dict[str, int]) -> list[Entry]:
         """Make everything durable; return the entries to send now.
@@ -129,8 +133,12 @@ class DistinctState:
         self._next_page, self._round_began = next_page, began
         return outbox.committed()
 
-    def roll(self, version: int, active: tuple[int, ...]) -> None:
+    def roll(self, version: int, active: tuple[int, ...], silences: int) -> None:
         """Nothing is done by the time."""
+
+    def notices(self) -> Sequence[Message]:
+        """There is nothing to tell."""
+        return ()
 
     def tick(self, now: float) -> float | None:
         """Report when it is time."""

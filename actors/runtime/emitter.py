@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from actors.runtime import stacks
+from actors.runtime.attempts import Attempts
 from actors.runtime.errors import Reject
 from actors.runtime.messages import BatchId
 from actors.runtime.outbox import Body, without_empty
@@ -42,7 +43,8 @@ class Emitter:
         return [self._writers[name] for name, options in self._sinks.items() if options.ordered]
 
     def body(
-        self, emit: Emit, windows: Sequence[tuple[Window, Mapping[tuple[Any, ...], list[Any]]]], entry: BatchId
+        self, emit: Emit, windows: Sequence[tuple[Window, Mapping[tuple[Any, ...], list[Any]]]], entry: BatchId,
+        attempts: Attempts,
     ) -> Body:
         """Return the packed rows of these windows, by writer.
 
@@ -50,15 +52,25 @@ class Emitter:
             emit: the application's function, its options bound.
             windows: each with the numbers of its keys.
             entry: what the rows will be known by: where dead letters say they are from.
+            attempts: which windows kill.
         """
         rows: list[tuple[str, Any]] = []
         letters: list[DeadLetter] = []
         for window, numbers in windows:
             items = sorted_items(numbers)
-            try:
-                rows += emit(window, items)
-            except Exception as error:
-                letters.append(self._letter("emit_error", stacks.told(error), (window, items)))
+            if deaths := attempts.deaths(window):
+                letters.append(self._letter("worker_died", f"{self.name} died {deaths} times while emit made the rows "
+                                            "of this window, or while they were packed", (window, items)))
+                continue
+            with attempts.at(window):
+                try:
+                    made = list(emit(window, items))
+                    if attempts.is_on:  # what kills when it is packed kills here
+                        self.packed(made, entry)
+                except Exception as error:
+                    letters.append(self._letter("emit_error", stacks.told(error), (window, items)))
+                else:
+                    rows += made
         return self.packed(rows, entry, letters)
 
     def packed(self, rows: Iterable[tuple[str, Any]], entry: BatchId, letters: Sequence[DeadLetter] = ()) -> Body:

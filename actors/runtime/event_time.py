@@ -25,6 +25,8 @@ from actors.runtime.supply import Supply
 
 #: What the ledger calls the event time that windows are counted from.
 ANCHOR = "anchor"
+#: And how often no unit was active any more.
+_SILENCES = "silences"
 #: What partitions are called in which the beginnings of files travel.
 _HEAD = "head/"
 
@@ -56,6 +58,8 @@ class EventTime:
         self._most_bytes = manifest.flow.window_bytes // 4
         self._heads: Heads | None = None
         self._has_looked = self._anchor.value is not None
+        origin.silences = int(ledger.fact(_SILENCES) or 0)
+        self._is_untold = False
         #: Whether the source has ever said that a unit may go on.
         self._tells_silence = False
         #: Of what is asked: whether it is all that the file has, and how many have died with it.
@@ -125,16 +129,31 @@ class EventTime:
         unapplied = self._origin.open_units() | self._supply.units()
         opened = {unit for unit in unapplied if self._ledger.is_alone(unit)}
         active = tuple(sorted(opened.union(going_on)))
-        if active != (self._origin.active or ()):  # nothing is not the first word: the source may not have looked yet
-            self._origin.active = active
-            self._origin.roll += 1
+        if active == self._origin.active or not (active or self._origin.active or self._has_nothing()):
+            return
+        self._origin.active = active
+        self._origin.roll += 1
+        if not active:
+            self._origin.silences += 1
+            self._ledger.keep(_SILENCES, str(self._origin.silences))
+        self._is_untold = True
+
+    def tell_all(self) -> None:
+        """Say to all shards which units the watermark waits for, when that is in the ledger, as far as it has to be."""
+        if self._is_untold:
+            self._is_untold = False
             for member in self._post.members.values():
                 self.tell(member)
 
     def tell(self, member: Member) -> None:
         """Say which units the watermark waits for, if this is a shard."""
-        if member.stage == "aggregator" and self._origin.active is not None:
-            self._post.send(member.address, Roll(self._origin.roll, self._origin.active))
+        if member.stage == "aggregator" and self._origin.active is not None and not self._is_untold:
+            self._post.send(member.address, Roll(self._origin.roll, self._origin.active, self._origin.silences))
+
+    def _has_nothing(self) -> bool:
+        """Whether that no unit is active may be the first word: the source has looked, and found nothing to read. What
+        an earlier run has read is closed then as far as its newest record goes."""
+        return self._source.has_looked and self._supply.is_empty() and not len(self._origin)
 
     def _saw(self, partition: str, span: Span) -> None:
         unit = int(partition.removeprefix(_HEAD))

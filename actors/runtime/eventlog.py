@@ -23,7 +23,7 @@ _MAX_BYTES = 4 * 1024 * 1024
 AnyEvent = (
     events.RunStarted | events.RunReady | events.MonitorReady | events.ActorDied | events.ActorSuspect
     | events.ActorHung | events.Recycled | events.Scaled | events.Reloaded | events.OutageBegan | events.OutageEnded
-    | events.FileLost | events.SourceLost | events.Draining | events.RunEnded
+    | events.FileLost | events.SourceLost | events.EmptyLeftOut | events.Draining | events.RunEnded
 )
 
 

@@ -213,6 +213,18 @@ class SourceLost(Event, frozen=True, tag="source_lost"):
         return f"{self.source}: what it had from {self.start} to {self.end} is gone before it was read"
 
 
+class EmptyLeftOut(Event, frozen=True, tag="empty_left_out"):
+    """Windows without records are emitted, but not so many in a row: none from ``start`` (ms since 1970) on, until one
+    has records again."""
+
+    actor: str
+    start: int
+
+    def text(self) -> str:
+        return (f"{self.actor}: too many windows in a row are empty: from {self.start} ms since 1970 on none is "
+                "emitted before one has records")
+
+
 class Draining(Event, frozen=True, tag="draining"):
     """No new input is taken; what is under way is finished."""
 

@@ -6,6 +6,8 @@ it is written wherever pip works. ``setup.cfg`` has the same lists for ``pip ins
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from importlib.util import find_spec
 
 #: For each extra the modules that are imported, and the requirement that brings each.
@@ -26,6 +28,14 @@ EXTRAS = {
 def how_to_install(extra: str) -> str:
     """Return the command that installs an extra: ``pip install 'numpy>=1.26'``."""
     return "pip install " + " ".join(f"'{requirement}'" for requirement in EXTRAS[extra].values())
+
+
+def lacking(modules: Iterable[str]) -> str:
+    """Say which of these modules of extras are not installed, and how they are; nothing, when all are."""
+    gone = [module for module in modules if not is_installed(module)]
+    requirements = {module: requirement for extra in EXTRAS.values() for module, requirement in extra.items()}
+    names = " and ".join(re.split(r"[\[>=]", requirements[module])[0] for module in gone)
+    return f"{names}: pip install " + " ".join(f"'{requirements[module]}'" for module in gone) if gone else ""
 
 
 def is_installed(module: str) -> bool:

@@ -20,6 +20,7 @@ from actors.runtime.actor import Post
 from actors.runtime.events import FAILED
 from actors.runtime.ledger import Ledger
 from actors.runtime.manifest import Manifest
+from actors.runtime.marks import CONSUMER
 from actors.runtime.messages import Again, BatchId, Suspect
 from actors.runtime.origin import Origin
 from actors.runtime.pieces import Pieces, record_count
@@ -27,7 +28,8 @@ from actors.runtime.poison import Blame
 from actors.runtime.sizing import Sizing
 from actors.runtime.values import Chunk
 
-#: So many records may kill their workers, or make them hang, whatever the error rate.
+#: So many records may kill their workers, or make them hang, whatever the error rate; and at a consumer, one behind the
+#: other, no more, whatever the error rate: that is a sink that does not work, and does not say so.
 FEW_RECORDS = 10
 #: A worker gives a batch back that takes so many times as long as it was meant to take.
 GIVE_BACK = 5
@@ -56,6 +58,8 @@ class Instead:
         self._stop = stop
         #: Records that were given up, and those before them that have been tried and are not finished yet, perhaps.
         self._given_up = self._survived = 0
+        #: How many of those were one behind the other, and where the last of them ends.
+        self._in_a_row, self._tail = 0, ("", 0)
 
     def of_dead(self, death: Suspect) -> None:
         """A worker died with a batch in hand: mark it, split it, or give its one record up. What the same worker had
@@ -70,17 +74,28 @@ class Instead:
         instead = poison.blame(chunk, before, death)
         last = death.detail.partition("\n")[0]
         if poison.is_hopeless(*instead[0]):
-            what = "a dead letter" if chunk.fault else "a record, or what follows it,"
+            what = "a dead letter" if chunk.fault else "a record, or what is folded already or follows,"
             self._stop(FAILED, f"{what} of {chunk.source} (line {chunk.line}) killed its worker, "
                        f"{instead[0][1].marks} deaths in all; the last: {last}")
         self._replace(death.id, instead)
-        if any(piece.fault for piece, _ in instead) and not chunk.fault:
-            self._given_up += 1
-            self._survived += sum(record_count(piece) for piece, blamed in instead if not blamed.marks)
-            records = max(self._post.slot.records, self._survived)
-            if self._given_up > max(FEW_RECORDS, self._max_error_rate * records):
-                self._stop(FAILED, f"{self._given_up} records killed their workers or made them hang, of "
-                           f"{records} that were tried; the last: {last}")
+        if not chunk.fault:
+            for piece in (piece for piece, _ in instead if piece.fault):
+                self._count(death, piece, sum(record_count(other) for other, blamed in instead if not blamed.marks))
+
+    def _count(self, death: Suspect, given_up: Chunk, survived: int) -> None:
+        """One record more is given up, and so many of its batch are not; give up all when it is not the records."""
+        self._given_up += 1
+        self._survived += survived
+        partition, last = death.id[0], death.detail.partition("\n")[0]
+        self._in_a_row = self._in_a_row + 1 if self._tail == (partition, given_up.start) else 1
+        self._tail = (partition, given_up.end)
+        records = max(self._post.slot.records, self._survived)
+        if self._given_up > max(FEW_RECORDS, self._max_error_rate * records):
+            self._stop(FAILED, f"{self._given_up} records killed their workers or made them hang, of "
+                       f"{records} that were tried; the last: {last}")
+        elif self._in_a_row > FEW_RECORDS and death.stage == CONSUMER:
+            self._stop(FAILED, f"{self._in_a_row} records killed their writer or shard, one behind the other: whatever "
+                       f"comes next may do so, too; the last: {last}")
 
     def _found(self, key: BatchId) -> tuple[Chunk, Blame] | None:
         suspect = self._origin.suspect(key)

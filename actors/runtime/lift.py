@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import time
@@ -12,6 +11,7 @@ from typing import Any, get_origin, get_type_hints
 import msgspec
 
 from actors.runtime import stacks
+from actors.runtime.copies import end_copy
 from actors.runtime.errors import NO_VALUE, Finish, Reject
 from actors.runtime.framing import Record
 from actors.runtime.messages import Batch
@@ -162,10 +162,13 @@ def _per_record(function: Callable[[Any], Any], reason: str, values: list[Any]) 
         some = values[len(results):len(results) + size]
         made: list[Any] = []
         if size > 1:
-            with contextlib.suppress(Exception):
+            try:
                 made = [function(value) for value in some]  # the usual case: no exception at all
-        # Not within an except: each error would be told as one that came while this one was dealt with.
+            except Exception:
+                end_copy()
+        # Not within the except: each error would be told as one that came while that one was dealt with.
         results += made or [_one(function, reason, value) for value in some]
+        end_copy()
         progress()
         now = time.monotonic()
         if len(results) < len(values):
@@ -181,6 +184,7 @@ def _per_chunk(function: Callable[[list[Any]], list[Any]], reason: str, values: 
             return results
         problem = f"returned {len(results)} results for {len(values)} records"
     except Exception as error:
+        end_copy()
         if len(values) == 1:
             return [_rejected(error, reason)]
         problem = ""
@@ -193,6 +197,7 @@ def _one(function: Callable[[Any], Any], reason: str, value: Any) -> Any:
     try:
         return function(value)
     except Exception as error:
+        end_copy()
         return _rejected(error, reason)
 
 

@@ -64,7 +64,7 @@ class Links(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if wrong:
             raise ConfigError(
                 f"links: {endpoint}: TCP is refused without CURVE keys: expected links.{', links.'.join(wrong)} of "
-                "40 characters each (Z85): make two pairs with zmq.curve_keypair() and give them as ${file:...} or "
+                "40 characters each (Z85): `thresher keys` makes two pairs; give them as ${file:...} or "
                 "${env:...}, or set links.transport = \"ipc\"")
 
 

@@ -30,6 +30,7 @@ from actors.runtime.desk import Desk, Reload
 from actors.runtime.errors import ConfigError
 from actors.runtime.eventlog import Log
 from actors.runtime.events import (
+    EmptyLeftOut,
     FileLost,
     LastWords,
     MonitorReady,
@@ -111,6 +112,8 @@ def heard(decisions: tree.Tree, sender: str, message: messages.AnyMessage, now: 
         case messages.Lost(source, start, end, fault):
             kind = SourceLost if fault == SOURCE_LOST else FileLost
             return iter((actions.Emit(kind(source, start, end)),))
+        case messages.LeftOut(start):
+            return iter((actions.Emit(EmptyLeftOut(sender.partition("#")[0], start)),))
         case messages.Outage(problem, seconds):
             return decisions.outage(sender, problem, seconds, now)
         case messages.InputDone(left, code, reason):

@@ -3,7 +3,7 @@
     link     producer ──▶ consumer   Hello  Batch  Part  Roll
              consumer ──▶ producer   Credit  Ack  Failed  Again
              either                  Bundle: of these
-    control  actor ──▶ supervisor    Booted  Ready  Serving  Outage  Lost  Drained  InputDone  Drain
+    control  actor ──▶ supervisor    Booted  Ready  Serving  Outage  Lost  LeftOut  Drained  InputDone  Drain
              command ◀─▶ supervisor  Command  Reply
              supervisor ──▶ actor    Start  Roster  Hold  Tap  Suspect  Drain  Stop
 """
@@ -71,6 +71,7 @@ class Batch(Ranged, frozen=True, tag="batch"):
         fault: when not empty, the whole payload is one dead letter with this reason.
         roll: version of ``active``; grows whenever the origin's set of active units changes.
         active: the units whose event times the watermark has to wait for, when they are partitions of their own.
+        silences: how often all of them had fallen silent before the batch was issued, in this state.
         anchor: event time in ms that windows are counted from; None as long as nobody knows it.
         late: what is late in it, for each shard that has said so.
         lines: number of newlines in the payload; -1: not counted.
@@ -104,6 +105,7 @@ class Batch(Ranged, frozen=True, tag="batch"):
     give_back_s: float = 0.0
     seen_ms: int = 0
     care: Care | None = None
+    silences: int = 0
 
 
 class Part(Ranged, frozen=True, tag="part"):
@@ -116,6 +118,7 @@ class Part(Ranged, frozen=True, tag="part"):
         unit: the input unit that the batch is from.
         roll: see ``Batch``.
         active: see ``Batch``.
+        silences: see ``Batch``.
         newest: the largest event times in the whole batch, in ms, as many as matter (``newest.py``).
         trace: see ``Batch``.
         judged: who is late was judged by the batch alone, and nothing can be late by that (empty); something can, by
@@ -135,6 +138,7 @@ class Part(Ranged, frozen=True, tag="part"):
     trace: str = ""
     judged: str = ""
     alone: bool = False
+    silences: int = 0
 
 
 class Credit(Message, frozen=True, tag="credit"):
@@ -213,6 +217,7 @@ class Roll(Message, frozen=True, tag="roll"):
 
     version: int
     active: tuple[int, ...]
+    silences: int = 0
 
 
 #: What one actor says to another.
@@ -266,6 +271,12 @@ class Lost(Message, frozen=True, tag="lost"):
     start: int
     end: int
     fault: str = "file_lost"
+
+
+class LeftOut(Message, frozen=True, tag="left_out"):
+    """From an aggregator: windows without records are emitted, but none from this one on (ms): too many in a row."""
+
+    start: int
 
 
 class Drained(Message, frozen=True, tag="drained"):
@@ -379,6 +390,7 @@ class Stop(Message, frozen=True, tag="stop"):
 
 AnyMessage = (
     Linked | Bundle
-    | Booted | Ready | Serving | Outage | Lost | Drained | InputDone | Command | Reply | Start | Roster | Hold | Tap
+    | Booted | Ready | Serving | Outage | Lost | LeftOut | Drained | InputDone | Command | Reply | Start | Roster | Hold
+    | Tap
     | Suspect | Drain | Stop
 )

@@ -61,7 +61,7 @@ class Open:
 
     def header(
         self, partition: str, low: int, epoch: int, roster: int, roll: int, active: tuple[int, ...],
-        anchor: int | None, give_back_s: float
+        anchor: int | None, give_back_s: float, silences: int
     ) -> Batch:
         """What is said of it when it is delivered; what the origin says of all batches is given."""
         chunk = self.chunk
@@ -72,7 +72,7 @@ class Open:
             anchor=0 if anchor is None and self.timeless else anchor,
             late=tuple(self.late[shard] for shard in sorted(self.late)), framing=chunk.framing, only=chunk.only,
             give_back_s=give_back_s * self.may_return(), seen_ms=chunk.seen_ms,
-            care=None if chunk.fault else self.blame.care())
+            care=None if chunk.fault else self.blame.care(), silences=silences)
 
     def empty(self, epoch: int) -> None:
         """Nothing is in it any more; what answers a delivery before this epoch is void."""

@@ -23,9 +23,10 @@ class Pane:
         is_changed: whether anything has come since.
         base: bytes that it was written anew with; size: bytes of all its increments since.
         into: the pane that it has become a part of.
+        kept_bytes: what it took while it was closed, if it was, and is open again since the last commit.
     """
 
-    __slots__ = ("base", "end", "id", "into", "is_changed", "key", "numbers", "revision", "size", "start")
+    __slots__ = ("base", "end", "id", "into", "is_changed", "kept_bytes", "key", "numbers", "revision", "size", "start")
 
     def __init__(self, number: int, start: int, end: int, key: tuple[Any, ...], revision: int = 0) -> None:
         self.id = number
@@ -35,7 +36,7 @@ class Pane:
         self.revision = revision
         self.is_changed = False
         self.numbers: dict[tuple[Any, ...], list[Any]] = {}
-        self.base = self.size = 0
+        self.base = self.size = self.kept_bytes = 0
         self.into: Pane | None = None
 
     @property

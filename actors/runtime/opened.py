@@ -107,6 +107,8 @@ class Source(Protocol):
     exhausted: bool = False
     #: True for a source that goes on for ever: to stop it is no failure, and leaves no work behind.
     endless: bool = False
+    #: True when all that there is was looked at, so that ``active`` without a unit means that none may go on.
+    has_looked: bool = False
     #: A descriptor that becomes readable when ``read`` may have something; None: the reader looks every so often.
     wake: int | None = None
 

@@ -79,6 +79,7 @@ class Origin:
         #: Units that the watermark has to wait for (None: not known yet, so nobody is told), and the version of that.
         self.active: tuple[int, ...] | None = None
         self.roll = generation * _PER_GENERATION
+        self.silences = 0  # how often none was active
         #: What windows are counted from.
         self.anchor: int | None = None
         self._window_batches = window_batches
@@ -332,8 +333,7 @@ class Origin:
 
     def take_out(self, key: BatchId, epoch: int = 0, worker: str = "") -> bool:
         """Forget what was asked; return whether it was open, and with this worker, if one is named."""
-        batch = self._sent(key, epoch, worker) if worker else self._find(key)
-        if batch is None:
+        if (batch := self._sent(key, epoch, worker) if worker else self._find(key)) is None:
             return False
         del self._partitions[key[0]], self._opened[key[0]]
         self._batches -= 1
@@ -397,4 +397,4 @@ class Origin:
 
     def _header(self, partition: str, batch: Open) -> Batch:
         return batch.header(partition, self._partitions[partition].committed_low, self.epoch, self.roster, self.roll,
-                            self.active or (), self.anchor, self.give_back_s)
+                            self.active or (), self.anchor, self.give_back_s, self.silences)

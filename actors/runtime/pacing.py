@@ -263,6 +263,7 @@ class Paced(Source):
         # A source that was to be read up to here leaves no work behind.
         self.endless = self._is_over or self._source.endless
         self.wake = None if self._rest is not None else self._source.wake
+        self.has_looked = self._source.has_looked
 
 
 def is_paced(manifest: Manifest) -> bool:

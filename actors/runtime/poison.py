@@ -46,8 +46,9 @@ from actors.runtime.values import Chunk
 
 #: Deaths after which a record alone is given up, and those that a batch may have been near before it is tried itself.
 ALLOWED = 3
-#: Deaths that a dead letter may be in hand at: others may have caused them.
-MOST_AS_LETTER = 8
+#: Deaths that a dead letter may be in hand at, and a record at a consumer that is never alone: others may have caused
+#: them.
+MOST_AS_LETTER, MOST_BESIDE = 8, 6
 #: Deaths of a batch in which nobody finds a record, before it is split.
 MOST_MARKS = 16
 #: A chunk that a consumer has died with is cut so often.
@@ -146,10 +147,10 @@ def given_up(chunk: Chunk, blamed: Blame) -> Chunk:
 
 def is_hopeless(chunk: Chunk, blamed: Blame) -> bool:
     """Whether a chunk kills though it is only a dead letter, or though it is one record and was never alone in hand at
-    a death (who dies of what it does next, say): nobody would ever be done with it."""
+    a death (who dies of what it is merged with, or of what it does next): nobody would ever be done with it."""
     if chunk.fault:
         return blamed.marks >= ALLOWED + MOST_AS_LETTER
-    return blamed.stage == CONSUMER and blamed.marks >= MOST_MARKS
+    return blamed.stage == CONSUMER and blamed.marks >= MOST_BESIDE
 
 
 def _named(chunk: Chunk, death: Suspect) -> Mark:

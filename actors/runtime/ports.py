@@ -112,6 +112,11 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """What ``guarantee`` comes to with these options, where they change it. By default, that."""
         return self.guarantee
 
+    def libraries(self) -> tuple[str, ...]:
+        """The modules of ``runtime.extras`` that it cannot work without: they are looked for before a run, and by
+        ``thresher lint``."""
+        return ()
+
     def place(self, name: str, state: Path) -> Path | None:
         """The file or folder that the sink called ``name`` writes to, for the closing report; None: ``describe`` says
         it."""
@@ -270,6 +275,10 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def promises(self) -> str:
         """Like that of ``SinkOptions``."""
         return self.guarantee
+
+    def libraries(self) -> tuple[str, ...]:
+        """Like that of ``SinkOptions``."""
+        return ()
 
     def moves(self) -> bool:
         """Whether units may be taken away from a run while it goes on (the partitions of a consumer group). What is

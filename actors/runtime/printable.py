@@ -6,8 +6,11 @@ and TOML, as in ``\\u009b``, so that these stay what they are; and ``\\x1b`` for
 
 from __future__ import annotations
 
+import codecs
 import json
 
+#: For streams: what their encoding does not have is given as what stands for it in JSON, so that this stays what it is.
+ESCAPED = "thresher.escaped"
 _KEPT = frozenset("\n\t")
 
 
@@ -23,7 +26,15 @@ def in_lines(text: str) -> str:
     return "".join(each if each in _KEPT else _shown(each) for each in text)
 
 
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start:error.end])[1:-1], error.end
+
+
 def _shown(character: str) -> str:
     if character.isprintable():
         return character
     return character.encode("unicode_escape").decode() if character < " " else json.dumps(character)[1:-1]
+
+
+codecs.register_error(ESCAPED, _escaped)

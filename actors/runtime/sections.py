@@ -219,6 +219,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         base: what relative paths of the configuration (``source``, ``state``) are relative to: the folder in which the
             command is typed (``"here"``), or that of the TOML file (``"file"``, as ``thresher init`` writes it). What
             is typed, FILE and ``--state``, is relative to where it is typed.
+        log_level: what Python's ``logging`` says of the application and of libraries, on standard error, each line
+            behind the name of its actor.
 
     Example::
 
@@ -230,6 +232,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     stop_s: Seconds = 5.0
     resume: bool = True
     base: Literal["here", "file"] = "here"
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "warning"
 
     def said_by(self, *seconds: float) -> RunOptions:
         """The same, with the longest that source and sinks say (0, for ever, is the longest), where nobody has said
@@ -262,6 +265,11 @@ class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         jump_s: a record that is further ahead of the newest before it in its file closes nothing, and makes nothing
             late, before it is confirmed: one wrong clock does not close everybody's windows.
         jump_confirm: so many more records of that file as new as that confirm it; 0: none is needed.
+        empty: ``emit``: windows without records, between those that have some, are emitted, too: ``emit`` is given no
+            rows. At most 10,000 in a row, then one event tells of it. Not with keys, nor of other kinds than tumbling
+            and hopping; all windows are of the first shard then.
+        keep_bytes: of each shard: so much of tumbling and hopping windows that are closed stays on the disk, the
+            newest, so that ``dlq retry`` of late letters can open them again (with a larger ``lateness_s``); 0: none.
         start: what windows are counted from: ``clock`` (full hours, in UTC, for a size of an hour), ``first`` (the
             first record in event time), or a time in ms since 1970.
 
@@ -279,9 +287,13 @@ class WindowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_future_skew_s: Seconds | None = None
     jump_s: Seconds = 3600.0
     jump_confirm: Annotated[int, Meta(ge=0, le=1000)] = 3
+    empty: Literal["skip", "emit"] = "skip"
+    keep_bytes: Annotated[int, Meta(ge=0)] = 64 * 1024 * 1024
     start: Literal["clock", "first"] | int = "clock"
 
     def __post_init__(self) -> None:
+        if self.empty == "emit" and self.kind not in ("tumbling", "hopping"):
+            raise ValueError(f"empty: expected \"skip\" for {self.kind} windows, which have records, got \"emit\"")
         if self.kind == "hopping" and not 0.001 <= self.every_s <= self.size_s:
             raise ValueError("every_s: expected at least 0.001 and at most size_s "
                              f"({self.size_s:g}) for hopping windows, got {self.every_s:g}")

@@ -22,7 +22,7 @@ _DECIDE = {"tumbling": ("size_s", "start"), "hopping": ("size_s", "every_s", "st
            "global": ()}
 
 
-def require_shape(connection: sqlite3.Connection, path: Path, options: WindowOptions) -> None:
+def require_shape(connection: sqlite3.Connection, path: Path, options: WindowOptions, shards: int) -> None:
     """Make sure that a shard's file is of these windows; a file that does not say is from now on.
 
     Raises:
@@ -30,11 +30,13 @@ def require_shape(connection: sqlite3.Connection, path: Path, options: WindowOpt
     """
     said = msgspec.to_builtins(options)
     shape = {name: said[name] for name in ("kind", *_DECIDE[options.kind])}
+    if shards > 1:
+        shape["empty"] = said["empty"]  # it says which shard a window is of
     row = connection.execute("SELECT options FROM shape").fetchone()
     if row is None:
         connection.execute("INSERT INTO shape VALUES (?)", (msgspec.json.encode(shape).decode(),))
         return
-    kept: dict[str, Any] = msgspec.json.decode(row[0])
+    kept: dict[str, Any] = {"empty": "skip", **msgspec.json.decode(row[0])}
     other = [name for name in kept if name in shape and kept[name] != shape[name]]
     if other:
         was, now = (", ".join(f"window.{name} = {_shown(each[name])}" for name in other) for each in (kept, shape))

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from actors.runtime.database import Step, open_database, transaction
 from actors.runtime.errors import ConfigError
-from actors.runtime.messages import Part
+from actors.runtime.messages import Message, Part
 from actors.runtime.outbox import Entry, Outbox
 
 #: The tables of every shard: how the first step of each kind of state begins.
@@ -48,6 +48,8 @@ class ShardState(Protocol):
 
     #: What the state emits; None: nothing ever.
     outbox: Outbox | None
+    #: Whether it is windows: what they emit when they close is of all parts that they were made of.
+    closes: bool
 
     @property
     def is_large(self) -> bool:
@@ -62,6 +64,11 @@ class ShardState(Protocol):
         """Fold a part: None. Or refuse it whole, for some of it is late, or may be."""
         ...
 
+    def rehearse(self, frames: Sequence[bytes]) -> bool:
+        """Merge what is in a part with itself, and throw that away: who dies here dies of nothing else that is folded.
+        False: nothing would ever be merged."""
+        ...
+
     def commit(self, positions: dict[str, int]) -> list[Entry]:
         """Make all that was folded durable, with the positions up to which it is; return the entries to send now.
 
@@ -70,9 +77,13 @@ class ShardState(Protocol):
         """
         ...
 
-    def roll(self, version: int, active: tuple[int, ...]) -> None:
+    def roll(self, version: int, active: tuple[int, ...], silences: int) -> None:
         """The units that the watermark waits for have changed, and nothing may come to say so."""
         ...
+
+    def notices(self) -> Sequence[Message]:
+        """What people are to be told of what was committed, each once."""
+        return ()
 
     def tick(self, now: float) -> float | None:
         """Time has passed: emit what is due; return the seconds until something else is, None for never."""

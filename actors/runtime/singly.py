@@ -3,7 +3,8 @@
     in peace          groups: nothing is said to be in hand, and a death blames nobody
     after a death     the next parts one by one, each in hand while it is applied: ``MOST`` of them, after one more
                       death twice as many, for the one that kills may lie that far behind the first that is open
-    a part alone      (its header says so) nothing else for a second before it, and it stays in hand for a second
+    a part alone      (its header says so) nothing else for a second before it, and it stays in hand for a second; what
+                      a shard merges it merges with itself first, for it may be what is there already that kills
 
 What runs here is an application's (a sink of its own, the ``merge`` of a fold), and a record can kill it like a worker.
 What is applied cannot be tried and thrown away first, as a worker does it. So a batch that a consumer has died with
@@ -65,6 +66,12 @@ class Singly:
         self._held = part
         self._post.slot.mark(Mark(part.start, part.start, part.end, part.alone))
         self._post.slot.take(part.id)
+
+    def beside(self) -> None:
+        """What is in hand was alone so far; from here on something else is worked on with it, and may be to blame."""
+        if self._held is not None and self._held.alone:
+            self._pause(LATE_S)
+            self._post.slot.mark(Mark(self._held.start, self._held.start, self._held.end))
 
     def emit(self, entry: BatchId) -> None:
         """What is done from here on is emitted, and no fault of the part that was applied last."""

@@ -71,8 +71,10 @@ def cause(text: str) -> Cause:
         return Cause(text.strip().partition("\n")[0])
     said = [line for line in last[frames[-1].end():].splitlines()[1:] if line[:1].strip()]
     theirs = [frame for frame in frames if not _is_library(frame[1])]
-    where = theirs[-1] if theirs else frames[0]
-    return Cause(said[0] if said else "", where[1], int(where[2]))
+    if not theirs and "-packages" in frames[0][1]:  # an application that is installed, not what Python brings
+        theirs = frames[:1]
+    what = said[0] if said else ""
+    return Cause(what, theirs[-1][1], int(theirs[-1][2])) if theirs else Cause(what)
 
 
 def _trim(error: BaseException) -> list[TracebackType]:

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from actors.runtime.database import open_for_reading
-from actors.runtime.messages import Part
+from actors.runtime.messages import Message, Part
 from actors.runtime.outbox import Entry, Outbox
 from actors.runtime.pipeline import Fold
 from actors.runtime.runs import (
@@ -94,6 +94,8 @@ class FoldState:
         ConfigError: the file was made with another number of shards.
     """
 
+    closes = False
+
     def __init__(self, path: Path, shards: int, merge: Merge) -> None:
         #: Nothing is emitted: what is folded is read from the file.
         self.outbox: Outbox | None = None
@@ -123,6 +125,12 @@ class FoldState:
             self._take(bytes(frames[0]))
         return None
 
+    def rehearse(self, frames: Sequence[bytes]) -> bool:
+        """Merge what is in a part with itself, and throw that away."""
+        for _, numbers in _entries.decode(frames[0]) if frames else ():
+            self._merge(_unpacked(bytes(numbers)), _unpacked(bytes(numbers)))
+        return True
+
     def fold(self, partials: Iterable[tuple[Key, Numbers]]) -> None:
         """Merge partial aggregates; durable with the next ``commit``."""
         self._take(msgspec.msgpack.encode(list(partials)))
@@ -145,8 +153,12 @@ class FoldState:
         self._news.clear()
         return []
 
-    def roll(self, version: int, active: tuple[int, ...]) -> None:
+    def roll(self, version: int, active: tuple[int, ...], silences: int) -> None:
         """Nothing is done by the time."""
+
+    def notices(self) -> Sequence[Message]:
+        """There is nothing to tell."""
+        return ()
 
     def tick(self, now: float) -> float | None:
         """Nothing is done by the clock."""

@@ -31,7 +31,7 @@ from actors.runtime.messages import Drain, Hold, Roster, Start, Stop, Suspect, T
 from actors.runtime.outages import Outages
 from actors.runtime.policy import Policy
 from actors.runtime.restart import Exit, KnownSuspects, Pool, RestartBudget, wants_restart
-from actors.runtime.topology import GIVERS, ChildSpec, free_members
+from actors.runtime.topology import GIVERS, ChildSpec, free_members, is_emitted
 
 
 class Tree:
@@ -314,7 +314,7 @@ class Tree:
             why = died.stack or f"{name} cannot run (its message is above)"
             yield from self._give_up(died, why, now, ended.run_code)
             return
-        if died.cause == "timeout" and suspect is None:
+        if died.cause == "timeout" and suspect is None and not is_emitted(died.hand[0]):  # else the shard counts
             child.hangs = 1 if last.batches else child.hangs + 1
             if child.hangs >= self._policy.restart.boot_failures:
                 yield from self._give_up(died, f"{name} hung {child.hangs} times in a row: {died.how}", now)

@@ -105,6 +105,16 @@ def read_fact(path: Path, name: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+def under_way(path: Path, run: str) -> dict[int, int]:
+    """How many batches of each unit of a run were read, and are not finished; empty: none, or that cannot be known."""
+    try:
+        with closing(open_for_reading(path, STEPS, oldest=1)) as connection:
+            return dict(connection.execute('SELECT unit, count(*) FROM issued JOIN units ON id=unit '
+                                           'WHERE run=? AND issued."end">low GROUP BY unit', (run,)).fetchall())
+    except sqlite3.Error:
+        return {}
+
+
 def columns_in(connection: sqlite3.Connection) -> str:
     """``COLUMNS``, also of a ledger of an older version, which nobody has brought forward yet."""
     known = {name for _, name, *_ in connection.execute("PRAGMA table_info(units)")}

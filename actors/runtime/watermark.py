@@ -4,6 +4,10 @@ Per partition it is the newest event time that is believed (``newest.py``), less
 least over the active partitions, and never goes back. A partition that was announced and has brought nothing yet holds
 it; one that has ended, or is silent, is not waited for. When none is active it is the largest of theirs.
 
+That none is active is the reader's word, by a clock, and each such moment has a number. Nothing is under way then, so
+every shard knows the same times; each part says how many such moments there were before it. A shard that was not told
+of the last one, for it was dead, takes note of it before the part, and one that has taken note of it does not again.
+
 Pure.
 """
 
@@ -25,10 +29,12 @@ class Watermark:
         times: the newest event times of each partition, from the durable state.
         units: the partition of each unit that was seen.
         reached: what it had reached.
+        silences: how many moments without active partitions it has taken note of.
     """
 
     def __init__(
-        self, disorder: int, newest: Newest, times: dict[str, Times], units: dict[int, str], reached: int
+        self, disorder: int, newest: Newest, times: dict[str, Times], units: dict[int, str], reached: int,
+        silences: int = 0
     ) -> None:
         self._disorder = disorder
         self._newest = newest
@@ -36,11 +42,17 @@ class Watermark:
         self.units = units
         self.unit_of = {partition: unit for unit, partition in units.items()}
         self.reached = reached
+        self.silences = silences
         #: Partitions whose times or unit have changed, or which were forgotten, since somebody has emptied this.
         self.changed: set[str] = set()
         self._believed = {partition: newest.believed(some) for partition, some in times.items()}
         self._roll = -1
         self._active: tuple[int, ...] = ()
+
+    @property
+    def kept(self) -> tuple[int, int]:
+        """What is kept of it, besides the times."""
+        return self.reached, self.silences
 
     def of(self, partition: str) -> int:
         """The watermark of one partition."""
@@ -72,15 +84,20 @@ class Watermark:
         self.reached = max(self.reached, min(map(self.of, waited)))
         return self.reached
 
-    def roll(self, version: int, active: tuple[int, ...]) -> int:
+    def roll(self, version: int, active: tuple[int, ...], silences: int = 0) -> int:
         """Others are to be waited for, and nothing has come; return what the watermark has reached."""
+        self.silent(silences)
         if version > self._roll:
             self._note(version, active)
-            least = min((self.of(self.units.get(each, "")) for each in active), default=None)
-            if least is None:  # all are silent, or over: nobody is waited for, and the newest of all counts
-                least = max(map(self.of, self.times), default=NEVER)
-            self.reached = max(self.reached, least)
+            if active:
+                self.reached = max(self.reached, min(self.of(self.units.get(each, "")) for each in active))
         return self.reached
+
+    def silent(self, silences: int) -> None:
+        """So often none was active by now: then nobody is waited for, and the newest of all counts."""
+        if silences > self.silences:
+            self.silences = silences
+            self.reached = max([self.reached, *map(self.of, self.times)])
 
     def _note(self, version: int, active: tuple[int, ...], partition: str = "") -> None:
         self._roll, self._active = version, active

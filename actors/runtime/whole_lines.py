@@ -30,7 +30,7 @@ import time
 from collections.abc import Iterator
 from typing import TextIO
 
-from actors.runtime.printable import in_lines
+from actors.runtime.printable import ESCAPED, in_lines
 
 #: Longest time that a process waits for its turn, in seconds.
 PATIENCE_S = 1.0
@@ -166,6 +166,29 @@ class LineWriter(io.BufferedIOBase):
         self._lock = threading.RLock()
 
 
+class NamedLines(LineWriter):
+    """The same, each line behind the name of who writes it.
+
+    Args:
+        descriptor: where to write.
+        name: of the stream.
+        who: e.g. ``parser.1``.
+    """
+
+    def __init__(self, descriptor: int, name: str, who: str) -> None:
+        super().__init__(descriptor, name, is_eager=True)
+        self._head = f"{who}: ".encode()
+        self._is_begun = False
+
+    def write(self, data: object) -> int:
+        """Take bytes; write the lines that are whole."""
+        added = bytes(memoryview(data).cast("B"))  # type: ignore[arg-type]
+        for line in added.splitlines(keepends=True):
+            super().write(line if self._is_begun else self._head + line)
+            self._is_begun = not line.endswith(b"\n")
+        return len(added)
+
+
 class Printable(io.TextIOWrapper):
     """Text of which nothing but ends of lines and tabulators means something to a terminal.
 
@@ -193,6 +216,16 @@ def install(is_printable: bool = False) -> None:
         sys.stderr = _in_place_of(sys.stderr, is_printable)
 
 
+def name_output(who: str) -> None:
+    """What this process prints from here on goes to standard error, each line behind its name: standard output is for
+    what its run says, and for data."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.flush()
+        writer = NamedLines(2, "<stdout>", who)
+        _writers.append(writer)
+        sys.stdout = io.TextIOWrapper(writer, sys.stdout.encoding, sys.stdout.errors, newline="\n", write_through=True)
+
+
 def as_is(stream: TextIO) -> TextIO:
     """The stream that takes text as it is, of one that this process was given."""
     return stream.as_is if isinstance(stream, Printable) else stream
@@ -203,10 +236,10 @@ def _in_place_of(stream: io.TextIOWrapper, is_printable: bool) -> TextIO:
     is_eager = stream.line_buffering or stream.write_through
     writer = LineWriter(stream.fileno(), stream.name, is_eager)
     _writers.append(writer)
-    plain = io.TextIOWrapper(writer, stream.encoding, stream.errors, newline="\n", write_through=is_eager)
+    plain = io.TextIOWrapper(writer, stream.encoding, ESCAPED, newline="\n", write_through=is_eager)
     if not is_printable:
         return plain
-    shown = Printable(writer, stream.encoding, stream.errors, newline="\n", write_through=is_eager)
+    shown = Printable(writer, stream.encoding, ESCAPED, newline="\n", write_through=is_eager)
     shown.as_is = plain
     return shown
 

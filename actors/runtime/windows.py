@@ -93,6 +93,11 @@ class Layout:
         return end + self.lateness <= watermark
 
 
+def shards_of(options: WindowOptions, shards: int) -> int:
+    """How many shards windows are spread over: one, if those without records are emitted, which one has to know."""
+    return 1 if options.empty == "emit" else shards
+
+
 def shard_of_window(window: WindowId, kind: str, shards: int) -> int:
     """The shard of a window; sessions of one key, which may merge, are together. The same for ever."""
     if shards == 1:
@@ -207,7 +212,7 @@ class Placer:
         self._layout = Layout(shape)
         self._newest = Newest(shape)
         self._skew = _ms(shape.disorder_s if shape.max_future_skew_s is None else shape.max_future_skew_s)
-        self._shards = shards
+        self._shards = shards_of(shape, shards)
 
     def place(self, passage: Passage, values: list[Any]) -> list[Any]:
         """Return for each value the tuple of its windows (``WindowId``), or the Reject that it is."""

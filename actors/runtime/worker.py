@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from actors.runtime.actor import Post, SlotView
+from actors.runtime.copies import end_copy
 from actors.runtime.counts import Counts
 from actors.runtime.examine import LATE_S, Descriptors, Examination, MakeTrial, pausing
 from actors.runtime.marks import CONSUMER, Care
@@ -274,6 +275,8 @@ class PoolWorker:
                 return self._make(batch, frames)
         except TooLong as slow:
             return Made({}, too_long=(slow.records, slow.seconds))
+        finally:
+            end_copy()
 
     def _count(self, producer: str, batch: Batch, made: Made, took_s: float) -> Batch:
         """Count what a batch has cost, for its producer; return it as it is sent on: the next pool counts its records.
@@ -333,7 +336,7 @@ class PoolWorker:
             alone = batch.care is not None and batch.care.stage == CONSUMER and batch.care.end > 0
             for address, part in zip(addresses, made.parts, strict=True):
                 header = Part(*batch.id, batch.epoch, batch.low, part.count, part.claims, batch.source, batch.unit,
-                              batch.roll, batch.active, made.newest, batch.trace, part.judged, alone)
+                              batch.roll, batch.active, made.newest, batch.trace, part.judged, alone, batch.silences)
                 self._post.send(address, header, part.frames)
             if not addresses:  # nothing was made of it: done
                 self._post.send(producer, Ack(*batch.id, batch.epoch, made.counts))

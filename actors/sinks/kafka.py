@@ -116,6 +116,10 @@ class Kafka(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the messages that ``pack`` made this of."""
         return unpack_items(data)
 
+    def libraries(self) -> tuple[str, ...]:
+        """Its client."""
+        return ("confluent_kafka",)
+
     def open(self, name: str, state: Path) -> Sink:
         """Open the sink; the broker is asked with the first write.
 

@@ -87,6 +87,10 @@ class Parquet(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
         return unpacked(data, self.columns)
 
+    def libraries(self) -> tuple[str, ...]:
+        """What writes the format."""
+        return ("pyarrow",)
+
     def open(self, name: str, state: Path) -> GatheringSink:
         """Open the journal, made when it is missing, and bring to its end what a kill has left.
 

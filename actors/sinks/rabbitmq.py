@@ -135,6 +135,10 @@ class RabbitMQ(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Return the messages that ``pack`` made this of."""
         return unpack_items(data)
 
+    def libraries(self) -> tuple[str, ...]:
+        """Its client."""
+        return ("pika",)
+
     def open(self, name: str, state: Path) -> Sink:
         """Connect, and declare what is to be declared. A server that is down is no error: ``write`` waits for it.
 

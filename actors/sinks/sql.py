@@ -25,7 +25,7 @@ from actors.runtime.options import without_password
 from actors.runtime.ports import UNFLUSHED, Repeated, Sink, SinkOptions
 from actors.runtime.stored import Need, Reader
 from actors.sinks.columns import Column, columns_of, require_columns, row_of, short
-from actors.sinks.sql_applied import applied_in, owner_of
+from actors.sinks.sql_applied import OWN_TABLES, applied_in, owner_of
 from actors.sinks.sql_witness import forget
 
 _SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
@@ -100,6 +100,11 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if scheme != "sqlite" and place.count("@") > 1:  # the driver takes a piece of a password for the host
             raise ValueError("url: expected one @, before the host, got more: in user, password and names an @ is %40, "
                              "also where they come from the environment or a file")
+        *schema, table = self.table.split(".")
+        if self.table and (len(schema) > 1 or "" in (*schema, table)):
+            raise ValueError(f"table: expected NAME or SCHEMA.NAME, got {self.table!r}")
+        if table.lower() in OWN_TABLES:
+            raise ValueError(f"table: {table} is one of Thresher's own: expected another name")
         require_columns(self.columns)
         for name in self.key:
             if self.columns.get(name, "json") == "json" or self.columns[name].endswith("?"):
@@ -125,6 +130,10 @@ class Sql(SinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         only = [column for column in columns if column.name in values]
         found = dict(zip((column.name for column in only), row_of(values, only), strict=True))
         return [*(found.get(column.name) for column in columns), True]
+
+    def libraries(self) -> tuple[str, ...]:
+        """SQLAlchemy, and the driver of PostgreSQL; that of SQLite is Python's."""
+        return ("sqlalchemy", *(("psycopg",) if self.url.startswith("postgresql") else ()))
 
     def open(self, name: str, state: Path) -> Sink:
         """Open the database, and make the table.

@@ -10,7 +10,9 @@ from actors.runtime.database import open_for_reading
 from actors.runtime.errors import Retryable
 from actors.sinks.sql_witness import MARK
 
-APPLIED = "thresher_applied"
+APPLIED, REFUSED = "thresher_applied", "thresher_refused"
+#: What no table of a user's can be called.
+OWN_TABLES = (APPLIED, REFUSED)
 
 
 def owner_of(name: str, table: str) -> str:

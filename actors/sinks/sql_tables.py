@@ -11,9 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from actors.runtime.errors import ConfigError
-from actors.sinks.sql_applied import APPLIED
-
-REFUSED = "thresher_refused"
+from actors.sinks.sql_applied import APPLIED, REFUSED
 
 _TYPES: dict[str, Callable[[], Any]] = {
     "text": types.Text, "integer": types.BigInteger, "real": types.Double,

@@ -8,7 +8,7 @@ from io import FileIO
 
 from actors.sources.inflate import open_regular
 from actors.sources.marks import Key
-from actors.sources.tail import Changed
+from actors.sources.tail import Changed, Tail
 
 
 class Descriptors:
@@ -50,6 +50,18 @@ class Descriptors:
                 raise Changed
             self.put(key, file)
         return file
+
+    def still_has(self, tail: Tail) -> bool:
+        """Whether the file of a unit still has what was read of it. Asked once a size was seen: another content's is no
+        word on how much of this one there was."""
+        try:
+            if tail.key is not None:
+                tail.require_the_same(self.of(tail.key, tail.path).fileno())
+        except Changed:
+            return False
+        except OSError:  # whoever reads it will say so
+            pass
+        return True
 
     def put(self, key: Key, file: FileIO) -> None:
         """Have this file in the place of the one that was open by this key, if any."""

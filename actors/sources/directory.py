@@ -180,6 +180,7 @@ class DirectorySource(Source):
         while not self.exhausted:
             now = self._clock()
             self._take_turns(self._lookout.look_if_due(now))
+            self.has_looked = True
             if now >= self._waiting_until:
                 self._take_turns(self._idle(now))
             while self._turns:

@@ -90,6 +90,10 @@ class Kafka(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError(f"commit_as: expected nothing in a group, got {self.commit_as!r}: positions are told "
                              "under its name")
 
+    def libraries(self) -> tuple[str, ...]:
+        """Its client."""
+        return ("confluent_kafka",)
+
     def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> Source:
         """Begin to ask the cluster. Does not wait for it.
 

@@ -199,7 +199,7 @@ class Lookout:
                 self._remember(tail, tail.mark._replace(target=text_of(seen.target)), text_of(tail.path))
         tail.gone = False
         if (seen.size, seen.modified_ns) != (tail.size, tail.modified_ns):
-            if not tail.live or tail.packed or seen.size < tail.position:
+            if not tail.live or tail.packed or seen.size < tail.position or not self._open.still_has(tail):
                 return False
             self._grow(tail, seen.size, seen.modified_ns, now)
         elif tail.live and tail.moved and now - tail.touched >= self._options.idle_timeout_s:

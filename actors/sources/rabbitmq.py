@@ -138,6 +138,10 @@ class RabbitMQ(SourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
         if self.queue_type == "stream" and self.single_active_consumer:
             raise ValueError("single_active_consumer: a stream has none: each reader has all of it; expected false")
 
+    def libraries(self) -> tuple[str, ...]:
+        """Its client."""
+        return ("pika",)
+
     def open(self, ledger: UnitLedger, batch_bytes: int, state: Path) -> RabbitMQSource:
         """Find what the journal has left; the servers are connected to by and by.
 

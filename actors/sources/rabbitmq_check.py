@@ -24,7 +24,7 @@ from actors.rabbitmq.connection import Channel, Connection, Server
 from actors.rabbitmq.faults import Refused
 from actors.runtime.errors import ConfigError, Retryable, plain_reason
 from actors.sources.rabbitmq_consumer import Wanted
-from actors.sources.rabbitmq_queue import IT_IS_A_STREAM, OF_STREAM, known_as
+from actors.sources.rabbitmq_queue import known_as, why_of_another_kind
 
 #: Where the management plugin listens, when nobody says otherwise.
 _PORT = 15672
@@ -87,12 +87,15 @@ def _looked_at(channel: Channel, wanted: Wanted) -> tuple[bool, list[str]]:
 
 def _require_to_read(channel: Channel, wanted: Wanted, shown: str) -> None:
     """Ask for a consumer that can never be: why, says whether the permission lacks, and what kind of queue it is."""
+    # To a stream a priority is one argument too many, to a queue an offset is.
+    arguments = {"x-stream-offset": "next", "x-priority": 0} if wanted.is_stream else {"x-priority": _NO_NUMBER}
     error = _refusal_of(channel, lambda done: channel.client.basic_consume(
-        wanted.name, lambda *_: None, arguments={"x-priority": _NO_NUMBER}, callback=done))
+        wanted.name, lambda *_: None, arguments=arguments, callback=done))
     if error is not None and error.code == _REFUSED:
         raise ConfigError(f"rabbitmq {shown}: {error}: give the user the permission to read it")
-    if error is not None and OF_STREAM in str(error) and not wanted.is_stream:
-        raise ConfigError(f"rabbitmq {shown}: {IT_IS_A_STREAM}")
+    other = error is not None and why_of_another_kind(error.code, str(error), wanted.is_stream)
+    if other:
+        raise ConfigError(f"rabbitmq {shown}: {other}")
 
 
 def _require_to_declare(channel: Channel, wanted: Wanted, shown: str, is_there: bool) -> None:

@@ -27,6 +27,9 @@ import msgspec
 QUIET_S = 1.0
 #: A queue that has said so often in succession that it has no consumer is silent; after so long it is given up.
 STRANGE, SILENT_S = 3, 30.0
+#: A consumer that nothing has come to for so long is made anew, on another connection: a server may have one that it
+#: delivers to, and nothing arrives (RabbitMQ 3.10, where a quorum queue was made anew as soon as it was deleted).
+RENEW_S = 300.0
 
 
 class State(StrEnum):
@@ -142,6 +145,12 @@ class Consumer:
             # behind the first of them.
             self._declare(lambda _: self._declare(self._on_cancelled))
 
+    def is_stale(self, now: float) -> bool:
+        """Whether nothing has come for so long that it is to be made anew. (A stream is not: it is asked for its last
+        message each time.)"""
+        is_idle = self.state is State.CONSUMING and now - self._quiet_since >= RENEW_S
+        return is_idle and not self._wanted.is_stream
+
     def take_at_most(self, prefetch: int) -> None:
         """Another number of messages may be un-acknowledged: it is set up again."""
         self._prefetch, is_wanted = prefetch, self._is_wanted
@@ -168,6 +177,7 @@ class Consumer:
 
     def _on_consuming(self, _: Any) -> None:
         self.state = State.CONSUMING
+        self._quiet_since = time.monotonic()
         self._joined()
         if not self._is_wanted:
             self.hold()

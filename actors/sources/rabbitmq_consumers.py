@@ -187,7 +187,7 @@ class Consumers:
         """What was delivered and not acknowledged is the server's again."""
         self.waiting = deque(one for one in self.waiting if one.queue is not lost)
         self._waiting_bytes = sum(len(one.body) + OVERHEAD for one in self.waiting)
-        if self._said.get(lost.known_as) != lost.problem and len(self._queues) > 1:
+        if lost.problem and self._said.get(lost.known_as) != lost.problem and len(self._queues) > 1:
             print(f"{lost.problem}: queue {lost.wanted.name} is tried again, and the others are read, if they can be",
                   file=sys.stderr, flush=True)
         self._said[lost.known_as] = lost.problem

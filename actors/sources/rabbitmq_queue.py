@@ -36,11 +36,13 @@ from actors.sources.rabbitmq_consumer import State as ConsumerState
 BASE_S, MAX_S = 0.1, 5.0
 #: What the server answers when the queue is there with other arguments; also when an acknowledgement took too long.
 _PRECONDITION = 406
-#: Words of the server: of a queue that somebody has for himself, and of a stream that is not read as one.
+#: Words of the server, of a queue that somebody has for himself.
 _IN_USE = "exclusive use"
-OF_STREAM = "rabbit_stream_queue"
-IT_IS_A_STREAM = 'it is a stream, of which a reader of queues is given only what comes from then on: set ' \
-                 'source.queue_type = "stream"'
+#: The same of a stream that is not read as one, and of a queue that is read as a stream; and what that means.
+_OF_OTHERS = {
+    False: ("rabbit_stream_queue", 'it is a stream, of which a reader of queues is given only what comes from then on: '
+                                   'set source.queue_type = "stream"'),
+    True: ("x-stream-offset", 'it is no stream: set source.queue_type = "quorum" or "classic", as it was declared')}
 _NOT_FOUND, _REFUSED, _NOT_ALLOWED, _NOT_IMPLEMENTED = 404, 403, 530, 540
 
 
@@ -131,6 +133,8 @@ class Queue:
         """Connect, when it is time and ``opens``."""
         if self.consumer is not None:
             self.consumer.turn()
+        if self.consumer is not None and self.consumer.is_stale(now):
+            self.begin_again()
         if not opens or self.state is not State.WAITING or now < self._due_at:
             return
         self.state = State.OPENING
@@ -279,8 +283,9 @@ class Queue:
         if code == _REFUSED and _IN_USE in text:
             return Retryable(f"{self._where}: another consumer has it for itself ({code} {text}): end that one, or "
                              "wait for it")
-        if code == _PRECONDITION and OF_STREAM in text and not self.wanted.is_stream:
-            return ConfigError(f"{self._where}: {IT_IS_A_STREAM}")
+        other = why_of_another_kind(code, text, self.wanted.is_stream)
+        if other:
+            return ConfigError(f"{self._where}: {other}")
         if code in (_REFUSED, _NOT_ALLOWED, _NOT_IMPLEMENTED) or (
                 code == _PRECONDITION and "acknowledg" not in text):
             return ConfigError(f"{self._where}: {code} {text}: give the user its permissions there, or correct the "
@@ -306,6 +311,12 @@ class Queue:
         self._due_at = time.monotonic() + full_jitter(self._failures, BASE_S, MAX_S, self._random)
         self._failures += 1
         self._lost(self)
+
+
+def why_of_another_kind(code: int, text: str, is_stream: bool) -> str:
+    """What to do where the server refuses a consumer for the queue is a stream, or is none; empty: it does not."""
+    word, meaning = _OF_OTHERS[is_stream]
+    return meaning if code == _PRECONDITION and word in text else ""
 
 
 def known_as(address: Address, queue: str) -> str:

@@ -188,11 +188,11 @@ class Tail:
         if self._inside or self._searched > self.position:
             end = self._line_end(fd, ended)
             if not end:
-                self._require_the_same(fd)
+                self.require_the_same(fd)
                 return None
         size = end - self.position if self._inside else max(end - self.position, min(self._limits[:2]))
         data = os.pread(fd, size, self.position)
-        self._require_the_same(fd)
+        self.require_the_same(fd)
         if not self._inside and (cut := data.rfind(b"\n") + 1):
             good = self._sound(data[:cut])
             return self._chunk(data[:good]) if good else self._pass_over(fd, ended)
@@ -238,7 +238,7 @@ class Tail:
         """Go behind a line whose bytes are not kept, as far as it is there; None: its end is not."""
         passing = self._passing = self._passing or Passing(self._least)
         is_over = self._feed(fd, passing)
-        self._require_the_same(fd)
+        self.require_the_same(fd)
         return self._passed_over(fd, passing) if (is_over or ended) and passing.size else None
 
     def _feed(self, fd: int, passing: Passing, most: int | None = None) -> bool:
@@ -309,7 +309,7 @@ class Tail:
                 else:
                     self.passing_by(data)
                     self._feed(fd, passing, size - mark)
-            self._require_the_same(fd)
+            self.require_the_same(fd)
             is_single = used == len(data) - mark
             reason = passing.reason(self._limits.max_line_bytes, bool(self._inside)) if is_single else ""
             if len(data) < size == passing.size + mark:
@@ -373,8 +373,12 @@ class Tail:
         self._least = AT_LINE
         return chunk
 
-    def _require_the_same(self, fd: int) -> None:
-        """Look whether what was read before is still there, after what comes next was read."""
+    def require_the_same(self, fd: int) -> None:
+        """Look whether what was read before is still there, after what comes next was read, or its size was seen.
+
+        Raises:
+            Changed: it is not.
+        """
         head = self.head
         if len(head) < HEAD_BYTES:
             head = os.pread(fd, HEAD_BYTES, 0)

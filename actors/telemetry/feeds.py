@@ -73,6 +73,11 @@ class FeedStreams:
         """How many of them have a client."""
         return here(self._open)
 
+    @property
+    def are_open(self) -> bool:
+        """Whether anybody is still written to."""
+        return bool(self._open)
+
     @contextmanager
     def open(self, name: str, last: int, is_gone: Callable[[], bool] = lambda: False) -> Iterator[Stream]:
         """A stream for a client that is first sent so many of the last drawings of a panel."""

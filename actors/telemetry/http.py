@@ -51,8 +51,8 @@ from actors.telemetry.streams import HEAD, Streams
 
 #: Most digits of a number in a query.
 _DIGITS = 9
-#: Seconds that a view of the board serves for probes; for the last look.
-_BOARD_S, _LAST_S = 0.1, 0.15
+#: Seconds that a view of the board serves for probes; for the last look; for what is said at the end to leave.
+_BOARD_S, _LAST_S, _LEAVE_S = 0.1, 0.15, 1.0
 _PROBES = ("/livez", "/readyz", "/startupz")
 _NO_PAGE = ("The dashboard's page is not installed. What is: /metrics, /api/status, /api/events, the probes /livez, "
             "/readyz and /startupz.\n")
@@ -110,6 +110,7 @@ class _Site:
         self._metrics = Metrics([sink for sink in manifest.sinks if sink not in manifest.emit_sinks])
         self._most_streams = manifest.monitor.max_streams
         self._streams = Streams()
+        self._answering = 0
         self._looks = Looks(self._run_dir, manifest.monitor.interval_s, helpers.look,
                             (lambda look: self._history.take(look.status.snapshot), self._metrics.take,
                              self._streams.take))
@@ -142,12 +143,16 @@ class _Site:
         return self._looks.run(), self._streams.beat(), self._panels.draw(), self._panels.beat()
 
     async def say_goodbye(self) -> None:
-        """Send a last look to the streams, if that is quick."""
+        """Send a last look to the streams, if that is quick; wait, not for long, until who listens has what is said and
+        who has said "stop" is answered."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._looks.once(), _LAST_S)
         self._streams.end()
         self._panels.streams.end()
-        await asyncio.sleep(0.02)  # for what is to be sent to leave
+        waited = 0.0
+        while (self._answering or self._streams.are_open or self._panels.streams.are_open) and waited < _LEAVE_S:
+            await asyncio.sleep(0.01)
+            waited += 0.01
 
     # Probes -------------------------------------------------------------------------------------------------------
 
@@ -199,7 +204,7 @@ class _Site:
         with self._streams.open(request.headers.get("Last-Event-ID", ""), partial(has_gone, request)) as stream:
             await answer.prepare(request)
             await answer.write(HEAD)
-            while not stream.has_ended:
+            while not stream.is_over:
                 await answer.write(await stream.next())
         return answer
 
@@ -212,9 +217,17 @@ class _Site:
         arguments = _arguments(verb, await asyncio.wait_for(request.read(), BODY_S))
         if isinstance(arguments, Refused):
             return refusal(arguments)
-        reply = await asyncio.get_running_loop().run_in_executor(
-            self._commands, partial(asking.ask, self._run_dir, verb, *arguments))
-        return json_answer(msgspec.json.encode({"ok": reply.ok, "text": reply.text}), 200 if reply.ok else 409)
+        self._answering += 1
+        try:
+            reply = await asyncio.get_running_loop().run_in_executor(
+                self._commands, partial(asking.ask, self._run_dir, verb, *arguments))
+            data = msgspec.json.encode({"ok": reply.ok, "text": reply.text})
+            answer = json_answer(data, 200 if reply.ok else 409)
+            await answer.prepare(request)
+            await answer.write_eof()  # here, because a run that was told to stop may be over soon, and we with it
+        finally:
+            self._answering -= 1
+        return answer
 
     # The page -----------------------------------------------------------------------------------------------------
 

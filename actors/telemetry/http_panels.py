@@ -83,7 +83,7 @@ class PanelPages:
                 await self._drawn()
             if not self._drawings.has_panel:
                 await asyncio.Event().wait()
-            if self.streams:
+            if self.streams.here():
                 await asyncio.sleep(self._options.interval_s)
                 continue
             with contextlib.suppress(TimeoutError):
@@ -133,7 +133,7 @@ class PanelPages:
             self._is_asked.set()
             await answer.prepare(request)
             await answer.write(HEAD)
-            while not stream.has_ended:
+            while not stream.is_over:
                 await answer.write(await stream.next())
         return answer
 

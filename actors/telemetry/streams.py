@@ -56,6 +56,11 @@ class Stream:
         self.tell(_END)
         self.has_ended = True
 
+    @property
+    def is_over(self) -> bool:
+        """Whether all is sent, and no more will come."""
+        return self.has_ended and not self._told
+
     async def next(self) -> bytes:
         """Wait until there is something to send; return it."""
         await self._wake.wait()
@@ -87,6 +92,11 @@ class Streams:
     def here(self) -> int:
         """How many of them have a client."""
         return here(self._open)
+
+    @property
+    def are_open(self) -> bool:
+        """Whether anybody is still written to."""
+        return bool(self._open)
 
     @contextmanager
     def open(self, last_id: str, is_gone: Callable[[], bool] = lambda: False) -> Iterator[Stream]:

@@ -79,7 +79,8 @@ def test_any_column_of_ids_is_what_a_simple_program_makes_of_it(columns: list[by
 
 @pytest.mark.parametrize(("bad", "reason"), [
     (b"idfa\tabc\t1.5\t2.5", "columns"), (line() + b"\textra", "columns"), (b"nonsense", "columns"),
-    (line(device=b""), "device_id_empty"), (line(kind=b"phone"), "device_type_unknown"),
+    (line() + b"\t", "columns"), (line(kind=b""), "device_type_empty"), (line(device=b""), "device_id_empty"),
+    (line(kind=b"phone"), "device_type_unknown"),
     (line(kind=b"IDFA"), "device_type_unknown"), (line(kind=b"\xff"), "device_type_unknown"),
     (line(lat=b"north"), "latitude"), (line(lat=b"nan"), "latitude"), (line(lat=b"-inf"), "latitude"),
     (line(lat=b"1e999"), "latitude"), (line(lat=b"1_0.5"), "latitude"), (line(lat=b""), "latitude"),
@@ -92,17 +93,16 @@ def test_bad_lines_are_rejected_each_with_its_reason(bad: bytes, reason: str) ->
     assert result.reason == reason
 
 
-def test_an_empty_device_type_has_its_own_reason() -> None:
-    (result,) = check([[b"", b"abc", b"1.5", b"2.5", b"1"]], Options())  # stripping a line leaves no other way
-    assert isinstance(result, Reject)
-    assert result.reason == "device_type_empty"
-
-
 @pytest.mark.parametrize("good", [
     line(device=b"x" * 245), line(lat=b"-0.0"), line(lat=b"1e5"), line(lat=b"+.5"), line(lat=b"200"),
     line(device=b"\xff\xfe"), line(device="ключ".encode()), line() + b"\r", b"  " + line() + b"  ", line(lon=b"-0")])
 def test_unusual_lines_are_no_worse_than_others(good: bytes) -> None:
     assert run(good)[0] == "idfa"
+
+
+@pytest.mark.parametrize("end", [b"", b"\r", b" ", b" \r"])
+def test_an_empty_last_column_is_a_record_without_apps(end: bytes) -> None:
+    assert run(line(apps=b"") + end)[:4] == ("idfa", b"idfa:abc", encode([], 1.5, -2.5), 0)
 
 
 @pytest.mark.parametrize("blank", [b"", b" ", b"\r", b"\t\t\t\t", b" \t \x0b\x0c "])

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from actors.cli import main
 from tests.loads import ROOT, WATCHDOG_S, members
 
 LINE = b"idfa\te7e1a50c%d\t67.5\t-22.5\t7,8\n"
@@ -62,6 +63,14 @@ def test_a_short_input_is_repeated_and_nothing_is_renamed_or_left(tmp_path: Path
     assert found["suggestion"]["workers"] in (1, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["a.tsv"]
     assert left(places) == []
+
+
+def test_the_sample_of_a_new_pipeline_is_put_together_until_it_is_enough(tmp_path: Path, places: Path) -> None:
+    assert main(["init", "sampled", "--dir", str(tmp_path)]) == 0
+    found = figures(str(tmp_path / "sampled" / "sampled.toml"), "--workers", "1", "--seconds", "1")
+    assert found["results"][0]["records"] > 1000  # it has 200 lines
+    assert left(places) == []
+    assert not (tmp_path / "sampled" / "var").exists()
 
 
 def test_what_is_too_short_and_cannot_be_repeated_is_said_to_be_so(tmp_path: Path, places: Path) -> None:

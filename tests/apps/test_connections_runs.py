@@ -192,6 +192,35 @@ def test_disorder_of_4_59_is_in_its_hour_and_of_5_01_is_a_dead_letter_late(tmp_p
         assert (letter["reason"], letter["line"]) == ("late", 5)
         assert "late b" in str(letter)
         assert_counts_add_up(state)
+    again = dlq("retry", state)
+    assert again.returncode == 4, "as it is it is late once more"
+    assert "window.lateness_s" in again.stdout + again.stderr
+    for says in ("1 retried", "0 retried"):
+        again = dlq("retry", state, "--set", "window.lateness_s=86400")
+        assert again.returncode == 0, again.stderr
+        assert says in again.stdout + again.stderr
+    hours = [json.loads(line) for line in (state / "hours.jsonl").read_text().splitlines()]
+    assert [(hour["start"], hour["top"]) for hour in hours if hour["start"] == start] == [
+        (start, ["a", "early"]), (start, ["a", "early", "late"])], "it came once more, with all that is in it, once"
+
+
+def test_a_line_of_a_clock_that_is_a_year_fast_makes_nothing_late_wherever_it_stands(tmp_path: Path) -> None:
+    """An old log, so nothing of it is ahead of this machine's clock; hours without a line are asked for."""
+    lines = made_lines(600)
+    year = 365 * 24 * HOUR_MS
+    at, *hosts = lines[250].split()
+    wrong = f"{int(at) + year} {' '.join(hosts)}\n"
+    (tmp_path / "log").write_text("".join([*lines[:300], wrong, *lines[300:]]))
+    done = run_once(tmp_path / "state", str(tmp_path / "log"), "--set", "window.empty=emit", "--set",
+                    "flow.batch_bytes=1000")
+    assert done.returncode == 0, done.stderr
+    reports = reports_of(tmp_path / "state")
+    full = [report for report in reports if report["top"]]
+    assert full == expected_reports([*lines, wrong])
+    starts = range(full[0]["start"], full[-1]["end"], HOUR_MS)
+    assert [report["start"] for report in reports] == list(starts)
+    assert {report["top_connections"] for report in reports if not report["top"]} == {0}
+    assert_counts_add_up(tmp_path / "state")
 
 
 def test_letters_that_go_in_again_close_no_window(tmp_path: Path) -> None:
@@ -211,6 +240,26 @@ def test_letters_that_go_in_again_close_no_window(tmp_path: Path) -> None:
     done = run_once(state, str(file), "--set", "budget.max_error_rate=1")
     assert done.returncode == 0, done.stderr
     assert reports_of(state) == expected_reports([*lines[:1000], lines[2900], *lines[2900:]])
+
+
+def test_files_that_the_next_run_finds_silent_have_all_their_hours_but_the_last(tmp_path: Path) -> None:
+    """The first run waits for both, and is stopped before they have been silent for long; nobody writes any more."""
+    lines = made_lines(600)
+    logs, state = tmp_path / "logs", tmp_path / "state"
+    logs.mkdir()
+    (logs / "a.log").write_text("".join(lines[:300]))
+    (logs / "b.log").write_text("".join(lines[300:]))
+    with following(state, str(logs), "--set", "source.idle_timeout_s=3600") as running:
+        running.until(reader_has("records", len(lines)), "all lines")
+        running.process.terminate()
+        assert running.wait() == 0, running.output()
+    expected = expected_reports(lines)
+    assert 0 < len(reports_of(state)) < len(expected) - 1
+    with following(state, str(logs)) as running:
+        running.until(lambda views: len(reports_of(state)) == len(expected) - 1, "all reports but the last")
+        running.process.terminate()
+        assert running.wait() == 0, running.output()
+    assert reports_of(state) == expected[:-1]
 
 
 @pytest.mark.parametrize("verb", ["ls", "show", "retry"])

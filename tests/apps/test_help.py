@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,23 @@ def test_what_there_is_is_listed_with_what_it_is_for(what: str, names: list[str]
     lines = thresher("list", what).stdout.splitlines()
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == names
     assert not any("`" in line for line in lines)
+
+
+def test_a_shell_completes_verbs_flags_applications_and_files(tmp_path: Path) -> None:
+    (tmp_path / "numbers.toml").touch()
+    (tmp_path / "script").write_text(thresher("completion", "bash").stdout)
+
+    def completed(*words: str) -> list[str]:
+        quoted = " ".join(map(shlex.quote, ("thresher", *words)))
+        program = (f". ./script; COMP_WORDS=({quoted}); COMP_CWORD={len(words)}; _thresher; "
+                   'printf "%s\\n" "${COMPREPLY[@]}"')
+        return subprocess.run(["bash", "-c", program], cwd=tmp_path, text=True, capture_output=True, check=True,
+                              timeout=WATCHDOG_S).stdout.split()
+
+    assert completed("re") == ["reload", "report"]
+    assert completed("run", "--fo") == ["--follow", "--format"]
+    assert completed("dlq", "retry", "--only") == ["--only-missing"]
+    assert completed("run", "numb") == ["numbers", "numbers.toml"]
 
 
 def test_a_variable_with_one_underscore_is_noted() -> None:

@@ -144,11 +144,11 @@ def test_terminated_at_once_there_is_a_report_and_an_empty_log(numbers: Numbers)
 
 def test_the_last_number_before_terminate_is_not_lost_and_all_clients_are_disconnected(numbers: Numbers) -> None:
     with numbers.client() as idle, numbers.client() as last:
-        last.sendall(b"000000001\n000000002\nterminate\n")
+        last.sendall(b"000000001\n000000002\nterminate\n000000003\n")  # what is behind it was received, too
         assert is_closed(last)
         assert is_closed(idle)
     assert numbers.process.wait(WATCHDOG_S) == 0
-    check(numbers, {b"000000001", b"000000002"}, 0)
+    check(numbers, {b"000000001", b"000000002", b"000000003"}, 0)
     with pytest.raises(OSError):
         socket.create_connection(numbers.address, timeout=5).close()
 

@@ -6,10 +6,8 @@ import random
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +16,6 @@ from tests.apps.test_ratings_runs import done, feed, kill_one, write
 from tests.kafka import Kafka, Topics
 from tests.loads import ROOT, Running, assert_counts_add_up
 from tests.monitors import ask, eventually, url_of
-from tests.rabbitmq import RabbitMQ
 from tests.ratings import Published, counts_of, problems_of_ids, problems_of_minutes
 from tests.ratings_brokers import InKafka, InRabbitMQ, Place, options, sets
 
@@ -26,22 +23,11 @@ LINE = '"topic:../topics/live_ratings"'
 PATIENT = ("restart.intensity=100", "restart.backoff_s=0.01", "restart.max_backoff_s=0.2", "run.max_outage_s=0")
 
 
-@pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, Any]]:
-    """The brokers that are there, started when they are first needed; tests of this module kill them."""
-    started: dict[str, Any] = {}
-    yield started
-    for server in started.values():
-        server.__exit__()
-
-
 @pytest.fixture(params=["kafka", "rabbitmq"])
-def place(request: pytest.FixtureRequest, servers: dict[str, Any]) -> Place:
-    """A fresh place for the ratings in each of them."""
+def place(request: pytest.FixtureRequest) -> Place:
+    """A fresh place for the ratings in each of the brokers."""
     pytest.importorskip({"kafka": "confluent_kafka", "rabbitmq": "pika"}[request.param])
-    if request.param not in servers:
-        servers[request.param] = (Kafka() if request.param == "kafka" else RabbitMQ()).__enter__()
-    server = servers[request.param]
+    server = request.getfixturevalue(f"{request.param}_to_kill")
     return InKafka(server) if request.param == "kafka" else InRabbitMQ(server)
 
 
@@ -54,8 +40,8 @@ def configured(folder: Path, name: str, address: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("form", ["protobuf", "json"])
-def test_one_line_of_the_configuration_that_ships_changes_the_broker(tmp_path: Path, place: Place, form: str) -> None:
+def test_one_line_of_the_configuration_that_ships_changes_the_broker(tmp_path: Path, place: Place) -> None:
+    form = {"kafka": "protobuf", "rabbitmq": "json"}[place.name]  # either goes over either
     reviews = list(make_reviews(600))
     file = write(tmp_path / "reviews.json", reviews)
     form_of = ("--format", "json", "--set", f"options.format={form}")
@@ -112,15 +98,13 @@ def counting(folder: Path, *words: str) -> Running:
     return Running(folder / "trends", "run", "ratings-trends", "--format", "json", *words)
 
 
-def test_the_plot_is_drawn_from_a_topic_in_kafka_also_after_a_restart(tmp_path: Path, servers: dict[str, Any]) -> None:
+def test_the_plot_is_drawn_from_a_topic_in_kafka_also_after_a_restart(tmp_path: Path, kafka: Kafka) -> None:
     pytest.importorskip("confluent_kafka")
-    server = servers.setdefault("kafka", None) or Kafka().__enter__()
-    servers["kafka"] = server
-    place, tops = InKafka(server), Topics(server.address).make()
+    place, tops = InKafka(kafka), Topics(kafka.address).make()
     file = write(tmp_path / "reviews.json", make_reviews(300))
     done(feed(tmp_path / "feed", str(file), "--hz", "0", "--check-cost", "0", *options(place, "feed")))
     words = (*options(place, "trends"), *sets(
-        f"sinks.top_ratings.topic=kafka://{server.address}/{tops}", "options.time=review", "monitor.port=0",
+        f"sinks.top_ratings.topic=kafka://{kafka.address}/{tops}", "options.time=review", "monitor.port=0",
         "monitor.interval_s=0.2", "window.kind=tumbling", "window.disorder_s=0", "window.lateness_s=1000000000"),
         "--monitor")
     for _ in range(2):

@@ -218,7 +218,7 @@ def test_a_file_that_is_cut_short_again_and_again_under_its_writer_gives_each_li
             at = file.write(b"after %d\n" % number) + at
         found += place.read()
     assert [c.data for c in found if not c.fault] == [b"after %d\n" % number for number in range(4)]
-    assert [(c.start, c.data) for c in found if c.fault == "nul_hole"] == [(0, b"")] * 4
+    assert [(c.start, c.data, c.fault) for c in found if c.fault] == [(0, b"", "nul_hole")] * 4
     place.again(follow=False)
     assert place.read() == []
 
@@ -370,7 +370,12 @@ def test_a_file_written_anew_to_a_greater_length_is_noticed_too(place: Place) ->
     path = place.write("a.log", b"one\ntwo\n")
     place.read()
     path.write_bytes(b"other\nlines\nhere\n")
-    assert place.lines() == {"a.log": b"other\nlines\nhere\n"}
+    assert [(c.data, c.fault) for c in place.read()] == [(b"other\nlines\nhere\n", "")], "nothing of the first is lost"
+    place.write("a.log", b"unfinished")
+    assert place.read() == []
+    path.write_bytes(b"and\n" * 10)
+    missed, anew = sorted(place.read(), key=lambda chunk: chunk.unit)
+    assert (missed.start, missed.end, missed.fault, anew.data) == (17, 27, "file_lost", b"and\n" * 10)
 
 
 def test_a_deleted_file_is_read_to_its_end_its_unfinished_line_too(place: Place) -> None:

@@ -16,7 +16,6 @@ from tests.contract.test_kafka_source import (
     numbered,
     options,
     reading,
-    records,
     to_the_end,
     until_it_works,
     values,
@@ -38,25 +37,6 @@ def login(kafka: Broker, user: str = USER, password: str = PASSWORD) -> dict[str
 
 def at(address: str, name: str, **more: Any) -> Kafka:
     return Kafka(topics=[f"kafka://{address}/{name}"], look_s=0.1, **more)
-
-
-def test_a_broker_that_is_killed_is_waited_for_and_named_and_each_record_is_read_once(
-    tmp_path: Path, kafka_to_kill: Broker
-) -> None:
-    broker = kafka_to_kill
-    topics = Topics(broker.address)
-    name = topics.make(partitions=2)
-    topics.send(name, [*numbered(100), *numbered(100, 100, 1)])
-    with reading(broker, tmp_path / "state", name, batch_bytes=200) as source:
-        source.read_until(has(20))
-        broker.kill()
-        with pytest.raises(Retryable, match=f"kafka {broker.address}: "):
-            source.read_until(lambda _: False)
-        broker.start()
-        until_it_works(source, lambda: len(records(source.chunks)) >= 200)
-        topics.send(name, [*numbered(100, 200), *numbered(100, 300, 1)])
-        until_it_works(source, lambda: len(records(source.chunks)) >= 400)
-        assert sorted(int(value or b"") for value in values(source.chunks)) == list(range(400))
 
 
 def test_a_position_behind_what_another_leader_has_passed_over_is_one_in_its_log_and_nothing_is_told_as_lost(

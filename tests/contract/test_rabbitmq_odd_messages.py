@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from actors.runtime.errors import ConfigError
+from tests.proxy import Proxy
 from tests.queues import Reading, channel, declare, eventually, publish, take_all, waiting_in
+from tests.rabbitmq import PASSWORD, USER
 from tests.rabbitmq import RabbitMQ as Server
 
 pika = pytest.importorskip("pika")
@@ -70,6 +72,24 @@ def test_a_queue_whose_leader_is_away_is_waited_for_though_the_server_says_that_
             rabbitmq.suspend(queue, on=False)
         assert here.until_exhausted() == values
     assert take_all(rabbitmq.url(), queue) == []
+
+
+def test_what_is_delivered_and_never_arrives_comes_over_another_connection_after_a_while(
+    tmp_path: Path, rabbitmq: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server believes that all is well: nothing waits in the queue, and it has its consumer."""
+    queue = rabbitmq.new_name()
+    declare(rabbitmq.url(), queue)
+    with Proxy(rabbitmq.port) as between, Reading(
+            tmp_path, topics=[f"amqp://{USER}:{PASSWORD}@{between.address}/?queue={queue}"]) as here:
+        here.until(lambda: here.is_consuming, "a consumer")
+        between.delay_s = 1000.0
+        publish(rabbitmq.url(), queue, [b"1", b"2"])
+        eventually(lambda: waiting_in(rabbitmq.url(), queue) == 0, "they are delivered")
+        between.delay_s = 0.0
+        monkeypatch.setattr("actors.sources.rabbitmq_consumer.RENEW_S", 0.5)
+        assert here.until_values(2) == [b"1", b"2"]
+        assert here.problems == []
 
 
 def test_whatever_ends_each_reader_costs_only_the_message_in_hand_a_delivery_and_then_the_run_ends(

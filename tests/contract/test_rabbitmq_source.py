@@ -269,16 +269,22 @@ def test_a_queue_with_other_arguments_is_never_changed_and_the_run_ends_and_says
         assert here.until_values(1) == [b"a"]
 
 
-def test_a_stream_that_is_read_as_a_queue_is_refused(tmp_path: Path, rabbitmq: Server, queue: str) -> None:
-    """Only what comes from then on would be delivered, as if it were all."""
-    declare(rabbitmq.url(), queue, "stream")
-    publish(rabbitmq.url(), queue, VALUES)
-    said = r'it is a stream, .*set source.queue_type = "stream"'
-    with Reading(tmp_path, **at(rabbitmq, queue), declare=False) as here, pytest.raises(ConfigError, match=said):
-        here.until(lambda: False, "a refusal")
-    with pytest.raises(ConfigError, match=said):
-        RabbitMQ(**at(rabbitmq, queue), declare=False).check(tmp_path)
-    assert RabbitMQ(**at(rabbitmq, queue), declare=False, queue_type="stream").check(tmp_path) == []
+def test_a_stream_that_is_read_as_a_queue_is_refused_and_so_is_a_queue_as_a_stream(
+    tmp_path: Path, rabbitmq: Server
+) -> None:
+    """Of a stream only what comes from then on would be delivered, as if it were all."""
+    for kind, other, said in (("stream", "quorum", r'it is a stream, .*set source\.queue_type = "stream"'),
+                              ("quorum", "stream", r'it is no stream: set source\.queue_type = "quorum" or "classic"'),
+                              ("classic", "stream", "it is no stream")):
+        queue = rabbitmq.new_name()
+        declare(rabbitmq.url(), queue, kind)
+        publish(rabbitmq.url(), queue, VALUES)
+        wrong = {**at(rabbitmq, queue), "declare": False, "queue_type": other}
+        with Reading(tmp_path / kind, **wrong) as here, pytest.raises(ConfigError, match=said):
+            here.until(lambda: False, "a refusal")
+        with pytest.raises(ConfigError, match=said):
+            RabbitMQ(**wrong).check(tmp_path)
+        assert RabbitMQ(**{**wrong, "queue_type": kind}).check(tmp_path) == []
 
 
 def test_a_queue_that_another_consumer_has_for_itself_is_waited_for(

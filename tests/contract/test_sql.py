@@ -124,6 +124,8 @@ def test_an_item_that_lacks_a_column_is_rejected(item: Any) -> None:
 
 
 @pytest.mark.parametrize(("values", "problem"), [
+    ({"table": "a.b.c"}, "table: expected NAME or SCHEMA.NAME"), ({"table": "a."}, "table: expected NAME"),
+    ({"table": "own.Thresher_applied"}, "table: Thresher_applied is one of Thresher's own: expected another name"),
     ({"columns": {}}, "columns: expected one or more"), ({"columns": {"a": "text", "A": "text"}}, "columns: expected"),
     ({"columns": {"a": "varchar"}}, "columns: a: expected text, integer"), ({"key": ["x"]}, "key: expected columns"),
     ({"columns": {"a": "json"}, "key": ["a"]}, "key: "), ({"columns": {"a": "text?"}, "key": ["a"]}, "key: "),

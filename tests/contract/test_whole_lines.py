@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -85,7 +86,8 @@ def test_all_that_the_processes_of_a_run_say_comes_in_whole_lines(tmp_path: Path
         "--set", f"source.pattern={tmp_path}/*.txt", "--format", form)
     assert [write for write in writes if not write.endswith(b"\n")] == []
     lines = b"".join(writes).decode().splitlines()
-    assert sum(line.startswith("parsing ") and line.endswith(" next") for line in lines) == 2 * 201
+    assert sum(re.fullmatch(r"parsing \w+ next", line) is not None for line in lines) == 201  # as it was said
+    assert sum(re.fullmatch(r"parser\.\d: parsing \w+ next", line) is not None for line in lines) == 201  # printed
     assert sum(line.isdigit() for line in lines) == 200
     assert "ValueError: invalid literal for int() with base 10: b'word'" in lines
 
@@ -176,3 +178,22 @@ def test_what_the_command_prints_means_nothing_to_a_terminal_and_what_draws_is_t
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, timeout=WATCHDOG_S)
     assert done.stdout == b"a\\x1b[2J\\udcff b\tc\nd\n\x1b[1m\n"
     assert done.stderr == b"\\u009b\n"
+
+
+@pytest.mark.parametrize("said_by", ["PYTHONIOENCODING", "LC_ALL"])
+def test_what_a_stream_s_encoding_does_not_have_is_given_as_what_stands_for_it(said_by: str) -> None:
+    code = INSTALLED.replace("install()", "install(is_printable=True)") + (
+        "import json; print('\\xe9\\u2026\\udcff'); print(json.dumps('\\U0001f600', ensure_ascii=False), "
+        "file=whole_lines.as_is(sys.stdout))\nprint('\\xe9', file=sys.stderr)")
+    plain = {"PYTHONIOENCODING": "ascii"} if said_by == "PYTHONIOENCODING" else {
+        "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+    def ran(*words: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, check=False, timeout=WATCHDOG_S,
+                              env={**os.environ, **plain})
+
+    done = ran("-c", code)
+    assert (done.stdout, done.stderr) == (b'\\u00e9\\u2026\\udcff\n"\\ud83d\\ude00"\n', b"\\u00e9\n")
+    assert b"\\u2026" in ran("-m", "thresher", "docs", "windows").stdout
+    wrong = ran("-m", "thresher", "lint", "\xe9")
+    assert (wrong.returncode, b"Traceback" in wrong.stderr) == (78, False), wrong.stderr

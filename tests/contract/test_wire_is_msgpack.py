@@ -158,11 +158,15 @@ def _has_more_than_the_writer(views: Views) -> bool:
 
 
 def _windows(folder: Path) -> None:
-    """A log that is followed, in windows counted from its first record; a tap; a pool that shrinks."""
+    """A log that is followed, in windows counted from its first record, with a gap too long to emit; a tap; a pool that
+    shrinks."""
     log, state = folder / "a.log", folder / "windows"
-    log.write_text("".join(f"{1_565_647_204_351 + number * 1000} Aadvik Matina\n" for number in range(20_000)))
+    gap_ms = 12_000 * 3_600_000
+    log.write_text("".join(f"{1_565_647_204_351 + number * 1000 + (number // 19_900) * gap_ms} Aadvik Matina\n"
+                           for number in range(20_000)))
     words = [word for one in ("source.poll_s=0.05", "source.idle_timeout_s=0.3", "flow.batch_bytes=20000",
-                              "parser.workers=2", "options.into_host=Matina", "options.from_host=Aadvik")
+                              "parser.workers=2", "options.into_host=Matina", "options.from_host=Aadvik",
+                              "window.empty=emit")
              for word in ("--set", one)]
     with Running(state, "run", "connections", *words, str(log)) as running:
         running.until(lambda views: views["reader.1"].bytes_done >= log.stat().st_size, "the whole log read")

@@ -176,6 +176,8 @@ def test_whoever_is_killed_each_record_is_in_exactly_one_of_sink_letters_and_tol
             first.kill(name, 4)
         os.kill(first.process.pid, signal.SIGKILL)
         first.wait()
+        (outage, *_) = [event for event in first.of("outage") if event["actor"] == "reader.1"]
+        assert f"kafka {broker.address}: " in outage["problem"]
         published.send(600, 3)
         unsure = under_way(tmp_path / "state")
         ends = [offset for partition, offset in published.numbers if partition == 1]
@@ -200,27 +202,6 @@ def test_whoever_is_killed_each_record_is_in_exactly_one_of_sink_letters_and_tol
     assert set(letters) | lost >= published.bad() >= set(letters)
     assert "aborted" not in (tmp_path / "state" / "lined.log").read_text()
     assert_counts_add_up(tmp_path / "state")
-
-
-def test_an_outage_of_the_broker_is_waited_for_and_told(tmp_path: Path, kafka_to_kill: Kafka) -> None:
-    broker = kafka_to_kill
-    topics = Topics(broker.address)
-    published = Published(topics, topics.make())
-    published.send(300, 1)
-    with follow(tmp_path, "state", broker, published.name, source={"commit_as": "outage"},
-                sets=["flow.batch_bytes=100"]) as running:
-        running.until(lambda views: views["reader.1"].records >= 20, "some records")
-        broker.kill()
-        running.until(lambda views: views["reader.1"].phase == "RETRY", "that it waits")
-        broker.start()
-        published.send(300, 1)
-        until_all_is_committed(published, "outage")
-        running.process.send_signal(signal.SIGTERM)
-        assert running.wait() == 0, running.output()
-    outages = [event for event in running.of("outage") if event["actor"] == "reader.1"]
-    assert outages and f"kafka {broker.address}: " in outages[0]["problem"]
-    assert Counter([*lined(tmp_path / "state"), *lettered(tmp_path / "state", published)]) == Counter(
-    published.numbers.values())
 
 
 def test_a_run_to_the_end_reads_what_is_there_and_the_next_one_reads_on(

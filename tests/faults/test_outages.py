@@ -43,9 +43,14 @@ def test_with_a_server_down_files_keep_their_names_and_the_report_names_it(tmp_p
     assert [unit["verdict"] for unit in report["units"]] == ["not finished: kept its name, run again to resume"] * len(
         report["units"])
     assert not any(path.name.startswith(".") for path in (tmp_path / "logs").iterdir())
+    counted = sum(group["numbers"]["records"] for group in report["groups"])
+    assert (counted > report["read"], any(unit["under_way"] for unit in report["units"])) == (True, True), report
     servers["gaid"].start()
     up = load(pattern, tmp_path / "state", *_sets(servers))
     assert up.process.returncode == 0, up.output()
+    report = up.of("report")[0]
+    assert sum(group["numbers"]["records"] for group in report["groups"]) == report["read"]
+    assert not any(unit["under_way"] for unit in report["units"])
     _assert_exactly(servers, expected)
     assert all(path.name.startswith(".") for path in (tmp_path / "logs").iterdir())
 

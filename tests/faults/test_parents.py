@@ -163,9 +163,11 @@ FORKED = """
 import os, signal
 from tests.pipelines.liner import PIPELINE
 def signalled():
-    if not os.path.exists({done!r}):
-        open({done!r}, "w").close()
-        os.kill(os.getpid(), {number})
+    try:
+        os.close(os.open({done!r}, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), {number})
 os.register_at_fork(after_in_child=signalled)
 """
 
@@ -193,3 +195,18 @@ def test_what_actors_have_started_and_left_is_gone_when_the_run_is(tmp_path: Pat
     left = (tmp_path / "state" / "store.log").read_text().split()
     assert len(left) == 2
     assert not [pid for pid in left if Path(f"/proc/{pid}").exists()]
+
+
+def test_what_an_application_forks_is_its_own_and_whatever_comes_back_of_it_is_no_actor(tmp_path: Path) -> None:
+    kinds = ("ends", "stopped", "pool", "exits", "raises", "back", "left") * 2
+    folder = folder_of(tmp_path, *(f"{kind} {number}" for number, kind in enumerate([*kinds, "deaf"], 1)))
+    ended = done([sys.executable, "-m", "thresher", *words_of(
+        tmp_path, str(folder / "a.txt"), "--format", "json", target="tests.pipelines.forks")])
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert '"event": "died"' not in ended.stdout + ended.stderr
+    found = [int(line) for line in (tmp_path / "state" / "store.log").read_text().split()]
+    left = [found.pop(at) for at in (13, 6)]
+    assert found == [number for number in range(1, 16) if number not in (7, 14)]
+    assert not [pid for pid in left if Path(f"/proc/{pid}").exists()]
+    assert ended.stderr.count("ValueError: in the child") == 2
+    assert ended.stderr.count("came back out of its function, and is ended") == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -88,3 +89,25 @@ def test_a_record_that_kills_its_shard_is_found_and_all_others_are_folded(tmp_pa
     counts = assert_counts_add_up(tmp_path / "state")
     assert (counts["read"], counts["folded"], counts["dead_lettered"]) == (RECORDS, RECORDS - 1, 1)
     assert len(running.of("died")) <= 9
+
+
+def test_in_windows_a_record_that_kills_its_shard_is_found_and_so_is_a_window_whose_rows_do(tmp_path: Path) -> None:
+    lines = _logs(tmp_path, {900: "merge-exit", 1405: "emit-exit"})
+    running = _run(tmp_path, target=f"{TARGET}:WINDOWS")
+    window, record = _letters(tmp_path)
+    assert (record.raw.decode(), record.reason) == (lines[900], "worker_died")
+    assert (window.stage, window.reason) == ("aggregator.1", "worker_died")
+    assert json.loads(window.raw)[0][:2] == [100_000, 150_000]
+    rows = dict(line.split(" ", 1) for line in _stored(tmp_path))
+    assert rows == {"0": "500", "50000": "499", "150000": "500"}
+    counts = assert_counts_add_up(tmp_path / "state")
+    assert (counts["read"], counts["folded"], counts["dead_lettered"]) == (RECORDS, RECORDS - 1, 1)
+    assert len(running.of("died")) <= 12
+
+
+def test_what_is_folded_already_and_kills_has_no_later_record_given_up(tmp_path: Path) -> None:
+    _logs(tmp_path, {0: "merge-exit"})  # the first of its key is merged with nothing
+    with Load(tmp_path / "a.txt", tmp_path / "state", "flow.batch_bytes=4000", target=f"{TARGET}:FOLDED") as running:
+        assert running.wait() == 1, running.output()
+    assert "or what is folded already" in running.output()
+    assert not (tmp_path / "state" / "dead-letters.db").exists() or _letters(tmp_path) == []

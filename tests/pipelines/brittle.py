@@ -1,7 +1,7 @@
 """A pipeline whose consumers a record can kill: a sink of one's own in its ``write``, a shard in its ``merge``.
 
 A line is ``key value``. Values that begin with ``write-`` are trouble for the writer, those with ``merge-`` for the
-shard: what kind of trouble, see ``treacherous``.
+shard, ``emit-`` for who makes the rows of its window: what kind of trouble, see ``treacherous``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from tests.pipelines.treacherous import Options, trouble
-from thresher import FlowOptions, Fold, ParserOptions, Pipeline, drop
+from thresher import FlowOptions, Fold, ParserOptions, Pipeline, Window, WindowOptions, Windows, drop
 from thresher.sinks import DeadLetters, Payload, Refusal, Sink, SinkOptions
 from thresher.sources import Files
 
@@ -71,16 +71,24 @@ def parse(line: bytes) -> tuple[str, str]:
 
 def partials(values: list[tuple[str, str]]) -> dict[tuple[object, ...], list[object]]:
     """How many, and what is to happen to the shard."""
-    what = [value.removeprefix("merge-") for _, value in values if value.startswith("merge-")]
+    what = [value for _, value in values if value.startswith(("merge-", "emit-"))]
     return {("all",): [len(values), "".join(what[:1])]}
 
 
 def merge(left: list[Any], right: list[Any]) -> list[Any]:
     """The sum; trouble in a shard, if there is to be any."""
     what = left[1] or right[1]
-    if what and b"aggregator" in Path("/proc/self/cmdline").read_bytes():
-        trouble(what, Options())
+    if what.startswith("merge-") and b"aggregator" in Path("/proc/self/cmdline").read_bytes():
+        trouble(what.removeprefix("merge-"), Options())
     return [left[0] + right[0], what]
+
+
+def emit(window: Window, rows: list[tuple[tuple[str, ...], list[Any]]]) -> list[tuple[str, Any]]:
+    """How many there were in a window."""
+    ((_, (number, what)),) = rows
+    if what.startswith("emit-"):
+        trouble(what.removeprefix("emit-"), Options())
+    return [("store", (str(window.start), str(number)))]
 
 
 PIPELINE = Pipeline(
@@ -96,4 +104,7 @@ PIPELINE = Pipeline(
 )
 UNORDERED = msgspec.structs.replace(PIPELINE, sinks={"store": Unordered()})
 FOLDED = msgspec.structs.replace(
-    PIPELINE, route=drop, fold=Fold(partials=partials, keys=("what",), fields=("n", "trouble"), merge=merge))
+    PIPELINE, route=drop, sinks={}, fold=Fold(partials=partials, keys=("what",), fields=("n", "trouble"), merge=merge))
+WINDOWS = msgspec.structs.replace(
+    FOLDED, sinks={"store": Brittle()}, emit_sinks=("store",), window=WindowOptions(size_s=50),
+    windows=Windows(time=lambda value: int(value[0][1:]) * 100, emit=emit))

@@ -16,7 +16,7 @@ from actors.runtime.child import Child
 from actors.runtime.events import LastWords
 from actors.runtime.marks import CONSUMER, NO_MARK, Mark
 from actors.runtime.messages import NOTHING, BatchId, Part, Suspect
-from actors.runtime.poison import ALLOWED, MOST_MARKS, Blame, blame, is_hopeless
+from actors.runtime.poison import ALLOWED, MOST_BESIDE, Blame, blame, is_hopeless
 from actors.runtime.restart import LOST, Exit
 from actors.runtime.sections import WatchOptions
 from actors.runtime.singly import Singly
@@ -163,7 +163,7 @@ def test_one_that_dies_of_a_record_only_beside_others_gives_up_nothing_and_comes
     while not is_hopeless(chunk, blamed):
         (chunk, blamed), = blame(chunk, blamed, beside)
         assert not chunk.fault
-    assert blamed.marks == MOST_MARKS
+    assert blamed.marks == MOST_BESIDE
 
 
 @pytest.mark.parametrize("status", [os.EX_TEMPFAIL, LOST, os.EX_CONFIG])

@@ -30,6 +30,7 @@ from actors.runtime.messages import (
     Hold,
     InputDone,
     Late,
+    LeftOut,
     Linked,
     Lost,
     Member,
@@ -63,7 +64,8 @@ EVERY: list[Message] = [
     Ack("p", 0, 10, 1, {"written.a": 1}, (3, 0, 5)),
     Failed("p", 0, 10, 1, "writer.a#1 died"), Again("p", 0, 10, 1, Span(5, -3, 2**41)),
     Again("p", 0, 10, 1, late=(Late(1, 2**41, ()),)), Roll(3, (1, 2)), Booted(77),
-    Ready("ipc:///x"), Serving("http://127.0.0.1:8686/"), Outage("down", 1.5), Lost("a.log", 3, 9), InputDone(True),
+    Ready("ipc:///x"), Serving("http://127.0.0.1:8686/"), Outage("down", 1.5), Lost("a.log", 3, 9), LeftOut(7),
+    InputDone(True),
     Start(), Roster(3, (Member("writer.a", 2, "writer", "ipc:///y", True),)), Drain(), Stop(),
 ]
 

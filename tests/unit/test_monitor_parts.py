@@ -62,8 +62,23 @@ def test_a_client_that_is_slow_gets_the_newest_status_and_all_news() -> None:
             assert b'"at":3.0' in sent
             streams.end()
             assert b"event: end" in await slow.next()
-            assert slow.has_ended
-        assert streams.here() == 0
+            assert slow.is_over
+            assert streams.are_open
+        assert (streams.here(), streams.are_open) == (0, False)
+
+    asyncio.run(check())
+
+
+def test_a_client_that_is_written_to_when_the_end_comes_is_told_of_it() -> None:
+    async def check() -> None:
+        streams = Streams()
+        with streams.open("") as slow:
+            streams.take(seen(at=1.0))
+            await slow.next()
+            streams.end()
+            assert not slow.is_over
+            assert b"event: end" in await slow.next()
+            assert slow.is_over
 
     asyncio.run(check())
 

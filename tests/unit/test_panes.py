@@ -13,8 +13,9 @@ import pytest
 from actors.runtime import panes
 from actors.runtime.database import open_database
 from actors.runtime.emitter import Emitter
+from actors.runtime.empty_windows import MOST_IN_A_ROW
 from actors.runtime.errors import ConfigError
-from actors.runtime.messages import Part
+from actors.runtime.messages import LeftOut, Part
 from actors.runtime.outbox import Entry
 from actors.runtime.panes import WindowState
 from actors.runtime.pipeline import Window
@@ -37,6 +38,10 @@ def opened(path: Path, options: WindowOptions = TUMBLING) -> WindowState:
     return WindowState(path / "windows.db", 1, options, add_each, emit, emitter)
 
 
+class Died(BaseException):
+    """What becomes of a process that is killed: nobody catches it."""
+
+
 class Feed:
     """Gives a state one part after the other."""
 
@@ -49,11 +54,13 @@ class Feed:
         self.state.close()
         self.state = opened(self.path, self.options)
 
-    def part(self, newest: int, *entries: tuple[int, int, dict[str, int]]) -> int | None:
+    def part(self, newest: int, *entries: tuple[int, int, dict[str, int]], of: str = "p", silences: int = 0,
+             active: tuple[int, ...] = ()) -> int | None:
         """Of a batch of four records at this time; return up to where all was closed when it is refused."""
         packed = [(start, end, (), msgspec.msgpack.encode([((key,), [n]) for key, n in numbers.items()]))
                   for start, end, numbers in entries]
-        part = Part("p", self.at, self.at + 1, 0, 0, 1, {}, "", 1, 0, (), (newest,) * 4)
+        part = Part(of, self.at, self.at + 1, 0, 0, 1, {}, "", 1 + (of != "p"), silences, active, (newest,) * 4,
+                    silences=silences)
         closed = self.state.accept(part, [msgspec.msgpack.encode(packed)])
         self.at += closed is None
         return None if closed is None else closed.reached
@@ -133,9 +140,137 @@ def test_late_records_within_the_lateness_are_added_and_the_row_has_the_next_rev
     assert feed.commit() == []
     assert feed.part(32_000, (0, 10_000, {"a": 1})) == 30_000
     connection = sqlite3.connect(tmp_path / "windows.db")
-    assert connection.execute("SELECT count(*) FROM panes").fetchone() == (0,)
-    assert connection.execute("SELECT count(*) FROM increments").fetchone() == (0,)
+    assert connection.execute("SELECT revision, state FROM panes").fetchall() == [(3, 1)]
+    assert connection.execute("SELECT count(*) FROM increments").fetchone() == (1,), "written anew as one"
     connection.close()
+
+
+def test_that_all_were_silent_closes_before_the_part_that_comes_behind_it_and_once_whoever_dies(tmp_path: Path) -> None:
+    """A shard that was dead when it was said takes note of it from the next part, one that was told does not again."""
+    for was_told in (True, False):
+        feed = Feed(tmp_path / str(was_told))
+        feed.part(15_000, (10_000, 20_000, {"a": 1}), active=(1, 2))
+        feed.part(45_000, (40_000, 50_000, {"b": 1}), of="q", active=(1, 2))
+        assert feed.commit() == []
+        if was_told:
+            feed.state.roll(1, (), 1)
+            assert feed.commit() == [[10_000, 20_000, 1, {"a": 1}]]
+        feed.restart()
+        assert feed.part(41_000, (30_000, 40_000, {"late": 1}), silences=1, active=(1, 2)) == 43_000
+        assert feed.part(41_000, (40_000, 50_000, {"a": 1}), silences=1, active=(1, 2)) is None
+        feed.part(95_000, (90_000, 100_000, {"b": 1}), of="q", silences=1, active=(1, 2))
+        assert feed.commit() == ([] if was_told else [[10_000, 20_000, 1, {"a": 1}]])
+        feed.restart()
+        assert feed.part(51_000, (50_000, 60_000, {"a": 2}), silences=1, active=(1, 2)) is None, "not up to 93,000"
+        feed.state.roll(2, (), 2)
+        assert feed.commit() == [[40_000, 50_000, 1, {"a": 1, "b": 1}], [50_000, 60_000, 1, {"a": 2}]]
+        feed.state.close()
+
+
+LATE = WindowOptions(size_s=10, disorder_s=2, lateness_s=100)
+
+
+def retried(feed: Feed, *parts: tuple[int, int, dict[str, int]], options: WindowOptions = LATE) -> list[Any]:
+    """What is emitted when letters of these windows go in again; the number up to where all is closed, when refused."""
+    feed.state.close()
+    feed.state = opened(feed.path, options)
+    feed.state.stand_still()
+    found: list[Any] = [said for part in parts if (said := feed.part(0, part)) is not None]
+    found += feed.commit()
+    feed.state.end(True)
+    found += feed.commit()
+    feed.restart()
+    return found
+
+
+def test_a_late_letter_that_is_retried_with_more_lateness_is_added_to_its_window_which_comes_once_more(
+    tmp_path: Path
+) -> None:
+    feed = Feed(tmp_path)
+    feed.part(12_000, (0, 10_000, {"a": 1}))
+    assert feed.commit() == [[0, 10_000, 1, {"a": 1}]]
+    feed.part(45_000, (30_000, 40_000, {"a": 7}))
+    assert feed.commit() == [[30_000, 40_000, 1, {"a": 7}]]
+    assert retried(feed, (0, 10_000, {"b": 2}), options=TUMBLING) == [43_000], "as it is it stays late"
+    two = ((0, 10_000, {"b": 2}), (10_000, 20_000, {"c": 1}), (0, 10_000, {"a": 1}))
+    assert retried(feed, *two) == [[0, 10_000, 2, {"a": 2, "b": 2}], [10_000, 20_000, 1, {"c": 1}]]
+    assert retried(feed, (0, 10_000, {"a": 1})) == [[0, 10_000, 3, {"a": 3, "b": 2}]], "none of it was lost"
+    feed.part(55_000, (40_000, 50_000, {"z": 1}))
+    assert feed.commit() == [[40_000, 50_000, 1, {"z": 1}]], "and nothing comes twice"
+
+
+def test_a_retry_that_is_interrupted_before_its_end_is_emitted_by_the_next_run(tmp_path: Path) -> None:
+    feed = Feed(tmp_path)
+    feed.part(12_000, (0, 10_000, {"a": 1}))
+    feed.commit()
+    feed.state.close()
+    feed.state = opened(tmp_path, LATE)
+    feed.state.stand_still()
+    feed.part(0, (0, 10_000, {"a": 1}))
+    assert feed.commit() == []
+    feed.restart()
+    feed.part(12_000)
+    assert feed.commit() == [[0, 10_000, 2, {"a": 2}]]
+    assert feed.commit() == []
+
+
+@pytest.mark.parametrize("keep_bytes", [0, 1200])
+def test_what_is_no_longer_kept_stays_late_whatever_the_lateness_for_its_rows_would_be_of_the_late_alone(
+    tmp_path: Path, keep_bytes: int
+) -> None:
+    feed = Feed(tmp_path, WindowOptions(size_s=10, disorder_s=2, keep_bytes=keep_bytes))
+    for number in range(4):
+        feed.part(12_000 + 10_000 * number, (10_000 * number, 10_000 * number + 10_000, {"a": 1}))
+        assert len(feed.commit()) == 1
+    kept = WindowOptions(size_s=10, disorder_s=2, keep_bytes=keep_bytes, lateness_s=100)
+    gone = 20_000 if keep_bytes else 40_000
+    assert retried(feed, (10_000, 20_000, {"a": 1}), options=kept) == [gone + 100_000]
+    last = retried(feed, (30_000, 40_000, {"a": 1}), options=kept)
+    assert last == ([[30_000, 40_000, 2, {"a": 2}]] if keep_bytes else [gone + 100_000])
+    with closing(sqlite3.connect(tmp_path / "windows.db")) as connection:
+        (said,) = connection.execute("SELECT bytes FROM kept").fetchone()
+        assert said == connection.execute("SELECT coalesce(sum(bytes), 0) FROM panes WHERE state=1").fetchone()[0]
+
+
+def test_windows_without_records_are_emitted_between_those_that_have_some(tmp_path: Path) -> None:
+    feed = Feed(tmp_path, WindowOptions(size_s=10, disorder_s=2, lateness_s=1000, empty="emit"))
+    feed.part(29_000, (20_000, 30_000, {"a": 1}))
+    assert feed.commit() == []
+    feed.part(61_000, (60_000, 70_000, {"a": 1}))
+    assert feed.commit() == [[20_000, 30_000, 1, {"a": 1}], [30_000, 40_000, 1, {}], [40_000, 50_000, 1, {}]]
+    feed.restart()
+    feed.part(61_500, (40_000, 50_000, {"late": 1}), (0, 10_000, {"late": 1}))
+    assert feed.commit() == [[0, 10_000, 1, {"late": 1}], [40_000, 50_000, 2, {"late": 1}]]
+    feed.part(62_000)
+    assert feed.commit() == [[50_000, 60_000, 1, {}]]
+    feed.part(100_000, (100_000, 110_000, {"a": 1}))
+    feed.state.end(True)
+    assert feed.commit() == [[60_000, 70_000, 1, {"a": 1}], *(
+        [start, start + 10_000, 1, {}] for start in range(70_000, 100_000, 10_000)), [100_000, 110_000, 1, {"a": 1}]]
+    feed.restart()
+    assert feed.commit() == []
+
+
+def test_a_gap_that_is_too_long_is_told_once_and_windows_that_went_by_meanwhile_are_not_taken_for_empty(
+    tmp_path: Path
+) -> None:
+    every = WindowOptions(size_s=10, disorder_s=0, empty="emit", jump_confirm=0)
+    feed = Feed(tmp_path, every)
+    feed.part(5_000, (0, 10_000, {"a": 1}))
+    feed.commit()
+    feed.part(200_000_000, (200_000_000, 200_010_000, {"a": 1}))
+    assert len(feed.commit()) == 1 + MOST_IN_A_ROW
+    assert feed.state.notices() == [LeftOut(10_000 * (MOST_IN_A_ROW + 1))]
+    assert feed.state.notices() == []
+    feed.options = TUMBLING
+    feed.restart()
+    feed.part(200_060_000, (200_040_000, 200_050_000, {"a": 1}))
+    assert [row[0] for row in feed.commit()] == [200_000_000, 200_040_000]
+    feed.options = every
+    feed.restart()
+    feed.part(200_090_000, (200_070_000, 200_080_000, {"a": 1}))
+    assert [row[0] for row in feed.commit()] == [200_070_000, 200_080_000]
+    feed.state.close()
 
 
 def test_what_comes_after_the_end_of_the_input_revises_a_window_within_the_lateness_and_else_is_late(
@@ -294,3 +429,35 @@ def test_a_state_of_an_older_version_is_of_the_windows_that_it_is_resumed_with(t
     with pytest.raises(ConfigError):
         opened(tmp_path, TUMBLING)
     opened(tmp_path, SESSIONS).close()
+
+
+def test_each_window_whose_rows_kill_is_given_up_alone_though_several_close_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = emit
+
+    def kills(window: Window, rows: Any) -> list[tuple[str, Any]]:
+        if window.start in (10_000, 30_000):
+            raise Died
+        return plain(window, rows)
+
+    monkeypatch.setitem(globals(), "emit", kills)
+    feed, deaths, entries = Feed(tmp_path), 0, None
+    while entries is None:
+        for start in range(0, 50_000, 10_000):
+            feed.part(start + 1, (start, start + 10_000, {"a": start}))
+        try:
+            feed.state.end(True)
+            entries = feed.state.commit({"p": 5})
+        except Died:
+            deaths += 1
+            feed.restart()
+            feed.at = 0
+            feed.state.take_care()
+    assert [row[0] for row in rows(entries)] == [0, 20_000, 40_000]
+    letters = [letter for entry in entries for letter in msgspec.msgpack.decode(entry.body["writer.dead_letters"][1])]
+    assert len(letters) == 2
+    assert deaths == 1 + 2 * 2
+    feed.restart()
+    with closing(sqlite3.connect(tmp_path / "windows.db")) as connection:
+        assert connection.execute("SELECT * FROM attempts").fetchall() == []

@@ -12,7 +12,8 @@ import pytest
 from actors.reader import ASKED, POLL_S, TURN_BYTES
 from actors.runtime.ledger import read_units
 from actors.runtime.mailbox import SUPERVISOR
-from actors.runtime.messages import Again, Credit, Hold, InputDone, Member, Outage, Span
+from actors.runtime.marks import CONSUMER, Mark
+from actors.runtime.messages import Again, Credit, Hold, InputDone, Member, Outage, Span, Suspect
 from actors.runtime.sections import WindowOptions
 from actors.runtime.sizing import LEARNT
 from actors.runtime.units import read_fact
@@ -393,3 +394,25 @@ def test_the_board_shows_what_is_not_given_yet_what_would_be_taken_and_since_whe
         stage.ack()
     stage.work(10)
     assert (slot.open, slot.waiting_since, len(slot.times)) == (0, 0.0, 4)
+
+
+@pytest.mark.parametrize(("stage_of_dead", "survivor", "ends"), [
+    (CONSUMER, None, True), (CONSUMER, 5, False), ("parser", None, False)])
+def test_a_consumer_that_dies_of_one_record_behind_the_other_ends_the_run_for_it_is_not_them(
+    stage: Stage, stage_of_dead: str, survivor: int | None, ends: bool
+) -> None:
+    stage.post.slot.records = 1000
+    stage.source.come(*"abcdefghijk")
+    for number in range(11):
+        stage.work()
+        start, end = stage.batches[0].start, stage.batches[0].end
+        for _ in range(3 if number != survivor else 0):
+            stage.reader.message(SUPERVISOR, Suspect(
+                stage.batches[0].partition, start, end, "timeout", "writer.a: hung", Mark(start, start, end, True),
+                stage_of_dead), [])
+        assert (stage.end is not None) == (ends and number == 10)
+        stage.work()
+        newest = max(index for index, batch in enumerate(stage.batches) if batch.start == start)
+        assert bool(stage.batches[newest].fault) == (number != survivor) or stage.end is not None
+        stage.batches = [stage.batches[newest], *(batch for batch in stage.batches if batch.start > start)]
+        stage.ack()

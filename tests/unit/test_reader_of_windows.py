@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from actors.runtime.heads import FIRST_BYTES
 from actors.runtime.ledger import read_units
 from actors.runtime.messages import NO_TIMES, Late, Member, Roll, Span, Suspect
 from actors.runtime.sections import WindowOptions
+from actors.runtime.units import read_fact
 from actors.runtime.values import Chunk
 from tests.stage import RUN, Stage, Taps
 
@@ -218,6 +220,53 @@ def test_that_no_unit_is_active_is_not_said_before_one_was(tmp_path: Path) -> No
     assert said() == [(1, 2)]
     stage.source.open_ended = ()
     assert said() == [()]
+    stage.reader.close()
+
+
+def test_that_all_are_silent_is_in_the_ledger_before_it_is_said_and_is_said_by_a_run_that_finds_them_so(
+    tmp_path: Path
+) -> None:
+    for silences in (1, 2):
+        stage = Stage(tmp_path, run=f"run-{silences}", windows=WindowOptions())
+        shard = Member("aggregator.1", 1, "aggregator", "", True)
+        stage.post.members[shard.name] = shard
+        stage.reader.work(stage.now)
+        assert not stage.post.sent, "it has not looked"
+        stage.source.has_looked = True
+        stage.reader.work(stage.now)
+        (said,) = [message for _, message in stage.post.sent if isinstance(message, Roll)]
+        assert (said.active, said.silences) == ((), silences)
+        assert read_fact(stage.path, "silences") == str(silences)
+        stage.post.sent.clear()
+        stage.source.come("1")
+        stage.source.open_ended = (1,)
+        stage.work()
+        (batch,) = stage.batches
+        assert batch.silences == silences
+        stage.ack()
+        stage.work()
+        stage.reader.close()
+
+
+def test_a_disk_that_is_full_keeps_a_reader_from_saying_that_all_are_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path, windows=WindowOptions())
+    shard = Member("aggregator.1", 1, "aggregator", "", True)
+    stage.post.members[shard.name] = shard
+    stage.source.has_looked = True
+
+    def fails() -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.ledger, "flush", fails)
+        stage.reader.work(stage.now)
+        stage.reader.roster([shard], [])
+        assert not [message for _, message in stage.post.sent if isinstance(message, Roll)]
+    stage.now += 60
+    stage.reader.work(stage.now)
+    assert [message.silences for _, message in stage.post.sent if isinstance(message, Roll)] == [1]
     stage.reader.close()
 
 

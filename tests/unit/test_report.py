@@ -74,6 +74,22 @@ def _report(settings: Settings) -> report.Report:
     return report.build(settings.manifest, settings.pipeline, None, None)
 
 
+def test_what_was_read_and_is_not_finished_is_told_beside_what_is_counted(tmp_path: Path, settings: Settings) -> None:
+    _ledger(tmp_path, "reading", "done")
+    ledger = Ledger(tmp_path / "positions.db", RUN)
+    unit = ledger.begin("logs/0", "0")
+    for start in (unit.low, unit.low + 10):
+        ledger.issue(Chunk(unit.id, unit.name, start, start + 10, 0, 1, b"x\n"))
+    ledger.flush()
+    ledger.close_file()
+    _ended(tmp_path, RESUMABLE, "writer.idfa: refused, for more than 1 s")
+    found = _report(settings)
+    assert [unit.under_way for unit in found.units] == [2, 0]
+    told = report_text.render(found)
+    assert "  under way: 2 batches more, read and not finished\n" in told
+    assert "finished 20 records in 2.0 s (10 records/s): 18 written, 2 dead-lettered; 2 batches more were read" in told
+
+
 # The report -------------------------------------------------------------------------------------------------------
 
 

@@ -309,7 +309,7 @@ def test_spaces_around_a_key_are_no_part_of_it() -> None:
 
 
 def test_odd_names_in_the_environment_are_named_and_those_of_others_left_alone() -> None:
-    assert _load(THRESHER_HOME="x", THRESHERX="y", OTHER__PARSER="z")
+    _load(THRESHER_HOME="x", THRESHERX="y", OTHER__PARSER="z")
     assert _problem(THRESHER_PARSER__="1") == (
         "environment THRESHER_PARSER__: expected THRESHER_SECTION__KEY, e.g. THRESHER_PARSER__WORKERS, "
         "got a name with an empty part")
@@ -338,7 +338,7 @@ def test_an_odd_file_is_a_clear_error(tmp_path: Path, text: str, problem: str) -
 
 
 def test_empty_sections_are_in_order(tmp_path: Path) -> None:
-    assert load(str(_file(tmp_path, "[parser]\n[sinks]\n[sinks.Main]\n[source]\n[options]")), environ={})
+    load(str(_file(tmp_path, "[parser]\n[sinks]\n[sinks.Main]\n[source]\n[options]")), environ={})
 
 
 # Targets ----------------------------------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
 
 def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbf" + f'app = "{MODULE}"\n'.encode())
-    assert load(str(tmp_path / "x.toml"), environ={})
+    load(str(tmp_path / "x.toml"), environ={})
 
 
 @pytest.mark.parametrize(("source", "problem"), [

@@ -46,6 +46,7 @@ def test_of_frames_of_the_application_the_last_are_told() -> None:
 def test_an_exception_without_frames_of_the_application_is_told() -> None:
     assert cause(_detail(int, b"x")).what == "ValueError: invalid literal for int() with base 10: b'x'"
     assert _files(_detail(json.loads, b"{")) == ["in loads", "in raw_decode"]
+    assert cause(_detail(json.loads, b"{"))[1:] == ("", 0)  # Python's own line is nobody's to change
 
 
 @pytest.mark.parametrize(("text", "what"), [

@@ -110,3 +110,13 @@ def test_ratings_trends_takes_windows_among_which_all_minutes_are(sets: list[str
 def test_windows_of_less_than_a_millisecond_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises((ValueError, msgspec.ValidationError), match=r"0\.001"):
         msgspec.convert(options, WindowOptions)
+
+
+def test_windows_without_records_are_emitted_only_where_it_is_known_which_there_are(module: types.ModuleType) -> None:
+    assert load(MODULE, sets=["window.empty=emit"], environ={}).manifest.window.empty == "emit"
+    assert 'for session windows' in _problem(MODULE, "window.empty=emit", "window.kind=session", "window.gap_s=3")
+    pipeline = module.__dict__["PIPELINE"]
+    keyed = msgspec.structs.replace(pipeline.windows, key=lambda value: (value,))
+    module.__dict__["PIPELINE"] = msgspec.structs.replace(pipeline, windows=keyed)
+    assert 'window.empty: expected "skip", for these windows have keys' in _problem(MODULE, "window.empty=emit")
+    load(MODULE, sets=[], environ={})

@@ -218,16 +218,16 @@ def test_when_one_falls_silent_and_nothing_comes_the_others_are_gone_by() -> Non
     assert mark.roll(1, (1, 2)) == 50
     assert mark.roll(2, (1,)) == 90
     assert mark.roll(1, (2,)) == 90
-    assert mark.roll(3, ()) == 90
+    assert mark.roll(3, (), 1) == 90
     assert mark.roll(4, (3,)) == 90  # one that has brought nothing yet
 
 
 def test_when_all_are_silent_the_watermark_is_the_largest_and_the_last_window_stays_open() -> None:
     mark = watermark(10, {"a": 100, "b": 60}, {1: "a", 2: "b"}, 50)
     assert mark.roll(1, (1, 2)) == 50
-    assert mark.roll(2, ()) == 90, "no clock closes what is behind it"
+    assert mark.roll(2, (), 1) == 90, "no clock closes what is behind it"
     assert mark.roll(3, (1, 2)) == 90
-    assert watermark(10, {}, {}, NEVER).roll(1, ()) == NEVER
+    assert watermark(10, {}, {}, NEVER).roll(1, (), 1) == NEVER
 
 
 def test_of_partitions_one_behind_the_other_only_the_last_counts() -> None:

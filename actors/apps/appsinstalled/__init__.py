@@ -32,6 +32,8 @@ DEVICE_TYPES = ("idfa", "gaid", "adid", "dvid")
 MAX_KEY_BYTES = 250
 MAX_APP_ID = 2**32 - 1
 _COLUMNS = 5
+#: What is stripped of a line; a tab is none of it, for an empty last column is a column.
+_BLANKS = b" \r\n\v\f"
 
 #: (device type, key, encoded value, app ids stored, app ids dropped)
 Value = tuple[str, bytes, bytes, int, int]
@@ -53,10 +55,10 @@ def parse(lines: list[bytes]) -> list[list[bytes] | Reject | None]:
     """Split lines into their five columns; blank lines are no records."""
     rows: list[list[bytes] | Reject | None] = []
     for line in lines:
-        row = line.strip().split(b"\t")
-        if len(row) == _COLUMNS:
+        row = line.strip(_BLANKS).split(b"\t")
+        if len(row) == _COLUMNS and (row[0] or line.strip()):
             rows.append(row)
-        elif row == [b""]:
+        elif not line.strip():
             rows.append(None)
         else:
             rows.append(Reject("columns", f"expected {_COLUMNS} columns, got {len(row)}"))

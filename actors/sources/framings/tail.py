@@ -76,7 +76,7 @@ class RecordTail(Tail):
             if chunk is not None:
                 return self._taken(fd, chunk)
         size = self._find(fd)
-        self._require_the_same(fd)
+        self.require_the_same(fd)
         if size is None:
             return None
         is_all = ended and self.position + self._gap + size >= os.fstat(fd).st_size
@@ -100,7 +100,7 @@ class RecordTail(Tail):
         made = self._assembler()
         most = self._limits.batch_bytes
         made.buffer += os.pread(fd, most, self.position)
-        self._require_the_same(fd)
+        self.require_the_same(fd)
         chunk = made.next(self._end(len(made.buffer) < most))
         if chunk is None:
             self._gap, self._draft = made.gap, None
@@ -149,7 +149,7 @@ class RecordTail(Tail):
         size = end - self.position
         if fd is not None and os.fstat(fd).st_size >= end:
             chunk = self._range(fd, size, End.BORDER)
-            self._require_the_same(fd)
+            self.require_the_same(fd)
             if chunk is None:
                 self._draft = None
                 made = self._assembler()
