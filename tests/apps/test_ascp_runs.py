@@ -18,8 +18,11 @@ from typing import Any
 
 import pytest
 
+from actors.apps.ascp import PIPELINE
+from actors.apps.ascp.browse import charts, transfers
 from actors.apps.ascp.events import Event, encode
 from actors.apps.ascp.lines import parse_lines
+from actors.sinks import redis
 from actors.sinks.lmdb import read_lmdb
 from scripts.make_ascp import make_lines
 from tests.ascp import REFERENCE, REFERENCE_MS, sessions
@@ -27,6 +30,7 @@ from tests.loads import ROOT, WATCHDOG_S, Running, Views, assert_counts_add_up, 
 from tests.redis import Redis
 from tests.tcp import address_of
 from tests.topics import Feed
+from thresher import Look
 
 LINES = list(islice(make_lines(4, hosts=3, processes=2, longest_s=30), 1500))
 DATED = ("--set", f"options.reference={REFERENCE}")
@@ -175,11 +179,18 @@ def test_from_a_topic_into_redis_and_parquet_keys_rows_and_answers_are_the_same(
             listed = [(key, float(key.split(b"/")[2])) for key in expected_store() if key.startswith(prefix)]
             assert listed and server.entries(b"ascp:" + name) == sorted(listed, key=lambda pair: (pair[1], pair[0]))
         from_redis = asked(tmp_path / "state", *to_redis)
+        with contextlib.closing(redis.Redis(url=server.url(), index="ascp:").reader("events", tmp_path)) as reader:
+            page = transfers({"events": reader}, Look(), window=PIPELINE.window)
+            lines = {item.id: charts({"events": reader}, item.id, window=PIPELINE.window) for item in page.items}
     from_parquet = asked(
         tmp_path / "state", *options("sinks.events.type=memcached sinks.events.server=127.0.0.1:9"), *to_parquet)
     assert from_redis == from_parquet
     assert [(row["session"], row["bytes"], row["mbps"]) for row in from_redis] == [
         (row["session"], row["bytes"], row["mbps"]) for row in expected_rows()]
+    assert sorted((item.id, item.cells[6]) for item in page.items) == [(row["session"], row["bytes"])
+                                                                       for row in from_redis]
+    assert {name: {fact: value for fact, value, _ in drawn.facts}["bytes"] for name, drawn in lines.items()
+            if drawn is not None} == {row["session"]: row["bytes"] for row in from_redis}
 
 
 def options(words: str) -> list[str]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 #: As ``Unit`` of the message has them.
 NONE, BITS_PER_SECOND, BYTES, SECONDS, RATIO = range(5)
@@ -49,8 +48,6 @@ _UNITS = {
     "": (NONE, 0), "bps": (BITS_PER_SECOND, 0), "Kbps": (BITS_PER_SECOND, 3), "Mbps": (BITS_PER_SECOND, 6),
     "Gbps": (BITS_PER_SECOND, 9), "Tbps": (BITS_PER_SECOND, 12), "s": (SECONDS, 0), "ms": (SECONDS, -3),
     "us": (SECONDS, -6), "%": (RATIO, -2)}
-#: More characters than any number has.
-_LONGEST = 40
 _QUANTITY = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]{1,9}))?([A-Za-z%]{0,4})", re.ASCII)
 _MOST = (1 << 63) - 1
 _KEY = r"([A-Za-z_][A-Za-z0-9_./>-]*)="
@@ -72,11 +69,6 @@ def quantity(text: str) -> tuple[int | float, int] | None:
 
     Whole numbers stay whole: ``96.36Mbps`` is 96,360,000.
     """
-    return _quantity(text) if len(text) <= _LONGEST else None
-
-
-@lru_cache(maxsize=1 << 16)
-def _quantity(text: str) -> tuple[int | float, int] | None:
     found = _QUANTITY.fullmatch(text)
     if found is None:
         return None

@@ -30,7 +30,7 @@ _TRIPLES = 2
 #: The table holds so many kinds of lines at most, of lines so long: there are some twenty, and nobody may fill the
 #: memory with others.
 _MOST_SHAPES, _LONGEST = 1024, 8192
-_COMMA = ord(",")
+_COMMA, _EQUALS = ord(","), ord("=")
 _DIGITS, _LETTERS = b"0123456789", f"{ascii_letters}_".encode()
 #: What stands between two numbers becomes a comma, all else but them a blank.
 _BLANK = bytes(byte if byte in _DIGITS else ord(",") if byte == ord("/") else ord(" ") for byte in range(256))
@@ -93,13 +93,14 @@ def known_groups(body: bytes) -> Groups | None:
     words = body.translate(_BLANK, _LETTERS).split()
     if len(words) != count:
         return None
-    values = b",".join(words[1::2])
+    some = words[1::2]
     if count & 1:
         last = words[-1]
-        if pair and not body.endswith(b"=" + last):
+        if pair and body[-1] == _EQUALS:  # no digit behind it: the last number is another's
             return None
         if last[0] != _COMMA:
-            values += b"," + last
+            some.append(last)
+    values = b",".join(some)
     try:
         numbers = _decode(b"[%b]" % values)
     except msgspec.MsgspecError:  # a number with leading zeros, or none at all
@@ -119,6 +120,8 @@ def _learn(body: bytes, found: Groups) -> None:
             or any(map(str.isdigit, said)) or any(sign in body for sign in _SIGNS)):
         return
     rest = body.translate(None, _DIGITS)
+    if pair and rest[-1] != _EQUALS:  # the number that a line ends with is the pair's, or there is none at its end
+        return
     _SHAPES[rest] = _Shape(names, pair, len(body.translate(_BLANK, _LETTERS).split()))
     if known_groups(body) != found:
         del _SHAPES[rest]

@@ -27,7 +27,7 @@ from thresher import Reject
 T = TypeVar("T")
 #: So much is remembered of each kind, each of so many bytes at most.
 _MOST, _LONGEST_KEPT = 1 << 16, 256
-_RETURN = ord("\r")
+_RETURN, _BLANK = ord("\r"), ord(" ")
 #: A line may be so much after the reference, in ms.
 _AHEAD_MS = 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,11 +53,12 @@ _Said = tuple[str, str, tuple[str, ...], list[int], list[Field], str]
 #: Where the level stands, ms since 1970, host, process, thread.
 _Prefix = tuple[int, int | None, str, str, str]
 _LEVELS = {b"LOG ": "LOG", b"ERR ": "ERR"}
-#: What most lines begin with behind their prefix: level, side, where their groups begin.
-_USUAL_CHARS = len(b"LOG Receiver ")
-_USUAL = {begins: (begins[:3].decode(), begins.split()[1].decode(), behind) for begins, behind in (
-    (b"LOG Receiver ", 13), (b"LOG Sender bl", 11), (b"LOG Sender DS", 11),
-    (b"ERR Receiver ", 13), (b"ERR Sender bl", 11), (b"ERR Sender DS", 11))}
+#: What most lines begin with behind their prefix: level, kind, side, where their groups begin. Of groups that are known
+#: those with a ``b`` there begin with ``bl``, those with a ``D`` with ``DS Qs``.
+_USUAL_CHARS = len(b"LOG Receiver b")
+_USUAL = {level.encode() + begins: (level, kind, begins.split()[0].decode(), behind) for level in ("LOG", "ERR")
+          for begins, kind, behind in ((b" Receiver b", events.DATA, 13), (b" Receiver D", events.QUEUES, 13),
+                                       (b" Sender bl ", events.DATA, 11), (b" Sender DS ", events.QUEUES, 11))}
 _NO_PREFIX: _Prefix = (0, None, "", "", "")
 
 
@@ -74,20 +75,19 @@ def parse_lines(lines: Sequence[bytes | None], host: str, reference_ms: int, off
     moments = _moments(reference_ms + offset_ms + _AHEAD_MS)
     found: list[Event | Reject | None] = []
     for given in lines:
-        if not given or given.isspace():
+        if not given or (given[0] <= _BLANK and given.isspace()):
             found.append(None)
             continue
         line = given[:-1] if given[-1] == _RETURN else given
         start, at, name, pid, thread = _prefix(line, moments)
-        if at is not None:
+        if offset_ms and at is not None:
             at -= offset_ms
         usual = _USUAL.get(line[start:start + _USUAL_CHARS])
         if usual is not None:  # most lines are: this is what the table below says of them, with no step between
-            level, side, behind = usual
+            level, kind, side, behind = usual
             some = known_groups(line[start + behind:])
             if some is not None:
                 groups, numbers, fields = some
-                kind = events.DATA if groups[0][0] == "b" else events.QUEUES
                 found.append(Event(name or host, pid, thread, at, level, kind, side, groups, numbers, fields, "", line))
                 continue
         level = _LEVELS.get(line[start:start + 4], "")
