@@ -30,6 +30,8 @@ def _run(tmp_path: Path, *sets: str, target: str = TARGET) -> Load:
 
 
 def _letters(tmp_path: Path) -> list[StoredLetter]:
+    if not (tmp_path / "state" / "dead-letters.db").exists():
+        return []  # it is made with the first one
     return sorted(read_letters(tmp_path / "state" / "dead-letters.db"), key=lambda letter: letter.line)
 
 
