@@ -18,8 +18,8 @@ from actors.telemetry.model import Status
 from tests.loads import ROOT, Load
 from tests.screen import ALTERNATE_OFF, ALTERNATE_ON, CURSOR_ON, Screen
 
-#: With records that last so long it takes minutes, and the parsers are its limit however few cores are free: they
-#: sleep. The tests stop it before.
+#: Each record takes its parser a millisecond, asleep: a run lasts for minutes, and the parsers limit it however few
+#: cores are free. The tests stop it before.
 RECORDS, BATCH_BYTES, REST_S = 500_000, 2000, 0.001
 
 

@@ -67,17 +67,17 @@ def test_a_killed_run_is_gone_on_with_though_finished_files_keep_their_names(tmp
     names = [tmp_path / f"{number}.txt" for number in range(3)]
     for path in names:
         path.write_bytes(b"".join(b"k%d 1\n" % (number % 100) for number in range(30_000)))
-    kills, is_over = 0, False
+    kills = 0
     for batches in (12, 9, 6):
         with _run(tmp_path, "FOLDED", *map(str, names)) as running:
-            if is_over := not _is_killed_after(running, batches):  # the run was quicker
+            if not _is_killed_after(running, batches):  # the run was quicker
                 assert running.wait() == 0, running.output()
                 break
             kills += 1
-    assert kills
-    if not is_over:
+    else:
         with _run(tmp_path, "FOLDED", *map(str, names)) as last:
             assert last.wait() == 0, last.output()
+    assert kills
     with Running(tmp_path / "state", "report", f"{tmp_path}/words.py:FOLDED", "--groups") as report:
         report.process.wait()
         groups = [json.loads(line) for line in report.output().splitlines()]

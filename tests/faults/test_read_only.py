@@ -161,7 +161,7 @@ def test_a_state_directory_is_waited_for_by_who_has_something_to_write_to_it(sce
         running.until(somebody_waits, "an outage")
         scene.mend()
         assert running.wait() == 0, running.output()
-    # who asks what is wrong when it is mended already has its library's own words ("disk I/O error").
+    # An actor that asks what is wrong when it is mended already has only its library's words ("disk I/O error").
     assert any(event["problem"].endswith(f": {SENTENCE}") for event in running.of("outage"))
     assert (running.of("died"), "Traceback" in running.output()) == ([], False)
     scene.holds_all(state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
+import time
 
 import msgspec
 
@@ -13,8 +13,7 @@ from thresher.sources import Files
 
 
 class Options(msgspec.Struct, frozen=True):
-    """``gate``: a file without which numbers from ``GATED`` on are waited with, so that the run is not over before;
-    empty: none."""
+    """``gate``: a file; numbers from ``GATED`` on wait until it is there, so that no run ends before; empty: none."""
 
     gate: str = ""
 
@@ -28,7 +27,7 @@ def parse(line: bytes, options: Options) -> tuple[int, str]:
     if not number.isdigit():
         raise Reject("number", f"expected a number, got {number!r}")
     while options.gate and int(number) >= GATED and not os.path.exists(options.gate):
-        threading.Event().wait(0.01)
+        time.sleep(0.01)
     return int(number), word.decode()
 
 

@@ -12,7 +12,6 @@ import os
 import re
 import sys
 import threading
-import time
 from pathlib import Path
 
 import msgspec
@@ -33,12 +32,11 @@ from thresher.sources import Files
 
 
 class Options(msgspec.Struct, frozen=True):
-    """``marks``: a directory where ``once-`` values are remembered. ``megabytes``: size of ``json`` work. ``turns``:
-    what each record costs, in turns of a loop. ``rest_s``: how long each record takes, asleep."""
+    """``marks``: a directory where ``once-`` values are remembered. ``megabytes``: size of ``json`` work.
+    ``rest_s``: how long each record takes, asleep."""
 
     marks: str = "."
     megabytes: int = 16
-    turns: int = 0
     rest_s: float = 0.0
 
 
@@ -46,10 +44,8 @@ def parse(line: bytes, options: Options) -> tuple[bytes, bytes] | None:
     """``key value``."""
     if not line:
         return None
-    for _ in range(options.turns):
-        pass
     if options.rest_s:
-        time.sleep(options.rest_s)
+        wait(options.rest_s)
     key, blank, value = line.partition(b" ")
     if not blank:
         raise Reject("form", "no blank")
