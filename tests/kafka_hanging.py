@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from tests.monitors import eventually
 
@@ -15,9 +16,18 @@ _INIT_PRODUCER, _PRODUCE = 22, 0
 _TRANSACTIONAL = 0x10
 
 
-def hang(address: str, transactional_id: str, places: Iterable[tuple[str, int]], value: bytes) -> None:
-    """Write a record to partitions (topic, number) as that producer, in a transaction that was never begun, as far as
-    is known.
+class Hung(NamedTuple):
+    """A record, and where it is left. A topic of positions takes none without a key."""
+
+    topic: str
+    partition: int
+    value: bytes
+    key: bytes = b"k"
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def hang(address: str, transactional_id: str, records: Iterable[Hung]) -> None:
+    """Write records as that producer, in a transaction that was never begun, as far as is known.
 
     The broker has to believe it: soon after ``transaction.partition.verification.enable=false`` is set it does.
     """
@@ -29,13 +39,15 @@ def hang(address: str, transactional_id: str, places: Iterable[tuple[str, int]],
             return None if error else (id_, epoch)  # the coordinator may have to be loaded first
 
         id_, epoch = eventually(producer, "an id of the producer")
-        batch = _batch(value, id_, epoch)
-        for topic, partition in places:
+        numbers: dict[tuple[str, int], int] = {}
+        for one in records:
+            number = numbers[one.topic, one.partition] = numbers.get((one.topic, one.partition), -1) + 1
+            batch = _batch(one, id_, epoch, number)
             body = _text(transactional_id) + struct.pack(">hi", -1, 30_000) + _array(
-                _text(topic) + _array(struct.pack(">ii", partition, len(batch)) + batch))
-            at = 4 + 2 + len(topic) + 4 + 4
+                _text(one.topic) + _array(struct.pack(">ii", one.partition, len(batch)) + batch))
+            at = 4 + 2 + len(one.topic) + 4 + 4
             eventually(lambda body=body, at=at: struct.unpack_from(  # type: ignore[misc]
-                ">h", _ask(connection, _PRODUCE, 7, body), at) == (0,), f"a record in {topic}/{partition}")
+                ">h", _ask(connection, _PRODUCE, 7, body), at) == (0,), f"a record in {one.topic}/{one.partition}")
 
 
 def _ask(connection: socket.socket, key: int, version: int, body: bytes) -> bytes:
@@ -55,13 +67,19 @@ def _array(*items: bytes) -> bytes:
     return struct.pack(">i", len(items)) + b"".join(items)
 
 
-def _batch(value: bytes, producer: int, epoch: int) -> bytes:
-    """A batch of one record, with a key, for the topic may be a compacted one."""
-    record = b"\0\0\0" + _varint(1) + b"k" + _varint(len(value)) + value + b"\0"
+def _batch(one: Hung, producer: int, epoch: int, number: int) -> bytes:
+    """A batch of one record, the so-manieth of its producer in its partition."""
+    headers = _varint(len(one.headers)) + b"".join(_sized(part.encode() if isinstance(part, str) else part)
+                                                   for header in one.headers for part in header)
+    record = b"\0\0\0" + _sized(one.key) + _sized(one.value) + headers
     now = int(time.time() * 1000)
-    body = struct.pack(">hiqqqhii", _TRANSACTIONAL, 0, now, now, producer, epoch, 0, 1) + _varint(len(record)) + record
+    body = struct.pack(">hiqqqhii", _TRANSACTIONAL, 0, now, now, producer, epoch, number, 1) + _sized(record)
     behind = struct.pack(">ib", -1, 2) + struct.pack(">I", _crc32c(body)) + body
     return struct.pack(">qi", 0, len(behind)) + behind
+
+
+def _sized(data: bytes) -> bytes:
+    return _varint(len(data)) + data
 
 
 def _varint(number: int) -> bytes:

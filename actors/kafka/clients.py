@@ -186,9 +186,12 @@ class Heard:
         self._alone_at: float | None = None
         self._is_refused = False
         self.hopeless = ""
+        #: How many errors were heard in all: where there are more than before, a connection was lost meanwhile.
+        self.count = 0
 
     def error_cb(self, error: Said) -> None:
         """Take an error; called from within a poll of the client."""
+        self.count += 1
         text = sentence(error, self._client)
         if is_hopeless(error):
             self.hopeless, self._is_refused = text, True

@@ -107,15 +107,19 @@ class Cluster:
             return None
         return None if name not in said or said[name].value is None else str(said[name].value)
 
-    def ends(self, topic: str, partitions: int) -> dict[int, int]:
-        """The offset behind the last message of each partition, those of open transactions included."""
-        from confluent_kafka import TopicPartition
+    def ends(self, topic: str, partitions: int, is_stable: bool = False) -> dict[int, int]:
+        """The offset behind the last message of each partition, those of open transactions included.
+
+        ``is_stable``: the first offset of the first open transaction instead, where there is one.
+        """
+        from confluent_kafka import IsolationLevel, TopicPartition
         from confluent_kafka.admin import OffsetSpec
 
         latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        level = IsolationLevel.READ_COMMITTED if is_stable else IsolationLevel.READ_UNCOMMITTED
         asked = {TopicPartition(topic, number): latest for number in range(partitions)}
         return {where.partition: self._answer(future).offset for where, future in self._admin.list_offsets(
-            asked, request_timeout=self._timeout_s).items()}
+            asked, isolation_level=level, request_timeout=self._timeout_s).items()}
 
     def close(self) -> None:
         """Hear what is left to hear; the connections end with this object."""

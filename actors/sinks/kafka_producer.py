@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from actors.kafka.addresses import Address
 from actors.kafka.clients import Heard, Properties, configured, is_hopeless, sentence, took_too_long, wrong_table
+from actors.kafka.stretches import Reading
 from actors.kafka.topics import Cluster, Found
 from actors.runtime.errors import ConfigError, Retryable
 from actors.runtime.progress import extend
@@ -117,13 +118,17 @@ class Broker:
         except KafkaException as error:
             raise self.wrong_client(error) from error
 
+    def reading(self) -> Reading:
+        """Return how its topics are read."""
+        return Reading(self.address.servers, self.options.client, self.heard, self.options.timeout_s)
+
     def works(self) -> None:
         """Something was written: what goes wrong from here on may pass."""
         self._has_worked = True
         self.heard.forget()
 
-    def look(self) -> None:
-        """See whether the topic is still the one that was written to; about once a second.
+    def look(self) -> bool:
+        """See whether the topic is still the one that was written to; about once a second. Return whether it is time.
 
         Raises:
             Retryable: it is not, or it is gone: said once, and the next producer writes to what is there.
@@ -131,10 +136,11 @@ class Broker:
         """
         now = time.monotonic()
         if not self._topic_id or now - self._looked_at < _SAME_S:
-            return
+            return False
         asks, self._asks = self._asks or self.cluster(), None
         self._require_same(asks.found(self.address.topic))
         self._asks, self._looked_at = asks, now
+        return True
 
     def wait(self, producer: Producer, turn: Callable[[], int]) -> None:
         """Wait until ``turn`` says that nothing is left.

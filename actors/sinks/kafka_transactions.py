@@ -1,14 +1,14 @@
 """The sink with transactions: a group of batches, and up to where they are, in one transaction.
 
-    open     init_transactions ──▶ an empty transaction ──▶ end of ``thresher_applied`` ──▶ positions up to there
+    open     init_transactions ──▶ what lies open is ended ──▶ end of ``thresher_applied`` ──▶ positions up to there
                                                                 ──▶ "it is me" (a transaction)
-    write    begin ──▶ the messages of what is not there yet ──▶ their positions ──▶ commit
+    write    begin ──▶ the messages of what is not there yet ──▶ their positions ──▶ commit ──▶ the answer, in a file
 
 Guarantees: for those who read what is committed each message is in the topic once, in source order for each key,
 whoever is killed and whenever: what a killed writer had begun is ended by the ``init_transactions`` of the next one
 before that reads how far it is. A broker that is killed itself may leave records of it open that its coordinator knows
-nothing of: nobody would get beyond them, and the next transaction would take them in. So one that has a record in each
-partition is rolled back first: that ends them, and what is still on its way has an epoch that is over. Whatever goes
+nothing of, or that it has said to be committed: ``kafka_ending`` ends them, so a writer that has lost a connection
+begins anew, before its next transaction decides them unseen. Whatever goes
 wrong is mended in the one way that also mends a kill: the producer is let go, and the next call begins with a new one,
 and with what the positions say. So a commit whose answer was lost is no case of its own. What is refused is remembered
 with the positions: a writer that dies before the dead-letter store has it says so again.
@@ -38,6 +38,7 @@ from actors.runtime.errors import ConfigError, Lost
 from actors.runtime.ports import Sink
 from actors.runtime.progress import extend
 from actors.runtime.values import Payload, Refusal
+from actors.sinks.kafka_ending import Ending
 from actors.sinks.kafka_messages import Group, Place, is_refused, refusals_again
 from actors.sinks.kafka_producer import Broker, Patience, ProducerOptions, let_go
 
@@ -62,12 +63,14 @@ class Transactions(Sink):
         self._token = secrets.token_hex(8)
         self._is_holder = False
         self._opened: tuple[Producer, Applied] | None = None
+        self._ending = Ending(self._broker, name, state)
+        self._heard = 0
 
     def write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         """Write all batches that are not in the topic yet, and their positions, in one transaction."""
         with self._broker.says():
             try:
-                self._broker.look()
+                self._look()
                 refusals = self._write(payloads)
             except KafkaException as error:
                 self._let_go()
@@ -83,6 +86,13 @@ class Transactions(Sink):
     def close(self) -> None:
         """Let the producer go; a transaction that did not end is ended by the next one."""
         self._let_go()
+
+    def _look(self) -> None:
+        """Is the topic the same still, and were the brokers there all the time?"""
+        if self._opened is not None and self._broker.heard.count != self._heard:
+            self._let_go()
+        if self._broker.look() and self._opened is not None:
+            self._ending.look()
 
     def _write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         _, applied = self._open()
@@ -122,6 +132,7 @@ class Transactions(Sink):
             by_batch.setdefault((payload.partition, payload.start), []).append(one)
         send(producer, self._broker.options.applied_topic, applied.rows_of(payloads, by_batch))
         self._end(producer)
+        self._ending.answered({one.partition: one.end for one in payloads})
         if is_careful:
             self._let_go()
         return group.refusals()
@@ -158,12 +169,14 @@ class Transactions(Sink):
         broker, options = self._broker, self._broker.options
         state_id = id_of(self._state)
         if self._is_holder:
-            self._require_holder(self._read(state_id))  # else the other one would be fenced by what comes now
+            # Else the other one would be fenced by what comes now.
+            self._require_holder(self._read(state_id, is_stable=True))
         require_topic(broker, self._name)
         producer = broker.producer(alone=is_careful, transactional_id=f"{state_id}/{self._name}")
         extend(options.timeout_s + _MARGIN_S)
         producer.init_transactions(options.timeout_s)
-        self._end_what_is_open(producer)
+        self._ending.end(producer, owner_of(state_id, self._name, broker.address.topic),
+                         self._token if self._is_holder else "")
         applied = self._read(state_id)
         if self._is_holder:
             self._require_holder(applied)
@@ -172,23 +185,12 @@ class Transactions(Sink):
             send(producer, options.applied_topic, [applied.row_of_holder(self._token)])
             self._end(producer)
             self._is_holder = True
-        self._opened = producer, applied
+        self._opened, self._heard = (producer, applied), broker.heard.count
         return self._opened
 
-    def _end_what_is_open(self, producer: Producer) -> None:
-        """Roll back a transaction that has a record in each partition, whatever becomes of these."""
-        broker, cluster = self._broker, self._broker.cluster()
-        producer.begin_transaction()
-        for topic in (broker.address.topic, broker.options.applied_topic):
-            found = cluster.found(topic)
-            for number in range(0 if found is None else found.partitions):
-                send(producer, topic, [("", None)], number)
-        broker.wait(producer, lambda: producer.flush(_TURN_S))
-        extend(broker.options.timeout_s + _MARGIN_S)
-        producer.abort_transaction(broker.options.timeout_s)
-
-    def _read(self, state_id: str) -> Applied:
-        return read_applied(self._broker, owner_of(state_id, self._name, self._broker.address.topic))
+    def _read(self, state_id: str, is_stable: bool = False) -> Applied:
+        owner = owner_of(state_id, self._name, self._broker.address.topic)
+        return read_applied(self._broker, owner, is_stable)
 
     def _require_held(self) -> None:
         """The broker has fenced this producer: is there another holder? Asked without fencing that one."""
@@ -240,15 +242,13 @@ def wrong_policy(policy: str | None, topic: str) -> str:
             "it, or set applied_topic")
 
 
-def read_applied(broker: Broker, owner: str) -> Applied:
-    """Read what a sink has written.
+def read_applied(broker: Broker, owner: str, is_stable: bool = False) -> Applied:
+    """Read what a sink has written; only up to the first transaction that is open, or to the end.
 
     Raises:
         KafkaException: it cannot be read now.
     """
-    options = broker.options
-    return read(broker.cluster(), broker.address.servers, options.client, options.applied_topic, owner, broker.heard,
-                options.timeout_s)
+    return read(broker.cluster(), broker.reading(), broker.options.applied_topic, owner, is_stable)
 
 
 def positions_of(options: ProducerOptions, name: str, state: Path) -> dict[str, int]:

@@ -37,3 +37,19 @@ def ids_of(payload: Payload) -> list[str]:
         before = place
         ids.append(f"{payload.partition}:{place}:{index}")
     return ids
+
+
+def place_of(record_id: str) -> tuple[str, int, int] | None:
+    """Of an id: the partition, the position of its record or the start of its batch, and the position behind that;
+    None: it is none.
+
+    Example::
+
+        place_of("0a1b:4:1")  # ("0a1b", 4, 5)
+    """
+    partition, _, rest = record_id.rpartition(":")[0].rpartition(":")
+    start, dash, end = rest.partition("-")
+    try:
+        return (partition, int(start), int(end) if dash else int(start) + 1) if partition else None
+    except ValueError:
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,18 +13,21 @@ from uuid import uuid4
 
 import pytest
 
+from actors.kafka.applied import owner_of
 from actors.kafka.identity import FILE, id_of
 from actors.kafka.received import headers_of
 from actors.runtime.errors import ConfigError, Lost, Retryable
 from actors.runtime.ports import SinkOptions
 from actors.runtime.values import Payload
 from actors.sinks.kafka import Kafka
+from actors.sinks.kafka_ending import Ending
 from actors.sinks.kafka_messages import RECORD_ID
+from actors.sinks.kafka_producer import Broker
 from actors.testing import SinkContract
 from actors.topics.blocks import Message, unpack_items
 from tests.kafka import PASSWORD, STRANGER, USER, WATCHDOG_S, Topics
 from tests.kafka import Kafka as Server
-from tests.kafka_hanging import hang
+from tests.kafka_hanging import Hung, hang
 
 #: Small enough for a test that waits for it, and far more than a broker takes that is not stopped.
 PATIENCE_S = 3.0
@@ -326,10 +330,77 @@ def test_what_a_killed_broker_has_left_open_hides_no_position_and_is_in_no_later
     with closing(options.open("out", tmp_path)) as opened:
         finish(opened, [batch(options, 0, [b"0"])])
     with topics.credulous():
-        hang(kafka_to_kill.address, f"{id_of(tmp_path)}/out", [(f"{name}.applied", 0), (name, 0), (name, 1)], b"hung")
+        hang(kafka_to_kill.address, f"{id_of(tmp_path)}/out", [
+            Hung(f"{name}.applied", 0, b"hung"), Hung(name, 0, b"hung"), Hung(name, 1, b"hung")])
     with closing(options.open("out", tmp_path)) as opened:
         finish(opened, [batch(options, 1, [Message(b"%d" % number, b"k%d" % number) for number in range(1, 9)])])
     assert sorted(one.value or b"" for one in written(topics, name)) == [b"%d" % number for number in range(9)]
+
+
+@pytest.mark.parametrize(("committed", "is_answered"), [
+    ("nothing", True), ("the position", False), ("the position", True), ("a message", False), ("nothing", False)])
+def test_what_a_killed_broker_has_committed_by_half_is_there_once(
+    tmp_path: Path, kafka_to_kill: Server, committed: str, is_answered: bool
+) -> None:
+    """The marks of a commit are missing in some partitions, or in all; the last case is one that was none."""
+    topics = Topics(kafka_to_kill.address)
+    name = topics.make(partitions=2)
+    applied, transactional_id = f"{name}.applied", f"{id_of(tmp_path)}/out"
+    options = sink(kafka_to_kill, name, transactions=True, applied_topic=applied)
+    second = batch(options, 1, [Message(b"1", b"a"), Message(b"2", b"b")])
+    with closing(options.open("out", tmp_path)) as opened:
+        finish(opened, [batch(options, 0, [b"0"])])
+    position = json.dumps(["applied", owner_of(id_of(tmp_path), "out", name), "run/1"]).encode(), b"2"
+    messages = [Hung(name, number, b"%d" % (number + 1), b"ab"[number:number + 1],
+                     ((RECORD_ID, b"run/1:1-2:%d" % number),)) for number in (0, 1)]
+    left = [*messages, Hung(applied, 0, position[1], position[0])]
+    if committed == "the position":
+        topics.send(applied, [{"key": position[0], "value": position[1]}])
+        del left[2]
+    elif committed == "a message":
+        topics.send(name, [{"partition": 0, "key": b"a", "value": b"1", "headers": dict(messages[0].headers)}])
+        del left[0]
+    with topics.credulous():
+        hang(kafka_to_kill.address, transactional_id, left)
+    if is_answered:
+        Ending(Broker(options, "out"), "out", tmp_path).answered({"run/1": 2})
+    is_there = is_answered or committed != "nothing"
+    for again in range(2):  # the second time nothing is left to mend
+        with closing(options.open("out", tmp_path)) as opened:
+            finish(opened, [batch(options, 2 + again, [Message(b"%d" % (3 + again), b"a")])] if is_there
+                   else [second, batch(options, 2 + again, [Message(b"%d" % (3 + again), b"a")])])
+        assert options.positions("out", tmp_path) == {"run/1": 3 + again}
+        assert sorted(one.value or b"" for one in written(topics, name)) == [b"%d" % n for n in range(4 + again)]
+    assert ids(topics, name).count("run/1:1-2:1") == 1
+    assert not (tmp_path / "out.kafka.plan").exists()
+
+
+def test_what_is_to_be_written_again_is_so_once_whenever_the_writer_is_killed_meanwhile(
+    tmp_path: Path, kafka_to_kill: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = Topics(kafka_to_kill.address)
+    name = topics.make(partitions=2)
+    options = sink(kafka_to_kill, name, transactions=True, applied_topic=f"{name}.applied")
+    with closing(options.open("out", tmp_path)) as opened:
+        finish(opened, [batch(options, 0, [b"0"])])
+    key = json.dumps(["applied", owner_of(id_of(tmp_path), "out", name), "run/1"]).encode()
+    with topics.credulous():
+        hang(kafka_to_kill.address, f"{id_of(tmp_path)}/out", [
+            Hung(name, 1, b"1", b"a", ((RECORD_ID, b"run/1:1-2:0"),)), Hung(f"{name}.applied", 0, b"2", key)])
+    Ending(Broker(options, "out"), "out", tmp_path).answered({"run/1": 2})
+    for step in ("_write", "answered"):  # what was open is rolled back; it is committed again, and nobody knows it
+        with monkeypatch.context() as patch:
+            patch.setattr(Ending, step, death)
+            with closing(options.open("out", tmp_path)) as opened, pytest.raises(KeyboardInterrupt):
+                opened.write([batch(options, 2, [Message(b"2", b"a")])])
+        assert (tmp_path / "out.kafka.plan").exists()
+    with closing(options.open("out", tmp_path)) as opened:
+        finish(opened, [batch(options, 2, [Message(b"2", b"a")])])
+    assert sorted(one.value or b"" for one in written(topics, name)) == [b"0", b"1", b"2"]
+
+
+def death(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_positions_are_those_of_this_state_sink_and_topic_and_are_read_without_a_trace(
