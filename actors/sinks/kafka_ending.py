@@ -29,25 +29,24 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from confluent_kafka import Message, Producer
+from confluent_kafka import Producer
+from msgspec.structs import replace
 
-from actors.kafka.applied import BEHIND, Applied, Row, read, row_of, send
-from actors.kafka.clients import took_too_long
-from actors.kafka.received import headers_of
+from actors.kafka.applied import Applied, Row, send
 from actors.kafka.topics import Cluster
 from actors.runtime.disk import sync_folder
 from actors.runtime.errors import Retryable, plain_reason
 from actors.runtime.progress import extend
-from actors.sinks.kafka_halves import Halves, Kept, is_of, kept, rows_of
+from actors.sinks.kafka_halves import Halves, Kept
+from actors.sinks.kafka_looking import BLANK, Looking
 from actors.sinks.kafka_producer import Broker, Patience
 
-_TURN_S, _LOOK_S = 0.1, 0.02
+_TURN_S = 0.1
 _MARGIN_S = 5.0
 T = TypeVar("T")
 
@@ -110,15 +109,20 @@ class Ending:
             KafkaException: the broker cannot be asked now, or refuses.
             Retryable: it says nothing, or the state directory cannot be written to now.
         """
-        plan = self._plan(owner, token)
-        self._roll_back(producer)
+        looking = Looking(self._broker, self._broker.cluster())
+        plan = self._plan(looking, owner, token)
+        self._roll_back(producer, looking)
         if plan is not None:
             self._write(producer, owner, plan)
-        self.look()
+        self._ends = looking.ends(self._broker.address.topic)
 
-    def look(self) -> None:
-        """Remember where the topic ends now; nothing of this sink is under way."""
-        self._ends = self._ends_of(self._broker.cluster(), self._broker.address.topic)
+    def look(self, cluster: Cluster) -> None:
+        """Remember where the topic ends now; nothing of this sink is under way.
+
+        Raises:
+            KafkaException: the broker cannot be asked now.
+        """
+        self._ends = Looking(self._broker, cluster).ends(self._broker.address.topic)
 
     def answered(self, positions: Mapping[str, int]) -> None:
         """The broker has said that a group is committed; before anybody else hears of it.
@@ -131,92 +135,45 @@ class Ending:
 
     # What was decided -------------------------------------------------------------------------------------------------
 
-    def _plan(self, owner: str, token: str) -> Plan | None:
+    def _plan(self, looking: Looking, owner: str, token: str) -> Plan | None:
         """What has to be written again, on the disk; None: nothing."""
-        broker, cluster = self._broker, self._broker.cluster()
-        answered = self._answered or _read(self._answered_at, Answered) or Answered()
-        known = _read(self._plan_at, Plan)
-        topic, positions = broker.address.topic, broker.options.applied_topic
-        rows = [*rows_of(self._open(cluster, positions, lambda one: is_of(row_of(one), owner)), owner)]
-        applied = read(cluster, broker.reading(), positions, owner, is_stable=True)
+        answered, known = self._last(), _read(self._plan_at, Plan)
+        rows, applied = looking.rows(owner), looking.applied(owner)
         if known is not None and applied.mended == known.token:  # as far as it is not open again
             answered = Answered({**answered.positions, **known.positions}, answered.ends)
             known = None
         if known is not None:
-            there = {one.id for one in self._committed(cluster, known.ends)}
-            return msgspec.structs.replace(known, messages=[one for one in known.messages if one.id not in there])
+            there = {one.id for one in looking.committed(known.ends)}
+            return replace(known, messages=[one for one in known.messages if one.id not in there])
         halves = Halves(applied, answered.positions, rows, token=token)
-        ours = {*applied.positions, *answered.positions, *halves.undecided()}
-        halves.messages = list(map(kept, self._open(cluster, topic, lambda one: _partition_of(one) in ours)))
+        halves.messages = looking.messages({*applied.positions, *answered.positions, *halves.undecided()})
         is_asked = answered.ends and halves.undecided()
-        left = halves.left(self._committed(cluster, answered.ends) if is_asked else ())
-        if not left[0] and not left[1]:
+        rows, messages, positions = halves.left(looking.committed(answered.ends) if is_asked else ())
+        if not rows and not messages:
             self._plan_at.unlink(missing_ok=True)
             return None
-        plan = Plan(secrets.token_hex(8), *left, self._ends_of(cluster, topic))
+        plan = Plan(secrets.token_hex(8), rows, messages, positions, looking.ends(self._broker.address.topic))
         _replace(self._plan_at, msgspec.msgpack.encode(plan), is_synced=True)
         return plan
 
-    def _open(self, cluster: Cluster, topic: str, is_ours: Callable[[Message], bool]) -> list[Message]:
-        """What is open of this sink. Where a transaction of another one begins before it, that is waited for."""
-        ends, found = self._ends_of(cluster, topic), list[Message]()
-
-        def is_known() -> bool:
-            found[:] = self._behind_stable(cluster, topic, ends)
-            first: dict[int, bool] = {}
-            for one in found:
-                first.setdefault(one.partition() or 0, is_ours(one) or _is_blank(one))
-            return all(first[one.partition() or 0] for one in found if is_ours(one))
-
-        self._until(is_known)
-        return [one for one in found if is_ours(one)]
-
-    def _behind_stable(self, cluster: Cluster, topic: str, ends: Mapping[int, int]) -> list[Message]:
-        """What lies from the first open transaction on, up to these ends: it is open, or behind what is."""
-        stable = self._ends_of(cluster, topic, is_stable=True)
-        return list(self._broker.reading().of(
-            topic, {number: (stable.get(number, 0), end) for number, end in ends.items()}, BEHIND, is_committed=False))
-
-    def _until(self, is_so: Callable[[], bool]) -> None:
-        """Wait until this is so.
-
-        Raises:
-            KafkaException: it is not within ``timeout_s``.
-        """
-        until = time.monotonic() + self._broker.options.timeout_s
-        while not is_so():
-            if time.monotonic() > until:
-                raise took_too_long(BEHIND)
-            extend(self._broker.options.timeout_s + _MARGIN_S)
-            time.sleep(_LOOK_S)
-
-    def _committed(self, cluster: Cluster, since: Mapping[int, int]) -> Iterator[Kept]:
-        """The messages of the topic that are committed, from these offsets on."""
-        topic = self._broker.address.topic
-        ends = self._ends_of(cluster, topic, is_stable=True)
-        stretches = {number: (since.get(number, 0), end) for number, end in ends.items()}
-        return map(kept, self._broker.reading().of(topic, stretches, BEHIND))
-
-    def _ends_of(self, cluster: Cluster, topic: str, is_stable: bool = False) -> dict[int, int]:
-        found = cluster.found(topic)
-        return {} if found is None else cluster.ends(topic, found.partitions, is_stable)
+    def _last(self) -> Answered:
+        """What was answered last."""
+        return self._answered or _read(self._answered_at, Answered) or Answered()
 
     # What is done -----------------------------------------------------------------------------------------------------
 
-    def _roll_back(self, producer: Producer) -> None:
+    def _roll_back(self, producer: Producer, looking: Looking) -> None:
         """Roll back a transaction that has a record in each partition, whatever becomes of these."""
-        broker, cluster = self._broker, self._broker.cluster()
+        broker = self._broker
+        topics = broker.address.topic, broker.options.applied_topic
         producer.begin_transaction()
-        for topic in (broker.address.topic, broker.options.applied_topic):
-            found = cluster.found(topic)
-            for number in range(0 if found is None else found.partitions):
-                send(producer, topic, [("", None)], number)
+        for topic in topics:
+            for number in looking.ends(topic):
+                send(producer, topic, [BLANK], number)
         self._wait(producer)
         producer.abort_transaction(broker.options.timeout_s)
-        for topic in (broker.address.topic, broker.options.applied_topic):  # else the next one would commit the records
-            ends = self._ends_of(cluster, topic)
-            self._until(lambda topic=topic, ends=ends: not any(  # type: ignore[misc]
-                map(_is_blank, self._behind_stable(cluster, topic, ends))))
+        for topic in topics:  # the next transaction would commit what it has not ended
+            looking.wait_for_blanks(topic)
 
     def _write(self, producer: Producer, owner: str, plan: Plan) -> None:
         broker = self._broker
@@ -233,7 +190,7 @@ class Ending:
         send(producer, broker.options.applied_topic, [*plan.rows, Applied(owner).row_of_mended(plan.token)])
         self._wait(producer)
         producer.commit_transaction(broker.options.timeout_s)
-        before = self._answered or _read(self._answered_at, Answered) or Answered()
+        before = self._last()
         self._ends = before.ends
         self.answered({**before.positions, **plan.positions})
         self._plan_at.unlink(missing_ok=True)
@@ -241,17 +198,6 @@ class Ending:
     def _wait(self, producer: Producer) -> None:
         self._broker.wait(producer, lambda: producer.flush(_TURN_S))
         extend(self._broker.options.timeout_s + _MARGIN_S)
-
-
-def _partition_of(message: Message) -> str:
-    """The partition of the input that a message is of; empty: nobody says."""
-    where = kept(message).where
-    return "" if where is None else where[0]
-
-
-def _is_blank(message: Message) -> bool:
-    """Whether it is one of those that are rolled back to end what is open."""
-    return not message.key() and message.value() is None and not headers_of(message)
 
 
 def _read(path: Path, kind: type[T]) -> T | None:

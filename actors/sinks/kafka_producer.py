@@ -127,8 +127,10 @@ class Broker:
         self._has_worked = True
         self.heard.forget()
 
-    def look(self) -> bool:
-        """See whether the topic is still the one that was written to; about once a second. Return whether it is time.
+    def look(self) -> Cluster | None:
+        """See whether the topic is still the one that was written to; about once a second: else return None.
+
+        Return whom it has asked.
 
         Raises:
             Retryable: it is not, or it is gone: said once, and the next producer writes to what is there.
@@ -136,11 +138,11 @@ class Broker:
         """
         now = time.monotonic()
         if not self._topic_id or now - self._looked_at < _SAME_S:
-            return False
+            return None
         asks, self._asks = self._asks or self.cluster(), None
         self._require_same(asks.found(self.address.topic))
         self._asks, self._looked_at = asks, now
-        return True
+        return asks
 
     def wait(self, producer: Producer, turn: Callable[[], int]) -> None:
         """Wait until ``turn`` says that nothing is left.

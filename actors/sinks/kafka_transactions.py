@@ -91,8 +91,9 @@ class Transactions(Sink):
         """Is the topic the same still, and were the brokers there all the time?"""
         if self._opened is not None and self._broker.heard.count != self._heard:
             self._let_go()
-        if self._broker.look() and self._opened is not None:
-            self._ending.look()
+        cluster = self._broker.look()
+        if cluster is not None and self._opened is not None:
+            self._ending.look(cluster)
 
     def _write(self, payloads: Sequence[Payload]) -> list[Refusal]:
         _, applied = self._open()
